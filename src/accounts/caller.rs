@@ -1,0 +1,226 @@
+//! Who is calling, and what they may do. All authorisation of people and keys is decided here.
+
+use uuid::Uuid;
+
+use crate::keys::Key;
+use crate::model::{EnvironmentId, Mode, OrganisationId, Role, UserId};
+use crate::store::{MembershipRow, Owner, StoreError};
+
+/// Somebody who is signed in.
+#[derive(Debug, Clone)]
+pub struct Person {
+    /// Who.
+    pub id: UserId,
+    /// Their address.
+    pub email: String,
+    /// Where they belong, oldest membership first.
+    pub memberships: Vec<Membership>,
+}
+
+/// An organisation that somebody is in.
+#[derive(Debug, Clone)]
+pub struct Membership {
+    /// hookstream's id.
+    pub organisation: OrganisationId,
+    /// HookSentry's id of the same organisation.
+    pub uuid: Uuid,
+    /// What it is called.
+    pub name: String,
+    /// What they are in it.
+    pub role: Role,
+    /// Its environments, live ones first.
+    pub environments: Vec<Environment>,
+}
+
+/// An environment of an organisation.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Its id.
+    pub id: EnvironmentId,
+    /// What it is called.
+    pub name: String,
+    /// What it is for.
+    pub mode: Mode,
+}
+
+/// Where a key is to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The organisation.
+    pub organisation: OrganisationId,
+    /// HookSentry's id of it.
+    pub organisation_uuid: Uuid,
+    /// The environment.
+    pub environment: EnvironmentId,
+    /// What that is for.
+    pub mode: Mode,
+}
+
+/// There is no such organisation or environment for this caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlaceError;
+
+/// What a caller may do with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Not even know that it exists.
+    Hidden,
+    /// See it, masked.
+    See,
+    /// Edit and end it.
+    Manage,
+}
+
+/// Who calls a management endpoint.
+#[derive(Debug, Clone)]
+pub enum Caller {
+    /// Somebody who is signed in.
+    Person(Person),
+    /// A key that may manage keys.
+    Key(Box<Key>),
+}
+
+impl Person {
+    pub(super) fn new(id: UserId, email: String, rows: Vec<MembershipRow>) -> Result<Self, StoreError> {
+        let mut memberships: Vec<Membership> = Vec::new();
+        for row in rows {
+            let (Some(role), Some(mode)) = (Role::parse(&row.role), Mode::parse(&row.mode)) else {
+                // The schema's CHECKs leave no other values: deny rather than guess.
+                continue;
+            };
+            let organisation = OrganisationId(row.organisation_id);
+            let environment =
+                Environment { id: EnvironmentId(row.environment_id), name: row.environment_name, mode };
+            match memberships.last_mut().filter(|last| last.organisation == organisation) {
+                Some(last) => last.environments.push(environment),
+                None => memberships.push(Membership {
+                    organisation,
+                    uuid: row.uuid,
+                    name: row.organisation_name,
+                    role,
+                    environments: vec![environment],
+                }),
+            }
+        }
+        Ok(Self { id, email, memberships })
+    }
+
+    /// The membership in an organisation, if there is one.
+    pub fn in_organisation(&self, id: OrganisationId) -> Option<&Membership> {
+        self.memberships.iter().find(|membership| membership.organisation == id)
+    }
+}
+
+impl Membership {
+    /// The environment of that id, if it is one of this organisation.
+    pub fn environment(&self, id: EnvironmentId) -> Option<&Environment> {
+        self.environments.iter().find(|environment| environment.id == id)
+    }
+
+    fn place(&self, environment: &Environment) -> Place {
+        Place {
+            organisation: self.organisation,
+            organisation_uuid: self.uuid,
+            environment: environment.id,
+            mode: environment.mode,
+        }
+    }
+}
+
+impl Caller {
+    /// The person; for a key, who made it.
+    pub fn user(&self) -> Option<UserId> {
+        match self {
+            Self::Person(person) => Some(person.id),
+            Self::Key(key) => key.created_by,
+        }
+    }
+
+    /// The key that calls, if it is one.
+    pub fn key(&self) -> Option<&Key> {
+        match self {
+            Self::Person(_) => None,
+            Self::Key(key) => Some(key),
+        }
+    }
+
+    /// Where the caller may make a key: where it says, or without a word in the first
+    /// organisation's Production environment; a key only in its own environment.
+    ///
+    /// # Errors
+    /// When there is no such place for the caller.
+    pub fn place(&self, asked: Option<(OrganisationId, EnvironmentId)>) -> Result<Place, PlaceError> {
+        match self {
+            Self::Person(person) => {
+                let (membership, environment) = match asked {
+                    Some((organisation, environment)) => {
+                        let membership = person.in_organisation(organisation).ok_or(PlaceError)?;
+                        (membership, membership.environment(environment).ok_or(PlaceError)?)
+                    }
+                    None => {
+                        let membership = person.memberships.first().ok_or(PlaceError)?;
+                        // Live ones come first, and every organisation is made with one.
+                        (membership, membership.environments.first().ok_or(PlaceError)?)
+                    }
+                };
+                Ok(membership.place(environment))
+            }
+            Self::Key(key) => match asked {
+                Some(asked) if asked != (key.organisation, key.environment) => Err(PlaceError),
+                _ => Ok(Place {
+                    organisation: key.organisation,
+                    organisation_uuid: key.organisation_uuid,
+                    environment: key.environment,
+                    mode: key.mode,
+                }),
+            },
+        }
+    }
+
+    /// Whose keys the caller asks to see: a person's own ones, or all of an organisation or of an
+    /// environment of it; a key those of its environment.
+    ///
+    /// # Errors
+    /// When there is no such organisation or environment for the caller.
+    pub fn listing(
+        &self,
+        organisation: Option<OrganisationId>,
+        environment: Option<EnvironmentId>,
+    ) -> Result<Owner, PlaceError> {
+        match self {
+            Self::Person(person) => match (organisation, environment) {
+                (None, None) => Ok(Owner::Creator(person.id)),
+                (None, Some(environment)) => {
+                    let known = person.memberships.iter().any(|member| member.environment(environment).is_some());
+                    known.then_some(Owner::CreatorIn(person.id, environment)).ok_or(PlaceError)
+                }
+                (Some(organisation), environment) => {
+                    let membership = person.in_organisation(organisation).ok_or(PlaceError)?;
+                    match environment {
+                        None => Ok(Owner::Organisation(organisation)),
+                        Some(id) => membership.environment(id).map(|_| Owner::Environment(id)).ok_or(PlaceError),
+                    }
+                }
+            },
+            Self::Key(key) => {
+                let own = organisation.is_none_or(|asked| asked == key.organisation)
+                    && environment.is_none_or(|asked| asked == key.environment);
+                own.then_some(Owner::Environment(key.environment)).ok_or(PlaceError)
+            }
+        }
+    }
+
+    /// What the caller may do with a key.
+    pub fn access_to(&self, key: &Key) -> Access {
+        match self {
+            Self::Person(person) => match person.in_organisation(key.organisation) {
+                None => Access::Hidden,
+                Some(membership) if membership.role.manages_all_keys() => Access::Manage,
+                Some(_) if key.created_by == Some(person.id) => Access::Manage,
+                Some(_) => Access::See,
+            },
+            Self::Key(own) if own.environment == key.environment => Access::Manage,
+            Self::Key(_) => Access::Hidden,
+        }
+    }
+}

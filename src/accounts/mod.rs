@@ -1,0 +1,75 @@
+//! People: accounts, passwords, sessions, organisations, and what a caller may do.
+
+mod caller;
+mod email;
+mod password;
+mod registration;
+mod session;
+mod sign_in;
+mod throttle;
+
+pub use caller::{Access, Caller, Environment, Membership, Person, Place, PlaceError};
+pub use email::{EmailAddress, EmailError};
+pub use password::{Password, PasswordError, Passwords};
+pub use registration::{Registration, RegisterError, SetUpToken};
+pub use session::{
+    ABSOLUTE_TIME_OUT, DatabaseSessions, FLASH, IDLE_TIME_OUT, SessionError, begin_session, session_user,
+};
+pub use sign_in::SignInError;
+pub use throttle::Throttle;
+
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::model::UserId;
+use crate::store::{Db, StoreError};
+
+/// The accounts, and all that is done with them.
+#[derive(Debug)]
+pub struct Accounts {
+    db: Db,
+    clock: Clock,
+    entropy: Entropy,
+    passwords: Passwords,
+    throttle: Throttle,
+    registration: Registration,
+    set_up_token: Option<SetUpToken>,
+}
+
+impl Accounts {
+    /// The accounts of a database. With a `set_up_token`, the first account needs it.
+    pub fn new(
+        db: Db,
+        clock: Clock,
+        entropy: Entropy,
+        passwords: Passwords,
+        registration: Registration,
+        set_up_token: Option<SetUpToken>,
+    ) -> Self {
+        Self { throttle: Throttle::new(clock.clone()), db, clock, entropy, passwords, registration, set_up_token }
+    }
+
+    /// Somebody who is signed in, with the organisations that they are in now; `None` when the
+    /// account is gone.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn person(&self, user: UserId) -> Result<Option<Person>, StoreError> {
+        let Some(stored) = self.db.user_by_id(user).await? else {
+            return Ok(None);
+        };
+        let rows = self.db.memberships(user).await?;
+        Ok(Some(Person::new(user, stored.email, rows)?))
+    }
+
+    /// Forgets throttles and sessions that no longer matter; called now and then.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn tidy(&self) -> Result<(), StoreError> {
+        self.throttle.forget_idle();
+        let now = self.clock.now();
+        self.db
+            .delete_ended_sessions(now.plus(-ABSOLUTE_TIME_OUT), now.plus(-IDLE_TIME_OUT))
+            .await
+    }
+}

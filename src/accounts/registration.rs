@@ -1,0 +1,160 @@
+//! Registration: a person, their first organisation, its two environments.
+
+use std::net::IpAddr;
+
+use subtle::ConstantTimeEq;
+
+use super::{Accounts, EmailAddress, Password};
+use crate::entropy::Entropy;
+use crate::model::{EnvironmentId, Mode, OrganisationId, UserId};
+use crate::store::{NewUser, StoreError};
+use crate::store::Registered;
+
+/// Who may register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Registration {
+    /// The very first account registers itself; later ones come by `latchkey user add`.
+    First,
+    /// Anybody.
+    Open,
+    /// Nobody: accounts come by `latchkey user add`.
+    Closed,
+}
+
+/// What the log prints once, where the very first registration can come from another machine.
+#[derive(Clone)]
+pub struct SetUpToken(String);
+
+impl SetUpToken {
+    /// 128 random bits.
+    pub fn new(entropy: &Entropy) -> Self {
+        Self(hex::encode(entropy.bytes::<16>()))
+    }
+
+    /// The token, for the log.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    fn is(&self, text: &str) -> bool {
+        self.0.as_bytes().ct_eq(text.trim().as_bytes()).into()
+    }
+}
+
+impl std::fmt::Debug for SetUpToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SetUpToken(…)")
+    }
+}
+
+/// Why nobody was registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// This server takes no registrations, or no more.
+    #[error("registration is closed")]
+    Closed,
+    /// The set-up token is missing or another.
+    #[error("the set-up token is missing or wrong")]
+    SetUpToken,
+    /// There is an account of this address.
+    #[error("the address has an account already")]
+    EmailTaken,
+    /// Too many attempts; try again after so many seconds.
+    #[error("too many attempts")]
+    Throttled(u64),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Accounts {
+    /// Whether somebody could register now.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn registration_is_open(&self) -> Result<bool, StoreError> {
+        Ok(match self.registration {
+            Registration::Open => true,
+            Registration::Closed => false,
+            Registration::First => !self.db.has_accounts().await?,
+        })
+    }
+
+    /// Whether a registration needs the set-up token.
+    pub fn needs_set_up_token(&self) -> bool {
+        self.registration == Registration::First && self.set_up_token.is_some()
+    }
+
+    /// Registers somebody who asks for it themselves.
+    ///
+    /// # Errors
+    /// When that is not allowed, or the address is taken.
+    pub async fn register(
+        &self,
+        email: &EmailAddress,
+        password: Password,
+        set_up_token: Option<&str>,
+        from: Option<IpAddr>,
+    ) -> Result<UserId, RegisterError> {
+        self.throttle.attempt(from, Some(email)).map_err(RegisterError::Throttled)?;
+        if !self.registration_is_open().await? {
+            return Err(RegisterError::Closed);
+        }
+        if self.registration == Registration::First
+            && let Some(needed) = &self.set_up_token
+            && !set_up_token.is_some_and(|given| needed.is(given))
+        {
+            return Err(RegisterError::SetUpToken);
+        }
+        self.insert(email, password, self.registration == Registration::First).await
+    }
+
+    /// Adds an account on the operator's word.
+    ///
+    /// # Errors
+    /// When the address is taken.
+    pub async fn add(&self, email: &EmailAddress, password: Password) -> Result<UserId, RegisterError> {
+        self.insert(email, password, false).await
+    }
+
+    /// Gives an account another password and ends all its sessions; `false` when there is none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn reset_password(&self, email: &EmailAddress, password: Password) -> Result<bool, StoreError> {
+        let Some(user) = self.db.user_by_email(email.as_str()).await? else {
+            return Ok(false);
+        };
+        let hash = self.passwords.hash(password).await;
+        self.db.set_password(user.id(), &hash).await?;
+        Ok(true)
+    }
+
+    async fn insert(
+        &self,
+        email: &EmailAddress,
+        password: Password,
+        only_first: bool,
+    ) -> Result<UserId, RegisterError> {
+        let password_hash = self.passwords.hash(password).await;
+        let environment = || EnvironmentId(self.entropy.id());
+        let new = NewUser {
+            id: UserId(self.entropy.id()),
+            email: email.as_str(),
+            password_hash: &password_hash,
+            organisation: OrganisationId(self.entropy.id()),
+            organisation_uuid: self.entropy.uuid(),
+            organisation_name: &format!("{}'s organisation", email.local_part()),
+            environments: &[
+                (environment(), "Production", Mode::Live),
+                (environment(), "Development", Mode::Test),
+            ],
+            at: self.clock.now(),
+        };
+        match self.db.insert_user(&new, only_first).await? {
+            Registered::Done => Ok(new.id),
+            Registered::NotFirst => Err(RegisterError::Closed),
+            Registered::EmailTaken => Err(RegisterError::EmailTaken),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Where a request really comes from (CONTRACTS, "Client address").
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
+
+use super::Site;
+
+/// The other end of the connection, as the listener saw it.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientAddress {
+    /// From there.
+    Known(IpAddr),
+    /// It says that it was forwarded, but who says so is not trusted: the peer may be a proxy that
+    /// the operator forgot to name, so its address stands for nobody.
+    Untrusted(IpAddr),
+    /// There is no connection (in a test).
+    Unknown,
+}
+
+impl ClientAddress {
+    /// Finds it: the peer, or, if that is a trusted proxy, the right-most hop that is not one.
+    pub fn of(parts: &Parts, site: &Site) -> Self {
+        let Some(Peer(peer)) = parts.extensions.get::<Peer>() else {
+            return Self::Unknown;
+        };
+        Self::find(peer.ip().to_canonical(), &parts.headers, site)
+    }
+
+    fn find(peer: IpAddr, headers: &HeaderMap, site: &Site) -> Self {
+        let trusted = |address: IpAddr| site.trusted_proxies.iter().any(|network| network.contains(&address));
+        let forwarded = headers.get_all("x-forwarded-for");
+        if !trusted(peer) {
+            return if forwarded.iter().next().is_some() { Self::Untrusted(peer) } else { Self::Known(peer) };
+        }
+        let hops: Vec<&str> = forwarded
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .collect();
+        let mut last = peer;
+        for hop in hops.into_iter().rev() {
+            // What a hop wrote that is no address was not written by a proxy of ours.
+            let Some(address) = parse_hop(hop) else {
+                return Self::Untrusted(last);
+            };
+            last = address;
+            if !trusted(address) {
+                break;
+            }
+        }
+        Self::Known(last)
+    }
+
+    /// The address to judge a key by; none that could be wrong.
+    pub fn for_allowlist(self) -> Option<IpAddr> {
+        match self {
+            Self::Known(address) => Some(address),
+            Self::Untrusted(_) | Self::Unknown => None,
+        }
+    }
+
+    /// The address to throttle by: the best there is.
+    pub fn for_throttle(self) -> Option<IpAddr> {
+        match self {
+            Self::Known(address) | Self::Untrusted(address) => Some(address),
+            Self::Unknown => None,
+        }
+    }
+}
+
+/// An address, as proxies write it: bare, with a port, or an IPv6 one in brackets.
+fn parse_hop(hop: &str) -> Option<IpAddr> {
+    hop.parse::<IpAddr>()
+        .or_else(|_| hop.parse::<SocketAddr>().map(|socket| socket.ip()))
+        .or_else(|_| hop.trim_start_matches('[').trim_end_matches(']').parse())
+        .ok()
+        .map(|address: IpAddr| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(peer: &str, forwarded: &[&str], trusted: &[&str]) -> ClientAddress {
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append("x-forwarded-for", value.parse().unwrap());
+        }
+        let site = Site {
+            trusted_proxies: trusted.iter().map(|network| network.parse().unwrap()).collect(),
+            ..Site::default()
+        };
+        ClientAddress::find(peer.parse().unwrap(), &headers, &site)
+    }
+
+    fn known(address: &str) -> ClientAddress {
+        ClientAddress::Known(address.parse().unwrap())
+    }
+
+    #[test]
+    fn without_proxies_it_is_the_peer() {
+        assert_eq!(find("203.0.113.9", &[], &[]), known("203.0.113.9"));
+    }
+
+    #[test]
+    fn the_right_most_hop_that_is_no_proxy_counts_and_never_the_left_most() {
+        let trusted = ["10.0.0.0/8"];
+        assert_eq!(find("10.0.0.1", &["1.1.1.1, 203.0.113.9, 10.0.0.2"], &trusted), known("203.0.113.9"));
+        assert_eq!(find("10.0.0.1", &["1.1.1.1", "203.0.113.9:4711"], &trusted), known("203.0.113.9"));
+        assert_eq!(find("10.0.0.1", &["[2001:db8::1]"], &trusted), known("2001:db8::1"));
+        assert_eq!(find("10.0.0.1", &[], &trusted), known("10.0.0.1"));
+    }
+
+    #[test]
+    fn a_forwarded_request_of_a_stranger_has_no_address_for_allowlists() {
+        let address = find("203.0.113.9", &["10.0.0.1"], &["10.0.0.0/8"]);
+        assert_eq!(address.for_allowlist(), None);
+        assert_eq!(address.for_throttle(), Some("203.0.113.9".parse().unwrap()));
+        assert_eq!(find("10.0.0.1", &["1.1.1.1, junk"], &["10.0.0.0/8"]).for_allowlist(), None);
+    }
+}

@@ -1,0 +1,177 @@
+//! Reading what clients send: every mistake is answered by the name of the field that has it.
+
+use axum::extract::{FromRequest, Request};
+use axum::http::header::CONTENT_TYPE;
+use serde::de::DeserializeOwned;
+
+use crate::model::{ApiError, FieldError};
+
+/// The most bytes of a JSON body (CONTRACTS, hookstream).
+pub const BODY_LIMIT: usize = 64 * 1024;
+
+/// A JSON body, read by [`from_body`].
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let content_type = content_type(&request);
+        let body = read(request).await?;
+        from_body(content_type.as_deref(), &body).map(Self)
+    }
+}
+
+fn content_type(request: &Request) -> Option<String> {
+    request.headers().get(CONTENT_TYPE)?.to_str().ok().map(str::to_owned)
+}
+
+/// The whole body, if it is not over the limit.
+///
+/// # Errors
+/// 413, or 400 when it broke off.
+pub async fn read(request: Request) -> Result<bytes::Bytes, ApiError> {
+    axum::body::to_bytes(request.into_body(), BODY_LIMIT).await.map_err(|error| {
+        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+        while let Some(error) = cause {
+            if error.is::<http_body_util::LengthLimitError>() {
+                return ApiError::too_large(BODY_LIMIT);
+            }
+            cause = error.source();
+        }
+        ApiError::invalid("The body broke off before its end.")
+    })
+}
+
+/// Reads a JSON body.
+///
+/// # Errors
+/// 415 for another content type; 400 for what is no JSON, has a field of the wrong type, or a field
+/// that nobody asked for (which is more often misspelt than meant).
+pub fn from_body<T: DeserializeOwned>(content_type: Option<&str>, body: &[u8]) -> Result<T, ApiError> {
+    let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(ApiError::not_json());
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let value = strictly(&mut deserializer, describe_json)?;
+    deserializer.end().map_err(|error| describe_json(&error))?;
+    Ok(value)
+}
+
+/// Reads a query string.
+///
+/// # Errors
+/// 400 for a parameter that is unknown or given twice.
+pub fn from_query<T: DeserializeOwned>(query: Option<&str>) -> Result<T, ApiError> {
+    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    strictly(serde_urlencoded::Deserializer::new(pairs), |error: &serde_urlencoded::de::Error| {
+        ApiError::invalid(format!("The query cannot be read: {error}."))
+    })
+}
+
+fn strictly<'de, T, D>(deserializer: D, describe: impl Fn(&D::Error) -> ApiError) -> Result<T, ApiError>
+where
+    T: DeserializeOwned,
+    D: serde::Deserializer<'de>,
+{
+    let mut unknown = Vec::new();
+    let mut note = |path: serde_ignored::Path| {
+        if unknown.len() < 10 {
+            unknown.push(FieldError::new(shorten(&path.to_string()), "is not a known field"));
+        }
+    };
+    let mut track = serde_path_to_error::Track::new();
+    let deserializer = serde_path_to_error::Deserializer::new(deserializer, &mut track);
+    let value = serde_ignored::deserialize(deserializer, &mut note);
+    match value {
+        Ok(_) if !unknown.is_empty() => Err(ApiError::invalid_fields(unknown)),
+        Ok(value) => Ok(value),
+        Err(error) => {
+            let path = shorten(&track.path().to_string());
+            let described = describe(&error);
+            if path == "." || path == "?" {
+                Err(described)
+            } else {
+                Err(ApiError::invalid_field(path, described.detail))
+            }
+        }
+    }
+}
+
+fn describe_json(error: &serde_json::Error) -> ApiError {
+    use serde_json::error::Category;
+    let text = error.to_string();
+    // serde_json appends the position, which says nothing to somebody whose field is named.
+    let what = text.split(" at line ").next().unwrap_or_default();
+    match error.classify() {
+        Category::Data => ApiError::invalid(format!("is unusable: {}", shorten(what))),
+        Category::Syntax | Category::Eof | Category::Io => ApiError::invalid(format!(
+            "The body is not JSON: {} (line {}, column {}).",
+            shorten(what),
+            error.line(),
+            error.column()
+        )),
+    }
+}
+
+/// What a client sent is repeated to it, but not at any length.
+fn shorten(text: &str) -> String {
+    const MOST: usize = 200;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::wire::{CreateApiKey, ListApiKeys};
+
+    fn read(body: &str) -> Result<CreateApiKey, ApiError> {
+        from_body(Some("application/json; charset=utf-8"), body.as_bytes())
+    }
+
+    #[test]
+    fn an_absent_scopes_is_not_a_null_one() {
+        assert_eq!(read(r#"{"name":"a"}"#).unwrap().scopes, None);
+        assert_eq!(read(r#"{"name":"a","scopes":null}"#).unwrap().scopes, Some(None));
+        assert_eq!(read(r#"{"name":"a","scopes":"*"}"#).unwrap().scopes, Some(Some("*".into())));
+    }
+
+    #[test]
+    fn the_field_that_is_wrong_is_named() {
+        let field = |body| read(body).unwrap_err().errors[0].field.clone();
+        assert_eq!(field(r#"{"name":7}"#), "name");
+        assert_eq!(field(r#"{"name":"a","scope":"x"}"#), "scope");
+        assert_eq!(field(r#"{"name":"a","rate_limit":{"limit":-1,"window_seconds":1}}"#), "rate_limit.limit");
+        assert_eq!(field(r#"{"name":"a","quota":{"limit":1,"burst":2}}"#), "quota.burst");
+    }
+
+    #[test]
+    fn other_content_types_and_trailing_text_are_refused() {
+        let error = from_body::<CreateApiKey>(Some("text/plain"), b"{}").unwrap_err();
+        assert_eq!((error.status, error.code.as_str()), (415, "unsupported_media_type"));
+        assert_eq!(from_body::<CreateApiKey>(None, b"{}").unwrap_err().status, 415);
+        assert_eq!(read("{} {}").unwrap_err().status, 400);
+        assert_eq!(read(&"[".repeat(50_000)).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn an_unknown_query_parameter_is_named() {
+        let error = from_query::<ListApiKeys>(Some("orgid=x")).unwrap_err();
+        assert_eq!(error.errors[0].field, "orgid");
+        assert!(from_query::<ListApiKeys>(None).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = from_body::<CreateApiKey>(Some("application/json"), &body);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The contracts: what is asked over HTTP, and how it is answered.
+//!
+//! Each contract is a translation between its wire and the one domain; nothing of a contract leaks
+//! into the domain, and no contract knows another.
+
+pub mod auth;
+pub mod client_address;
+pub mod credential;
+pub mod hookstream;
+pub mod json;
+pub mod native;
+pub mod problem;
+pub mod time;
+
+use std::sync::Arc;
+
+use crate::accounts::Accounts;
+use crate::keys::Keys;
+
+/// What every handler is handed.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// The keys.
+    pub keys: Arc<Keys>,
+    /// The accounts.
+    pub accounts: Arc<Accounts>,
+    /// How this server is reached.
+    pub site: Arc<Site>,
+}
+
+/// How this server is reached.
+#[derive(Debug, Clone, Default)]
+pub struct Site {
+    /// Where people open it, without a slash at the end: `https://keys.example.com`. `None` when
+    /// the operator has not said, and whatever address leads here is right.
+    pub public_url: Option<String>,
+    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
+}
+
+impl Site {
+    /// Whether people come by HTTPS, so that cookies are `Secure` and have `__Host-` names.
+    pub fn is_secure(&self) -> bool {
+        self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+
+    /// The name of our own session cookie.
+    pub fn session_cookie(&self) -> &'static str {
+        if self.is_secure() { "__Host-session" } else { "session" }
+    }
+}

@@ -1,0 +1,85 @@
+//! The key endpoints: hookstream's contract as Leptos server functions.
+//!
+//! The dashboard is this API's first client. What each of them does is in
+//! [`api::hookstream::keys`](crate::api::hookstream::keys); here are the addresses, the codecs and
+//! the status of a success. `DELETE /v1/auth/api-keys/:id` comes in through a route that moves the id
+//! into the query, because a server function's path takes no parameters.
+
+use leptos::prelude::*;
+use server_fn::codec::Json;
+
+use super::codec::{StrictDelete, StrictJson, StrictQuery, strict};
+use crate::model::ApiError;
+// The macro makes types of the functions' names, which are the names of their arguments.
+use crate::model::wire::{self, ApiKeyList, CreatedApiKey, Revoked};
+
+/// `POST /v1/auth/api-keys`: makes a key and shows its string, this once.
+///
+/// # Errors
+/// Those of CONTRACTS, hookstream.
+#[server(prefix = "/v1/auth", endpoint = "api-keys", input = StrictJson, output = Json)]
+pub async fn create_api_key(request: wire::CreateApiKey) -> Result<CreatedApiKey, ApiError> {
+    let (services, mut parts) = on_server::context()?;
+    let created = crate::api::hookstream::keys::create(&services, &mut parts, request).await;
+    on_server::answer(http::StatusCode::CREATED, created)
+}
+
+/// `GET /v1/auth/api-keys`: the caller's keys, or those of an organisation, masked.
+///
+/// # Errors
+/// Those of CONTRACTS, hookstream.
+#[server(prefix = "/v1/auth", endpoint = "api-keys", input = StrictQuery, output = Json)]
+pub async fn list_api_keys(request: wire::ListApiKeys) -> Result<ApiKeyList, ApiError> {
+    let (services, mut parts) = on_server::context()?;
+    let listed = crate::api::hookstream::keys::list(&services, &mut parts, request).await;
+    on_server::answer(http::StatusCode::OK, listed)
+}
+
+/// `DELETE /v1/auth/api-keys?id=…`: ends a key.
+///
+/// # Errors
+/// Those of CONTRACTS, hookstream.
+#[server(prefix = "/v1/auth", endpoint = "api-keys", input = StrictDelete, output = Json)]
+pub async fn revoke_api_key(request: wire::RevokeApiKey) -> Result<Revoked, ApiError> {
+    let (services, mut parts) = on_server::context()?;
+    let revoked = crate::api::hookstream::keys::revoke(&services, &mut parts, request).await;
+    on_server::answer(http::StatusCode::OK, revoked)
+}
+
+strict!(StrictJson, CreateApiKey, serde_json::to_string, try_new_req_text(), body);
+strict!(StrictQuery, ListApiKeys, serde_urlencoded::to_string, try_new_req_query(&), query);
+strict!(StrictDelete, RevokeApiKey, serde_urlencoded::to_string, try_new_req_query(&), query);
+
+/// What the bodies share; they only exist on the server.
+#[cfg(feature = "ssr")]
+mod on_server {
+    use http::header::{CACHE_CONTROL, HeaderValue};
+    use http::request::Parts;
+    use http::StatusCode;
+    use leptos::prelude::use_context;
+    use leptos_axum::ResponseOptions;
+
+    use crate::api::Services;
+    use crate::app::codec::on_server::mark;
+    use crate::model::ApiError;
+
+    /// What the route provided.
+    pub(super) fn context() -> Result<(Services, Parts), ApiError> {
+        use_context::<Services>().zip(use_context::<Parts>()).ok_or_else(ApiError::internal)
+    }
+
+    /// Gives the answer its status. None of these answers may be kept: one shows a secret, the
+    /// others change with every request.
+    pub(super) fn answer<T>(success: StatusCode, result: Result<T, ApiError>) -> Result<T, ApiError> {
+        match &result {
+            Ok(_) => {
+                if let Some(response) = use_context::<ResponseOptions>() {
+                    response.set_status(success);
+                    response.insert_header(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                }
+            }
+            Err(error) => mark(error),
+        }
+        result
+    }
+}

@@ -1,0 +1,50 @@
+//! Time as a parameter: whoever needs it is handed a [`Clock`], so that a test can stop it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::model::Timestamp;
+
+/// Where the time comes from.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The machine's.
+    System,
+    /// One that stands until a test moves it; milliseconds since 1970.
+    Fixed(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// A clock that stands at this moment.
+    pub fn fixed(at: Timestamp) -> Self {
+        Self::Fixed(Arc::new(AtomicI64::new(at.0)))
+    }
+
+    /// The time.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    pub fn now(&self) -> Timestamp {
+        match self {
+            Self::System => {
+                let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Timestamp(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+            }
+            Self::Fixed(now) => Timestamp(now.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// Moves a fixed clock on; the machine's cannot be moved.
+    pub fn advance(&self, milliseconds: i64) {
+        if let Self::Fixed(now) = self {
+            now.fetch_add(milliseconds, Ordering::SeqCst);
+        }
+    }
+}
+
+impl governor::clock::Clock for Clock {
+    type Instant = std::time::Duration;
+
+    fn now(&self) -> Self::Instant {
+        std::time::Duration::from_millis(u64::try_from(Self::now(self).0).unwrap_or_default())
+    }
+}

@@ -1,0 +1,57 @@
+//! Randomness as a parameter: whoever needs it is handed an [`Entropy`], so that a test can seed it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha20Rng;
+
+/// Where random bytes come from. Both kinds are cryptographically strong generators; they differ in
+/// where their seed comes from.
+#[derive(Clone)]
+pub enum Entropy {
+    /// Seeded, and reseeded, by the operating system.
+    System,
+    /// Seeded by a test, so that whole answers can be compared.
+    Seeded(Arc<Mutex<ChaCha20Rng>>),
+}
+
+impl Entropy {
+    /// A generator that gives the same bytes for the same seed.
+    pub fn seeded(seed: u64) -> Self {
+        Self::Seeded(Arc::new(Mutex::new(ChaCha20Rng::seed_from_u64(seed))))
+    }
+
+    /// Fills a buffer with random bytes.
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks for the system's randomness")]
+    pub fn fill(&self, bytes: &mut [u8]) {
+        match self {
+            Self::System => rand::rng().fill_bytes(bytes),
+            Self::Seeded(rng) => {
+                rng.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(bytes);
+            }
+        }
+    }
+
+    /// So many random bytes.
+    pub fn bytes<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes);
+        bytes
+    }
+
+    /// 64 random bits, as ids are stored.
+    pub fn id(&self) -> i64 {
+        i64::from_le_bytes(self.bytes())
+    }
+
+    /// A random (version 4) UUID.
+    pub fn uuid(&self) -> uuid::Uuid {
+        uuid::Builder::from_random_bytes(self.bytes()).into_uuid()
+    }
+}
+
+impl std::fmt::Debug for Entropy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Entropy")
+    }
+}

@@ -1,0 +1,169 @@
+//! Issue: a key is made, its string is shown once, its hash is stored.
+
+use std::collections::BTreeMap;
+
+use super::token::PlainKey;
+use super::{Key, Keys, Limits};
+use crate::accounts::{Caller, Place};
+use crate::model::{FieldError, KeyId, KeyName, MANAGE_KEYS, Scopes};
+use crate::store::{Inserted, NewRow, StoreError};
+
+/// What form the key string gets: each contract has its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyStringForm {
+    /// `hs_live_…`, `hs_test_…`.
+    Hookstream,
+    /// `hks_…`.
+    HookSentry,
+}
+
+/// A key that is asked for.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Its label.
+    pub name: KeyName,
+    /// Where it is to belong.
+    pub place: Place,
+    /// What it may be used for; `None` when nothing was said, which a key that makes keys must.
+    pub scopes: Option<Scopes>,
+    /// What nothing said means.
+    pub default_scopes: Scopes,
+    /// Its bounds.
+    pub limits: Limits,
+    /// What its owner wants to remember.
+    pub metadata: Option<BTreeMap<String, String>>,
+    /// The form of its string.
+    pub form: KeyStringForm,
+}
+
+/// A key with its string, for the one answer that shows it.
+#[derive(Debug)]
+pub struct Issued {
+    /// The key.
+    pub key: Key,
+    /// Its string.
+    pub plain: PlainKey,
+}
+
+/// Why no key was made.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The organisation has as many keys as it may.
+    #[error("the organisation has as many keys as it may: {0}")]
+    OrganisationFull(i64),
+    /// The key that asked has ended meanwhile.
+    #[error("the key that asked has ended")]
+    MakerEnded,
+    /// The key that asked may not give away so much.
+    #[error("more than the key that asks has itself")]
+    Broader(Vec<FieldError>),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Keys {
+    /// Makes a key.
+    ///
+    /// # Errors
+    /// When a bound of the organisation or of the asking key is in the way.
+    pub async fn issue(&self, caller: &Caller, draft: Draft) -> Result<Issued, IssueError> {
+        let (scopes, limits) = match caller {
+            Caller::Person(_) => (draft.scopes.unwrap_or(draft.default_scopes), draft.limits),
+            Caller::Key(maker) => within(maker, draft.scopes, draft.limits).map_err(IssueError::Broader)?,
+        };
+        let plain = match draft.form {
+            KeyStringForm::Hookstream => PlainKey::hookstream(draft.place.mode, &self.entropy),
+            KeyStringForm::HookSentry => PlainKey::hooksentry(&self.entropy),
+        };
+        let key = Key {
+            id: KeyId(self.entropy.id()),
+            uuid: self.entropy.uuid(),
+            organisation: draft.place.organisation,
+            organisation_uuid: draft.place.organisation_uuid,
+            environment: draft.place.environment,
+            mode: draft.place.mode,
+            created_by: caller.user(),
+            creator: None,
+            parent: caller.key().map(|maker| maker.id),
+            name: draft.name.as_str().to_owned(),
+            prefix: plain.prefix().to_owned(),
+            scopes,
+            limits,
+            metadata: draft.metadata,
+            created_at: self.clock.now(),
+            disabled_at: None,
+            revoked_at: None,
+            request_count: 0,
+            last_used_at: None,
+        };
+        let most = self.policy.most_per_organisation;
+        let row = NewRow { key: &key, hash: &plain.hash(), most };
+        match self.db.insert_key(&row).await? {
+            Inserted::Done => Ok(Issued { key, plain }),
+            Inserted::Full => Err(IssueError::OrganisationFull(most)),
+            Inserted::ParentEnded => Err(IssueError::MakerEnded),
+        }
+    }
+}
+
+/// Holds what a key asks for against what it has itself (CONTRACTS, "Keys must not make keys"):
+/// scopes are named, held by the maker and never `api-keys:write`; expiry, networks and limits have
+/// the maker's as upper bounds, and are inherited where nothing was said.
+fn within(maker: &Key, scopes: Option<Scopes>, asked: Limits) -> Result<(Scopes, Limits), Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let scopes = scopes.unwrap_or(Scopes::Unset);
+    if scopes.is_full() {
+        errors.push(FieldError::new("scopes", "must be named: a key cannot make a key with full access"));
+    }
+    for name in scopes.names() {
+        if name == MANAGE_KEYS || name == "api-keys:*" {
+            errors.push(FieldError::new("scopes", format!("`{name}` cannot be passed on by a key")));
+        } else if !maker.scopes.hold(name) {
+            errors.push(FieldError::new("scopes", format!("`{name}` is not held by the key that asks")));
+        }
+    }
+    let bounds = &maker.limits;
+    let expires_at = match (asked.expires_at, bounds.expires_at) {
+        (Some(asked), Some(bound)) if asked > bound => {
+            errors.push(FieldError::new("expires_at", "must not be after the expiry of the key that asks"));
+            None
+        }
+        (asked, bound) => asked.or(bound),
+    };
+    let ip_allowlist = match (asked.ip_allowlist, &bounds.ip_allowlist) {
+        (Some(asked), Some(bound)) => {
+            let outside = asked.iter().find(|network| !bound.iter().any(|wider| wider.contains(*network)));
+            if let Some(network) = outside {
+                let message = format!("`{network}` is outside the networks of the key that asks");
+                errors.push(FieldError::new("ip_allowlist", message));
+            }
+            Some(asked)
+        }
+        (asked, bound) => asked.or_else(|| bound.clone()),
+    };
+    let rate_limit = match (asked.rate_limit, bounds.rate_limit) {
+        (Some(asked), Some(bound)) => {
+            // Neither more at once (the burst is the limit) nor more over time.
+            let more_over_time = u64::from(asked.limit) * u64::from(bound.window_seconds)
+                > u64::from(bound.limit) * u64::from(asked.window_seconds);
+            if asked.limit > bound.limit || more_over_time {
+                errors.push(FieldError::new("rate_limit", "must not allow more than that of the key that asks"));
+            }
+            Some(asked)
+        }
+        (asked, bound) => asked.or(bound),
+    };
+    let quota = match (asked.quota, bounds.quota) {
+        (Some(asked), Some(bound)) if asked.limit > bound.limit => {
+            errors.push(FieldError::new("quota", "must not allow more than that of the key that asks"));
+            None
+        }
+        (asked, bound) => asked.or(bound),
+    };
+    if errors.is_empty() {
+        Ok((scopes, Limits { expires_at, ip_allowlist, rate_limit, quota }))
+    } else {
+        Err(errors)
+    }
+}

@@ -1,0 +1,129 @@
+//! List: masked, newest first, a page at a time.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{Key, Keys};
+use crate::model::{KeyId, Timestamp};
+use crate::store::{KeyFilter, Owner, StoreError};
+
+/// Where a page begins: after this key. Its text is opaque to clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    created_at: Timestamp,
+    id: KeyId,
+}
+
+impl Cursor {
+    /// Before the newest key.
+    const START: Self = Self { created_at: Timestamp(i64::MAX), id: KeyId(i64::MAX) };
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}{:016x}", self.created_at.0.cast_unsigned(), self.id.0.cast_unsigned())
+    }
+}
+
+/// A text that no answer gave as a cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CursorError;
+
+impl fmt::Display for CursorError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("must be the `next_cursor` of an earlier answer, unchanged")
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Self, CursorError> {
+        let bytes: [u8; 16] = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(CursorError)?;
+        let (created_at, id) = bytes.split_at(8);
+        let number = |half: &[u8]| half.try_into().map(i64::from_be_bytes).map_err(|_| CursorError);
+        Ok(Self { created_at: Timestamp(number(created_at)?), id: KeyId(number(id)?) })
+    }
+}
+
+/// Which keys, and how many of them.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Whose.
+    pub owner: Owner,
+    /// Which of them.
+    pub filter: KeyFilter,
+    /// At most so many.
+    pub limit: u32,
+    /// After this one.
+    pub after: Option<Cursor>,
+}
+
+/// A page of keys.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// Newest first; counts are exact as of now.
+    pub keys: Vec<Key>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Cursor>,
+}
+
+impl Keys {
+    /// A page of keys. Who may see which is the caller's to have decided.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list(&self, request: &Request) -> Result<Page, StoreError> {
+        let after = request.after.unwrap_or(Cursor::START);
+        let reading = self.usage.reading().await;
+        let mut listed = self
+            .db
+            .list_keys(
+                request.owner,
+                (after.created_at, after.id),
+                &request.filter,
+                request.limit,
+                self.clock.now(),
+            )
+            .await?;
+        self.usage.complete(&mut listed.keys, &reading);
+        let next = listed
+            .keys
+            .last()
+            .filter(|_| listed.more)
+            .map(|key| Cursor { created_at: key.created_at, id: key.id });
+        Ok(Page { keys: listed.keys, next })
+    }
+
+    /// One key, with how many keys that it made still work. Who may see it is the caller's to decide.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn get(&self, id: KeyId) -> Result<Option<(Key, i64)>, StoreError> {
+        let reading = self.usage.reading().await;
+        let Some(mut key) = self.db.key_by_id(id).await? else {
+            return Ok(None);
+        };
+        self.usage.complete(std::slice::from_mut(&mut key), &reading);
+        let children = self.db.count_children(id).await?;
+        Ok(Some((key, children)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_reads_back_what_it_printed() {
+        let cursor = Cursor { created_at: Timestamp(1_772_366_400_000), id: KeyId(-5) };
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+    }
+
+    #[test]
+    fn other_texts_are_no_cursors() {
+        for text in ["", "x", "00", &"0".repeat(33), &"g".repeat(32), "é"] {
+            assert_eq!(text.parse::<Cursor>(), Err(CursorError), "{text:?}");
+        }
+    }
+}

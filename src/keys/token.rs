@@ -1,0 +1,191 @@
+//! Key strings: how they are made, what they look like, and the only thing that is kept of them.
+
+use std::fmt;
+
+use crc::{CRC_32_ISO_HDLC, Crc};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::entropy::Entropy;
+use crate::model::Mode;
+
+const CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+/// Random hex digits of an `hs_` key: 224 bits.
+const BODY: usize = 56;
+/// Hex digits of its checksum.
+const CHECKSUM: usize = 8;
+/// Hex digits of an `hks_` key: 128 bits, no room for a checksum.
+const HOOKSENTRY_BODY: usize = 32;
+/// How much of a key string is kept in the clear, to tell keys apart (seed 000).
+const PREFIX: usize = 12;
+
+/// A whole key string. It is shown once, by the answer that consumes it, and wiped when dropped.
+pub struct PlainKey(Zeroizing<String>);
+
+impl PlainKey {
+    /// `hs_live_…` or `hs_test_…`: 56 random hex digits and their CRC-32/ISO-HDLC.
+    pub fn hookstream(mode: Mode, entropy: &Entropy) -> Self {
+        let random = Zeroizing::new(entropy.bytes::<{ BODY / 2 }>());
+        let body = Zeroizing::new(hex::encode(random.as_slice()));
+        let checksum = CRC.checksum(body.as_bytes());
+        Self(Zeroizing::new(format!("hs_{}_{}{checksum:08x}", mode.as_str(), *body)))
+    }
+
+    /// `hks_…`: 32 random hex digits (seed 002).
+    pub fn hooksentry(entropy: &Entropy) -> Self {
+        let random = Zeroizing::new(entropy.bytes::<{ HOOKSENTRY_BODY / 2 }>());
+        Self(Zeroizing::new(format!("hks_{}", *Zeroizing::new(hex::encode(random.as_slice())))))
+    }
+
+    /// What is kept of it.
+    pub fn hash(&self) -> KeyHash {
+        KeyHash::of(&self.0)
+    }
+
+    /// The first 12 characters, which every listing shows.
+    pub fn prefix(&self) -> &str {
+        &self.0[..PREFIX]
+    }
+
+    /// Gives the string away, to the one answer that shows it.
+    pub fn reveal(self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl fmt::Debug for PlainKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PlainKey(…)")
+    }
+}
+
+/// SHA-256 of a whole key string: all that is stored of it.
+#[derive(Clone, Copy, Hash)]
+pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    fn of(text: &str) -> Self {
+        Self(Sha256::digest(text.as_bytes()).into())
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl PartialEq for KeyHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for KeyHash {}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyHash(…)")
+    }
+}
+
+/// A string that was presented as a key and has the form of one, so that a look-up is worth it.
+#[derive(Debug, Clone, Copy)]
+pub struct PresentedKey {
+    /// What it would be stored as.
+    pub hash: KeyHash,
+}
+
+impl PresentedKey {
+    /// Reads a presented string; `None` for what cannot be a key: another form, or a checksum that
+    /// does not fit (CONTRACTS, "Key strings").
+    pub fn parse(text: &str) -> Option<Self> {
+        let lower_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let plausible = if let Some(rest) = text.strip_prefix("hks_") {
+            rest.len() == HOOKSENTRY_BODY && lower_hex(rest)
+        } else {
+            text.strip_prefix("hs_live_")
+                .or_else(|| text.strip_prefix("hs_test_"))
+                .filter(|rest| rest.len() == BODY + CHECKSUM && lower_hex(rest))
+                .is_some_and(|rest| {
+                    let (body, checksum) = rest.split_at(BODY);
+                    u32::from_str_radix(checksum, 16) == Ok(CRC.checksum(body.as_bytes()))
+                })
+        };
+        plausible.then(|| Self { hash: KeyHash::of(text) })
+    }
+
+    /// Whether a Bearer token is meant as a key and not as a session.
+    pub fn looks_like_one(text: &str) -> bool {
+        ["hs_live_", "hs_test_", "hks_"].iter().any(|prefix| text.starts_with(prefix))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_checksum_is_the_contracts_example() {
+        let body = format!("{}01234567", "0123456789abcdef".repeat(3));
+        assert_eq!(CRC.checksum(body.as_bytes()), 0x1c63_7e5a);
+        assert!(PresentedKey::parse(&format!("hs_live_{body}1c637e5a")).is_some());
+        assert!(PresentedKey::parse(&format!("hs_live_{body}1c637e5b")).is_none());
+    }
+
+    #[test]
+    fn the_string_and_the_hash_never_print() {
+        let key = PlainKey::hookstream(Mode::Live, &Entropy::seeded(1));
+        assert_eq!(format!("{key:?} {:?}", key.hash()), "PlainKey(…) KeyHash(…)");
+    }
+
+    #[test]
+    fn the_hash_is_sha_256_of_the_whole_string() {
+        // FIPS 180-2, appendix B.1.
+        assert_eq!(
+            hex::encode(KeyHash::of("abc").as_bytes()),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_made_key_has_the_form_that_is_promised(seed: u64, live: bool) {
+            let mode = if live { Mode::Live } else { Mode::Test };
+            let key = PlainKey::hookstream(mode, &Entropy::seeded(seed));
+            let (prefix, hash) = (key.prefix().to_owned(), key.hash());
+            let text = key.reveal();
+            prop_assert_eq!(text.len(), 72);
+            prop_assert!(text.starts_with(&prefix) && prefix.len() == 12);
+            prop_assert_eq!(PresentedKey::parse(&text).map(|key| key.hash), Some(hash));
+            let sentry = PlainKey::hooksentry(&Entropy::seeded(seed)).reveal();
+            prop_assert_eq!(sentry.len(), 36);
+            prop_assert!(PresentedKey::parse(&sentry).is_some());
+        }
+
+        #[test]
+        fn a_mistyped_digit_is_noticed(seed: u64, at in 8usize..72, digit in 0u8..16) {
+            let text = PlainKey::hookstream(Mode::Live, &Entropy::seeded(seed)).reveal();
+            let digit = char::from_digit(u32::from(digit), 16).unwrap();
+            let mut typed: Vec<char> = text.chars().collect();
+            prop_assume!(typed[at] != digit);
+            typed[at] = digit;
+            prop_assert!(PresentedKey::parse(&typed.iter().collect::<String>()).is_none());
+        }
+
+        #[test]
+        fn no_text_panics(text in any::<String>()) {
+            let _ = PresentedKey::parse(&text);
+            let _ = PresentedKey::parse(&format!("hs_live_{text}"));
+        }
+
+        #[test]
+        fn a_stored_hash_is_never_a_key(seed: u64) {
+            let hash = hex::encode(PlainKey::hookstream(Mode::Live, &Entropy::seeded(seed)).hash().as_bytes());
+            prop_assert!(PresentedKey::parse(&hash).is_none());
+            prop_assert!(PresentedKey::parse(&format!("hs_live_{hash}")).is_none());
+        }
+    }
+}

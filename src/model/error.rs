@@ -1,0 +1,170 @@
+//! The one error that hookstream's contract and the native one show: RFC 9457 problem details.
+
+use serde::{Deserialize, Serialize};
+use server_fn::codec::JsonEncoding;
+use server_fn::error::{FromServerFnError, ServerFnErrorErr};
+
+/// An error answer: `application/problem+json` with a stable `code` (CONTRACTS, hookstream).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// Always `about:blank`: the title is the status in words, the `code` is what programs read.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The status in words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What was wrong, and what would be right, for people.
+    pub detail: String,
+    /// What was wrong, for programs; it never changes.
+    pub code: String,
+    /// The fields that are unusable, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    /// Seconds to wait; sent as the header `Retry-After`.
+    #[serde(skip)]
+    pub retry_after: Option<u64>,
+}
+
+/// What is wrong with one field of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldError {
+    /// The field, as a path from the top of the body: `rate_limit.limit`.
+    pub field: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl FieldError {
+    /// One field and what is wrong with it.
+    pub fn new(field: impl Into<String>, message: impl ToString) -> Self {
+        Self { field: field.into(), message: message.to_string() }
+    }
+}
+
+impl ApiError {
+    fn new(status: http::StatusCode, code: &str, detail: impl Into<String>) -> Self {
+        Self {
+            kind: "about:blank".to_owned(),
+            title: status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            code: code.to_owned(),
+            errors: Vec::new(),
+            retry_after: None,
+        }
+    }
+
+    /// 400 `invalid_request`.
+    pub fn invalid(detail: impl Into<String>) -> Self {
+        Self::new(http::StatusCode::BAD_REQUEST, "invalid_request", detail)
+    }
+
+    /// 400 `invalid_request` that names the fields; the detail repeats them in one sentence.
+    pub fn invalid_fields(errors: Vec<FieldError>) -> Self {
+        let detail = errors
+            .iter()
+            .map(|error| format!("`{}` {}", error.field, error.message))
+            .collect::<Vec<_>>()
+            .join("; ");
+        Self { errors, ..Self::invalid(detail) }
+    }
+
+    /// 400 `invalid_request` about one field.
+    pub fn invalid_field(field: impl Into<String>, message: impl ToString) -> Self {
+        Self::invalid_fields(vec![FieldError::new(field, message)])
+    }
+
+    /// 401 `unauthenticated`.
+    pub fn unauthenticated(detail: impl Into<String>) -> Self {
+        Self::new(http::StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+    }
+
+    /// 403 `forbidden`.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(http::StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// 404 `not_found`.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(http::StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// 405 `method_not_allowed`; the answer's `Allow` names the methods.
+    pub fn method_not_allowed() -> Self {
+        Self::new(
+            http::StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "This address does not answer that method; the header `Allow` names those that it does.",
+        )
+    }
+
+    /// 413 `payload_too_large`.
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(
+            http::StatusCode::PAYLOAD_TOO_LARGE,
+            "payload_too_large",
+            format!("The body may have at most {} KiB.", limit / 1024),
+        )
+    }
+
+    /// 415 `unsupported_media_type`.
+    pub fn not_json() -> Self {
+        Self::new(
+            http::StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "Send JSON with the header `Content-Type: application/json`.",
+        )
+    }
+
+    /// 429 `too_many_requests`.
+    pub fn too_many_requests(retry_after: u64) -> Self {
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(
+                http::StatusCode::TOO_MANY_REQUESTS,
+                "too_many_requests",
+                format!("Too many attempts. Try again in {retry_after} s."),
+            )
+        }
+    }
+
+    /// 500 `internal_error`, which shows nothing; the log has the cause under the request's id.
+    pub fn internal() -> Self {
+        Self::new(
+            http::StatusCode::INTERNAL_SERVER_ERROR,
+            "internal_error",
+            "Something went wrong here. The server's log has it under this answer's X-Request-Id.",
+        )
+    }
+
+    /// 503 `unavailable`.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self {
+            retry_after: Some(1),
+            ..Self::new(http::StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
+        }
+    }
+}
+
+impl std::fmt::Display for ApiError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl FromServerFnError for ApiError {
+    type Encoder = JsonEncoding;
+
+    /// Failures of the calls themselves: in the browser mostly a network that is gone.
+    fn from_server_fn_error(value: ServerFnErrorErr) -> Self {
+        match value {
+            ServerFnErrorErr::Request(_) => {
+                Self::unavailable("The server could not be reached. Check the connection and try again.")
+            }
+            _ => Self::internal(),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Identifiers in hookstream's form: a prefix and 16 hex digits, 64 random bits.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What is wrong with a string that should have been an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdError {
+    prefix: &'static str,
+}
+
+impl fmt::Display for IdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "must be `{}` and 16 lower-case hex digits", self.prefix)
+    }
+}
+
+impl std::error::Error for IdError {}
+
+fn parse(prefix: &'static str, text: &str) -> Result<i64, IdError> {
+    let error = IdError { prefix };
+    let digits = text.strip_prefix(prefix).ok_or_else(|| error.clone())?;
+    let lower_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    if digits.len() != 16 || !digits.bytes().all(lower_hex) {
+        return Err(error);
+    }
+    u64::from_str_radix(digits, 16)
+        .map(u64::cast_signed)
+        .map_err(|_| error)
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(
+            /// The 64 bits as both databases store them.
+            pub i64,
+        );
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{:016x}"), self.0.cast_unsigned())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                parse($prefix, text).map(Self)
+            }
+        }
+    };
+}
+
+id!(
+    /// A key: `ak_8f3a1b2c4d5e6f7a` (seed 000).
+    KeyId, "ak_"
+);
+id!(
+    /// An organisation, HookSentry's tenant.
+    OrganisationId, "org_"
+);
+id!(
+    /// An environment of an organisation.
+    EnvironmentId, "env_"
+);
+id!(
+    /// A person who signs in.
+    UserId, "usr_"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_print_and_parse_as_16_hex_digits() {
+        let id = KeyId(-1);
+        assert_eq!(id.to_string(), "ak_ffffffffffffffff");
+        assert_eq!("ak_ffffffffffffffff".parse(), Ok(id));
+        assert_eq!(KeyId(1).to_string(), "ak_0000000000000001");
+    }
+
+    #[test]
+    fn nothing_else_is_an_id() {
+        for text in [
+            "",
+            "ak_",
+            "org_0000000000000001",
+            "ak_000000000000001",
+            "ak_00000000000000011",
+            "ak_000000000000000G",
+            "ak_000000000000000A",
+            "ak_+00000000000001",
+            " ak_0000000000000001",
+        ] {
+            assert!(text.parse::<KeyId>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The words that the server and the browser both speak.
+//!
+//! Types that cannot hold a bad value, and the wire types of the hookstream contract, which is what
+//! the dashboard itself speaks. No I/O, no clock, nothing of a framework: it compiles to WASM.
+
+mod error;
+mod id;
+mod name;
+mod organisation;
+mod scopes;
+mod time;
+pub mod wire;
+
+pub use error::{ApiError, FieldError};
+pub use id::{EnvironmentId, IdError, KeyId, OrganisationId, UserId};
+pub use name::{KeyName, NameError};
+pub use organisation::{Mode, Role};
+pub use scopes::{MANAGE_KEYS, Scopes, ScopesError};
+pub use time::Timestamp;

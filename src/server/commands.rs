@@ -1,0 +1,74 @@
+//! The commands beside `serve`.
+
+use std::io::{IsTerminal, Read};
+
+use super::Failure;
+use super::config::{Account, Database, User};
+use crate::accounts::{Accounts, EmailAddress, Password, Passwords, Registration, RegisterError};
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::store::Db;
+
+/// `latchkey migrate`.
+///
+/// # Errors
+/// When the database does not open or cannot be brought up to date.
+pub async fn migrate(database: &Database) -> Result<String, Failure> {
+    let db = Db::open(&database.database_url).await?;
+    db.migrate().await?;
+    db.close().await;
+    Ok("The database is up to date.".to_owned())
+}
+
+/// `latchkey user …`. Works beside a running server: nothing of accounts is kept in its memory.
+///
+/// # Errors
+/// When the address or the password cannot be used, or the database fails.
+pub async fn user(command: &User) -> Result<String, Failure> {
+    let (User::Add(account) | User::ResetPassword(account)) = command;
+    let email = EmailAddress::parse(&account.email).map_err(|error| format!("{}: {error}", account.email))?;
+    let password = ask_password()?;
+    let (accounts, db) = open(account).await?;
+    let said = match command {
+        User::Add(_) => match accounts.add(&email, password).await {
+            Ok(_) => format!("{} has an account now.", email.as_str()),
+            Err(RegisterError::EmailTaken) => {
+                return Err(format!("{} has an account already; see `latchkey user reset-password`", email.as_str()).into());
+            }
+            Err(error) => return Err(error.into()),
+        },
+        User::ResetPassword(_) => {
+            if !accounts.reset_password(&email, password).await? {
+                return Err(format!("{} has no account; see `latchkey user add`", email.as_str()).into());
+            }
+            format!("{} has a new password, and all its sessions are over.", email.as_str())
+        }
+    };
+    db.close().await;
+    Ok(said)
+}
+
+async fn open(account: &Account) -> Result<(Accounts, Db), Failure> {
+    let db = Db::open(&account.database.database_url).await?;
+    db.migrate().await?;
+    let entropy = Entropy::System;
+    let passwords = Passwords::new(entropy.clone());
+    let accounts = Accounts::new(db.clone(), Clock::System, entropy, passwords, Registration::Closed, None);
+    Ok((accounts, db))
+}
+
+/// Asks on a terminal, without showing what is typed; elsewhere reads the first line of the input.
+fn ask_password() -> Result<Password, Failure> {
+    let typed = if std::io::stdin().is_terminal() {
+        let first = rpassword::prompt_password("New password: ")?;
+        if rpassword::prompt_password("The same again: ")? != first {
+            return Err("the two passwords differ".into());
+        }
+        first
+    } else {
+        let mut text = String::new();
+        std::io::stdin().take(4096).read_to_string(&mut text)?;
+        text.lines().next().unwrap_or_default().to_owned()
+    };
+    Password::new(typed).map_err(|error| format!("the password {error}").into())
+}

@@ -1,0 +1,204 @@
+//! The command line: every flag has a `LATCHKEY_` variable of the same name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+use crate::accounts::Registration;
+use crate::keys::Policy;
+
+/// Self-hosted API keys: made in a dashboard, shown once, stored as a hash, revoked at once.
+#[derive(Debug, Parser)]
+#[command(name = "latchkey", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do; `serve` when nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The settings of `serve`.
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve the dashboard and the API (what a bare `latchkey` does).
+    Serve(Box<Serve>),
+    /// Bring the database's schema up to date, and stop. `serve` does it as well.
+    Migrate(Database),
+    /// Add accounts and reset passwords.
+    #[command(subcommand)]
+    User(User),
+}
+
+/// What can be done with accounts.
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Add an account, whatever `--registration` says. Asks for the password, or reads it from
+    /// standard input.
+    Add(Account),
+    /// Give an account another password and end all its sessions. Asks for the password, or reads it
+    /// from standard input.
+    ResetPassword(Account),
+}
+
+/// Which account.
+#[derive(Debug, Args)]
+pub struct Account {
+    /// Its e-mail address.
+    pub email: String,
+    /// The database.
+    #[command(flatten)]
+    pub database: Database,
+}
+
+/// Where the data is.
+#[derive(Debug, Clone, Args)]
+pub struct Database {
+    /// `sqlite:FILE` (made if it is not there) or `postgres://USER@HOST/DATABASE`.
+    #[arg(long, env = "LATCHKEY_DATABASE_URL", default_value = "sqlite:latchkey.db", hide_env_values = true)]
+    pub database_url: String,
+}
+
+/// The settings of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// The address of the dashboard and the API; port 0 picks a free one and prints it.
+    #[arg(long, env = "LATCHKEY_LISTEN", default_value = "127.0.0.1:3000")]
+    pub listen: String,
+    /// The database.
+    #[command(flatten)]
+    pub database: Database,
+    /// Who may register.
+    #[arg(long, env = "LATCHKEY_REGISTRATION", default_value = "first")]
+    pub registration: Registration,
+    /// Where people open the dashboard, if that is not `--listen`: `https://keys.example.com`.
+    /// `https` turns on `Secure` cookies with `__Host-` names, and HSTS.
+    #[arg(long, env = "LATCHKEY_PUBLIC_URL")]
+    pub public_url: Option<PublicUrl>,
+    /// Networks of proxies whose `X-Forwarded-For` is believed, separated by commas.
+    #[arg(long, env = "LATCHKEY_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whether a key whose scopes name `api-keys:write` may create, list and revoke keys in its own
+    /// environment.
+    #[arg(
+        long,
+        env = "LATCHKEY_KEYS_MAY_MANAGE_KEYS",
+        default_value_t = false,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        require_equals = true,
+        action = clap::ArgAction::Set
+    )]
+    pub keys_may_manage_keys: bool,
+    /// The most keys that an organisation may have, revoked ones not counted.
+    #[arg(
+        long,
+        env = "LATCHKEY_MAX_KEYS_PER_ORGANISATION",
+        default_value_t = 100_000,
+        value_parser = clap::value_parser!(i64).range(1..)
+    )]
+    pub max_keys_per_organisation: i64,
+    /// The most connections at once; more wait.
+    #[arg(
+        long,
+        env = "LATCHKEY_MAX_CONNECTIONS",
+        default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub max_connections: u32,
+    /// How the log looks, which goes to standard error. `LATCHKEY_LOG` filters it (`info`, `debug`).
+    #[arg(long, env = "LATCHKEY_LOG_FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
+}
+
+/// How the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+impl Serve {
+    /// What the operator decides about keys.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            most_per_organisation: self.max_keys_per_organisation,
+            keys_may_manage_keys: self.keys_may_manage_keys,
+        }
+    }
+}
+
+/// Scheme, host and perhaps port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicUrl(String);
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for PublicUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not of the form https://keys.example.com (no path)");
+        let uri: http::Uri = text.parse().map_err(|_| wrong())?;
+        let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(wrong());
+        };
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() || authority.as_str().contains('@') {
+            return Err(wrong());
+        }
+        let scheme = uri.scheme_str().unwrap_or_default();
+        Ok(Self(format!("{scheme}://{}", authority.as_str().to_ascii_lowercase())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_bare_call_serves_with_flags_and_without() {
+        let cli = Cli::parse_from(["latchkey", "--listen", "[::1]:0", "--keys-may-manage-keys"]);
+        assert!(cli.command.is_none() && cli.serve.keys_may_manage_keys);
+        let cli = Cli::parse_from(["latchkey", "serve", "--keys-may-manage-keys=false"]);
+        assert!(matches!(cli.command, Some(Command::Serve(serve)) if !serve.keys_may_manage_keys));
+    }
+
+    #[test]
+    fn every_flag_has_a_variable_of_the_same_name() {
+        let command = Cli::command();
+        for argument in command.get_arguments().filter(|argument| argument.get_long().is_some()) {
+            let long = argument.get_long().unwrap();
+            if ["help", "version"].contains(&long) {
+                continue;
+            }
+            let variable = format!("LATCHKEY_{}", long.replace('-', "_").to_uppercase());
+            assert_eq!(argument.get_env().and_then(|name| name.to_str()), Some(variable.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_public_url_has_no_path() {
+        assert_eq!("https://Keys.example.com/".parse(), Ok(PublicUrl("https://keys.example.com".into())));
+        for wrong in ["keys.example.com", "https://a/b", "ftp://a", "https://u@a", "https://a/?q", ""] {
+            assert!(wrong.parse::<PublicUrl>().is_err(), "{wrong}");
+        }
+    }
+}

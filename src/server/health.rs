@@ -1,0 +1,44 @@
+//! Whether the process lives, and whether it should be sent requests.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use crate::model::ApiError;
+use crate::store::Db;
+
+/// Whether the server is about to stop.
+#[derive(Debug, Clone, Default)]
+pub struct Draining(Arc<AtomicBool>);
+
+impl Draining {
+    /// From now on `/readyz` says no.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn has_begun(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// `GET /healthz`: the process lives.
+pub async fn alive() -> impl IntoResponse {
+    Json(json!({ "status": "ok" }))
+}
+
+/// `GET /readyz`: the database answers, and the server is not about to stop.
+pub async fn ready(db: Db, draining: Draining) -> Response {
+    if draining.has_begun() {
+        return ApiError::unavailable("The server is about to stop.").into_response();
+    }
+    match tokio::time::timeout(Duration::from_secs(2), db.ping()).await {
+        Ok(Ok(())) => Json(json!({ "status": "ready" })).into_response(),
+        Ok(Err(error)) => ApiError::from(error).into_response(),
+        Err(_) => ApiError::unavailable("The database does not answer.").into_response(),
+    }
+}

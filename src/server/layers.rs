@@ -1,0 +1,228 @@
+//! What happens to every request before and after its handler.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::HttpBody;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, ORIGIN, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+use tracing::Instrument;
+
+use crate::api::Site;
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::model::ApiError;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A request that takes longer is given up.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// What the layers need.
+#[derive(Debug, Clone)]
+pub struct Around {
+    /// How this server is reached.
+    pub site: Arc<Site>,
+    /// For how long a request took.
+    pub clock: Clock,
+    /// For request ids.
+    pub entropy: Entropy,
+}
+
+/// Whether a path belongs to a contract, whose errors are for programs.
+pub fn is_api(path: &str) -> bool {
+    path.starts_with("/v1/") || path.starts_with("/api/")
+}
+
+/// Gives the request an id, logs how it went, and bounds its time. The log has the route's pattern
+/// and never the address that was asked for: whatever somebody puts there by mistake stays out.
+pub async fn observe(State(around): State<Around>, request: Request, next: Next) -> Response {
+    let began = around.clock.now();
+    let id = hex::encode(around.entropy.bytes::<8>());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
+    let span = tracing::info_span!("request", id, %method, route);
+    let path_is_api = is_api(request.uri().path());
+    async move {
+        let outcome = tokio::time::timeout(TIME_LIMIT, AssertUnwindSafe(next.run(request)).catch_unwind()).await;
+        let mut response = match outcome {
+            Ok(Ok(response)) => explain(response, path_is_api),
+            // The panic itself was logged by its hook, in this span.
+            Ok(Err(_)) => failed(ApiError::internal(), path_is_api),
+            Err(_) => failed(ApiError::unavailable("The answer took too long."), path_is_api),
+        };
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        let milliseconds = around.clock.now().since(began);
+        tracing::info!(status = response.status().as_u16(), milliseconds, "answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+fn failed(error: ApiError, path_is_api: bool) -> Response {
+    if path_is_api {
+        error.into_response()
+    } else {
+        let body = "<!doctype html><html lang=en><meta charset=utf-8><title>Something went wrong · Latchkey</title>\
+             <h1>Something went wrong</h1><p>The server could not finish this page. Its log says why. \
+             <a href=/keys>Back to the keys</a>";
+        let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, axum::response::Html(body)).into_response()
+    }
+}
+
+/// Gives an error that axum made itself, with a plain text or nothing in it, the contract's form.
+fn explain(response: Response, path_is_api: bool) -> Response {
+    let status = response.status();
+    let plain = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_none_or(|kind| kind.to_str().is_ok_and(|kind| kind.starts_with("text/plain")));
+    if !path_is_api || !plain || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let error = match status {
+        StatusCode::NOT_FOUND => ApiError::not_found("There is nothing at this address."),
+        StatusCode::METHOD_NOT_ALLOWED => ApiError::method_not_allowed(),
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(crate::api::json::BODY_LIMIT),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ApiError::not_json(),
+        status if status.is_server_error() => ApiError::internal(),
+        _ => ApiError::invalid("The request cannot be read."),
+    };
+    let allow = response.headers().get(axum::http::header::ALLOW).cloned();
+    let mut explained = error.into_response();
+    if let Some(allow) = allow {
+        explained.headers_mut().insert(axum::http::header::ALLOW, allow);
+    }
+    explained
+}
+
+/// Refuses what another site makes a browser send (CONTRACTS: unsafe methods, `Origin` and
+/// `Sec-Fetch-Site`). Programs send neither header, and are let through.
+pub async fn refuse_cross_site(State(around): State<Around>, request: Request, next: Next) -> Response {
+    let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+    match cross_site(request.headers(), &around.site) {
+        Some(reason) if !safe => ApiError::forbidden(reason).into_response(),
+        _ => next.run(request).await,
+    }
+}
+
+fn cross_site(headers: &HeaderMap, site: &Site) -> Option<&'static str> {
+    const OTHER_SITE: &str = "Another site sent this request; only pages of this server may.";
+    let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let fetch_site = headers.get("sec-fetch-site").map(|value| value.to_str().unwrap_or("?"));
+    let origin = text(&ORIGIN);
+    if fetch_site.is_none() && origin.is_none() {
+        return None;
+    }
+    if fetch_site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        return Some(OTHER_SITE);
+    }
+    let host = text(&HOST).unwrap_or_default();
+    if let Some(origin) = origin {
+        let own = match &site.public_url {
+            Some(url) => origin.eq_ignore_ascii_case(url),
+            None => origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host)),
+        };
+        if !own {
+            return Some(OTHER_SITE);
+        }
+    }
+    // A name that somebody else lets point here (DNS rebinding) would be an origin of its own.
+    let named_by_operator = site.public_url.is_some();
+    (!named_by_operator && !is_local_name_or_address(host))
+        .then_some("This host name is not known here: start the server with --public-url.")
+}
+
+fn is_local_name_or_address(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>().is_ok()
+}
+
+/// Headers that every answer has.
+pub async fn harden(State(around): State<Around>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let mut set = |name: HeaderName, value: &'static str| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    // Pages bring their own policy, with a nonce; nothing else has anything to load.
+    set(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
+    set(X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(X_FRAME_OPTIONS, "DENY");
+    // Not `no-referrer`: with it browsers send `Origin: null` from our own forms.
+    set(REFERRER_POLICY, "same-origin");
+    set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+    set(HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()");
+    if around.site.is_secure() {
+        set(STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    }
+    // So that a HEAD and an empty answer say what they are.
+    if response.body().size_hint().exact() == Some(0) {
+        response.headers_mut().remove(CONTENT_TYPE);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(site: &Site, headers: &[(&str, &str)]) -> bool {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        cross_site(&map, site).is_some()
+    }
+
+    #[test]
+    fn programs_are_let_through() {
+        assert!(!refused(&Site::default(), &[("host", "keys.internal:3000")]));
+    }
+
+    #[test]
+    fn other_sites_are_refused_by_either_header() {
+        let site = Site::default();
+        let host = ("host", "127.0.0.1:3000");
+        assert!(refused(&site, &[host, ("sec-fetch-site", "cross-site")]));
+        assert!(refused(&site, &[host, ("sec-fetch-site", "same-site")]));
+        assert!(refused(&site, &[host, ("origin", "https://evil.example")]));
+        assert!(refused(&site, &[host, ("origin", "null")]));
+        assert!(refused(&site, &[host, ("sec-fetch-site", "same-origin"), ("origin", "https://evil.example")]));
+        assert!(!refused(&site, &[host, ("sec-fetch-site", "same-origin"), ("origin", "http://127.0.0.1:3000")]));
+        assert!(!refused(&site, &[("host", "localhost:3000"), ("origin", "http://localhost:3000")]));
+        assert!(!refused(&site, &[("host", "[::1]:3000"), ("origin", "http://[::1]:3000")]));
+    }
+
+    #[test]
+    fn a_rebound_name_is_refused() {
+        let headers = [("host", "evil.example:3000"), ("origin", "http://evil.example:3000")];
+        assert!(refused(&Site::default(), &headers));
+    }
+
+    #[test]
+    fn with_a_public_url_only_its_origin_counts() {
+        let site = Site { public_url: Some("https://keys.example.com".into()), ..Site::default() };
+        let host = ("host", "10.0.0.7:3000");
+        assert!(!refused(&site, &[host, ("origin", "https://keys.example.com")]));
+        assert!(refused(&site, &[host, ("origin", "http://10.0.0.7:3000")]));
+        assert!(refused(&site, &[host, ("origin", "https://other.example.com")]));
+    }
+}

@@ -1,0 +1,141 @@
+//! The program: settings, the router with its layers, the listener, and how it all ends.
+
+pub mod assets;
+pub mod commands;
+pub mod config;
+mod health;
+mod layers;
+mod listen;
+pub mod pages;
+mod router;
+mod server_function;
+mod telemetry;
+
+pub use health::Draining;
+pub use router::router;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::accounts::{Accounts, Passwords, Registration, SetUpToken};
+use crate::api::{Services, Site};
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::keys::Keys;
+use crate::store::Db;
+use config::Serve;
+
+/// Anything that keeps a command from doing its work; its text is for the operator.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// How often sessions and throttles that are over are forgotten.
+const TIDY_EVERY: Duration = Duration::from_secs(600);
+
+/// `latchkey serve`: opens the database, listens, and serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the database, the address or a setting cannot be used.
+pub async fn serve(config: &Serve) -> Result<(), Failure> {
+    telemetry::init(config.log_format);
+    let db = Db::open(&config.database.database_url).await?;
+    let _sole_server = db.lock()?;
+    db.migrate().await?;
+
+    let listener = TcpListener::bind(&config.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+    let address = listener.local_addr()?;
+
+    let (clock, entropy) = (Clock::System, Entropy::System);
+    let first = config.registration == Registration::First;
+    let set_up_token = (first && !address.ip().is_loopback()).then(|| SetUpToken::new(&entropy));
+    let passwords = Passwords::new(entropy.clone());
+    let accounts = Accounts::new(
+        db.clone(),
+        clock.clone(),
+        entropy.clone(),
+        passwords,
+        config.registration,
+        set_up_token.clone(),
+    );
+    let keys = Keys::new(db.clone(), clock.clone(), entropy.clone(), config.policy());
+    let site = Site {
+        public_url: config.public_url.as_ref().map(ToString::to_string),
+        trusted_proxies: config.trusted_proxies.clone(),
+    };
+    let services = Services { keys: Arc::new(keys), accounts: Arc::new(accounts), site: Arc::new(site) };
+
+    let draining = Draining::default();
+    let router = router(services.clone(), db.clone(), clock, entropy, draining.clone());
+    let upkeep = tokio::spawn(upkeep(services.clone()));
+
+    announce(config, address, &services, set_up_token).await?;
+    listen::serve(listener, router, config.max_connections, stop_signal(draining)?).await;
+
+    tracing::info!("stopping");
+    upkeep.abort();
+    services.keys.flush_usage().await?;
+    db.close().await;
+    Ok(())
+}
+
+async fn announce(
+    config: &Serve,
+    address: std::net::SocketAddr,
+    services: &Services,
+    set_up_token: Option<SetUpToken>,
+) -> Result<(), Failure> {
+    let open = match &config.public_url {
+        Some(url) => url.to_string(),
+        None => format!("http://{address}"),
+    };
+    tracing::info!(%address, "listening");
+    let mut out = std::io::stdout().lock();
+    std::io::Write::write_all(&mut out, format!("Latchkey is ready. Open {open}\n").as_bytes())?;
+    drop(out);
+    if let Some(token) = set_up_token
+        && services.accounts.registration_is_open().await?
+    {
+        tracing::warn!(
+            set_up_token = token.reveal(),
+            "this server can be reached from other machines: the first account needs this token"
+        );
+    }
+    Ok(())
+}
+
+/// Resolves at SIGTERM or SIGINT, after `/readyz` has begun to say no.
+fn stop_signal(draining: Draining) -> Result<impl Future<Output = ()>, Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        draining.begin();
+    })
+}
+
+/// What has to be done again and again beside the requests.
+async fn upkeep(services: Services) {
+    let mut flush = tokio::time::interval(crate::keys::FLUSH_EVERY);
+    let mut tidy = tokio::time::interval(TIDY_EVERY);
+    loop {
+        tokio::select! {
+            _ = flush.tick() => {
+                if let Err(error) = services.keys.flush_usage().await {
+                    tracing::error!(%error, "the use of keys could not be written down; it will be tried again");
+                }
+            }
+            _ = tidy.tick() => {
+                if let Err(error) = services.accounts.tidy().await {
+                    tracing::error!(%error, "ended sessions could not be removed; it will be tried again");
+                }
+            }
+        }
+    }
+}

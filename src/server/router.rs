@@ -1,0 +1,94 @@
+//! Every address, and the layers around it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use time::Duration;
+use tower_sessions::cookie::SameSite;
+use tower_sessions::{Expiry, SessionManagerLayer};
+
+use super::health::{self, Draining};
+use super::layers::{self, Around};
+use super::{assets, pages, server_function};
+use crate::accounts::{ABSOLUTE_TIME_OUT, DatabaseSessions};
+use crate::api::hookstream::accounts;
+use crate::api::{Services, Site, credential, native};
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::model::ApiError;
+use crate::store::Db;
+
+/// The whole application.
+pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draining: Draining) -> Router {
+    let around =
+        Around { site: Arc::clone(&services.site), clock: clock.clone(), entropy: entropy.clone() };
+    let sessions = sessions(&services.site, DatabaseSessions::new(db.clone(), clock, entropy));
+
+    let with_sessions = Router::new()
+        .merge(hookstream())
+        .route("/v1/whoami", get(native::who_am_i))
+        .merge(pages::routes(&services, assets::leptos_options()))
+        .fallback(nowhere)
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed())
+        .layer(sessions)
+        .layer(from_fn_with_state(Arc::clone(&services.site), credential::find));
+
+    let without = Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(move || health::ready(db.clone(), draining.clone())))
+        .route("/pkg/{version}/{file}", get(assets::versioned))
+        .route("/favicon.svg", get(async |headers: HeaderMap| assets::public("favicon.svg", headers).await))
+        .method_not_allowed_fallback(async || ApiError::method_not_allowed());
+
+    without
+        .merge(with_sessions)
+        .layer(from_fn_with_state(around.clone(), layers::refuse_cross_site))
+        .layer(from_fn_with_state(around.clone(), layers::harden))
+        .layer(from_fn_with_state(around, layers::observe))
+        .with_state(services)
+}
+
+fn hookstream() -> Router<Services> {
+    let call = server_function::call;
+    Router::new()
+        .route("/v1/auth/register", post(accounts::register))
+        .route("/v1/auth/login", post(accounts::log_in))
+        .route("/v1/auth/logout", post(accounts::log_out))
+        .route("/v1/auth/me", get(accounts::me))
+        .route("/v1/auth/api-keys", get(call).post(call).delete(call))
+        .route("/v1/auth/api-keys/{id}", delete(server_function::call_with_id))
+        .layer(from_fn(no_store))
+}
+
+/// Nothing of signing in and of keys may be kept on the way.
+async fn no_store(request: Request, next: axum::middleware::Next) -> Response {
+    let mut response = next.run(request).await;
+    let value = axum::http::HeaderValue::from_static("no-store");
+    response.headers_mut().insert(axum::http::header::CACHE_CONTROL, value);
+    response
+}
+
+fn sessions(site: &Site, store: DatabaseSessions) -> SessionManagerLayer<DatabaseSessions> {
+    SessionManagerLayer::new(store)
+        .with_name(site.session_cookie())
+        .with_secure(site.is_secure())
+        .with_http_only(true)
+        // Lax: a link to the dashboard in a chat must find its reader signed in.
+        .with_same_site(SameSite::Lax)
+        .with_path("/")
+        // How long the browser keeps the cookie; the time-outs themselves are the store's.
+        .with_expiry(Expiry::OnInactivity(Duration::milliseconds(ABSOLUTE_TIME_OUT)))
+}
+
+async fn nowhere(State(services): State<Services>, request: Request) -> Response {
+    if layers::is_api(request.uri().path()) {
+        ApiError::not_found("There is nothing at this address.").into_response()
+    } else {
+        pages::not_found(services, request).await
+    }
+}

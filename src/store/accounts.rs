@@ -1,0 +1,183 @@
+//! Users, organisations, environments and who belongs where.
+
+use uuid::Uuid;
+
+use super::db::{Db, StoreError, reading, sql, writing};
+use crate::model::{EnvironmentId, Mode, OrganisationId, Role, Timestamp, UserId};
+
+/// A person with what proves that it is them.
+#[derive(Clone, sqlx::FromRow)]
+pub struct StoredUser {
+    id: i64,
+    /// Lower-case address.
+    pub email: String,
+    /// Argon2id in PHC form.
+    pub password_hash: String,
+}
+
+impl StoredUser {
+    /// The person's id.
+    pub fn id(&self) -> UserId {
+        UserId(self.id)
+    }
+}
+
+/// A registration: the person, their first organisation and its environments.
+pub struct NewUser<'a> {
+    /// The person.
+    pub id: UserId,
+    /// Lower-case address.
+    pub email: &'a str,
+    /// Argon2id in PHC form.
+    pub password_hash: &'a str,
+    /// The organisation that they own.
+    pub organisation: OrganisationId,
+    /// Its other name.
+    pub organisation_uuid: Uuid,
+    /// What it is called.
+    pub organisation_name: &'a str,
+    /// Its environments.
+    pub environments: &'a [(EnvironmentId, &'a str, Mode)],
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// One environment of one organisation of a user.
+#[derive(sqlx::FromRow)]
+pub struct MembershipRow {
+    pub(crate) role: String,
+    pub(crate) organisation_id: i64,
+    pub(crate) uuid: Uuid,
+    pub(crate) organisation_name: String,
+    pub(crate) environment_id: i64,
+    pub(crate) environment_name: String,
+    pub(crate) mode: String,
+}
+
+/// What became of a registration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Registered {
+    Done,
+    NotFirst,
+    EmailTaken,
+}
+
+impl Db {
+    /// Stores a person with their first organisation; with `only_first`, only if nobody was
+    /// stored before (one insert decides, so two at once cannot both be the first).
+    pub(crate) async fn insert_user(&self, new: &NewUser<'_>, only_first: bool) -> Result<Registered, StoreError> {
+        match self.try_insert_user(new, only_first).await {
+            Err(error) if error.is_conflict() => Ok(Registered::EmailTaken),
+            outcome => outcome,
+        }
+    }
+
+    async fn try_insert_user(&self, new: &NewUser<'_>, only_first: bool) -> Result<Registered, StoreError> {
+        writing!(self, tx => {
+            let claimed = sqlx::query(sql!("first_account_claim")).execute(&mut *tx).await?;
+            if only_first && claimed.rows_affected() == 0 {
+                return Ok(Registered::NotFirst);
+            }
+            sqlx::query(sql!("user_insert"))
+                .bind(new.id.0)
+                .bind(new.email)
+                .bind(new.password_hash)
+                .bind(new.at.0)
+                .execute(&mut *tx)
+                .await?;
+            sqlx::query(sql!("organisation_insert"))
+                .bind(new.organisation.0)
+                .bind(new.organisation_uuid)
+                .bind(new.organisation_name)
+                .bind(new.at.0)
+                .execute(&mut *tx)
+                .await?;
+            for (id, name, mode) in new.environments {
+                sqlx::query(sql!("environment_insert"))
+                    .bind(id.0)
+                    .bind(new.organisation.0)
+                    .bind(*name)
+                    .bind(mode.as_str())
+                    .bind(new.at.0)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            sqlx::query(sql!("membership_insert"))
+                .bind(new.id.0)
+                .bind(new.organisation.0)
+                .bind(Role::Owner.as_str())
+                .bind(new.at.0)
+                .execute(&mut *tx)
+                .await?;
+        });
+        Ok(Registered::Done)
+    }
+
+    /// Whether an account was ever made.
+    pub(crate) async fn has_accounts(&self) -> Result<bool, StoreError> {
+        let count: i64 = reading!(self, pool => {
+            sqlx::query_scalar(sql!("first_account_exists")).fetch_one(pool).await?
+        });
+        Ok(count > 0)
+    }
+
+    pub(crate) async fn user_by_email(&self, email: &str) -> Result<Option<StoredUser>, StoreError> {
+        Ok(reading!(self, pool => {
+            sqlx::query_as(sql!("user_by_email")).bind(email).fetch_optional(pool).await?
+        }))
+    }
+
+    pub(crate) async fn user_by_id(&self, id: UserId) -> Result<Option<StoredUser>, StoreError> {
+        Ok(reading!(self, pool => {
+            sqlx::query_as(sql!("user_by_id")).bind(id.0).fetch_optional(pool).await?
+        }))
+    }
+
+    /// Stores a new password and ends all sessions of the account.
+    pub(crate) async fn set_password(&self, id: UserId, password_hash: &str) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("user_set_password")).bind(id.0).bind(password_hash).execute(&mut *tx).await?;
+            sqlx::query(sql!("sessions_delete_of_user")).bind(id.0).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
+    /// The user's organisations, oldest membership first, each with its environments.
+    pub(crate) async fn memberships(&self, user: UserId) -> Result<Vec<MembershipRow>, StoreError> {
+        Ok(reading!(self, pool => {
+            sqlx::query_as(sql!("memberships_of_user")).bind(user.0).fetch_all(pool).await?
+        }))
+    }
+
+    /// Makes a person a member of an organisation.
+    pub async fn insert_membership(
+        &self,
+        user: UserId,
+        organisation: OrganisationId,
+        role: Role,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("membership_insert"))
+                .bind(user.0)
+                .bind(organisation.0)
+                .bind(role.as_str())
+                .bind(at.0)
+                .execute(&mut *tx)
+                .await?;
+        });
+        Ok(())
+    }
+
+    /// Ends a membership; the keys stay.
+    pub async fn delete_membership(&self, user: UserId, organisation: OrganisationId) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("membership_delete"))
+                .bind(user.0)
+                .bind(organisation.0)
+                .execute(&mut *tx)
+                .await?;
+        });
+        Ok(())
+    }
+}

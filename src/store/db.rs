@@ -1,0 +1,246 @@
+//! The two engines, and the macros that write each body once for both.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Database, Pool, Postgres, Sqlite, Transaction};
+
+/// The database itself failed: a full disk, a lost connection, a broken file.
+#[derive(Debug, thiserror::Error)]
+#[error("database: {0}")]
+pub struct StoreError(#[from] sqlx::Error);
+
+impl StoreError {
+    /// Whether the statement broke a uniqueness rule.
+    pub fn is_conflict(&self) -> bool {
+        matches!(&self.0, sqlx::Error::Database(error) if error.is_unique_violation())
+    }
+}
+
+impl From<sqlx::migrate::MigrateError> for StoreError {
+    fn from(error: sqlx::migrate::MigrateError) -> Self {
+        Self(error.into())
+    }
+}
+
+/// Why a `--database-url` cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseUrlError {
+    /// Neither `sqlite:` nor `postgres:`.
+    #[error("`{0}` is not a database this program knows: write sqlite:FILE or postgres://USER@HOST/DATABASE")]
+    Scheme(String),
+    /// Of a known kind, but not readable.
+    #[error("the database URL cannot be read: {0}")]
+    Malformed(sqlx::Error),
+    /// Readable, but the database does not open.
+    #[error("the database cannot be opened: {0}")]
+    Unreachable(sqlx::Error),
+    /// Another process serves this file.
+    #[error("{} is served by another process. A SQLite file has one server at a time: stop the other, or use PostgreSQL for several", .0.display())]
+    Locked(PathBuf),
+    /// The lock file cannot be made.
+    #[error("cannot lock {}: {error}", .path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+}
+
+/// Connections of one engine.
+#[derive(Debug)]
+pub struct Pools<D: Database> {
+    pub(super) reader: Pool<D>,
+    pub(super) writer: Pool<D>,
+    begin: &'static str,
+}
+
+// Derived, it would ask the engine's marker type to be Clone.
+impl<D: Database> Clone for Pools<D> {
+    fn clone(&self) -> Self {
+        Self { reader: self.reader.clone(), writer: self.writer.clone(), begin: self.begin }
+    }
+}
+
+impl<D: Database> Pools<D> {
+    /// Begins a transaction that is going to write.
+    pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, D>> {
+        self.writer.begin_with(self.begin).await
+    }
+}
+
+/// The database.
+#[derive(Debug, Clone)]
+pub enum Db {
+    /// An embedded file: several readers, one writer.
+    Sqlite(Pools<Sqlite>, PathBuf),
+    /// A server.
+    Postgres(Pools<Postgres>),
+}
+
+/// Runs `$body` with a pool for reading, once for each engine.
+macro_rules! reading {
+    ($db:expr, $pool:ident => $body:expr) => {
+        match $db {
+            $crate::store::Db::Sqlite(pools, _) => {
+                let $pool = &pools.reader;
+                $body
+            }
+            $crate::store::Db::Postgres(pools) => {
+                let $pool = &pools.reader;
+                $body
+            }
+        }
+    };
+}
+
+/// Runs `$body` in a transaction, once for each engine, and commits. Leaving the function early, by
+/// `?` or `return`, rolls back.
+macro_rules! writing {
+    ($db:expr, $tx:ident => $body:expr) => {
+        match $db {
+            $crate::store::Db::Sqlite(pools, _) => {
+                let mut $tx = pools.begin().await?;
+                let value = $body;
+                $tx.commit().await?;
+                value
+            }
+            $crate::store::Db::Postgres(pools) => {
+                let mut $tx = pools.begin().await?;
+                let value = $body;
+                $tx.commit().await?;
+                value
+            }
+        }
+    };
+}
+
+/// The text of a statement file.
+macro_rules! sql {
+    ($name:literal) => {
+        include_str!(concat!("sql/", $name, ".sql"))
+    };
+    ($db:expr, $name:literal) => {
+        match $db {
+            $crate::store::Db::Sqlite(..) => include_str!(concat!("sql/", $name, ".sqlite.sql")),
+            $crate::store::Db::Postgres(..) => include_str!(concat!("sql/", $name, ".postgres.sql")),
+        }
+    };
+}
+
+pub(super) use {reading, sql, writing};
+
+impl Db {
+    /// Opens the database of a URL; a SQLite file is made if it is not there.
+    ///
+    /// # Errors
+    /// When the URL is not one, or the database does not open.
+    pub async fn open(url: &str) -> Result<Self, DatabaseUrlError> {
+        match url.split_once(':').map(|(scheme, _)| scheme) {
+            Some("sqlite") => Self::open_sqlite(url).await,
+            Some("postgres" | "postgresql") => Self::open_postgres(url).await,
+            scheme => Err(DatabaseUrlError::Scheme(scheme.unwrap_or(url).to_owned())),
+        }
+    }
+
+    async fn open_sqlite(url: &str) -> Result<Self, DatabaseUrlError> {
+        let options = SqliteConnectOptions::from_str(url)
+            .map_err(DatabaseUrlError::Malformed)?
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5))
+            // What was answered is on disk: a key or a revocation may not be lost with the power.
+            .synchronous(SqliteSynchronous::Full)
+            .statement_cache_capacity(256);
+        let file = options.get_filename().to_path_buf();
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options.clone())
+            .await
+            .map_err(DatabaseUrlError::Unreachable)?;
+        let reader = SqlitePoolOptions::new()
+            .max_connections(4)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(options.create_if_missing(false));
+        Ok(Self::Sqlite(Pools { reader, writer, begin: "BEGIN IMMEDIATE" }, file))
+    }
+
+    async fn open_postgres(url: &str) -> Result<Self, DatabaseUrlError> {
+        let options = PgConnectOptions::from_str(url)
+            .map_err(DatabaseUrlError::Malformed)?
+            .application_name("latchkey");
+        let pool = PgPoolOptions::new()
+            .max_connections(16)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_with(options)
+            .await
+            .map_err(DatabaseUrlError::Unreachable)?;
+        Ok(Self::Postgres(Pools { reader: pool.clone(), writer: pool, begin: "BEGIN" }))
+    }
+
+    /// Brings the schema up to date. Safe when several processes start at once.
+    ///
+    /// # Errors
+    /// When the database fails, or was made by a newer version of this program.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(pools, _) => sqlx::migrate!("migrations/sqlite").run(&pools.writer).await?,
+            Self::Postgres(pools) => sqlx::migrate!("migrations/postgres").run(&pools.writer).await?,
+        }
+        Ok(())
+    }
+
+    /// Claims the sole right to serve a SQLite file, for as long as the answer is kept. A
+    /// PostgreSQL database has no such lock.
+    ///
+    /// # Errors
+    /// When another process holds it.
+    pub fn lock(&self) -> Result<Option<Arc<File>>, DatabaseUrlError> {
+        let Self::Sqlite(_, file) = self else {
+            return Ok(None);
+        };
+        let path = lock_path(file);
+        let lock = File::create(&path).map_err(|error| DatabaseUrlError::Lock { path: path.clone(), error })?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Arc::new(lock))),
+            Err(std::fs::TryLockError::WouldBlock) => Err(DatabaseUrlError::Locked(file.clone())),
+            Err(std::fs::TryLockError::Error(error)) => Err(DatabaseUrlError::Lock { path, error }),
+        }
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        reading!(self, pool => sqlx::query("SELECT 1").execute(pool).await.map(drop)?);
+        Ok(())
+    }
+
+    /// Ends all connections, after what they still do.
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(pools, _) => {
+                pools.reader.close().await;
+                pools.writer.close().await;
+            }
+            Self::Postgres(pools) => pools.writer.close().await,
+        }
+    }
+}
+
+fn lock_path(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".lock");
+    path.into()
+}

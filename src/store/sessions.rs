@@ -1,0 +1,87 @@
+//! Sessions, by the hash of their id.
+
+use super::db::{Db, StoreError, reading, sql, writing};
+use crate::model::{Timestamp, UserId};
+
+/// What is kept of a session.
+#[derive(sqlx::FromRow)]
+pub struct StoredSession {
+    /// JSON.
+    pub(crate) data: String,
+    pub(crate) seen_at: i64,
+}
+
+impl Db {
+    pub(crate) async fn insert_session(
+        &self,
+        id_hash: &[u8],
+        user: UserId,
+        data: &str,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("session_insert"))
+                .bind(id_hash)
+                .bind(user.0)
+                .bind(data)
+                .bind(at.0)
+                .execute(&mut *tx)
+                .await?;
+        });
+        Ok(())
+    }
+
+    pub(crate) async fn save_session(&self, id_hash: &[u8], data: &str) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("session_save")).bind(id_hash).bind(data).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
+    /// The session, if it was made after `created_after` and seen after `seen_after`.
+    pub(crate) async fn load_session(
+        &self,
+        id_hash: &[u8],
+        created_after: Timestamp,
+        seen_after: Timestamp,
+    ) -> Result<Option<StoredSession>, StoreError> {
+        Ok(reading!(self, pool => {
+            sqlx::query_as(sql!("session_load"))
+                .bind(id_hash)
+                .bind(created_after.0)
+                .bind(seen_after.0)
+                .fetch_optional(pool)
+                .await?
+        }))
+    }
+
+    pub(crate) async fn touch_session(&self, id_hash: &[u8], at: Timestamp) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("session_seen")).bind(id_hash).bind(at.0).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
+    pub(crate) async fn delete_session(&self, id_hash: &[u8]) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("session_delete")).bind(id_hash).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
+    /// Removes what no longer opens anything.
+    pub(crate) async fn delete_ended_sessions(
+        &self,
+        created_until: Timestamp,
+        seen_until: Timestamp,
+    ) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("sessions_delete_ended"))
+                .bind(created_until.0)
+                .bind(seen_until.0)
+                .execute(&mut *tx)
+                .await?;
+        });
+        Ok(())
+    }
+}

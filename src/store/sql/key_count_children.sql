@@ -1,0 +1,1 @@
+SELECT count(*) FROM keys WHERE parent_id = $1 AND revoked_at IS NULL

@@ -1,0 +1,7 @@
+-- $1: JSON, one object a key: its id, its requests, the last one's moment.
+UPDATE keys
+SET request_count = request_count + used.requests,
+    last_used_at = max(coalesce(last_used_at, 0), used.at)
+FROM (SELECT value ->> 'id' AS id, value ->> 'requests' AS requests, value ->> 'at' AS at
+      FROM json_each($1)) AS used
+WHERE keys.id = used.id

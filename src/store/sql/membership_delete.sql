@@ -1,0 +1,1 @@
+DELETE FROM memberships WHERE user_id = $1 AND organisation_id = $2

@@ -1,0 +1,1 @@
+SELECT id, email, password_hash FROM users WHERE id = $1

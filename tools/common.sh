@@ -1,0 +1,95 @@
+# shellcheck shell=bash
+# Sourced by the scripts beside it: the folder, the toolchain, what is printed, what is installed.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+mkdir -p target/logs target/site/pkg
+
+# The choice of tools/setup-wasm, so that every later cargo call compiles with the same toolchain.
+# shellcheck source=/dev/null
+if [[ -f target/toolchain.env ]]; then source target/toolchain.env; fi
+
+script=$(basename "$0")
+step_number=0
+steps=0 # a script that has several sets this
+
+duration() {
+  local seconds=$1
+  if ((seconds < 60)); then echo "$seconds s"; else echo "$((seconds / 60)) min $((seconds % 60)) s"; fi
+}
+
+# step "what": announces a step; `done_step "outcome"` closes it with the time it took.
+step() {
+  step_number=$((step_number + 1))
+  step_started=$SECONDS
+  printf '==> %s [%d/%d] %s\n' "$script" "$step_number" "$steps" "$*"
+}
+# shellcheck disable=SC2120
+done_step() {
+  printf '    %s (%s)\n' "${1:-done}" "$(duration $((SECONDS - step_started)))"
+}
+note() { printf '    %s\n' "$*"; }
+fail() {
+  printf '\n%s: %s\n' "$script" "$*" >&2
+  exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# as_root COMMAND…: directly, through sudo, or not at all.
+as_root() {
+  if ((EUID == 0)); then
+    "$@"
+  elif have sudo; then
+    sudo "$@"
+  else
+    return 1
+  fi
+}
+can_install() { have apt-get && { ((EUID == 0)) || have sudo; }; }
+
+# debian_install PACKAGE…: the package lists are fetched only when they turn out missing or stale.
+debian_install() {
+  can_install || return 1
+  note "installing from Debian: $* (log: target/logs/apt.log)"
+  local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@")
+  if ! as_root "${install[@]}" </dev/null >target/logs/apt.log 2>&1; then
+    as_root apt-get update </dev/null >>target/logs/apt.log 2>&1 || true
+    as_root "${install[@]}" </dev/null >>target/logs/apt.log 2>&1 || {
+      tail -n 5 target/logs/apt.log >&2
+      return 1
+    }
+  fi
+}
+
+# need COMMAND PACKAGE…: a command, from Debian if it is not here yet.
+need() {
+  local command=$1
+  shift
+  have "$command" && return
+  debian_install "$@" && have "$command" && return
+  fail "the command '$command' is missing (on Debian and Ubuntu: apt-get install $*)"
+}
+
+# node_at_least N: tools that npm runs refuse older versions with stranger words than these.
+node_at_least() {
+  need node nodejs npm
+  need npm npm
+  local version
+  version=$(node --version)
+  version=${version#v}
+  ((${version%%.*} >= $1)) || fail "Node.js $1 or newer is needed, this is $version"
+}
+
+# npm_packages FOLDER: exactly what its lock file names. The lock's hash is kept inside
+# node_modules, so that both go and come together.
+npm_packages() {
+  local lock stamp=$1/node_modules/.latchkey-lock
+  lock=$(cksum <"$1/package-lock.json")
+  if [[ -f $stamp && $(<"$stamp") == "$lock" ]]; then
+    note "npm packages of $1/ are installed"
+    return
+  fi
+  note "installing npm packages of $1/"
+  (cd "$1" && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-progress --loglevel=error </dev/null) ||
+    fail "npm could not install the packages of $1/"
+  echo "$lock" >"$stamp"
+}

@@ -79,7 +79,9 @@ where
     let mut unknown = Vec::new();
     let mut note = |path: serde_ignored::Path| {
         if unknown.len() < 10 {
-            unknown.push(FieldError::new(shorten(&path.to_string()), "is not a known field"));
+            // An optional field is a step of its own in these paths, written `?`.
+            let path = path.to_string().split('.').filter(|step| *step != "?").collect::<Vec<_>>().join(".");
+            unknown.push(FieldError::new(shorten(&path), "is not a known field"));
         }
     };
     let mut track = serde_path_to_error::Track::new();

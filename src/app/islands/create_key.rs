@@ -1,0 +1,386 @@
+//! The dialog that makes a key, and what happens until the key is saved.
+
+use leptos::ev::SubmitEvent;
+use leptos::html::{Dialog, Input};
+use leptos::prelude::*;
+use leptos::task::spawn_local;
+use serde::{Deserialize, Serialize};
+
+use super::browser;
+use super::expiry::{self, CHOICES, ON_A_DATE};
+use super::field::{Field, check_name, check_scopes};
+use super::icons::{ALERT, icon};
+use super::reveal::{Reveal, Secret};
+use crate::app::server_fns::create_api_key;
+use crate::model::ApiError;
+use crate::model::wire::CreateApiKey;
+
+/// Scopes that Latchkey itself knows.
+const SUGGESTED_SCOPES: [&str; 3] = ["events:write", "events:read", "keys:verify"];
+
+/// An environment that a key can be made in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EnvironmentChoice {
+    /// Its id.
+    pub id: String,
+    /// Its name and kind: `Production (live)`.
+    pub label: String,
+}
+
+/// What stands in the form.
+#[derive(Clone, Copy)]
+struct Form {
+    name: Field,
+    environment: RwSignal<String>,
+    expiry: RwSignal<String>,
+    date: Field,
+    restricted: RwSignal<bool>,
+    scopes: Field,
+    /// What is wrong with none of the fields.
+    failed: RwSignal<Option<String>>,
+    busy: RwSignal<bool>,
+}
+
+impl Form {
+    fn new(environment: String) -> Self {
+        Self {
+            name: Field::new(check_name),
+            environment: RwSignal::new(environment),
+            expiry: RwSignal::default(),
+            date: Field::new(expiry::check_date),
+            restricted: RwSignal::new(false),
+            scopes: Field::new(check_scopes),
+            failed: RwSignal::default(),
+            busy: RwSignal::new(false),
+        }
+    }
+
+    fn clear(self) {
+        for field in [self.name, self.date, self.scopes] {
+            field.clear();
+        }
+        self.expiry.set(String::new());
+        self.restricted.set(false);
+        self.failed.set(None);
+    }
+
+    /// What to ask the server for; none when a field is wrong, which then says so.
+    fn request(self, org_id: String) -> Option<CreateApiKey> {
+        let dated = self.expiry.with_untracked(|choice| choice == ON_A_DATE);
+        // Each of them is looked at, so that all mistakes show at once.
+        let right = [
+            self.name.is_right(),
+            !dated || self.date.is_right(),
+            !self.restricted.get_untracked() || self.scopes.is_right(),
+        ];
+        if right.contains(&false) {
+            return None;
+        }
+        let scopes = if self.restricted.get_untracked() { self.scopes.text.get_untracked() } else { "*".to_owned() };
+        Some(CreateApiKey {
+            name: Some(self.name.text.get_untracked()),
+            org_id: Some(org_id),
+            env_id: Some(self.environment.get_untracked()),
+            scopes: Some(Some(scopes)),
+            expires_at: expiry::expires_at(&self.expiry.get_untracked(), &self.date.text.get_untracked()),
+            ..CreateApiKey::default()
+        })
+    }
+
+    /// Shows what the server says: at the fields that it names, and else above them.
+    fn show(self, error: ApiError) {
+        let mut rest = error.errors.is_empty().then_some(error.detail);
+        for wrong in error.errors {
+            let message = format!("It {}.", wrong.message);
+            match wrong.field.as_str() {
+                "name" => self.name.refuse(message),
+                "expires_at" => self.date.refuse(message),
+                "scopes" => self.scopes.refuse(message),
+                field => rest = Some(format!("{field} {}.", wrong.message)),
+            }
+        }
+        if error.status == http::StatusCode::UNAUTHORIZED.as_u16() {
+            rest = Some("You are no longer signed in. Load the page again to sign in.".to_owned());
+        }
+        self.failed.set(rest);
+    }
+}
+
+/// Opens at a click on anything with `data-create-key`, which the server renders where it fits.
+#[island]
+pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: String) -> impl IntoView {
+    let form = Form::new(current.clone());
+    let secret = RwSignal::new(None::<Secret>);
+    let dialog = NodeRef::<Dialog>::new();
+    let close = move || {
+        if let Some(dialog) = dialog.get_untracked() {
+            dialog.close();
+        }
+    };
+    let opened_in = StoredValue::new(current);
+    Effect::new(move |_| {
+        browser::on_click("[data-create-key]", move |_| {
+            form.clear();
+            form.environment.set(opened_in.get_value());
+            if let Some(dialog) = dialog.get_untracked() {
+                drop(dialog.show_modal());
+            }
+        });
+    });
+
+    let organisation = StoredValue::new(org_id);
+    let submit = move |event: SubmitEvent| {
+        event.prevent_default();
+        if form.busy.get_untracked() {
+            return;
+        }
+        let Some(request) = form.request(organisation.get_value()) else {
+            focus_first_mistake(dialog);
+            return;
+        };
+        form.failed.set(None);
+        form.busy.set(true);
+        spawn_local(async move {
+            let environment = request.env_id.clone().unwrap_or_default();
+            let answer = create_api_key(request).await;
+            form.busy.set(false);
+            match answer {
+                Ok(created) => {
+                    close();
+                    form.clear();
+                    secret.set(Some(Secret { id: created.id, name: created.name, key: created.key, environment }));
+                }
+                Err(error) => {
+                    form.show(error);
+                    focus_first_mistake(dialog);
+                }
+            }
+        });
+    };
+    // The list shows the new key at the top, marked by the address.
+    let done = move |made: Secret| {
+        let organisation = organisation.get_value();
+        browser::replace_page(&format!("/keys?org={organisation}&env={}#{}", made.environment, made.id));
+    };
+    let busy = move || form.busy.get();
+    view! {
+        <dialog
+            class="dialog"
+            id="create-key"
+            aria-labelledby="create-title"
+            node_ref=dialog
+            on:cancel=move |event: web_sys::Event| {
+                if form.busy.get_untracked() {
+                    event.prevent_default();
+                }
+            }
+        >
+            <form class="create-form" novalidate autocomplete="off" on:submit=submit>
+                <header class="dialog-head">
+                    <h2 id="create-title">"Create a key"</h2>
+                    <p>"You will see the key once, on the next screen."</p>
+                </header>
+                <div class="dialog-body">
+                    {move || {
+                        form.failed.get().map(|text| {
+                            view! { <p class="notice danger" role="alert">{icon(ALERT)} <span>{text}</span></p> }
+                        })
+                    }}
+                    <div class="field">
+                        <label for="key-name">"Name"</label>
+                        <TextInput
+                            id="key-name"
+                            class="input"
+                            described_by="key-name-hint key-name-error"
+                            field=form.name
+                        />
+                        <p class="hint" id="key-name-hint">"Whatever will use it, such as “Billing worker”."</p>
+                        {form.name.error_text("key-name-error")}
+                    </div>
+                    <div class="row">
+                        <div class="field">
+                            <label for="key-env">"Environment"</label>
+                            <Choice id="key-env" chosen=form.environment options=environments
+                                .into_iter()
+                                .map(|choice| (choice.id, choice.label))
+                                .collect()
+                            />
+                        </div>
+                        <Expires form/>
+                    </div>
+                    <ScopesField form/>
+                </div>
+                <footer class="dialog-foot">
+                    <button class="button" type="button" disabled=busy on:click=move |_| close()>"Cancel"</button>
+                    <button
+                        class="button primary"
+                        type="submit"
+                        disabled=busy
+                        aria-busy=move || busy().then_some("true")
+                    >
+                        {move || busy().then(|| view! { <span class="spinner" aria-hidden="true"></span> })}
+                        {move || if busy() { "Creating…" } else { "Create key" }}
+                    </button>
+                </footer>
+            </form>
+        </dialog>
+        <Reveal secret done/>
+    }
+}
+
+/// After the errors are on the page, the first field that has one is where to go on.
+fn focus_first_mistake(dialog: NodeRef<Dialog>) {
+    request_animation_frame(move || {
+        let found = dialog.get_untracked().and_then(|dialog| dialog.query_selector("[aria-invalid]").ok().flatten());
+        if let Some(input) = found.and_then(|element| wasm_bindgen::JsCast::dyn_into::<web_sys::HtmlElement>(element).ok()) {
+            drop(input.focus());
+        }
+    });
+}
+
+/// A line of text.
+#[component]
+fn TextInput(
+    id: &'static str,
+    class: &'static str,
+    described_by: &'static str,
+    field: Field,
+    #[prop(optional)] placeholder: &'static str,
+) -> impl IntoView {
+    let input = NodeRef::<Input>::new();
+    view! {
+        <input
+            class=class
+            id=id
+            type="text"
+            autocomplete="off"
+            autocapitalize=(!placeholder.is_empty()).then_some("none")
+            spellcheck=(!placeholder.is_empty()).then_some("false")
+            placeholder=placeholder
+            aria-describedby=described_by
+            aria-invalid=field.invalid()
+            node_ref=input
+            prop:value=move || field.text.get()
+            on:input=move |event| field.typed(event_target_value(&event))
+            on:blur=move |_| field.left()
+        />
+    }
+}
+
+/// A choice among a few: values and their words.
+#[component]
+fn Choice(
+    id: &'static str,
+    chosen: RwSignal<String>,
+    options: Vec<(String, String)>,
+    #[prop(optional)] described_by: &'static str,
+) -> impl IntoView {
+    view! {
+        <select
+            class="select"
+            id=id
+            aria-describedby=(!described_by.is_empty()).then_some(described_by)
+            prop:value=move || chosen.get()
+            on:change=move |event| chosen.set(event_target_value(&event))
+        >
+            {options
+                .into_iter()
+                .map(|(value, words)| view! { <option value=value>{words}</option> })
+                .collect_view()}
+        </select>
+    }
+}
+
+#[component]
+fn Expires(form: Form) -> impl IntoView {
+    let options = CHOICES.map(|(value, words)| (value.to_owned(), words.to_owned())).to_vec();
+    let dated = move || form.expiry.with(|choice| choice == ON_A_DATE);
+    view! {
+        <div class="field">
+            <label for="key-expiry">"Expires"</label>
+            <Choice id="key-expiry" described_by="key-expiry-error" chosen=form.expiry options/>
+            <label class="visually-hidden" for="key-date" hidden=move || !dated()>"Expiry date"</label>
+            <input
+                class="input"
+                id="key-date"
+                type="date"
+                aria-describedby="key-expiry-error"
+                aria-invalid=form.date.invalid()
+                hidden=move || !dated()
+                prop:value=move || form.date.text.get()
+                on:input=move |event| form.date.typed(event_target_value(&event))
+                on:blur=move |_| form.date.left()
+            />
+            {form.date.error_text("key-expiry-error")}
+        </div>
+    }
+}
+
+#[component]
+fn ScopesField(form: Form) -> impl IntoView {
+    let access = move |restricted: bool, value: &'static str, title: &'static str, words: &'static str| {
+        view! {
+            <label class="radio">
+                <input
+                    type="radio"
+                    name="access"
+                    value=value
+                    checked=!restricted
+                    prop:checked=move || form.restricted.get() == restricted
+                    on:change=move |_| form.restricted.set(restricted)
+                />
+                <span><strong>{title}</strong> <small>{words}</small></span>
+            </label>
+        }
+    };
+    view! {
+        <fieldset class="field">
+            <legend>"Scopes"</legend>
+            <div class="choices">
+                {access(false, "full", "Full access", "Everything the API allows")}
+                {access(true, "restricted", "Restricted", "Only the scopes you name")}
+            </div>
+            <div class="subfield restricted-only">
+                <label class="visually-hidden" for="key-scopes">"Scope names, separated by spaces"</label>
+                <TextInput
+                    id="key-scopes"
+                    class="input mono"
+                    placeholder="events:write keys:verify"
+                    described_by="key-scopes-hint key-scopes-error"
+                    field=form.scopes
+                />
+                <div class="chips" role="group" aria-label="Suggested scopes">
+                    {SUGGESTED_SCOPES.map(|scope| view! { <Suggestion scope field=form.scopes/> })}
+                </div>
+                <p class="hint" id="key-scopes-hint">"Names separated by spaces."</p>
+                {form.scopes.error_text("key-scopes-error")}
+            </div>
+        </fieldset>
+    }
+}
+
+/// A scope that a click adds, and another click takes away.
+#[component]
+fn Suggestion(scope: &'static str, field: Field) -> impl IntoView {
+    let is_named = move |text: &String| text.split_whitespace().any(|name| name == scope);
+    let toggle = move |_| {
+        let text = field.text.with_untracked(|text| {
+            let mut names: Vec<&str> = text.split_whitespace().filter(|name| *name != scope).collect();
+            if !is_named(text) {
+                names.push(scope);
+            }
+            names.join(" ")
+        });
+        field.typed(text);
+    };
+    view! {
+        <button
+            class="chip"
+            type="button"
+            aria-pressed=move || if field.text.with(is_named) { "true" } else { "false" }
+            on:click=toggle
+        >
+            {scope}
+        </button>
+    }
+}

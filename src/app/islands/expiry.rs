@@ -1,0 +1,46 @@
+//! When a new key is to end, in the time of whoever makes it.
+
+use js_sys::Date;
+
+use super::field::Moment;
+
+/// The value of the choice "On a date…".
+pub const ON_A_DATE: &str = "date";
+
+/// The choices: a value (a number of days, where it is one) and its words.
+pub const CHOICES: [(&str, &str); 6] = [
+    ("", "Never"),
+    ("7", "In 7 days"),
+    ("30", "In 30 days"),
+    ("90", "In 90 days"),
+    ("365", "In 1 year"),
+    (ON_A_DATE, "On a date…"),
+];
+
+const DAY: f64 = 24.0 * 3600.0 * 1000.0;
+
+/// The moment of a choice, RFC 3339; none for "Never", and for a date that is none.
+pub fn expires_at(choice: &str, date: &str) -> Option<String> {
+    let moment = if choice == ON_A_DATE {
+        midnight(date)
+    } else {
+        let days: f64 = choice.parse().ok()?;
+        Date::new(&(Date::now() + days * DAY).into())
+    };
+    moment.get_time().is_finite().then(|| String::from(moment.to_iso_string()))
+}
+
+/// What is wrong with a date.
+pub fn check_date(date: &str, moment: Moment) -> Option<String> {
+    if date.is_empty() && moment == Moment::Typing {
+        return None;
+    }
+    // A date that is none is not a number, and not later than anything.
+    let later = midnight(date).get_time() > Date::now();
+    (!later).then(|| "Choose a date after today.".to_owned())
+}
+
+/// The moment at which a day (`2026-11-01`) begins here.
+fn midnight(date: &str) -> Date {
+    Date::new(&format!("{date}T00:00:00").into())
+}

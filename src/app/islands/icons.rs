@@ -1,0 +1,27 @@
+//! The icons: drawn with one stroke in a square of 16, in the colour of the text around them.
+
+use leptos::prelude::*;
+
+/// Adds something.
+pub const PLUS: &str = r#"<path d="M8 3v10M3 8h10"/>"#;
+/// Opens a menu below.
+pub const DOWN: &str = r#"<path d="m4.5 6.5 3.5 3.5 3.5-3.5"/>"#;
+/// Chosen, or done.
+pub const CHECK: &str = r#"<path d="m3.5 8.5 3 3 6-7"/>"#;
+/// Copies something.
+pub const COPY: &str = r#"<rect x="5.5" y="5.5" width="7.5" height="8" rx="1.5"/><path d="M10.5 3.2V3A1 1 0 0 0 9.5 2H4a1 1 0 0 0-1 1v6.5a1 1 0 0 0 1 1h.2"/>"#;
+/// Looks for something.
+pub const SEARCH: &str = r#"<circle cx="7" cy="7" r="4"/><path d="m10 10 3.2 3.2"/>"#;
+/// Something is wrong.
+pub const ALERT: &str = r#"<path d="M8 5.2v3.3M8 10.9v.1"/><circle cx="8" cy="8" r="6"/>"#;
+/// Seen now and never again.
+pub const ONCE: &str = r#"<path d="M2 8s2.2-4 6-4 6 4 6 4-2.2 4-6 4-6-4-6-4Z"/><circle cx="8" cy="8" r="1.6"/>"#;
+/// Takes something away.
+pub const CROSS: &str = r#"<path d="m4 4 8 8M12 4l-8 8"/>"#;
+/// It worked.
+pub const OK: &str = r#"<circle cx="8" cy="8" r="6"/><path d="m5.4 8.2 1.8 1.8 3.4-3.8"/>"#;
+
+/// One of the icons above. It says nothing to a screen reader: the words beside it do.
+pub fn icon(strokes: &'static str) -> impl IntoView {
+    view! { <svg class="icon" viewBox="0 0 16 16" aria-hidden="true" inner_html=strokes></svg> }
+}

@@ -1,0 +1,19 @@
+//! All that runs in the browser: making a key, and the dialog that asks before one is revoked.
+//!
+//! An island is rendered on the server like everything else and brought to life by WASM. Each one
+//! listens at the window for clicks on what the server rendered (`data-create-key`, `data-revoke`),
+//! so that a table of fifty rows costs no more than one of none. What the server compiles of this
+//! it never runs: effects and event handlers exist in the browser only.
+
+mod browser;
+mod create_key;
+mod expiry;
+mod field;
+pub mod icons;
+mod reveal;
+mod revoke_key;
+mod toast;
+
+pub use create_key::{CreateKey, EnvironmentChoice};
+pub use revoke_key::RevokeKey;
+pub use toast::{Toast, ToastKind};

@@ -1,0 +1,39 @@
+//! The pages: what each of them needs to know, and how it is put together.
+//!
+//! A page is loaded first and rendered then, so that what goes wrong while loading is an error page
+//! with its own status, and no half of a page is ever sent.
+
+mod keys;
+mod link;
+mod message;
+mod register;
+mod sign_in;
+
+pub use keys::keys;
+pub use link::{KeysLink, local_path};
+pub use message::{failed, no_organisation, not_found, registration_closed};
+pub use register::{RegisterForm, register, register_page};
+pub use sign_in::{SignInForm, sign_in, sign_in_page};
+
+use axum::http::request::Parts;
+
+use super::shell::Answer;
+use crate::api::Services;
+use crate::api::auth::SignedIn;
+use crate::model::ApiError;
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+
+/// `/`: to the keys.
+pub fn start() -> Answer {
+    Answer::SeeOther("/keys".to_owned())
+}
+
+/// Whether somebody is signed in already, who has no business on the pages for signing in.
+async fn is_signed_in(services: &Services, parts: &mut Parts) -> Result<bool, ApiError> {
+    match SignedIn::from_request_parts(parts, services).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.status < StatusCode::INTERNAL_SERVER_ERROR.as_u16() => Ok(false),
+        Err(error) => Err(error),
+    }
+}

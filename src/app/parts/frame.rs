@@ -1,0 +1,174 @@
+//! What surrounds a page: the bar at its top, with its two menus, and the line at its end.
+
+use leptos::prelude::*;
+
+use crate::accounts::Person;
+use crate::app::islands::icons::{ALERT, CHECK, DOWN, icon};
+use crate::app::pages::KeysLink;
+use crate::model::OrganisationId;
+
+const MARK: &str = r#"<circle cx="10.5" cy="8.6" r="5.3"/><path d="M10.5 13.9V27H27.2M18 27v-6.2M24.6 27v-4.4"/>"#;
+
+/// Name and mark, a link to the start.
+#[component]
+fn Brand() -> impl IntoView {
+    view! {
+        <a class="brand" href="/" aria-label="Latchkey, API keys">
+            <svg
+                class="brand-mark"
+                viewBox="0 0 32 32"
+                fill="none"
+                stroke="currentColor"
+                stroke-width="3.6"
+                stroke-linejoin="round"
+                aria-hidden="true"
+                inner_html=MARK
+            ></svg>
+            <span class="brand-name">"Latchkey"</span>
+        </a>
+    }
+}
+
+#[component]
+fn Footer() -> impl IntoView {
+    view! {
+        <footer class="footer">
+            <p>"Latchkey " {env!("CARGO_PKG_VERSION")}</p>
+        </footer>
+    }
+}
+
+/// A page of somebody who is signed in. `inert` while a dialog stands in front of it.
+#[component]
+pub fn Page(
+    person: Person,
+    #[prop(optional_no_strip)] organisation: Option<OrganisationId>,
+    #[prop(optional)] inert: bool,
+    children: Children,
+) -> impl IntoView {
+    let name = organisation.and_then(|id| person.in_organisation(id)).map(|membership| membership.name.clone());
+    view! {
+        <div class="page" inert=inert>
+            <a class="skip-link" href="#main">"Skip to content"</a>
+            <header class="topbar">
+                <div class="topbar-inner">
+                    <Brand/>
+                    {name.map(|name| view! { <OrganisationMenu person=person.clone() current=organisation name/> })}
+                    <AccountMenu email=person.email/>
+                </div>
+            </header>
+            <main class="main" id="main" tabindex="-1">{children()}</main>
+            <Footer/>
+        </div>
+    }
+}
+
+#[component]
+fn OrganisationMenu(person: Person, current: Option<OrganisationId>, name: String) -> impl IntoView {
+    let entry = move |membership: &crate::accounts::Membership| {
+        let is_current = current == Some(membership.organisation);
+        view! {
+            <li>
+                <a
+                    class="menu-item"
+                    href=KeysLink::to(membership.organisation, None).href()
+                    aria-current=is_current.then_some("true")
+                >
+                    {membership.name.clone()}
+                    <span class="end">{membership.role.as_str()}</span>
+                    {is_current.then(|| icon(CHECK))}
+                </a>
+            </li>
+        }
+    };
+    view! {
+        <span class="slash" aria-hidden="true"></span>
+        <details class="menu" name="topbar-menu">
+            <summary>
+                <span class="visually-hidden">"Organisation: "</span>
+                <span class="label">{name}</span>
+                {icon(DOWN)}
+            </summary>
+            <nav class="menu-panel" aria-label="Organisations">
+                <p class="menu-title">"Organisations"</p>
+                <ul>{person.memberships.iter().map(entry).collect_view()}</ul>
+            </nav>
+        </details>
+    }
+}
+
+#[component]
+fn AccountMenu(email: String) -> impl IntoView {
+    let initial = email.chars().next().map(String::from);
+    view! {
+        <details class="menu end topbar-end" name="topbar-menu">
+            <summary>
+                <span class="visually-hidden">"Account: "</span>
+                <span class="avatar" aria-hidden="true">{initial}</span>
+                <span class="label">{email.clone()}</span>
+                {icon(DOWN)}
+            </summary>
+            <div class="menu-panel">
+                <p class="menu-title">"Signed in as" <strong>{email}</strong></p>
+                <hr/>
+                <form method="post" action="/sign-out">
+                    <button class="menu-item" type="submit">"Sign out"</button>
+                </form>
+            </div>
+        </details>
+    }
+}
+
+/// A page that says one thing, to anybody.
+#[component]
+pub fn Bare(children: Children) -> impl IntoView {
+    view! {
+        <div class="page">
+            <a class="skip-link" href="#main">"Skip to content"</a>
+            <header class="topbar"><div class="topbar-inner"><Brand/></div></header>
+            <main class="main" id="main" tabindex="-1">{children()}</main>
+            <Footer/>
+        </div>
+    }
+}
+
+/// A page with one card, for signing in and registering. `beside` is the line under it.
+#[component]
+pub fn Auth(
+    title: &'static str,
+    lead: &'static str,
+    #[prop(into)] beside: ViewFn,
+    children: Children,
+) -> impl IntoView {
+    view! {
+        <div class="auth">
+            <main id="main">
+                <div class="auth-brand"><Brand/></div>
+                <section class="auth-card" aria-labelledby="auth-title">
+                    <div class="bitting" aria-hidden="true"></div>
+                    <div class="inside">
+                        <div>
+                            <h1 id="auth-title">{title}</h1>
+                            <p class="lead">{lead}</p>
+                        </div>
+                        {children()}
+                    </div>
+                </section>
+                {beside.run()}
+            </main>
+            <Footer/>
+        </div>
+    }
+}
+
+/// What went wrong with a form as a whole.
+#[component]
+pub fn Notice(id: &'static str, text: String) -> impl IntoView {
+    view! { <p class="notice danger" role="alert" id=id>{icon(ALERT)} <span>{text}</span></p> }
+}
+
+/// What is wrong with a field; there, and empty, when nothing is.
+#[component]
+pub fn ErrorText(id: &'static str, text: Option<String>) -> impl IntoView {
+    view! { <p class="error" id=id>{text.map(|text| view! { {icon(ALERT)} <span>{text}</span> })}</p> }
+}

@@ -1,0 +1,52 @@
+//! What the last action came to: kept in the session until the next page shows it, once.
+
+use axum::http::request::Parts;
+use leptos::prelude::*;
+use serde::{Deserialize, Serialize};
+use tower_sessions::Session;
+
+use crate::accounts::FLASH;
+use crate::app::islands::{Toast, ToastKind};
+use crate::model::ApiError;
+
+/// A message for the next page.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Flash {
+    /// Whether it worked.
+    pub kind: ToastKind,
+    /// What happened.
+    pub text: String,
+    /// What that means.
+    pub detail: String,
+}
+
+/// Leaves a message for the next page.
+///
+/// # Errors
+/// When the session store fails.
+pub async fn leave_flash(session: &Session, flash: &Flash) -> Result<(), ApiError> {
+    Ok(session.insert(FLASH, flash).await?)
+}
+
+/// Takes the message that waits, if one does.
+///
+/// # Errors
+/// When the session store fails.
+pub async fn take_flash(parts: &Parts) -> Result<Option<Flash>, ApiError> {
+    match parts.extensions.get::<Session>() {
+        Some(session) => Ok(session.remove(FLASH).await?),
+        None => Ok(None),
+    }
+}
+
+/// Shows it; `here` is the page that is shown, without it.
+#[component]
+pub fn Toasts(flash: Option<Flash>, here: String) -> impl IntoView {
+    flash.map(|flash| {
+        view! {
+            <div class="toasts">
+                <Toast kind=flash.kind text=flash.text detail=flash.detail dismiss=here/>
+            </div>
+        }
+    })
+}

@@ -1,0 +1,198 @@
+//! The whole application in the test's own process, called without a network.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, Once, PoisonError};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use latchkey::accounts::{Accounts, Passwords, Registration, SetUpToken};
+use latchkey::api::client_address::Peer;
+use latchkey::api::{Services, Site};
+use latchkey::clock::Clock;
+use latchkey::entropy::Entropy;
+use latchkey::keys::{Keys, Policy};
+use latchkey::model::Timestamp;
+use latchkey::server::{Draining, router};
+use latchkey::store::Db;
+use tower::ServiceExt;
+
+/// 2026-03-01T12:00:00Z, the moment of seed 000.
+pub const NOW: Timestamp = Timestamp(1_772_366_400_000);
+
+/// Which database a story runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// How the application under test is set up.
+pub struct Settings {
+    pub registration: Registration,
+    pub needs_set_up_token: bool,
+    pub policy: Policy,
+    pub site: Site,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            registration: Registration::Open,
+            needs_set_up_token: false,
+            policy: Policy { most_per_organisation: 100_000, keys_may_manage_keys: false },
+            site: Site::default(),
+        }
+    }
+}
+
+/// The application under test.
+pub struct TestApp {
+    pub engine: Engine,
+    pub router: Router,
+    pub services: Services,
+    pub db: Db,
+    pub clock: Clock,
+    pub set_up_token: Option<SetUpToken>,
+    folder: tempfile::TempDir,
+}
+
+impl TestApp {
+    pub async fn new(engine: Engine, settings: Settings) -> Self {
+        capture_log();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let url = match engine {
+            Engine::Sqlite => format!("sqlite:{}", folder.path().join("latchkey.db").display()),
+            Engine::Postgres => postgres_schema().await,
+        };
+        let db = Db::open(&url).await.expect("the database opens");
+        db.migrate().await.expect("the schema is made");
+        let clock = Clock::fixed(NOW);
+        let entropy = Entropy::seeded(2026);
+        let set_up_token = settings.needs_set_up_token.then(|| SetUpToken::new(&entropy));
+        let accounts = Accounts::new(
+            db.clone(),
+            clock.clone(),
+            entropy.clone(),
+            Passwords::cheap(entropy.clone()),
+            settings.registration,
+            set_up_token.clone(),
+        );
+        let keys = Keys::new(db.clone(), clock.clone(), entropy.clone(), settings.policy);
+        let services = Services { keys: Arc::new(keys), accounts: Arc::new(accounts), site: Arc::new(settings.site) };
+        let router = router(services.clone(), db.clone(), clock.clone(), entropy, Draining::default());
+        Self { engine, router, services, db, clock, set_up_token, folder }
+    }
+
+    /// Sends one request, from 192.0.2.10.
+    pub async fn send(&self, request: Request<Body>) -> axum::response::Response {
+        self.send_from("192.0.2.10:50000", request).await
+    }
+
+    pub async fn send_from(&self, peer: &str, mut request: Request<Body>) -> axum::response::Response {
+        let peer: SocketAddr = peer.parse().expect("an address");
+        request.extensions_mut().insert(Peer(peer));
+        self.router.clone().oneshot(request).await.expect("the router always answers")
+    }
+
+    /// The folder of the SQLite files.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+}
+
+/// A schema of its own in the tests' PostgreSQL, as a database URL.
+async fn postgres_schema() -> String {
+    static DROPPED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+    static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let url = std::env::var("LATCHKEY_TEST_POSTGRES_URL")
+        .expect("LATCHKEY_TEST_POSTGRES_URL names the tests' PostgreSQL: `make test` starts one and sets it");
+    let admin = sqlx::PgPool::connect(&url).await.expect("the tests' PostgreSQL answers");
+    DROPPED
+        .get_or_init(async || {
+            let left: Vec<String> = sqlx::query_scalar(
+                "SELECT nspname::text FROM pg_namespace WHERE nspname LIKE 'contract\\_%'",
+            )
+            .fetch_all(&admin)
+            .await
+            .expect("schemas are listed");
+            for schema in left {
+                let drop = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
+                sqlx::query(drop).execute(&admin).await.expect("a schema of an earlier run is dropped");
+            }
+        })
+        .await;
+    let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    let schema = format!("contract_{}_{number}", std::process::id());
+    let create = sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}"));
+    sqlx::query(create).execute(&admin).await.expect("a schema is made");
+    admin.close().await;
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}options[search_path]={schema}")
+}
+
+static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        LOG.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Everything that was logged, at the most talkative level, by all stories together.
+pub fn log() -> String {
+    String::from_utf8_lossy(&LOG.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+}
+
+fn capture_log() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(|| LogWriter)
+            .init();
+    });
+}
+
+/// Runs a story on both engines: one test each.
+macro_rules! on_both_engines {
+    ($($(#[$doc:meta])* async fn $name:ident($app:ident $(, $settings:expr)?) $body:block)*) => {
+        $(
+            $(#[$doc])*
+            mod $name {
+                use super::*;
+
+                async fn story($app: $crate::app::TestApp) $body
+
+                async fn run(engine: $crate::app::Engine) {
+                    #[allow(unused_mut, unused_assignments)]
+                    let mut settings = $crate::app::Settings::default();
+                    $(settings = $settings;)?
+                    story($crate::app::TestApp::new(engine, settings).await).await;
+                }
+
+                #[tokio::test]
+                async fn sqlite() {
+                    run($crate::app::Engine::Sqlite).await;
+                }
+
+                #[tokio::test]
+                async fn postgres() {
+                    run($crate::app::Engine::Postgres).await;
+                }
+            }
+        )*
+    };
+}
+
+pub(crate) use on_both_engines;

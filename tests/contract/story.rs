@@ -1,0 +1,201 @@
+//! A story: requests and whole answers, written down so that they can be compared.
+
+use std::fmt::Write;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
+use axum::http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::Value;
+
+use crate::app::TestApp;
+
+/// Security headers are the same everywhere: one test shows them, the others leave them out.
+const EVERYWHERE: [&str; 7] = [
+    "content-security-policy",
+    "cross-origin-opener-policy",
+    "cross-origin-resource-policy",
+    "permissions-policy",
+    "referrer-policy",
+    "x-content-type-options",
+    "x-frame-options",
+];
+
+/// One answer, whole.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: axum::http::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// A text field of the body, by JSON pointer.
+    pub fn field(&self, pointer: &str) -> String {
+        let json = self.json();
+        let value = json.pointer(pointer).unwrap_or_else(|| panic!("no {pointer} in {json}"));
+        value.as_str().unwrap_or_else(|| panic!("{pointer} is no text in {json}")).to_owned()
+    }
+
+    /// `name=value` of the session cookie that the answer sets.
+    pub fn cookie(&self) -> String {
+        let cookie = self.headers.get(SET_COOKIE).expect("a cookie is set").to_str().expect("text");
+        cookie.split(';').next().expect("a first part").to_owned()
+    }
+}
+
+/// A request under construction.
+pub struct Call<'a> {
+    app: &'a TestApp,
+    builder: axum::http::request::Builder,
+    body: Body,
+    shown: String,
+    peer: &'static str,
+}
+
+impl<'a> Call<'a> {
+    pub fn new(app: &'a TestApp, method: &str, path: &str) -> Self {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        Self {
+            app,
+            shown: format!("> {method} {path}\n"),
+            builder: Request::builder().method(method).uri(path),
+            body: Body::empty(),
+            peer: "192.0.2.10:50000",
+        }
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        let _ = writeln!(self.shown, "> {name}: {value}");
+        self.builder = self.builder.header(name, value);
+        self
+    }
+
+    pub fn cookie(self, cookie: &str) -> Self {
+        self.header(COOKIE.as_str(), cookie)
+    }
+
+    pub fn key(self, key: &str) -> Self {
+        self.header("x-api-key", key)
+    }
+
+    pub fn from(mut self, peer: &'static str) -> Self {
+        self.peer = peer;
+        self
+    }
+
+    pub fn json(mut self, body: &str) -> Self {
+        let _ = writeln!(self.shown, "> {body}");
+        self.builder = self.builder.header(CONTENT_TYPE, "application/json");
+        self.body = Body::from(body.to_owned());
+        self
+    }
+
+    /// A body as it is, not shown.
+    pub fn body(mut self, body: impl Into<Body>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    pub async fn send(self) -> Answer {
+        let request = self.builder.body(self.body).expect("a request");
+        read(self.app.send_from(self.peer, request).await).await
+    }
+
+    /// Sends it and writes both down.
+    pub async fn tell(self, story: &mut Story) -> Answer {
+        let shown = self.shown.clone();
+        let answer = self.send().await;
+        story.write(&shown, &answer);
+        answer
+    }
+}
+
+async fn read(response: Response<Body>) -> Answer {
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.expect("the whole body").to_bytes().to_vec();
+    Answer { status: parts.status, headers: parts.headers, body }
+}
+
+/// What was said, in order.
+#[derive(Default)]
+pub struct Story {
+    text: String,
+    all_headers: bool,
+}
+
+impl Story {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Shows the headers that every answer has as well.
+    pub fn with_all_headers() -> Self {
+        Self { all_headers: true, ..Self::default() }
+    }
+
+    /// A line between the exchanges.
+    pub fn say(&mut self, text: &str) {
+        let _ = writeln!(self.text, "# {text}");
+    }
+
+    fn write(&mut self, request: &str, answer: &Answer) {
+        self.text.push_str(request);
+        let _ = writeln!(self.text, "< {}", answer.status);
+        let mut headers: Vec<String> = answer
+            .headers
+            .iter()
+            .filter(|(name, _)| self.all_headers || !EVERYWHERE.contains(&name.as_str()))
+            .map(|(name, value)| format!("< {name}: {}\n", value.to_str().unwrap_or("(bytes)")))
+            .collect();
+        headers.sort();
+        self.text.extend(headers);
+        if !answer.body.is_empty() {
+            let text = answer.text();
+            let body = serde_json::from_slice::<Value>(&answer.body).ok().filter(|_| text.len() > 100);
+            // The order of fields is not part of a contract, but what is sent stays as it is.
+            let _ = writeln!(self.text, "{}", body.map_or(text, |_| pretty(&answer.body)));
+        }
+        self.text.push('\n');
+    }
+
+    /// Compares with what was said before.
+    #[track_caller]
+    pub fn is(self, name: &str) {
+        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!(name, self.text);
+        });
+    }
+}
+
+/// Indented, with the fields in the order in which they were sent.
+fn pretty(body: &[u8]) -> String {
+    let mut out = Vec::new();
+    let mut serializer = serde_json::Serializer::pretty(&mut out);
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    serde_transcode::transcode(&mut deserializer, &mut serializer).expect("JSON");
+    String::from_utf8(out).expect("text")
+}
+
+/// Registers somebody; the session cookie.
+pub async fn register(app: &TestApp, email: &str) -> String {
+    let body = format!(r#"{{"email":"{email}","password":"correct horse battery"}}"#);
+    let answer = Call::new(app, "POST", "/v1/auth/register").json(&body).send().await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    answer.cookie()
+}
+
+/// Makes a key; the whole answer.
+pub async fn create(app: &TestApp, cookie: &str, body: &str) -> Answer {
+    let answer = Call::new(app, "POST", "/v1/auth/api-keys").cookie(cookie).json(body).send().await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+    answer
+}

@@ -53,23 +53,30 @@ pub async fn find(State(site): State<Arc<Site>>, mut request: Request, next: Nex
     if let Some(session) = session.as_ref().and_then(|token| cookie(&site, token)) {
         request.headers_mut().insert(COOKIE, session);
     }
-    let by_cookie = matches!(credential, Credential::CookieSession);
+    let has_cookie = matches!(credential, Credential::CookieSession);
     request.extensions_mut().insert(credential);
     let mut response = next.run(request).await;
-    if !by_cookie {
-        keep_no_removal(response.headers_mut());
-    }
+    settle_removal(response.headers_mut(), &site, has_cookie);
     response
 }
 
-/// A session that does not exist makes tower-sessions remove its cookie. Who came without a cookie
-/// has none to remove.
-fn keep_no_removal(headers: &mut HeaderMap) {
-    let removes = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("Max-Age=0"));
-    let kept: Vec<HeaderValue> =
-        headers.get_all(SET_COOKIE).iter().filter(|value| !removes(value)).cloned().collect();
+/// tower-sessions removes the cookie of a session that is over by an attribute-less one, which a
+/// browser refuses for a `__Host-` name, and also when it was we who made a cookie of a Bearer token.
+fn settle_removal(headers: &mut HeaderMap, site: &Site, has_cookie: bool) {
+    let removes = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("Max-Age=0;"));
+    if !headers.get_all(SET_COOKIE).iter().any(removes) {
+        return;
+    }
+    let kept: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().filter(|value| !removes(value)).cloned().collect();
     headers.remove(SET_COOKIE);
-    for value in kept {
+    let removal = has_cookie.then(|| {
+        let secure = if site.is_secure() { " Secure;" } else { "" };
+        HeaderValue::try_from(format!(
+            "{}=; HttpOnly; SameSite=Lax;{secure} Path=/; Max-Age=0",
+            site.session_cookie()
+        ))
+    });
+    for value in kept.into_iter().chain(removal.and_then(Result::ok)) {
         headers.append(SET_COOKIE, value);
     }
 }

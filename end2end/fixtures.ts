@@ -1,0 +1,124 @@
+// Every test has a server of its own: the binary under test on an empty folder and a free port.
+
+import { spawn, type ChildProcess } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import AxeBuilder from "@axe-core/playwright";
+import { test as base, expect, type Page } from "@playwright/test";
+
+export { expect };
+
+export const PASSWORD = "correct horse battery";
+
+export class Server {
+  log = "";
+  private constructor(
+    readonly url: string,
+    readonly folder: string,
+    private readonly process: ChildProcess,
+  ) {}
+
+  static async start(...flags: string[]): Promise<Server> {
+    const binary = process.env.LATCHKEY_BINARY;
+    if (!binary) throw new Error("LATCHKEY_BINARY names the binary under test: run `make end2end`");
+    const folder = mkdtempSync(join(tmpdir(), "latchkey-"));
+    const args = ["--listen", "127.0.0.1:0", "--registration", "open", "--database-url", "sqlite:latchkey.db", ...flags];
+    const child = spawn(binary, args, { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+    let log = "";
+    child.stderr!.setEncoding("utf8").on("data", (text: string) => (log += text));
+    const url = await new Promise<string>((resolve, reject) => {
+      let out = "";
+      child.stdout!.setEncoding("utf8").on("data", (text: string) => {
+        out += text;
+        const open = /Open (http\S+)/.exec(out);
+        if (open) resolve(open[1]);
+      });
+      child.once("exit", (code) => reject(new Error(`the server ended with ${code}: ${log}`)));
+    });
+    const server = new Server(url, folder, child);
+    Object.defineProperty(server, "log", { get: () => log });
+    return server;
+  }
+
+  /** Ends it as an operator would, and makes sure that it ended well and had no trouble. */
+  async stop() {
+    const ended = new Promise<number | null>((resolve) => this.process.once("exit", resolve));
+    this.process.kill("SIGTERM");
+    expect(await ended, "the server ends with 0 on SIGTERM").toBe(0);
+    const trouble = this.log.split("\n").filter((line) => /"level":"ERROR"|panic|"status":5\d\d/.test(line));
+    expect(trouble, "the log has no errors, no panics and no 5xx").toEqual([]);
+  }
+
+  /** All that is on disk, as text. */
+  disk(): string {
+    return readdirSync(this.folder)
+      .map((name) => readFileSync(join(this.folder, name), "latin1"))
+      .join("\n");
+  }
+
+  remove() {
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+export const test = base.extend<{ server: Server; quiet: void }>({
+  server: async ({}, use) => {
+    const server = await Server.start();
+    await use(server);
+    await server.stop();
+    server.remove();
+  },
+  baseURL: async ({ server }, use) => use(server.url),
+  // A page that complains has failed: script errors, and all that the security policy refuses.
+  quiet: [
+    async ({ page }, use) => {
+      const said: string[] = [];
+      page.on("pageerror", (error) => said.push(`error: ${error.message}`));
+      page.on("console", (message) => {
+        // The browser itself notes every 4xx that a test asks for.
+        const expected = /Failed to load resource: the server responded with a status of 4/.test(message.text());
+        if (["error", "warning"].includes(message.type()) && !expected) said.push(message.text());
+      });
+      await use();
+      expect(said, "nothing on the console").toEqual([]);
+    },
+    { auto: true },
+  ],
+});
+
+/** Registers by the form, which leads to the keys page. */
+export async function register(page: Page, email = "ada@example.com") {
+  await page.goto("/register");
+  await page.getByLabel("Email").fill(email);
+  await page.getByLabel("Password").fill(PASSWORD);
+  await page.getByRole("button", { name: "Create account" }).click();
+  await expect(page.getByRole("heading", { name: "API keys" })).toBeVisible();
+}
+
+/** Makes a key in the dialog, up to the reveal; its string. */
+export async function createKey(page: Page, name: string): Promise<string> {
+  await page.getByRole("button", { name: /Create (your first )?key/ }).first().click();
+  const dialog = page.getByRole("dialog", { name: "Create a key" });
+  await dialog.getByLabel("Name", { exact: true }).fill(name);
+  await dialog.getByRole("button", { name: "Create key" }).click();
+  const secret = page.locator("#secret-key");
+  await expect(secret).toHaveText(/^hs_(live|test)_[0-9a-f]{64}$/);
+  return (await secret.textContent())!.trim();
+}
+
+/** Says that the key is saved, and waits for the list. */
+export async function dismissReveal(page: Page) {
+  await page.getByLabel("I have saved this key").check();
+  await page.getByRole("button", { name: "Done" }).click();
+  await expect(page.getByRole("dialog", { name: /Save/ })).toHaveCount(0);
+  await expect(page.getByRole("table")).toBeVisible();
+}
+
+/** Has no barriers that a machine can find. */
+export async function expectAccessible(page: Page) {
+  const { violations } = await new AxeBuilder({ page })
+    .withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"])
+    .analyze();
+  expect(violations.map((violation) => `${violation.id}: ${violation.nodes.map((node) => node.html).join(" ")}`)).toEqual([]);
+}

@@ -1,0 +1,92 @@
+// Every page and dialog: no barriers, no sideways scrolling, in light and dark, narrow and wide.
+// The pictures are kept in target/end2end/screenshots.
+
+import type { Page } from "@playwright/test";
+import { createKey, dismissReveal, expect, expectAccessible, register, test } from "./fixtures";
+
+const looks = [
+  { name: "light-1440", colorScheme: "light", viewport: { width: 1440, height: 900 } },
+  { name: "dark-1440", colorScheme: "dark", viewport: { width: 1440, height: 900 } },
+  { name: "light-360", colorScheme: "light", viewport: { width: 360, height: 740 } },
+  { name: "dark-360", colorScheme: "dark", viewport: { width: 360, height: 740 } },
+] as const;
+
+for (const { name, ...look } of looks) {
+  test.describe(name, () => {
+    test.use(look);
+
+    const check = async (page: Page, what: string) => {
+      await page.screenshot({ path: `../target/end2end/screenshots/${what}-${name}.png`, fullPage: true });
+      await expectAccessible(page);
+      const sideways = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      expect(sideways, `${what} scrolls sideways`).toBeLessThanOrEqual(0);
+    };
+
+    test(`pages and dialogs, ${name}`, async ({ page }) => {
+      test.slow();
+      await page.goto("/sign-in");
+      await check(page, "sign-in");
+      await page.getByLabel("Email").fill("ada@example.com");
+      await page.getByLabel("Password").fill("not the password");
+      await page.getByRole("button", { name: "Sign in" }).click();
+      await expect(page.getByRole("alert")).toBeVisible();
+      await check(page, "sign-in-error");
+      await page.goto("/register");
+      await check(page, "register");
+      await register(page);
+      await check(page, "keys-empty");
+
+      await page.getByRole("button", { name: /Create (your first )?key/ }).first().click();
+      const dialog = page.getByRole("dialog", { name: "Create a key" });
+      await check(page, "create");
+      await dialog.getByLabel("Restricted").check();
+      await dialog.getByLabel("Scope names, separated by spaces").fill("events");
+      await dialog.getByRole("button", { name: "Create key" }).click();
+      await check(page, "create-errors");
+      await page.keyboard.press("Escape");
+      await createKey(page, "Billing worker");
+      await check(page, "reveal");
+      await page.getByLabel("I have saved this key").check();
+      await check(page, "reveal-saved");
+      await dismissReveal(page);
+
+      const make = async (data: object) => (await page.request.post("/v1/auth/api-keys", { data })).json();
+      const used = await make({ name: "API gateway (nginx, Frankfurt)", scopes: "keys:verify events:read events:write a:b" });
+      for (let count = 0; count < 3; count++) await page.request.get("/v1/whoami", { headers: { "x-api-key": used.key } });
+      const ended = await make({ name: "Laptop of Maximilian von Hohenstein-Rothenburg, second floor, left" });
+      await page.request.delete(`/v1/auth/api-keys/${ended.id}`);
+      await make({ name: "x".repeat(100), expires_at: "2099-01-01T00:00:00Z", scopes: `${"s".repeat(49)}:${"t".repeat(49)}` });
+      await page.goto("/keys");
+      await check(page, "keys");
+      await page.goto("/keys?q=nothing+like+that");
+      await check(page, "keys-no-match");
+      await page.goto("/keys");
+      await page.getByRole("row", { name: /API gateway/ }).getByRole("link", { name: /Revoke/ }).click();
+      await expect(page.getByRole("dialog", { name: /Revoke/ })).toBeVisible();
+      await check(page, "revoke");
+      await page.getByRole("dialog", { name: /Revoke/ }).getByRole("button", { name: /Revoke/ }).click();
+      await expect(page.getByRole("status").filter({ hasText: /revoked/i })).toBeVisible();
+      await check(page, "toast");
+      expect((await page.goto("/no/such/page"))!.status()).toBe(404);
+      await check(page, "not-found");
+    });
+  });
+}
+
+test("the keyboard is enough", async ({ page }) => {
+  await register(page);
+  await page.keyboard.press("Tab");
+  await expect(page.getByRole("link", { name: "Skip to content" })).toBeFocused();
+  await page.getByRole("button", { name: /Create key/ }).focus();
+  await page.keyboard.press("Enter");
+  const dialog = page.getByRole("dialog", { name: "Create a key" });
+  await expect(dialog.getByLabel("Name", { exact: true })).toBeFocused();
+  await page.keyboard.type("By keyboard");
+  await page.keyboard.press("Enter");
+  await expect(page.locator("#secret-key")).toHaveText(/^hs_live_/);
+  await page.getByLabel("I have saved this key").focus();
+  await page.keyboard.press("Space");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await expect(page.getByRole("row", { name: /By keyboard/ })).toBeVisible();
+});

@@ -38,6 +38,7 @@ end2end: build
 
 bench: build
 	@node tools/measure-assets.mjs
+	@node tools/bench.mjs
 
 setup:
 	@tools/setup

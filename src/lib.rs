@@ -4,6 +4,9 @@
 //! (`store`), the contracts (`api`) and the program (`server`). `hydrate` is what runs in the
 //! browser: the islands of `app`. This file is the one that tells the halves apart.
 
+// The types of views nest as deep as the views do.
+#![recursion_limit = "256"]
+
 #[cfg(feature = "ssr")]
 pub mod accounts;
 #[cfg(feature = "ssr")]

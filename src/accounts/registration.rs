@@ -80,6 +80,14 @@ impl Accounts {
         })
     }
 
+    /// Whether there is no account at all: the server was just set up.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn has_none(&self) -> Result<bool, StoreError> {
+        Ok(!self.db.has_accounts().await?)
+    }
+
     /// Whether a registration needs the set-up token.
     pub fn needs_set_up_token(&self) -> bool {
         self.registration == Registration::First && self.set_up_token.is_some()

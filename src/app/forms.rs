@@ -1,0 +1,153 @@
+//! What the dashboard's plain forms post: signing in and out, registering, revoking. They need no
+//! WASM, and call the same domain as the API does.
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use tower_sessions::Session;
+
+use super::islands::ToastKind;
+use super::pages::{RegisterForm, SignInForm, local_path, register_page, sign_in_page};
+use super::parts::{Flash, leave_flash};
+use super::shell::Answer;
+use crate::accounts::{Caller, EmailAddress, Password, RegisterError, SignInError, begin_session};
+use crate::api::Services;
+use crate::api::auth::SignedIn;
+use crate::api::client_address::ClientAddress;
+use crate::keys::RevokeError;
+use crate::model::{ApiError, FieldError, KeyId};
+
+/// A form as it was sent.
+pub struct Form {
+    fields: Vec<(String, String)>,
+}
+
+impl Form {
+    /// Reads it; the request's head is given back for what follows.
+    ///
+    /// # Errors
+    /// 413 for more than 64 KiB, 415 for anything but a form.
+    pub async fn read(request: Request) -> Result<(Self, Parts), (ApiError, Parts)> {
+        let (parts, body) = request.into_parts();
+        let kind = parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        let is_form = kind.split(';').next().is_some_and(|kind| {
+            kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        });
+        if !is_form {
+            let error = ApiError { detail: "This address takes the dashboard's own forms only.".into(), ..ApiError::not_json() };
+            return Err((error, parts));
+        }
+        match crate::api::json::read(Request::new(body)).await {
+            Ok(body) => Ok((Self { fields: form_urlencoded::parse(&body).into_owned().collect() }, parts)),
+            Err(error) => Err((error, parts)),
+        }
+    }
+
+    /// A field; empty when it was not sent.
+    fn take(&mut self, name: &str) -> String {
+        let found = self.fields.iter_mut().find(|(field, _)| field == name);
+        found.map(|(_, value)| std::mem::take(value)).unwrap_or_default()
+    }
+
+    /// A field that says where to go on.
+    fn take_path(&mut self, name: &str) -> Option<String> {
+        let text = self.take(name);
+        local_path(&text).map(str::to_owned)
+    }
+}
+
+fn session(parts: &Parts) -> Result<Session, ApiError> {
+    parts.extensions.get::<Session>().cloned().ok_or_else(ApiError::internal)
+}
+
+/// `POST /sign-in`.
+///
+/// # Errors
+/// 503 when the database fails; what is wrong with the form is said on its page.
+pub async fn sign_in(services: &Services, parts: &Parts, mut form: Form) -> Result<Answer, ApiError> {
+    let (email, password, next) = (form.take("email"), form.take("password"), form.take_path("next"));
+    let from = ClientAddress::of(parts, &services.site).for_throttle();
+    let error = match services.accounts.sign_in(&email, password, from).await {
+        Ok(user) => {
+            begin_session(&session(parts)?, user).await?;
+            tracing::info!(%user, "signed in");
+            return Ok(Answer::SeeOther(next.unwrap_or_else(|| "/keys".to_owned())));
+        }
+        Err(SignInError::Wrong) => ApiError::unauthenticated("Email or password is wrong."),
+        Err(SignInError::Throttled(seconds)) => ApiError::too_many_requests(seconds),
+        Err(SignInError::Store(error)) => return Err(error.into()),
+    };
+    sign_in_page(services, SignInForm { email, next, error: Some(error) }).await
+}
+
+/// `POST /register`.
+///
+/// # Errors
+/// 503 when the database fails; what is wrong with the form is said on its page.
+pub async fn register(services: &Services, parts: &Parts, mut form: Form) -> Result<Answer, ApiError> {
+    let (typed, password, token) = (form.take("email"), form.take("password"), form.take("set_up_token"));
+    let mut errors = Vec::new();
+    let email = EmailAddress::parse(&typed).map_err(|error| errors.push(FieldError::new("email", error)));
+    let password = Password::new(password).map_err(|error| errors.push(FieldError::new("password", error)));
+    let error = if let (Ok(email), Ok(password)) = (email, password) {
+        let from = ClientAddress::of(parts, &services.site).for_throttle();
+        let token = Some(token.as_str()).filter(|token| !token.is_empty());
+        match services.accounts.register(&email, password, token, from).await {
+            Ok(user) => {
+                begin_session(&session(parts)?, user).await?;
+                tracing::info!(%user, "registered");
+                return Ok(Answer::SeeOther("/keys".to_owned()));
+            }
+            // The page says so itself.
+            Err(RegisterError::Closed) => ApiError::forbidden("Registration is closed."),
+            Err(RegisterError::SetUpToken) => {
+                ApiError::invalid_field("set_up_token", "is not the one in the server's log")
+            }
+            Err(RegisterError::EmailTaken) => ApiError::invalid_field("email", "has an account already: sign in"),
+            Err(RegisterError::Throttled(seconds)) => ApiError::too_many_requests(seconds),
+            Err(RegisterError::Store(error)) => return Err(error.into()),
+        }
+    } else {
+        ApiError::invalid_fields(errors)
+    };
+    register_page(services, RegisterForm { email: typed, error: Some(error) }).await
+}
+
+/// `POST /sign-out`.
+///
+/// # Errors
+/// 503 when the database fails.
+pub async fn sign_out(parts: &Parts) -> Result<Answer, ApiError> {
+    session(parts)?.flush().await?;
+    Ok(Answer::SeeOther("/sign-in".to_owned()))
+}
+
+/// `POST /keys/{id}/revoke`.
+///
+/// # Errors
+/// 401 when nobody is signed in, 404 for a key that is not theirs to see, 503 when the database fails.
+pub async fn revoke(services: &Services, parts: &mut Parts, id: &str, mut form: Form) -> Result<Answer, ApiError> {
+    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+    let not_found = || ApiError::not_found("There is no such key.");
+    let id: KeyId = id.parse().map_err(|_| not_found())?;
+    let descendants = form.take("descendants") == "true";
+    let flash = match services.keys.revoke(&Caller::Person(person), id, descendants).await {
+        Ok(key) => {
+            tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
+            Flash {
+                kind: ToastKind::Success,
+                text: format!("Key “{}” revoked", key.name),
+                detail: "Whatever used it gets 401 from now on".to_owned(),
+            }
+        }
+        Err(RevokeError::NotAllowed) => Flash {
+            kind: ToastKind::Error,
+            text: "The key was not revoked".to_owned(),
+            detail: "Who made it, an admin or an owner can revoke it".to_owned(),
+        },
+        Err(RevokeError::NotFound) => return Err(not_found()),
+        Err(RevokeError::Store(error)) => return Err(error.into()),
+    };
+    leave_flash(&session(parts)?, &flash).await?;
+    Ok(Answer::SeeOther(form.take_path("return_to").unwrap_or_else(|| "/keys".to_owned())))
+}

@@ -32,7 +32,7 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
     let with_sessions = Router::new()
         .merge(hookstream())
         .route("/v1/whoami", get(native::who_am_i))
-        .merge(pages::routes(&services, assets::leptos_options()))
+        .merge(pages::routes())
         .fallback(nowhere)
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(sessions)

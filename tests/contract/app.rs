@@ -56,6 +56,8 @@ pub struct TestApp {
     pub db: Db,
     pub clock: Clock,
     pub set_up_token: Option<SetUpToken>,
+    /// Where the database is, to look into it past the application.
+    pub url: String,
     folder: tempfile::TempDir,
 }
 
@@ -83,7 +85,7 @@ impl TestApp {
         let keys = Keys::new(db.clone(), clock.clone(), entropy.clone(), settings.policy);
         let services = Services { keys: Arc::new(keys), accounts: Arc::new(accounts), site: Arc::new(settings.site) };
         let router = router(services.clone(), db.clone(), clock.clone(), entropy, Draining::default());
-        Self { engine, router, services, db, clock, set_up_token, folder }
+        Self { engine, router, services, db, clock, set_up_token, url, folder }
     }
 
     /// Sends one request, from 192.0.2.10.
@@ -95,6 +97,34 @@ impl TestApp {
         let peer: SocketAddr = peer.parse().expect("an address");
         request.extensions_mut().insert(Peer(peer));
         self.router.clone().oneshot(request).await.expect("the router always answers")
+    }
+
+    /// A number from the database, past the application.
+    pub async fn number(&self, statement: &'static str) -> i64 {
+        match self.engine {
+            Engine::Sqlite => {
+                let pool = sqlx::SqlitePool::connect(&self.url).await.expect("the file opens");
+                sqlx::query_scalar(statement).fetch_one(&pool).await.expect("a number")
+            }
+            Engine::Postgres => {
+                let pool = sqlx::PgPool::connect(&self.url).await.expect("the server answers");
+                sqlx::query_scalar(statement).fetch_one(&pool).await.expect("a number")
+            }
+        }
+    }
+
+    /// Bytes from the database, past the application.
+    pub async fn bytes(&self, statement: &'static str) -> Vec<Vec<u8>> {
+        match self.engine {
+            Engine::Sqlite => {
+                let pool = sqlx::SqlitePool::connect(&self.url).await.expect("the file opens");
+                sqlx::query_scalar(statement).fetch_all(&pool).await.expect("bytes")
+            }
+            Engine::Postgres => {
+                let pool = sqlx::PgPool::connect(&self.url).await.expect("the server answers");
+                sqlx::query_scalar(statement).fetch_all(&pool).await.expect("bytes")
+            }
+        }
     }
 
     /// The folder of the SQLite files.

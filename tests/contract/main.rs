@@ -5,5 +5,18 @@ mod app;
 mod story;
 
 mod accounts;
+mod create;
+mod credentials;
+mod cross_site;
+mod errors;
+mod headers;
+mod hunt;
 mod keys;
+mod list;
+mod managers;
+mod register;
+mod revoke;
+mod sessions;
+mod sign_in;
+mod store;
 mod whoami;

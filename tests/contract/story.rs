@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use axum::http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
+use latchkey::model::Role;
 use serde_json::Value;
 
 use crate::app::TestApp;
@@ -43,6 +44,29 @@ impl Answer {
         let json = self.json();
         let value = json.pointer(pointer).unwrap_or_else(|| panic!("no {pointer} in {json}"));
         value.as_str().unwrap_or_else(|| panic!("{pointer} is no text in {json}")).to_owned()
+    }
+
+    /// A header's text, empty when it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
+    }
+
+    /// A problem of RFC 9457 with this status and code, whole.
+    #[track_caller]
+    pub fn is_problem(&self, status: u16, code: &str) {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let json = self.json();
+        assert_eq!((json["status"].as_u64(), json["code"].as_str()), (Some(status.into()), Some(code)));
+        assert!(json["title"].is_string() && json["detail"].is_string(), "{json}");
+    }
+
+    /// The fields that a 400 names.
+    #[track_caller]
+    pub fn wrong_fields(&self) -> Vec<String> {
+        self.is_problem(400, "invalid_request");
+        let errors = self.json()["errors"].as_array().cloned().unwrap_or_default();
+        errors.iter().map(|error| error["field"].as_str().expect("a field").to_owned()).collect()
     }
 
     /// `name=value` of the session cookie that the answer sets.
@@ -191,6 +215,47 @@ pub async fn register(app: &TestApp, email: &str) -> String {
     let answer = Call::new(app, "POST", "/v1/auth/register").json(&body).send().await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
     answer.cookie()
+}
+
+/// Somebody who is registered and signed in, with their own organisation.
+pub struct Someone {
+    pub cookie: String,
+    pub user: String,
+    pub org: String,
+    pub live: String,
+    pub test: String,
+}
+
+/// Registers somebody and asks who they are.
+pub async fn someone(app: &TestApp, email: &str) -> Someone {
+    let cookie = register(app, email).await;
+    let me = Call::new(app, "GET", "/v1/auth/me").cookie(&cookie).send().await;
+    Someone {
+        cookie,
+        user: me.field("/user/id"),
+        org: me.field("/organisations/0/id"),
+        live: me.field("/organisations/0/environments/0/id"),
+        test: me.field("/organisations/0/environments/1/id"),
+    }
+}
+
+impl Someone {
+    /// Makes them a member of an organisation.
+    pub async fn join(&self, app: &TestApp, org: &str, role: Role) {
+        let (user, org) = (self.user.parse().expect("an id"), org.parse().expect("an id"));
+        app.db.insert_membership(user, org, role, app.clock.now()).await.expect("a membership");
+    }
+
+    /// Ends that.
+    pub async fn leave(&self, app: &TestApp, org: &str) {
+        let (user, org) = (self.user.parse().expect("an id"), org.parse().expect("an id"));
+        app.db.delete_membership(user, org).await.expect("no membership");
+    }
+
+    /// The body of a creation in one of their environments.
+    pub fn in_env(&self, env: &str, more: &str) -> String {
+        format!(r#"{{"name": "key", "org_id": "{}", "env_id": "{env}"{more}}}"#, self.org)
+    }
 }
 
 /// Makes a key; the whole answer.

@@ -24,8 +24,8 @@ pub fn expires_at(choice: &str, date: &str) -> Option<String> {
     let moment = if choice == ON_A_DATE {
         midnight(date)
     } else {
-        let days: f64 = choice.parse().ok()?;
-        Date::new(&(Date::now() + days * DAY).into())
+        let days: u16 = choice.parse().ok()?;
+        Date::new(&(Date::now() + f64::from(days) * DAY).into())
     };
     moment.get_time().is_finite().then(|| String::from(moment.to_iso_string()))
 }

@@ -1,8 +1,8 @@
 //! All that runs in the browser: making a key, and the dialog that asks before one is revoked.
 //!
 //! An island is rendered on the server like everything else and brought to life by WASM. Each one
-//! listens at the window for clicks on what the server rendered (`data-create-key`, `data-revoke`),
-//! so that a table of fifty rows costs no more than one of none. What the server compiles of this
+//! listens at the window for clicks on what the server rendered (`data-create-key`, `data-revoke`,
+//! `data-dismiss`), so that a table of fifty rows costs no more than one of none. What the server compiles of this
 //! it never runs: effects and event handlers exist in the browser only.
 
 mod browser;
@@ -16,4 +16,4 @@ mod toast;
 
 pub use create_key::{CreateKey, EnvironmentChoice};
 pub use revoke_key::RevokeKey;
-pub use toast::{Toast, ToastKind};
+pub use toast::ToastKind;

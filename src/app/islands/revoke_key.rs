@@ -8,6 +8,7 @@ use leptos::prelude::*;
 use web_sys::HtmlElement;
 
 use super::browser;
+use super::toast::dismiss_at_click;
 
 /// The key that a clicked link is about.
 #[derive(Clone, Default)]
@@ -34,6 +35,7 @@ pub fn RevokeKey(return_to: String) -> impl IntoView {
     let busy = RwSignal::new(false);
     let dialog = NodeRef::<Dialog>::new();
     Effect::new(move |_| {
+        dismiss_at_click();
         browser::on_click("a[data-revoke]", move |link| {
             busy.set(false);
             subject.set(Subject::of(&link));

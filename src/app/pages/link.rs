@@ -70,7 +70,7 @@ impl KeysLink {
 
     /// The address.
     pub fn href(&self) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::from("/keys?"));
+        let mut query = form_urlencoded::Serializer::for_suffix(String::from("/keys?"), "/keys?".len());
         query.extend_pairs(self.parameters());
         query.finish().trim_end_matches('?').to_owned()
     }

@@ -9,7 +9,7 @@ use crate::model::Mode;
 
 /// No key yet: what one is for, and how to begin. `origin` is where this server is reached.
 #[component]
-pub fn NoKeys(environment: String, mode: Mode, origin: String) -> impl IntoView {
+pub fn NoKeys(environment: String, mode: Mode, origin: String) -> AnyView {
     let mode = mode.as_str();
     view! {
         <section class="empty" aria-labelledby="empty-title">
@@ -56,11 +56,12 @@ pub fn NoKeys(environment: String, mode: Mode, origin: String) -> impl IntoView 
             </div>
         </section>
     }
+    .into_any()
 }
 
 /// There are keys, but none of these.
 #[component]
-pub fn NoMatch(environment: String, here: KeysLink) -> impl IntoView {
+pub fn NoMatch(environment: String, here: KeysLink) -> AnyView {
     let state = here.state.map(KeyState::as_str);
     let title = match (state, &here.name) {
         (Some(state), Some(name)) => format!("No {state} key named “{name}”"),
@@ -82,4 +83,5 @@ pub fn NoMatch(environment: String, here: KeysLink) -> impl IntoView {
             <a class="button" href=here.cleared().href()>"Clear filters"</a>
         </section>
     }
+    .into_any()
 }

@@ -33,7 +33,7 @@ pub fn Tabs(membership: Membership, here: KeysLink) -> impl IntoView {
 
 /// By state, and by a part of the name.
 #[component]
-pub fn Filters(here: KeysLink) -> impl IntoView {
+pub fn Filters(here: KeysLink) -> AnyView {
     let mut states = vec![
         (None, "All"),
         (Some(KeyState::Active), "Active"),
@@ -76,6 +76,7 @@ pub fn Filters(here: KeysLink) -> impl IntoView {
             </form>
         </div>
     }
+    .into_any()
 }
 
 /// The way to older keys and back to the newest. Nothing where everything fits on one page.

@@ -1,4 +1,7 @@
 //! What surrounds a page: the bar at its top, with its two menus, and the line at its end.
+//!
+//! The types of views nest as the views do. What many pages are made of is erased to `AnyView`, so
+//! that they stay short enough to compile quickly.
 
 use leptos::prelude::*;
 
@@ -11,7 +14,7 @@ const MARK: &str = r#"<circle cx="10.5" cy="8.6" r="5.3"/><path d="M10.5 13.9V27
 
 /// Name and mark, a link to the start.
 #[component]
-fn Brand() -> impl IntoView {
+fn Brand() -> AnyView {
     view! {
         <a class="brand" href="/" aria-label="Latchkey, API keys">
             <svg
@@ -27,15 +30,17 @@ fn Brand() -> impl IntoView {
             <span class="brand-name">"Latchkey"</span>
         </a>
     }
+    .into_any()
 }
 
 #[component]
-fn Footer() -> impl IntoView {
+fn Footer() -> AnyView {
     view! {
         <footer class="footer">
             <p>"Latchkey " {env!("CARGO_PKG_VERSION")}</p>
         </footer>
     }
+    .into_any()
 }
 
 /// A page of somebody who is signed in. `inert` while a dialog stands in front of it.
@@ -45,7 +50,7 @@ pub fn Page(
     #[prop(optional_no_strip)] organisation: Option<OrganisationId>,
     #[prop(optional)] inert: bool,
     children: Children,
-) -> impl IntoView {
+) -> AnyView {
     let name = organisation.and_then(|id| person.in_organisation(id)).map(|membership| membership.name.clone());
     view! {
         <div class="page" inert=inert>
@@ -61,10 +66,11 @@ pub fn Page(
             <Footer/>
         </div>
     }
+    .into_any()
 }
 
 #[component]
-fn OrganisationMenu(person: Person, current: Option<OrganisationId>, name: String) -> impl IntoView {
+fn OrganisationMenu(person: Person, current: Option<OrganisationId>, name: String) -> AnyView {
     let entry = move |membership: &crate::accounts::Membership| {
         let is_current = current == Some(membership.organisation);
         view! {
@@ -95,10 +101,11 @@ fn OrganisationMenu(person: Person, current: Option<OrganisationId>, name: Strin
             </nav>
         </details>
     }
+    .into_any()
 }
 
 #[component]
-fn AccountMenu(email: String) -> impl IntoView {
+fn AccountMenu(email: String) -> AnyView {
     let initial = email.chars().next().map(String::from);
     view! {
         <details class="menu end topbar-end" name="topbar-menu">
@@ -117,11 +124,12 @@ fn AccountMenu(email: String) -> impl IntoView {
             </div>
         </details>
     }
+    .into_any()
 }
 
 /// A page that says one thing, to anybody.
 #[component]
-pub fn Bare(children: Children) -> impl IntoView {
+pub fn Bare(children: Children) -> AnyView {
     view! {
         <div class="page">
             <a class="skip-link" href="#main">"Skip to content"</a>
@@ -130,6 +138,7 @@ pub fn Bare(children: Children) -> impl IntoView {
             <Footer/>
         </div>
     }
+    .into_any()
 }
 
 /// A page with one card, for signing in and registering. `beside` is the line under it.
@@ -139,7 +148,7 @@ pub fn Auth(
     lead: &'static str,
     #[prop(into)] beside: ViewFn,
     children: Children,
-) -> impl IntoView {
+) -> AnyView {
     view! {
         <div class="auth">
             <main id="main">
@@ -159,6 +168,7 @@ pub fn Auth(
             <Footer/>
         </div>
     }
+    .into_any()
 }
 
 /// What went wrong with a form as a whole.

@@ -10,7 +10,7 @@ use crate::model::Timestamp;
 
 /// Stands in front of the list. `children` is how many keys that this one made still work.
 #[component]
-pub fn RevokeDialog(key: Key, made: i64, here: KeysLink, now: Timestamp) -> impl IntoView {
+pub fn RevokeDialog(key: Key, made: i64, here: KeysLink, now: Timestamp) -> AnyView {
     let used = match key.last_used_at {
         Some(at) => view! { "Used " <Moment at words=ago(now, at)/> }.into_any(),
         None => "Never used".into_any(),
@@ -54,4 +54,5 @@ pub fn RevokeDialog(key: Key, made: i64, here: KeysLink, now: Timestamp) -> impl
             </form>
         </dialog>
     }
+    .into_any()
 }

@@ -15,7 +15,7 @@ const SHOWN_SCOPES: usize = 2;
 
 /// The keys of a page, as `caller` may see them.
 #[component]
-pub fn KeysTable(keys: Vec<Key>, caller: Caller, environment: String, here: KeysLink, now: Timestamp) -> impl IntoView {
+pub fn KeysTable(keys: Vec<Key>, caller: Caller, environment: String, here: KeysLink, now: Timestamp) -> AnyView {
     let row = move |key: Key| view! { <Row caller=caller.clone() here=here.clone() now key/> };
     view! {
         <table class="keys-table" role="table" aria-label=format!("API keys in {environment}")>
@@ -34,10 +34,11 @@ pub fn KeysTable(keys: Vec<Key>, caller: Caller, environment: String, here: Keys
             <tbody role="rowgroup">{keys.into_iter().map(row).collect_view()}</tbody>
         </table>
     }
+    .into_any()
 }
 
 #[component]
-fn Row(key: Key, caller: Caller, here: KeysLink, now: Timestamp) -> impl IntoView {
+fn Row(key: Key, caller: Caller, here: KeysLink, now: Timestamp) -> AnyView {
     let state = key.state(now);
     let ended = matches!(state, KeyState::Revoked | KeyState::Expired);
     let (state_class, state_words) = match state {
@@ -78,6 +79,7 @@ fn Row(key: Key, caller: Caller, here: KeysLink, now: Timestamp) -> impl IntoVie
             <td role="cell" class="act">{act}</td>
         </tr>
     }
+    .into_any()
 }
 
 /// The first characters of a key's string, and dots.
@@ -114,12 +116,12 @@ fn RevokeLink(key: Key, used: Option<String>, here: KeysLink) -> impl IntoView {
             class="button quiet danger small"
             href=here.with_revoke(key.id).href()
             data-revoke=(!may_have_made_keys).then(|| key.id.to_string())
-            data-name=key.name.clone()
+            data-name=key.name
             data-prefix=key.prefix
             data-used=used
         >
             "Revoke"
-            <span class="visually-hidden">" " {key.name}</span>
+            <span class="visually-hidden">" " {key.name.clone()}</span>
         </a>
     }
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use tower_sessions::Session;
 
 use crate::accounts::FLASH;
-use crate::app::islands::{Toast, ToastKind};
+use crate::app::islands::ToastKind;
+use crate::app::islands::icons::{ALERT, CROSS, OK, icon};
 use crate::model::ApiError;
 
 /// A message for the next page.
@@ -43,9 +44,17 @@ pub async fn take_flash(parts: &Parts) -> Result<Option<Flash>, ApiError> {
 #[component]
 pub fn Toasts(flash: Option<Flash>, here: String) -> impl IntoView {
     flash.map(|flash| {
+        let (class, role, mark) = match flash.kind {
+            ToastKind::Success => ("toast success", "status", OK),
+            ToastKind::Error => ("toast error-toast", "alert", ALERT),
+        };
         view! {
             <div class="toasts">
-                <Toast kind=flash.kind text=flash.text detail=flash.detail dismiss=here/>
+                <div class=class role=role>
+                    {icon(mark)}
+                    <p>{flash.text} <small>{flash.detail}</small></p>
+                    <a class="icon-button" href=here aria-label="Dismiss" data-dismiss>{icon(CROSS)}</a>
+                </div>
             </div>
         }
     })

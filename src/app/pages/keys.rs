@@ -1,0 +1,196 @@
+//! The main page: the keys of an environment.
+
+use axum::extract::FromRequestParts;
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+use leptos::prelude::*;
+
+use super::{KeysLink, no_organisation};
+use crate::accounts::{Access, Caller, Environment, Membership, Person};
+use crate::api::Services;
+use crate::api::auth::SignedIn;
+use crate::app::islands::icons::{ALERT, PLUS, icon};
+use crate::app::islands::{CreateKey, EnvironmentChoice, RevokeKey};
+use crate::app::parts::{Filters, Flash, KeysTable, NoKeys, NoMatch, Page, Pager, RevokeDialog, Tabs, Toasts, take_flash};
+use crate::app::shell::{Answer, Document};
+use crate::keys::{Key, KeyState, Request};
+use crate::model::{ApiError, Timestamp};
+
+/// What the page shows.
+struct List {
+    person: Person,
+    membership: Membership,
+    environment: Environment,
+    here: KeysLink,
+    keys: Vec<Key>,
+    older: Option<KeysLink>,
+    /// The key that is asked about, and how many that it made still work.
+    asked: Option<(Key, i64)>,
+    flash: Option<Flash>,
+    origin: String,
+    now: Timestamp,
+}
+
+/// `GET /keys`.
+///
+/// # Errors
+/// 401 when nobody is signed in, 404 for a place that is not theirs, 503 when the database fails.
+pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiError> {
+    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+    let mut here = KeysLink::read(parts.uri.query()).map_err(|_| no_place())?;
+    if person.memberships.is_empty() {
+        return Ok(no_organisation(person).into());
+    }
+    let (membership, environment) = place(&person, &here).ok_or_else(no_place)?;
+    here.organisation = Some(membership.organisation);
+    here.environment = Some(environment.id);
+
+    let caller = Caller::Person(person.clone());
+    let owner =
+        caller.listing(Some(membership.organisation), Some(environment.id)).map_err(|_| no_place())?;
+    let mut request = Request { owner, filter: Default::default(), limit: KeysLink::PAGE, after: here.cursor };
+    request.filter.state = here.state;
+    request.filter.name.clone_from(&here.name);
+    let page = services.keys.list(&request).await?;
+    let now = services.keys.clock().now();
+
+    let asked = asked(services, &caller, &here, now).await?;
+    here.revoke = asked.as_ref().map(|(key, _)| key.id);
+    let list = List {
+        older: page.next.map(|cursor| here.with_cursor(cursor)),
+        keys: page.keys,
+        flash: take_flash(parts).await?,
+        origin: origin(services, parts),
+        person,
+        membership,
+        environment,
+        here,
+        asked,
+        now,
+    };
+    Ok(Document::new("API keys", move || view! { <KeysPage list/> }).with_islands().into())
+}
+
+fn no_place() -> ApiError {
+    ApiError::not_found("There is no such organisation or environment.")
+}
+
+/// Where the address says, or else the first there is.
+fn place(person: &Person, link: &KeysLink) -> Option<(Membership, Environment)> {
+    let membership = match (link.organisation, link.environment) {
+        (Some(organisation), _) => person.in_organisation(organisation)?,
+        (None, Some(environment)) => {
+            person.memberships.iter().find(|membership| membership.environment(environment).is_some())?
+        }
+        (None, None) => person.memberships.first()?,
+    };
+    let environment = match link.environment {
+        Some(id) => membership.environment(id)?,
+        None => membership.environments.first()?,
+    };
+    Some((membership.clone(), environment.clone()))
+}
+
+/// The key that the address asks about, if it is here, and can be revoked by who asks.
+async fn asked(
+    services: &Services,
+    caller: &Caller,
+    here: &KeysLink,
+    now: Timestamp,
+) -> Result<Option<(Key, i64)>, ApiError> {
+    let Some(id) = here.revoke else {
+        return Ok(None);
+    };
+    let found = services.keys.get(id).await?;
+    Ok(found.filter(|(key, _)| {
+        caller.access_to(key) == Access::Manage
+            && Some(key.environment) == here.environment
+            && key.state(now) != KeyState::Revoked
+    }))
+}
+
+/// Where this server is reached, for a line to copy.
+fn origin(services: &Services, parts: &Parts) -> String {
+    services.site.public_url.clone().unwrap_or_else(|| {
+        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        format!("http://{host}")
+    })
+}
+
+#[component]
+fn KeysPage(list: List) -> AnyView {
+    let List { person, membership, environment, here, keys, older, asked, flash, origin, now } = list;
+    let organisation = membership.organisation;
+    let environments = membership
+        .environments
+        .iter()
+        .map(|environment| EnvironmentChoice {
+            id: environment.id.to_string(),
+            label: format!("{} ({})", environment.name, environment.mode.as_str()),
+        })
+        .collect();
+    let caller = Caller::Person(person.clone());
+    let content = if !keys.is_empty() {
+        view! {
+            <Filters here=here.clone()/>
+            <KeysTable keys caller environment=environment.name.clone() here=here.without_revoke() now/>
+            <Pager here=here.clone() older/>
+        }
+        .into_any()
+    } else if here.is_filtered() {
+        view! { <Filters here=here.clone()/> <NoMatch environment=environment.name.clone() here=here.clone()/> }
+            .into_any()
+    } else {
+        view! { <NoKeys environment=environment.name.clone() mode=environment.mode origin/> }.into_any()
+    };
+    let current = environment.id.to_string();
+    let return_to = here.without_revoke().href();
+    let dialogs = match asked {
+        Some((key, made)) => view! { <RevokeDialog key made here=here.clone() now/> }.into_any(),
+        None => view! {
+            <CreateKey org_id=organisation.to_string() environments current/>
+            <RevokeKey return_to=return_to.clone()/>
+        }
+        .into_any(),
+    };
+    view! {
+        <Page person organisation=Some(organisation) inert=here.revoke.is_some()>
+            <Head/>
+            <Tabs membership here=here.clone()/>
+            {content}
+        </Page>
+        {dialogs}
+        <Toasts flash here=return_to/>
+    }
+    .into_any()
+}
+
+#[component]
+fn Head() -> AnyView {
+    view! {
+        <div class="page-head">
+            <div>
+                <h1>"API keys"</h1>
+                <p class="lead">
+                    "A key lets a service call your API without a password. Give each one its own, so that you can "
+                    "revoke one and break nothing else."
+                </p>
+            </div>
+            <button class="button primary needs-js" type="button" aria-haspopup="dialog" data-create-key>
+                {icon(PLUS)}
+                "Create key"
+            </button>
+        </div>
+        <noscript>
+            <p class="notice plain">
+                {icon(ALERT)}
+                <span>
+                    <strong>"Creating a key needs JavaScript and WebAssembly,"</strong>
+                    " because the key is shown once and only inside your browser. Without them, use "
+                    <code>"POST /v1/auth/api-keys"</code> ". Everything else on this page works."
+                </span>
+            </p>
+        </noscript>
+    }
+    .into_any()
+}

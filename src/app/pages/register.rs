@@ -1,0 +1,144 @@
+//! Registering.
+
+use axum::http::request::Parts;
+use axum::http::StatusCode;
+use leptos::prelude::*;
+
+use super::{is_signed_in, registration_closed};
+use crate::accounts::Password;
+use crate::api::Services;
+use crate::app::parts::{Auth, ErrorText, Notice};
+use crate::app::shell::{Answer, Document};
+use crate::model::ApiError;
+
+/// What the form holds.
+#[derive(Debug, Clone, Default)]
+pub struct RegisterForm {
+    /// The address that was typed.
+    pub email: String,
+    /// Why it did not work. What is wrong with a field stands in `errors`.
+    pub error: Option<ApiError>,
+}
+
+impl RegisterForm {
+    fn error_of(&self, field: &str) -> Option<String> {
+        let errors = self.error.iter().flat_map(|error| &error.errors);
+        let mut of_field = errors.filter(|error| error.field == field);
+        of_field.next().map(|error| format!("It {}.", error.message))
+    }
+
+    /// What is wrong with the form as a whole.
+    fn general(&self) -> Option<String> {
+        self.error.as_ref().filter(|error| error.errors.is_empty()).map(|error| error.detail.clone())
+    }
+}
+
+/// `GET /register`.
+///
+/// # Errors
+/// 503 when the database fails.
+pub async fn register(services: &Services, parts: &mut Parts) -> Result<Answer, ApiError> {
+    if is_signed_in(services, parts).await? {
+        return Ok(super::start());
+    }
+    register_page(services, RegisterForm::default()).await
+}
+
+/// The page with a form in this state.
+///
+/// # Errors
+/// 503 when the database fails.
+pub async fn register_page(services: &Services, form: RegisterForm) -> Result<Answer, ApiError> {
+    if !services.accounts.registration_is_open().await? {
+        return Ok(registration_closed().into());
+    }
+    let is_first = services.accounts.has_none().await?;
+    let needs_token = services.accounts.needs_set_up_token();
+    let status = form.error.as_ref().map_or(StatusCode::OK, crate::api::problem::status);
+    let retry_after = form.error.as_ref().and_then(|error| error.retry_after);
+    let document = Document::new("Create an account", move || view! { <RegisterPage form is_first needs_token/> });
+    Ok(document.with_status(status).with_retry_after(retry_after).into())
+}
+
+#[component]
+fn RegisterPage(form: RegisterForm, is_first: bool, needs_token: bool) -> AnyView {
+    let (title, lead) = if is_first {
+        ("Create the first account", "It owns this Latchkey. You get an organisation with a live and a test environment.")
+    } else {
+        ("Create an account", "You get an organisation with a live and a test environment.")
+    };
+    let beside =
+        || view! { <p class="auth-alt">"Already have an account? " <a href="/sign-in">"Sign in"</a></p> };
+    let (email_error, password_error, token_error) =
+        (form.error_of("email"), form.error_of("password"), form.error_of("set_up_token"));
+    let invalid = |error: &Option<String>| error.as_ref().map(|_| "true");
+    view! {
+        <Auth title lead beside>
+            {form.general().map(|text| view! { <Notice id="form-error" text/> })}
+            <form class="form" method="post" action="/register">
+                <div class="field">
+                    <label for="email">"Email"</label>
+                    <input
+                        class="input"
+                        id="email"
+                        name="email"
+                        type="email"
+                        autocomplete="username"
+                        inputmode="email"
+                        required
+                        value=form.email
+                        aria-invalid=invalid(&email_error)
+                        aria-describedby="email-error"
+                    />
+                    <ErrorText id="email-error" text=email_error/>
+                </div>
+                <div class="field">
+                    <label for="password">"Password"</label>
+                    <input
+                        class="input"
+                        id="password"
+                        name="password"
+                        type="password"
+                        autocomplete="new-password"
+                        minlength=Password::SHORTEST.to_string()
+                        maxlength=Password::LONGEST.to_string()
+                        required
+                        aria-invalid=invalid(&password_error)
+                        aria-describedby="password-hint password-error"
+                    />
+                    <p class="hint" id="password-hint">
+                        {format!("{} to {} characters. A sentence is fine.", Password::SHORTEST, Password::LONGEST)}
+                    </p>
+                    <ErrorText id="password-error" text=password_error/>
+                </div>
+                {needs_token.then(|| view! { <TokenField error=token_error/> })}
+                <button class="button primary wide" type="submit">"Create account"</button>
+            </form>
+        </Auth>
+    }
+    .into_any()
+}
+
+#[component]
+fn TokenField(#[prop(optional_no_strip)] error: Option<String>) -> AnyView {
+    view! {
+        <div class="field">
+            <label for="set-up-token">"Set-up token"</label>
+            <input
+                class="input mono"
+                id="set-up-token"
+                name="set_up_token"
+                type="text"
+                autocomplete="off"
+                autocapitalize="none"
+                spellcheck="false"
+                required
+                aria-invalid=error.as_ref().map(|_| "true")
+                aria-describedby="set-up-hint set-up-error"
+            />
+            <p class="hint" id="set-up-hint">"The server printed it to its log when it started."</p>
+            <ErrorText id="set-up-error" text=error/>
+        </div>
+    }
+    .into_any()
+}

@@ -1,0 +1,155 @@
+//! Where a session is accepted, and which of several credentials counts (CONTRACTS, "Signing in").
+
+use latchkey::api::Site;
+
+use crate::app::{Settings, on_both_engines};
+use crate::story::{Call, Story, create, register};
+
+fn https() -> Settings {
+    let site = Site { public_url: Some("https://keys.example.com".to_owned()), ..Site::default() };
+    Settings { site, ..Settings::default() }
+}
+
+on_both_engines! {
+    async fn a_session_is_accepted_in_every_documented_form(app) {
+        let cookie = register(&app, "ada@example.com").await;
+        let token = cookie.strip_prefix("session=").expect("the name under http");
+        for (name, value) in [
+            ("cookie", format!("session={token}")),
+            ("cookie", format!("theme=dark; session={token}; lang=en")),
+            ("cookie", format!("better-auth.session_token={token}")),
+            ("cookie", format!("__Secure-better-auth.session_token={token}")),
+            ("authorization", format!("Bearer {token}")),
+            ("authorization", format!("bearer {token}")),
+        ] {
+            let answer = Call::new(&app, "GET", "/v1/auth/me").header(name, &value).send().await;
+            assert_eq!((answer.status.as_u16(), answer.field("/user/email")), (200, "ada@example.com".into()), "{value}");
+        }
+        for (name, value) in [
+            ("cookie", format!("token={token}")),
+            ("cookie", format!("Session={token}")),
+            ("cookie", format!("__Host-session={token}")),
+            ("authorization", format!("Basic {token}")),
+            ("authorization", token.to_owned()),
+            ("authorization", format!("Bearer {token}x")),
+            ("x-session", token.to_owned()),
+        ] {
+            let answer = Call::new(&app, "GET", "/v1/auth/me").header(name, &value).send().await;
+            answer.is_problem(401, "unauthenticated");
+        }
+    }
+
+    /// The key endpoints are server functions, and take the same forms.
+    async fn the_key_endpoints_take_every_form_as_well(app) {
+        let cookie = register(&app, "ada@example.com").await;
+        let token = cookie.strip_prefix("session=").expect("the name under http");
+        let body = r#"{"name": "key"}"#;
+        for (name, value) in [
+            ("cookie", format!("better-auth.session_token={token}")),
+            ("authorization", format!("Bearer {token}")),
+        ] {
+            let created = Call::new(&app, "POST", "/v1/auth/api-keys").header(name, &value).json(body).send().await;
+            assert_eq!(created.status, 201, "{value}");
+            let listed = Call::new(&app, "GET", "/v1/auth/api-keys").header(name, &value).send().await;
+            assert_eq!(listed.field("/api_keys/0/id").len(), 19);
+            let path = format!("/v1/auth/api-keys/{}", created.field("/id"));
+            assert_eq!(Call::new(&app, "DELETE", &path).header(name, &value).send().await.status, 200);
+        }
+        for (method, path) in
+            [("POST", "/v1/auth/api-keys"), ("GET", "/v1/auth/api-keys"), ("DELETE", "/v1/auth/api-keys/ak_0000000000000000")]
+        {
+            Call::new(&app, method, path).json(body).send().await.is_problem(401, "unauthenticated");
+        }
+    }
+
+    async fn under_https_the_cookie_is_bound_to_its_host(app, https()) {
+        let mut story = Story::with_all_headers();
+        let body = r#"{"email": "ada@example.com", "password": "correct horse battery"}"#;
+        let cookie = Call::new(&app, "POST", "/v1/auth/register").json(body).tell(&mut story).await.cookie();
+        assert!(cookie.starts_with("__Host-session="), "{cookie}");
+        Call::new(&app, "GET", "/v1/auth/me").cookie(&cookie).header("sec-fetch-site", "same-origin").tell(&mut story).await;
+        Call::new(&app, "POST", "/v1/auth/logout").cookie(&cookie).tell(&mut story).await;
+        story.is("under_https_the_cookie_is_bound_to_its_host");
+    }
+
+    /// A neighbouring subdomain can plant any cookie but a `__Host-` one.
+    async fn under_https_browsers_are_heard_by_our_own_cookie_only(app, https()) {
+        let cookie = register(&app, "ada@example.com").await;
+        let token = cookie.strip_prefix("__Host-session=").expect("the name under https");
+        for name in ["session", "better-auth.session_token", "__Secure-better-auth.session_token"] {
+            let other = format!("{name}={token}");
+            let curl = Call::new(&app, "GET", "/v1/auth/me").cookie(&other).send().await;
+            assert_eq!(curl.status, 200, "{name} from a program");
+            for (header, value) in [
+                ("origin", "https://keys.example.com"),
+                ("sec-fetch-site", "same-origin"),
+                ("sec-fetch-site", "none"),
+                ("sec-fetch-mode", "navigate"),
+                ("sec-fetch-dest", "document"),
+                ("sec-fetch-user", "?1"),
+            ] {
+                let browser = Call::new(&app, "GET", "/v1/auth/me").cookie(&other).header(header, value).send().await;
+                browser.is_problem(401, "unauthenticated");
+                let planted = format!("{other}; {cookie}");
+                let both = Call::new(&app, "GET", "/v1/auth/me").cookie(&planted).header(header, value).send().await;
+                assert_eq!(both.status, 200, "our own beside a planted one");
+            }
+        }
+        let bearer = format!("Bearer {token}");
+        let browser = Call::new(&app, "GET", "/v1/auth/me")
+            .header("authorization", &bearer)
+            .header("sec-fetch-site", "same-origin")
+            .send()
+            .await;
+        assert_eq!(browser.status, 200);
+    }
+
+    async fn a_key_comes_before_bearer_before_cookie_and_nothing_falls_through(app) {
+        let cookie = register(&app, "ada@example.com").await;
+        let token = cookie.strip_prefix("session=").unwrap();
+        let key = create(&app, &cookie, r#"{"name": "key"}"#).await.field("/key");
+        let unknown = format!("hs_live_{}1c637e5a", format_args!("{}01234567", "0123456789abcdef".repeat(3)));
+        let (session, bad) = (format!("Bearer {token}"), "Bearer AAAAAAAAAAAAAAAAAAAAAA".to_owned());
+        let bearer_key = format!("Bearer {key}");
+        let me = async |headers: &[(&str, &str)]| {
+            let mut call = Call::new(&app, "GET", "/v1/auth/me");
+            for (name, value) in headers {
+                call = call.header(name, value);
+            }
+            call.send().await
+        };
+        let fine = ("cookie", cookie.as_str());
+        me(&[("x-api-key", &key), ("authorization", &session), fine]).await.is_problem(403, "forbidden");
+        me(&[("authorization", &bearer_key), fine]).await.is_problem(403, "forbidden");
+        for presented in [
+            &[("x-api-key", unknown.as_str()), ("authorization", &session), fine][..],
+            &[("x-api-key", ""), fine],
+            &[("x-api-key", token), fine],
+            &[("x-api-key", &key), ("x-api-key", &unknown), fine],
+            &[("authorization", &bad), fine],
+            &[("authorization", "Bearer"), fine],
+            &[("authorization", "Bearer "), fine],
+            &[("authorization", "Basic YTpi"), fine],
+            &[("authorization", &session), ("authorization", &bad), fine],
+            &[("authorization", &bad), ("authorization", &session), fine],
+            &[("cookie", "session=AAAAAAAAAAAAAAAAAAAAAA"), fine],
+        ] {
+            me(presented).await.is_problem(401, "unauthenticated");
+        }
+        assert_eq!(me(&[("authorization", &session), ("cookie", "session=AAAAAAAAAAAAAAAAAAAAAA")]).await.status, 200);
+        assert_eq!(me(&[("cookie", "theme=dark"), fine]).await.status, 200, "HTTP allows several Cookie lines");
+    }
+
+    async fn a_header_that_is_no_text_is_no_credential(app) {
+        let cookie = register(&app, "ada@example.com").await;
+        for name in ["x-api-key", "authorization"] {
+            let request = axum::http::Request::builder()
+                .uri("/v1/auth/me")
+                .header(name, axum::http::HeaderValue::from_bytes(b"Bearer \xff\xfe").unwrap())
+                .header("cookie", &cookie)
+                .body(axum::body::Body::empty())
+                .unwrap();
+            assert_eq!(app.send(request).await.status(), 401);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! "Keys must not make keys", and the operator's switch with all its bounds.
+
+use futures::future::join_all;
+use latchkey::keys::Policy;
+
+use crate::app::{Settings, TestApp, on_both_engines};
+use crate::story::{Answer, Call, Someone, Story, create, someone};
+
+fn switched_on() -> Settings {
+    Settings { policy: Policy { most_per_organisation: 100_000, keys_may_manage_keys: true }, ..Settings::default() }
+}
+
+const UNKNOWN: &str = "hs_live_0123456789abcdef0123456789abcdef0123456789abcdef012345671c637e5a";
+
+/// A key that may make keys; more of its body.
+async fn manager(app: &TestApp, who: &Someone, scopes: &str, more: &str) -> Answer {
+    create(app, &who.cookie, &who.in_env(&who.live, &format!(r#", "scopes": "{scopes}"{more}"#))).await
+}
+
+async fn make(app: &TestApp, key: &str, body: &str) -> Answer {
+    Call::new(app, "POST", "/v1/auth/api-keys").key(key).json(body).send().await
+}
+
+async fn works(app: &TestApp, key: &str) -> bool {
+    Call::new(app, "GET", "/v1/whoami").key(key).send().await.status == 200
+}
+
+on_both_engines! {
+    async fn keys_are_refused_as_managers(app) {
+        let mut story = Story::new();
+        let ada = someone(&app, "ada@example.com").await;
+        let full = create(&app, &ada.cookie, r#"{"name": "full"}"#).await;
+        let named = manager(&app, &ada, "api-keys:write", "").await.field("/key");
+        let id = full.field("/id");
+        let calls = [("POST", "/v1/auth/api-keys".to_owned()), ("GET", "/v1/auth/api-keys".to_owned()),
+            ("DELETE", format!("/v1/auth/api-keys/{id}")), ("GET", "/v1/auth/me".to_owned())];
+        for (method, path) in &calls {
+            Call::new(&app, method, path).key(&full.field("/key")).json(r#"{"name": "child"}"#).tell(&mut story).await;
+        }
+        story.say("an unknown one");
+        Call::new(&app, "GET", "/v1/auth/api-keys").key(UNKNOWN).tell(&mut story).await;
+        story.is("keys_are_refused_as_managers");
+        for (method, path) in &calls {
+            let body = r#"{"name": "child"}"#;
+            Call::new(&app, method, path).key(&named).json(body).send().await.is_problem(403, "forbidden");
+            let bearer = format!("Bearer {named}");
+            Call::new(&app, method, path).header("authorization", &bearer).json(body).send().await.is_problem(403, "forbidden");
+            Call::new(&app, method, path).key(UNKNOWN).json(body).send().await.is_problem(401, "unauthenticated");
+            Call::new(&app, method, path).key(UNKNOWN).cookie(&ada.cookie).json(body).send().await
+                .is_problem(401, "unauthenticated");
+        }
+        assert_eq!(app.number("SELECT count(*) FROM keys").await, 2);
+        assert_eq!(app.number("SELECT count(*) FROM keys WHERE revoked_at IS NOT NULL").await, 0);
+    }
+
+    async fn switched_on_a_key_that_names_the_scope_manages(app, switched_on()) {
+        let mut story = Story::new();
+        let ada = someone(&app, "ada@example.com").await;
+        let parent = manager(&app, &ada, "api-keys:write events:write keys:*", "").await.field("/key");
+        let call = |method: &str, path: &str| Call::new(&app, method, path).key(&parent);
+        app.clock.advance(1_000);
+        let child = call("POST", "/v1/auth/api-keys").json(r#"{"name": "child", "scopes": "events:write keys:verify"}"#)
+            .tell(&mut story).await;
+        call("GET", "/v1/auth/api-keys").tell(&mut story).await;
+        assert!(works(&app, &child.field("/key")).await);
+        call("DELETE", &format!("/v1/auth/api-keys/{}", child.field("/id"))).tell(&mut story).await;
+        assert!(!works(&app, &child.field("/key")).await);
+        story.say("managing is no use of a key");
+        call("GET", "/v1/auth/api-keys").tell(&mut story).await;
+        story.is("switched_on_a_key_that_names_the_scope_manages");
+    }
+
+    async fn a_star_is_no_name(app, switched_on()) {
+        let ada = someone(&app, "ada@example.com").await;
+        let body = r#"{"name": "child", "scopes": "events:write"}"#;
+        for scopes in ["\"*\"", "null", "\"api-keys:*\"", "\"events:write\"", "\"api-keys:read\""] {
+            let key = create(&app, &ada.cookie, &format!(r#"{{"name": "key", "scopes": {scopes}}}"#)).await.field("/key");
+            make(&app, &key, body).await.is_problem(403, "forbidden");
+            Call::new(&app, "GET", "/v1/auth/api-keys").key(&key).send().await.is_problem(403, "forbidden");
+        }
+        make(&app, UNKNOWN, body).await.is_problem(401, "unauthenticated");
+    }
+
+    async fn what_it_makes_names_scopes_that_it_holds(app, switched_on()) {
+        let mut story = Story::new();
+        let ada = someone(&app, "ada@example.com").await;
+        let parent = manager(&app, &ada, "api-keys:write events:write keys:*", "").await.field("/key");
+        for scopes in ["", r#", "scopes": "*""#, r#", "scopes": "events:write api-keys:write events:read""#] {
+            let body = format!(r#"{{"name": "child"{scopes}}}"#);
+            Call::new(&app, "POST", "/v1/auth/api-keys").key(&parent).json(&body).tell(&mut story).await;
+        }
+        story.is("what_it_makes_names_scopes_that_it_holds");
+        for scopes in [r#""api-keys:write""#, r#""api-keys:*""#, "null", r#""events:*""#, r#""events:read""#, r#""other:x""#] {
+            let answer = make(&app, &parent, &format!(r#"{{"name": "child", "scopes": {scopes}}}"#)).await;
+            assert_eq!(answer.wrong_fields(), ["scopes"], "{scopes}");
+        }
+        for scopes in ["events:write", "keys:*", "keys:verify keys:other events:write"] {
+            let answer = make(&app, &parent, &format!(r#"{{"name": "child", "scopes": "{scopes}"}}"#)).await;
+            assert_eq!(answer.field("/scopes"), scopes);
+        }
+    }
+
+    /// Even a parent that holds everything there is of `api-keys` does not pass it on.
+    async fn no_key_passes_the_right_on(app, switched_on()) {
+        let ada = someone(&app, "ada@example.com").await;
+        let parent = manager(&app, &ada, "api-keys:write api-keys:* api-keys:read", "").await.field("/key");
+        for scopes in ["api-keys:write", "api-keys:*"] {
+            let answer = make(&app, &parent, &format!(r#"{{"name": "child", "scopes": "{scopes}"}}"#)).await;
+            assert_eq!(answer.wrong_fields(), ["scopes"]);
+        }
+        assert_eq!(make(&app, &parent, r#"{"name": "child", "scopes": "api-keys:read"}"#).await.status, 201);
+    }
+
+    async fn its_bounds_are_upper_bounds_and_inherited(app, switched_on()) {
+        let mut story = Story::new();
+        let ada = someone(&app, "ada@example.com").await;
+        let bounds = r#", "expires_at": "2026-04-01T00:00:00Z", "ip_allowlist": ["192.0.2.0/24", "2001:db8::/32"],
+            "rate_limit": {"limit": 100, "window_seconds": 60}, "quota": {"limit": 1000}"#;
+        let parent = manager(&app, &ada, "api-keys:write events:write", bounds).await.field("/key");
+        let child = |more: &str| format!(r#"{{"name": "child", "scopes": "events:write"{more}}}"#);
+        story.say("inherited, then narrower, then wider in everything");
+        for more in [
+            "",
+            r#", "expires_at": "2026-03-31T00:00:00Z", "ip_allowlist": ["192.0.2.8/29"],
+                "rate_limit": {"limit": 10, "window_seconds": 60}, "quota": {"limit": 1000}"#,
+            r#", "expires_at": "2026-04-01T00:00:01Z", "ip_allowlist": ["192.0.2.0/24", "192.0.0.0/16"],
+                "rate_limit": {"limit": 101, "window_seconds": 60}, "quota": {"limit": 1001}"#,
+        ] {
+            Call::new(&app, "POST", "/v1/auth/api-keys").key(&parent).json(&child(more)).tell(&mut story).await;
+        }
+        story.is("its_bounds_are_upper_bounds_and_inherited");
+        for (field, value) in [
+            ("expires_at", r#""2026-04-01T00:00:00.001Z""#),
+            ("ip_allowlist", r#"["192.0.2.0/23"]"#),
+            ("ip_allowlist", r#"["0.0.0.0/0"]"#),
+            ("ip_allowlist", r#"["2001:db8::1", "2001:db9::1"]"#),
+            ("rate_limit", r#"{"limit": 100, "window_seconds": 59}"#),
+            ("rate_limit", r#"{"limit": 200, "window_seconds": 120}"#),
+            ("rate_limit", r#"{"limit": 2, "window_seconds": 1}"#),
+            ("quota", r#"{"limit": 9223372036854775807}"#),
+        ] {
+            let answer = make(&app, &parent, &child(&format!(r#", "{field}": {value}"#))).await;
+            assert_eq!(answer.wrong_fields(), [field], "{value}");
+        }
+        let answer = make(&app, &parent, &child(r#", "rate_limit": {"limit": 100, "window_seconds": 61}"#)).await;
+        assert_eq!(answer.status, 201);
+    }
+
+    async fn it_manages_its_own_environment_only(app, switched_on()) {
+        let ada = someone(&app, "ada@example.com").await;
+        let eve = someone(&app, "eve@example.com").await;
+        let parent = manager(&app, &ada, "api-keys:write events:write", "").await.field("/key");
+        let in_test = create(&app, &ada.cookie, &ada.in_env(&ada.test, "")).await;
+        let eves = create(&app, &eve.cookie, r#"{"name": "eve's"}"#).await;
+        let scopes = r#", "scopes": "events:write""#;
+        make(&app, &parent, &ada.in_env(&ada.test, scopes)).await.is_problem(404, "not_found");
+        make(&app, &parent, &eve.in_env(&eve.live, scopes)).await.is_problem(404, "not_found");
+        assert_eq!(make(&app, &parent, &ada.in_env(&ada.live, scopes)).await.status, 201);
+        for other in [&in_test, &eves] {
+            let path = format!("/v1/auth/api-keys/{}", other.field("/id"));
+            Call::new(&app, "DELETE", &path).key(&parent).send().await.is_problem(404, "not_found");
+            assert!(works(&app, &other.field("/key")).await);
+        }
+        let list = async |query: String| Call::new(&app, "GET", &format!("/v1/auth/api-keys{query}")).key(&parent).send().await;
+        for query in [String::new(), format!("?org_id={}", ada.org), format!("?env_id={}", ada.live)] {
+            let answer = list(query).await;
+            assert_eq!(answer.json()["api_keys"].as_array().unwrap().len(), 2);
+            assert!(!answer.text().contains(&in_test.field("/id")));
+        }
+        for query in [format!("?env_id={}", ada.test), format!("?org_id={}", eve.org)] {
+            list(query).await.is_problem(404, "not_found");
+        }
+    }
+
+    async fn revoking_the_parent_offers_to_revoke_what_it_made(app, switched_on()) {
+        let ada = someone(&app, "ada@example.com").await;
+        let body = r#"{"name": "child", "scopes": "events:write"}"#;
+        for (query, child_ends) in [("", false), ("?descendants=false", false), ("?descendants=true", true)] {
+            let parent = manager(&app, &ada, "api-keys:write events:write", "").await;
+            let child = make(&app, &parent.field("/key"), body).await.field("/key");
+            let other = manager(&app, &ada, "api-keys:write", "").await.field("/key");
+            let path = format!("/v1/auth/api-keys/{}{query}", parent.field("/id"));
+            let revoked = Call::new(&app, "DELETE", &path).cookie(&ada.cookie).send().await;
+            assert_eq!(revoked.text(), r#"{"success":true}"#);
+            assert!(!works(&app, &parent.field("/key")).await);
+            assert_eq!(works(&app, &child).await, !child_ends, "{query}");
+            assert!(works(&app, &other).await);
+            make(&app, &parent.field("/key"), body).await.is_problem(401, "unauthenticated");
+        }
+        // A parent that is gone already still takes its children along.
+        let parent = manager(&app, &ada, "api-keys:write events:write", "").await;
+        let child = make(&app, &parent.field("/key"), body).await.field("/key");
+        for query in ["", "?descendants=true"] {
+            let path = format!("/v1/auth/api-keys/{}{query}", parent.field("/id"));
+            assert_eq!(Call::new(&app, "DELETE", &path).cookie(&ada.cookie).send().await.status, 200);
+        }
+        assert!(!works(&app, &child).await);
+        let counted = app.number("SELECT revoked_count FROM organisations").await;
+        assert_eq!(counted, app.number("SELECT count(*) FROM keys WHERE revoked_at IS NOT NULL").await);
+    }
+
+    /// Whatever the order: no child of a revoked parent outlives a revocation with descendants, and
+    /// nobody meets a deadlock.
+    async fn a_parent_that_is_revoked_meanwhile_makes_nothing(app, switched_on()) {
+        let ada = someone(&app, "ada@example.com").await;
+        for _ in 0..8 {
+            let parent = manager(&app, &ada, "api-keys:write events:write", "").await;
+            let string = parent.field("/key");
+            let path = format!("/v1/auth/api-keys/{}?descendants=true", parent.field("/id"));
+            let children = join_all((0..6).map(|_| make(&app, &string, r#"{"name": "child", "scopes": "events:write"}"#)));
+            let revoke = Call::new(&app, "DELETE", &path).cookie(&ada.cookie).send();
+            let (children, revoked) = futures::join!(children, revoke);
+            assert_eq!(revoked.status, 200, "{}", revoked.text());
+            for child in children {
+                if child.status == 201 {
+                    assert!(!works(&app, &child.field("/key")).await, "a child outlived its parent");
+                } else {
+                    child.is_problem(401, "unauthenticated");
+                }
+            }
+        }
+        let counted = app.number("SELECT key_count - revoked_count FROM organisations").await;
+        assert_eq!(counted, app.number("SELECT count(*) FROM keys WHERE revoked_at IS NULL").await);
+    }
+
+    async fn a_manager_from_elsewhere_or_expired_manages_nothing(app, switched_on()) {
+        let ada = someone(&app, "ada@example.com").await;
+        let here = manager(&app, &ada, "api-keys:write events:write", r#", "ip_allowlist": ["198.51.100.0/24"]"#).await;
+        let soon = manager(&app, &ada, "api-keys:write events:write", r#", "expires_at": "2026-03-01T12:00:05Z""#).await;
+        let body = r#"{"name": "child", "scopes": "events:write"}"#;
+        make(&app, &here.field("/key"), body).await.is_problem(403, "forbidden");
+        assert_eq!(make(&app, &soon.field("/key"), body).await.status, 201);
+        app.clock.advance(5_000);
+        make(&app, &soon.field("/key"), body).await.is_problem(401, "unauthenticated");
+    }
+}

@@ -1,0 +1,134 @@
+//! `POST /v1/auth/register`, and who may call it (CONTRACTS, "Signing in").
+
+use futures::future::join_all;
+use latchkey::accounts::Registration;
+
+use crate::app::{Settings, on_both_engines};
+use crate::story::{Answer, Call, Story, register};
+
+const ADA: &str = r#"{"email": "ada@example.com", "password": "correct horse battery"}"#;
+const BOB: &str = r#"{"email": "bob@example.com", "password": "correct horse battery"}"#;
+
+fn only(registration: Registration) -> Settings {
+    Settings { registration, ..Settings::default() }
+}
+
+fn guarded() -> Settings {
+    Settings { needs_set_up_token: true, ..only(Registration::First) }
+}
+
+on_both_engines! {
+    async fn the_first_account_registers_itself_and_no_other(app, only(Registration::First)) {
+        let mut story = Story::new();
+        Call::new(&app, "POST", "/v1/auth/register").json(ADA).tell(&mut story).await;
+        Call::new(&app, "POST", "/v1/auth/register").json(BOB).tell(&mut story).await;
+        story.say("the account that exists already is no exception");
+        Call::new(&app, "POST", "/v1/auth/register").json(ADA).tell(&mut story).await;
+        story.is("the_first_account_registers_itself_and_no_other");
+    }
+
+    async fn of_two_first_accounts_at_once_one_wins(app, only(Registration::First)) {
+        let bodies: Vec<String> = (0..8)
+            .map(|n| format!(r#"{{"email": "user{n}@example.com", "password": "correct horse battery"}}"#))
+            .collect();
+        let calls = bodies.iter().map(|body| Call::new(&app, "POST", "/v1/auth/register").json(body).send());
+        let answers = join_all(calls).await;
+        let (won, lost): (Vec<Answer>, Vec<Answer>) = answers.into_iter().partition(|answer| answer.status == 201);
+        assert_eq!((won.len(), lost.len()), (1, 7));
+        lost.iter().for_each(|answer| answer.is_problem(403, "forbidden"));
+        assert_eq!(app.number("SELECT count(*) FROM users").await, 1);
+        assert_eq!(app.number("SELECT count(*) FROM organisations").await, 1);
+        assert_eq!(app.number("SELECT count(*) FROM environments").await, 2);
+    }
+
+    async fn an_account_of_the_operator_is_the_first_as_well(app, only(Registration::First)) {
+        let email = latchkey::accounts::EmailAddress::parse("root@example.com").unwrap();
+        let password = latchkey::accounts::Password::new("correct horse battery".to_owned()).unwrap();
+        app.services.accounts.add(&email, password).await.unwrap();
+        Call::new(&app, "POST", "/v1/auth/register").json(ADA).send().await.is_problem(403, "forbidden");
+    }
+
+    async fn where_others_can_reach_it_the_first_account_needs_the_token(app, guarded()) {
+        let mut story = Story::new();
+        let token = app.set_up_token.as_ref().expect("a token").reveal().to_owned();
+        let with = |token: &str, email: &str| {
+            format!(r#"{{"email": "{email}", "password": "correct horse battery", "set_up_token": "{token}"}}"#)
+        };
+        Call::new(&app, "POST", "/v1/auth/register").json(ADA).tell(&mut story).await;
+        let wrong = with("00000000000000000000000000000000", "ada@example.com");
+        Call::new(&app, "POST", "/v1/auth/register").json(&wrong).tell(&mut story).await;
+        assert_eq!(app.number("SELECT count(*) FROM users").await, 0);
+        Call::new(&app, "POST", "/v1/auth/register").json(&with(&token, "ada@example.com")).tell(&mut story).await;
+        story.say("it opens the door once");
+        Call::new(&app, "POST", "/v1/auth/register").json(&with(&token, "bob@example.com")).tell(&mut story).await;
+        story.is("where_others_can_reach_it_the_first_account_needs_the_token");
+    }
+
+    async fn an_open_server_takes_everybody_once(app) {
+        let mut story = Story::new();
+        Call::new(&app, "POST", "/v1/auth/register").json(ADA).tell(&mut story).await;
+        Call::new(&app, "POST", "/v1/auth/register").json(BOB).tell(&mut story).await;
+        story.say("the same address in another case is the same account");
+        let again = r#"{"email": " ADA@Example.com ", "password": "another password"}"#;
+        Call::new(&app, "POST", "/v1/auth/register").json(again).tell(&mut story).await;
+        story.is("an_open_server_takes_everybody_once");
+        assert_eq!(app.number("SELECT count(*) FROM users").await, 2);
+    }
+
+    async fn of_two_equal_registrations_at_once_one_wins(app) {
+        let calls = (0..6).map(|_| Call::new(&app, "POST", "/v1/auth/register").json(ADA).send());
+        let answers = join_all(calls).await;
+        assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
+        for answer in answers.iter().filter(|answer| answer.status != 201) {
+            assert_eq!(answer.wrong_fields(), ["email"]);
+        }
+        assert_eq!(app.number("SELECT count(*) FROM organisations").await, 1);
+    }
+
+    async fn a_closed_server_takes_nobody(app, only(Registration::Closed)) {
+        let mut story = Story::new();
+        Call::new(&app, "POST", "/v1/auth/register").json(ADA).tell(&mut story).await;
+        story.is("a_closed_server_takes_nobody");
+        assert_eq!(app.number("SELECT count(*) FROM users").await, 0);
+    }
+
+    async fn every_field_that_is_wrong_is_named(app) {
+        let mut story = Story::new();
+        let long = format!(r#"{{"email": "ada@example.com", "password": "{}"}}"#, "x".repeat(257));
+        for body in [
+            "{}",
+            r#"{"email": null, "password": null}"#,
+            r#"{"email": "ada", "password": "short"}"#,
+            &long,
+            r#"{"email": "ada@example.com", "password": "correct horse battery", "name": "Ada"}"#,
+            r#"{"email": 7, "password": "correct horse battery"}"#,
+            r#"{"email": "ada@example.com", "password": ["correct horse battery"]}"#,
+        ] {
+            Call::new(&app, "POST", "/v1/auth/register").json(body).tell(&mut story).await;
+        }
+        story.is("every_field_that_is_wrong_is_named");
+        assert_eq!(app.number("SELECT count(*) FROM users").await, 0);
+    }
+
+    /// Both databases would choke on a zero byte or a lone surrogate.
+    async fn strange_addresses_are_refused_and_not_stored(app) {
+        for email in [r"a\u0000b@example.com", r#"\"a\u0000b\"@example.com"#, r#"\"a\nb\"@example.com"#, r"a@b\u0000.com"] {
+            let body = format!(r#"{{"email": "{email}", "password": "correct horse battery"}}"#);
+            let answer = Call::new(&app, "POST", "/v1/auth/register").json(&body).send().await;
+            assert_eq!(answer.wrong_fields(), ["email"], "{email}");
+        }
+        let surrogate = r#"{"email": "\ud800@example.com", "password": "correct horse battery"}"#;
+        Call::new(&app, "POST", "/v1/auth/register").json(surrogate).send().await.is_problem(400, "invalid_request");
+        assert_eq!(app.number("SELECT count(*) FROM users").await, 0);
+    }
+
+    /// Somebody who is signed in and registers again is the new one, under a new token.
+    async fn registering_signs_in_under_a_new_token(app) {
+        let ada = register(&app, "ada@example.com").await;
+        let answer = Call::new(&app, "POST", "/v1/auth/register").cookie(&ada).json(BOB).send().await;
+        assert_ne!(answer.cookie(), ada);
+        let me = Call::new(&app, "GET", "/v1/auth/me").cookie(&answer.cookie()).send().await;
+        assert_eq!(me.field("/user/email"), "bob@example.com");
+        Call::new(&app, "GET", "/v1/auth/me").cookie(&ada).send().await.is_problem(401, "unauthenticated");
+    }
+}

@@ -1,0 +1,139 @@
+//! Sessions: how long they last, what is stored of them, how they end (CONTRACTS, "Signing in").
+
+use sha2::{Digest, Sha256};
+
+use crate::app::{TestApp, on_both_engines};
+use crate::story::{Call, Story, register};
+
+const DAY: i64 = 24 * 3600 * 1000;
+const ADA: &str = r#"{"email": "ada@example.com", "password": "correct horse battery"}"#;
+
+async fn is_signed_in(app: &TestApp, cookie: &str) -> bool {
+    let answer = Call::new(app, "GET", "/v1/auth/me").cookie(cookie).send().await;
+    if answer.status != 200 {
+        answer.is_problem(401, "unauthenticated");
+    }
+    answer.status == 200
+}
+
+async fn log_in(app: &TestApp, cookie: Option<&str>) -> String {
+    let mut call = Call::new(app, "POST", "/v1/auth/login").json(ADA);
+    if let Some(cookie) = cookie {
+        call = call.cookie(cookie);
+    }
+    let answer = call.send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.cookie()
+}
+
+on_both_engines! {
+    async fn a_session_that_is_not_used_for_seven_days_is_over(app) {
+        let cookie = register(&app, "ada@example.com").await;
+        app.clock.advance(7 * DAY - 1);
+        assert!(is_signed_in(&app, &cookie).await);
+        // That was a use: it begins anew.
+        app.clock.advance(7 * DAY - 1);
+        assert!(is_signed_in(&app, &cookie).await);
+        app.clock.advance(7 * DAY);
+        assert!(!is_signed_in(&app, &cookie).await);
+        app.clock.advance(-DAY);
+        app.services.accounts.tidy().await.unwrap();
+        assert!(is_signed_in(&app, &cookie).await, "what is not over is not tidied away");
+        app.clock.advance(DAY);
+        app.services.accounts.tidy().await.unwrap();
+        assert_eq!(app.number("SELECT count(*) FROM sessions").await, 1, "used a moment ago");
+        app.clock.advance(6 * DAY);
+        app.services.accounts.tidy().await.unwrap();
+        assert_eq!(app.number("SELECT count(*) FROM sessions").await, 0);
+    }
+
+    async fn a_session_is_over_after_thirty_days_whatever_happens(app) {
+        let cookie = register(&app, "ada@example.com").await;
+        for _ in 0..29 {
+            app.clock.advance(DAY);
+            assert!(is_signed_in(&app, &cookie).await);
+        }
+        app.clock.advance(DAY - 1);
+        assert!(is_signed_in(&app, &cookie).await);
+        app.clock.advance(1);
+        assert!(!is_signed_in(&app, &cookie).await);
+        app.services.accounts.tidy().await.unwrap();
+        assert_eq!(app.number("SELECT count(*) FROM sessions").await, 0);
+    }
+
+    async fn an_ended_session_tells_its_browser_to_forget_it(app) {
+        let mut story = Story::new();
+        let cookie = register(&app, "ada@example.com").await;
+        app.clock.advance(7 * DAY);
+        Call::new(&app, "GET", "/v1/auth/me").cookie(&cookie).tell(&mut story).await;
+        story.say("a program that sent no cookie has none to forget");
+        let token = cookie.trim_start_matches("session=");
+        let bearer = format!("Bearer {token}");
+        Call::new(&app, "GET", "/v1/auth/me").header("authorization", &bearer).tell(&mut story).await;
+        Call::new(&app, "GET", "/v1/auth/me").tell(&mut story).await;
+        story.is("an_ended_session_tells_its_browser_to_forget_it");
+    }
+
+    async fn signing_in_gives_a_new_token_and_ends_the_old_one(app) {
+        let old = register(&app, "ada@example.com").await;
+        let new = log_in(&app, Some(&old)).await;
+        assert_ne!(old, new);
+        assert!(is_signed_in(&app, &new).await && !is_signed_in(&app, &old).await);
+    }
+
+    async fn a_planted_token_is_never_taken_over(app) {
+        register(&app, "ada@example.com").await;
+        let planted = "session=AAAAAAAAAAAAAAAAAAAAAA";
+        let cookie = log_in(&app, Some(planted)).await;
+        assert_ne!(cookie, planted);
+        assert!(!is_signed_in(&app, planted).await);
+        for nonsense in ["session=", "session=x", "session=%00", "session=AAAAAAAAAAAAAAAAAAAAAA; session=b"] {
+            assert!(!is_signed_in(&app, nonsense).await, "{nonsense}");
+        }
+    }
+
+    async fn only_a_hash_of_the_token_is_stored(app) {
+        let cookie = register(&app, "ada@example.com").await;
+        let token = cookie.trim_start_matches("session=");
+        let id: tower_sessions::session::Id = token.parse().unwrap();
+        let stored = app.bytes("SELECT id_hash FROM sessions").await;
+        assert_eq!(stored, [Sha256::digest(id.0.to_le_bytes()).to_vec()]);
+        // The hash itself opens nothing.
+        let as_token = tower_sessions::session::Id(i128::from_le_bytes(stored[0][..16].try_into().unwrap()));
+        assert!(!is_signed_in(&app, &format!("session={as_token}")).await);
+    }
+
+    async fn signing_out_ends_this_session_and_no_other(app) {
+        let mut story = Story::new();
+        let first = register(&app, "ada@example.com").await;
+        let second = log_in(&app, None).await;
+        Call::new(&app, "POST", "/v1/auth/logout").cookie(&first).tell(&mut story).await;
+        story.say("again, and without any session");
+        Call::new(&app, "POST", "/v1/auth/logout").cookie(&first).tell(&mut story).await;
+        Call::new(&app, "POST", "/v1/auth/logout").tell(&mut story).await;
+        story.is("signing_out_ends_this_session_and_no_other");
+        assert!(!is_signed_in(&app, &first).await);
+        assert!(is_signed_in(&app, &second).await);
+        let bearer = format!("Bearer {}", second.trim_start_matches("session="));
+        let out = Call::new(&app, "POST", "/v1/auth/logout").header("authorization", &bearer).send().await;
+        assert_eq!((out.status.as_u16(), out.header("set-cookie")), (204, ""));
+        assert!(!is_signed_in(&app, &second).await);
+        assert_eq!(app.number("SELECT count(*) FROM sessions").await, 0);
+    }
+
+    async fn a_new_password_ends_all_sessions_of_its_account(app) {
+        let ada = register(&app, "ada@example.com").await;
+        let elsewhere = log_in(&app, None).await;
+        let bob = register(&app, "bob@example.com").await;
+        let email = latchkey::accounts::EmailAddress::parse("Ada@example.com").unwrap();
+        let password = || latchkey::accounts::Password::new("another password".to_owned()).unwrap();
+        assert!(app.services.accounts.reset_password(&email, password()).await.unwrap());
+        assert!(!is_signed_in(&app, &ada).await && !is_signed_in(&app, &elsewhere).await);
+        assert!(is_signed_in(&app, &bob).await);
+        Call::new(&app, "POST", "/v1/auth/login").json(ADA).send().await.is_problem(401, "unauthenticated");
+        let new = r#"{"email": "ada@example.com", "password": "another password"}"#;
+        assert_eq!(Call::new(&app, "POST", "/v1/auth/login").json(new).send().await.status, 200);
+        let nobody = latchkey::accounts::EmailAddress::parse("nobody@example.com").unwrap();
+        assert!(!app.services.accounts.reset_password(&nobody, password()).await.unwrap());
+    }
+}

@@ -60,7 +60,7 @@ CREATE TABLE keys (
   created_by          BIGINT REFERENCES users (id),
   -- The key that made this one, where keys may manage keys.
   parent_id           BIGINT REFERENCES keys (id),
-  name                TEXT    NOT NULL,
+  name                TEXT    COLLATE "C" NOT NULL,
   prefix              TEXT    NOT NULL,
   scopes              TEXT,
   expires_at          BIGINT,

@@ -16,6 +16,8 @@ pub mod clock;
 #[cfg(feature = "ssr")]
 pub mod entropy;
 #[cfg(feature = "ssr")]
+pub mod events;
+#[cfg(feature = "ssr")]
 pub mod keys;
 pub mod model;
 #[cfg(feature = "ssr")]

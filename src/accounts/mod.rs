@@ -7,6 +7,7 @@ mod registration;
 mod session;
 mod sign_in;
 mod throttle;
+mod tokens;
 
 pub use caller::{Access, Caller, Environment, Membership, Person, Place, PlaceError};
 pub use email::{EmailAddress, EmailError};
@@ -17,6 +18,7 @@ pub use session::{
 };
 pub use sign_in::SignInError;
 pub use throttle::Throttle;
+pub use tokens::{ACCESS_LIFETIME, TokenHolder, TokenPair, looks_like_access_token};
 
 use crate::clock::Clock;
 use crate::entropy::Entropy;
@@ -68,6 +70,7 @@ impl Accounts {
     pub async fn tidy(&self) -> Result<(), StoreError> {
         self.throttle.forget_idle();
         let now = self.clock.now();
+        self.db.delete_ended_tokens(now).await?;
         self.db
             .delete_ended_sessions(now.plus(-ABSOLUTE_TIME_OUT), now.plus(-IDLE_TIME_OUT))
             .await

@@ -125,7 +125,7 @@ impl Accounts {
         self.insert(email, password, false).await
     }
 
-    /// Gives an account another password and ends all its sessions; `false` when there is none.
+    /// Gives an account another password and ends all its sessions and tokens; `false` when there is none.
     ///
     /// # Errors
     /// When the database fails.
@@ -134,7 +134,7 @@ impl Accounts {
             return Ok(false);
         };
         let hash = self.passwords.hash(password).await;
-        self.db.set_password(user.id(), &hash).await?;
+        self.db.set_password(user.id(), &hash, self.clock.now()).await?;
         Ok(true)
     }
 

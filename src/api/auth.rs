@@ -48,6 +48,10 @@ impl FromRequestParts<Services> for SignedIn {
                 check(parts, services, &key).await?;
                 Err(ApiError::forbidden("This needs a session, not an API key: sign in with e-mail and password."))
             }
+            Credential::AccessToken(token) => {
+                let holder = services.accounts.token_holder(&token).await?;
+                holder.map(|holder| Self(holder.person)).ok_or_else(not_signed_in)
+            }
             Credential::Unreadable | Credential::None => Err(not_signed_in()),
             Credential::BearerSession(_) | Credential::CookieSession => {
                 person(parts, services).await?.map(Self).ok_or_else(not_signed_in)
@@ -108,7 +112,7 @@ impl FromRequestParts<Services> for KeyCaller {
     /// On native paths every Bearer token is a key.
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
         let presented = match credential(parts) {
-            Credential::Key(text) | Credential::BearerSession(text) => text,
+            Credential::Key(text) | Credential::AccessToken(text) | Credential::BearerSession(text) => text,
             Credential::Unreadable => return Err(bad_key()),
             Credential::CookieSession | Credential::None => {
                 return Err(ApiError::unauthenticated("Present an API key in the header `X-API-Key`."));
@@ -137,12 +141,7 @@ fn judge(verdict: Verdict, address: ClientAddress) -> Result<Box<Key>, ApiError>
         Verdict::Refused(key, judgement) => match judgement {
             Judgement::Revoked | Judgement::Disabled | Judgement::Expired => Err(bad_key()),
             Judgement::Forbidden => {
-                if let ClientAddress::Untrusted(peer) = address {
-                    tracing::warn!(
-                        key = %key.id, %peer,
-                        "a key with an IP allowlist was refused: the request was forwarded by a peer that is not trusted; if that is your proxy, name it in --trusted-proxies"
-                    );
-                }
+                address.explain_refusal(&key);
                 Err(ApiError::forbidden("The API key may not be used from this address."))
             }
             Judgement::WrongEnvironment => {

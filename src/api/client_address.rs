@@ -6,6 +6,7 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 
 use super::Site;
+use crate::keys::Key;
 
 /// The other end of the connection, as the listener saw it.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +64,16 @@ impl ClientAddress {
         match self {
             Self::Known(address) => Some(address),
             Self::Untrusted(_) | Self::Unknown => None,
+        }
+    }
+
+    /// Tells the operator which setting is missing, where one may be.
+    pub fn explain_refusal(self, key: &Key) {
+        if let Self::Untrusted(peer) = self {
+            tracing::warn!(
+                key = %key.id, %peer,
+                "a key with an IP allowlist was refused: the request was forwarded by a peer that is not trusted; if that is your proxy, name it in --trusted-proxies"
+            );
         }
     }
 

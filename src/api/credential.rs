@@ -14,6 +14,7 @@ use axum::response::Response;
 use zeroize::Zeroizing;
 
 use super::Site;
+use crate::accounts::looks_like_access_token;
 use crate::keys::PresentedKey;
 
 /// The credential of a request; the first of these that is there.
@@ -21,6 +22,8 @@ use crate::keys::PresentedKey;
 pub enum Credential {
     /// `X-API-Key`, or a Bearer token that is meant as a key.
     Key(Arc<Zeroizing<String>>),
+    /// A Bearer token that is meant as a HookSentry access token.
+    AccessToken(Arc<Zeroizing<String>>),
     /// Another Bearer token.
     BearerSession(Arc<Zeroizing<String>>),
     /// A session cookie.
@@ -35,6 +38,7 @@ impl std::fmt::Debug for Credential {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Key(_) => "Key(…)",
+            Self::AccessToken(_) => "AccessToken(…)",
             Self::BearerSession(_) => "BearerSession(…)",
             Self::CookieSession => "CookieSession",
             Self::Unreadable => "Unreadable",
@@ -105,6 +109,8 @@ fn read(headers: &HeaderMap, site: &Site) -> (Credential, Option<Zeroizing<Strin
                 (Credential::Unreadable, None)
             } else if PresentedKey::looks_like_one(token) {
                 (Credential::Key(secret(token)), None)
+            } else if looks_like_access_token(token) {
+                (Credential::AccessToken(secret(token)), None)
             } else {
                 (Credential::BearerSession(secret(token)), Some(Zeroizing::new(token.to_owned())))
             };

@@ -18,7 +18,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let content_type = content_type(&request);
-        let body = read(request).await?;
+        let body = read(request, BODY_LIMIT).await?;
         from_body(content_type.as_deref(), &body).map(Self)
     }
 }
@@ -31,12 +31,12 @@ fn content_type(request: &Request) -> Option<String> {
 ///
 /// # Errors
 /// 413, or 400 when it broke off.
-pub async fn read(request: Request) -> Result<bytes::Bytes, ApiError> {
-    axum::body::to_bytes(request.into_body(), BODY_LIMIT).await.map_err(|error| {
+pub async fn read(request: Request, limit: usize) -> Result<bytes::Bytes, ApiError> {
+    axum::body::to_bytes(request.into_body(), limit).await.map_err(|error| {
         let mut cause: Option<&dyn std::error::Error> = Some(&error);
         while let Some(error) = cause {
             if error.is::<http_body_util::LengthLimitError>() {
-                return ApiError::too_large(BODY_LIMIT);
+                return ApiError::too_large(limit);
             }
             cause = error.source();
         }

@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod client_address;
 pub mod credential;
+pub mod hooksentry;
 pub mod hookstream;
 pub mod json;
 pub mod native;
@@ -15,6 +16,7 @@ pub mod time;
 use std::sync::Arc;
 
 use crate::accounts::Accounts;
+use crate::events::Events;
 use crate::keys::Keys;
 
 /// What every handler is handed.
@@ -24,6 +26,8 @@ pub struct Services {
     pub keys: Arc<Keys>,
     /// The accounts.
     pub accounts: Arc<Accounts>,
+    /// The events.
+    pub events: Arc<Events>,
     /// How this server is reached.
     pub site: Arc<Site>,
 }

@@ -13,6 +13,16 @@ pub fn seconds(at: Timestamp) -> String {
         .unwrap_or_default()
 }
 
+/// `2026-07-03T14:32:00.000Z`: milliseconds, as HookSentry shows them.
+pub fn milliseconds(at: Timestamp) -> String {
+    const FORMAT: &[time::format_description::BorrowedFormatItem<'_>] =
+        time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)
+        .ok()
+        .and_then(|moment| moment.format(FORMAT).ok())
+        .unwrap_or_default()
+}
+
 /// Reads an RFC 3339 moment of any offset.
 pub fn parse(text: &str) -> Option<Timestamp> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
@@ -27,6 +37,11 @@ mod tests {
     fn whole_seconds_in_utc() {
         assert_eq!(seconds(Timestamp(1_772_366_400_999)), "2026-03-01T12:00:00Z");
         assert_eq!(seconds(Timestamp(i64::MAX)), "");
+    }
+
+    #[test]
+    fn milliseconds_in_utc() {
+        assert_eq!(milliseconds(Timestamp(1_772_366_400_007)), "2026-03-01T12:00:00.007Z");
     }
 
     #[test]

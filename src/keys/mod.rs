@@ -14,7 +14,7 @@ mod verify;
 pub use issue::{Draft, Issued, IssueError, KeyStringForm};
 pub use key::{Ask, Judgement, Key, KeyState, Limits};
 pub use list::{Cursor, CursorError, Page, Request};
-pub use revoke::RevokeError;
+pub use revoke::{RevokeError, RevokeOnceError};
 pub use token::{KeyHash, PlainKey, PresentedKey};
 pub use usage::{FLUSH_EVERY, Usage};
 pub use verify::Verdict;

@@ -1,8 +1,10 @@
 //! Revoke: at once, and for good.
 
+use uuid::Uuid;
+
 use super::{Key, Keys};
 use crate::accounts::{Access, Caller};
-use crate::model::KeyId;
+use crate::model::{KeyId, OrganisationId};
 use crate::store::StoreError;
 
 /// Why a key was not revoked.
@@ -11,6 +13,23 @@ pub enum RevokeError {
     /// There is none with this id where the caller can see it.
     #[error("no such key")]
     NotFound,
+    /// Somebody else made it, and the caller is no admin.
+    #[error("only who made the key, admins and owners may revoke it")]
+    NotAllowed,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a key was not revoked by this very call (HookSentry).
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeOnceError {
+    /// There is none with this id that is not revoked.
+    #[error("no such key, or revoked already")]
+    NotFound,
+    /// It is another tenant's.
+    #[error("another tenant's key")]
+    OtherTenant,
     /// Somebody else made it, and the caller is no admin.
     #[error("only who made the key, admins and owners may revoke it")]
     NotAllowed,
@@ -41,10 +60,41 @@ impl Keys {
     /// # Errors
     /// When the database fails.
     pub async fn revoke_itself(&self, key: &Key) -> Result<(), StoreError> {
-        self.db.revoke_key(key, None, false, self.clock.now()).await
+        self.db.revoke_key(key, None, false, self.clock.now()).await.map(drop)
+    }
+
+    /// Ends a key of a tenant once: of several calls, one is told that it did (HookSentry answers
+    /// the others with a 404). Checks in that contract's order: an unknown or ended key first, then
+    /// another tenant's, then the caller's right.
+    ///
+    /// # Errors
+    /// The first of these that applies.
+    pub async fn revoke_once(
+        &self,
+        caller: &Caller,
+        tenant: OrganisationId,
+        uuid: Uuid,
+    ) -> Result<Key, RevokeOnceError> {
+        let key = self.db.key_by_uuid(uuid).await?.ok_or(RevokeOnceError::NotFound)?;
+        if key.revoked_at.is_some() {
+            return Err(RevokeOnceError::NotFound);
+        }
+        if key.organisation != tenant {
+            return Err(RevokeOnceError::OtherTenant);
+        }
+        match caller.access_to(&key) {
+            Access::Hidden => return Err(RevokeOnceError::OtherTenant),
+            Access::See => return Err(RevokeOnceError::NotAllowed),
+            Access::Manage => {}
+        }
+        let at = self.clock.now();
+        if !self.db.revoke_key(&key, caller.user(), false, at).await? {
+            return Err(RevokeOnceError::NotFound);
+        }
+        Ok(Key { revoked_at: Some(at), ..key })
     }
 
     async fn end(&self, key: &Key, caller: &Caller, descendants: bool) -> Result<(), StoreError> {
-        self.db.revoke_key(key, caller.user(), descendants, self.clock.now()).await
+        self.db.revoke_key(key, caller.user(), descendants, self.clock.now()).await.map(drop)
     }
 }

@@ -23,9 +23,14 @@ impl Keys {
     pub async fn verify(&self, presented: &str, ask: &Ask) -> Result<Verdict, StoreError> {
         let verdict = self.check(presented, ask).await?;
         if let Verdict::Valid(key) = &verdict {
-            self.usage.count(key.id, self.clock.now());
+            self.count(key);
         }
         Ok(verdict)
+    }
+
+    /// Counts one request that a key was good for.
+    pub fn count(&self, key: &Key) {
+        self.usage.count(key.id, self.clock.now());
     }
 
     /// Checks a presented string without counting: for calls that are about keys themselves.

@@ -24,6 +24,7 @@ use crate::accounts::{Accounts, Passwords, Registration, SetUpToken};
 use crate::api::{Services, Site};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
+use crate::events::Events;
 use crate::keys::Keys;
 use crate::store::Db;
 use config::Serve;
@@ -31,8 +32,8 @@ use config::Serve;
 /// Anything that keeps a command from doing its work; its text is for the operator.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// How often sessions and throttles that are over are forgotten.
-const TIDY_EVERY: Duration = Duration::from_secs(600);
+/// How often sessions, tokens, throttles and events that are over are forgotten.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// `latchkey serve`: opens the database, listens, and serves until SIGTERM or SIGINT.
 ///
@@ -66,7 +67,13 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
         public_url: config.public_url.as_ref().map(ToString::to_string),
         trusted_proxies: config.trusted_proxies.clone(),
     };
-    let services = Services { keys: Arc::new(keys), accounts: Arc::new(accounts), site: Arc::new(site) };
+    let events = Events::new(db.clone(), clock.clone(), entropy.clone());
+    let services = Services {
+        keys: Arc::new(keys),
+        accounts: Arc::new(accounts),
+        events: Arc::new(events),
+        site: Arc::new(site),
+    };
 
     let draining = Draining::default();
     let router = router(services.clone(), db.clone(), clock, entropy, draining.clone());
@@ -134,6 +141,9 @@ async fn upkeep(services: Services) {
             _ = tidy.tick() => {
                 if let Err(error) = services.accounts.tidy().await {
                     tracing::error!(%error, "ended sessions could not be removed; it will be tried again");
+                }
+                if let Err(error) = services.events.tidy().await {
+                    tracing::error!(%error, "old events could not be removed; it will be tried again");
                 }
             }
         }

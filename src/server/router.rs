@@ -17,7 +17,7 @@ use super::layers::{self, Around};
 use super::{assets, pages, server_function};
 use crate::accounts::{ABSOLUTE_TIME_OUT, DatabaseSessions};
 use crate::api::hookstream::accounts;
-use crate::api::{Services, Site, credential, native};
+use crate::api::{Services, Site, credential, hooksentry, native};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::model::ApiError;
@@ -31,6 +31,7 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
 
     let with_sessions = Router::new()
         .merge(hookstream())
+        .merge(hooksentry::routes().layer(from_fn(no_store)))
         .route("/v1/whoami", get(native::who_am_i))
         .merge(pages::routes())
         .fallback(nowhere)

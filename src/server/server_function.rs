@@ -21,7 +21,7 @@ pub async fn call(State(services): State<Services>, mut request: Request) -> Res
     request.headers_mut().remove(ACCEPT);
     request.headers_mut().remove(REFERER);
     let (parts, body) = request.into_parts();
-    let body = match json::read(Request::new(body)).await {
+    let body = match json::read(Request::new(body), json::BODY_LIMIT).await {
         Ok(body) => body,
         Err(error) => return error.into_response(),
     };

@@ -133,11 +133,12 @@ impl Db {
         }))
     }
 
-    /// Stores a new password and ends all sessions of the account.
-    pub(crate) async fn set_password(&self, id: UserId, password_hash: &str) -> Result<(), StoreError> {
+    /// Stores a new password and ends all sessions and tokens of the account.
+    pub(crate) async fn set_password(&self, id: UserId, password_hash: &str, at: Timestamp) -> Result<(), StoreError> {
         writing!(self, tx => {
             sqlx::query(sql!("user_set_password")).bind(id.0).bind(password_hash).execute(&mut *tx).await?;
             sqlx::query(sql!("sessions_delete_of_user")).bind(id.0).execute(&mut *tx).await?;
+            sqlx::query(sql!("token_families_end_of_user")).bind(id.0).bind(at.0).execute(&mut *tx).await?;
         });
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::model::{
 
 /// A row of the view `keys_in_context`.
 #[derive(sqlx::FromRow)]
-struct KeyRow {
+pub(super) struct KeyRow {
     id: i64,
     uuid: Uuid,
     organisation_id: i64,
@@ -38,7 +38,7 @@ struct KeyRow {
 }
 
 impl KeyRow {
-    fn into_key(self) -> Result<Key, sqlx::Error> {
+    pub(super) fn into_key(self) -> Result<Key, sqlx::Error> {
         let broken = |column: &str| sqlx::Error::ColumnDecode {
             index: column.to_owned(),
             source: format!("key {}: unreadable {column}", KeyId(self.id)).into(),
@@ -250,23 +250,31 @@ impl Db {
         Ok(Listed { keys, more })
     }
 
-    /// Marks a key as revoked, with `descendants` those that it made as well. A key that is
-    /// revoked already stays as it was.
+    pub(crate) async fn key_by_uuid(&self, uuid: Uuid) -> Result<Option<Key>, StoreError> {
+        let row: Option<KeyRow> = reading!(self, pool => {
+            sqlx::query_as(sql!("key_by_uuid")).bind(uuid).fetch_optional(pool).await?
+        });
+        Ok(row.map(KeyRow::into_key).transpose()?)
+    }
+
+    /// Marks a key as revoked, with `descendants` those that it made as well; whether it was this
+    /// call that did. A key that is revoked already stays as it was.
     pub(crate) async fn revoke_key(
         &self,
         key: &Key,
         by: Option<UserId>,
         descendants: bool,
         at: Timestamp,
-    ) -> Result<(), StoreError> {
-        writing!(self, tx => {
-            let mut revoked = sqlx::query(sql!("key_revoke"))
+    ) -> Result<bool, StoreError> {
+        let ended = writing!(self, tx => {
+            let ended = sqlx::query(sql!("key_revoke"))
                 .bind(key.id.0)
                 .bind(at.0)
                 .bind(by.map(|user| user.0))
                 .execute(&mut *tx)
                 .await?
                 .rows_affected();
+            let mut revoked = ended;
             if descendants {
                 revoked += sqlx::query(sql!("key_revoke_children"))
                     .bind(key.id.0)
@@ -281,8 +289,9 @@ impl Db {
                 .bind(i64::try_from(revoked).unwrap_or(i64::MAX))
                 .execute(&mut *tx)
                 .await?;
+            ended
         });
-        Ok(())
+        Ok(ended == 1)
     }
 
     /// Adds the use of several keys, in one statement.

@@ -4,11 +4,17 @@
 
 mod accounts;
 mod db;
+mod events;
+mod key_pages;
 mod keys;
 mod sessions;
+mod tokens;
 
 pub use accounts::{MembershipRow, NewUser, StoredUser};
 pub(crate) use accounts::Registered;
 pub use db::{Db, DatabaseUrlError, StoreError};
+pub use events::{EventFilter, EventHead, EventPage, NewEvent, Retention, StoredEvent, Taken};
+pub use key_pages::{KeyColumn, KeyPage};
 pub use keys::{Inserted, KeyFilter, Listed, NewRow, Owner, Use};
 pub use sessions::StoredSession;
+pub use tokens::{NewToken, Refreshed, TokenKind};

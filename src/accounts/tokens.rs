@@ -1,0 +1,138 @@
+//! Bearer tokens that are bound to one tenant (HookSentry): a short access token and a refresh token
+//! that is good for one use. Opaque, random, stored as SHA-256 only.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::{Accounts, Person};
+use crate::entropy::Entropy;
+use crate::model::{OrganisationId, Timestamp, UserId};
+use crate::store::{NewToken, Refreshed, StoreError, TokenKind};
+
+/// An access token opens for so long: 15 minutes, in milliseconds.
+pub const ACCESS_LIFETIME: i64 = 15 * 60 * 1000;
+/// A refresh token waits for so long: 7 days, in milliseconds.
+pub const REFRESH_LIFETIME: i64 = 7 * 24 * 3600 * 1000;
+
+const ACCESS_PREFIX: &str = "lka_";
+const REFRESH_PREFIX: &str = "lkr_";
+
+/// A token as its owner holds it. Wiped when dropped.
+pub struct PlainToken(Zeroizing<String>);
+
+impl PlainToken {
+    fn new(prefix: &str, entropy: &Entropy) -> Self {
+        let random = Zeroizing::new(entropy.bytes::<32>());
+        Self(Zeroizing::new(format!("{prefix}{}", *Zeroizing::new(hex::encode(random.as_slice())))))
+    }
+
+    fn hash(&self) -> [u8; 32] {
+        hash(&self.0)
+    }
+
+    /// Gives the token away, to the one answer that shows it.
+    pub fn reveal(self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl fmt::Debug for PlainToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PlainToken(…)")
+    }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// Whether a Bearer token is meant as an access token.
+pub fn looks_like_access_token(text: &str) -> bool {
+    text.starts_with(ACCESS_PREFIX)
+}
+
+/// What a sign-in or a refresh gives.
+#[derive(Debug)]
+pub struct TokenPair {
+    /// Opens the API.
+    pub access: PlainToken,
+    /// Gets the next pair, once.
+    pub refresh: PlainToken,
+    /// When the access token ends.
+    pub expires_at: Timestamp,
+}
+
+/// Somebody with a token: who they are, and the one tenant that it is for.
+#[derive(Debug, Clone)]
+pub struct TokenHolder {
+    /// Who. Of their memberships only the one in the tenant, or none when they left it.
+    pub person: Person,
+    /// The tenant.
+    pub tenant: OrganisationId,
+}
+
+impl Accounts {
+    /// Begins a family of tokens for a tenant.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn begin_tokens(&self, user: UserId, tenant: OrganisationId) -> Result<TokenPair, StoreError> {
+        let now = self.clock.now();
+        let (pair, tokens) = self.pair(now);
+        self.db.insert_token_family(self.entropy.id(), user, tenant, &tokens, now).await?;
+        Ok(pair)
+    }
+
+    /// The next pair for a refresh token. One that was used before ends its whole family: somebody
+    /// else has it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn refresh_tokens(&self, refresh: &str) -> Result<Option<TokenPair>, StoreError> {
+        let now = self.clock.now();
+        let (pair, tokens) = self.pair(now);
+        Ok(match self.db.refresh_tokens(&hash(refresh), &tokens, now).await? {
+            Refreshed::Done => Some(pair),
+            Refreshed::Refused => None,
+            Refreshed::Reused => {
+                tracing::warn!("a refresh token was used twice: its sign-in is over");
+                None
+            }
+        })
+    }
+
+    /// Ends the sign-in of an access token, and that of a refresh token if it is the same person's.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn end_tokens(&self, access: &str, refresh: &str, of: UserId) -> Result<(), StoreError> {
+        self.db.end_token_families([&hash(access), &hash(refresh)], of, self.clock.now()).await
+    }
+
+    /// Whose access token this is, if it is a good one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn token_holder(&self, access: &str) -> Result<Option<TokenHolder>, StoreError> {
+        let Some((user, tenant)) = self.db.access_token(&hash(access), self.clock.now()).await? else {
+            return Ok(None);
+        };
+        Ok(self.person(user).await?.map(|mut person| {
+            person.memberships.retain(|membership| membership.organisation == tenant);
+            TokenHolder { person, tenant }
+        }))
+    }
+
+    fn pair(&self, now: Timestamp) -> (TokenPair, [NewToken; 2]) {
+        let access = PlainToken::new(ACCESS_PREFIX, &self.entropy);
+        let refresh = PlainToken::new(REFRESH_PREFIX, &self.entropy);
+        let expires_at = now.plus(ACCESS_LIFETIME);
+        let tokens = [
+            NewToken { hash: access.hash(), kind: TokenKind::Access, expires_at },
+            NewToken { hash: refresh.hash(), kind: TokenKind::Refresh, expires_at: now.plus(REFRESH_LIFETIME) },
+        ];
+        (TokenPair { access, refresh, expires_at }, tokens)
+    }
+}

@@ -1,0 +1,85 @@
+//! Errors as HookSentry's clients read them: a 400 is a JSON string that says what is wrong,
+//! everything else is problem details (CONTRACTS, HookSentry).
+
+use axum::http::StatusCode;
+use axum::http::header::CACHE_CONTROL;
+use axum::response::{IntoResponse, Response};
+
+use crate::accounts::SignInError;
+use crate::keys::{IssueError, RevokeOnceError};
+use crate::model::ApiError;
+use crate::store::StoreError;
+
+/// An error answer.
+#[derive(Debug)]
+pub enum Error {
+    /// 400 with what is wrong.
+    Invalid(String),
+    /// Any other.
+    Problem(ApiError),
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Invalid(what) => {
+                (StatusCode::BAD_REQUEST, [(CACHE_CONTROL, "no-store")], axum::Json(what)).into_response()
+            }
+            Self::Problem(problem) => problem.into_response(),
+        }
+    }
+}
+
+impl From<ApiError> for Error {
+    fn from(error: ApiError) -> Self {
+        if error.status == StatusCode::BAD_REQUEST.as_u16() {
+            Self::Invalid(error.detail)
+        } else {
+            Self::Problem(error)
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::Problem(error.into())
+    }
+}
+
+impl From<SignInError> for Error {
+    fn from(error: SignInError) -> Self {
+        Self::Problem(match error {
+            SignInError::Wrong => ApiError::unauthenticated("Unknown account or wrong password."),
+            SignInError::Throttled(seconds) => ApiError::too_many_requests(seconds),
+            SignInError::Store(error) => error.into(),
+        })
+    }
+}
+
+impl From<IssueError> for Error {
+    fn from(error: IssueError) -> Self {
+        match error {
+            IssueError::OrganisationFull(most) => Self::Problem(ApiError::forbidden(format!(
+                "The tenant has {most} keys, as many as it may. Revoke some that are not used."
+            ))),
+            IssueError::MakerEnded => {
+                Self::Problem(ApiError::unauthenticated("The API key was revoked or disabled meanwhile."))
+            }
+            IssueError::Broader(fields) => ApiError::invalid_fields(fields).into(),
+            IssueError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RevokeOnceError> for Error {
+    fn from(error: RevokeOnceError) -> Self {
+        Self::Problem(match error {
+            RevokeOnceError::NotFound => ApiError::not_found("There is no such key, or it is revoked already."),
+            RevokeOnceError::OtherTenant => ApiError::forbidden("The key belongs to another tenant."),
+            RevokeOnceError::NotAllowed => ApiError::forbidden(
+                "Another member made this key: they, or an admin or owner of the tenant, can revoke it.",
+            ),
+            RevokeOnceError::Store(error) => error.into(),
+        })
+    }
+}

@@ -1,0 +1,30 @@
+//! HookSentry's contract (seed 002): Bearer sign-in, keys, ingest, events.
+
+mod caller;
+mod error;
+mod events;
+mod ingest;
+mod keys;
+mod query;
+mod tokens;
+mod wire;
+
+pub use ingest::BODY_LIMIT as INGEST_LIMIT;
+
+use axum::Router;
+use axum::routing::{delete, get, post};
+
+use super::Services;
+
+/// Every address of the contract.
+pub fn routes() -> Router<Services> {
+    Router::new()
+        .route("/api/v1/auth/login", post(tokens::log_in))
+        .route("/api/v1/auth/refresh", post(tokens::refresh))
+        .route("/api/v1/auth/logout", post(tokens::log_out))
+        .route("/api/v1/apikeys", get(keys::list).post(keys::create))
+        .route("/api/v1/apikeys/{id}", delete(keys::revoke))
+        .route("/api/v1/ingest/{tenant_id}/{source}", post(ingest::take))
+        .route("/api/v1/events", get(events::list))
+        .route("/api/v1/events/{id}", get(events::one))
+}

@@ -1,0 +1,93 @@
+//! HookSentry's shared query parameters: names and words in any case, clear errors.
+
+use std::str::FromStr;
+
+use super::error::Error;
+
+/// The largest page number, .NET's `int`.
+const LARGEST_PAGE: i64 = 2_147_483_647;
+
+/// The parameters of a listing.
+#[derive(Debug)]
+pub struct Query(Vec<(String, String)>);
+
+/// Which page, and which way round.
+#[derive(Debug, Clone, Copy)]
+pub struct Paging {
+    /// How many before the page.
+    pub offset: i64,
+    /// How many on it.
+    pub limit: i64,
+    /// The other way round.
+    pub descending: bool,
+}
+
+impl Query {
+    /// Reads a query string, in which each of `known` may be once.
+    ///
+    /// # Errors
+    /// 400 for a parameter that is unknown or given twice.
+    pub fn parse(query: Option<&str>, known: &[&str]) -> Result<Self, Error> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            let Some(found) = known.iter().find(|known| known.eq_ignore_ascii_case(&name)) else {
+                let shown: String = name.chars().take(60).collect();
+                return Err(Error::Invalid(format!("`{shown}` is not a known parameter; known are {}.", known.join(", "))));
+            };
+            if pairs.iter().any(|(name, _)| name == found) {
+                return Err(Error::Invalid(format!("`{found}` is given twice.")));
+            }
+            pairs.push(((*found).to_owned(), value.into_owned()));
+        }
+        Ok(Self(pairs))
+    }
+
+    /// A parameter as it was given.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// A parameter of some type.
+    ///
+    /// # Errors
+    /// 400 that says what would be right.
+    pub fn read<T: FromStr>(&self, name: &str, right: &str) -> Result<Option<T>, Error> {
+        self.get(name)
+            .map(|text| text.parse().map_err(|_| Error::Invalid(format!("`{name}` must be {right}."))))
+            .transpose()
+    }
+
+    /// One of a few words, in any case.
+    ///
+    /// # Errors
+    /// 400 that names them.
+    pub fn choose<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, Error> {
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
+        match words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
+            Some((_, meant)) => Ok(Some(*meant)),
+            None => {
+                let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+                Err(Error::Invalid(format!("`{name}` must be one of {}.", words.join(", "))))
+            }
+        }
+    }
+
+    /// `Qt`, `Pg` and `TpOrd`.
+    ///
+    /// # Errors
+    /// 400 that says what would be right.
+    pub fn paging(&self) -> Result<Paging, Error> {
+        let limit: i64 = self.read("Qt", "a number from 1 to 100")?.unwrap_or(10);
+        if !(1..=100).contains(&limit) {
+            return Err(Error::Invalid("`Qt` must be a number from 1 to 100.".to_owned()));
+        }
+        let page: i64 = self.read("Pg", "a number from 1 to 2147483647")?.unwrap_or(1);
+        if !(1..=LARGEST_PAGE).contains(&page) {
+            return Err(Error::Invalid("`Pg` must be a number from 1 to 2147483647.".to_owned()));
+        }
+        let descending = self.choose("TpOrd", &[("Asc", false), ("Desc", true)])?.unwrap_or(true);
+        Ok(Paging { offset: (page - 1) * limit, limit, descending })
+    }
+}

@@ -1,0 +1,61 @@
+//! Bearer sign-in.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+
+use super::caller::Bearer;
+use super::error::Error;
+use super::wire::{LogIn, RefreshToken, Tokens};
+use crate::api::Services;
+use crate::api::client_address::ClientAddress;
+use crate::api::json::Json;
+use crate::model::{ApiError, FieldError};
+
+/// `POST /api/v1/auth/login`.
+pub async fn log_in(State(services): State<Services>, parts: Parts, body: Result<Json<LogIn>, ApiError>) -> Result<Answer<Tokens>, Error> {
+    let Json(body) = body?;
+    let mut missing = Vec::new();
+    for (field, given) in [("email", body.email.is_some()), ("password", body.password.is_some())] {
+        if !given {
+            missing.push(FieldError::new(field, "is required"));
+        }
+    }
+    let (Some(email), Some(password)) = (body.email, body.password) else {
+        return Err(ApiError::invalid_fields(missing).into());
+    };
+    let from = ClientAddress::of(&parts, &services.site).for_throttle();
+    let user = services.accounts.sign_in(&email, password, from).await?;
+    let person = services.accounts.person(user).await?.ok_or_else(ApiError::internal)?;
+    let membership = match body.tenant_id {
+        Some(tenant) => person.memberships.iter().find(|membership| membership.uuid == tenant),
+        None => person.memberships.first(),
+    };
+    let tenant = membership.ok_or_else(|| ApiError::not_found("Tenant not found"))?.organisation;
+    tracing::info!(user = %user, %tenant, "signed in with tokens");
+    Ok(Answer(services.accounts.begin_tokens(user, tenant).await?.into()))
+}
+
+fn refresh_token(body: RefreshToken) -> Result<String, Error> {
+    body.refresh_token.ok_or_else(|| Error::Invalid("`refreshToken` is required".to_owned()))
+}
+
+/// `POST /api/v1/auth/refresh`.
+pub async fn refresh(State(services): State<Services>, body: Result<Json<RefreshToken>, ApiError>) -> Result<Answer<Tokens>, Error> {
+    let Json(body) = body?;
+    let pair = services.accounts.refresh_tokens(&refresh_token(body)?).await?;
+    let over = || ApiError::unauthenticated("The refresh token is wrong, used or over: sign in again.");
+    Ok(Answer(pair.ok_or_else(over)?.into()))
+}
+
+/// `POST /api/v1/auth/logout`: 204, whatever the state of the refresh token.
+pub async fn log_out(
+    State(services): State<Services>,
+    Bearer { holder, token }: Bearer,
+    body: Result<Json<RefreshToken>, ApiError>,
+) -> Result<StatusCode, Error> {
+    let Json(body) = body?;
+    services.accounts.end_tokens(&token, &refresh_token(body)?, holder.person.id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,126 @@
+//! Grouped commits: many small requests share one write to disk, and none is answered before it.
+//!
+//! One task takes whatever has come while it wrote the last group. Nobody waits for a group to fill:
+//! alone, a request has a transaction of its own; under load, groups grow by themselves.
+
+use bytes::Bytes;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::{IdempotencyKey, SourceName};
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::keys::Key;
+use crate::store::{Db, NewEvent, Taken};
+
+/// Requests that wait at the most; more are told to come again.
+const WAITING: usize = 4096;
+/// Events of one transaction at the most.
+const GROUP: usize = 512;
+/// Bytes of bodies in one transaction, about.
+const GROUP_BYTES: usize = 8 * 1024 * 1024;
+/// Events that a slow listener may be behind.
+const HEARD: usize = 256;
+
+/// An event that a key let in.
+#[derive(Debug)]
+pub struct Incoming<'a> {
+    /// The key.
+    pub key: &'a Key,
+    /// What sends it.
+    pub source: SourceName,
+    /// What the sender recognises it by.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// JSON, checked.
+    pub body: Bytes,
+}
+
+/// The event was not taken: the database fails, or there is too much at once. Nothing of it is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the event was not taken")]
+pub struct Refused;
+
+struct Waiting {
+    event: NewEvent,
+    source_id: i64,
+    answer: oneshot::Sender<Result<Taken, Refused>>,
+}
+
+/// Where events come in.
+#[derive(Debug)]
+pub struct Inbox {
+    queue: mpsc::Sender<Waiting>,
+    heard: broadcast::Sender<NewEvent>,
+    clock: Clock,
+    entropy: Entropy,
+}
+
+impl Inbox {
+    pub(super) fn new(db: Db, clock: Clock, entropy: Entropy) -> Self {
+        let (queue, waiting) = mpsc::channel(WAITING);
+        let (heard, _) = broadcast::channel(HEARD);
+        tokio::spawn(write(db, waiting, heard.clone()));
+        Self { queue, heard, clock, entropy }
+    }
+
+    /// Takes an event. When this answers with success, the event is on disk.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn take(&self, incoming: Incoming<'_>) -> Result<Taken, Refused> {
+        let now = self.clock.now();
+        let milliseconds = u64::try_from(now.0).unwrap_or_default();
+        let event = NewEvent {
+            uuid: uuid::Builder::from_unix_timestamp_millis(milliseconds, &self.entropy.bytes()).into_uuid(),
+            organisation: incoming.key.organisation,
+            environment: incoming.key.environment,
+            source: incoming.source.0,
+            key: incoming.key.id,
+            idempotency_key: incoming.idempotency_key.map(|key| key.0),
+            body: incoming.body,
+            received_at: now,
+        };
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting { event, source_id: self.entropy.id(), answer };
+        self.queue.try_send(waiting).map_err(|_| Refused)?;
+        answered.await.unwrap_or(Err(Refused))
+    }
+
+    /// Every event from now on, once it is on disk, without repetitions.
+    pub fn listen(&self) -> broadcast::Receiver<NewEvent> {
+        self.heard.subscribe()
+    }
+}
+
+async fn write(db: Db, mut waiting: mpsc::Receiver<Waiting>, heard: broadcast::Sender<NewEvent>) {
+    while let Some(first) = waiting.recv().await {
+        let mut bytes = first.event.body.len();
+        let mut group = vec![first];
+        while group.len() < GROUP && bytes < GROUP_BYTES {
+            let Ok(next) = waiting.try_recv() else {
+                break;
+            };
+            bytes += next.event.body.len();
+            group.push(next);
+        }
+        let (ids, (events, answers)): (Vec<i64>, (Vec<NewEvent>, Vec<_>)) =
+            group.into_iter().map(|waiting| (waiting.source_id, (waiting.event, waiting.answer))).unzip();
+        match db.insert_events(&events, &ids).await {
+            Ok(taken) => {
+                for ((event, answer), taken) in events.into_iter().zip(answers).zip(taken) {
+                    if !taken.repeated && heard.receiver_count() > 0 {
+                        // Nobody listening any more is no failure.
+                        let _ = heard.send(event);
+                    }
+                    // Whoever does not wait any more finds the event all the same.
+                    let _ = answer.send(Ok(taken));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, events = events.len(), "events could not be written");
+                for answer in answers {
+                    let _ = answer.send(Err(Refused));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The ingest inbox: events that keys let in, on disk before they are answered.
+
+mod inbox;
+
+pub use inbox::{Inbox, Incoming, Refused};
+
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::model::{EnvironmentId, OrganisationId};
+use crate::store::{Db, EventHead, EventPage, Retention, StoreError, StoredEvent};
+
+/// What sent an event: `[A-Za-z0-9_-]{1,64}` (CONTRACTS, HookSentry).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceName(String);
+
+impl SourceName {
+    /// Reads a name; `None` for another form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let right = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        ((1..=64).contains(&text.len()) && text.bytes().all(right)).then(|| Self(text.to_owned()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a sender recognises a request by: 1 to 255 characters, none of them a control character.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// Reads a key; `None` for another form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let right = (1..=255).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        right.then(|| Self(text.to_owned()))
+    }
+}
+
+/// The events, and all that is done with them.
+#[derive(Debug)]
+pub struct Events {
+    db: Db,
+    clock: Clock,
+    inbox: Inbox,
+}
+
+impl Events {
+    /// The events of a database. Needs a runtime: the inbox has a task of its own.
+    pub fn new(db: Db, clock: Clock, entropy: Entropy) -> Self {
+        Self { inbox: Inbox::new(db.clone(), clock.clone(), entropy), db, clock }
+    }
+
+    /// Where events come in.
+    pub fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    /// A page of an organisation's events, and how many there are in all. Who may see them is the
+    /// caller's to have decided.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn page(&self, page: &EventPage) -> Result<(i64, Vec<EventHead>), StoreError> {
+        self.db.event_page(page).await
+    }
+
+    /// One event of an organisation, with its body.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn get(&self, organisation: OrganisationId, id: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        self.db.event(organisation, id).await
+    }
+
+    /// How long an environment's events are kept.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn retention(&self, environment: EnvironmentId) -> Result<Option<Retention>, StoreError> {
+        self.db.retention(environment).await
+    }
+
+    /// Sets how long an environment's events are kept. Who may is the caller's to have decided.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn set_retention(&self, environment: EnvironmentId, kept: Retention) -> Result<(), StoreError> {
+        self.db.set_retention(environment, kept).await
+    }
+
+    /// Removes what is kept no longer; called now and then. How many events.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn tidy(&self) -> Result<u64, StoreError> {
+        self.db.delete_old_events(self.clock.now()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_has_a_plain_name() {
+        assert!(SourceName::parse("stripe-EU_1").is_some());
+        assert!(SourceName::parse(&"a".repeat(64)).is_some());
+        for wrong in ["", "a b", "é", "a/b", "a.b", &"a".repeat(65)] {
+            assert!(SourceName::parse(wrong).is_none(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! Events: taken in many at a time, read by page, let go when their time is over.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::db::{Db, StoreError, reading, sql, writing};
+use crate::model::{EnvironmentId, KeyId, OrganisationId, Timestamp};
+
+/// A request's repetition is recognised for so long: 24 hours, in milliseconds.
+const IDEMPOTENCY_WINDOW: i64 = 24 * 3600 * 1000;
+/// How many rows one statement inserts; both engines take more parameters than this needs.
+const ROWS_AT_ONCE: usize = 256;
+/// How many events one transaction removes at the most, so that others get their turn.
+const REMOVED_AT_ONCE: i64 = 1000;
+
+/// An event to be stored.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// Version 7.
+    pub uuid: Uuid,
+    /// Whose.
+    pub organisation: OrganisationId,
+    /// Where it belongs: the key's environment.
+    pub environment: EnvironmentId,
+    /// What sent it.
+    pub source: String,
+    /// The key that let it in.
+    pub key: KeyId,
+    /// What its sender recognises it by.
+    pub idempotency_key: Option<String>,
+    /// JSON, as it came.
+    pub body: bytes::Bytes,
+    /// When.
+    pub received_at: Timestamp,
+}
+
+/// What is answered for an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// Its id: for a repetition that of the first.
+    pub uuid: Uuid,
+    /// When it (for a repetition: the first) came.
+    pub accepted_at: Timestamp,
+    /// Whether it came before.
+    pub repeated: bool,
+}
+
+/// An event without its body.
+#[derive(Debug, Clone, sqlx::FromRow)]
+pub struct EventHead {
+    /// Its id.
+    pub uuid: Uuid,
+    /// What sent it.
+    pub source: String,
+    /// HookSentry's id of the key that let it in.
+    pub key_uuid: Uuid,
+    /// That key's label.
+    pub key_name: String,
+    /// When, milliseconds since 1970.
+    pub received_at: i64,
+    /// How long its body is, in bytes.
+    pub size: i64,
+}
+
+/// An event with its body.
+#[derive(Debug, Clone)]
+pub struct StoredEvent {
+    /// All but the body.
+    pub head: EventHead,
+    /// JSON, as it came.
+    pub body: Vec<u8>,
+}
+
+/// Which events.
+#[derive(Debug, Clone, Default)]
+pub struct EventFilter {
+    /// Only from this source.
+    pub source: Option<String>,
+    /// Only those that this key let in.
+    pub key: Option<Uuid>,
+    /// Only from this moment on.
+    pub since: Option<Timestamp>,
+    /// Only before this moment.
+    pub until: Option<Timestamp>,
+}
+
+/// Which page of them.
+#[derive(Debug, Clone)]
+pub struct EventPage {
+    /// Whose.
+    pub organisation: OrganisationId,
+    /// Which of them.
+    pub filter: EventFilter,
+    /// Newest first.
+    pub descending: bool,
+    /// How many before the page.
+    pub offset: i64,
+    /// How many on it.
+    pub limit: i64,
+}
+
+/// How long an environment's events are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct Retention {
+    /// So many days.
+    pub event_days: i64,
+    /// And at most so many of them.
+    pub event_limit: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct Kept {
+    id: i64,
+    organisation_id: i64,
+    event_days: i64,
+    event_limit: i64,
+    event_count: i64,
+}
+
+/// The smallest id that an event of this moment can have.
+fn first_of(at: Timestamp) -> Uuid {
+    let milliseconds = u64::try_from(at.0).unwrap_or_default();
+    uuid::Builder::from_unix_timestamp_millis(milliseconds, &[0; 10]).into_uuid()
+}
+
+impl Db {
+    /// Stores events in one transaction: when this returns, all of them are on disk. Repetitions are
+    /// answered with the first one's id.
+    pub(crate) async fn insert_events(&self, events: &[NewEvent], new_ids: &[i64]) -> Result<Vec<Taken>, StoreError> {
+        let mut taken: Vec<Taken> = events
+            .iter()
+            .map(|event| Taken { uuid: event.uuid, accepted_at: event.received_at, repeated: false })
+            .collect();
+        writing!(self, tx => {
+            let mut sources: HashMap<(EnvironmentId, &str), (i64, i64)> = HashMap::new();
+            for (event, new_id) in events.iter().zip(new_ids) {
+                let place = (event.environment, event.source.as_str());
+                if sources.contains_key(&place) {
+                    continue;
+                }
+                // Changes nothing where the source is known, but answers with its id and locks it.
+                let id: i64 = sqlx::query_scalar(sql!("source_find_or_insert"))
+                    .bind(new_id)
+                    .bind(event.environment.0)
+                    .bind(&event.source)
+                    .bind(event.received_at.0)
+                    .fetch_one(&mut *tx)
+                    .await?;
+                sources.insert(place, (id, 0));
+            }
+            let mut fresh = Vec::with_capacity(events.len());
+            for (event, taken) in events.iter().zip(&mut taken) {
+                let Some((source, count)) = sources.get_mut(&(event.environment, event.source.as_str())) else {
+                    continue;
+                };
+                if let Some(text) = &event.idempotency_key {
+                    let claimed = sqlx::query(sql!("idempotency_key_claim"))
+                        .bind(*source)
+                        .bind(text)
+                        .bind(event.uuid)
+                        .bind(event.received_at.0)
+                        .bind(event.received_at.0 - IDEMPOTENCY_WINDOW)
+                        .execute(&mut *tx)
+                        .await?;
+                    if claimed.rows_affected() == 0 {
+                        let (uuid, at): (Uuid, i64) = sqlx::query_as(sql!("idempotency_key_find"))
+                            .bind(*source)
+                            .bind(text)
+                            .fetch_one(&mut *tx)
+                            .await?;
+                        *taken = Taken { uuid, accepted_at: Timestamp(at), repeated: true };
+                        continue;
+                    }
+                }
+                *count += 1;
+                fresh.push((event, *source));
+            }
+            for rows in fresh.chunks(ROWS_AT_ONCE) {
+                let mut insert = sqlx::QueryBuilder::new(sql!("event_insert"));
+                insert.push_values(rows, |mut row, (event, source)| {
+                    row.push_bind(event.uuid)
+                        .push_bind(event.organisation.0)
+                        .push_bind(*source)
+                        .push_bind(event.key.0)
+                        .push_bind(event.received_at.0)
+                        .push_bind(event.body.to_vec());
+                });
+                insert.build().execute(&mut *tx).await?;
+            }
+            for (id, count) in sources.values().filter(|(_, count)| *count > 0) {
+                sqlx::query(sql!("source_count")).bind(*id).bind(*count).execute(&mut *tx).await?;
+            }
+        });
+        Ok(taken)
+    }
+
+    /// How many events there are with that filter, and those on the page.
+    pub(crate) async fn event_page(&self, page: &EventPage) -> Result<(i64, Vec<EventHead>), StoreError> {
+        let filter = &page.filter;
+        let lower = filter.since.map_or(Uuid::nil(), first_of);
+        let upper = filter.until.map_or(Uuid::max(), first_of);
+        let narrow = filter.key.is_some() || filter.since.is_some() || filter.until.is_some();
+        let statement = if page.descending { sql!("events_newest_first") } else { sql!("events_oldest_first") };
+        Ok(reading!(self, pool => {
+            let total: i64 = if narrow {
+                sqlx::query_scalar(sql!("events_count_narrow"))
+                    .bind(page.organisation.0)
+                    .bind(filter.source.as_deref())
+                    .bind(filter.key)
+                    .bind(lower)
+                    .bind(upper)
+                    .fetch_one(pool)
+                    .await?
+            } else {
+                sqlx::query_scalar(sql!("events_count"))
+                    .bind(page.organisation.0)
+                    .bind(filter.source.as_deref())
+                    .fetch_one(pool)
+                    .await?
+            };
+            let heads: Vec<EventHead> = sqlx::query_as(statement)
+                .bind(page.organisation.0)
+                .bind(filter.source.as_deref())
+                .bind(filter.key)
+                .bind(lower)
+                .bind(upper)
+                .bind(page.limit)
+                .bind(page.offset)
+                .fetch_all(pool)
+                .await?;
+            (total, heads)
+        }))
+    }
+
+    /// One event of an organisation, with its body.
+    pub(crate) async fn event(&self, organisation: OrganisationId, uuid: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+        Ok(reading!(self, pool => {
+            let head: Option<EventHead> = sqlx::query_as(sql!("event_head"))
+                .bind(organisation.0)
+                .bind(uuid)
+                .fetch_optional(pool)
+                .await?;
+            let body: Option<Vec<u8>> = sqlx::query_scalar(sql!("event_body"))
+                .bind(organisation.0)
+                .bind(uuid)
+                .fetch_optional(pool)
+                .await?;
+            head.zip(body).map(|(head, body)| StoredEvent { head, body })
+        }))
+    }
+
+    /// How long an environment's events are kept.
+    pub(crate) async fn retention(&self, environment: EnvironmentId) -> Result<Option<Retention>, StoreError> {
+        Ok(reading!(self, pool => {
+            sqlx::query_as(sql!("retention")).bind(environment.0).fetch_optional(pool).await?
+        }))
+    }
+
+    /// Sets how long an environment's events are kept.
+    pub(crate) async fn set_retention(&self, environment: EnvironmentId, kept: Retention) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("retention_set"))
+                .bind(environment.0)
+                .bind(kept.event_days)
+                .bind(kept.event_limit)
+                .execute(&mut *tx)
+                .await?;
+        });
+        Ok(())
+    }
+
+    /// Removes events whose time is over, a bounded number a transaction; how many.
+    pub(crate) async fn delete_old_events(&self, now: Timestamp) -> Result<u64, StoreError> {
+        const DAY: i64 = 24 * 3600 * 1000;
+        let environments: Vec<Kept> = reading!(self, pool => {
+            sqlx::query_as(sql!("retention_all")).fetch_all(pool).await?
+        });
+        let mut removed = 0;
+        for kept in environments {
+            let mut bound = first_of(now.plus(-kept.event_days.saturating_mul(DAY)));
+            if kept.event_count > kept.event_limit {
+                let over: Option<Uuid> = reading!(self, pool => {
+                    sqlx::query_scalar(sql!("event_at"))
+                        .bind(kept.organisation_id)
+                        .bind(kept.id)
+                        .bind(kept.event_limit - 1)
+                        .fetch_optional(pool)
+                        .await?
+                });
+                bound = bound.max(over.unwrap_or_default());
+            }
+            removed += self.delete_events_before(kept.id, bound).await?;
+        }
+        writing!(self, tx => {
+            sqlx::query(sql!("idempotency_keys_delete_old")).bind(now.0 - IDEMPOTENCY_WINDOW).execute(&mut *tx).await?;
+        });
+        Ok(removed)
+    }
+
+    async fn delete_events_before(&self, environment: i64, bound: Uuid) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        loop {
+            let gone: Vec<i64> = writing!(self, tx => {
+                let gone: Vec<i64> = sqlx::query_scalar(sql!("events_delete"))
+                    .bind(environment)
+                    .bind(bound)
+                    .bind(REMOVED_AT_ONCE)
+                    .fetch_all(&mut *tx)
+                    .await?;
+                let mut counts: HashMap<i64, i64> = HashMap::new();
+                for source in &gone {
+                    *counts.entry(*source).or_default() -= 1;
+                }
+                for (source, count) in counts {
+                    sqlx::query(sql!("source_count")).bind(source).bind(count).execute(&mut *tx).await?;
+                }
+                gone
+            });
+            removed += gone.len() as u64;
+            if i64::try_from(gone.len()).unwrap_or(i64::MAX) < REMOVED_AT_ONCE {
+                return Ok(removed);
+            }
+        }
+    }
+}

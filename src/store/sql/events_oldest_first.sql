@@ -1,0 +1,11 @@
+SELECT v.uuid, s.name AS source, k.uuid AS key_uuid, k.name AS key_name, v.received_at,
+       CAST(octet_length(v.body) AS BIGINT) AS size
+FROM events v
+JOIN sources s ON s.id = v.source_id
+JOIN keys k ON k.id = v.key_id
+WHERE v.organisation_id = $1
+  AND (CAST($2 AS TEXT) IS NULL OR s.name = $2)
+  AND ($3 IS NULL OR k.uuid = $3)
+  AND v.uuid >= $4 AND v.uuid < $5
+ORDER BY v.uuid ASC
+LIMIT $6 OFFSET $7

@@ -1,0 +1,1 @@
+SELECT * FROM keys_in_context WHERE uuid = $1

@@ -1,0 +1,1 @@
+SELECT event_days, event_limit FROM environments WHERE id = $1

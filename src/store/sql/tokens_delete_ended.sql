@@ -1,0 +1,1 @@
+DELETE FROM tokens WHERE expires_at <= $1

@@ -1,0 +1,164 @@
+//! Bearer tokens, by their hash, in families.
+
+use super::db::{Db, StoreError, reading, sql, writing};
+use crate::model::{OrganisationId, Timestamp, UserId};
+
+/// What a token is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenKind {
+    /// Opens the API.
+    Access,
+    /// Gets the next pair, once.
+    Refresh,
+}
+
+impl TokenKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Refresh => "refresh",
+        }
+    }
+}
+
+/// A token to be stored.
+#[derive(Debug)]
+pub struct NewToken {
+    /// SHA-256 of it.
+    pub hash: [u8; 32],
+    /// What it is for.
+    pub kind: TokenKind,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// What became of a refresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refreshed {
+    /// The next tokens are stored.
+    Done,
+    /// No such token, or it is over.
+    Refused,
+    /// It was used before: its family is over.
+    Reused,
+}
+
+#[derive(sqlx::FromRow)]
+struct FamilyRow {
+    family_id: i64,
+    used_at: Option<i64>,
+    ended_at: Option<i64>,
+    expires_at: i64,
+}
+
+impl Db {
+    pub(crate) async fn insert_token_family(
+        &self,
+        id: i64,
+        user: UserId,
+        tenant: OrganisationId,
+        tokens: &[NewToken],
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("token_family_insert"))
+                .bind(id)
+                .bind(user.0)
+                .bind(tenant.0)
+                .bind(at.0)
+                .execute(&mut *tx)
+                .await?;
+            for token in tokens {
+                sqlx::query(sql!("token_insert"))
+                    .bind(token.hash.as_slice())
+                    .bind(id)
+                    .bind(token.kind.as_str())
+                    .bind(token.expires_at.0)
+                    .execute(&mut *tx)
+                    .await?;
+            }
+        });
+        Ok(())
+    }
+
+    /// Uses a refresh token up and stores the next tokens of its family.
+    pub(crate) async fn refresh_tokens(
+        &self,
+        hash: &[u8; 32],
+        next: &[NewToken],
+        at: Timestamp,
+    ) -> Result<Refreshed, StoreError> {
+        let outcome = writing!(self, tx => {
+            // The update takes the row's lock first: of two uses at once one sees the other's.
+            let used = sqlx::query(sql!("token_use"))
+                .bind(hash.as_slice())
+                .bind(at.0)
+                .execute(&mut *tx)
+                .await?
+                .rows_affected();
+            let row: Option<FamilyRow> =
+                sqlx::query_as(sql!("token_family_of_refresh")).bind(hash.as_slice()).fetch_optional(&mut *tx).await?;
+            match row {
+                None => Refreshed::Refused,
+                Some(row) if used == 0 && row.used_at.is_some() => {
+                    sqlx::query(sql!("token_family_end")).bind(row.family_id).bind(at.0).execute(&mut *tx).await?;
+                    Refreshed::Reused
+                }
+                Some(row) if used == 0 || row.ended_at.is_some() || row.expires_at <= at.0 => Refreshed::Refused,
+                Some(row) => {
+                    for token in next {
+                        sqlx::query(sql!("token_insert"))
+                            .bind(token.hash.as_slice())
+                            .bind(row.family_id)
+                            .bind(token.kind.as_str())
+                            .bind(token.expires_at.0)
+                            .execute(&mut *tx)
+                            .await?;
+                    }
+                    Refreshed::Done
+                }
+            }
+        });
+        Ok(outcome)
+    }
+
+    /// Ends the families that these tokens belong to, those of this user only.
+    pub(crate) async fn end_token_families(
+        &self,
+        hashes: [&[u8; 32]; 2],
+        user: UserId,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("token_families_end"))
+                .bind(hashes[0].as_slice())
+                .bind(hashes[1].as_slice())
+                .bind(user.0)
+                .bind(at.0)
+                .execute(&mut *tx)
+                .await?;
+        });
+        Ok(())
+    }
+
+    /// Whose access token this is and for which tenant, while it is good.
+    pub(crate) async fn access_token(
+        &self,
+        hash: &[u8; 32],
+        at: Timestamp,
+    ) -> Result<Option<(UserId, OrganisationId)>, StoreError> {
+        let row: Option<(i64, i64)> = reading!(self, pool => {
+            sqlx::query_as(sql!("access_token")).bind(hash.as_slice()).bind(at.0).fetch_optional(pool).await?
+        });
+        Ok(row.map(|(user, tenant)| (UserId(user), OrganisationId(tenant))))
+    }
+
+    /// Removes what no longer opens anything and proves nothing.
+    pub(crate) async fn delete_ended_tokens(&self, until: Timestamp) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("tokens_delete_ended")).bind(until.0).execute(&mut *tx).await?;
+            sqlx::query(sql!("token_families_delete_empty")).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+}

@@ -37,7 +37,7 @@ impl Form {
             let error = ApiError { detail: "This address takes the dashboard's own forms only.".into(), ..ApiError::not_json() };
             return Err((error, parts));
         }
-        match crate::api::json::read(Request::new(body)).await {
+        match crate::api::json::read(Request::new(body), crate::api::json::BODY_LIMIT).await {
             Ok(body) => Ok((Self { fields: form_urlencoded::parse(&body).into_owned().collect() }, parts)),
             Err(error) => Err((error, parts)),
         }

@@ -13,6 +13,7 @@ use latchkey::api::client_address::Peer;
 use latchkey::api::{Services, Site};
 use latchkey::clock::Clock;
 use latchkey::entropy::Entropy;
+use latchkey::events::Events;
 use latchkey::keys::{Keys, Policy};
 use latchkey::model::Timestamp;
 use latchkey::server::{Draining, router};
@@ -83,7 +84,13 @@ impl TestApp {
             set_up_token.clone(),
         );
         let keys = Keys::new(db.clone(), clock.clone(), entropy.clone(), settings.policy);
-        let services = Services { keys: Arc::new(keys), accounts: Arc::new(accounts), site: Arc::new(settings.site) };
+        let events = Events::new(db.clone(), clock.clone(), entropy.clone());
+        let services = Services {
+            keys: Arc::new(keys),
+            accounts: Arc::new(accounts),
+            events: Arc::new(events),
+            site: Arc::new(settings.site),
+        };
         let router = router(services.clone(), db.clone(), clock.clone(), entropy, Draining::default());
         Self { engine, router, services, db, clock, set_up_token, url, folder }
     }

@@ -64,7 +64,7 @@ test("a key has what was asked for", async ({ page }) => {
   const dialog = page.getByRole("dialog", { name: "Create a key" });
   await dialog.getByLabel("Name", { exact: true }).fill("Sandbox worker");
   await dialog.getByLabel("Environment").selectOption({ label: "Development (test)" });
-  await dialog.getByLabel("Expires").selectOption({ label: "30 days" });
+  await dialog.getByLabel("Expires").selectOption({ label: "In 30 days" });
   await dialog.getByLabel("Restricted").check();
   await dialog.getByRole("button", { name: "events:write" }).click();
   await dialog.getByRole("button", { name: "keys:verify" }).click();

@@ -106,8 +106,6 @@ async function bundle(entry, options) {
     logLevel: "warning",
     // Old enough for the browsers that run the module itself.
     target: ["chrome111", "firefox114", "safari16.4"],
-    // Files of public/ are named by their path in the site; anything else in a url() is a mistake.
-    external: ["/*"],
     ...options,
   });
   return Buffer.from(result.outputFiles[0].contents);

@@ -134,7 +134,12 @@ impl Passwords {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let _permit = self.at_once.acquire().await;
+        // The work keeps its place, even when nobody waits for it any more.
+        let place = Arc::clone(&self.at_once).acquire_owned().await;
+        let work = move || {
+            let _place = place;
+            work()
+        };
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
     }
 }
@@ -157,6 +162,30 @@ mod tests {
         assert!(!verify("correct horse ", Some(stored.clone())).await);
         assert!(!verify(&"x".repeat(1_000_000), Some(stored)).await);
         assert!(!verify("nobody's password", None).await);
+    }
+
+    /// Clients that hang up must not make us hash more at once.
+    #[tokio::test]
+    async fn work_that_nobody_waits_for_keeps_its_place() {
+        let passwords = Passwords::cheap(Entropy::seeded(1));
+        let free = passwords.at_once.available_permits();
+        let (finish, finished) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let work = passwords.clone();
+        let waiting = tokio::spawn(async move {
+            work.run(move || {
+                let _ = begin.send(());
+                let _ = finished.recv();
+            })
+            .await;
+        });
+        begun.await.unwrap();
+        waiting.abort();
+        assert!(waiting.await.unwrap_err().is_cancelled());
+        assert_eq!(passwords.at_once.available_permits(), free - 1);
+        drop(finish);
+        let all = u32::try_from(free).unwrap();
+        drop(passwords.at_once.acquire_many(all).await.unwrap());
     }
 
     #[test]

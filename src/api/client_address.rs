@@ -39,16 +39,12 @@ impl ClientAddress {
         if !trusted(peer) {
             return if forwarded.iter().next().is_some() { Self::Untrusted(peer) } else { Self::Known(peer) };
         }
-        let hops: Vec<&str> = forwarded
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .map(str::trim)
-            .collect();
+        // As bytes: a hop that is no text must not make the others disappear.
+        let hops: Vec<&[u8]> = forwarded.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).collect();
         let mut last = peer;
         for hop in hops.into_iter().rev() {
             // What a hop wrote that is no address was not written by a proxy of ours.
-            let Some(address) = parse_hop(hop) else {
+            let Some(address) = std::str::from_utf8(hop).ok().and_then(|hop| parse_hop(hop.trim())) else {
                 return Self::Untrusted(last);
             };
             last = address;

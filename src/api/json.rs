@@ -4,6 +4,7 @@ use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 
+use crate::model::wire::Object;
 use crate::model::{ApiError, FieldError};
 
 /// The most bytes of a JSON body (CONTRACTS, hookstream).
@@ -55,8 +56,8 @@ pub fn from_body<T: DeserializeOwned>(content_type: Option<&str>, body: &[u8]) -
         return Err(ApiError::not_json());
     }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let value = strictly(&mut deserializer, describe_json)?;
-    deserializer.end().map_err(|error| describe_json(&error))?;
+    let Object(value) = strictly(&mut deserializer, "body", describe_json)?;
+    deserializer.end().map_err(|error| not_json(&error))?;
     Ok(value)
 }
 
@@ -66,12 +67,17 @@ pub fn from_body<T: DeserializeOwned>(content_type: Option<&str>, body: &[u8]) -
 /// 400 for a parameter that is unknown or given twice.
 pub fn from_query<T: DeserializeOwned>(query: Option<&str>) -> Result<T, ApiError> {
     let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    strictly(serde_urlencoded::Deserializer::new(pairs), |error: &serde_urlencoded::de::Error| {
-        ApiError::invalid(format!("The query cannot be read: {error}."))
+    strictly(serde_urlencoded::Deserializer::new(pairs), "query", |error: &serde_urlencoded::de::Error| {
+        Ok(error.to_string())
     })
 }
 
-fn strictly<'de, T, D>(deserializer: D, describe: impl Fn(&D::Error) -> ApiError) -> Result<T, ApiError>
+/// Reads a value of the `what`. `describe` says what is wrong with a field, or that all of it is.
+fn strictly<'de, T, D>(
+    deserializer: D,
+    what: &str,
+    describe: impl Fn(&D::Error) -> Result<String, ApiError>,
+) -> Result<T, ApiError>
 where
     T: DeserializeOwned,
     D: serde::Deserializer<'de>,
@@ -91,31 +97,45 @@ where
         Ok(_) if !unknown.is_empty() => Err(ApiError::invalid_fields(unknown)),
         Ok(value) => Ok(value),
         Err(error) => {
+            let wrong = describe(&error)?;
             let path = shorten(&track.path().to_string());
-            let described = describe(&error);
-            if path == "." || path == "?" {
-                Err(described)
-            } else {
-                Err(ApiError::invalid_field(path, described.detail))
-            }
+            Err(unusable(what, path.trim_matches(['.', '?']), &wrong))
         }
     }
 }
 
-fn describe_json(error: &serde_json::Error) -> ApiError {
-    use serde_json::error::Category;
-    let text = error.to_string();
-    // serde_json appends the position, which says nothing to somebody whose field is named.
-    let what = text.split(" at line ").next().unwrap_or_default();
-    match error.classify() {
-        Category::Data => ApiError::invalid(format!("is unusable: {}", shorten(what))),
-        Category::Syntax | Category::Eof | Category::Io => ApiError::invalid(format!(
-            "The body is not JSON: {} (line {}, column {}).",
-            shorten(what),
-            error.line(),
-            error.column()
-        )),
+/// What serde says is wrong, by the name of the field that it speaks of.
+fn unusable(what: &str, path: &str, wrong: &str) -> ApiError {
+    let inner = |kind: &str| wrong.strip_prefix(kind)?.strip_suffix('`');
+    let within = |field: &str| if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
+    if let Some(field) = inner("duplicate field `") {
+        ApiError::invalid_field(within(field), "is given twice")
+    } else if let Some(field) = inner("missing field `") {
+        ApiError::invalid_field(within(field), "is required")
+    } else if path.is_empty() {
+        ApiError::invalid(format!("The {what} is unusable: {}.", shorten(wrong)))
+    } else {
+        ApiError::invalid_field(path, format!("is unusable: {}", shorten(wrong)))
     }
+}
+
+fn describe_json(error: &serde_json::Error) -> Result<String, ApiError> {
+    match error.classify() {
+        serde_json::error::Category::Data => Ok(without_position(error)),
+        _ => Err(not_json(error)),
+    }
+}
+
+fn not_json(error: &serde_json::Error) -> ApiError {
+    let wrong = without_position(error);
+    let (line, column) = (error.line(), error.column());
+    ApiError::invalid(format!("The body is not JSON: {} (line {line}, column {column}).", shorten(&wrong)))
+}
+
+/// serde_json appends the position, which says nothing to somebody whose field is named.
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.rsplit_once(" at line ").map_or(text.as_str(), |(wrong, _)| wrong).to_owned()
 }
 
 /// What a client sent is repeated to it, but not at any length.
@@ -152,6 +172,20 @@ mod tests {
         assert_eq!(field(r#"{"name":"a","scope":"x"}"#), "scope");
         assert_eq!(field(r#"{"name":"a","rate_limit":{"limit":-1,"window_seconds":1}}"#), "rate_limit.limit");
         assert_eq!(field(r#"{"name":"a","quota":{"limit":1,"burst":2}}"#), "quota.burst");
+        assert_eq!(field(r#"{"name":"a","name":"b"}"#), "name");
+        assert_eq!(field(r#"{"name":"a","rate_limit":{"limit":1,"limit":2}}"#), "rate_limit.limit");
+        assert_eq!(field(r#"{"name":"a","rate_limit":{"limit":1}}"#), "rate_limit.window_seconds");
+    }
+
+    #[test]
+    fn an_array_is_no_object() {
+        for body in [r#"["a"]"#, "[]", "null", r#""a""#] {
+            assert!(read(body).unwrap_err().detail.starts_with("The body is unusable: "), "{body}");
+        }
+        for body in [r#"{"name":"a","rate_limit":[1,1]}"#, r#"{"name":"a","quota":[1]}"#] {
+            assert_eq!(read(body).unwrap_err().errors.len(), 1, "{body}");
+        }
+        assert_eq!(read(r#"{"name":"a","quota":null}"#).unwrap().quota, None);
     }
 
     #[test]
@@ -167,6 +201,7 @@ mod tests {
     fn an_unknown_query_parameter_is_named() {
         let error = from_query::<ListApiKeys>(Some("orgid=x")).unwrap_err();
         assert_eq!(error.errors[0].field, "orgid");
+        assert_eq!(from_query::<ListApiKeys>(Some("limit=1&limit=2")).unwrap_err().errors[0].field, "limit");
         assert!(from_query::<ListApiKeys>(None).is_ok());
     }
 

@@ -15,11 +15,11 @@ use crate::model::ApiError;
 
 /// The files that `make build` puts together. A debug build reads them from the folder.
 #[derive(RustEmbed)]
-#[folder = "$CARGO_MANIFEST_DIR/target/site"]
+#[folder = "target/site"]
 #[allow_missing = true]
 struct Site;
 
-/// Which files there are, in one short word: the first half of the SHA-256 of them all.
+/// Which files there are, in one short word: the first 64 bits of the SHA-256 of them all.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut names: Vec<_> = Site::iter().filter(|name| name.starts_with("pkg/")).collect();
     names.sort();

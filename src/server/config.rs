@@ -6,6 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+use super::layers::{host_of, is_loopback};
 use crate::accounts::Registration;
 use crate::keys::Policy;
 
@@ -79,7 +80,7 @@ pub struct Serve {
     #[arg(long, env = "LATCHKEY_PUBLIC_URL")]
     pub public_url: Option<PublicUrl>,
     /// Networks of proxies whose `X-Forwarded-For` is believed, separated by commas.
-    #[arg(long, env = "LATCHKEY_TRUSTED_PROXIES", value_delimiter = ',')]
+    #[arg(long, env = "LATCHKEY_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
     /// Whether a key whose scopes name `api-keys:write` may create, list and revoke keys in its own
     /// environment.
@@ -139,6 +140,14 @@ impl Serve {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl(String);
 
+impl PublicUrl {
+    /// Whether only this machine can open it.
+    pub fn is_local(&self) -> bool {
+        let authority = self.0.split_once("://").map_or("", |(_, authority)| authority);
+        is_loopback(host_of(authority))
+    }
+}
+
 impl fmt::Display for PublicUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -158,8 +167,18 @@ impl FromStr for PublicUrl {
             return Err(wrong());
         }
         let scheme = uri.scheme_str().unwrap_or_default();
-        Ok(Self(format!("{scheme}://{}", authority.as_str().to_ascii_lowercase())))
+        let authority = authority.as_str().to_ascii_lowercase();
+        // Browsers leave a scheme's own port out of an origin, which is what this is compared with.
+        let usual = if scheme == "https" { ":443" } else { ":80" };
+        Ok(Self(format!("{scheme}://{}", authority.strip_suffix(usual).unwrap_or(&authority))))
     }
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
+        .map_err(|_| format!("`{text}` is neither a network such as 10.0.0.0/8 nor an address"))
 }
 
 #[cfg(test)]
@@ -197,6 +216,9 @@ mod tests {
     #[test]
     fn a_public_url_has_no_path() {
         assert_eq!("https://Keys.example.com/".parse(), Ok(PublicUrl("https://keys.example.com".into())));
+        assert_eq!("https://keys.example.com:443".parse(), Ok(PublicUrl("https://keys.example.com".into())));
+        assert_eq!("http://[::1]:80".parse(), Ok(PublicUrl("http://[::1]".into())));
+        assert_eq!("http://[::1]:443/".parse(), Ok(PublicUrl("http://[::1]:443".into())));
         for wrong in ["keys.example.com", "https://a/b", "ftp://a", "https://u@a", "https://a/?q", ""] {
             assert!(wrong.parse::<PublicUrl>().is_err(), "{wrong}");
         }

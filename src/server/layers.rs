@@ -1,5 +1,6 @@
 //! What happens to every request before and after its handler.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,13 +45,17 @@ pub fn is_api(path: &str) -> bool {
 
 /// Gives the request an id, logs how it went, and bounds its time. The log has the route's pattern
 /// and never the address that was asked for: whatever somebody puts there by mistake stays out.
-pub async fn observe(State(around): State<Around>, request: Request, next: Next) -> Response {
+pub async fn observe(State(around): State<Around>, mut request: Request, next: Next) -> Response {
     let began = around.clock.now();
     let id = hex::encode(around.entropy.bytes::<8>());
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("request", id, %method, route);
     let path_is_api = is_api(request.uri().path());
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        // In the place of whatever the client sent: the error page shows it.
+        request.headers_mut().insert(REQUEST_ID, id);
+    }
     async move {
         let outcome = tokio::time::timeout(TIME_LIMIT, AssertUnwindSafe(next.run(request)).catch_unwind()).await;
         let mut response = match outcome {
@@ -74,9 +79,12 @@ fn failed(error: ApiError, path_is_api: bool) -> Response {
     if path_is_api {
         error.into_response()
     } else {
-        let body = "<!doctype html><html lang=en><meta charset=utf-8><title>Something went wrong · Latchkey</title>\
-             <h1>Something went wrong</h1><p>The server could not finish this page. Its log says why. \
-             <a href=/keys>Back to the keys</a>";
+        // Without the dashboard's own frame, which may be what failed. The texts are all ours.
+        let body = format!(
+            "<!doctype html><html lang=en><meta charset=utf-8><title>{0} · Latchkey</title>\
+             <h1>{0}</h1><p>{1}<p><a href=/keys>Back to the keys</a>",
+            error.title, error.detail
+        );
         let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, axum::response::Html(body)).into_response()
     }
@@ -113,7 +121,7 @@ fn explain(response: Response, path_is_api: bool) -> Response {
 pub async fn refuse_cross_site(State(around): State<Around>, request: Request, next: Next) -> Response {
     let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
     match cross_site(request.headers(), &around.site) {
-        Some(reason) if !safe => ApiError::forbidden(reason).into_response(),
+        Some(reason) if !safe => failed(ApiError::forbidden(reason), is_api(request.uri().path())),
         _ => next.run(request).await,
     }
 }
@@ -145,13 +153,23 @@ fn cross_site(headers: &HeaderMap, site: &Site) -> Option<&'static str> {
         .then_some("This host name is not known here: start the server with --public-url.")
 }
 
-fn is_local_name_or_address(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
+/// The host of an authority, without its port and an IPv6 address's brackets.
+pub fn host_of(authority: &str) -> &str {
+    let name = match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
+        _ => authority,
     };
-    name.eq_ignore_ascii_case("localhost")
-        || name.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>().is_ok()
+    name.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Whether a host is this machine to itself.
+pub fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn is_local_name_or_address(host: &str) -> bool {
+    let host = host_of(host);
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
 }
 
 /// Headers that every answer has.

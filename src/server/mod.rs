@@ -52,7 +52,9 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
 
     let (clock, entropy) = (Clock::System, Entropy::System);
     let first = config.registration == Registration::First;
-    let set_up_token = (first && !address.ip().is_loopback()).then(|| SetUpToken::new(&entropy));
+    // Others can come: directly, or by way of a proxy that a public URL stands for.
+    let exposed = !address.ip().is_loopback() || config.public_url.as_ref().is_some_and(|url| !url.is_local());
+    let set_up_token = (first && exposed).then(|| SetUpToken::new(&entropy));
     let passwords = Passwords::new(entropy.clone());
     let accounts = Accounts::new(
         db.clone(),
@@ -77,13 +79,16 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
 
     let draining = Draining::default();
     let router = router(services.clone(), db.clone(), clock, entropy, draining.clone());
-    let upkeep = tokio::spawn(upkeep(services.clone()));
+    let (stop_upkeep, stopped) = tokio::sync::oneshot::channel();
+    let upkeep = tokio::spawn(upkeep(services.clone(), stopped));
 
     announce(config, address, &services, set_up_token).await?;
     listen::serve(listener, router, config.max_connections, stop_signal(draining)?).await;
 
     tracing::info!("stopping");
-    upkeep.abort();
+    // Asked and not aborted: counts that are on their way to the database must arrive.
+    drop(stop_upkeep);
+    upkeep.await?;
     services.keys.flush_usage().await?;
     db.close().await;
     Ok(())
@@ -100,17 +105,16 @@ async fn announce(
         None => format!("http://{address}"),
     };
     tracing::info!(%address, "listening");
-    let mut out = std::io::stdout().lock();
-    std::io::Write::write_all(&mut out, format!("Latchkey is ready. Open {open}\n").as_bytes())?;
-    drop(out);
+    let mut said = format!("Latchkey is ready. Open {open}\n");
     if let Some(token) = set_up_token
         && services.accounts.registration_is_open().await?
     {
-        tracing::warn!(
-            set_up_token = token.reveal(),
-            "this server can be reached from other machines: the first account needs this token"
-        );
+        // Not by way of the log, which may be filtered: without this token nobody can begin.
+        let token = token.reveal();
+        said.push_str("Other machines can reach this server, so the first account needs this set-up token:\n");
+        said.extend(["    ", token, "\n"]);
     }
+    std::io::Write::write_all(&mut std::io::stdout().lock(), said.as_bytes())?;
     Ok(())
 }
 
@@ -128,11 +132,12 @@ fn stop_signal(draining: Draining) -> Result<impl Future<Output = ()>, Failure> 
 }
 
 /// What has to be done again and again beside the requests.
-async fn upkeep(services: Services) {
+async fn upkeep(services: Services, mut stopped: tokio::sync::oneshot::Receiver<()>) {
     let mut flush = tokio::time::interval(crate::keys::FLUSH_EVERY);
     let mut tidy = tokio::time::interval(TIDY_EVERY);
     loop {
         tokio::select! {
+            _ = &mut stopped => return,
             _ = flush.tick() => {
                 if let Err(error) = services.keys.flush_usage().await {
                     tracing::error!(%error, "the use of keys could not be written down; it will be tried again");

@@ -16,6 +16,8 @@ use crate::model::ApiError;
 
 /// All pages and forms.
 pub fn routes() -> Router<Services> {
+    // Leptos renders as tasks of the runtime that serves. Whoever was first to say so was right.
+    let _already_said = any_spawner::Executor::init_tokio();
     Router::new()
         .route("/", get(async || Redirect::to("/keys")))
         .route("/keys", get(keys))

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Extensions, HeaderMap, StatusCode, Version};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use time::Duration;
+use tower_http::compression::CompressionLayer;
 use tower_sessions::cookie::SameSite;
 use tower_sessions::{Expiry, SessionManagerLayer};
 
@@ -32,8 +34,8 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
     let with_sessions = Router::new()
         .merge(hookstream())
         .merge(hooksentry::routes().layer(from_fn(no_store)))
-        .route("/v1/whoami", get(native::who_am_i))
-        .merge(pages::routes())
+        .merge(Router::new().route("/v1/whoami", get(native::who_am_i)).layer(from_fn(no_store)))
+        .merge(pages::routes().layer(CompressionLayer::new().compress_when(is_page)))
         .fallback(nowhere)
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(sessions)
@@ -49,8 +51,9 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
     without
         .merge(with_sessions)
         .layer(from_fn_with_state(around.clone(), layers::refuse_cross_site))
-        .layer(from_fn_with_state(around.clone(), layers::harden))
-        .layer(from_fn_with_state(around, layers::observe))
+        .layer(from_fn_with_state(around.clone(), layers::observe))
+        // Outermost: what the layer before makes of a failure is hardened as well.
+        .layer(from_fn_with_state(around, layers::harden))
         .with_state(services)
 }
 
@@ -84,6 +87,12 @@ fn sessions(site: &Site, store: DatabaseSessions) -> SessionManagerLayer<Databas
         .with_path("/")
         // How long the browser keeps the cookie; the time-outs themselves are the store's.
         .with_expiry(Expiry::OnInactivity(Duration::milliseconds(ABSOLUTE_TIME_OUT)))
+}
+
+/// Pages are compressed on the way. Answers of the API are not: they are short, and some show a secret
+/// beside what the client sent, which compression would make guessable by length.
+fn is_page(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
 }
 
 async fn nowhere(State(services): State<Services>, request: Request) -> Response {

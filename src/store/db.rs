@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Database, Pool, Postgres, Sqlite, Transaction};
+use sqlx::{Connection, Database, PgConnection, Pool, Postgres, Sqlite, Transaction};
 
 /// The database itself failed: a full disk, a lost connection, a broken file.
 #[derive(Debug, thiserror::Error)]
@@ -160,6 +160,7 @@ impl Db {
             .synchronous(SqliteSynchronous::Full)
             .statement_cache_capacity(256);
         let file = options.get_filename().to_path_buf();
+        keep_private(&file);
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .idle_timeout(None)
@@ -172,6 +173,8 @@ impl Db {
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_lazy_with(options.create_if_missing(false));
+        // By its real name, so that a link to the file is the same file to the lock.
+        let file = std::fs::canonicalize(&file).unwrap_or(file);
         Ok(Self::Sqlite(Pools { reader, writer, begin: "BEGIN IMMEDIATE" }, file))
     }
 
@@ -179,6 +182,9 @@ impl Db {
         let options = PgConnectOptions::from_str(url)
             .map_err(DatabaseUrlError::Malformed)?
             .application_name("latchkey");
+        // A pool answers a failed connection with a time-out; a connection says what is wrong.
+        let first = PgConnection::connect_with(&options).await.map_err(DatabaseUrlError::Unreachable)?;
+        first.close().await.map_err(DatabaseUrlError::Unreachable)?;
         let pool = PgPoolOptions::new()
             .max_connections(16)
             .acquire_timeout(Duration::from_secs(5))
@@ -237,6 +243,13 @@ impl Db {
             Self::Postgres(pools) => pools.writer.close().await,
         }
     }
+}
+
+/// Makes a new database file readable for its owner only: it holds addresses and password hashes.
+/// SQLite gives its other files the same rights. What is wrong with the path, opening it says.
+fn keep_private(file: &Path) {
+    use std::os::unix::fs::OpenOptionsExt;
+    let _ = File::options().write(true).create_new(true).mode(0o600).open(file);
 }
 
 fn lock_path(database: &Path) -> PathBuf {

@@ -156,6 +156,13 @@ impl Db {
         let ip_allowlist = key.limits.ip_allowlist.as_ref().map(|cidrs| serde_json::json!(cidrs).to_string());
         let metadata = key.metadata.as_ref().map(|map| serde_json::json!(map).to_string());
         writing!(self, tx => {
+            // Keys before organisations, everywhere: two transactions must not wait for each other.
+            if let Some(parent) = key.parent {
+                let held = sqlx::query(sql!("key_hold_active")).bind(parent.0).execute(&mut *tx).await?;
+                if held.rows_affected() == 0 {
+                    return Ok(Inserted::ParentEnded);
+                }
+            }
             let counted = sqlx::query(sql!("organisation_count_new_key"))
                 .bind(key.organisation.0)
                 .bind(new.most)
@@ -163,12 +170,6 @@ impl Db {
                 .await?;
             if counted.rows_affected() == 0 {
                 return Ok(Inserted::Full);
-            }
-            if let Some(parent) = key.parent {
-                let held = sqlx::query(sql!("key_hold_active")).bind(parent.0).execute(&mut *tx).await?;
-                if held.rows_affected() == 0 {
-                    return Ok(Inserted::ParentEnded);
-                }
             }
             sqlx::query(sql!("key_insert"))
                 .bind(key.id.0)
@@ -267,6 +268,9 @@ impl Db {
         at: Timestamp,
     ) -> Result<bool, StoreError> {
         let ended = writing!(self, tx => {
+            if descendants {
+                sqlx::query(sql!(self, "key_lock_family")).bind(key.id.0).execute(&mut *tx).await?;
+            }
             let ended = sqlx::query(sql!("key_revoke"))
                 .bind(key.id.0)
                 .bind(at.0)
@@ -308,7 +312,8 @@ impl Db {
 fn contains(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 2);
     pattern.push('%');
-    for character in text.chars() {
+    // Of ASCII letters only, as the statements fold names on both engines.
+    for character in text.to_ascii_lowercase().chars() {
         if matches!(character, '%' | '_' | '\\') {
             pattern.push('\\');
         }

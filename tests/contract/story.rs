@@ -143,7 +143,7 @@ impl<'a> Call<'a> {
     }
 }
 
-async fn read(response: Response<Body>) -> Answer {
+pub async fn read(response: Response<Body>) -> Answer {
     let (parts, body) = response.into_parts();
     let body = body.collect().await.expect("the whole body").to_bytes().to_vec();
     Answer { status: parts.status, headers: parts.headers, body }

@@ -1,5 +1,6 @@
 //! Signing in (CONTRACTS, "Signing in").
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -14,6 +15,7 @@ use crate::accounts::{
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::api::client_address::ClientAddress;
+use crate::api::credential::Credential;
 use crate::api::json::Json;
 use crate::model::{ApiError, FieldError, UserId};
 
@@ -164,10 +166,18 @@ async fn signed_in(
     Ok((status, axum::Json(Me::from(person))))
 }
 
-/// `POST /v1/auth/logout`: ends the session, if there is one.
-pub async fn log_out(session: Session) -> Result<StatusCode, ApiError> {
-    session.flush().await?;
-    Ok(StatusCode::NO_CONTENT)
+/// `POST /v1/auth/logout`: ends the session, if there is one. Whoever presents something else as well
+/// is told so, rather than that the session is over.
+pub async fn log_out(Extension(credential): Extension<Credential>, session: Session) -> Result<StatusCode, ApiError> {
+    match credential {
+        Credential::CookieSession | Credential::BearerSession(_) | Credential::None => {
+            session.flush().await?;
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Credential::AccessToken(_) => Err(ApiError::forbidden("Access tokens end at /api/v1/auth/logout.")),
+        Credential::Key(_) => Err(ApiError::forbidden("An API key has no session to end.")),
+        Credential::Unreadable => Err(ApiError::unauthenticated("The credential that was presented cannot be read.")),
+    }
 }
 
 /// `GET /v1/auth/me`.

@@ -1,6 +1,6 @@
 //! Between hookstream's bodies and the domain.
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::accounts::{Caller, PlaceError};
 use crate::api::time::{parse, seconds};
@@ -112,6 +112,8 @@ fn expiry(text: &str, now: Timestamp) -> Result<Timestamp, &'static str> {
     match parse(text) {
         None => Err("must be a time like 2026-03-01T12:00:00Z"),
         Some(at) if at <= now => Err("must be in the future"),
+        // Late on the last day in another zone: RFC 3339 cannot say it in UTC.
+        Some(at) if seconds(at).is_empty() => Err("must be before the year 10000"),
         Some(at) => Ok(at),
     }
 }
@@ -127,12 +129,24 @@ fn networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
         .iter()
         .map(|text| {
             let network = text.parse::<IpNet>().or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into()));
-            network.map(|network| network.trunc()).map_err(|_| {
+            network.map(|network| canonical(network.trunc())).map_err(|_| {
                 let shown: String = text.chars().take(60).collect();
                 format!("`{shown}` is not a network: write 203.0.113.0/24 or 2001:db8::/32")
             })
         })
         .collect()
+}
+
+/// Addresses are compared in their shortest form, so an IPv4 network in IPv6 clothes is undressed.
+fn canonical(network: IpNet) -> IpNet {
+    match network {
+        IpNet::V6(v6) if v6.prefix_len() >= 96 => v6
+            .addr()
+            .to_ipv4_mapped()
+            .and_then(|v4| Ipv4Net::new(v4, v6.prefix_len() - 96).ok())
+            .map_or(network, IpNet::V4),
+        _ => network,
+    }
 }
 
 fn check_rate(rate: RateLimit) -> Result<RateLimit, String> {

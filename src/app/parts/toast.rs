@@ -35,8 +35,9 @@ pub async fn leave_flash(session: &Session, flash: &Flash) -> Result<(), ApiErro
 /// When the session store fails.
 pub async fn take_flash(parts: &Parts) -> Result<Option<Flash>, ApiError> {
     match parts.extensions.get::<Session>() {
-        Some(session) => Ok(session.remove(FLASH).await?),
-        None => Ok(None),
+        // `remove` alone would count as a change, and write every session at every page.
+        Some(session) if session.get_value(FLASH).await?.is_some() => Ok(session.remove(FLASH).await?),
+        _ => Ok(None),
     }
 }
 

@@ -1,6 +1,11 @@
 -- $1: JSON, one object a key: its id, its requests, the last one's moment.
+-- The rows are locked in the order of their ids, as everybody locks keys.
 UPDATE keys
 SET request_count = request_count + used.requests,
     last_used_at = greatest(last_used_at, used.at)
-FROM jsonb_to_recordset(CAST($1 AS jsonb)) AS used (id BIGINT, requests BIGINT, at BIGINT)
+FROM (SELECT k.id, u.requests, u.at
+      FROM jsonb_to_recordset(CAST($1 AS jsonb)) AS u (id BIGINT, requests BIGINT, at BIGINT)
+      JOIN keys k ON k.id = u.id
+      ORDER BY k.id
+      FOR UPDATE OF k) AS used
 WHERE keys.id = used.id

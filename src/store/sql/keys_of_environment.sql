@@ -6,7 +6,7 @@ WHERE environment_id = $1 AND (created_at, id) < ($2, $3)
        OR ($5 = 'expired' AND revoked_at IS NULL AND disabled_at IS NULL AND expires_at <= $6)
        OR ($5 = 'active' AND revoked_at IS NULL AND disabled_at IS NULL
            AND (expires_at IS NULL OR expires_at > $6)))
-  AND (CAST($7 AS TEXT) IS NULL OR lower(name) LIKE lower($7) ESCAPE '\')
+  AND (CAST($7 AS TEXT) IS NULL OR lower(name) LIKE $7 ESCAPE '\')
   AND (CAST($8 AS BIGINT) IS NULL OR environment_id = $8)
 ORDER BY created_at DESC, id DESC
 LIMIT $4

@@ -1,0 +1,2 @@
+-- Nothing to do: whoever writes is alone.
+SELECT id FROM keys WHERE id = $1

@@ -1,0 +1,107 @@
+//! What another site makes a browser send is refused on every unsafe method (CONTRACTS, "Signing
+//! in"; issue 2, "Accounts").
+
+use latchkey::api::Site;
+
+use crate::app::{Settings, TestApp, on_both_engines};
+use crate::story::{Answer, Call, Story, create, someone};
+
+const UNSAFE: [(&str, &str); 6] = [
+    ("POST", "/v1/auth/register"),
+    ("POST", "/v1/auth/login"),
+    ("POST", "/v1/auth/logout"),
+    ("POST", "/v1/auth/api-keys"),
+    ("DELETE", "/v1/auth/api-keys/ak_0123456789abcdef"),
+    ("DELETE", "/v1/auth/api-keys/current"),
+];
+
+fn named() -> Settings {
+    let site = Site { public_url: Some("https://keys.example.com".to_owned()), ..Site::default() };
+    Settings { site, ..Settings::default() }
+}
+
+async fn send(app: &TestApp, (method, path): (&str, &str), host: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut call = Call::new(app, method, path).header("host", host);
+    for (name, value) in headers {
+        call = call.header(name, value);
+    }
+    call.send().await
+}
+
+/// Refused for its origin, and not for anything that comes after.
+fn refused(answer: &Answer) -> bool {
+    answer.status == 403 && ["Another site", "This host name"].iter().any(|text| answer.field("/detail").starts_with(text))
+}
+
+on_both_engines! {
+    async fn other_sites_are_refused(app) {
+        let mut story = Story::new();
+        let ada = someone(&app, "ada@example.com").await;
+        let create = || Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie).json(r#"{"name": "key"}"#);
+        create().header("host", "127.0.0.1:3000").header("sec-fetch-site", "cross-site").tell(&mut story).await;
+        create().header("host", "127.0.0.1:3000").header("origin", "https://evil.example").tell(&mut story).await;
+        story.say("a name that somebody else lets point here");
+        create().header("host", "evil.example").header("origin", "http://evil.example").tell(&mut story).await;
+        story.is("other_sites_are_refused");
+        assert_eq!(app.number("SELECT count(*) FROM keys").await, 0);
+        let host = "127.0.0.1:3000";
+        for unsafe_call in UNSAFE {
+            for headers in [
+                &[("sec-fetch-site", "cross-site")][..],
+                &[("sec-fetch-site", "same-site")],
+                &[("sec-fetch-site", "anything")],
+                &[("origin", "https://evil.example")],
+                &[("origin", "null")],
+                &[("origin", "")],
+                &[("origin", "http://127.0.0.1:3001")],
+                &[("origin", "http://127.0.0.1")],
+                &[("origin", "http://127.0.0.1:3000.evil.example")],
+                &[("sec-fetch-site", "same-origin"), ("origin", "https://evil.example")],
+                &[("sec-fetch-site", "cross-site"), ("origin", "http://127.0.0.1:3000")],
+            ] {
+                assert!(refused(&send(&app, unsafe_call, host, headers).await), "{unsafe_call:?} {headers:?}");
+            }
+            for headers in [
+                &[][..],
+                &[("sec-fetch-site", "same-origin"), ("origin", "http://127.0.0.1:3000")],
+                &[("sec-fetch-site", "none")],
+                &[("origin", "http://127.0.0.1:3000")],
+            ] {
+                assert!(!refused(&send(&app, unsafe_call, host, headers).await), "{unsafe_call:?} {headers:?}");
+            }
+            assert!(refused(&send(&app, unsafe_call, "evil.example", &[("sec-fetch-site", "same-origin")]).await));
+            assert!(!refused(&send(&app, unsafe_call, "localhost:3000", &[("origin", "http://localhost:3000")]).await));
+            assert!(!refused(&send(&app, unsafe_call, "keys.internal", &[]).await), "a program may use any name");
+        }
+    }
+
+    async fn with_a_public_url_its_origin_is_the_only_one(app, named()) {
+        for unsafe_call in UNSAFE {
+            for host in ["keys.example.com", "10.0.0.7:3000"] {
+                assert!(!refused(&send(&app, unsafe_call, host, &[("origin", "https://keys.example.com")]).await));
+                for origin in ["http://keys.example.com", "https://keys.example.com:444", "https://other.example.com", "http://10.0.0.7:3000"] {
+                    assert!(refused(&send(&app, unsafe_call, host, &[("origin", origin)]).await), "{origin}");
+                }
+            }
+        }
+    }
+
+    async fn reading_changes_nothing_and_is_allowed(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let key = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
+        for headers in [[("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")]] {
+            for (path, name, value) in
+                [("/v1/auth/me", "cookie", ada.cookie.as_str()), ("/v1/auth/api-keys", "cookie", &ada.cookie), ("/v1/whoami", "x-api-key", &key)]
+            {
+                let mut call = Call::new(&app, "GET", path).header("host", "127.0.0.1:3000").header(name, value);
+                for (name, value) in headers {
+                    call = call.header(name, value);
+                }
+                let answer = call.send().await;
+                assert_eq!(answer.status, 200, "{path}");
+                assert_eq!(answer.header("access-control-allow-origin"), "", "and no other site can read it");
+                assert_eq!(answer.header("cross-origin-resource-policy"), "same-origin");
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The statements and migrations of both engines (DESIGN, "Storage").
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqlSafeStr};
+
+use crate::app::{Engine, Settings, TestApp, on_both_engines};
+use crate::story::someone;
+
+fn source(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn names(folder: &str) -> BTreeSet<String> {
+    std::fs::read_dir(source(folder))
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+        .collect()
+}
+
+/// The statements that an engine runs, by file name.
+fn statements(engine: Engine) -> Vec<(String, String)> {
+    let other = if engine == Engine::Sqlite { ".postgres.sql" } else { ".sqlite.sql" };
+    let statements: Vec<(String, String)> = names("src/store/sql")
+        .into_iter()
+        .filter(|name| !name.ends_with(other))
+        .map(|name| (name.clone(), std::fs::read_to_string(source("src/store/sql").join(name)).expect("its text")))
+        .collect();
+    assert!(statements.len() > 20, "we look in the right place");
+    statements
+}
+
+/// The plan of a statement, as text.
+async fn plan(app: &TestApp, statement: &str) -> String {
+    match app.engine {
+        Engine::Sqlite => {
+            let mut db = sqlx::SqliteConnection::connect(&app.url).await.expect("the file opens");
+            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"))).fetch_all(&mut db).await.expect("a plan");
+            rows.iter().map(|row| row.get::<String, _>("detail") + "\n").collect()
+        }
+        Engine::Postgres => {
+            let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
+            let mut statement = statement.to_owned();
+            // Newest first from the middle of a large organisation, without any filter.
+            for (parameter, value) in [("$1", "1"), ("$2", "40000"), ("$3", "0"), ("$4", "50"), ("$5", "NULL"), ("$6", "0"), ("$7", "NULL"), ("$8", "NULL")] {
+                statement = statement.replace(parameter, value);
+            }
+            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN {statement}"))).fetch_all(&mut db).await.expect("a plan");
+            rows.iter().map(|row| row.get::<String, _>(0) + "\n").collect()
+        }
+    }
+}
+
+/// Thirty thousand keys of one organisation, and as many of others.
+async fn many_keys(app: &TestApp) {
+    if app.engine == Engine::Sqlite {
+        return;
+    }
+    let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
+    db.execute(
+        "INSERT INTO users (id, email, password_hash, created_at) SELECT n, n || '@example.com', '', 0 FROM generate_series(1, 50) n;
+         INSERT INTO organisations (id, uuid, name, created_at) SELECT n, gen_random_uuid(), n, 0 FROM generate_series(1, 50) n;
+         INSERT INTO environments (id, organisation_id, name, mode, created_at) SELECT n, n, n, 'live', 0 FROM generate_series(1, 50) n;
+         INSERT INTO memberships (user_id, organisation_id, role, created_at) SELECT n, n, 'owner', 0 FROM generate_series(1, 50) n;
+         INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, prefix, created_at)
+         SELECT n, gen_random_uuid(), sha256(n::text::bytea), o, o, o, n, 'hs_live_0000', n
+         FROM (SELECT n, CASE WHEN n % 2 = 0 THEN 1 ELSE 1 + n % 50 END AS o FROM generate_series(1, 60000) n) AS numbered;
+         ANALYZE",
+    )
+    .await
+    .expect("rows");
+}
+
+#[test]
+fn the_two_migration_folders_have_the_same_names() {
+    assert_eq!(names("migrations/sqlite"), names("migrations/postgres"));
+    assert!(names("migrations/sqlite").contains("0001_foundation.sql"));
+}
+
+#[test]
+fn every_statement_of_one_engine_has_one_of_the_other() {
+    let names = names("src/store/sql");
+    for name in &names {
+        let twin = if name.ends_with(".sqlite.sql") {
+            name.replace(".sqlite.", ".postgres.")
+        } else if name.ends_with(".postgres.sql") {
+            name.replace(".postgres.", ".sqlite.")
+        } else {
+            continue;
+        };
+        assert!(names.contains(&twin), "{name} has no {twin}");
+    }
+}
+
+#[test]
+fn every_statement_file_is_used() {
+    let mut code = String::new();
+    for name in names("src/store").iter().filter(|name| name.ends_with(".rs")) {
+        code.push_str(&std::fs::read_to_string(source("src/store").join(name)).expect("its text"));
+    }
+    for name in names("src/store/sql") {
+        let stem = name.split('.').next().expect("a stem");
+        assert!(code.contains(&format!("\"{stem}\"")), "nothing uses {name}");
+    }
+}
+
+on_both_engines! {
+    async fn every_statement_is_one_that_the_engine_understands(app) {
+        for (name, text) in statements(app.engine) {
+            match app.engine {
+                Engine::Sqlite => {
+                    let mut db = sqlx::SqliteConnection::connect(&app.url).await.expect("the file opens");
+                    let prepared = (&mut db).prepare(AssertSqlSafe(text).into_sql_str()).await;
+                    assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+                }
+                Engine::Postgres => {
+                    let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
+                    let prepared = (&mut db).prepare(AssertSqlSafe(text).into_sql_str()).await;
+                    assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+                }
+            }
+        }
+    }
+
+    /// A listing reads its page and no more: it walks an index in the order of the answer.
+    async fn a_listing_walks_its_index(app) {
+        many_keys(&app).await;
+        let mut seen = 0;
+        for (name, text) in statements(app.engine).into_iter().filter(|(name, _)| name.starts_with("keys_of_")) {
+            let plan = plan(&app, &text).await;
+            let index = name.trim_end_matches(".sql");
+            assert!(plan.contains(index), "{name} does not use {index}:\n{plan}");
+            let scans = plan.lines().any(|line| line.starts_with("SCAN") || line.contains("Seq Scan on keys") || line.contains("Seq Scan on keys k"));
+            assert!(!scans, "{name} scans:\n{plan}");
+            assert!(!plan.contains("FOR ORDER BY") && !plan.contains("Sort"), "{name} sorts:\n{plan}");
+            let bounded = match app.engine {
+                Engine::Sqlite => plan.contains("created_at"),
+                Engine::Postgres => plan.contains("ROW(k.created_at, k.id) < ROW("),
+            };
+            assert!(bounded, "{name} skips what came before the cursor one by one:\n{plan}");
+            seen += 1;
+        }
+        assert!(seen >= 3);
+    }
+
+    async fn a_key_is_found_by_its_hash_without_a_scan(app) {
+        many_keys(&app).await;
+        for (name, text) in statements(app.engine) {
+            if !["key_by_hash.sql", "key_by_id.sql", "session_load.sql", "user_by_email.sql", "key_count_children.sql"].contains(&name.as_str()) {
+                continue;
+            }
+            let text = if name.contains("hash") || name.contains("session") { text.replace("$1", "'\\x00'") } else if name.contains("email") { text.replace("$1", "''") } else { text };
+            let plan = plan(&app, &text).await;
+            assert!(!plan.lines().any(|line| line.starts_with("SCAN")) && !plan.contains("Seq Scan on keys"), "{name}:\n{plan}");
+        }
+    }
+
+    async fn migrating_again_changes_nothing(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        app.db.migrate().await.unwrap();
+        let again = TestApp::new(app.engine, Settings::default()).await;
+        futures::future::join_all((0..4).map(|_| again.db.migrate())).await.into_iter().for_each(|outcome| outcome.unwrap());
+        assert_eq!(app.number("SELECT count(*) FROM users").await, 1);
+        assert!(!ada.user.is_empty());
+    }
+
+    /// SQLite would take any text for a number without STRICT, and no key outlives its organisation.
+    async fn the_schema_itself_refuses_nonsense(app) {
+        someone(&app, "ada@example.com").await;
+        for statement in [
+            "INSERT INTO users (id, email, password_hash, created_at) VALUES ('x', 'a', 'b', 1)",
+            "INSERT INTO environments (id, organisation_id, name, mode, created_at) VALUES (1, 1, 'a', 'live', 1)",
+            "UPDATE environments SET mode = 'prod'",
+            "UPDATE memberships SET role = 'god'",
+            "DELETE FROM organisations",
+            "INSERT INTO first_account (only_one) VALUES (2)",
+        ] {
+            let outcome = match app.engine {
+                Engine::Sqlite => {
+                    let mut db = sqlx::SqliteConnection::connect(&app.url).await.expect("the file opens");
+                    db.execute(statement).await.map(drop)
+                }
+                Engine::Postgres => {
+                    let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
+                    db.execute(statement).await.map(drop)
+                }
+            };
+            assert!(matches!(outcome, Err(sqlx::Error::Database(_))), "{statement}");
+        }
+    }
+}

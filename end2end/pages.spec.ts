@@ -16,14 +16,17 @@ for (const { name, ...look } of looks) {
     test.use(look);
 
     const check = async (page: Page, what: string) => {
-      await page.screenshot({ path: `../target/end2end/screenshots/${what}-${name}.png`, fullPage: true });
+      // The whole page, or what a dialog stands in front of.
+      const fullPage = (await page.locator("dialog[open]").count()) === 0;
+      await page.screenshot({ path: `../target/end2end/screenshots/${what}-${name}.png`, fullPage, animations: "disabled" });
       await expectAccessible(page);
       const sideways = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       expect(sideways, `${what} scrolls sideways`).toBeLessThanOrEqual(0);
     };
 
     test(`pages and dialogs, ${name}`, async ({ page }) => {
-      test.slow();
+      // Sixteen looks at the page, each with a whole accessibility check.
+      test.setTimeout(240_000);
       await page.goto("/sign-in");
       await check(page, "sign-in");
       await page.getByLabel("Email").fill("ada@example.com");

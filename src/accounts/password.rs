@@ -169,21 +169,21 @@ mod tests {
     async fn work_that_nobody_waits_for_keeps_its_place() {
         let passwords = Passwords::cheap(Entropy::seeded(1));
         let free = passwords.at_once.available_permits();
-        let (finish, finished) = std::sync::mpsc::channel::<()>();
-        let (begin, begun) = tokio::sync::oneshot::channel();
+        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let (say, heard) = tokio::sync::oneshot::channel();
         let work = passwords.clone();
         let waiting = tokio::spawn(async move {
             work.run(move || {
-                let _ = begin.send(());
-                let _ = finished.recv();
+                let _ = say.send(());
+                let _ = held.recv();
             })
             .await;
         });
-        begun.await.unwrap();
+        heard.await.unwrap();
         waiting.abort();
         assert!(waiting.await.unwrap_err().is_cancelled());
         assert_eq!(passwords.at_once.available_permits(), free - 1);
-        drop(finish);
+        drop(hold);
         let all = u32::try_from(free).unwrap();
         drop(passwords.at_once.acquire_many(all).await.unwrap());
     }

@@ -132,7 +132,7 @@ fn not_json(error: &serde_json::Error) -> ApiError {
     ApiError::invalid(format!("The body is not JSON: {} (line {line}, column {column}).", shorten(&wrong)))
 }
 
-/// serde_json appends the position, which says nothing to somebody whose field is named.
+/// `serde_json` appends the position, which says nothing to somebody whose field is named.
 fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or(text.as_str(), |(wrong, _)| wrong).to_owned()

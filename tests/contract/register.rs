@@ -10,11 +10,17 @@ const ADA: &str = r#"{"email": "ada@example.com", "password": "correct horse bat
 const BOB: &str = r#"{"email": "bob@example.com", "password": "correct horse battery"}"#;
 
 fn only(registration: Registration) -> Settings {
-    Settings { registration, ..Settings::default() }
+    Settings {
+        registration,
+        ..Settings::default()
+    }
 }
 
 fn guarded() -> Settings {
-    Settings { needs_set_up_token: true, ..only(Registration::First) }
+    Settings {
+        needs_set_up_token: true,
+        ..only(Registration::First)
+    }
 }
 
 on_both_engines! {
@@ -35,7 +41,9 @@ on_both_engines! {
         let answers = join_all(calls).await;
         let (won, lost): (Vec<Answer>, Vec<Answer>) = answers.into_iter().partition(|answer| answer.status == 201);
         assert_eq!((won.len(), lost.len()), (1, 7));
-        lost.iter().for_each(|answer| answer.is_problem(403, "forbidden"));
+        for answer in &lost {
+            answer.is_problem(403, "forbidden");
+        }
         assert_eq!(app.number("SELECT count(*) FROM users").await, 1);
         assert_eq!(app.number("SELECT count(*) FROM organisations").await, 1);
         assert_eq!(app.number("SELECT count(*) FROM environments").await, 2);

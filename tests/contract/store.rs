@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use sqlx::postgres::PgTypeInfo;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqlSafeStr};
 
 use crate::app::{Engine, Settings, TestApp, on_both_engines};
@@ -15,17 +16,35 @@ fn source(path: &str) -> PathBuf {
 fn names(folder: &str) -> BTreeSet<String> {
     std::fs::read_dir(source(folder))
         .expect("a folder")
-        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .into_string()
+                .expect("a name")
+        })
         .collect()
 }
 
 /// The statements that an engine runs, by file name.
 fn statements(engine: Engine) -> Vec<(String, String)> {
-    let other = if engine == Engine::Sqlite { ".postgres.sql" } else { ".sqlite.sql" };
+    let other = if engine == Engine::Sqlite {
+        ".postgres.sql"
+    } else {
+        ".sqlite.sql"
+    };
     let statements: Vec<(String, String)> = names("src/store/sql")
         .into_iter()
         .filter(|name| !name.ends_with(other))
-        .map(|name| (name.clone(), std::fs::read_to_string(source("src/store/sql").join(name)).expect("its text")))
+        .map(|name| {
+            let mut text =
+                std::fs::read_to_string(source("src/store/sql").join(&name)).expect("its text");
+            if name == "event_insert.sql" {
+                // The code adds a row of values for each event.
+                text.push_str("VALUES ($1, $2, $3, $4, $5, $6)");
+            }
+            (name, text)
+        })
         .collect();
     assert!(statements.len() > 20, "we look in the right place");
     statements
@@ -35,29 +54,54 @@ fn statements(engine: Engine) -> Vec<(String, String)> {
 async fn plan(app: &TestApp, statement: &str) -> String {
     match app.engine {
         Engine::Sqlite => {
-            let mut db = sqlx::SqliteConnection::connect(&app.url).await.expect("the file opens");
-            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"))).fetch_all(&mut db).await.expect("a plan");
-            rows.iter().map(|row| row.get::<String, _>("detail") + "\n").collect()
+            let mut db = sqlx::SqliteConnection::connect(&app.url)
+                .await
+                .expect("the file opens");
+            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")))
+                .fetch_all(&mut db)
+                .await
+                .expect("a plan");
+            rows.iter()
+                .map(|row| row.get::<String, _>("detail") + "\n")
+                .collect()
         }
         Engine::Postgres => {
-            let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
+            let mut db = sqlx::PgConnection::connect(&app.url)
+                .await
+                .expect("the server answers");
             let mut statement = statement.to_owned();
             // Newest first from the middle of a large organisation, without any filter.
-            for (parameter, value) in [("$1", "1"), ("$2", "40000"), ("$3", "0"), ("$4", "50"), ("$5", "NULL"), ("$6", "0"), ("$7", "NULL"), ("$8", "NULL")] {
+            for (parameter, value) in [
+                ("$1", "1"),
+                ("$2", "15000"),
+                ("$3", "0"),
+                ("$4", "50"),
+                ("$5", "NULL"),
+                ("$6", "0"),
+                ("$7", "NULL"),
+                ("$8", "NULL"),
+            ] {
                 statement = statement.replace(parameter, value);
             }
-            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN {statement}"))).fetch_all(&mut db).await.expect("a plan");
-            rows.iter().map(|row| row.get::<String, _>(0) + "\n").collect()
+            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN {statement}")))
+                .fetch_all(&mut db)
+                .await
+                .expect("a plan");
+            rows.iter()
+                .map(|row| row.get::<String, _>(0) + "\n")
+                .collect()
         }
     }
 }
 
-/// Thirty thousand keys of one organisation, and as many of others.
+/// Ten thousand keys of one organisation, and as many of others.
 async fn many_keys(app: &TestApp) {
     if app.engine == Engine::Sqlite {
         return;
     }
-    let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
+    let mut db = sqlx::PgConnection::connect(&app.url)
+        .await
+        .expect("the server answers");
     db.execute(
         "INSERT INTO users (id, email, password_hash, created_at) SELECT n, n || '@example.com', '', 0 FROM generate_series(1, 50) n;
          INSERT INTO organisations (id, uuid, name, created_at) SELECT n, gen_random_uuid(), n, 0 FROM generate_series(1, 50) n;
@@ -65,7 +109,7 @@ async fn many_keys(app: &TestApp) {
          INSERT INTO memberships (user_id, organisation_id, role, created_at) SELECT n, n, 'owner', 0 FROM generate_series(1, 50) n;
          INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, prefix, created_at)
          SELECT n, gen_random_uuid(), sha256(n::text::bytea), o, o, o, n, 'hs_live_0000', n
-         FROM (SELECT n, CASE WHEN n % 2 = 0 THEN 1 ELSE 1 + n % 50 END AS o FROM generate_series(1, 60000) n) AS numbered;
+         FROM (SELECT n, CASE WHEN n % 2 = 0 THEN 1 ELSE 1 + n % 50 END AS o FROM generate_series(1, 20000) n) AS numbered;
          ANALYZE",
     )
     .await
@@ -96,7 +140,10 @@ fn every_statement_of_one_engine_has_one_of_the_other() {
 #[test]
 fn every_statement_file_is_used() {
     let mut code = String::new();
-    for name in names("src/store").iter().filter(|name| name.ends_with(".rs")) {
+    for name in names("src/store")
+        .iter()
+        .filter(|name| !name.starts_with("sql"))
+    {
         code.push_str(&std::fs::read_to_string(source("src/store").join(name)).expect("its text"));
     }
     for name in names("src/store/sql") {
@@ -116,7 +163,10 @@ on_both_engines! {
                 }
                 Engine::Postgres => {
                     let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
-                    let prepared = (&mut db).prepare(AssertSqlSafe(text).into_sql_str()).await;
+                    // What is only compared with NULL and a UUID has to be said to be one; the code binds it as one.
+                    let types = ["int8", "text", "uuid", "uuid", "uuid", "int8", "int8"].map(PgTypeInfo::with_name);
+                    let types: &[PgTypeInfo] = if text.contains("$3 IS NULL OR k.uuid = $3") { &types } else { &[] };
+                    let prepared = (&mut db).prepare_with(AssertSqlSafe(text).into_sql_str(), types).await;
                     assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
                 }
             }
@@ -131,21 +181,18 @@ on_both_engines! {
             let plan = plan(&app, &text).await;
             let index = name.trim_end_matches(".sql");
             assert!(plan.contains(index), "{name} does not use {index}:\n{plan}");
-            let scans = plan.lines().any(|line| line.starts_with("SCAN") || line.contains("Seq Scan on keys") || line.contains("Seq Scan on keys k"));
+            let scans = plan.lines().any(|line| line.starts_with("SCAN") || line.contains("Seq Scan on keys"));
             assert!(!scans, "{name} scans:\n{plan}");
             assert!(!plan.contains("FOR ORDER BY") && !plan.contains("Sort"), "{name} sorts:\n{plan}");
             let bounded = match app.engine {
                 Engine::Sqlite => plan.contains("created_at"),
-                Engine::Postgres => plan.contains("ROW(k.created_at, k.id) < ROW("),
+                Engine::Postgres => plan.contains("Index Cond: ((") && plan.contains("(ROW(created_at, id) < ROW("),
             };
             assert!(bounded, "{name} skips what came before the cursor one by one:\n{plan}");
             seen += 1;
         }
         assert!(seen >= 3);
-    }
-
-    async fn a_key_is_found_by_its_hash_without_a_scan(app) {
-        many_keys(&app).await;
+        // Nor does anything scan that a check of a key or of a session waits for.
         for (name, text) in statements(app.engine) {
             if !["key_by_hash.sql", "key_by_id.sql", "session_load.sql", "user_by_email.sql", "key_count_children.sql"].contains(&name.as_str()) {
                 continue;
@@ -165,7 +212,7 @@ on_both_engines! {
         assert!(!ada.user.is_empty());
     }
 
-    /// SQLite would take any text for a number without STRICT, and no key outlives its organisation.
+    /// Without STRICT the file would take any text for a number; and no key outlives its organisation.
     async fn the_schema_itself_refuses_nonsense(app) {
         someone(&app, "ada@example.com").await;
         for statement in [

@@ -5,9 +5,12 @@ use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Element, HtmlDocument, HtmlElement, MouseEvent};
 
+/// What to do about a click.
+pub type OnClick = Box<dyn Fn(HtmlElement)>;
+
 /// Listens to plain clicks (left button, no modifier) on anything on the page that matches, and
 /// keeps the browser from following links among it. Call it in an effect.
-pub fn on_click(selector: &'static str, handle: impl Fn(HtmlElement) + 'static) {
+pub fn on_click(selector: &'static str, handle: OnClick) {
     window_event_listener(leptos::ev::click, move |event: MouseEvent| {
         let modified = event.ctrl_key() || event.meta_key() || event.shift_key() || event.alt_key();
         let clicked = event

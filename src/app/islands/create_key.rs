@@ -1,12 +1,13 @@
 //! The dialog that makes a key, and what happens until the key is saved.
 
 use leptos::ev::SubmitEvent;
-use leptos::html::{Dialog, Input};
+use leptos::html::Dialog;
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 use serde::{Deserialize, Serialize};
 
 use super::browser;
+use super::dialog::{Buttons, close, open};
 use super::expiry::{self, CHOICES, ON_A_DATE};
 use super::field::{Field, check_name, check_scopes};
 use super::icons::{ALERT, icon};
@@ -37,7 +38,7 @@ struct Form {
     restricted: RwSignal<bool>,
     scopes: Field,
     /// What is wrong with none of the fields.
-    failed: RwSignal<Option<String>>,
+    failed: RwSignal<String>,
     busy: RwSignal<bool>,
 }
 
@@ -61,7 +62,7 @@ impl Form {
         }
         self.expiry.set(String::new());
         self.restricted.set(false);
-        self.failed.set(None);
+        self.failed.set(String::new());
     }
 
     /// What to ask the server for; none when a field is wrong, which then says so.
@@ -102,7 +103,7 @@ impl Form {
         if error.status == http::StatusCode::UNAUTHORIZED.as_u16() {
             rest = Some("You are no longer signed in. Load the page again to sign in.".to_owned());
         }
-        self.failed.set(rest);
+        self.failed.set(rest.unwrap_or_default());
     }
 }
 
@@ -112,20 +113,14 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
     let form = Form::new(current.clone());
     let secret = RwSignal::new(None::<Secret>);
     let dialog = NodeRef::<Dialog>::new();
-    let close = move || {
-        if let Some(dialog) = dialog.get_untracked() {
-            dialog.close();
-        }
-    };
     let opened_in = StoredValue::new(current);
     Effect::new(move |_| {
-        browser::on_click("[data-create-key]", move |_| {
+        let begin = move |_| {
             form.clear();
             form.environment.set(opened_in.get_value());
-            if let Some(dialog) = dialog.get_untracked() {
-                drop(dialog.show_modal());
-            }
-        });
+            open(dialog);
+        };
+        browser::on_click("[data-create-key]", Box::new(begin));
     });
 
     let organisation = StoredValue::new(org_id);
@@ -138,7 +133,7 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
             focus_first_mistake(dialog);
             return;
         };
-        form.failed.set(None);
+        form.failed.set(String::new());
         form.busy.set(true);
         spawn_local(async move {
             let environment = request.env_id.clone().unwrap_or_default();
@@ -146,7 +141,7 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
             form.busy.set(false);
             match answer {
                 Ok(created) => {
-                    close();
+                    close(dialog);
                     form.clear();
                     secret.set(Some(Secret { id: created.id, name: created.name, key: created.key, environment }));
                 }
@@ -162,7 +157,6 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
         let organisation = organisation.get_value();
         browser::replace_page(&format!("/keys?org={organisation}&env={}#{}", made.environment, made.id));
     };
-    let busy = move || form.busy.get();
     view! {
         <dialog
             class="dialog"
@@ -181,11 +175,9 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
                     <p>"You will see the key once, on the next screen."</p>
                 </header>
                 <div class="dialog-body">
-                    {move || {
-                        form.failed.get().map(|text| {
-                            view! { <p class="notice danger" role="alert">{icon(ALERT)} <span>{text}</span></p> }
-                        })
-                    }}
+                    <p class="notice danger" role="alert" hidden=move || form.failed.with(String::is_empty)>
+                        {icon(ALERT)} <span>{form.failed}</span>
+                    </p>
                     <div class="field">
                         <label for="key-name">"Name"</label>
                         <TextInput
@@ -210,18 +202,7 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
                     </div>
                     <ScopesField form/>
                 </div>
-                <footer class="dialog-foot">
-                    <button class="button" type="button" disabled=busy on:click=move |_| close()>"Cancel"</button>
-                    <button
-                        class="button primary"
-                        type="submit"
-                        disabled=busy
-                        aria-busy=move || busy().then_some("true")
-                    >
-                        {move || busy().then(|| view! { <span class="spinner" aria-hidden="true"></span> })}
-                        {move || if busy() { "Creating…" } else { "Create key" }}
-                    </button>
-                </footer>
+                <Buttons class="button primary" todo="Create key" doing="Creating…" busy=form.busy/>
             </form>
         </dialog>
         <Reveal secret done/>
@@ -247,7 +228,6 @@ fn TextInput(
     field: Field,
     #[prop(optional)] placeholder: &'static str,
 ) -> impl IntoView {
-    let input = NodeRef::<Input>::new();
     view! {
         <input
             class=class
@@ -259,8 +239,7 @@ fn TextInput(
             placeholder=placeholder
             aria-describedby=described_by
             aria-invalid=field.invalid()
-            node_ref=input
-            prop:value=move || field.text.get()
+            prop:value=field.text
             on:input=move |event| field.typed(event_target_value(&event))
             on:blur=move |_| field.left()
         />
@@ -280,7 +259,7 @@ fn Choice(
             class="select"
             id=id
             aria-describedby=(!described_by.is_empty()).then_some(described_by)
-            prop:value=move || chosen.get()
+            prop:value=chosen
             on:change=move |event| chosen.set(event_target_value(&event))
         >
             {options
@@ -307,7 +286,7 @@ fn Expires(form: Form) -> impl IntoView {
                 aria-describedby="key-expiry-error"
                 aria-invalid=form.date.invalid()
                 hidden=move || !dated()
-                prop:value=move || form.date.text.get()
+                prop:value=form.date.text
                 on:input=move |event| form.date.typed(event_target_value(&event))
                 on:blur=move |_| form.date.left()
             />

@@ -7,6 +7,7 @@
 
 mod browser;
 mod create_key;
+mod dialog;
 mod expiry;
 mod field;
 pub mod icons;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use leptos::html::{Code, Dialog};
 use leptos::prelude::*;
 use leptos::task::spawn_local;
-use web_sys::HtmlElement;
 
 use super::browser;
+use super::dialog::{close, open};
 use super::icons::{CHECK, COPY, ONCE, icon};
 
 /// A key that was just made.
@@ -39,32 +39,23 @@ pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + S
     let status = RwSignal::new("");
     let (shown_key, shown_command) = (NodeRef::<Code>::new(), NodeRef::<Code>::new());
 
-    Effect::new(move |_| {
-        if secret.read().is_some()
-            && let Some(dialog) = dialog.get_untracked()
-        {
+    Effect::new(move |guarded: Option<()>| {
+        if guarded.is_none() {
+            guard(secret, saved);
+        }
+        if secret.read().is_some() {
             saved.set(false);
             status.set("");
-            drop(dialog.show_modal());
+            open(dialog);
         }
     });
-    Effect::new(move |_| guard(secret, saved));
-
     let finish = move || {
         if saved.get_untracked()
             && let Some(finished) = secret.get_untracked()
         {
             secret.set(None);
-            if let Some(dialog) = dialog.get_untracked() {
-                dialog.close();
-            }
+            close(dialog);
             done(finished);
-        }
-    };
-    // Whatever closes a dialog without being asked must not take an unsaved key with it.
-    let stay = move |_| {
-        if let Some(dialog) = dialog.get_untracked().filter(|_| secret.read_untracked().is_some()) {
-            drop(dialog.show_modal());
         }
     };
     let text = move |part: fn(&Secret) -> String| move || secret.read().as_ref().map(part);
@@ -80,7 +71,12 @@ pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + S
                 event.prevent_default();
                 finish();
             }
-            on:close=stay
+            // Whatever closes a dialog without being asked must not take an unsaved key with it.
+            on:close=move |_| {
+                if secret.read_untracked().is_some() {
+                    open(dialog);
+                }
+            }
         >
             <div class="bitting" aria-hidden="true"></div>
             <header class="dialog-head">
@@ -103,8 +99,11 @@ pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + S
                         class="button copy primary wide"
                         todo="Copy key"
                         done="Copied to clipboard"
-                        text=move || (secret.get_untracked().map(|secret| secret.key), shown_key.get_untracked().map(Into::into))
-                        confirm=move |copied| status.set(if copied { "Key copied to the clipboard" } else { BY_HAND })
+                        announced="Key copied to the clipboard"
+                        text=|secret| secret.key.clone()
+                        shown=shown_key
+                        secret
+                        status
                     />
                 </div>
                 <div>
@@ -114,24 +113,25 @@ pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + S
                             class="button copy small"
                             todo="Copy"
                             done="Copied"
-                            text=move || {
-                                (secret.get_untracked().map(|secret| command(&secret.key)), shown_command.get_untracked().map(Into::into))
-                            }
-                            confirm=move |copied| status.set(if copied { "Command copied to the clipboard" } else { BY_HAND })
+                            announced="Command copied to the clipboard"
+                            text=|secret| format!("{}{}'", command_start(), secret.key)
+                            shown=shown_command
+                            secret
+                            status
                         />
                     </div>
                     <div class="code-block">
                         <pre aria-labelledby="try-title" tabindex="0"><code node_ref=shown_command>{text(|_| command_start())}<span class="secret">{text(|secret| secret.key.clone())}</span>"'"</code></pre>
                     </div>
                 </div>
-                <p class="visually-hidden" role="status">{move || status.get()}</p>
+                <p class="visually-hidden" role="status">{status}</p>
             </div>
             <footer class="dialog-foot">
                 <label class="check">
                     <input
                         type="checkbox"
                         autocomplete="off"
-                        prop:checked=move || saved.get()
+                        prop:checked=saved
                         on:change=move |event| saved.set(event_target_checked(&event))
                     />
                     <span>"I have saved this key"</span>
@@ -149,10 +149,6 @@ const BY_HAND: &str = "Copying is not allowed here: select the text and copy it 
 /// The line that tries the key, up to the key.
 fn command_start() -> String {
     format!("curl {}/v1/whoami -H 'X-API-Key: ", location().origin().unwrap_or_default())
-}
-
-fn command(key: &str) -> String {
-    format!("{}{key}'", command_start())
 }
 
 /// Asks before the page is left with a key that was not saved, and leaves nothing of it behind.
@@ -178,18 +174,22 @@ fn CopyButton(
     class: &'static str,
     todo: &'static str,
     done: &'static str,
-    /// What to copy, and where it stands.
-    text: impl Fn() -> (Option<String>, Option<HtmlElement>) + Copy + Send + 'static,
-    /// Told whether it was copied.
-    confirm: impl Fn(bool) + Copy + Send + 'static,
+    /// What a screen reader says when it was copied.
+    announced: &'static str,
+    secret: RwSignal<Option<Secret>>,
+    /// What to copy.
+    text: fn(&Secret) -> String,
+    /// Where that stands.
+    shown: NodeRef<Code>,
+    status: RwSignal<&'static str>,
 ) -> impl IntoView {
     let copied = RwSignal::new(false);
     let copy = move |_| {
-        let (text, element) = text();
+        let text = secret.with_untracked(|secret| secret.as_ref().map(text));
+        let shown = shown.get_untracked().map(Into::into);
         spawn_local(async move {
-            let Some(text) = text else { return };
-            let ok = browser::copy(&text, element).await;
-            confirm(ok);
+            let ok = browser::copy(&text.unwrap_or_default(), shown).await;
+            status.set(if ok { announced } else { BY_HAND });
             copied.set(ok);
             set_timeout(move || copied.set(false), CONFIRMED_FOR);
         });

@@ -8,6 +8,7 @@ use leptos::prelude::*;
 use web_sys::HtmlElement;
 
 use super::browser;
+use super::dialog::{Buttons, close_at_click, open};
 use super::toast::dismiss_at_click;
 
 /// The key that a clicked link is about.
@@ -36,19 +37,15 @@ pub fn RevokeKey(return_to: String) -> impl IntoView {
     let dialog = NodeRef::<Dialog>::new();
     Effect::new(move |_| {
         dismiss_at_click();
-        browser::on_click("a[data-revoke]", move |link| {
+        close_at_click();
+        let ask = move |link: HtmlElement| {
             busy.set(false);
             subject.set(Subject::of(&link));
-            if let Some(dialog) = dialog.get_untracked() {
-                drop(dialog.show_modal());
-            }
-        });
+            open(dialog);
+        };
+        browser::on_click("a[data-revoke]", Box::new(ask));
     });
-    let close = move |_| {
-        if let Some(dialog) = dialog.get_untracked() {
-            dialog.close();
-        }
-    };
+    let text = move |part: fn(&Subject) -> String| move || subject.with(part);
     view! {
         <dialog
             class="dialog narrow"
@@ -59,7 +56,7 @@ pub fn RevokeKey(return_to: String) -> impl IntoView {
         >
             <form
                 method="post"
-                action=move || format!("/keys/{}/revoke", subject.read().id)
+                action=text(|subject| format!("/keys/{}/revoke", subject.id))
                 on:submit=move |_| busy.set(true)
             >
                 <input type="hidden" name="return_to" value=return_to/>
@@ -68,34 +65,21 @@ pub fn RevokeKey(return_to: String) -> impl IntoView {
                 </header>
                 <div class="dialog-body">
                     <div class="subject">
-                        <strong>{move || subject.read().name.clone()}</strong>
+                        <strong>{text(|subject| subject.name.clone())}</strong>
                         <code class="key-mask">
-                            {move || subject.read().prefix.clone()}
+                            {text(|subject| subject.prefix.clone())}
                             <span class="dots" aria-hidden="true">"••••••••"</span>
                         </code>
                     </div>
                     <div id="revoke-what">
                         <p>
-                            <strong>{move || subject.read().used.clone()} "."</strong>
+                            <strong>{text(|subject| subject.used.clone())} "."</strong>
                             " Whatever uses it will get " <code>"401"</code>
                             " at once. A revoked key cannot be brought back."
                         </p>
                     </div>
                 </div>
-                <footer class="dialog-foot">
-                    <button class="button" type="button" autofocus disabled=move || busy.get() on:click=close>
-                        "Cancel"
-                    </button>
-                    <button
-                        class="button danger"
-                        type="submit"
-                        disabled=move || busy.get()
-                        aria-busy=move || busy.get().then_some("true")
-                    >
-                        {move || busy.get().then(|| view! { <span class="spinner" aria-hidden="true"></span> })}
-                        {move || if busy.get() { "Revoking…" } else { "Revoke key" }}
-                    </button>
-                </footer>
+                <Buttons class="button danger" todo="Revoke key" doing="Revoking…" busy/>
             </form>
         </dialog>
     }

@@ -1,6 +1,7 @@
 //! Messages in the corner of the page that can be put away.
 
 use serde::{Deserialize, Serialize};
+use web_sys::HtmlElement;
 
 use super::browser;
 
@@ -16,9 +17,10 @@ pub enum ToastKind {
 /// Lets messages be put away where they stand. Without WASM, their cross is a link to the page
 /// without them. Call it in an effect.
 pub fn dismiss_at_click() {
-    browser::on_click("a[data-dismiss]", |cross| {
+    let dismiss = |cross: HtmlElement| {
         if let Some(message) = cross.parent_element() {
             message.remove();
         }
-    });
+    };
+    browser::on_click("a[data-dismiss]", Box::new(dismiss));
 }

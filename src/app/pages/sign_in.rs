@@ -67,8 +67,8 @@ fn SignInPage(form: SignInForm, register: Register) -> AnyView {
     let described_by = form.error.is_some().then_some("form-error");
     let invalid = form.error.is_some().then_some("true");
     let beside = move || match register {
-        Register::Closed => ().into_any(),
-        Register::Open | Register::First => {
+        Register::Closed | Register::First => ().into_any(),
+        Register::Open => {
             view! { <p class="auth-alt">"New here? " <a href="/register">"Create an account"</a></p> }.into_any()
         }
     };

@@ -1,6 +1,8 @@
 SELECT * FROM keys_in_context
 WHERE created_by = $1 AND (created_at, id) < ($2, $3)
-  AND organisation_id IN (SELECT organisation_id FROM memberships WHERE user_id = $1)
+  -- Not IN: as a join it makes PostgreSQL read an organisation's keys, all of them, and sort.
+  AND (SELECT count(*) FROM memberships m
+       WHERE m.user_id = $1 AND m.organisation_id = keys_in_context.organisation_id) > 0
   AND (CAST($5 AS TEXT) IS NULL
        OR ($5 = 'revoked' AND revoked_at IS NOT NULL)
        OR ($5 = 'disabled' AND revoked_at IS NULL AND disabled_at IS NOT NULL)

@@ -1,0 +1,398 @@
+//! The import table of DESIGN.md's "Layout": who may mention whom. It reads the paths in `src/`,
+//! those of `use` lines and those in the code, tests and comments apart.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// A folder and what it never mentions: a crate, or a module of this one with `crate::` before it.
+const NEVER: [(&str, &[&str]); 11] = [
+    (
+        "model",
+        &[
+            "axum",
+            "leptos",
+            "leptos_axum",
+            "sqlx",
+            "redis",
+            "tokio",
+            "crate::accounts",
+            "crate::keys",
+            "crate::events",
+            "crate::store",
+            "crate::cluster",
+            "crate::api",
+            "crate::app",
+            "crate::server",
+            "crate::clock",
+            "crate::entropy",
+        ],
+    ),
+    ("keys", DOMAIN),
+    ("accounts", DOMAIN),
+    ("events", DOMAIN),
+    ("audit", DOMAIN),
+    (
+        "store",
+        &[
+            "axum",
+            "leptos",
+            "leptos_axum",
+            "redis",
+            "http",
+            "crate::cluster",
+            "crate::api",
+            "crate::app",
+            "crate::server",
+        ],
+    ),
+    (
+        "cluster",
+        &[
+            "axum",
+            "leptos",
+            "leptos_axum",
+            "sqlx",
+            "crate::api",
+            "crate::app",
+            "crate::server",
+        ],
+    ),
+    (
+        "api",
+        &[
+            "sqlx",
+            "redis",
+            "crate::app",
+            "crate::server",
+            "crate::cluster",
+        ],
+    ),
+    (
+        "app",
+        &[
+            "sqlx",
+            "redis",
+            "crate::store",
+            "crate::cluster",
+            "crate::api::hooksentry",
+            "crate::api::native",
+            "crate::server",
+        ],
+    ),
+    ("server", &["sqlx", "redis", "crate::model::wire"]),
+    // The files at the top that are nobody's folder.
+    (
+        "",
+        &[
+            "axum",
+            "leptos_axum",
+            "sqlx",
+            "redis",
+            "crate::api",
+            "crate::store",
+        ],
+    ),
+];
+
+const DOMAIN: &[&str] = &[
+    "axum",
+    "leptos",
+    "leptos_axum",
+    "sqlx",
+    "redis",
+    "http",
+    "hyper",
+    "crate::model::wire",
+    "crate::api",
+    "crate::app",
+    "crate::server",
+];
+
+/// Where the table is bent, and why. One that is no longer needed fails the test too.
+const EXCEPTIONS: [(&str, &str, &str); 1] = [(
+    "keys/key.rs",
+    "crate::model::wire",
+    "`RateLimit` and `Quota` are the same two numbers on the wire and in the rules; they would better stand in `model` itself",
+)];
+
+/// The contracts: none mentions another.
+const CONTRACTS: [&str; 3] = ["hookstream", "hooksentry", "native"];
+
+/// The files that tell the halves apart: the map of modules, and the two seams where a function of
+/// the server has a side in the browser.
+const GATES: [&str; 3] = ["lib.rs", "app/codec.rs", "app/server_fns.rs"];
+
+#[derive(Debug, Clone, PartialEq)]
+enum Token {
+    Name(String),
+    Colons,
+    Mark(char),
+}
+
+/// The code without comments, texts and the tests at its end.
+fn tokens(source: &str) -> Vec<Token> {
+    let source = source
+        .split("#[cfg(test)]\nmod tests")
+        .next()
+        .expect("a first part");
+    let text: Vec<char> = source.chars().collect();
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    while at < text.len() {
+        let rest = &text[at..];
+        match rest {
+            ['/', '/', ..] => at += rest.iter().position(|c| *c == '\n').unwrap_or(rest.len()),
+            ['r', '#', '"', ..] => {
+                let end = rest
+                    .windows(2)
+                    .skip(3)
+                    .position(|pair| pair == ['"', '#'])
+                    .expect("the text ends");
+                at += end + 5;
+            }
+            ['"', ..] => {
+                at += 1;
+                while text[at] != '"' {
+                    at += if text[at] == '\\' { 2 } else { 1 };
+                }
+                at += 1;
+            }
+            ['\'', '\\', _, '\'', ..] => at += 4,
+            ['\'', _, '\'', ..] => at += 3,
+            [':', ':', ..] => {
+                tokens.push(Token::Colons);
+                at += 2;
+            }
+            [c, ..] if is_name(*c) => {
+                let name: String = rest.iter().take_while(|c| is_name(**c)).collect();
+                at += name.chars().count();
+                tokens.push(Token::Name(name));
+            }
+            [c, ..] => {
+                if !c.is_whitespace() {
+                    tokens.push(Token::Mark(*c));
+                }
+                at += 1;
+            }
+            [] => unreachable!("the loop ends before"),
+        }
+    }
+    tokens
+}
+
+/// Reads a path with its groups, `a::{b, c::d}`; where it ends.
+fn tree(tokens: &[Token], mut at: usize, prefix: &[String], found: &mut Vec<Vec<String>>) -> usize {
+    let mut path = prefix.to_vec();
+    loop {
+        match tokens.get(at) {
+            Some(Token::Name(name)) => {
+                path.push(name.clone());
+                at += 1;
+            }
+            Some(Token::Mark('{')) if !path.is_empty() => {
+                at += 1;
+                while !matches!(tokens.get(at), Some(Token::Mark('}')) | None) {
+                    let before = at;
+                    at = tree(tokens, at, &path, found);
+                    if tokens.get(at) == Some(&Token::Mark(',')) || at == before {
+                        at += 1;
+                    }
+                }
+                return at + 1;
+            }
+            _ => break,
+        }
+        if tokens.get(at) != Some(&Token::Colons) {
+            break;
+        }
+        at += 1;
+    }
+    found.push(path);
+    at
+}
+
+/// The paths of a file, from the crate's root where they are this crate's.
+fn paths(file: &str, source: &str) -> Vec<Vec<String>> {
+    let tokens = tokens(source);
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        let begins =
+            matches!(tokens[at], Token::Name(_)) && (at == 0 || tokens[at - 1] != Token::Colons);
+        at = if begins {
+            tree(&tokens, at, &[], &mut found)
+        } else {
+            at + 1
+        };
+    }
+    let mut module: Vec<String> = file
+        .trim_end_matches(".rs")
+        .split('/')
+        .map(str::to_owned)
+        .collect();
+    if module.last().is_some_and(|name| name == "mod") {
+        module.pop();
+    }
+    for path in &mut found {
+        if path[0] == "super" {
+            let up = path.iter().take_while(|name| *name == "super").count();
+            let kept = module.len().saturating_sub(up);
+            let absolute =
+                std::iter::once("crate".to_owned()).chain(module[..kept].iter().cloned());
+            *path = absolute.chain(path[up..].iter().cloned()).collect();
+        } else if path[0] == "latchkey" {
+            "crate".clone_into(&mut path[0]);
+        }
+    }
+    found
+}
+
+fn files() -> Vec<(String, String)> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    walk(&root, &mut found);
+    let mut files: Vec<(String, String)> = found
+        .into_iter()
+        .map(|path| {
+            let name = path
+                .strip_prefix(&root)
+                .expect("below src")
+                .to_str()
+                .expect("text")
+                .to_owned();
+            (name, std::fs::read_to_string(path).expect("its text"))
+        })
+        .collect();
+    files.sort();
+    assert!(files.len() > 50, "we look in the right place");
+    files
+}
+
+/// What a file mentions that is in a list.
+fn mentions(file: &str, source: &str, list: &[&str]) -> BTreeSet<String> {
+    let paths = paths(file, source);
+    list.iter()
+        .filter(|name| {
+            let name: Vec<&str> = name.split("::").collect();
+            paths
+                .iter()
+                .any(|path| path.len() >= name.len() && path.iter().zip(&name).all(|(a, b)| a == b))
+        })
+        .map(|name| (*name).to_owned())
+        .collect()
+}
+
+#[test]
+fn paths_are_found_wherever_they_stand() {
+    let source = "use crate::{model::{self, Key}, store::Db as D};\n// use redis::X;\nfn f() { let a = sqlx::query(\"axum::x\"); }\n\
+         use super::super::api::native;\nstruct S { a: b, c: tokio::T<'static> }\n#[cfg(test)]\nmod tests { use leptos::x; }";
+    let names = [
+        "crate::model",
+        "crate::store",
+        "sqlx",
+        "crate::api::native",
+        "tokio",
+        "redis",
+        "axum",
+        "leptos",
+    ];
+    let found = mentions("keys/deep/file.rs", source, &names);
+    let expected = ["crate::model", "crate::store", "sqlx", "tokio"].map(str::to_owned);
+    assert!(
+        expected.iter().all(|name| found.contains(name)),
+        "{found:?}"
+    );
+    assert_eq!(
+        mentions("keys/file.rs", source, &names).len(),
+        5,
+        "two up from here is the root"
+    );
+}
+
+#[test]
+fn every_folder_keeps_to_the_table() {
+    let files = files();
+    let mut bent = BTreeSet::new();
+    for (file, source) in &files {
+        let folder = file.split_once('/').map_or("", |(folder, _)| folder);
+        let rule = NEVER.iter().find(|(name, _)| *name == folder);
+        let (_, never) = rule.unwrap_or_else(|| panic!("the folder of {file} is not in the table"));
+        if ["main.rs", "lib.rs"].contains(&file.as_str()) {
+            continue;
+        }
+        bent.extend(
+            mentions(file, source, never)
+                .into_iter()
+                .map(|mention| (file.clone(), mention)),
+        );
+    }
+    let excepted: BTreeSet<(String, String)> = EXCEPTIONS
+        .iter()
+        .map(|(file, mention, _)| ((*file).to_owned(), (*mention).to_owned()))
+        .collect();
+    let new: Vec<_> = bent.difference(&excepted).collect();
+    assert!(new.is_empty(), "DESIGN's table forbids: {new:#?}");
+    let stale: Vec<_> = excepted.difference(&bent).collect();
+    assert!(stale.is_empty(), "no longer needed: {stale:#?}");
+}
+
+#[test]
+fn no_contract_mentions_another() {
+    for (file, source) in files() {
+        let Some(own) = CONTRACTS.iter().find(|name| {
+            file.strip_prefix("api/")
+                .is_some_and(|rest| rest.split(['/', '.']).next() == Some(**name))
+        }) else {
+            continue;
+        };
+        let others: Vec<String> = CONTRACTS
+            .iter()
+            .filter(|name| *name != own)
+            .map(|name| format!("crate::api::{name}"))
+            .collect();
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        assert_eq!(mentions(&file, &source, &others), BTreeSet::new(), "{file}");
+    }
+}
+
+#[test]
+fn only_main_and_tests_import_the_server() {
+    for (file, source) in files() {
+        if file != "main.rs" && !file.starts_with("server/") {
+            assert!(
+                mentions(&file, &source, &["crate::server"]).is_empty(),
+                "{file}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_halves_are_told_apart_in_few_places() {
+    let is_gate = |source: &str| {
+        source.contains("cfg(feature")
+            || source.contains("cfg(not(feature")
+            || source.contains("cfg_attr(feature")
+    };
+    let gates: Vec<String> = files()
+        .into_iter()
+        .filter(|(_, source)| is_gate(source))
+        .map(|(file, _)| file)
+        .collect();
+    let expected: BTreeSet<&str> = GATES.into_iter().collect();
+    assert_eq!(
+        gates.iter().map(String::as_str).collect::<BTreeSet<_>>(),
+        expected
+    );
+}

@@ -199,10 +199,9 @@ impl Caller {
     ) -> Result<Owner, PlaceError> {
         match self {
             Self::Person(person) => match (organisation, environment) {
-                (None, None) => Ok(match person.bound_to {
-                    None => Owner::Creator(person.id),
-                    Some(organisation) => Owner::CreatorFor(person.id, organisation),
-                }),
+                (None, None) => Ok(person
+                    .bound_to
+                    .map_or(Owner::Creator(person.id), |organisation| Owner::CreatorFor(person.id, organisation))),
                 (None, Some(environment)) => {
                     let known = person.memberships.iter().any(|member| member.environment(environment).is_some());
                     known.then_some(Owner::CreatorIn(person.id, environment)).ok_or(PlaceError)

@@ -23,7 +23,9 @@ fn addresses(tenant: &str) -> Vec<(String, &'static [&'static str])> {
     ]
 }
 
-const METHODS: [&str; 11] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PURGE", "get"];
+const METHODS: [&str; 11] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PURGE", "get",
+];
 
 /// What must be true of every answer.
 #[track_caller]
@@ -42,7 +44,11 @@ fn is_sound(answer: &Answer, method: &str, what: &str) {
         return;
     }
     for leak in ["struct ", "panicked", "sqlx", "src/", "SELECT", "Error("] {
-        assert!(!answer.text().contains(leak), "{what} speaks of our insides: {}", answer.text());
+        assert!(
+            !answer.text().contains(leak),
+            "{what} speaks of our insides: {}",
+            answer.text()
+        );
     }
     let code = match status {
         400 => {
@@ -60,7 +66,11 @@ fn is_sound(answer: &Answer, method: &str, what: &str) {
         other => panic!("{what}: {other} is in no list"),
     };
     answer.is_problem(status, code);
-    assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401, "{what}");
+    assert_eq!(
+        answer.headers.contains_key("www-authenticate"),
+        status == 401,
+        "{what}"
+    );
 }
 
 /// Bodies that are good nowhere but, some of them, as an event.
@@ -93,12 +103,24 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-async fn send(app: &TestApp, method: &str, path: &str, headers: &[(&str, &[u8])], body: &[u8]) -> Answer {
-    let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
+async fn send(
+    app: &TestApp,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &[u8])],
+    body: &[u8],
+) -> Answer {
+    let mut request = Request::builder()
+        .method(Method::from_bytes(method.as_bytes()).unwrap())
+        .uri(path);
     for (name, value) in headers {
         request = request.header(*name, HeaderValue::from_bytes(value).unwrap());
     }
-    crate::story::read(app.send(request.body(Body::from(body.to_vec())).unwrap()).await).await
+    crate::story::read(
+        app.send(request.body(Body::from(body.to_vec())).unwrap())
+            .await,
+    )
+    .await
 }
 
 on_both_engines! {

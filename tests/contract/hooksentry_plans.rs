@@ -16,7 +16,12 @@ async fn fill(app: &TestApp) {
             "(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 20000) SELECT n FROM s)",
             "ANALYZE",
         ),
-        Engine::Postgres => ("gen_random_uuid()", "sha256(gen_random_uuid()::text::bytea)", "(SELECT n FROM generate_series(1, 20000) n) AS s", "SELECT 1"),
+        Engine::Postgres => (
+            "gen_random_uuid()",
+            "sha256(gen_random_uuid()::text::bytea)",
+            "(SELECT n FROM generate_series(1, 20000) n) AS s",
+            "SELECT 1",
+        ),
     };
     let owner = "CASE WHEN n % 4 < 3 THEN 1 ELSE 1 + n % 20 END";
     let rows = format!(
@@ -34,11 +39,15 @@ async fn fill(app: &TestApp) {
     );
     match app.engine {
         Engine::Sqlite => {
-            let mut db = sqlx::SqliteConnection::connect(&app.url).await.expect("the file opens");
+            let mut db = sqlx::SqliteConnection::connect(&app.url)
+                .await
+                .expect("the file opens");
             db.execute(AssertSqlSafe(rows)).await.expect("rows");
         }
         Engine::Postgres => {
-            let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
+            let mut db = sqlx::PgConnection::connect(&app.url)
+                .await
+                .expect("the server answers");
             db.execute(AssertSqlSafe(rows)).await.expect("rows");
             // As autovacuum does in time: what an index says of a row is then enough.
             db.execute("VACUUM ANALYZE").await.expect("statistics");
@@ -54,14 +63,28 @@ async fn plan(app: &TestApp, statement: &str, literals: &[&str]) -> String {
     }
     match app.engine {
         Engine::Sqlite => {
-            let mut db = sqlx::SqliteConnection::connect(&app.url).await.expect("the file opens");
-            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"))).fetch_all(&mut db).await.expect("a plan");
-            rows.iter().map(|row| row.get::<String, _>("detail") + "\n").collect()
+            let mut db = sqlx::SqliteConnection::connect(&app.url)
+                .await
+                .expect("the file opens");
+            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")))
+                .fetch_all(&mut db)
+                .await
+                .expect("a plan");
+            rows.iter()
+                .map(|row| row.get::<String, _>("detail") + "\n")
+                .collect()
         }
         Engine::Postgres => {
-            let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
-            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN {statement}"))).fetch_all(&mut db).await.expect("a plan");
-            rows.iter().map(|row| row.get::<String, _>(0) + "\n").collect()
+            let mut db = sqlx::PgConnection::connect(&app.url)
+                .await
+                .expect("the server answers");
+            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN {statement}")))
+                .fetch_all(&mut db)
+                .await
+                .expect("a plan");
+            rows.iter()
+                .map(|row| row.get::<String, _>(0) + "\n")
+                .collect()
         }
     }
 }
@@ -70,7 +93,9 @@ async fn plan(app: &TestApp, statement: &str, literals: &[&str]) -> String {
 fn scans(plan: &str, tables: &[&str]) -> bool {
     plan.lines().map(str::trim_start).any(|line| {
         (line.starts_with("SCAN") && !line.starts_with("SCAN CONSTANT"))
-            || tables.iter().any(|table| line.contains(&format!("Seq Scan on {table} ")))
+            || tables
+                .iter()
+                .any(|table| line.contains(&format!("Seq Scan on {table} ")))
     })
 }
 

@@ -22,14 +22,15 @@ CREATE INDEX tokens_of_family ON tokens (family_id);
 CREATE INDEX tokens_by_expiry ON tokens (expires_at);
 
 -- HookSentry lists keys by any of five columns, with a filter or without, at any page. Each order has
--- its index, in bytes, with the id for ties.
+-- its index, in bytes, with the id for ties. Whether a key is active is a number there: PostgreSQL turns
+-- `(revoked_at IS NULL) = FALSE` into `revoked_at IS NOT NULL`, which it finds in no index.
 CREATE INDEX keys_by_uuid ON keys (organisation_id, uuid) INCLUDE (id);
 CREATE INDEX keys_by_name ON keys (organisation_id, name, uuid) INCLUDE (id);
 CREATE INDEX keys_by_creation ON keys (organisation_id, created_at, uuid) INCLUDE (id);
 CREATE INDEX keys_by_revocation ON keys (organisation_id, revoked_at NULLS FIRST, uuid) INCLUDE (id);
-CREATE INDEX keys_by_activity ON keys (organisation_id, (revoked_at IS NULL), uuid) INCLUDE (id, revoked_at);
-CREATE INDEX keys_by_activity_and_name ON keys (organisation_id, (revoked_at IS NULL), name, uuid) INCLUDE (id, revoked_at);
-CREATE INDEX keys_by_activity_and_creation ON keys (organisation_id, (revoked_at IS NULL), created_at, uuid) INCLUDE (id, revoked_at);
+CREATE INDEX keys_by_activity ON keys (organisation_id, CAST(revoked_at IS NULL AS INTEGER), uuid) INCLUDE (id, revoked_at);
+CREATE INDEX keys_by_activity_and_name ON keys (organisation_id, CAST(revoked_at IS NULL AS INTEGER), name, uuid) INCLUDE (id, revoked_at);
+CREATE INDEX keys_by_activity_and_creation ON keys (organisation_id, CAST(revoked_at IS NULL AS INTEGER), created_at, uuid) INCLUDE (id, revoked_at);
 
 CREATE TABLE sources (
   id             BIGINT PRIMARY KEY,

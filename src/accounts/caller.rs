@@ -15,6 +15,8 @@ pub struct Person {
     pub email: String,
     /// Where they belong, oldest membership first.
     pub memberships: Vec<Membership>,
+    /// The one organisation that they signed in for, if they did.
+    pub bound_to: Option<OrganisationId>,
 }
 
 /// An organisation that somebody is in.
@@ -102,7 +104,15 @@ impl Person {
                 }),
             }
         }
-        Ok(Self { id, email, memberships })
+        Ok(Self { id, email, memberships, bound_to: None })
+    }
+
+    /// The same person, for one organisation only, whether they are in it or not.
+    #[must_use]
+    pub fn bound_to(mut self, organisation: OrganisationId) -> Self {
+        self.memberships.retain(|membership| membership.organisation == organisation);
+        self.bound_to = Some(organisation);
+        self
     }
 
     /// The membership in an organisation, if there is one.
@@ -189,7 +199,9 @@ impl Caller {
     ) -> Result<Owner, PlaceError> {
         match self {
             Self::Person(person) => match (organisation, environment) {
-                (None, None) => Ok(Owner::Creator(person.id)),
+                (None, None) => Ok(person
+                    .bound_to
+                    .map_or(Owner::Creator(person.id), |organisation| Owner::CreatorFor(person.id, organisation))),
                 (None, Some(environment)) => {
                     let known = person.memberships.iter().any(|member| member.environment(environment).is_some());
                     known.then_some(Owner::CreatorIn(person.id, environment)).ok_or(PlaceError)

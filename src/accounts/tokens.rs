@@ -119,10 +119,7 @@ impl Accounts {
         let Some((user, tenant)) = self.db.access_token(&hash(access), self.clock.now()).await? else {
             return Ok(None);
         };
-        Ok(self.person(user).await?.map(|mut person| {
-            person.memberships.retain(|membership| membership.organisation == tenant);
-            TokenHolder { person, tenant }
-        }))
+        Ok(self.person(user).await?.map(|person| TokenHolder { person: person.bound_to(tenant), tenant }))
     }
 
     fn pair(&self, now: Timestamp) -> (TokenPair, [NewToken; 2]) {

@@ -83,7 +83,8 @@ impl Keys {
             return Err(RevokeOnceError::OtherTenant);
         }
         match caller.access_to(&key) {
-            Access::Hidden => return Err(RevokeOnceError::OtherTenant),
+            // A key that may manage keys sees nothing of the other environments.
+            Access::Hidden => return Err(RevokeOnceError::NotFound),
             Access::See => return Err(RevokeOnceError::NotAllowed),
             Access::Manage => {}
         }

@@ -1,6 +1,6 @@
 //! Events: taken in many at a time, read by page, let go when their time is over.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
@@ -133,12 +133,14 @@ impl Db {
             .map(|event| Taken { uuid: event.uuid, accepted_at: event.received_at, repeated: false })
             .collect();
         writing!(self, tx => {
-            let mut sources: HashMap<(EnvironmentId, &str), (i64, i64)> = HashMap::new();
-            for (event, new_id) in events.iter().zip(new_ids) {
-                let place = (event.environment, event.source.as_str());
-                if sources.contains_key(&place) {
-                    continue;
-                }
+            // In one order everywhere, as each is locked: two transactions must not wait for each other.
+            let mut sources: BTreeMap<(i64, &str), (i64, i64)> = BTreeMap::new();
+            let places: BTreeMap<(i64, &str), (&NewEvent, i64)> = events
+                .iter()
+                .zip(new_ids)
+                .map(|(event, new_id)| ((event.environment.0, event.source.as_str()), (event, *new_id)))
+                .collect();
+            for (place, (event, new_id)) in places {
                 // Changes nothing where the source is known, but answers with its id and locks it.
                 let id: i64 = sqlx::query_scalar(sql!("source_find_or_insert"))
                     .bind(new_id)
@@ -151,7 +153,7 @@ impl Db {
             }
             let mut fresh = Vec::with_capacity(events.len());
             for (event, taken) in events.iter().zip(&mut taken) {
-                let Some((source, count)) = sources.get_mut(&(event.environment, event.source.as_str())) else {
+                let Some((source, count)) = sources.get_mut(&(event.environment.0, event.source.as_str())) else {
                     continue;
                 };
                 if let Some(text) = &event.idempotency_key {
@@ -280,17 +282,25 @@ impl Db {
         for kept in environments {
             let mut bound = first_of(now.plus(-kept.event_days.saturating_mul(DAY)));
             if kept.event_count > kept.event_limit {
-                let over: Option<Uuid> = reading!(self, pool => {
-                    sqlx::query_scalar(sql!("event_at"))
-                        .bind(kept.organisation_id)
-                        .bind(kept.id)
-                        .bind(kept.event_limit - 1)
-                        .fetch_optional(pool)
-                        .await?
-                });
+                let over: Option<Uuid> = match kept.event_limit {
+                    ..=0 => Some(Uuid::max()),
+                    limit => reading!(self, pool => {
+                        sqlx::query_scalar(sql!("event_at"))
+                            .bind(kept.organisation_id)
+                            .bind(kept.id)
+                            .bind(limit - 1)
+                            .fetch_optional(pool)
+                            .await?
+                    }),
+                };
                 bound = bound.max(over.unwrap_or_default());
             }
-            removed += self.delete_events_before(kept.id, bound).await?;
+            let sources: Vec<i64> = reading!(self, pool => {
+                sqlx::query_scalar(sql!("sources_of_environment")).bind(kept.id).fetch_all(pool).await?
+            });
+            for source in sources {
+                removed += self.delete_events_before(source, bound).await?;
+            }
         }
         writing!(self, tx => {
             sqlx::query(sql!("idempotency_keys_delete_old")).bind(now.0 - IDEMPOTENCY_WINDOW).execute(&mut *tx).await?;
@@ -298,27 +308,24 @@ impl Db {
         Ok(removed)
     }
 
-    async fn delete_events_before(&self, environment: i64, bound: Uuid) -> Result<u64, StoreError> {
+    /// Removes events of one source; a transaction that locked several could meet the inbox's.
+    async fn delete_events_before(&self, source: i64, bound: Uuid) -> Result<u64, StoreError> {
         let mut removed = 0;
         loop {
-            let gone: Vec<i64> = writing!(self, tx => {
-                let gone: Vec<i64> = sqlx::query_scalar(sql!("events_delete"))
-                    .bind(environment)
+            let gone: i64 = writing!(self, tx => {
+                let gone = sqlx::query(sql!("events_delete"))
+                    .bind(source)
                     .bind(bound)
                     .bind(REMOVED_AT_ONCE)
-                    .fetch_all(&mut *tx)
-                    .await?;
-                let mut counts: HashMap<i64, i64> = HashMap::new();
-                for source in &gone {
-                    *counts.entry(*source).or_default() -= 1;
-                }
-                for (source, count) in counts {
-                    sqlx::query(sql!("source_count")).bind(source).bind(count).execute(&mut *tx).await?;
-                }
+                    .execute(&mut *tx)
+                    .await?
+                    .rows_affected();
+                let gone = i64::try_from(gone).unwrap_or(i64::MAX);
+                sqlx::query(sql!("source_count")).bind(source).bind(-gone).execute(&mut *tx).await?;
                 gone
             });
-            removed += gone.len() as u64;
-            if i64::try_from(gone.len()).unwrap_or(i64::MAX) < REMOVED_AT_ONCE {
+            removed += gone.unsigned_abs();
+            if gone < REMOVED_AT_ONCE {
                 return Ok(removed);
             }
         }

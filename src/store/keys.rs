@@ -116,6 +116,8 @@ pub enum Owner {
     Creator(UserId),
     /// Those of them that belong to this environment.
     CreatorIn(UserId, EnvironmentId),
+    /// Those of them that belong to this organisation.
+    CreatorFor(UserId, OrganisationId),
     /// All of an organisation.
     Organisation(OrganisationId),
     /// All of an environment.
@@ -228,6 +230,7 @@ impl Db {
         let (statement, id, within) = match owner {
             Owner::Creator(user) => (sql!("keys_of_creator"), user.0, None),
             Owner::CreatorIn(user, environment) => (sql!("keys_of_creator"), user.0, Some(environment.0)),
+            Owner::CreatorFor(user, organisation) => (sql!("keys_made_for"), user.0, Some(organisation.0)),
             Owner::Organisation(organisation) => (sql!("keys_of_organisation"), organisation.0, None),
             Owner::Environment(environment) => (sql!("keys_of_environment"), environment.0, None),
         };

@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use super::error::Error;
 use crate::accounts::{Caller, TokenHolder};
 use crate::api::Services;
-use crate::api::auth::Manager;
+use crate::api::auth::{Manager, SignedIn};
 use crate::api::credential::Credential;
 use crate::model::{ApiError, OrganisationId};
 
@@ -18,6 +18,10 @@ pub struct TenantCaller {
     /// The tenant.
     pub tenant: OrganisationId,
 }
+
+/// A tenant to somebody who belongs to it. A key, whatever keys it may manage, reads nothing of it.
+#[derive(Debug)]
+pub struct TenantReader(pub OrganisationId);
 
 /// Somebody with an access token.
 #[derive(Debug)]
@@ -57,6 +61,18 @@ impl FromRequestParts<Services> for TenantCaller {
         }
         let Bearer { holder, .. } = Bearer::from_request_parts(parts, services).await?;
         Ok(Self { caller: Caller::Person(holder.person), tenant: holder.tenant })
+    }
+}
+
+impl FromRequestParts<Services> for TenantReader {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, Error> {
+        if let Some(Credential::Key(_)) = parts.extensions.get() {
+            // Says what is wrong with it.
+            SignedIn::from_request_parts(parts, services).await?;
+        }
+        Ok(Self(TenantCaller::from_request_parts(parts, services).await?.inside()?.tenant))
     }
 }
 

@@ -1,6 +1,7 @@
 //! `POST /api/v1/ingest/{tenantId}/{source}`: a 202 means that the event is on disk.
 
 use axum::Json as Answer;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -26,10 +27,15 @@ const SCOPE: &str = "events:write";
 /// `POST /api/v1/ingest/{tenantId}/{source}`.
 pub async fn take(
     State(services): State<Services>,
-    Path((tenant, source)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Result<impl IntoResponse, Error> {
     let (mut parts, body) = request.into_parts();
+    let (tenant, source) = match path {
+        Ok(Path(path)) => path,
+        // No UTF-8: no tenant and no source is called that.
+        Err(_) => (parts.uri.path().split('/').nth(4).unwrap_or_default().to_owned(), String::new()),
+    };
     let key = authenticate(&mut parts, &services, &tenant).await?;
     let source = SourceName::parse(&source)
         .ok_or_else(|| Error::Invalid("The source must be 1 to 64 of the characters A-Z, a-z, 0-9, _ and -.".to_owned()))?;

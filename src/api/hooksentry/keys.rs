@@ -1,6 +1,7 @@
 //! `/api/v1/apikeys`.
 
 use axum::Json as Answer;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
@@ -73,6 +74,8 @@ pub async fn list(
     )?;
     let page = KeyPage {
         organisation: caller.tenant,
+        // A key that may manage keys does so in its own environment.
+        environment: caller.caller.key().map(|key| key.environment),
         active: query.choose("IsActive", &[("true", true), ("false", false)])?,
         column: column.unwrap_or(KeyColumn::Id),
         descending: paging.descending,
@@ -87,10 +90,11 @@ pub async fn list(
 pub async fn revoke(
     State(services): State<Services>,
     caller: TenantCaller,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Answer<KeyItem>, Error> {
     let TenantCaller { caller, tenant } = caller.inside()?;
-    let id = Uuid::try_parse(&id).map_err(|_| ApiError::not_found("There is no such key, or it is revoked already."))?;
+    let id = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok());
+    let id = id.ok_or_else(|| ApiError::not_found("There is no such key, or it is revoked already."))?;
     let key = services.keys.revoke_once(&caller, tenant, id).await?;
     tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
     Ok(Answer(key.into()))

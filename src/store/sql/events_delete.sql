@@ -1,5 +1,2 @@
 DELETE FROM events
-WHERE uuid IN (SELECT v.uuid FROM events v
-               WHERE v.source_id IN (SELECT id FROM sources WHERE environment_id = $1) AND v.uuid < $2
-               LIMIT $3)
-RETURNING source_id
+WHERE uuid IN (SELECT v.uuid FROM events v WHERE v.source_id = $1 AND v.uuid < $2 LIMIT $3)

@@ -1,0 +1,1 @@
+SELECT id FROM sources WHERE environment_id = $1

@@ -1,0 +1,359 @@
+//! `POST /api/v1/ingest/{tenantId}/{source}` (CONTRACTS, HookSentry).
+
+use std::collections::HashSet;
+
+use axum::body::Body;
+use futures::future::join_all;
+use latchkey::events::{Events, IdempotencyKey, Incoming, SourceName};
+use latchkey::keys::{Ask, Verdict};
+use sqlx::{AssertSqlSafe, Connection, Executor};
+
+use crate::app::{Engine, TestApp, on_both_engines};
+use crate::hooksentry::{call, create, get, ingest, revoke, tenant};
+use crate::story::{Answer, Call, Story};
+
+const DAY: i64 = 24 * 3600 * 1000;
+const UNKNOWN: &str = "1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d";
+
+/// Does something to the database past the application.
+async fn execute(app: &TestApp, statement: &str) {
+    let statement = AssertSqlSafe(statement.to_owned());
+    match app.engine {
+        Engine::Sqlite => {
+            let mut db = sqlx::SqliteConnection::connect(&app.url)
+                .await
+                .expect("the file opens");
+            db.execute(statement).await.expect("a statement");
+        }
+        Engine::Postgres => {
+            let mut db = sqlx::PgConnection::connect(&app.url)
+                .await
+                .expect("the server answers");
+            db.execute(statement).await.expect("a statement");
+        }
+    }
+}
+
+/// An answer without what differs each time.
+fn but_its_request_id(answer: &Answer) -> (u16, axum::http::HeaderMap, Vec<u8>) {
+    let mut headers = answer.headers.clone();
+    assert!(headers.remove("x-request-id").is_some());
+    (answer.status.as_u16(), headers, answer.body.clone())
+}
+
+on_both_engines! {
+    async fn an_event_comes_in_and_is_read(app) {
+        let mut story = Story::new();
+        let ada = tenant(&app, "ada@example.com").await;
+        let key = create(&app, &ada.access, "Production Key").await.field("/key");
+        app.clock.advance(42);
+        let body = r#"{"type": "invoice.paid",  "amount": 12.50, "é": "\u00e9", "a": 1, "a": 2}"#;
+        let taken = ingest(&app, &ada.id, "stripe-EU_1", &key).json(body).tell(&mut story).await;
+        story.say("it is on disk");
+        assert_eq!(app.number("SELECT count(*) FROM events").await, 1);
+        call(&app, &ada.access, "GET", "/api/v1/events").tell(&mut story).await;
+        let one = call(&app, &ada.access, "GET", &format!("/api/v1/events/{}", taken.field("/id"))).tell(&mut story).await;
+        assert!(one.text().contains(body), "as it came");
+        story.say("with an idempotency key, twice, the second time with another body");
+        app.clock.advance(1000);
+        let again = |body: &str| ingest(&app, &ada.id, "stripe-EU_1", &key).header("x-idempotency-key", "evt_1").json(body);
+        again("[]").tell(&mut story).await;
+        app.clock.advance(1000);
+        again("{}").tell(&mut story).await;
+        story.is("an_event_comes_in_and_is_read");
+        assert_eq!(get(&app, &ada.access, "/api/v1/events").await.total(), 2);
+    }
+
+    /// Nobody learns from a refusal whether a key exists, or what became of it.
+    async fn every_bad_key_is_one_and_the_same_401(app) {
+        let mut story = Story::new();
+        let ada = tenant(&app, "ada@example.com").await;
+        let make = async |more: &str| crate::story::create(&app, &ada.who.cookie, &ada.who.in_env(&ada.who.live, more)).await.field("/key");
+        let good = make("").await;
+        let (revoked, disabled) = (create(&app, &ada.access, "revoked").await, make("").await);
+        let expired = make(r#", "expires_at": "2026-03-01T12:00:01Z""#).await;
+        let narrow = make(r#", "scopes": "keys:verify", "ip_allowlist": ["10.0.0.0/8"], "expires_at": "2026-03-01T12:00:01Z""#).await;
+        revoke(&app, &ada.access, &revoked.field("/id")).await;
+        execute(&app, &format!("UPDATE keys SET disabled_at = 1 WHERE prefix = '{}'", &disabled[..12])).await;
+        app.clock.advance(1000);
+        let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(good.as_bytes()));
+        let spoilt = format!("{}{}", &good[..71], if good.ends_with('0') { '1' } else { '0' });
+        let expected = Call::new(&app, "POST", &format!("/api/v1/ingest/{}/s", ada.id)).json("1").tell(&mut story).await;
+        expected.is_problem(401, "unauthenticated");
+        story.is("every_bad_key_is_one_and_the_same_401");
+        let expected = but_its_request_id(&expected);
+        let revoked = revoked.field("/key");
+        let presented = ["", " ", "x", "hks_", "hks_00000000000000000000000000000000", &revoked, &disabled, &expired, &narrow, &spoilt, &hash, &format!("hks_{}", &hash[..32]),
+            &format!("hs_live_{hash}"), &ada.access, &ada.refresh, &good.to_uppercase(), &"x".repeat(10_000)];
+        // Before the tenant, the source and the body are looked at.
+        for path in [format!("/api/v1/ingest/{}/s", ada.id), format!("/api/v1/ingest/{UNKNOWN}/s"), "/api/v1/ingest/x/%20".to_owned(), "/api/v1/ingest/%ff/%ff".to_owned()] {
+            for body in ["1", "{"] {
+                for key in presented {
+                    let call = Call::new(&app, "POST", &path).key(key).body(body);
+                    assert_eq!(but_its_request_id(&call.send().await), expected, "{path} with {key:.50}");
+                }
+                let post = || Call::new(&app, "POST", &path).body(body);
+                for call in [
+                    post(), post().key(&good).key(&good), post().cookie(&ada.who.cookie), post().header("authorization", &format!("Bearer {}", ada.access)),
+                    post().key("x").header("authorization", &format!("Bearer {good}")), post().header("authorization", "Basic YTpi"), post().header("authorization", &format!("Bearer {revoked}")),
+                ] {
+                    assert_eq!(but_its_request_id(&call.send().await), expected, "{path}");
+                }
+            }
+        }
+        assert_eq!(app.number("SELECT count(*) FROM events").await + app.number("SELECT count(*) FROM sources").await, 0);
+        assert_eq!(ingest(&app, &ada.id, "s", &good).json("1").send().await.status, 202);
+    }
+
+    async fn a_good_key_may_not_do_everything(app) {
+        let mut story = Story::new();
+        let (ada, bob) = (tenant(&app, "ada@example.com").await, tenant(&app, "bob@example.com").await);
+        let make = async |more: &str| crate::story::create(&app, &ada.who.cookie, &ada.who.in_env(&ada.who.live, more)).await.field("/key");
+        let good = create(&app, &ada.access, "good").await.field("/key");
+        story.say("another's tenant, none, and no id");
+        for tenant in [&bob.id, UNKNOWN, "x"] {
+            ingest(&app, tenant, "s", &good).json("1").tell(&mut story).await;
+        }
+        for tenant in ["%ff", "%00", "%20"] {
+            ingest(&app, tenant, "s", &good).json("1").send().await.is_problem(403, "forbidden");
+        }
+        story.say("a key for something else");
+        let verify = make(r#", "scopes": "keys:verify events:read""#).await;
+        ingest(&app, &ada.id, "s", &verify).json("1").tell(&mut story).await;
+        ingest(&app, &bob.id, "s", &verify).json("1").tell(&mut story).await;
+        story.say("a key for another address");
+        let bound = make(r#", "scopes": "events:write", "ip_allowlist": ["198.51.100.0/24"]"#).await;
+        ingest(&app, &ada.id, "s", &bound).json("1").tell(&mut story).await;
+        ingest(&app, &ada.id, "s", &bound).header("x-forwarded-for", "198.51.100.7").json("1").tell(&mut story).await;
+        story.is("a_good_key_may_not_do_everything");
+        let forwarded = ingest(&app, &ada.id, "s", &bound).from("198.51.100.7:1").header("x-forwarded-for", "198.51.100.7").json("1").send().await;
+        forwarded.is_problem(403, "forbidden");
+        assert_eq!(app.number("SELECT count(*) FROM events").await + app.number("SELECT count(*) FROM sources").await, 0);
+        assert_eq!(ingest(&app, &ada.id, "s", &bound).from("198.51.100.7:1").json("1").send().await.status, 202);
+        for scopes in ["\"events:write\"", "\"events:*\"", "\"*\"", "null"] {
+            let key = make(&format!(r#", "scopes": {scopes}"#)).await;
+            assert!(key.starts_with("hs_live_"));
+            assert_eq!(ingest(&app, &ada.id, "s", &key).json("1").send().await.status, 202, "{scopes}");
+            let bearer = Call::new(&app, "POST", &format!("/api/v1/ingest/{}/s", ada.id.to_uppercase())).header("authorization", &format!("Bearer {key}"));
+            assert_eq!(bearer.json("1").send().await.status, 202, "{scopes}");
+        }
+    }
+
+    async fn what_is_no_source_no_idempotency_key_and_no_json(app) {
+        let mut story = Story::new();
+        let ada = tenant(&app, "ada@example.com").await;
+        let key = create(&app, &ada.access, "key").await.field("/key");
+        let long = "a".repeat(65);
+        for source in ["a%20b", "a.b", "%C3%A9", "%ff", "%00", "%2F", "a%0A", "*", &long] {
+            ingest(&app, &ada.id, source, &key).json("1").tell(&mut story).await.is_sentence();
+        }
+        let with = |text: &str| ingest(&app, &ada.id, "s", &key).header("x-idempotency-key", text).json("1");
+        with("").tell(&mut story).await.is_sentence();
+        for text in ["a\tb", &"a".repeat(256)] {
+            with(text).send().await.is_sentence();
+        }
+        with("a").header("x-idempotency-key", "a").tell(&mut story).await.is_sentence();
+        for body in ["", " ", "{", "[1,]", "nul", "{} {}", "'a'", "01", "NaN", "Infinity", "[NaN]", "\u{feff}1", "{a: 1}", "\"\n\"", "1 // one", "0x1", "\"\\x41\"", "+1", ".5"] {
+            ingest(&app, &ada.id, "s", &key).json(body).tell(&mut story).await.is_sentence();
+        }
+        for body in [b"\"\xff\"".to_vec(), b"\xff\xfe1\0".to_vec(), b"[\"\xed\xa0\x80\"]".to_vec(), "[".repeat(500_000).into_bytes(), vec![0]] {
+            ingest(&app, &ada.id, "s", &key).body(body).send().await.is_sentence();
+        }
+        let broken = futures::stream::iter([Ok(bytes::Bytes::from("1")), Err(std::io::Error::other("gone"))]);
+        ingest(&app, &ada.id, "s", &key).body(Body::from_stream(broken)).send().await.is_sentence();
+        story.say("one byte more than 1 MiB");
+        ingest(&app, &ada.id, "s", &key).body(vec![b' '; 1024 * 1024 + 1]).tell(&mut story).await;
+        story.is("what_is_no_source_no_idempotency_key_and_no_json");
+        let chunks = futures::stream::iter((0..1025).map(|_| Ok::<_, std::io::Error>(bytes::Bytes::from(vec![b'1'; 1024]))));
+        ingest(&app, &ada.id, "s", &key).body(Body::from_stream(chunks)).send().await.is_problem(413, "payload_too_large");
+        assert_eq!(app.number("SELECT count(*) FROM events").await + app.number("SELECT count(*) FROM sources").await, 0);
+        assert_eq!(app.number("SELECT count(*) FROM idempotency_keys").await, 0);
+    }
+
+    async fn any_json_is_taken_and_given_back_as_it_came(app) {
+        let ada = tenant(&app, "ada@example.com").await;
+        let key = create(&app, &ada.access, "key").await.field("/key");
+        let (deep, long) = (format!("{}1{}", "[".repeat(200_000), "]".repeat(200_000)), format!("\"{}\"", "x".repeat(1024 * 1024 - 2)));
+        let objects = format!("{}1{}", "{\"a\":".repeat(100_000), "}".repeat(100_000));
+        assert_eq!(long.len(), 1024 * 1024);
+        for body in ["null", "true", "0", "-0.0", "1e400", "1E-400", "123456789012345678901234567890", "\"\"", "\"\\u0000\"", "\"\\ud800\"", "{}", "[]", "{\"b\": 1,\n\t\"a\" :2, \"a\": 3}",
+            "\"é🔑\u{2028}\"", "\"<script>\\/\"", "[1.50, 2.0e+3]", &deep, &objects, &long]
+        {
+            let taken = ingest(&app, &ada.id, &"a".repeat(64), &key).body(body.to_owned()).send().await;
+            assert_eq!(taken.status, 202, "{body:.40}: {}", taken.text());
+            // As text: a tree of the deep ones would be too much for a stack.
+            let text = taken.text();
+            let id = text.split('"').nth(3).expect("an id");
+            let one = get(&app, &ada.access, &format!("/api/v1/events/{id}")).await;
+            assert_eq!(one.status, 200, "{body:.40}: {:.100}", one.text());
+            assert!(one.text().ends_with(&format!(",\"size\":{},\"body\":{body}}}", body.len())), "{body:.40}: {:.300}", one.text());
+        }
+        let spaced = ingest(&app, &ada.id, "s", &key).body(" \n{ } \t").send().await;
+        let stored = app.bytes("SELECT body FROM events ORDER BY received_at, length(body)").await;
+        assert!(stored.contains(&b" \n{ } \t".to_vec()), "stored to the byte");
+        assert_eq!(get(&app, &ada.access, &format!("/api/v1/events/{}", spaced.field("/id"))).await.json()["body"], serde_json::json!({}));
+    }
+
+    async fn a_repetition_is_answered_with_the_first_ones_answer(app) {
+        let ada = tenant(&app, "ada@example.com").await;
+        let bob = tenant(&app, "bob@example.com").await;
+        let hks = create(&app, &ada.access, "key").await.field("/key");
+        let other = create(&app, &ada.access, "other").await.field("/key");
+        let test = crate::story::create(&app, &ada.who.cookie, &ada.who.in_env(&ada.who.test, "")).await.field("/key");
+        let bobs = create(&app, &bob.access, "bob's").await.field("/key");
+        let send = async |tenant: &str, source: &str, key: &str, text: &str| {
+            let answer = ingest(&app, tenant, source, key).header("X-Idempotency-Key", text).json("{}").send().await;
+            (answer.status.as_u16(), answer.field("/id"), answer.text())
+        };
+        let (status, id, first) = send(&ada.id, "s", &hks, "k").await;
+        assert_eq!(status, 202);
+        app.clock.advance(DAY - 1);
+        app.services.events.tidy().await.unwrap();
+        for key in [&hks, &other] {
+            assert_eq!(send(&ada.id, "s", key, "k").await, (200, id.clone(), first.clone()), "to the byte, by whatever key of the environment");
+        }
+        // Another source, environment, tenant, or another case is another event.
+        let mut ids = HashSet::from([id.clone()]);
+        for (tenant, source, key, text) in [(&ada.id, "S", &hks, "k"), (&ada.id, "s", &test, "k"), (&bob.id, "s", &bobs, "k"), (&ada.id, "s", &hks, "K"), (&ada.id, "s", &hks, &"é".repeat(0)), (&ada.id, "s", &hks, &"k".repeat(255))] {
+            if text.is_empty() {
+                continue;
+            }
+            let (status, id, _) = send(tenant, source, key, text).await;
+            assert!(status == 202 && ids.insert(id), "{source} {text}");
+        }
+        assert_eq!(send(&ada.id, "s", &hks, &"k".repeat(255)).await.0, 200);
+        app.clock.advance(1);
+        let (status, second, _) = send(&ada.id, "s", &hks, "k").await;
+        assert!(status == 202 && ids.insert(second.clone()), "a day later it is a new event");
+        assert_eq!(send(&ada.id, "s", &hks, "k").await, (200, second.clone(), send(&ada.id, "s", &hks, "k").await.2));
+        assert_eq!(send(&ada.id, "s", &hks, "k").await.1, second);
+        app.clock.advance(DAY);
+        app.services.events.tidy().await.unwrap();
+        assert_eq!(app.number("SELECT count(*) FROM idempotency_keys").await, 0);
+        assert_eq!(app.number("SELECT count(*) FROM events").await, i64::try_from(ids.len()).unwrap());
+        // Without one, the same body is another event.
+        let answers = [ingest(&app, &ada.id, "s", &hks).json("{}").send().await, ingest(&app, &ada.id, "s", &hks).json("{}").send().await];
+        assert!(answers.iter().all(|answer| answer.status == 202) && answers[0].field("/id") != answers[1].field("/id"));
+    }
+
+    async fn of_one_idempotency_key_there_is_one_event_however_many_come_at_once(app) {
+        let ada = tenant(&app, "ada@example.com").await;
+        let key = create(&app, &ada.access, "key").await.field("/key");
+        for round in 0..5 {
+            let text = format!("round {round}");
+            let answers = join_all((0..20).map(|n| ingest(&app, &ada.id, "s", &key).header("x-idempotency-key", &text).json(&n.to_string()).send())).await;
+            assert_eq!(answers.iter().filter(|answer| answer.status == 202).count(), 1);
+            assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 19);
+            assert_eq!(answers.iter().map(Answer::text).collect::<HashSet<_>>().len(), 1, "one answer for all");
+        }
+        assert_eq!(app.number("SELECT count(*) FROM events").await, 5);
+        assert_eq!(get(&app, &ada.access, "/api/v1/events").await.total(), 5);
+    }
+
+    async fn two_hundred_at_once_are_all_stored_once(app) {
+        let ada = tenant(&app, "ada@example.com").await;
+        let key = create(&app, &ada.access, "key").await.field("/key");
+        let sources = ["a", "b", "c"];
+        let answers = join_all((0..200).map(|n| ingest(&app, &ada.id, sources[n % 3], &key).json(&format!("{{\"n\": {n}}}")).send())).await;
+        assert!(answers.iter().all(|answer| answer.status == 202));
+        let ids: HashSet<String> = answers.iter().map(|answer| answer.field("/id")).collect();
+        let mut listed = HashSet::new();
+        for page in 1..=3 {
+            listed.extend(get(&app, &ada.access, &format!("/api/v1/events?Qt=100&Pg={page}")).await.items("id"));
+        }
+        assert!(ids.len() == 200 && listed == ids);
+        let mut bodies = app.bytes("SELECT body FROM events").await;
+        bodies.sort();
+        bodies.dedup();
+        assert_eq!(bodies.len(), 200);
+        let total = async |query: &str| get(&app, &ada.access, &format!("/api/v1/events{query}")).await.total();
+        assert_eq!((total("").await, total("?Source=a").await, total("?Source=b").await, total("?Source=c").await), (200, 67, 67, 66));
+        assert_eq!(app.number("SELECT CAST(sum(event_count) AS BIGINT) FROM sources").await, 200);
+        let listed = Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&ada.who.cookie).send().await;
+        assert_eq!(listed.json()["api_keys"][0]["request_count"], 200);
+    }
+
+    /// Two servers on one database, whose groups name the same sources in any order, and one that
+    /// tidies up meanwhile: nobody waits for another that waits for them.
+    async fn several_servers_take_events_at_once(app) {
+        let ada = tenant(&app, "ada@example.com").await;
+        let plain = create(&app, &ada.access, "key").await.field("/key");
+        let Verdict::Valid(key) = app.services.keys.check(&plain, &Ask::default()).await.unwrap() else { panic!("a good key") };
+        let sources = ["a", "b", "c", "d", "e", "f"];
+        // Some that are too old, so that there is something to tidy.
+        for n in 0..60 {
+            ingest(&app, &ada.id, sources[n % 6], &plain).json("1").send().await;
+        }
+        app.clock.advance(8 * DAY);
+        let servers: Vec<Events> = (0..3).map(|n| Events::new(app.db.clone(), app.clock.clone(), latchkey::entropy::Entropy::seeded(n))).collect();
+        let take = |server: usize, n: usize| {
+            let at = if server == 0 { n % 6 } else { 5 - n % 6 };
+            let incoming = Incoming {
+                key: &key,
+                source: SourceName::parse(sources[at]).unwrap(),
+                idempotency_key: IdempotencyKey::parse(&format!("{n}")),
+                body: bytes::Bytes::from_static(b"1"),
+            };
+            let inbox = servers[server].inbox();
+            async move { inbox.take(incoming).await }
+        };
+        for round in 0..10 {
+            let calls = (0..60).flat_map(|n| [(0, round * 60 + n), (1, round * 60 + n)]).map(|(server, n)| take(server, n));
+            let (taken, tidied) = futures::join!(join_all(calls), servers[2].tidy());
+            assert!(taken.iter().all(Result::is_ok), "{taken:?}");
+            tidied.unwrap();
+        }
+        // The two went through the sources in opposite order: none of their keys met in a source but
+        // where both orders agree, which is nowhere.
+        let stored = app.number("SELECT count(*) FROM events").await;
+        assert_eq!((stored, app.number("SELECT CAST(sum(event_count) AS BIGINT) FROM sources").await), (1200, 1200));
+    }
+
+    async fn a_revoked_key_is_refused_at_once(app) {
+        let ada = tenant(&app, "ada@example.com").await;
+        for _ in 0..10 {
+            let made = create(&app, &ada.access, "key").await;
+            let (key, id) = (made.field("/key"), made.field("/id"));
+            assert_eq!(ingest(&app, &ada.id, "s", &key).json("1").send().await.status, 202);
+            let sent = (0..20).map(|_| ingest(&app, &ada.id, "s", &key).json("1").send());
+            let (answers, revoked) = futures::join!(join_all(sent), revoke(&app, &ada.access, &id));
+            assert_eq!(revoked.status, 200);
+            assert!(answers.iter().all(|answer| [202, 401].contains(&answer.status.as_u16())));
+            ingest(&app, &ada.id, "s", &key).json("1").send().await.is_problem(401, "unauthenticated");
+        }
+    }
+
+    /// A 202 is never lost: what could not be written is a 503, nothing of it is kept, and the sender
+    /// may send it again under the same idempotency key.
+    async fn an_event_that_cannot_be_written_is_a_503(app) {
+        let mut story = Story::new();
+        let ada = tenant(&app, "ada@example.com").await;
+        let key = create(&app, &ada.access, "key").await.field("/key");
+        let send = || ingest(&app, &ada.id, "s", &key).header("x-idempotency-key", "k").json("{}");
+        assert_eq!(ingest(&app, &ada.id, "old", &key).json("{}").send().await.status, 202);
+        for table in ["events", "sources", "idempotency_keys"] {
+            execute(&app, &format!("ALTER TABLE {table} RENAME TO lost")).await;
+            let answer = send().send().await;
+            answer.is_problem(503, "unavailable");
+            assert!(!answer.header("retry-after").is_empty());
+            for answer in join_all((0..10).map(|_| send().send())).await {
+                answer.is_problem(503, "unavailable");
+            }
+            execute(&app, &format!("ALTER TABLE lost RENAME TO {table}")).await;
+            assert_eq!(app.number("SELECT (SELECT count(*) FROM events) * 100 + (SELECT count(*) FROM sources) * 10 + (SELECT count(*) FROM idempotency_keys)").await, 110, "{table}");
+            assert_eq!(get(&app, &ada.access, "/api/v1/events").await.total(), 1);
+        }
+        execute(&app, "ALTER TABLE events RENAME TO lost").await;
+        send().tell(&mut story).await;
+        execute(&app, "ALTER TABLE lost RENAME TO events").await;
+        story.say("the database is back");
+        send().tell(&mut story).await;
+        send().tell(&mut story).await;
+        let listed = Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&ada.who.cookie).send().await;
+        assert_eq!(listed.json()["api_keys"][0]["request_count"], 3, "what failed is not counted");
+        app.db.close().await;
+        story.say("it is gone altogether");
+        send().tell(&mut story).await;
+        story.is("an_event_that_cannot_be_written_is_a_503");
+    }
+}

@@ -1,0 +1,196 @@
+//! The plans of HookSentry's statements: a lost index is noticed here (issue 3).
+
+use latchkey::model::OrganisationId;
+use latchkey::store::{KeyColumn, KeyPage};
+use sqlx::{AssertSqlSafe, Connection, Executor, Row};
+
+use crate::app::{Engine, TestApp, on_both_engines};
+
+/// Rows of several tenants, most of them one's, whose numbers are their ids; and what the planner
+/// makes of them.
+async fn fill(app: &TestApp) {
+    let (uuid, hash, series, analyze) = match app.engine {
+        Engine::Sqlite => (
+            "randomblob(16)",
+            "randomblob(32)",
+            "(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 20000) SELECT n FROM s)",
+            "ANALYZE",
+        ),
+        Engine::Postgres => (
+            "gen_random_uuid()",
+            "sha256(gen_random_uuid()::text::bytea)",
+            "(SELECT n FROM generate_series(1, 20000) n) AS s",
+            "SELECT 1",
+        ),
+    };
+    let owner = "CASE WHEN n % 4 < 3 THEN 1 ELSE 1 + n % 20 END";
+    let rows = format!(
+        "INSERT INTO users (id, email, password_hash, created_at) SELECT n, CAST(n AS TEXT), '', 0 FROM {series} WHERE n <= 20;
+         INSERT INTO organisations (id, uuid, name, created_at) SELECT n, {uuid}, 'o', 0 FROM {series} WHERE n <= 20;
+         INSERT INTO environments (id, organisation_id, name, mode, created_at) SELECT n, n, 'e', 'live', 0 FROM {series} WHERE n <= 20;
+         INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, prefix, created_at, revoked_at)
+         SELECT n, {uuid}, {hash}, {owner}, {owner}, {owner}, CAST(n % 999 AS TEXT), 'hs_live_0000', n / 3, CASE WHEN n % 5 < 2 THEN n / 2 END FROM {series};
+         INSERT INTO sources (id, environment_id, name, created_at) SELECT n, 1 + n % 20, CAST(n AS TEXT), 0 FROM {series} WHERE n <= 200;
+         INSERT INTO events (uuid, organisation_id, source_id, key_id, received_at, body) SELECT {uuid}, {owner}, 1 + n % 200, n, n, {hash} FROM {series};
+         INSERT INTO idempotency_keys (source_id, text, event_uuid, accepted_at) SELECT 1 + n % 200, CAST(n AS TEXT), {uuid}, n FROM {series};
+         INSERT INTO token_families (id, user_id, organisation_id, created_at) SELECT n, 1 + n % 20, 1, 0 FROM {series};
+         INSERT INTO tokens (hash, family_id, kind, expires_at) SELECT {hash}, n, 'access', n FROM {series};
+         {analyze}"
+    );
+    match app.engine {
+        Engine::Sqlite => {
+            let mut db = sqlx::SqliteConnection::connect(&app.url)
+                .await
+                .expect("the file opens");
+            db.execute(AssertSqlSafe(rows)).await.expect("rows");
+        }
+        Engine::Postgres => {
+            let mut db = sqlx::PgConnection::connect(&app.url)
+                .await
+                .expect("the server answers");
+            db.execute(AssertSqlSafe(rows)).await.expect("rows");
+            // As autovacuum does in time: what an index says of a row is then enough.
+            db.execute("VACUUM ANALYZE").await.expect("statistics");
+        }
+    }
+}
+
+/// The plan of a statement; with literals for its parameters, as PostgreSQL wants them.
+async fn plan(app: &TestApp, statement: &str, literals: &[&str]) -> String {
+    let mut statement = statement.to_owned();
+    for (n, literal) in literals.iter().enumerate().rev() {
+        statement = statement.replace(&format!("${}", n + 1), literal);
+    }
+    match app.engine {
+        Engine::Sqlite => {
+            let mut db = sqlx::SqliteConnection::connect(&app.url)
+                .await
+                .expect("the file opens");
+            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")))
+                .fetch_all(&mut db)
+                .await
+                .expect("a plan");
+            rows.iter()
+                .map(|row| row.get::<String, _>("detail") + "\n")
+                .collect()
+        }
+        Engine::Postgres => {
+            let mut db = sqlx::PgConnection::connect(&app.url)
+                .await
+                .expect("the server answers");
+            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN {statement}")))
+                .fetch_all(&mut db)
+                .await
+                .expect("a plan");
+            rows.iter()
+                .map(|row| row.get::<String, _>(0) + "\n")
+                .collect()
+        }
+    }
+}
+
+/// Whether a plan reads all of one of these tables.
+fn scans(plan: &str, tables: &[&str]) -> bool {
+    plan.lines().map(str::trim_start).any(|line| {
+        (line.starts_with("SCAN") && !line.starts_with("SCAN CONSTANT"))
+            || tables
+                .iter()
+                .any(|table| line.contains(&format!("Seq Scan on {table} ")))
+    })
+}
+
+fn sorts(plan: &str) -> bool {
+    plan.contains("TEMP B-TREE") || plan.contains("Sort")
+}
+
+on_both_engines! {
+    /// Every order, filter and direction walks an index of its own, which is enough for the ids of the page.
+    async fn every_listing_of_keys_walks_an_index(app) {
+        fill(&app).await;
+        let mut seen = 0;
+        for column in [KeyColumn::Id, KeyColumn::Name, KeyColumn::IsActive, KeyColumn::CreatedAt, KeyColumn::RevokedAt] {
+            for active in [None, Some(true), Some(false)] {
+                for descending in [false, true] {
+                    let page = KeyPage { organisation: OrganisationId(1), environment: None, active, column, descending, offset: 0, limit: 10 };
+                    let whole = page.statement(descending);
+                    // PostgreSQL's planner must see a page in the middle of 15,000 keys.
+                    let literals = ["1", "10", "2500"];
+                    let (_, inner) = whole.split_once("IN (").expect("ids first");
+                    let (inner, _) = inner.rsplit_once(") ORDER BY").expect("the page in order");
+                    let walk = plan(&app, inner, &literals).await;
+                    let what = format!("{column:?} {active:?} {descending}:\n{walk}");
+                    assert!(!scans(&walk, &["keys"]) && !sorts(&walk), "{what}");
+                    let index = match (column, active) {
+                        (KeyColumn::Id, None) => "keys_by_uuid",
+                        (KeyColumn::Name, None) => "keys_by_name",
+                        (KeyColumn::CreatedAt, None) => "keys_by_creation",
+                        (KeyColumn::RevokedAt, None | Some(false)) => "keys_by_revocation",
+                        (KeyColumn::Name, Some(_)) => "keys_by_activity_and_name",
+                        (KeyColumn::CreatedAt, Some(_)) => "keys_by_activity_and_creation",
+                        (KeyColumn::Id | KeyColumn::IsActive | KeyColumn::RevokedAt, _) => "keys_by_activity",
+                    };
+                    let uses = |name: &str| walk.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == name);
+                    // Several have the order of one state's ids: any of them will do.
+                    let same_order = index == "keys_by_activity" && active == Some(true) && uses("keys_by_revocation");
+                    assert!(uses(index) || same_order, "not by {index}: {what}");
+                    // The rows of the page are then read one by one.
+                    let rows = plan(&app, &whole, &literals).await;
+                    assert!(!scans(&rows, &["keys", "keys k"]), "{rows}");
+                    seen += 1;
+                }
+            }
+        }
+        assert_eq!(seen, 30);
+        let counts = plan(&app, include_str!("../../src/store/sql/organisation_counts.sql"), &["1"]).await;
+        assert!(!counts.contains("keys"), "no listing counts: {counts}");
+    }
+
+    async fn no_statement_of_tokens_and_events_reads_a_whole_table(app) {
+        fill(&app).await;
+        let (hash, uuid) = match app.engine {
+            Engine::Sqlite => ("x'00'", "x'01900000000000000000000000000000'"),
+            Engine::Postgres => ("'\\x00'::bytea", "'01900000-0000-0000-0000-000000000000'::uuid"),
+        };
+        macro_rules! statement {
+            ($name:literal) => {
+                ($name, include_str!(concat!("../../src/store/sql/", $name, ".sql")))
+            };
+        }
+        for ((name, text), literals) in [
+            (statement!("access_token"), vec![hash, "5"]),
+            (statement!("token_use"), vec![hash, "5"]),
+            (statement!("token_family_of_refresh"), vec![hash]),
+            (statement!("token_family_end"), vec!["1", "5"]),
+            (statement!("token_families_end"), vec![hash, hash, "1", "5"]),
+            (statement!("token_families_end_of_user"), vec!["1", "5"]),
+            (statement!("tokens_delete_ended"), vec!["5"]),
+            (statement!("key_by_uuid"), vec![uuid]),
+            (statement!("idempotency_key_find"), vec!["1", "'a'"]),
+            (statement!("idempotency_keys_delete_old"), vec!["5"]),
+            (statement!("source_count"), vec!["1", "5"]),
+            (statement!("event_head"), vec!["1", uuid]),
+            (statement!("event_body"), vec!["1", uuid]),
+            (statement!("event_at"), vec!["1", "1", "3"]),
+            (statement!("events_delete"), vec!["1", uuid, "1000"]),
+        ] {
+            let plan = plan(&app, text, &literals).await;
+            assert!(!scans(&plan, &["tokens", "tokens t", "token_families", "token_families f", "keys", "keys k", "idempotency_keys", "events", "events v"]), "{name}:\n{plan}");
+            let few = ["event_at", "token_families_end"];
+            assert!(!sorts(&plan) || few.contains(&name), "{name}:\n{plan}");
+        }
+        // A page of events walks an index in their order, and no further than the page.
+        for (name, text) in [statement!("events_newest_first"), statement!("events_oldest_first")] {
+            let top = match app.engine {
+                Engine::Sqlite => "x'ffffffffffffffffffffffffffffffff'",
+                Engine::Postgres => "'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid",
+            };
+            let bottom = match app.engine {
+                Engine::Sqlite => "x'00000000000000000000000000000000'",
+                Engine::Postgres => "'00000000-0000-0000-0000-000000000000'::uuid",
+            };
+            let plan = plan(&app, text, &["1", "NULL", "NULL", bottom, top, "10", "0"]).await;
+            assert!(plan.contains("events_of_organisation"), "{name}:\n{plan}");
+            assert!(!scans(&plan, &["events", "events v", "keys", "keys k"]) && !sorts(&plan), "{name}:\n{plan}");
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod hunt;
 mod keys;
 mod list;
 mod managers;
+mod openapi;
 mod register;
 mod revoke;
 mod sessions;

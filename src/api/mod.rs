@@ -10,6 +10,7 @@ pub mod hooksentry;
 pub mod hookstream;
 pub mod json;
 pub mod native;
+pub mod openapi;
 pub mod problem;
 pub mod time;
 

@@ -4,14 +4,16 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use serde::Serialize;
+use utoipa::{OpenApi, ToSchema};
 use uuid::Uuid;
 
 use super::Services;
 use super::auth::KeyCaller;
+use super::openapi::Problem;
 use super::time::seconds;
 
 /// What a key is told about itself (CONTRACTS, Native).
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct WhoAmI {
     key_id: String,
     key_uuid: Uuid,
@@ -20,13 +22,43 @@ struct WhoAmI {
     org_id: String,
     tenant_id: Uuid,
     env_id: String,
+    /// `live` or `test`.
+    #[schema(pattern = "^(live|test)$")]
     environment: &'static str,
+    #[schema(required)]
     scopes: Option<String>,
+    #[schema(required, format = DateTime)]
     expires_at: Option<String>,
+    #[schema(format = DateTime)]
     created_at: String,
 }
 
-/// `GET /v1/whoami`: tells a developer in one curl that a key works.
+/// What the presented key is
+///
+/// Tells a developer in one curl that a key works. Counts as one request of the key.
+#[utoipa::path(
+    get,
+    path = "/v1/whoami",
+    operation_id = "whoAmI",
+    tag = "Using a key",
+    responses(
+        (status = 200, description = "The key.", body = WhoAmI, example = json!({
+            "key_id": "ak_8f3a1b2c4d5e6f7a",
+            "key_uuid": "1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d",
+            "name": "Production Backend",
+            "key_prefix": "hs_live_a1b2",
+            "org_id": "org_5b6c7d8e9f0a1b2c",
+            "tenant_id": "9b2f7c1e-4a3d-4e5f-8a6b-7c8d9e0f1a2b",
+            "env_id": "env_1a2b3c4d5e6f7a8b",
+            "environment": "live",
+            "scopes": null,
+            "expires_at": null,
+            "created_at": "2026-03-01T12:00:00Z",
+        })),
+        Problem<401>, Problem<403>,
+    ),
+    security(("api_key" = []), ("api_key_bearer" = [])),
+)]
 pub async fn who_am_i(KeyCaller(key): KeyCaller, State(_): State<Services>) -> impl IntoResponse {
     Json(WhoAmI {
         key_id: key.id.to_string(),
@@ -41,4 +73,13 @@ pub async fn who_am_i(KeyCaller(key): KeyCaller, State(_): State<Services>) -> i
         created_at: seconds(key.created_at),
         name: key.name,
     })
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(who_am_i))]
+struct Operations;
+
+/// The contract's part of the document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    Operations::openapi()
 }

@@ -6,13 +6,17 @@ use server_fn::error::{FromServerFnError, ServerFnErrorErr};
 
 /// An error answer: `application/problem+json` with a stable `code` (CONTRACTS, hookstream).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+// Only the server describes its bodies; the browser's half stays as small as it is.
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema), schema(as = Problem))]
 pub struct ApiError {
     /// Always `about:blank`: the title is the status in words, the `code` is what programs read.
     #[serde(rename = "type")]
+    #[cfg_attr(feature = "ssr", schema(examples("about:blank")))]
     pub kind: String,
     /// The status in words.
     pub title: String,
     /// The HTTP status.
+    #[cfg_attr(feature = "ssr", schema(minimum = 400, maximum = 599))]
     pub status: u16,
     /// What was wrong, and what would be right, for people.
     pub detail: String,
@@ -28,6 +32,7 @@ pub struct ApiError {
 
 /// What is wrong with one field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct FieldError {
     /// The field, as a path from the top of the body: `rate_limit.limit`.
     pub field: String,

@@ -1,6 +1,8 @@
 //! The hookstream contract's bodies, to the field (seeds 000 and 001; CONTRACTS, hookstream).
 //!
 //! Texts stay texts here: what they mean is parsed in the domain, which says what is wrong with them.
+//! What they may be is said a second time, for the server's OpenAPI document, which the browser's half
+//! has no use for: hence `cfg_attr(feature = "ssr", …)`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,23 +17,30 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// Every field is optional to the parser, so that a missing one is reported by name together with
 /// all else that is wrong.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct CreateApiKey {
     /// The label; required.
+    #[cfg_attr(feature = "ssr", schema(required, value_type = String, min_length = 1, max_length = 100, pattern = "^[^\\u0000-\\u001F\\u007F-\\u009F]*[^\\s\\u0000-\\u001F\\u007F-\\u009F][^\\u0000-\\u001F\\u007F-\\u009F]*$", examples("Production Backend")))]
     pub name: Option<String>,
     /// The organisation; with `env_id` or not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ssr", schema(pattern = "^org_[0-9a-f]{16}$"))]
     pub org_id: Option<String>,
     /// The environment; with `org_id` or not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ssr", schema(pattern = "^env_[0-9a-f]{16}$"))]
     pub env_id: Option<String>,
     /// Names separated by spaces; `Some(None)` is an explicit `null`.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ssr", schema(value_type = Option<String>, pattern = "^ *([*]|[A-Za-z0-9._-]+:([A-Za-z0-9._-]+|[*])( +[A-Za-z0-9._-]+:([A-Za-z0-9._-]+|[*]))*) *$", examples("events:write keys:verify", "*")))]
     pub scopes: Option<Option<String>>,
     /// The moment from which the key is refused, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ssr", schema(format = DateTime, examples("2027-01-01T00:00:00Z")))]
     pub expires_at: Option<String>,
     /// Networks that the key may be used from, as CIDRs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ssr", schema(min_items = 1, max_items = 100, examples(json!(["203.0.113.0/24", "2001:db8::/32"]))))]
     pub ip_allowlist: Option<Vec<String>>,
     /// At most so many requests in so many seconds.
     #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
@@ -80,54 +89,70 @@ fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Re
 
 /// At most `limit` requests in `window_seconds`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct RateLimit {
     /// How many requests.
+    #[cfg_attr(feature = "ssr", schema(minimum = 1, maximum = 1_000_000_000, examples(100)))]
     pub limit: u32,
     /// In how many seconds.
+    #[cfg_attr(feature = "ssr", schema(minimum = 1, maximum = 86_400, examples(60)))]
     pub window_seconds: u32,
 }
 
 /// At most `limit` requests in a calendar month, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct Quota {
     /// How many requests.
+    #[cfg_attr(feature = "ssr", schema(minimum = 1, maximum = 9_223_372_036_854_775_807_i64, examples(10_000)))]
     pub limit: u64,
 }
 
 /// The extras of a key; each appears only when it is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct Extras {
     /// The moment from which the key is refused, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ssr", schema(nullable = false, format = DateTime))]
     pub expires_at: Option<String>,
     /// Networks that the key may be used from, as CIDRs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ssr", schema(nullable = false))]
     pub ip_allowlist: Option<Vec<String>>,
     /// At most so many requests in so many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ssr", schema(nullable = false))]
     pub rate_limit: Option<RateLimit>,
     /// At most so many requests in a calendar month, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ssr", schema(nullable = false))]
     pub quota: Option<Quota>,
     /// What the owner wants to remember about the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ssr", schema(nullable = false))]
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
 /// The answer to a creation, the only place where a key's string ever stands.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct CreatedApiKey {
     /// `ak_` and 16 hex digits.
+    #[cfg_attr(feature = "ssr", schema(pattern = "^ak_[0-9a-f]{16}$", examples("ak_8f3a1b2c4d5e6f7a")))]
     pub id: String,
     /// The label, trimmed.
     pub name: String,
     /// The whole key string.
     pub key: String,
     /// Its first 12 characters.
+    #[cfg_attr(feature = "ssr", schema(min_length = 12, max_length = 12, examples("hs_live_a1b2")))]
     pub key_prefix: String,
     /// Names separated by spaces, `*`, or null.
+    #[cfg_attr(feature = "ssr", schema(required))]
     pub scopes: Option<String>,
     /// RFC 3339, UTC, whole seconds.
+    #[cfg_attr(feature = "ssr", schema(format = DateTime, examples("2026-03-01T12:00:00Z")))]
     pub created_at: String,
     /// What was set beyond the seeds' fields. The browser does not read it: buffering what could be
     /// such a field would make its half a tenth larger.
@@ -144,49 +169,64 @@ impl std::fmt::Debug for CreatedApiKey {
 
 /// The query of `GET /v1/auth/api-keys`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "ssr", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 pub struct ListApiKeys {
     /// All keys of this organisation, in place of those that the caller made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ssr", param(pattern = "^org_[0-9a-f]{16}$", nullable = false))]
     pub org_id: Option<String>,
     /// Only keys of this environment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ssr", param(pattern = "^env_[0-9a-f]{16}$", nullable = false))]
     pub env_id: Option<String>,
     /// How many at the most, 1 to 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ssr", param(value_type = u32, required = false, minimum = 1, maximum = 1000))]
     pub limit: Option<String>,
     /// `next_cursor` of the answer before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ssr", param(nullable = false, pattern = "^[0-9a-f]{32}$"))]
     pub cursor: Option<String>,
 }
 
 /// The answer to a listing.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct ApiKeyList {
     /// Newest first, revoked ones included.
     pub api_keys: Vec<ApiKeyItem>,
     /// There only when there are more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ssr", schema(nullable = false))]
     pub next_cursor: Option<String>,
 }
 
 /// A key in a listing: masked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct ApiKeyItem {
     /// `ak_` and 16 hex digits.
+    #[cfg_attr(feature = "ssr", schema(pattern = "^ak_[0-9a-f]{16}$", examples("ak_8f3a1b2c4d5e6f7a")))]
     pub id: String,
     /// The label.
     pub name: String,
     /// The first 12 characters of the key string.
+    #[cfg_attr(feature = "ssr", schema(min_length = 12, max_length = 12, examples("hs_live_a1b2")))]
     pub key_prefix: String,
     /// Names separated by spaces, `*`, or null.
+    #[cfg_attr(feature = "ssr", schema(required))]
     pub scopes: Option<String>,
     /// Requests that the key was good for.
+    #[cfg_attr(feature = "ssr", schema(minimum = 0))]
     pub request_count: i64,
     /// 1 if the key is revoked, otherwise 0.
+    #[cfg_attr(feature = "ssr", schema(minimum = 0, maximum = 1))]
     pub revoked: u8,
     /// RFC 3339, UTC, whole seconds.
+    #[cfg_attr(feature = "ssr", schema(format = DateTime, examples("2026-03-01T12:00:00Z")))]
     pub created_at: String,
     /// The same, null until the first use.
+    #[cfg_attr(feature = "ssr", schema(required, format = DateTime, examples("2026-03-01T14:30:00Z")))]
     pub last_used_at: Option<String>,
     /// What was set beyond the seeds' fields.
     #[serde(flatten)]
@@ -205,6 +245,7 @@ pub struct RevokeApiKey {
 
 /// The answer to a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct Revoked {
     /// Always true: what cannot be revoked is an error.
     pub success: bool,

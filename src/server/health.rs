@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
+use crate::api::openapi::Problem;
 use crate::model::ApiError;
 use crate::store::Db;
 
@@ -26,18 +28,45 @@ impl Draining {
     }
 }
 
-/// `GET /healthz`: the process lives.
-pub async fn alive() -> impl IntoResponse {
-    Json(json!({ "status": "ok" }))
+/// How the server is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// `ok` or `ready`.
+    #[schema(pattern = "^(ok|ready)$")]
+    status: &'static str,
 }
 
-/// `GET /readyz`: the database answers, and the server is not about to stop.
+/// Whether the process lives
+#[utoipa::path(
+    get,
+    path = "/healthz",
+    operation_id = "healthz",
+    tag = "Service",
+    responses((status = 200, description = "It does.", body = Health, example = json!({ "status": "ok" }))),
+)]
+pub async fn alive() -> Json<Health> {
+    Json(Health { status: "ok" })
+}
+
+/// Whether to send requests
+///
+/// The database answers, and the server is not about to stop.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    operation_id = "readyz",
+    tag = "Service",
+    responses(
+        (status = 200, description = "It does, and is not.", body = Health, example = json!({ "status": "ready" })),
+        Problem<503>,
+    ),
+)]
 pub async fn ready(db: Db, draining: Draining) -> Response {
     if draining.has_begun() {
         return ApiError::unavailable("The server is about to stop.").into_response();
     }
     match tokio::time::timeout(Duration::from_secs(2), db.ping()).await {
-        Ok(Ok(())) => Json(json!({ "status": "ready" })).into_response(),
+        Ok(Ok(())) => Json(Health { status: "ready" }).into_response(),
         Ok(Err(error)) => ApiError::from(error).into_response(),
         Err(_) => ApiError::unavailable("The database does not answer.").into_response(),
     }

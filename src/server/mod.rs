@@ -1,5 +1,6 @@
 //! The program: settings, the router with its layers, the listener, and how it all ends.
 
+mod api_docs;
 pub mod assets;
 pub mod commands;
 pub mod config;

@@ -7,7 +7,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 
-use super::assets;
+use super::{api_docs, assets};
 use crate::api::Services;
 use crate::app::forms::{self, Form};
 use crate::app::pages;
@@ -25,6 +25,7 @@ pub fn routes() -> Router<Services> {
         .route("/sign-in", get(sign_in).post(post_sign_in))
         .route("/register", get(register).post(post_register))
         .route("/sign-out", post(sign_out))
+        .route("/docs/api", get(docs))
 }
 
 /// The page for an address that there is not.
@@ -81,6 +82,10 @@ async fn revoke(State(services): State<Services>, Path(id): Path<String>, reques
         }
         Err((error, parts)) => answer(&services, parts, Err(error)).await,
     }
+}
+
+async fn docs(State(services): State<Services>, parts: Parts) -> Response {
+    answer(&services, parts, Ok(pages::api_docs(api_docs::json()).into())).await
 }
 
 /// Renders what a page or a form came to. Who is not signed in is sent to do that first.

@@ -16,7 +16,7 @@ use tower_sessions::{Expiry, SessionManagerLayer};
 
 use super::health::{self, Draining};
 use super::layers::{self, Around};
-use super::{assets, pages, server_function};
+use super::{api_docs, assets, pages, server_function};
 use crate::accounts::{ABSOLUTE_TIME_OUT, DatabaseSessions};
 use crate::api::hookstream::accounts;
 use crate::api::{Services, Site, credential, hooksentry, native};
@@ -43,6 +43,7 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
 
     let without = Router::new()
         .route("/healthz", get(health::alive))
+        .route("/openapi.json", get(api_docs::document))
         .route("/readyz", get(move || health::ready(db.clone(), draining.clone())))
         .route("/pkg/{version}/{file}", get(assets::versioned))
         .route("/favicon.svg", get(async |headers: HeaderMap| assets::public("favicon.svg", headers).await))

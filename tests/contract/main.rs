@@ -22,6 +22,7 @@ mod hunt;
 mod keys;
 mod list;
 mod managers;
+mod openapi;
 mod register;
 mod revoke;
 mod sessions;

@@ -1,14 +1,30 @@
 //! Errors as HookSentry's clients read them: a 400 is a JSON string that says what is wrong,
 //! everything else is problem details (CONTRACTS, HookSentry).
 
+use std::collections::BTreeMap;
+
 use axum::http::StatusCode;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::{IntoResponse, Response};
+use utoipa::openapi::{self, Content, Object, RefOr, ResponseBuilder};
 
 use crate::accounts::SignInError;
 use crate::keys::{IssueError, RevokeOnceError};
 use crate::model::ApiError;
 use crate::store::StoreError;
+
+/// A 400 for `responses(…)` of an operation: a JSON string.
+pub struct Invalid;
+
+impl utoipa::IntoResponses for Invalid {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        let content = Content::new(Some(Object::with_type(openapi::Type::String)));
+        let response = ResponseBuilder::new()
+            .description("No JSON, or an unusable field or parameter: a string that says what is wrong.")
+            .content("application/json", content);
+        BTreeMap::from([("400".to_owned(), response.build().into())])
+    }
+}
 
 /// An error answer.
 #[derive(Debug)]

@@ -7,9 +7,11 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::caller::TenantReader;
-use super::error::Error;
+use super::error::{Error, Invalid};
+use super::params;
 use super::query::Query;
 use super::wire::{Event, EventItem, Page};
+use crate::api::openapi::Problem;
 use crate::api::{Services, time};
 use crate::events::SourceName;
 use crate::model::{ApiError, Timestamp};
@@ -17,7 +19,22 @@ use crate::store::{EventFilter, EventPage};
 
 const KNOWN: [&str; 8] = ["Qt", "Pg", "CpOrd", "TpOrd", "Source", "KeyId", "From", "To"];
 
-/// `GET /api/v1/events`.
+/// Get events
+///
+/// A page of the tenant's events, without their bodies. The names of the parameters and their words may be in
+/// any case.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    operation_id = "listEvents",
+    tag = "Events",
+    params(params::Paging, params::OfEvents),
+    responses(
+        (status = 200, description = "A page.", body = Page<EventItem>),
+        Invalid, Problem<401>, Problem<403>,
+    ),
+    security(("access_token" = []), ("api_key" = []), ("api_key_bearer" = [])),
+)]
 pub async fn list(
     State(services): State<Services>,
     TenantReader(tenant): TenantReader,
@@ -62,14 +79,28 @@ fn moment(query: &Query, name: &str) -> Result<Option<Timestamp>, Error> {
         .transpose()
 }
 
-/// `GET /api/v1/events/{id}`.
+/// Get one event
+///
+/// With its body, as it came.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events/{id}",
+    operation_id = "getEvent",
+    tag = "Events",
+    params(("id" = Uuid, Path, description = "The event's id.")),
+    responses(
+        (status = 200, description = "The event.", body = Event),
+        Problem<401>, Problem<403>, Problem<404>,
+    ),
+    security(("access_token" = []), ("api_key" = []), ("api_key_bearer" = [])),
+)]
 pub async fn one(
     State(services): State<Services>,
     TenantReader(tenant): TenantReader,
-    id: Result<Path<String>, PathRejection>,
+    id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<Answer<Event>, Error> {
     let not_found = || ApiError::not_found("There is no such event, or it is kept no longer.");
-    let id = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok()).ok_or_else(not_found)?;
+    let Path(id) = id.map_err(|_| not_found())?;
     let event = services.events.get(tenant, id).await?.ok_or_else(not_found)?;
     let body = String::from_utf8(event.body).ok().and_then(|text| RawValue::from_string(text).ok());
     Ok(Answer(Event { item: event.head.into(), body: body.ok_or_else(ApiError::internal)? }))

@@ -9,12 +9,13 @@ use axum::response::IntoResponse;
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
-use super::error::Error;
+use super::error::{Error, Invalid};
 use super::wire::Accepted;
 use crate::api::Services;
 use crate::api::client_address::ClientAddress;
 use crate::api::credential::Credential;
 use crate::api::json;
+use crate::api::openapi::Problem;
 use crate::api::time::milliseconds;
 use crate::events::{IdempotencyKey, Incoming, SourceName};
 use crate::keys::{Ask, Judgement, Key, Verdict};
@@ -24,7 +25,29 @@ use crate::model::ApiError;
 pub const BODY_LIMIT: usize = 1024 * 1024;
 const SCOPE: &str = "events:write";
 
-/// `POST /api/v1/ingest/{tenantId}/{source}`.
+/// Send an event in
+///
+/// Any JSON of at most 1 MiB. A 202 means that the event is on disk. Every bad key is the same 401; a key of
+/// another tenant, without the scope `events:write`, or from an address that is not allowed is a 403.
+#[utoipa::path(
+    post,
+    path = "/api/v1/ingest/{tenant_id}/{source}",
+    operation_id = "ingest",
+    tag = "Events",
+    params(
+        ("tenant_id" = Uuid, Path, description = "The tenant that the key belongs to."),
+        ("source" = String, Path, description = "What sends the event; made at first use.", pattern = "^[A-Za-z0-9_-]{1,64}$", example = "billing"),
+        ("X-Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, pattern = "^[ -~]+$",
+            description = "The same key again, within 24 hours for one environment and source, is a 200 with the first event's answer."),
+    ),
+    request_body(content = serde_json::Value, content_type = "application/json", example = json!({ "type": "invoice.paid", "amount": 1200 })),
+    responses(
+        (status = 202, description = "The event is on disk.", body = Accepted),
+        (status = 200, description = "It was already, under the same idempotency key.", body = Accepted),
+        Invalid, Problem<401>, Problem<403>, Problem<413>, Problem<429>,
+    ),
+    security(("api_key" = []), ("api_key_bearer" = [])),
+)]
 pub async fn take(
     State(services): State<Services>,
     path: Result<Path<(String, String)>, PathRejection>,

@@ -9,11 +9,13 @@ use axum::response::IntoResponse;
 use uuid::Uuid;
 
 use super::caller::TenantCaller;
-use super::error::Error;
+use super::error::{Error, Invalid};
+use super::params;
 use super::query::Query;
 use super::wire::{CreateKey, CreatedKey, KeyItem, Page};
 use crate::api::Services;
 use crate::api::json::Json;
+use crate::api::openapi::Problem;
 use crate::api::time::milliseconds;
 use crate::keys::{Draft, KeyStringForm, Limits};
 use crate::model::{ApiError, KeyName, Scopes};
@@ -22,7 +24,29 @@ use crate::store::{KeyColumn, KeyPage};
 /// What a HookSentry key is for (CONTRACTS, "Key strings").
 const SCOPE: &str = "events:write";
 
-/// `POST /api/v1/apikeys`.
+/// Create API key
+///
+/// The plaintext key is in this answer and nowhere else: save it at once. It is good for the ingest endpoint
+/// of the token's tenant.
+#[utoipa::path(
+    post,
+    path = "/api/v1/apikeys",
+    operation_id = "createTenantKey",
+    tag = "Tenant keys",
+    request_body(content = CreateKey, example = json!({ "name": "Production Key" })),
+    responses(
+        (status = 201, description = "The key, shown once.", body = CreatedKey,
+            headers(("Location" = String, description = "The key's own address, `/api/v1/apikeys/{id}`.")),
+            example = json!({
+                "id": "1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d",
+                "name": "Production Key",
+                "key": "hks_5f8a3b2c1d9e4f6a7b8c9d0e1f2a3b4c",
+                "createdAt": "2026-07-03T14:32:00.000Z",
+            })),
+        Invalid, Problem<401>, Problem<403>, Problem<404>, Problem<413>, Problem<415>,
+    ),
+    security(("access_token" = []), ("api_key" = []), ("api_key_bearer" = [])),
+)]
 pub async fn create(
     State(services): State<Services>,
     TenantCaller { caller, .. }: TenantCaller,
@@ -53,7 +77,31 @@ pub async fn create(
     Ok((StatusCode::CREATED, [(LOCATION, location)], Answer(created)))
 }
 
-/// `GET /api/v1/apikeys`.
+/// Get API keys
+///
+/// A page of the tenant's keys. The names of the parameters and their words may be in any case. A page past
+/// the end has no items.
+#[utoipa::path(
+    get,
+    path = "/api/v1/apikeys",
+    operation_id = "listTenantKeys",
+    tag = "Tenant keys",
+    params(params::Paging, params::OfKeys),
+    responses(
+        (status = 200, description = "A page.", body = Page<KeyItem>, example = json!({
+            "total": 1,
+            "items": [{
+                "id": "1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d",
+                "name": "Production Key",
+                "isActive": true,
+                "createdAt": "2026-07-03T14:32:00.000Z",
+                "revokedAt": null,
+            }],
+        })),
+        Invalid, Problem<401>, Problem<403>,
+    ),
+    security(("access_token" = []), ("api_key" = []), ("api_key_bearer" = [])),
+)]
 pub async fn list(
     State(services): State<Services>,
     caller: TenantCaller,
@@ -86,15 +134,36 @@ pub async fn list(
     Ok(Answer(Page { total, items: keys.into_iter().map(KeyItem::from).collect() }))
 }
 
-/// `DELETE /api/v1/apikeys/{id}`.
+/// Revoke API key
+///
+/// Ends the key at once, and for good. 404 when it is unknown or revoked already, 403 when it is another
+/// tenant's, or another member's and the caller no admin.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/apikeys/{id}",
+    operation_id = "revokeTenantKey",
+    tag = "Tenant keys",
+    params(("id" = Uuid, Path, description = "The key's id.", example = "1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d")),
+    responses(
+        (status = 200, description = "No check that begins after this answer accepts the key.", body = KeyItem,
+            example = json!({
+                "id": "1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d",
+                "name": "Production Key",
+                "isActive": false,
+                "createdAt": "2026-07-03T14:32:00.000Z",
+                "revokedAt": "2026-07-03T16:00:00.000Z",
+            })),
+        Problem<401>, Problem<403>, Problem<404>,
+    ),
+    security(("access_token" = []), ("api_key" = []), ("api_key_bearer" = [])),
+)]
 pub async fn revoke(
     State(services): State<Services>,
     caller: TenantCaller,
-    id: Result<Path<String>, PathRejection>,
+    id: Result<Path<Uuid>, PathRejection>,
 ) -> Result<Answer<KeyItem>, Error> {
     let TenantCaller { caller, tenant } = caller.inside()?;
-    let id = id.ok().and_then(|Path(id)| Uuid::try_parse(&id).ok());
-    let id = id.ok_or_else(|| ApiError::not_found("There is no such key, or it is revoked already."))?;
+    let Path(id) = id.map_err(|_| ApiError::not_found("There is no such key, or it is revoked already."))?;
     let key = services.keys.revoke_once(&caller, tenant, id).await?;
     tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
     Ok(Answer(key.into()))

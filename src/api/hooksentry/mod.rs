@@ -5,6 +5,7 @@ mod error;
 mod events;
 mod ingest;
 mod keys;
+mod params;
 mod query;
 mod tokens;
 mod wire;
@@ -13,8 +14,28 @@ pub use ingest::BODY_LIMIT as INGEST_LIMIT;
 
 use axum::Router;
 use axum::routing::{delete, get, post};
+use utoipa::OpenApi;
 
 use super::Services;
+
+#[derive(OpenApi)]
+#[openapi(paths(
+    tokens::log_in,
+    tokens::refresh,
+    tokens::log_out,
+    keys::create,
+    keys::list,
+    keys::revoke,
+    ingest::take,
+    events::list,
+    events::one,
+))]
+struct Operations;
+
+/// The contract's part of the document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    Operations::openapi()
+}
 
 /// Every address of the contract.
 pub fn routes() -> Router<Services> {

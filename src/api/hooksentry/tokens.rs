@@ -6,14 +6,28 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use super::caller::Bearer;
-use super::error::Error;
+use super::error::{Error, Invalid};
 use super::wire::{LogIn, RefreshToken, Tokens};
 use crate::api::Services;
 use crate::api::client_address::ClientAddress;
 use crate::api::json::Json;
+use crate::api::openapi::Problem;
 use crate::model::{ApiError, FieldError};
 
-/// `POST /api/v1/auth/login`.
+/// Sign in
+///
+/// The tokens are bound to the tenant, the user's first without `tenantId`. A tenant that is not the user's is a 404.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/login",
+    operation_id = "tokenLogIn",
+    tag = "Tokens",
+    request_body = LogIn,
+    responses(
+        (status = 200, description = "A pair of tokens.", body = Tokens),
+        Invalid, Problem<401>, Problem<403>, Problem<404>, Problem<413>, Problem<415>, Problem<429>,
+    ),
+)]
 pub async fn log_in(State(services): State<Services>, parts: Parts, body: Result<Json<LogIn>, ApiError>) -> Result<Answer<Tokens>, Error> {
     let Json(body) = body?;
     let mut missing = Vec::new();
@@ -41,7 +55,20 @@ fn refresh_token(body: RefreshToken) -> Result<String, Error> {
     body.refresh_token.ok_or_else(|| Error::Invalid("`refreshToken` is required".to_owned()))
 }
 
-/// `POST /api/v1/auth/refresh`.
+/// Refresh
+///
+/// A refresh token is good once; its second use is a 401 and ends every token of that sign-in.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/refresh",
+    operation_id = "tokenRefresh",
+    tag = "Tokens",
+    request_body = RefreshToken,
+    responses(
+        (status = 200, description = "A new pair of tokens.", body = Tokens),
+        Invalid, Problem<401>, Problem<403>, Problem<413>, Problem<415>,
+    ),
+)]
 pub async fn refresh(State(services): State<Services>, body: Result<Json<RefreshToken>, ApiError>) -> Result<Answer<Tokens>, Error> {
     let Json(body) = body?;
     let pair = services.accounts.refresh_tokens(&refresh_token(body)?).await?;
@@ -49,7 +76,21 @@ pub async fn refresh(State(services): State<Services>, body: Result<Json<Refresh
     Ok(Answer(pair.ok_or_else(over)?.into()))
 }
 
-/// `POST /api/v1/auth/logout`: 204, whatever the state of the refresh token.
+/// Sign out
+///
+/// Ends the tokens of the sign-in: 204, whatever the state of the refresh token.
+#[utoipa::path(
+    post,
+    path = "/api/v1/auth/logout",
+    operation_id = "tokenLogOut",
+    tag = "Tokens",
+    request_body = RefreshToken,
+    responses(
+        (status = 204, description = "The tokens are over."),
+        Invalid, Problem<401>, Problem<403>, Problem<413>, Problem<415>,
+    ),
+    security(("access_token" = [])),
+)]
 pub async fn log_out(
     State(services): State<Services>,
     Bearer { holder, token }: Bearer,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::accounts::{ACCESS_LIFETIME, TokenPair};
@@ -11,29 +12,33 @@ use crate::model::Timestamp;
 use crate::store::EventHead;
 
 /// The body of `login`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogIn {
+    #[schema(required, value_type = String, examples("ada@example.com"))]
     pub email: Option<String>,
+    #[schema(required, value_type = String, examples("correct horse battery"))]
     pub password: Option<String>,
     pub tenant_id: Option<Uuid>,
 }
 
 /// The body of `refresh` and `logout`.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RefreshToken {
+    #[schema(required, value_type = String)]
     pub refresh_token: Option<String>,
 }
 
 /// A pair of tokens.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tokens {
     access_token: String,
     /// Seconds.
     expires_in: i64,
     refresh_token: String,
+    #[schema(format = DateTime)]
     expires_at: String,
 }
 
@@ -49,29 +54,34 @@ impl From<TokenPair> for Tokens {
 }
 
 /// The body of a creation.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub struct CreateKey {
+    #[schema(required, value_type = String, min_length = 1, max_length = 100, pattern = "^[^\\u0000-\\u001F\\u007F-\\u009F]*[^\\s\\u0000-\\u001F\\u007F-\\u009F][^\\u0000-\\u001F\\u007F-\\u009F]*$", examples("Production Key"))]
     pub name: Option<String>,
 }
 
 /// The answer to a creation, the only place where a key's string ever stands.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreatedKey {
     pub id: Uuid,
     pub name: String,
+    #[schema(pattern = "^hks_[0-9a-f]{32}$")]
     pub key: String,
+    #[schema(format = DateTime)]
     pub created_at: String,
 }
 
 /// A key.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyItem {
     id: Uuid,
     name: String,
     is_active: bool,
+    #[schema(format = DateTime)]
     created_at: String,
+    #[schema(required, format = DateTime)]
     revoked_at: Option<String>,
 }
 
@@ -88,29 +98,33 @@ impl From<Key> for KeyItem {
 }
 
 /// A page of anything.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Page<T> {
     pub total: i64,
     pub items: Vec<T>,
 }
 
 /// The answer to an event.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Accepted {
     pub id: Uuid,
+    /// Always `Accepted`.
+    #[schema(pattern = "^Accepted$")]
     pub status: &'static str,
+    #[schema(format = DateTime)]
     pub accepted_at: String,
 }
 
 /// An event without its body.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EventItem {
     id: Uuid,
     source: String,
     key_id: Uuid,
     key_name: String,
+    #[schema(format = DateTime)]
     accepted_at: String,
     /// Bytes of the body.
     size: i64,
@@ -130,10 +144,11 @@ impl From<EventHead> for EventItem {
 }
 
 /// An event with its body.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub struct Event {
     #[serde(flatten)]
     pub item: EventItem,
     /// As it came.
+    #[schema(value_type = serde_json::Value)]
     pub body: Box<RawValue>,
 }

@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use tower_sessions::Session;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::accounts::{
@@ -17,43 +18,63 @@ use crate::api::auth::SignedIn;
 use crate::api::client_address::ClientAddress;
 use crate::api::credential::Credential;
 use crate::api::json::Json;
+use crate::api::openapi::Problem;
 use crate::model::{ApiError, FieldError, UserId};
 
-/// The body of `register` and `login`.
-#[derive(Deserialize)]
-pub struct Credentials {
+/// The body of `register`.
+#[derive(Deserialize, ToSchema)]
+pub struct Registration {
+    #[schema(required, value_type = String, format = Email, max_length = 254, examples("ada@example.com"))]
     email: Option<String>,
+    #[schema(required, value_type = String, min_length = 10, max_length = 256, examples("correct horse battery"))]
     password: Option<String>,
     /// Only for the first account of a server that other machines can reach.
     set_up_token: Option<String>,
 }
 
+/// The body of `login`.
+#[derive(Deserialize, ToSchema)]
+pub struct Credentials {
+    #[schema(required, value_type = String, examples("ada@example.com"))]
+    email: Option<String>,
+    #[schema(required, value_type = String, examples("correct horse battery"))]
+    password: Option<String>,
+}
+
 /// Who is signed in, and where they belong.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Me {
     user: User,
     organisations: Vec<Organisation>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct User {
+    #[schema(pattern = "^usr_[0-9a-f]{16}$")]
     id: String,
     email: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Organisation {
+    #[schema(pattern = "^org_[0-9a-f]{16}$")]
     id: String,
+    /// HookSentry's id of the same organisation.
     tenant_id: Uuid,
     name: String,
+    /// `owner`, `admin` or `member`.
+    #[schema(pattern = "^(owner|admin|member)$")]
     role: &'static str,
     environments: Vec<Environment>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Environment {
+    #[schema(pattern = "^env_[0-9a-f]{16}$")]
     id: String,
     name: String,
+    /// `live` or `test`.
+    #[schema(pattern = "^(live|test)$")]
     mode: &'static str,
 }
 
@@ -84,12 +105,39 @@ impl From<Person> for Me {
     }
 }
 
-/// `POST /v1/auth/register`.
+/// Register
+///
+/// Makes the user, an organisation that they own, and its environments Production (live) and Development
+/// (test), and signs in. An address that has an account is a 400 on `email`. Where registration is closed,
+/// or the set-up token is missing or wrong, it is a 403.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/register",
+    operation_id = "register",
+    tag = "Accounts",
+    request_body = Registration,
+    responses(
+        (status = 201, description = "Registered and signed in.", body = Me, headers(("Set-Cookie" = String, description = "The session.")), example = json!({
+            "user": { "id": "usr_0f1e2d3c4b5a6978", "email": "ada@example.com" },
+            "organisations": [{
+                "id": "org_5b6c7d8e9f0a1b2c",
+                "tenant_id": "9b2f7c1e-4a3d-4e5f-8a6b-7c8d9e0f1a2b",
+                "name": "ada",
+                "role": "owner",
+                "environments": [
+                    { "id": "env_1a2b3c4d5e6f7a8b", "name": "Production", "mode": "live" },
+                    { "id": "env_2b3c4d5e6f7a8b9c", "name": "Development", "mode": "test" },
+                ],
+            }],
+        })),
+        Problem<400>, Problem<403>, Problem<413>, Problem<415>, Problem<429>,
+    ),
+)]
 pub async fn register(
     State(services): State<Services>,
     session: Session,
     parts: Parts,
-    Json(body): Json<Credentials>,
+    Json(body): Json<Registration>,
 ) -> Result<impl IntoResponse, ApiError> {
     let mut errors = Vec::new();
     let email = required("email", body.email, &mut errors, |text| EmailAddress::parse(&text).map_err(|e| e.to_string()));
@@ -116,7 +164,20 @@ pub async fn register(
     signed_in(&services, &session, user, StatusCode::CREATED).await
 }
 
-/// `POST /v1/auth/login`.
+/// Sign in
+///
+/// An unknown account and a wrong password are the same 401.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/login",
+    operation_id = "logIn",
+    tag = "Accounts",
+    request_body = Credentials,
+    responses(
+        (status = 200, description = "Signed in.", body = Me, headers(("Set-Cookie" = String, description = "The session."))),
+        Problem<400>, Problem<401>, Problem<403>, Problem<413>, Problem<415>, Problem<429>,
+    ),
+)]
 pub async fn log_in(
     State(services): State<Services>,
     session: Session,
@@ -126,10 +187,7 @@ pub async fn log_in(
     let mut errors = Vec::new();
     let email = required("email", body.email, &mut errors, Ok);
     let password = required("password", body.password, &mut errors, Ok);
-    if body.set_up_token.is_some() {
-        errors.push(FieldError::new("set_up_token", "is not a known field"));
-    }
-    let (Some(email), Some(password), true) = (email, password, errors.is_empty()) else {
+    let (Some(email), Some(password)) = (email, password) else {
         return Err(ApiError::invalid_fields(errors));
     };
     let from = ClientAddress::of(&parts, &services.site).for_throttle();
@@ -166,8 +224,21 @@ async fn signed_in(
     Ok((status, axum::Json(Me::from(person))))
 }
 
-/// `POST /v1/auth/logout`: ends the session, if there is one. Whoever presents something else as well
-/// is told so, rather than that the session is over.
+/// Sign out
+///
+/// Ends the session, if there is one, and removes the cookie. Whoever presents something else as well is told
+/// so, rather than that the session is over.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/logout",
+    operation_id = "logOut",
+    tag = "Accounts",
+    responses(
+        (status = 204, description = "There is no session any more."),
+        Problem<401>, Problem<403>,
+    ),
+    security((), ("session" = []), ("better_auth_session" = []), ("session_token" = [])),
+)]
 pub async fn log_out(Extension(credential): Extension<Credential>, session: Session) -> Result<StatusCode, ApiError> {
     match credential {
         Credential::CookieSession | Credential::BearerSession(_) | Credential::None => {
@@ -180,7 +251,20 @@ pub async fn log_out(Extension(credential): Extension<Credential>, session: Sess
     }
 }
 
-/// `GET /v1/auth/me`.
+/// Who is signed in
+///
+/// The user, their organisations, and the environments of these.
+#[utoipa::path(
+    get,
+    path = "/v1/auth/me",
+    operation_id = "me",
+    tag = "Accounts",
+    responses(
+        (status = 200, description = "Who is signed in, and where they belong.", body = Me),
+        Problem<401>, Problem<403>,
+    ),
+    security(("session" = []), ("better_auth_session" = []), ("session_token" = []), ("access_token" = [])),
+)]
 pub async fn me(SignedIn(person): SignedIn) -> impl IntoResponse {
     axum::Json(Me::from(person))
 }

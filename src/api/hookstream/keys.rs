@@ -6,18 +6,58 @@ use axum::http::request::Parts;
 use super::wire;
 use crate::api::Services;
 use crate::api::auth::{Manager, OwnKey};
+use crate::api::openapi::Problem;
 use crate::keys::{Cursor, IssueError, Request, RevokeError};
 use crate::model::wire::{ApiKeyList, CreateApiKey, CreatedApiKey, ListApiKeys, RevokeApiKey, Revoked};
 use crate::model::{ApiError, FieldError, KeyId};
 use crate::store::KeyFilter;
 
+const CREATE: &str = "The plaintext key is in this answer and nowhere else: save it at once.\n\n\
+    Without `org_id` and `env_id` the key belongs to the user's first organisation and its Production environment. \
+    One that is unknown or not the caller's is a 404. An API key may do this only where the operator allows it.";
+const LIST: &str = "Newest first, revoked ones included: the keys that the caller made, or all keys of an \
+    organisation (`org_id`). `next_cursor` is there only when there are more, and is passed back as `cursor`.";
+const REVOKE: &str = "Ends the key at once, and for good. The same answer for a key that was revoked before. Members \
+    revoke the keys that they made, admins and owners all keys of the organisation.";
+
 /// The most keys of one answer, and how many there are without a word.
 const LARGEST_PAGE: u32 = 1000;
 
-/// `POST /v1/auth/api-keys`.
+/// Create API key
 ///
 /// # Errors
 /// Those of CONTRACTS, hookstream.
+#[utoipa::path(
+    post,
+    path = "/v1/auth/api-keys",
+    operation_id = "createApiKey",
+    tag = "API keys",
+    description = CREATE,
+    request_body(content = CreateApiKey, examples(
+        ("name" = (summary = "A name is enough", value = json!({ "name": "Production Backend" }))),
+        ("full" = (summary = "With all that can be set", value = json!({
+            "name": "Production key",
+            "scopes": "events:write keys:verify",
+            "expires_at": "2099-01-01T00:00:00Z",
+            "ip_allowlist": ["203.0.113.0/24"],
+            "rate_limit": { "limit": 100, "window_seconds": 60 },
+            "quota": { "limit": 10000 },
+            "metadata": { "team": "billing" },
+        }))),
+    )),
+    responses(
+        (status = 201, description = "The key, shown once.", body = CreatedApiKey, example = json!({
+            "id": "ak_8f3a1b2c4d5e6f7a",
+            "name": "Production Backend",
+            "key": "hs_live_a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f8a9b0c1d2e3f4a5b6c7d8e9f0a1b2",
+            "key_prefix": "hs_live_a1b2",
+            "scopes": null,
+            "created_at": "2026-03-01T12:00:00Z",
+        })),
+        Problem<400>, Problem<401>, Problem<403>, Problem<404>, Problem<413>, Problem<415>,
+    ),
+    security(("session" = []), ("better_auth_session" = []), ("session_token" = []), ("access_token" = []), ("api_key" = []), ("api_key_bearer" = [])),
+)]
 pub async fn create(services: &Services, parts: &mut Parts, request: CreateApiKey) -> Result<CreatedApiKey, ApiError> {
     let Manager(caller) = Manager::from_request_parts(parts, services).await?;
     let draft = wire::draft(request, &caller, services.keys.clock().now())?;
@@ -33,10 +73,32 @@ pub async fn create(services: &Services, parts: &mut Parts, request: CreateApiKe
     Ok(wire::created(issued))
 }
 
-/// `GET /v1/auth/api-keys`.
+/// List API keys
 ///
 /// # Errors
 /// Those of CONTRACTS, hookstream.
+#[utoipa::path(
+    get,
+    path = "/v1/auth/api-keys",
+    operation_id = "listApiKeys",
+    tag = "API keys",
+    description = LIST,
+    params(ListApiKeys),
+    responses(
+        (status = 200, description = "The keys, masked.", body = ApiKeyList, example = json!({ "api_keys": [{
+            "id": "ak_8f3a1b2c4d5e6f7a",
+            "name": "Production Backend",
+            "key_prefix": "hs_live_a1b2",
+            "scopes": null,
+            "request_count": 142,
+            "revoked": 0,
+            "created_at": "2026-03-01T12:00:00Z",
+            "last_used_at": "2026-03-01T14:30:00Z",
+        }] })),
+        Problem<400>, Problem<401>, Problem<403>, Problem<404>,
+    ),
+    security(("session" = []), ("better_auth_session" = []), ("session_token" = []), ("access_token" = []), ("api_key" = []), ("api_key_bearer" = [])),
+)]
 pub async fn list(services: &Services, parts: &mut Parts, request: ListApiKeys) -> Result<ApiKeyList, ApiError> {
     let Manager(caller) = Manager::from_request_parts(parts, services).await?;
     let mut errors = Vec::new();
@@ -70,16 +132,31 @@ pub async fn list(services: &Services, parts: &mut Parts, request: ListApiKeys) 
     })
 }
 
-/// `DELETE /v1/auth/api-keys/:id`; with `current` for an id, the key that the request presents.
+/// Revoke API key
+///
+/// `current` for an id is the key that the request itself presents.
 ///
 /// # Errors
 /// Those of CONTRACTS, hookstream.
+#[utoipa::path(
+    delete,
+    path = "/v1/auth/api-keys/{id}",
+    operation_id = "revokeApiKey",
+    tag = "API keys",
+    description = REVOKE,
+    params(
+        ("id" = String, Path, description = "The key's id.", pattern = "^ak_[0-9a-f]{16}$", example = "ak_8f3a1b2c4d5e6f7a"),
+        ("descendants" = Option<bool>, Query, description = "Whether the keys that this key made end with it.", nullable = false),
+    ),
+    responses(
+        (status = 200, description = "No check that begins after this answer accepts the key.", body = Revoked, example = json!({ "success": true })),
+        Problem<400>, Problem<401>, Problem<403>, Problem<404>, Problem<413>,
+    ),
+    security(("session" = []), ("better_auth_session" = []), ("session_token" = []), ("access_token" = []), ("api_key" = []), ("api_key_bearer" = [])),
+)]
 pub async fn revoke(services: &Services, parts: &mut Parts, request: RevokeApiKey) -> Result<Revoked, ApiError> {
     if request.id == "current" {
-        let OwnKey(key) = OwnKey::from_request_parts(parts, services).await?;
-        services.keys.revoke_itself(&key).await?;
-        tracing::info!(key = %key.id, "a key revoked itself");
-        return Ok(Revoked { success: true });
+        return revoke_itself(services, parts).await;
     }
     let Manager(caller) = Manager::from_request_parts(parts, services).await?;
     let not_found = || ApiError::not_found("API key not found");
@@ -93,5 +170,28 @@ pub async fn revoke(services: &Services, parts: &mut Parts, request: RevokeApiKe
         RevokeError::Store(error) => error.into(),
     })?;
     tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
+    Ok(Revoked { success: true })
+}
+
+/// Revoke the presented key
+///
+/// # Errors
+/// 401.
+#[utoipa::path(
+    delete,
+    path = "/v1/auth/api-keys/current",
+    operation_id = "revokeCurrentApiKey",
+    tag = "API keys",
+    description = "Revokes the API key that the request itself presents, whatever its scopes.",
+    responses(
+        (status = 200, description = "No check that begins after this answer accepts the key.", body = Revoked, example = json!({ "success": true })),
+        Problem<400>, Problem<401>, Problem<403>, Problem<413>,
+    ),
+    security(("api_key" = []), ("api_key_bearer" = [])),
+)]
+async fn revoke_itself(services: &Services, parts: &mut Parts) -> Result<Revoked, ApiError> {
+    let OwnKey(key) = OwnKey::from_request_parts(parts, services).await?;
+    services.keys.revoke_itself(&key).await?;
+    tracing::info!(key = %key.id, "a key revoked itself");
     Ok(Revoked { success: true })
 }

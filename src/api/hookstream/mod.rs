@@ -6,3 +6,23 @@
 pub mod accounts;
 pub mod keys;
 mod wire;
+
+use utoipa::OpenApi;
+
+#[derive(OpenApi)]
+#[openapi(paths(
+    accounts::register,
+    accounts::log_in,
+    accounts::log_out,
+    accounts::me,
+    keys::create,
+    keys::list,
+    keys::revoke_itself,
+    keys::revoke,
+))]
+struct Operations;
+
+/// The contract's part of the document.
+pub fn document() -> utoipa::openapi::OpenApi {
+    Operations::openapi()
+}

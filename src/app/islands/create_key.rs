@@ -236,7 +236,7 @@ fn TextInput(
             autocomplete="off"
             autocapitalize=(!placeholder.is_empty()).then_some("none")
             spellcheck=(!placeholder.is_empty()).then_some("false")
-            placeholder=placeholder
+            placeholder=(!placeholder.is_empty()).then_some(placeholder)
             aria-describedby=described_by
             aria-invalid=field.invalid()
             prop:value=field.text

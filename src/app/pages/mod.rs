@@ -3,12 +3,14 @@
 //! A page is loaded first and rendered then, so that what goes wrong while loading is an error page
 //! with its own status, and no half of a page is ever sent.
 
+mod api_docs;
 mod keys;
 mod link;
 mod message;
 mod register;
 mod sign_in;
 
+pub use api_docs::api_docs;
 pub use keys::keys;
 pub use link::{KeysLink, local_path};
 pub use message::{failed, no_organisation, not_found, registration_closed};

@@ -1,0 +1,160 @@
+//! A schema of the OpenAPI document as a list of fields, which is how people read it.
+
+use serde_json::{Map, Value};
+
+/// A field of a body.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Field {
+    /// From the top of the body: `organisations[].id`.
+    pub path: String,
+    /// What it may be, in words.
+    pub kind: String,
+    /// Whether it has to be there.
+    pub required: bool,
+    /// What it is.
+    pub description: String,
+}
+
+/// What a `$ref` stands for, or the value itself.
+pub fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    value
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|reference| document.pointer(reference.trim_start_matches('#')))
+        .unwrap_or(value)
+}
+
+/// The fields of a schema and of what is in it.
+pub fn fields(document: &Value, schema: &Value) -> Vec<Field> {
+    let mut found = Vec::new();
+    collect(document, schema, "", &mut found);
+    found
+}
+
+fn collect(document: &Value, schema: &Value, within: &str, found: &mut Vec<Field>) {
+    let schema = core(document, schema);
+    for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+        collect(document, part, within, found);
+    }
+    if let Some(items) = schema.get("items") {
+        let within = format!("{within}[]");
+        collect(document, items, &within, found);
+    }
+    let required: Vec<&str> =
+        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        let path = if within.is_empty() { name.clone() } else { format!("{within}.{name}") };
+        found.push(Field {
+            kind: kind(document, property),
+            required: required.contains(&name.as_str()),
+            description: description(document, property),
+            path: path.clone(),
+        });
+        collect(document, property, &path, found);
+    }
+}
+
+/// Past references, and past the `null` that a field may be instead.
+fn core<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
+    let schema = resolve(document, schema);
+    let choices = schema.get("oneOf").and_then(Value::as_array);
+    match choices.and_then(|choices| choices.iter().find(|choice| choice.get("type") != Some(&Value::from("null")))) {
+        Some(choice) => resolve(document, choice),
+        None => schema,
+    }
+}
+
+fn description(document: &Value, schema: &Value) -> String {
+    let own = |schema: &Value| schema.get("description").and_then(Value::as_str).map(str::to_owned);
+    own(schema).or_else(|| own(core(document, schema))).unwrap_or_default()
+}
+
+/// What a value may be: `string (date-time) or null`, `integer, 1 to 100`.
+pub fn kind(document: &Value, schema: &Value) -> String {
+    let inner = core(document, schema);
+    let nullable = |schema: &Value| {
+        let types = schema.get("type").and_then(Value::as_array);
+        types.is_some_and(|types| types.contains(&Value::from("null"))) || schema.get("oneOf").is_some()
+    };
+    let mut words = match inner.get("type") {
+        Some(Value::String(name)) => name.clone(),
+        Some(Value::Array(names)) => {
+            names.iter().filter_map(Value::as_str).find(|name| *name != "null").unwrap_or("any").to_owned()
+        }
+        _ if inner.get("allOf").is_some() => "object".to_owned(),
+        _ => "any JSON".to_owned(),
+    };
+    if let Some(items) = inner.get("items") {
+        words = format!("array of {}", kind(document, items));
+    }
+    let text = |name: &str| inner.get(name).and_then(Value::as_str);
+    // The width of a number is the server's business.
+    if let Some(format) = text("format").filter(|format| !format.starts_with("int")) {
+        words = format!("{words} ({format})");
+    }
+    if let Some(choices) = inner.get("enum").and_then(Value::as_array) {
+        let choices: Vec<&str> = choices.iter().filter_map(Value::as_str).collect();
+        words = format!("{words}: {}", choices.join(", "));
+    }
+    let bounds = bounds(inner, "minimum", "maximum", "")
+        .or_else(|| bounds(inner, "minLength", "maxLength", " characters"))
+        .or_else(|| bounds(inner, "minItems", "maxItems", " items"));
+    if let Some(bounds) = bounds {
+        words = format!("{words}, {bounds}");
+    }
+    if nullable(schema) { format!("{words} or null") } else { words }
+}
+
+fn bounds(schema: &Value, least: &str, most: &str, what: &str) -> Option<String> {
+    match (schema.get(least), schema.get(most)) {
+        (Some(least), Some(most)) if least == most => Some(format!("{least}{what}")),
+        (Some(least), Some(most)) => Some(format!("{least} to {most}{what}")),
+        (None, Some(most)) => Some(format!("at most {most}{what}")),
+        // That a count is not negative goes without saying.
+        (Some(least), None) => (least != &Value::from(0)).then(|| format!("at least {least}{what}")),
+        (None, None) => None,
+    }
+}
+
+/// The examples of a body, with what each of them shows.
+pub fn examples(content: &Value) -> Vec<(String, Value)> {
+    let several = content.get("examples").and_then(Value::as_object);
+    let named = several.into_iter().flat_map(Map::values).map(|example| {
+        let summary = example.get("summary").and_then(Value::as_str).unwrap_or_default();
+        (summary.to_owned(), example.get("value").cloned().unwrap_or_default())
+    });
+    let one = content.get("example").map(|value| (String::new(), value.clone()));
+    named.chain(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_schema_is_read_as_fields_with_their_paths() {
+        let document = json!({ "components": { "schemas": {
+            "Limit": { "type": "object", "required": ["most"], "properties": { "most": { "type": "integer", "minimum": 1, "maximum": 9 } } },
+            "Key": { "type": "object", "required": ["id"], "properties": {
+                "id": { "type": "string", "description": "The id." },
+                "ended": { "type": ["string", "null"], "format": "date-time" },
+                "limit": { "oneOf": [{ "type": "null" }, { "$ref": "#/components/schemas/Limit" }] },
+            } },
+        } } });
+        let list = json!({ "type": "object", "properties": { "keys": { "type": "array", "items": { "$ref": "#/components/schemas/Key" } } } });
+        let read: Vec<_> =
+            fields(&document, &list).into_iter().map(|field| format!("{} {} {}", field.path, field.kind, field.required)).collect();
+        assert_eq!(
+            read,
+            [
+                "keys array of object false",
+                "keys[].id string true",
+                "keys[].ended string (date-time) or null false",
+                "keys[].limit object or null false",
+                "keys[].limit.most integer, 1 to 9 true",
+            ]
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! The OpenAPI document of everything that is served.
+
+use std::sync::LazyLock;
+
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::IntoResponse;
+use serde_json::Value;
+use utoipa::OpenApi;
+
+use super::health;
+use crate::api::openapi;
+
+/// What the server answers beside the contracts.
+#[derive(OpenApi)]
+#[openapi(paths(health::alive, health::ready, document))]
+struct Service;
+
+static JSON: LazyLock<Value> = LazyLock::new(|| {
+    let mut document = openapi::contracts().merge_from(Service::openapi());
+    openapi::complete(&mut document);
+    serde_json::to_value(document).unwrap_or_default()
+});
+
+static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", *JSON));
+
+/// The document, for the page that shows it.
+pub fn json() -> &'static Value {
+    &JSON
+}
+
+/// This document
+///
+/// What is served, as OpenAPI 3.1. `/docs/api` shows it to people.
+#[utoipa::path(
+    get,
+    path = "/openapi.json",
+    operation_id = "openapi",
+    tag = "Service",
+    responses((status = 200, description = "The document.", body = Object)),
+)]
+pub async fn document() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "public, max-age=300")], TEXT.as_str())
+}

@@ -1,0 +1,186 @@
+//! The OpenAPI document says what is served: no more, and no less.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::app::{Engine, Settings, TestApp};
+use crate::story::Call;
+
+const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
+const METHODS: [&str; 7] = ["get", "post", "put", "patch", "delete", "options", "trace"];
+
+/// In the router it is the same route as `…/{id}`.
+const CURRENT: &str = "/v1/auth/api-keys/current";
+/// What browsers load, and no API.
+const ASSETS: [&str; 2] = ["/pkg/{version}/{file}", "/favicon.svg"];
+
+async fn app() -> TestApp {
+    TestApp::new(Engine::Sqlite, Settings::default()).await
+}
+
+async fn document(app: &TestApp) -> Value {
+    Call::new(app, "GET", "/openapi.json").send().await.json()
+}
+
+fn paths(document: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    document["paths"].as_object().expect("paths").iter()
+}
+
+fn methods(item: &Value) -> BTreeSet<&str> {
+    item.as_object().expect("a path item").keys().map(String::as_str).collect()
+}
+
+/// A real address for a path with parameters.
+fn fill(path: &str) -> String {
+    path.replace("{id}", "none").replace("{tenant_id}", "none").replace("{source}", "none")
+}
+
+/// Every `.route("…"` of the contracts and of the router.
+fn routes() -> BTreeSet<String> {
+    fn read(path: &Path, found: &mut BTreeSet<String>) {
+        if path.is_dir() {
+            for entry in std::fs::read_dir(path).expect("a folder") {
+                read(&entry.expect("an entry").path(), found);
+            }
+        } else {
+            let text = std::fs::read_to_string(path).expect("a source file");
+            let routes = text.split(".route(").skip(1).map(|rest| rest.trim_start().strip_prefix('"').expect("a literal path"));
+            found.extend(routes.map(|rest| rest[..rest.find('"').expect("its end")].to_owned()));
+        }
+    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = BTreeSet::new();
+    read(&source.join("api"), &mut found);
+    read(&source.join("server/router.rs"), &mut found);
+    found.retain(|path| !ASSETS.contains(&path.as_str()));
+    found
+}
+
+#[tokio::test]
+async fn the_document_is_the_one_that_was_checked_in() {
+    let served = Call::new(&app().await, "GET", "/openapi.json").send().await;
+    assert_eq!((served.status.as_u16(), served.header("content-type")), (200, "application/json"));
+    if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
+        std::fs::write(SNAPSHOT, &served.body).expect("the snapshot is written");
+    }
+    let kept = std::fs::read_to_string(SNAPSHOT).expect("docs/openapi.json");
+    let served = served.text();
+    let different = kept.lines().zip(served.lines()).position(|(kept, served)| kept != served);
+    assert!(
+        kept == served,
+        "docs/openapi.json differs from line {}: run the tests with INSTA_UPDATE=always and read the diff",
+        different.map_or(0, |line| line + 1),
+    );
+}
+
+#[tokio::test]
+async fn every_route_is_in_the_document_and_the_other_way_round() {
+    let document = document(&app().await).await;
+    let documented: BTreeSet<String> = paths(&document).map(|(path, _)| path.clone()).filter(|path| path != CURRENT).collect();
+    assert_eq!(documented, routes());
+    assert!(document["paths"][CURRENT]["delete"].is_object());
+}
+
+#[tokio::test]
+async fn every_path_answers_the_documented_methods_and_no_others() {
+    let app = app().await;
+    let document = document(&app).await;
+    for (path, item) in paths(&document) {
+        for method in METHODS {
+            let answer = Call::new(&app, &method.to_uppercase(), &fill(path)).send().await;
+            let is_answered = answer.status != 405;
+            assert_eq!(is_answered, methods(item).contains(method), "{method} {path}");
+            if !is_answered {
+                let allowed: BTreeSet<String> =
+                    answer.header("allow").split(',').map(|method| method.trim().to_lowercase()).filter(|method| method != "head").collect();
+                assert_eq!(allowed, methods(item).into_iter().map(str::to_owned).collect(), "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn operations_have_names_of_their_own_and_every_reference_leads_somewhere() {
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(fields) => {
+                found.extend(fields.get("$ref").and_then(Value::as_str));
+                fields.values().for_each(|value| references(value, found));
+            }
+            Value::Array(values) => values.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+    let document = document(&app().await).await;
+    let mut names = BTreeSet::new();
+    for (path, item) in paths(&document) {
+        for operation in item.as_object().expect("a path item").values() {
+            assert!(names.insert(operation["operationId"].as_str().expect("a name")), "{path}");
+            for requirement in operation["security"].as_array().into_iter().flatten() {
+                for scheme in requirement.as_object().expect("a requirement").keys() {
+                    assert!(document["components"]["securitySchemes"][scheme].is_object(), "{scheme}");
+                }
+            }
+        }
+    }
+    let mut found = Vec::new();
+    references(&document, &mut found);
+    for reference in found {
+        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+    }
+}
+
+#[tokio::test]
+async fn the_seeds_examples_are_in_the_document() {
+    let text = document(&app().await).await.to_string();
+    for example in [
+        r#""key":"hs_live_a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f8a9b0c1d2e3f4a5b6c7d8e9f0a1b2""#,
+        r#""request_count":142"#,
+        r#"{"success":true}"#,
+        r#""key":"hks_5f8a3b2c1d9e4f6a7b8c9d0e1f2a3b4c""#,
+        r#""revokedAt":"2026-07-03T16:00:00.000Z""#,
+    ] {
+        assert!(text.contains(example), "{example}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_shows_every_operation_and_runs_nothing() {
+    let app = app().await;
+    let document = document(&app).await;
+    let page = Call::new(&app, "GET", "/docs/api").send().await;
+    assert_eq!(page.status, 200);
+    let html = page.text();
+    for (path, item) in paths(&document) {
+        assert!(html.contains(path.as_str()), "{path}");
+        for operation in item.as_object().expect("a path item").values() {
+            let id = operation["operationId"].as_str().expect("a name");
+            assert!(html.contains(&format!(r#"id="{id}""#)), "{id}");
+        }
+    }
+    for unwanted in ["<script", "<style", " style=", "onclick", "https://"] {
+        assert!(!html.contains(unwanted), "{unwanted}");
+    }
+}
+
+/// An id that is no text does not exist; a 400 is a JSON string, whatever it is about.
+#[tokio::test]
+async fn a_path_that_is_no_text_is_answered_as_the_contract_says() {
+    let app = app().await;
+    let ada = crate::story::someone(&app, "ada@example.com").await;
+    let login = Call::new(&app, "POST", "/api/v1/auth/login")
+        .json(r#"{"email": "ada@example.com", "password": "correct horse battery"}"#)
+        .send()
+        .await;
+    let bearer = format!("Bearer {}", login.field("/accessToken"));
+    let with_token = |method, path| Call::new(&app, method, path).header("authorization", &bearer).send();
+    with_token("DELETE", "/api/v1/apikeys/%ff").await.is_problem(404, "not_found");
+    with_token("GET", "/api/v1/events/%ff").await.is_problem(404, "not_found");
+    let key = crate::story::create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
+    let me = Call::new(&app, "GET", "/v1/auth/me").cookie(&ada.cookie).send().await;
+    let path = format!("/api/v1/ingest/{}/%ff", me.field("/organisations/0/tenant_id"));
+    let answer = Call::new(&app, "POST", &path).key(&key).json("{}").send().await;
+    assert_eq!((answer.status.as_u16(), answer.json().is_string()), (400, true));
+}

@@ -1,0 +1,95 @@
+"""What a run presents, and the few values that a schema cannot describe."""
+
+import ipaddress
+import itertools
+import os
+import re
+
+import requests
+import schemathesis
+from hypothesis import strategies as st
+
+URL = os.environ["LATCHKEY_URL"]
+KIND = os.environ["LATCHKEY_CREDENTIAL"]
+ACCOUNT = {"email": "ada@example.com", "password": "correct horse battery"}
+_addresses = itertools.count(int(ipaddress.ip_address("198.18.0.1")) + os.getpid() % 1000 * 60)
+
+
+def sign_in(path):
+    """From an address of its own each time, so that it is not throttled."""
+    address = str(ipaddress.ip_address(next(_addresses)))
+    answer = requests.post(URL + path, json=ACCOUNT, headers={"X-Forwarded-For": address}, timeout=10)
+    answer.raise_for_status()
+    return answer
+
+
+def session():
+    return sign_in("/v1/auth/login").cookies["session"]
+
+
+def access_token():
+    return sign_in("/api/v1/auth/login").json()["accessToken"]
+
+
+def key(**body):
+    cookies = {"session": _session()}
+    answer = requests.post(URL + "/v1/auth/api-keys", json={"name": "schemathesis", **body}, cookies=cookies, timeout=10)
+    answer.raise_for_status()
+    return answer.json()["key"]
+
+
+def tenant_key():
+    headers = {"Authorization": "Bearer " + access_token()}
+    answer = requests.post(URL + "/api/v1/apikeys", json={"name": "schemathesis"}, headers=headers, timeout=10)
+    answer.raise_for_status()
+    return answer.json()["key"]
+
+
+_kept = {}
+
+
+def _session():
+    return _kept.setdefault("session", session())
+
+
+KINDS = {
+    "nothing": lambda: {},
+    "session": lambda: {"Cookie": "session=" + session()},
+    "session-token": lambda: {"Authorization": "Bearer " + session()},
+    "access-token": lambda: {"Authorization": "Bearer " + access_token()},
+    "full-key": lambda: {"X-API-Key": key()},
+    "narrow-key": lambda: {"X-API-Key": key(scopes="keys:verify")},
+    "tenant-key": lambda: {"X-API-Key": tenant_key()},
+}
+
+# These end the credential that they are called with: each call gets one of its own, so that the run
+# goes on with its.
+ENDING = {"logOut", "tokenLogOut", "revokeCurrentApiKey"}
+
+
+@schemathesis.auth(refresh_interval=None)
+class Credential:
+    """The run's credential, on every operation, also where the document does not ask for it."""
+
+    def get(self, case, context):
+        if case.operation.definition.raw.get("operationId") in ENDING:
+            return KINDS[KIND]()
+        if "run" not in _kept:
+            _kept["run"] = KINDS[KIND]()
+        return _kept["run"]
+
+    def set(self, case, data, context):
+        case.headers = {**(case.headers or {}), **data}
+
+
+@schemathesis.hook
+def map_body(context, body):
+    """A time in the past is refused, which a schema cannot say."""
+    if isinstance(body, dict) and isinstance(body.get("expires_at"), str):
+        if re.match(r"\d{4}-\d\d-\d\dT", body["expires_at"]):
+            return {**body, "expires_at": "2996" + body["expires_at"][4:]}
+    return body
+
+
+networks = st.one_of(st.ip_addresses(v=4).map(lambda ip: f"{ip}/32"), st.ip_addresses().map(str), st.just("2001:db8::/32"))
+schemathesis.openapi.format("network", networks)

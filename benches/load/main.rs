@@ -1,0 +1,69 @@
+//! `make bench`: how fast events come in and keys are listed, beside what the same machine does at its
+//! best in the same run. Absolute figures are this machine's; the ratios are Latchkey's.
+//!
+//! Servers run as processes of their own, and one load generator asks them in turns: every round has
+//! every candidate once, and of the rounds the median counts.
+
+#[path = "../../tests/served/mod.rs"]
+mod served;
+
+mod ingest;
+mod list;
+mod machine;
+
+use std::process::ExitCode;
+
+/// Results: lines to print and to keep, and whether a target was missed.
+#[derive(Default)]
+struct Report {
+    text: String,
+    over: bool,
+}
+
+impl Report {
+    fn line(&mut self, line: &str) {
+        println!("{line}");
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    /// A row of a table, and whether its target is met.
+    fn target(&mut self, what: &str, met: bool) -> &'static str {
+        self.over |= !met;
+        let verdict = if met { "ok" } else { "OVER" };
+        println!("{what}: {verdict}");
+        verdict
+    }
+}
+
+/// The middle one.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    if arguments.first().is_some_and(|argument| argument == "nothing") {
+        runtime.block_on(ingest::serve_nothing());
+        return ExitCode::SUCCESS;
+    }
+    let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == part);
+    let mut report = Report::default();
+    runtime.block_on(async {
+        machine::describe(&mut report).await;
+        if wanted("ingest") {
+            ingest::run(&mut report).await;
+        }
+        if wanted("list") {
+            list::run(&mut report).await;
+        }
+    });
+    // Parts are for those who look for something; what is kept is a whole run.
+    if arguments.is_empty() {
+        let kept = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/BENCHMARKS.md");
+        std::fs::write(&kept, format!("{}{}", include_str!("head.md"), report.text)).expect("docs/BENCHMARKS.md is written");
+    }
+    if report.over { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

@@ -1,0 +1,222 @@
+//! The built program on a folder of its own, and the plainest HTTP client that can talk to it: one
+//! connection, one request after the other, so that whoever uses it knows what was sent when.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A server, killed when it is dropped.
+pub struct Server {
+    pub address: SocketAddr,
+    child: Child,
+}
+
+#[allow(dead_code, reason = "each program that includes this file uses what it needs")]
+impl Server {
+    /// Starts the program and waits until it says that it is ready.
+    pub fn start(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_latchkey"));
+        let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).expect("a log file");
+        let mut command = Command::new(program);
+        command
+            .current_dir(folder)
+            .args(["--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(log);
+        Self::wait(command, &folder.join("log"))
+    }
+
+    /// Starts any program that prints the address which it listens on after `http://`.
+    pub fn wait(mut command: Command, log: &Path) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
+        let mut said = String::new();
+        let mut out = io::BufReader::new(child.stdout.take().expect("a pipe"));
+        let address = loop {
+            let before = said.len();
+            if io::BufRead::read_line(&mut out, &mut said).unwrap_or(0) == 0 {
+                let status = child.wait();
+                let log = std::fs::read_to_string(log).unwrap_or_default();
+                panic!("the server ended with {status:?}\n{said}\n{log}");
+            }
+            if let Some((_, address)) = said[before..].split_once("http://") {
+                break address.trim().parse().expect("an address");
+            }
+        };
+        Self { address, child }
+    }
+
+    /// SIGKILL: nothing of it runs any more when this returns.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it is gone");
+    }
+
+    pub async fn connect(&self) -> io::Result<Connection> {
+        Connection::open(self.address).await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An answer: status, head, body.
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+#[allow(dead_code, reason = "each program that includes this file uses what it needs")]
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body, where the status is the expected one.
+    #[track_caller]
+    pub fn json(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}{}", self.head, self.text());
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(": ")?;
+            found.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+}
+
+/// One connection.
+pub struct Connection {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+#[allow(dead_code, reason = "each program that includes this file uses what it needs")]
+impl Connection {
+    pub async fn open(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, read: Vec::with_capacity(16 * 1024) })
+    }
+
+    /// Sends a request; headers are lines without their end.
+    pub async fn call(&mut self, method: &str, path: &str, headers: &[&str], body: &str) -> io::Result<Answer> {
+        self.send(&request(method, path, headers, body)).await
+    }
+
+    /// Sends a request that is written out already, and reads the whole answer; its status.
+    pub async fn status(&mut self, request: &[u8]) -> io::Result<u16> {
+        self.exchange(request).await?;
+        let status = std::str::from_utf8(&self.read[9..12]).ok().and_then(|status| status.parse().ok());
+        status.ok_or(io::ErrorKind::InvalidData.into())
+    }
+
+    /// Reads a whole answer; where its body begins, and how long it is.
+    async fn exchange(&mut self, request: &[u8]) -> io::Result<(usize, usize)> {
+        self.stream.write_all(request).await?;
+        self.read.clear();
+        let (head, length) = loop {
+            if let Some(end) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
+                break (end + 4, content_length(&self.read[..end]));
+            }
+            self.more().await?;
+        };
+        while self.read.len() < head + length {
+            self.more().await?;
+        }
+        Ok((head, length))
+    }
+
+    /// Sends a request that is written out already, and reads the whole answer.
+    pub async fn send(&mut self, request: &[u8]) -> io::Result<Answer> {
+        let (head, length) = self.exchange(request).await?;
+        let text = String::from_utf8_lossy(&self.read[..head]).into_owned();
+        let status = text.get(9..12).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Answer { status, head: text, body: self.read[head..head + length].to_vec() })
+    }
+
+    async fn more(&mut self) -> io::Result<()> {
+        match self.stream.read_buf(&mut self.read).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A request as it goes over the wire.
+pub fn request(method: &str, path: &str, headers: &[&str], body: &str) -> Vec<u8> {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n", body.len());
+    if !body.is_empty() {
+        text.push_str("Content-Type: application/json\r\n");
+    }
+    for header in headers {
+        text.push_str(header);
+        text.push_str("\r\n");
+    }
+    text.push_str("\r\n");
+    text.push_str(body);
+    text.into_bytes()
+}
+
+/// 0 where it is not said, as with a 204: none of the answers that are asked for here is chunked.
+fn content_length(head: &[u8]) -> usize {
+    let head = std::str::from_utf8(head).expect("headers are text");
+    head.split("\r\n")
+        .filter_map(|line| line.split_once(':'))
+        .inspect(|(name, _)| assert!(!name.eq_ignore_ascii_case("transfer-encoding"), "{head}"))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .map_or(0, |(_, value)| value.trim().parse().expect("a length"))
+}
+
+/// Somebody who has registered, and all that they can present.
+#[allow(dead_code, reason = "each program that includes this file uses what it needs")]
+pub struct Account {
+    pub session: String,
+    pub access_token: String,
+    pub organisation: String,
+    pub tenant: String,
+    pub environment: String,
+}
+
+#[allow(dead_code, reason = "each program that includes this file uses what it needs")]
+impl Account {
+    /// Registers the first account of a new server.
+    pub async fn register(connection: &mut Connection) -> Self {
+        let credentials = r#"{"email":"me@example.com","password":"correct horse battery"}"#;
+        let answer = connection.call("POST", "/v1/auth/register", &[], credentials).await.expect("an answer");
+        let me = answer.json(201);
+        let cookie = answer.header("set-cookie").expect("a cookie");
+        let session = cookie.split(['=', ';']).nth(1).expect("a value").to_owned();
+        let tokens = connection.call("POST", "/api/v1/auth/login", &[], credentials).await.expect("an answer").json(200);
+        let text = |value: &Value, pointer: &str| {
+            value.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer}: {value}")).to_owned()
+        };
+        let environments = me["organisations"][0]["environments"].as_array().expect("environments");
+        let live = environments.iter().find(|environment| environment["mode"] == "live").expect("Production");
+        Self {
+            session,
+            access_token: text(&tokens, "/accessToken"),
+            organisation: text(&me, "/organisations/0/id"),
+            tenant: text(&me, "/organisations/0/tenant_id"),
+            environment: text(live, "/id"),
+        }
+    }
+
+    /// The header that a HookSentry client sends.
+    pub fn bearer(&self) -> String {
+        format!("Authorization: Bearer {}", self.access_token)
+    }
+}

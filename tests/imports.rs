@@ -118,9 +118,16 @@ const EXCEPTIONS: [(&str, &str, &str); 1] = [(
 /// The contracts: none mentions another.
 const CONTRACTS: [&str; 3] = ["hookstream", "hooksentry", "native"];
 
-/// The files that tell the halves apart: the map of modules, and the two seams where a function of
-/// the server has a side in the browser.
-const GATES: [&str; 3] = ["lib.rs", "app/codec.rs", "app/server_fns.rs"];
+/// The files that tell the halves apart: the map of modules, the two seams where a function of the
+/// server has a side in the browser, and the two where only the server describes the wire's types (for
+/// its OpenAPI document).
+const GATES: [&str; 5] = [
+    "lib.rs",
+    "app/codec.rs",
+    "app/server_fns.rs",
+    "model/wire.rs",
+    "model/error.rs",
+];
 
 #[derive(Debug, Clone, PartialEq)]
 enum Token {

@@ -93,3 +93,25 @@ npm_packages() {
     fail "npm could not install the packages of $1/"
   echo "$lock" >"$stamp"
 }
+
+# python_packages NAME LIST: exactly what the requirements file LIST names, in target/NAME.
+python_packages() {
+  local list stamp=target/$1/.latchkey-requirements
+  list=$(cksum <"$2")
+  if [[ -f $stamp && $(<"$stamp") == "$list" ]]; then
+    note "$1 is installed"
+    return
+  fi
+  need python3 python3
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    fail "Python 3.10 or newer is needed, this is $(python3 --version)"
+  # Debian keeps a part of venv in a package of its own.
+  python3 -c 'import ensurepip, venv' 2>/dev/null || debian_install python3-venv ||
+    fail "Python's venv is missing (on Debian and Ubuntu: apt-get install python3-venv)"
+  note "installing $1 from PyPI (log: target/logs/pip.log)"
+  rm -rf "target/$1"
+  python3 -m venv "target/$1"
+  "target/$1/bin/pip" install --disable-pip-version-check --requirement "$2" \
+    </dev/null >target/logs/pip.log 2>&1 || fail "pip could not install $1 (target/logs/pip.log)"
+  echo "$list" >"$stamp"
+}

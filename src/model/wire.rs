@@ -13,9 +13,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The body of `POST /v1/auth/api-keys`, in both seeds' forms, with our extras.
-///
-/// Every field is optional to the parser, so that a missing one is reported by name together with
-/// all else that is wrong.
+// Every field is optional to the parser, so that a missing one is reported by name together with all
+// else that is wrong.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct CreateApiKey {
@@ -30,7 +29,8 @@ pub struct CreateApiKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "ssr", schema(pattern = "^env_[0-9a-f]{16}$"))]
     pub env_id: Option<String>,
-    /// Names separated by spaces; `Some(None)` is an explicit `null`.
+    /// Names separated by spaces; `*` or null for full access.
+    // `Some(None)` is an explicit `null`.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "ssr", schema(value_type = Option<String>, pattern = "^ *([*]|[A-Za-z0-9._-]+:([A-Za-z0-9._-]+|[*])( +[A-Za-z0-9._-]+:([A-Za-z0-9._-]+|[*]))*) *$", examples("events:write keys:verify", "*")))]
     pub scopes: Option<Option<String>>,
@@ -40,7 +40,7 @@ pub struct CreateApiKey {
     pub expires_at: Option<String>,
     /// Networks that the key may be used from, as CIDRs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "ssr", schema(min_items = 1, max_items = 100, examples(json!(["203.0.113.0/24", "2001:db8::/32"]))))]
+    #[cfg_attr(feature = "ssr", schema(min_items = 1, max_items = 100, examples("203.0.113.0/24", "2001:db8::/32")))]
     pub ip_allowlist: Option<Vec<String>>,
     /// At most so many requests in so many seconds.
     #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
@@ -154,8 +154,8 @@ pub struct CreatedApiKey {
     /// RFC 3339, UTC, whole seconds.
     #[cfg_attr(feature = "ssr", schema(format = DateTime, examples("2026-03-01T12:00:00Z")))]
     pub created_at: String,
-    /// What was set beyond the seeds' fields. The browser does not read it: buffering what could be
-    /// such a field would make its half a tenth larger.
+    /// What was set beyond the seeds' fields.
+    // The browser does not read it: buffering what could be such a field would make its half a tenth larger.
     #[serde(flatten, skip_deserializing)]
     pub extras: Extras,
 }

@@ -15,8 +15,8 @@ pub struct Paging {
     /// Which page.
     #[param(minimum = 1, maximum = 2_147_483_647, default = 1, nullable = false)]
     pg: Option<u32>,
-    /// Which way round.
-    #[param(inline, default = "Desc", nullable = false)]
+    /// Which way round; without it `Desc`.
+    #[param(inline, nullable = false)]
     tp_ord: Option<Direction>,
 }
 
@@ -33,8 +33,8 @@ enum Direction {
 #[into_params(parameter_in = Query, rename_all = "PascalCase")]
 #[expect(dead_code, reason = "describes, and is never made")]
 pub struct OfKeys {
-    /// The column to sort by. `null` comes before everything, ties go by id.
-    #[param(inline, default = "id", nullable = false)]
+    /// The column to sort by; without it `id`. `null` comes before everything, ties go by id.
+    #[param(inline, nullable = false)]
     cp_ord: Option<KeyColumn>,
     /// Active or revoked keys only; without it both.
     #[param(nullable = false)]
@@ -57,8 +57,8 @@ enum KeyColumn {
 #[into_params(parameter_in = Query, rename_all = "PascalCase")]
 #[expect(dead_code, reason = "describes, and is never made")]
 pub struct OfEvents {
-    /// The column to sort by. Ids are in the order of arrival: both words mean the same.
-    #[param(inline, default = "id", nullable = false)]
+    /// The column to sort by; without it `id`. Ids are in the order of arrival: both words mean the same.
+    #[param(inline, nullable = false)]
     cp_ord: Option<EventColumn>,
     /// Only events of this source.
     #[param(nullable = false)]

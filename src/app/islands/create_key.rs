@@ -65,13 +65,16 @@ impl Form {
         self.failed.set(String::new());
     }
 
+    fn is_dated(self) -> bool {
+        self.expiry.with(|choice| choice == ON_A_DATE)
+    }
+
     /// What to ask the server for; none when a field is wrong, which then says so.
     fn request(self, org_id: String) -> Option<CreateApiKey> {
-        let dated = self.expiry.with_untracked(|choice| choice == ON_A_DATE);
         // Each of them is looked at, so that all mistakes show at once.
         let right = [
             self.name.is_right(),
-            !dated || self.date.is_right(),
+            !self.is_dated() || self.date.is_right(),
             !self.restricted.get_untracked() || self.scopes.is_right(),
         ];
         if right.contains(&false) {
@@ -95,7 +98,7 @@ impl Form {
             let message = format!("It {}.", wrong.message);
             match wrong.field.as_str() {
                 "name" => self.name.refuse(message),
-                "expires_at" => self.date.refuse(message),
+                "expires_at" if self.is_dated() => self.date.refuse(message),
                 "scopes" => self.scopes.refuse(message),
                 field => rest = Some(format!("{field} {}.", wrong.message)),
             }
@@ -252,13 +255,11 @@ fn Choice(
     id: &'static str,
     chosen: RwSignal<String>,
     options: Vec<(String, String)>,
-    #[prop(optional)] described_by: &'static str,
 ) -> impl IntoView {
     view! {
         <select
             class="select"
             id=id
-            aria-describedby=(!described_by.is_empty()).then_some(described_by)
             prop:value=chosen
             on:change=move |event| chosen.set(event_target_value(&event))
         >
@@ -273,24 +274,24 @@ fn Choice(
 #[component]
 fn Expires(form: Form) -> impl IntoView {
     let options = CHOICES.map(|(value, words)| (value.to_owned(), words.to_owned())).to_vec();
-    let dated = move || form.expiry.with(|choice| choice == ON_A_DATE);
     view! {
         <div class="field">
             <label for="key-expiry">"Expires"</label>
-            <Choice id="key-expiry" described_by="key-expiry-error" chosen=form.expiry options/>
-            <label class="visually-hidden" for="key-date" hidden=move || !dated()>"Expiry date"</label>
-            <input
-                class="input"
-                id="key-date"
-                type="date"
-                aria-describedby="key-expiry-error"
-                aria-invalid=form.date.invalid()
-                hidden=move || !dated()
-                prop:value=form.date.text
-                on:input=move |event| form.date.typed(event_target_value(&event))
-                on:blur=move |_| form.date.left()
-            />
-            {form.date.error_text("key-expiry-error")}
+            <Choice id="key-expiry" chosen=form.expiry options/>
+            <div class="field" hidden=move || !form.is_dated()>
+                <label class="visually-hidden" for="key-date">"Expiry date"</label>
+                <input
+                    class="input"
+                    id="key-date"
+                    type="date"
+                    aria-describedby="key-date-error"
+                    aria-invalid=form.date.invalid()
+                    prop:value=form.date.text
+                    on:input=move |event| form.date.typed(event_target_value(&event))
+                    on:blur=move |_| form.date.left()
+                />
+                {form.date.error_text("key-date-error")}
+            </div>
         </div>
     }
 }

@@ -60,8 +60,10 @@ impl Field {
         self.refused.set(Some(message));
     }
 
-    /// Looks at it for good; true when nothing is wrong.
+    /// Looks at it for good; true when nothing is wrong. What the server said before, it may say
+    /// again.
     pub fn is_right(self) -> bool {
+        self.refused.set(None);
         self.looked_at.set(Some(Moment::Done));
         self.error().is_none()
     }

@@ -63,7 +63,7 @@ pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + S
         <dialog
             class="dialog reveal"
             id="reveal-key"
-            closedby="none"
+            closedby=move || if saved.get() { "closerequest" } else { "none" }
             aria-labelledby="reveal-title"
             aria-describedby="reveal-once"
             node_ref=dialog

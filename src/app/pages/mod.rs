@@ -3,12 +3,18 @@
 //! A page is loaded first and rendered then, so that what goes wrong while loading is an error page
 //! with its own status, and no half of a page is ever sent.
 
+mod event;
+mod events;
+mod events_link;
 mod keys;
 mod link;
 mod message;
 mod register;
 mod sign_in;
 
+pub use event::{body, event};
+pub use events::{chosen_key, events, events_page};
+pub use events_link::EventsLink;
 pub use keys::keys;
 pub use link::{KeysLink, local_path};
 pub use message::{failed, no_organisation, not_found, registration_closed};

@@ -1,17 +1,24 @@
 //! Pieces of pages, rendered on the server: what surrounds a page, and what the list is made of.
 
 mod empty;
+mod events;
 mod filters;
 mod frame;
+mod json;
 mod revoke;
 mod table;
 mod toast;
 mod words;
 
 pub use empty::{NoKeys, NoMatch};
+pub use events::{
+    EnvironmentBadge, EventFilters, EventPager, EventRow, EventsTable, NoEventMatches, NoEvents, RetentionForm,
+    RetentionSection, key_href, short,
+};
 pub use filters::{Filters, Pager, Tabs};
-pub use frame::{Auth, Bare, ErrorText, Notice, Page};
+pub use frame::{Auth, Bare, ErrorText, Notice, Page, Section};
+pub use json::{SHOWN as SHOWN_OF_BODY, pretty};
 pub use revoke::RevokeDialog;
-pub use table::KeysTable;
+pub use table::{KeysTable, Mask};
 pub use toast::{Flash, Toasts, leave_flash, take_flash};
-pub use words::{ago, exact, on_wire};
+pub use words::{Moment, ago, exact, on_wire, size, thousands};

@@ -21,30 +21,27 @@ const MOST_ROWS: usize = 200;
 /// How often times are told anew, and a lost connection is tried again, in milliseconds.
 const TICK: i32 = 5000;
 
-/// Watches the stream at `address`; `newest` is the first event of the list.
+/// Brings `#live` to life, which the server renders with the list: `data-address` is where its stream
+/// is, `data-newest` the first event of the list. (As arguments and a view of the island, the same
+/// would be a third more WASM.)
 #[island]
-pub fn LiveTail(address: String, newest: String) -> impl IntoView {
-    Effect::new(move |_| {
+pub fn LiveTail() -> impl IntoView {
+    Effect::new(|_| {
         dismiss_at_click();
-        Tail::start(address.clone(), newest.clone());
+        if let Some(live) = by_id("live") {
+            Tail::start(live);
+        }
     });
-    // Hidden until there is WASM to fill it.
-    view! {
-        <div class="live" id="live" hidden>
-            <p id="live-words"></p>
-            <button class="button small" id="live-pause" type="button">"Pause"</button>
-            <p class="visually-hidden" id="live-said" role="status"></p>
-        </div>
-    }
 }
 
 struct Tail {
+    live: Element,
     address: String,
     /// The newest event that is known; a new connection asks for what came after it.
     newest: String,
     source: Option<EventSource>,
     /// Calls [`hear`](Self::hear).
-    listener: Function,
+    listener: Option<Function>,
     is_open: bool,
     is_paused: bool,
     /// Not every event could be shown.
@@ -68,12 +65,14 @@ fn say(id: &str, words: &str) {
 }
 
 impl Tail {
-    fn start(address: String, newest: String) {
+    fn start(live: Element) {
+        let data = |name: &str| live.get_attribute(name).unwrap_or_default();
         let tail = Rc::new(RefCell::new(Self {
-            address,
-            newest,
+            address: data("data-address"),
+            newest: data("data-newest"),
+            live,
             source: None,
-            listener: Function::default(),
+            listener: None,
             is_open: false,
             is_paused: false,
             has_gaps: false,
@@ -88,11 +87,9 @@ impl Tail {
         if let Some(button) = by_id("live-pause") {
             drop(button.add_event_listener_with_callback("click", &listener));
         }
-        if let Some(live) = by_id("live") {
-            drop(live.remove_attribute("hidden"));
-        }
         let mut tail = tail.borrow_mut();
-        tail.listener = listener;
+        drop(tail.live.remove_attribute("hidden"));
+        tail.listener = Some(listener);
         tail.connect();
         tail.show();
     }
@@ -101,8 +98,10 @@ impl Tail {
         let Ok(source) = EventSource::new(&format!("{}&after={}", self.address, self.newest)) else {
             return;
         };
-        for kind in ["open", "error", "row", "missed"] {
-            drop(source.add_event_listener_with_callback(kind, &self.listener));
+        if let Some(listener) = &self.listener {
+            for kind in ["open", "error", "row", "missed"] {
+                drop(source.add_event_listener_with_callback(kind, listener));
+            }
         }
         self.source = Some(source);
     }
@@ -209,14 +208,11 @@ impl Tail {
     fn show(&self) {
         say("live-words", &self.words());
         say("live-pause", if self.is_paused { "Resume" } else { "Pause" });
-        if let Some(live) = by_id("live") {
-            let class = match (self.is_paused, self.is_open) {
-                (true, _) => "live paused",
-                (false, true) => "live open",
-                (false, false) => "live",
-            };
-            live.set_class_name(class);
-        }
+        self.live.set_class_name(match (self.is_paused, self.is_open) {
+            (true, _) => "live paused",
+            (false, true) => "live open",
+            (false, false) => "live",
+        });
     }
 
     /// To who does not see it, at every tick at most.

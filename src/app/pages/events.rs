@@ -10,9 +10,8 @@ use super::{EventsLink, no_organisation};
 use crate::accounts::{Environment, Membership, Person};
 use crate::api::Services;
 use crate::api::auth::SignedIn;
-use crate::app::islands::LiveTail;
 use crate::app::parts::{
-    EventFilters, EventPager, EventsTable, Flash, NoEventMatches, NoEvents, Page, RetentionForm, RetentionSection,
+    EventFilters, EventPager, EventsTable, Flash, Live, NoEventMatches, NoEvents, Page, RetentionForm, RetentionSection,
     Section, Toasts, take_flash, thousands,
 };
 use crate::app::shell::{Answer, Document};
@@ -157,7 +156,7 @@ fn EventsView(list: List) -> AnyView {
     let live = here.live_href(now);
     let newest = events.first().map(|event| event.uuid.to_string()).unwrap_or_default();
     let waiting = live.is_some();
-    let tail = live.map(|address| view! { <LiveTail address newest/> });
+    let tail = live.map(|address| view! { <Live address newest/> });
     let count = match total {
         1 => "1 event".to_owned(),
         total => format!("{} events", thousands(total)),

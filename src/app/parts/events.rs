@@ -7,6 +7,7 @@ use super::frame::ErrorText;
 use super::table::Mask;
 use super::words::{Moment, ago, size, thousands, to_the_second};
 use crate::accounts::{Environment, Membership};
+use crate::app::islands::LiveTail;
 use crate::app::pages::{EventsLink, KeysLink};
 use crate::keys::Key;
 use crate::model::{EnvironmentId, FieldError, KeyId, Mode, Timestamp};
@@ -34,7 +35,7 @@ pub fn key_href(head: &EventHead, here: &EventsLink) -> String {
 }
 
 /// The last characters of an event's id: the first ones are the time that it came.
-pub fn short(id: Uuid) -> String {
+fn short(id: Uuid) -> String {
     let text = id.to_string();
     format!("…{}", &text[text.len() - 12..])
 }
@@ -92,6 +93,20 @@ pub fn EventRow(
             </td>
             <td role="cell" class="size" data-label="Size">{size(event.size)}</td>
         </tr>
+    }
+    .into_any()
+}
+
+/// What comes in meanwhile, and the button that holds it: hidden until there is WASM to fill it.
+#[component]
+pub fn Live(address: String, newest: String) -> AnyView {
+    view! {
+        <div class="live" id="live" data-address=address data-newest=newest hidden>
+            <p id="live-words"></p>
+            <button class="button small" id="live-pause" type="button">"Pause"</button>
+            <p class="visually-hidden" id="live-said" role="status"></p>
+        </div>
+        <LiveTail/>
     }
     .into_any()
 }

@@ -12,8 +12,8 @@ mod words;
 
 pub use empty::{NoKeys, NoMatch};
 pub use events::{
-    EnvironmentBadge, EventFilters, EventPager, EventRow, EventsTable, NoEventMatches, NoEvents, RetentionForm,
-    RetentionSection, key_href, short,
+    EnvironmentBadge, EventFilters, EventPager, EventRow, EventsTable, Live, NoEventMatches, NoEvents, RetentionForm,
+    RetentionSection, key_href,
 };
 pub use filters::{Filters, Pager, Tabs};
 pub use frame::{Auth, Bare, ErrorText, Notice, Page, Section};

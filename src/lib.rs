@@ -32,6 +32,8 @@ pub mod app {
     pub mod forms;
     pub mod islands;
     #[cfg(feature = "ssr")]
+    pub mod live;
+    #[cfg(feature = "ssr")]
     pub mod pages;
     #[cfg(feature = "ssr")]
     pub mod parts;

@@ -122,6 +122,11 @@ impl Person {
 }
 
 impl Membership {
+    /// Whether they may say how long events are kept.
+    pub fn may_set_retention(&self) -> bool {
+        matches!(self.role, Role::Owner | Role::Admin)
+    }
+
     /// The environment of that id, if it is one of this organisation.
     pub fn environment(&self, id: EnvironmentId) -> Option<&Environment> {
         self.environments.iter().find(|environment| environment.id == id)

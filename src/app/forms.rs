@@ -1,5 +1,6 @@
-//! What the dashboard's plain forms post: signing in and out, registering, revoking. They need no
-//! WASM, and call the same domain as the API does.
+//! What the dashboard's plain forms post: signing in and out, registering, revoking, how long
+//! events are kept. They need no WASM, and call the
+//! same domain as the API does.
 
 use axum::extract::{FromRequestParts, Request};
 use axum::http::header::CONTENT_TYPE;
@@ -7,15 +8,16 @@ use axum::http::request::Parts;
 use tower_sessions::Session;
 
 use super::islands::ToastKind;
-use super::pages::{RegisterForm, SignInForm, local_path, register_page, sign_in_page};
-use super::parts::{Flash, leave_flash};
+use super::pages::{EventsLink, RegisterForm, SignInForm, events_page, local_path, register_page, sign_in_page};
+use super::parts::{Flash, RetentionForm, leave_flash, thousands};
 use super::shell::Answer;
 use crate::accounts::{Caller, EmailAddress, Password, RegisterError, SignInError, begin_session};
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::api::client_address::ClientAddress;
 use crate::keys::RevokeError;
-use crate::model::{ApiError, FieldError, KeyId};
+use crate::model::{ApiError, EnvironmentId, FieldError, KeyId, OrganisationId};
+use crate::store::Retention;
 
 /// A form as it was sent.
 pub struct Form {
@@ -150,4 +152,39 @@ pub async fn revoke(services: &Services, parts: &mut Parts, id: &str, mut form: 
     };
     leave_flash(&session(parts)?, &flash).await?;
     Ok(Answer::SeeOther(form.take_path("return_to").unwrap_or_else(|| "/keys".to_owned())))
+}
+
+/// `POST /events/retention`: how long the events of an environment are kept.
+///
+/// # Errors
+/// 401 when nobody is signed in, 404 for a place that is not theirs, 403 for a mere member, 503 when
+/// the database fails; what is wrong with the numbers is said on the page.
+pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -> Result<Answer, ApiError> {
+    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+    let not_found = || ApiError::not_found("There is no such organisation or environment.");
+    let organisation: OrganisationId = form.take("org").parse().map_err(|_| not_found())?;
+    let id: EnvironmentId = form.take("env").parse().map_err(|_| not_found())?;
+    let membership = person.in_organisation(organisation).ok_or_else(not_found)?;
+    let environment = membership.environment(id).ok_or_else(not_found)?;
+    if !membership.may_set_retention() {
+        return Err(ApiError::forbidden("An owner or an admin of the organisation says how long its events are kept."));
+    }
+    let (days, limit) = (form.take("event_days"), form.take("event_limit"));
+    let kept = match Retention::parse(&days, &limit) {
+        Ok(kept) => kept,
+        Err(errors) => {
+            let typed = RetentionForm { environment: Some(id), days, limit, errors };
+            return events_page(services, parts, person, EventsLink::to(organisation), typed).await;
+        }
+    };
+    services.events.set_retention(id, kept).await?;
+    tracing::info!(user = %person.id, environment = %id, days = kept.event_days, events = kept.event_limit, "events are kept for another time");
+    let days = if kept.event_days == 1 { "1 day".to_owned() } else { format!("{} days", thousands(kept.event_days)) };
+    let flash = Flash {
+        kind: ToastKind::Success,
+        text: format!("{} keeps events for {days}", environment.name),
+        detail: format!("At most {} of them", thousands(kept.event_limit)),
+    };
+    leave_flash(&session(parts)?, &flash).await?;
+    Ok(Answer::SeeOther(form.take_path("return_to").unwrap_or_else(|| EventsLink::to(organisation).href())))
 }

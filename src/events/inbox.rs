@@ -89,6 +89,11 @@ impl Inbox {
     pub fn listen(&self) -> broadcast::Receiver<NewEvent> {
         self.heard.subscribe()
     }
+
+    /// How many listen.
+    pub fn listeners(&self) -> usize {
+        self.heard.receiver_count()
+    }
 }
 
 async fn write(db: Db, mut waiting: mpsc::Receiver<Waiting>, heard: broadcast::Sender<NewEvent>) {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::entropy::Entropy;
-use crate::model::{EnvironmentId, OrganisationId};
+use crate::model::{EnvironmentId, FieldError, OrganisationId};
 use crate::store::{Db, EventHead, EventPage, Retention, StoreError, StoredEvent};
 
 /// What sent an event: `[A-Za-z0-9_-]{1,64}` (CONTRACTS, HookSentry).
@@ -40,6 +40,34 @@ impl IdempotencyKey {
     }
 }
 
+/// How long events can be kept, in days.
+pub const MOST_DAYS: i64 = 3650;
+/// How many events of an environment can be kept.
+pub const MOST_EVENTS: i64 = 100_000_000;
+
+impl Retention {
+    /// Reads what was typed.
+    ///
+    /// # Errors
+    /// What is wrong with `event_days` and `event_limit`.
+    pub fn parse(days: &str, limit: &str) -> Result<Self, Vec<FieldError>> {
+        let mut errors = Vec::new();
+        let mut number = |field: &str, text: &str, most: i64, right: &str| {
+            let digits = Some(text.trim()).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+            let found = digits.and_then(|text| text.parse().ok()).filter(|number| (1..=most).contains(number));
+            if found.is_none() {
+                errors.push(FieldError::new(field, format!("must be a whole number from 1 to {right}")));
+            }
+            found.unwrap_or_default()
+        };
+        let kept = Self {
+            event_days: number("event_days", days, MOST_DAYS, "3,650"),
+            event_limit: number("event_limit", limit, MOST_EVENTS, "100,000,000"),
+        };
+        if errors.is_empty() { Ok(kept) } else { Err(errors) }
+    }
+}
+
 /// The events, and all that is done with them.
 #[derive(Debug)]
 pub struct Events {
@@ -66,6 +94,30 @@ impl Events {
     /// When the database fails.
     pub async fn page(&self, page: &EventPage) -> Result<(i64, Vec<EventHead>), StoreError> {
         self.db.event_page(page).await
+    }
+
+    /// A page of an organisation's events, without counting the others.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn heads(&self, page: &EventPage) -> Result<Vec<EventHead>, StoreError> {
+        self.db.event_heads(page).await
+    }
+
+    /// What sent events to these environments: the first names in their order, at most so many.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn sources(&self, environments: &[EnvironmentId], most: usize) -> Result<Vec<String>, StoreError> {
+        let limit = i64::try_from(most).unwrap_or(i64::MAX);
+        let mut names = Vec::new();
+        for environment in environments {
+            names.extend(self.db.sources(*environment, limit).await?);
+        }
+        names.sort();
+        names.dedup();
+        names.truncate(most);
+        Ok(names)
     }
 
     /// One event of an organisation, with its body.
@@ -104,6 +156,18 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_whole_numbers_within_bounds_are_kept() {
+        let kept = Retention::parse(" 3650 ", "100000000").unwrap();
+        assert_eq!((kept.event_days, kept.event_limit), (MOST_DAYS, MOST_EVENTS));
+        assert_eq!(Retention::parse("1", "1").unwrap().event_days, 1);
+        for wrong in ["", "0", "3651", "-1", "+7", "7.5", "1e2", "seven", "99999999999999999999"] {
+            assert_eq!(Retention::parse(wrong, "1").unwrap_err()[0].field, "event_days", "{wrong}");
+        }
+        let both = Retention::parse("0", "100000001").unwrap_err();
+        assert_eq!(both.iter().map(|error| error.field.as_str()).collect::<Vec<_>>(), ["event_days", "event_limit"]);
+    }
 
     #[test]
     fn a_source_has_a_plain_name() {

@@ -16,4 +16,4 @@ pub use id::{EnvironmentId, IdError, KeyId, OrganisationId, UserId};
 pub use name::{KeyName, NameError};
 pub use organisation::{Mode, Role};
 pub use scopes::{MANAGE_KEYS, Scopes, ScopesError};
-pub use time::Timestamp;
+pub use time::{Timestamp, ago};

@@ -16,3 +16,22 @@ impl Timestamp {
         self.0.saturating_sub(earlier.0)
     }
 }
+
+/// So many seconds ago, in words: `just now`, `3 minutes ago`, `1 year ago`.
+pub fn ago(seconds: i64) -> String {
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    let (count, unit) = match seconds {
+        ..MINUTE => return "just now".to_owned(),
+        MINUTE..HOUR => (seconds / MINUTE, "minute"),
+        HOUR..DAY => (seconds / HOUR, "hour"),
+        _ => match seconds / DAY {
+            days @ ..14 => (days, "day"),
+            days @ ..60 => (days / 7, "week"),
+            days @ ..365 => (days / 30, "month"),
+            days => (days / 365, "year"),
+        },
+    };
+    format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
+}

@@ -1,12 +1,12 @@
 //! Whether the process lives, and whether it should be sent requests.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tokio::sync::watch;
 use utoipa::ToSchema;
 
 use crate::api::openapi::Problem;
@@ -15,16 +15,25 @@ use crate::store::Db;
 
 /// Whether the server is about to stop.
 #[derive(Debug, Clone, Default)]
-pub struct Draining(Arc<AtomicBool>);
+pub struct Draining(Arc<watch::Sender<bool>>);
 
 impl Draining {
-    /// From now on `/readyz` says no.
+    /// From now on `/readyz` says no, and streams end.
     pub fn begin(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.0.send_replace(true);
     }
 
     fn has_begun(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        *self.0.borrow()
+    }
+
+    /// Resolves once it has begun.
+    pub fn begun(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stopping = self.0.subscribe();
+        async move {
+            // A server that is gone has nothing to wait for either.
+            let _ = stopping.wait_for(|begun| *begun).await;
+        }
     }
 }
 

@@ -7,21 +7,32 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 
+use super::health::Draining;
 use super::{api_docs, assets};
 use crate::api::Services;
 use crate::app::forms::{self, Form};
+use crate::app::live;
 use crate::app::pages;
 use crate::app::shell::Answer;
 use crate::model::ApiError;
 
-/// All pages and forms.
-pub fn routes() -> Router<Services> {
+/// All pages and forms. Streams end when `draining` begins.
+pub fn routes(draining: Draining) -> Router<Services> {
     // Leptos renders as tasks of the runtime that serves. Whoever was first to say so was right.
     let _already_said = any_spawner::Executor::init_tokio();
+    let live = async move |State(services): State<Services>, mut parts: Parts| {
+        // Not with a page: no person reads the answer.
+        live::live(&services, &mut parts, draining.begun()).await
+    };
     Router::new()
         .route("/", get(async || Redirect::to("/keys")))
         .route("/keys", get(keys))
         .route("/keys/{id}/revoke", post(revoke))
+        .route("/events", get(events))
+        .route("/events/live", get(live))
+        .route("/events/retention", post(retention))
+        .route("/events/{id}", get(event))
+        .route("/events/{id}/body", get(event_body))
         .route("/sign-in", get(sign_in).post(post_sign_in))
         .route("/register", get(register).post(post_register))
         .route("/sign-out", post(sign_out))
@@ -37,6 +48,23 @@ pub async fn not_found(services: Services, request: Request) -> Response {
 async fn keys(State(services): State<Services>, mut parts: Parts) -> Response {
     let outcome = pages::keys(&services, &mut parts).await;
     answer(&services, parts, outcome).await
+}
+
+async fn events(State(services): State<Services>, mut parts: Parts) -> Response {
+    let outcome = pages::events(&services, &mut parts).await;
+    answer(&services, parts, outcome).await
+}
+
+async fn event(State(services): State<Services>, Path(id): Path<String>, mut parts: Parts) -> Response {
+    let outcome = pages::event(&services, &mut parts, &id).await;
+    answer(&services, parts, outcome).await
+}
+
+async fn event_body(State(services): State<Services>, Path(id): Path<String>, mut parts: Parts) -> Response {
+    match pages::body(&services, &mut parts, &id).await {
+        Ok(body) => body,
+        Err(error) => answer(&services, parts, Err(error)).await,
+    }
 }
 
 async fn sign_in(State(services): State<Services>, mut parts: Parts) -> Response {
@@ -86,6 +114,16 @@ async fn revoke(State(services): State<Services>, Path(id): Path<String>, reques
 
 async fn docs(State(services): State<Services>, parts: Parts) -> Response {
     answer(&services, parts, Ok(pages::api_docs(api_docs::json()).into())).await
+}
+
+async fn retention(State(services): State<Services>, request: Request) -> Response {
+    match Form::read(request).await {
+        Ok((form, mut parts)) => {
+            let outcome = forms::retention(&services, &mut parts, form).await;
+            answer(&services, parts, outcome).await
+        }
+        Err((error, parts)) => answer(&services, parts, Err(error)).await,
+    }
 }
 
 /// Renders what a page or a form came to. Who is not signed in is sent to do that first.

@@ -35,7 +35,7 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
         .merge(hookstream())
         .merge(hooksentry::routes().layer(from_fn(no_store)))
         .merge(Router::new().route("/v1/whoami", get(native::who_am_i)).layer(from_fn(no_store)))
-        .merge(pages::routes().layer(CompressionLayer::new().compress_when(is_page)))
+        .merge(pages::routes(draining.clone()).layer(CompressionLayer::new().compress_when(is_page)))
         .fallback(nowhere)
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(sessions)

@@ -53,10 +53,16 @@ pub struct EventHead {
     pub uuid: Uuid,
     /// What sent it.
     pub source: String,
-    /// HookSentry's id of the key that let it in.
+    /// Where it belongs.
+    pub environment_id: i64,
+    /// The key that let it in.
+    pub key_id: i64,
+    /// HookSentry's id of that key.
     pub key_uuid: Uuid,
     /// That key's label.
     pub key_name: String,
+    /// The first characters of its string.
+    pub key_prefix: String,
     /// When, milliseconds since 1970.
     pub received_at: i64,
     /// How long its body is, in bytes.
@@ -122,6 +128,13 @@ struct Kept {
 fn first_of(at: Timestamp) -> Uuid {
     let milliseconds = u64::try_from(at.0).unwrap_or_default();
     uuid::Builder::from_unix_timestamp_millis(milliseconds, &[0; 10]).into_uuid()
+}
+
+impl EventFilter {
+    /// The ids that its times leave: from the first one on, before the second.
+    fn bounds(&self) -> (Uuid, Uuid) {
+        (self.since.map_or(Uuid::nil(), first_of), self.until.map_or(Uuid::max(), first_of))
+    }
 }
 
 impl Db {
@@ -200,12 +213,10 @@ impl Db {
     /// How many events there are with that filter, and those on the page.
     pub(crate) async fn event_page(&self, page: &EventPage) -> Result<(i64, Vec<EventHead>), StoreError> {
         let filter = &page.filter;
-        let lower = filter.since.map_or(Uuid::nil(), first_of);
-        let upper = filter.until.map_or(Uuid::max(), first_of);
+        let (lower, upper) = filter.bounds();
         let narrow = filter.key.is_some() || filter.since.is_some() || filter.until.is_some();
-        let statement = if page.descending { sql!("events_newest_first") } else { sql!("events_oldest_first") };
-        Ok(reading!(self, pool => {
-            let total: i64 = if narrow {
+        let total: i64 = reading!(self, pool => {
+            if narrow {
                 sqlx::query_scalar(sql!("events_count_narrow"))
                     .bind(page.organisation.0)
                     .bind(filter.source.as_deref())
@@ -220,8 +231,18 @@ impl Db {
                     .bind(filter.source.as_deref())
                     .fetch_one(pool)
                     .await?
-            };
-            let heads: Vec<EventHead> = sqlx::query_as(statement)
+            }
+        });
+        Ok((total, self.event_heads(page).await?))
+    }
+
+    /// The events on a page.
+    pub(crate) async fn event_heads(&self, page: &EventPage) -> Result<Vec<EventHead>, StoreError> {
+        let filter = &page.filter;
+        let (lower, upper) = filter.bounds();
+        let statement = if page.descending { sql!("events_newest_first") } else { sql!("events_oldest_first") };
+        Ok(reading!(self, pool => {
+            sqlx::query_as(statement)
                 .bind(page.organisation.0)
                 .bind(filter.source.as_deref())
                 .bind(filter.key)
@@ -230,8 +251,14 @@ impl Db {
                 .bind(page.limit)
                 .bind(page.offset)
                 .fetch_all(pool)
-                .await?;
-            (total, heads)
+                .await?
+        }))
+    }
+
+    /// The first sources of an environment, by name.
+    pub(crate) async fn sources(&self, environment: EnvironmentId, limit: i64) -> Result<Vec<String>, StoreError> {
+        Ok(reading!(self, pool => {
+            sqlx::query_scalar(sql!("source_names")).bind(environment.0).bind(limit).fetch_all(pool).await?
         }))
     }
 

@@ -60,6 +60,8 @@ pub struct TestApp {
     pub db: Db,
     pub clock: Clock,
     pub set_up_token: Option<SetUpToken>,
+    /// Ends the streams, as SIGTERM does.
+    pub draining: Draining,
     /// Where the database is, to look into it past the application.
     pub url: String,
     folder: tempfile::TempDir,
@@ -96,13 +98,9 @@ impl TestApp {
             events: Arc::new(events),
             site: Arc::new(settings.site),
         };
-        let router = router(
-            services.clone(),
-            db.clone(),
-            clock.clone(),
-            entropy,
-            Draining::default(),
-        );
+        let draining = Draining::default();
+        let router =
+            router(services.clone(), db.clone(), clock.clone(), entropy, draining.clone());
         Self {
             engine,
             router,
@@ -110,6 +108,7 @@ impl TestApp {
             db,
             clock,
             set_up_token,
+            draining,
             url,
             folder,
         }

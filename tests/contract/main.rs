@@ -9,6 +9,7 @@ mod create;
 mod credentials;
 mod cross_site;
 mod errors;
+mod events_page;
 mod headers;
 mod hooksentry;
 mod hooksentry_errors;

@@ -18,6 +18,10 @@ pub const ALERT: &str = r#"<path d="M8 5.2v3.3M8 10.9v.1"/><circle cx="8" cy="8"
 pub const ONCE: &str = r#"<path d="M2 8s2.2-4 6-4 6 4 6 4-2.2 4-6 4-6-4-6-4Z"/><circle cx="8" cy="8" r="1.6"/>"#;
 /// Takes something away.
 pub const CROSS: &str = r#"<path d="m4 4 8 8M12 4l-8 8"/>"#;
+/// Leads back.
+pub const BACK: &str = r#"<path d="M9.5 3.5 5 8l4.5 4.5"/>"#;
+/// Saves something as a file.
+pub const DOWNLOAD: &str = r#"<path d="M8 2.5v7.5M4.8 7 8 10.2 11.2 7M3 13.2h10"/>"#;
 /// It worked.
 pub const OK: &str = r#"<circle cx="8" cy="8" r="6"/><path d="m5.4 8.2 1.8 1.8 3.4-3.8"/>"#;
 

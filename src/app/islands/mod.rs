@@ -1,4 +1,5 @@
-//! All that runs in the browser: making a key, and the dialog that asks before one is revoked.
+//! All that runs in the browser: making a key, the dialog that asks before one is revoked, and new
+//! events.
 //!
 //! An island is rendered on the server like everything else and brought to life by WASM. Each one
 //! listens at the window for clicks on what the server rendered (`data-create-key`, `data-revoke`,
@@ -11,10 +12,12 @@ mod dialog;
 mod expiry;
 mod field;
 pub mod icons;
+mod live_tail;
 mod reveal;
 mod revoke_key;
 mod toast;
 
 pub use create_key::{CreateKey, EnvironmentChoice};
+pub use live_tail::LiveTail;
 pub use revoke_key::RevokeKey;
 pub use toast::ToastKind;

@@ -33,11 +33,14 @@ const PREFIX: usize = 8;
 
 /// Shows `secret` whenever there is one; `done` is told when its reader has saved it.
 #[component]
-pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + Send + 'static) -> impl IntoView {
+pub fn Reveal(
+    secret: RwSignal<Option<Secret>>,
+    done: impl Fn(Secret) + Copy + Send + 'static,
+) -> impl IntoView {
     let dialog = NodeRef::<Dialog>::new();
     let saved = RwSignal::new(false);
     let status = RwSignal::new("");
-    let (shown_key, shown_command) = (NodeRef::<Code>::new(), NodeRef::<Code>::new());
+    let shown = NodeRef::<Code>::new();
 
     Effect::new(move |guarded: Option<()>| {
         if guarded.is_none() {
@@ -91,7 +94,7 @@ pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + S
             </header>
             <div class="dialog-body">
                 <div class="reveal-key">
-                    <code class="secret-key" id="secret-key" translate="no" node_ref=shown_key>
+                    <code class="secret-key" id="secret-key" translate="no" node_ref=shown>
                         <span class="prefix">{text(|secret| secret.key.chars().take(PREFIX).collect())}</span>
                         {text(|secret| secret.key.chars().skip(PREFIX).collect())}
                     </code>
@@ -101,29 +104,12 @@ pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + S
                         done="Copied to clipboard"
                         announced="Key copied to the clipboard"
                         text=|secret| secret.key.clone()
-                        shown=shown_key
+                        shown
                         secret
                         status
                     />
                 </div>
-                <div>
-                    <div class="code-head">
-                        <h3 id="try-title">"Try it"</h3>
-                        <CopyButton
-                            class="button copy small"
-                            todo="Copy"
-                            done="Copied"
-                            announced="Command copied to the clipboard"
-                            text=|secret| format!("{}{}'", command_start(), secret.key)
-                            shown=shown_command
-                            secret
-                            status
-                        />
-                    </div>
-                    <div class="code-block">
-                        <pre aria-labelledby="try-title" tabindex="0"><code node_ref=shown_command>{text(|_| command_start())}<span class="secret">{text(|secret| secret.key.clone())}</span>"'"</code></pre>
-                    </div>
-                </div>
+                <TryIt secret status/>
                 <p class="visually-hidden" role="status">{status}</p>
             </div>
             <footer class="dialog-foot">
@@ -144,11 +130,46 @@ pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + S
     }
 }
 
+/// The line that tries the key, ready to be pasted.
+#[component]
+fn TryIt(secret: RwSignal<Option<Secret>>, status: RwSignal<&'static str>) -> impl IntoView {
+    let shown = NodeRef::<Code>::new();
+    view! {
+        <div>
+            <div class="code-head">
+                <h3 id="try-title">"Try it"</h3>
+                <CopyButton
+                    class="button copy small"
+                    todo="Copy"
+                    done="Copied"
+                    announced="Command copied to the clipboard"
+                    text=|secret| format!("{}{}'", command_start(), secret.key)
+                    shown
+                    secret
+                    status
+                />
+            </div>
+            <div class="code-block">
+                <pre aria-labelledby="try-title" tabindex="0">
+                    <code node_ref=shown>
+                        {move || secret.read().as_ref().map(|_| command_start())}
+                        <span class="secret">{move || secret.read().as_ref().map(|secret| secret.key.clone())}</span>
+                        "'"
+                    </code>
+                </pre>
+            </div>
+        </div>
+    }
+}
+
 const BY_HAND: &str = "Copying is not allowed here: select the text and copy it by hand";
 
 /// The line that tries the key, up to the key.
 fn command_start() -> String {
-    format!("curl {}/v1/whoami -H 'X-API-Key: ", location().origin().unwrap_or_default())
+    format!(
+        "curl {}/v1/whoami -H 'X-API-Key: ",
+        location().origin().unwrap_or_default()
+    )
 }
 
 /// Asks before the page is left with a key that was not saved, and leaves nothing of it behind.
@@ -186,7 +207,7 @@ fn CopyButton(
     let copied = RwSignal::new(false);
     let copy = move |_| {
         let text = secret.with_untracked(|secret| secret.as_ref().map(text));
-        let shown = shown.get_untracked().map(Into::into);
+        let shown = shown.get_untracked();
         spawn_local(async move {
             let ok = browser::copy(&text.unwrap_or_default(), shown).await;
             status.set(if ok { announced } else { BY_HAND });

@@ -110,7 +110,7 @@ async fn asked(
 }
 
 /// Where this server is reached, for a line to copy.
-fn origin(services: &Services, parts: &Parts) -> String {
+pub(super) fn origin(services: &Services, parts: &Parts) -> String {
     services.site.public_url.clone().unwrap_or_else(|| {
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
         format!("http://{host}")

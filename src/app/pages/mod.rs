@@ -4,6 +4,9 @@
 //! with its own status, and no half of a page is ever sent.
 
 mod api_docs;
+mod event;
+mod events;
+mod events_link;
 mod keys;
 mod link;
 mod message;
@@ -11,6 +14,9 @@ mod register;
 mod sign_in;
 
 pub use api_docs::api_docs;
+pub use event::{body, event};
+pub use events::{chosen_key, events, events_page};
+pub use events_link::EventsLink;
 pub use keys::keys;
 pub use link::{KeysLink, local_path};
 pub use message::{failed, no_organisation, not_found, registration_closed};

@@ -7,7 +7,7 @@ use leptos::prelude::*;
 
 use crate::accounts::Person;
 use crate::app::islands::icons::{ALERT, CHECK, DOWN, icon};
-use crate::app::pages::KeysLink;
+use crate::app::pages::{EventsLink, KeysLink};
 use crate::model::OrganisationId;
 
 const MARK: &str = r#"<circle cx="10.5" cy="8.6" r="5.3"/><path d="M10.5 13.9V27H27.2M18 27v-6.2M24.6 27v-4.4"/>"#;
@@ -43,11 +43,31 @@ fn Footer() -> AnyView {
     .into_any()
 }
 
-/// A page of somebody who is signed in. `inert` while a dialog stands in front of it.
+/// What the pages of an organisation are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// Its keys.
+    Keys,
+    /// What came in with them.
+    Events,
+}
+
+impl Section {
+    /// Where an organisation's one begins.
+    fn href(self, organisation: OrganisationId) -> String {
+        match self {
+            Self::Keys => KeysLink::to(organisation, None).href(),
+            Self::Events => EventsLink::to(organisation).href(),
+        }
+    }
+}
+
+/// A page of somebody who is signed in, of an organisation or of none. `inert` while a dialog stands in front of it.
 #[component]
 pub fn Page(
     person: Person,
     #[prop(optional_no_strip)] organisation: Option<OrganisationId>,
+    #[prop(default = Section::Keys)] section: Section,
     #[prop(optional)] inert: bool,
     children: Children,
 ) -> AnyView {
@@ -58,7 +78,8 @@ pub fn Page(
             <header class="topbar">
                 <div class="topbar-inner">
                     <Brand/>
-                    {name.map(|name| view! { <OrganisationMenu person=person.clone() current=organisation name/> })}
+                    {name.map(|name| view! { <OrganisationMenu person=person.clone() section current=organisation name/> })}
+                    {organisation.map(|organisation| view! { <Sections organisation section/> })}
                     <AccountMenu email=person.email/>
                 </div>
             </header>
@@ -69,15 +90,30 @@ pub fn Page(
     .into_any()
 }
 
+/// The ways between the keys and the events of an organisation.
 #[component]
-fn OrganisationMenu(person: Person, current: Option<OrganisationId>, name: String) -> AnyView {
+fn Sections(organisation: OrganisationId, section: Section) -> AnyView {
+    let link = |to: Section, words: &'static str| {
+        view! { <a href=to.href(organisation) aria-current=(to == section).then_some("page")>{words}</a> }
+    };
+    view! {
+        <nav class="sections" aria-label="Dashboard">
+            {link(Section::Keys, "API keys")}
+            {link(Section::Events, "Events")}
+        </nav>
+    }
+    .into_any()
+}
+
+#[component]
+fn OrganisationMenu(person: Person, section: Section, current: Option<OrganisationId>, name: String) -> AnyView {
     let entry = move |membership: &crate::accounts::Membership| {
         let is_current = current == Some(membership.organisation);
         view! {
             <li>
                 <a
                     class="menu-item"
-                    href=KeysLink::to(membership.organisation, None).href()
+                    href=section.href(membership.organisation)
                     aria-current=is_current.then_some("true")
                 >
                     {membership.name.clone()}
@@ -179,6 +215,6 @@ pub fn Notice(id: &'static str, text: String) -> impl IntoView {
 
 /// What is wrong with a field; there, and empty, when nothing is.
 #[component]
-pub fn ErrorText(id: &'static str, text: Option<String>) -> impl IntoView {
+pub fn ErrorText(#[prop(into)] id: String, text: Option<String>) -> impl IntoView {
     view! { <p class="error" id=id>{text.map(|text| view! { {icon(ALERT)} <span>{text}</span> })}</p> }
 }

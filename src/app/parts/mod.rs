@@ -1,8 +1,10 @@
 //! Pieces of pages, rendered on the server: what surrounds a page, and what the list is made of.
 
 mod empty;
+mod events;
 mod filters;
 mod frame;
+mod json;
 mod operation;
 mod revoke;
 mod schema;
@@ -11,11 +13,16 @@ mod toast;
 mod words;
 
 pub use empty::{NoKeys, NoMatch};
+pub use events::{
+    EnvironmentBadge, EventFilters, EventPager, EventRow, EventsTable, Live, NoEventMatches, NoEvents, RetentionForm,
+    RetentionSection, key_href,
+};
 pub use filters::{Filters, Pager, Tabs};
-pub use frame::{Auth, Bare, ErrorText, Notice, Page};
+pub use frame::{Auth, Bare, ErrorText, Notice, Page, Section};
+pub use json::{SHOWN as SHOWN_OF_BODY, pretty};
 pub use operation::{Operation, prose};
 pub use revoke::RevokeDialog;
 pub use schema::fields;
-pub use table::KeysTable;
+pub use table::{KeysTable, Mask};
 pub use toast::{Flash, Toasts, leave_flash, take_flash};
-pub use words::{ago, exact, on_wire};
+pub use words::{Moment, ago, exact, on_wire, size, thousands};

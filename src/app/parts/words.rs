@@ -5,41 +5,36 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use crate::model::Timestamp;
+use crate::model::{self, Timestamp};
 
 const DATE: &[BorrowedFormatItem] = format_description!("[day padding:none] [month repr:short] [year]");
 const EXACT: &[BorrowedFormatItem] =
     format_description!("[day padding:none] [month repr:long] [year], [hour]:[minute]:[second] UTC");
 
-const MINUTE: i64 = 60;
-const HOUR: i64 = 60 * MINUTE;
-const DAY: i64 = 24 * HOUR;
+const TO_THE_SECOND: &[BorrowedFormatItem] =
+    format_description!("[day padding:none] [month repr:short], [hour]:[minute]:[second] UTC");
+
+/// In milliseconds.
+const DAY: i64 = 24 * 3600 * 1000;
 
 /// How long ago: `just now`, `3 minutes ago`, `1 year ago`.
 pub fn ago(now: Timestamp, at: Timestamp) -> String {
-    let seconds = now.since(at) / 1000;
-    let (count, unit) = match seconds {
-        ..MINUTE => return "just now".to_owned(),
-        MINUTE..HOUR => (seconds / MINUTE, "minute"),
-        HOUR..DAY => (seconds / HOUR, "hour"),
-        _ => match seconds / DAY {
-            days @ ..14 => (days, "day"),
-            days @ ..60 => (days / 7, "week"),
-            days @ ..365 => (days / 30, "month"),
-            days => (days / 365, "year"),
-        },
-    };
-    format!("{count} {unit}{} ago", if count == 1 { "" } else { "s" })
+    model::ago(now.since(at) / 1000)
 }
 
 /// `just now` and so on for a day, then the date: `12 Nov 2026`.
 pub fn ago_or_date(now: Timestamp, at: Timestamp) -> String {
-    if now.since(at) < DAY * 1000 { ago(now, at) } else { format(at, DATE) }
+    if now.since(at) < DAY { ago(now, at) } else { format(at, DATE) }
 }
 
 /// `22 November 2026, 10:25:07 UTC`.
 pub fn exact(at: Timestamp) -> String {
     format(at, EXACT)
+}
+
+/// `22 Nov, 10:25:07 UTC`.
+pub fn to_the_second(at: Timestamp) -> String {
+    format(at, TO_THE_SECOND)
 }
 
 /// `2026-11-22T10:25:07Z`, for `datetime`.
@@ -73,9 +68,25 @@ pub fn thousands(number: i64) -> String {
     grouped
 }
 
+/// `512 bytes`, `48.2 KB`, `1.0 MB`: thousands, not 1024s.
+pub fn size(bytes: i64) -> String {
+    let tenths = |unit: i64| (bytes.saturating_mul(10) + unit / 2) / unit;
+    let (tenths, unit) = match bytes {
+        1 => return "1 byte".to_owned(),
+        ..1000 => return format!("{bytes} bytes"),
+        1000..999_950 => (tenths(1000), "KB"),
+        _ => (tenths(1_000_000), "MB"),
+    };
+    format!("{}.{} {unit}", tenths / 10, tenths % 10)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
 
     /// 2026-11-22T10:28:19Z
     const NOW: Timestamp = Timestamp(1_795_343_299_000);
@@ -112,6 +123,22 @@ mod tests {
         assert_eq!(ago_or_date(NOW, before(10 * DAY)), "12 Nov 2026");
         assert_eq!(exact(NOW), "22 November 2026, 10:28:19 UTC");
         assert_eq!(exact(Timestamp(i64::MAX)), "");
+    }
+
+    #[test]
+    fn sizes() {
+        for (bytes, words) in [
+            (0, "0 bytes"),
+            (1, "1 byte"),
+            (999, "999 bytes"),
+            (1000, "1.0 KB"),
+            (1250, "1.3 KB"),
+            (999_949, "999.9 KB"),
+            (999_950, "1.0 MB"),
+            (1_048_576, "1.0 MB"),
+        ] {
+            assert_eq!(size(bytes), words);
+        }
     }
 
     #[test]

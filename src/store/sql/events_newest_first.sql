@@ -1,5 +1,5 @@
-SELECT v.uuid, s.name AS source, k.uuid AS key_uuid, k.name AS key_name, v.received_at,
-       CAST(octet_length(v.body) AS BIGINT) AS size
+SELECT v.uuid, s.name AS source, s.environment_id, k.id AS key_id, k.uuid AS key_uuid, k.name AS key_name,
+       k.prefix AS key_prefix, v.received_at, CAST(octet_length(v.body) AS BIGINT) AS size
 FROM events v
 JOIN sources s ON s.id = v.source_id
 JOIN keys k ON k.id = v.key_id

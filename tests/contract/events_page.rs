@@ -1,0 +1,290 @@
+//! The dashboard's pages of events: the list, one event, its body, how long they are kept, and the
+//! stream of new ones.
+
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use axum::http::Request;
+use futures::StreamExt;
+use latchkey::model::Role;
+
+use crate::app::{TestApp, on_both_engines};
+use crate::story::{Answer, Call, Someone, create, read, someone};
+
+/// A key of somebody's first environment, and the address of its tenant's ingest.
+struct Sender {
+    key: String,
+    key_id: String,
+    ingest: String,
+}
+
+async fn sender(app: &TestApp, who: &Someone) -> Sender {
+    let made = create(app, &who.cookie, r#"{"name": "Billing <worker>"}"#).await;
+    let person = app.services.accounts.person(who.user.parse().unwrap()).await.unwrap().unwrap();
+    let tenant = person.in_organisation(who.org.parse().unwrap()).unwrap().uuid;
+    Sender { key: made.field("/key"), key_id: made.field("/id"), ingest: format!("/api/v1/ingest/{tenant}") }
+}
+
+impl Sender {
+    /// Sends an event; its id.
+    async fn send(&self, app: &TestApp, source: &str, body: &str) -> String {
+        let answer = Call::new(app, "POST", &format!("{}/{source}", self.ingest)).key(&self.key).json(body).send().await;
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        answer.field("/id")
+    }
+}
+
+async fn get(app: &TestApp, who: &Someone, path: &str) -> Answer {
+    Call::new(app, "GET", path).cookie(&who.cookie).send().await
+}
+
+async fn post(app: &TestApp, cookie: &str, form: &str) -> Answer {
+    Call::new(app, "POST", "/events/retention")
+        .cookie(cookie)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(form.to_owned())
+        .send()
+        .await
+}
+
+fn retention(who: &Someone, org: &str, days: &str, limit: &str) -> String {
+    format!("org={org}&env={}&event_days={days}&event_limit={limit}&return_to=%2Fevents%3Forg%3D{org}", who.live)
+}
+
+/// The stream of an organisation's new events.
+struct Live {
+    body: BodyDataStream,
+    text: String,
+}
+
+impl Live {
+    async fn open(app: &TestApp, who: &Someone, query: &str) -> Self {
+        let uri = format!("/events/live?org={}{query}", who.org);
+        let request = Request::get(uri).header("cookie", &who.cookie).body(Body::empty()).unwrap();
+        let response = app.send(request).await;
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        Self { body: response.into_body().into_data_stream(), text: String::new() }
+    }
+
+    /// Reads until a text has come; whether it did before the end.
+    async fn reads(&mut self, text: &str) -> bool {
+        let read = async {
+            while !self.text.contains(text) {
+                match self.body.next().await {
+                    Some(chunk) => self.text.push_str(&String::from_utf8_lossy(&chunk.expect("a chunk"))),
+                    None => return false,
+                }
+            }
+            true
+        };
+        tokio::time::timeout(Duration::from_secs(20), read).await.expect("something within 20 s")
+    }
+
+    async fn ends(&mut self) {
+        assert!(!self.reads("never said").await, "{}", self.text);
+    }
+}
+
+on_both_engines! {
+    async fn the_list_is_filtered_and_paged(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let empty = get(&app, &ada, "/events").await.text();
+        assert!(empty.contains("No events in"), "{empty}");
+        let sender = sender(&app, &ada).await;
+        assert!(empty.contains(&sender.ingest), "a line to copy has the tenant's own address");
+
+        for n in 0..60 {
+            sender.send(&app, if n % 3 == 0 { "stripe" } else { "orders" }, "{}").await;
+            app.clock.advance(1000);
+        }
+        app.clock.advance(24 * 3600 * 1000);
+        let last = sender.send(&app, "orders", "[1]").await;
+        let rows = |answer: &Answer| answer.text().matches("role=\"rowheader\"").count();
+        let all = get(&app, &ada, "/events").await;
+        assert_eq!((all.status.as_u16(), rows(&all)), (200, 50));
+        assert!(all.text().contains("61 events") && all.text().contains(&last));
+        assert!(all.text().contains("Billing &lt;worker&gt;") && !all.text().contains("<worker>"));
+        for (query, count) in [
+            ("page=2", 11),
+            ("page=3", 0),
+            ("source=stripe", 20),
+            ("source=nobody", 0),
+            ("from=2026-03-02", 1),
+            ("to=2026-03-01", 50),
+            ("from=2026-03-01&to=2026-03-01&page=2", 10),
+            ("from=2026-03-03", 0),
+            (format!("key={}", sender.key_id).as_str(), 50),
+            ("source=%3Cscript%3E&page=-1&from=x", 50),
+        ] {
+            let answer = get(&app, &ada, &format!("/events?org={}&{query}", ada.org)).await;
+            assert_eq!((answer.status.as_u16(), rows(&answer)), (200, count), "{query}");
+        }
+    }
+
+    async fn an_event_is_shown_as_it_came(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let sender = sender(&app, &ada).await;
+        let body = r#"{"z":12345678901234567890.10,"a":"</code><script>alert(1)</script>","z":[]}"#;
+        let id = sender.send(&app, "orders", body).await;
+        let page = get(&app, &ada, &format!("/events/{id}?org={}", ada.org)).await.text();
+        assert!(page.contains("12345678901234567890.10"), "{page}");
+        assert!(page.contains("&lt;script&gt;") && !page.contains("<script>alert"), "{page}");
+        assert!(page.find("&quot;z&quot;").or(page.find("\"z\"")) < page.find("&quot;a&quot;").or(page.find("\"a\"")));
+
+        let file = get(&app, &ada, &format!("/events/{id}/body")).await;
+        assert_eq!(file.text(), body);
+        assert_eq!(file.header("content-type"), "application/json");
+        assert_eq!(file.header("content-disposition"), format!("attachment; filename=\"event-{id}.json\""));
+        assert_eq!(file.header("cache-control"), "no-store");
+        let moved = get(&app, &ada, &format!("/events?event={id}")).await;
+        assert_eq!((moved.status.as_u16(), moved.header("location")), (303, format!("/events/{id}").as_str()));
+
+        let large = format!("[{}0]", "\"<b>\",".repeat(150_000));
+        let id = sender.send(&app, "orders", &large).await;
+        let page = get(&app, &ada, &format!("/events/{id}")).await.text();
+        assert!(page.contains("This is not all of it") && page.len() < 1_000_000, "{}", page.len());
+        assert_eq!(get(&app, &ada, &format!("/events/{id}/body")).await.text(), large);
+    }
+
+    async fn what_belongs_to_others_is_not_there(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let eve = someone(&app, "eve@example.com").await;
+        let sender = sender(&app, &ada).await;
+        let id = sender.send(&app, "orders", "\"secret\"").await;
+        for path in [
+            format!("/events?org={}", ada.org),
+            format!("/events?org={}&key={}", eve.org, sender.key_id),
+            format!("/events/live?org={}", ada.org),
+            format!("/events/live?org={}&key={}", eve.org, sender.key_id),
+            "/events/live".to_owned(),
+            format!("/events/{id}"),
+            format!("/events/{id}?org={}", ada.org),
+            format!("/events/{id}?org={}", eve.org),
+            format!("/events/{id}/body"),
+            "/events/7".to_owned(),
+            "/events?org=7".to_owned(),
+        ] {
+            let answer = get(&app, &eve, &path).await;
+            assert_eq!(answer.status, 404, "{path}");
+            assert!(!answer.text().contains("secret") && !answer.text().contains("orders"), "{path}");
+        }
+        for path in ["/events", "/events/7", "/events/7/body"] {
+            let answer = Call::new(&app, "GET", path).send().await;
+            assert_eq!(answer.status, 303, "{path}");
+            assert!(answer.header("location").starts_with("/sign-in?next=%2Fevents"), "{path}");
+        }
+    }
+
+    async fn how_long_events_are_kept_is_set_by_who_may(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let bob = someone(&app, "bob@example.com").await;
+        let eve = someone(&app, "eve@example.com").await;
+        bob.join(&app, &ada.org, Role::Member).await;
+        let kept = async || app.services.events.retention(ada.live.parse().unwrap()).await.unwrap().unwrap();
+
+        let saved = post(&app, &ada.cookie, &retention(&ada, &ada.org, "30", "5000")).await;
+        assert_eq!((saved.status.as_u16(), saved.header("location")), (303, format!("/events?org={}", ada.org).as_str()));
+        assert_eq!((kept().await.event_days, kept().await.event_limit), (30, 5000));
+        let page = get(&app, &ada, "/events").await.text();
+        assert!(page.contains("Production keeps events for 30 days"), "{page}");
+        assert!(page.contains("value=\"5000\""), "{page}");
+
+        for (days, limit) in [("0", "1"), ("3651", "1"), ("1", "0"), ("1", "100000001"), ("", ""), ("%3Cb%3E", "1e9")] {
+            let wrong = post(&app, &ada.cookie, &retention(&ada, &ada.org, days, limit)).await;
+            assert_eq!(wrong.status, 400, "{days} {limit}");
+            assert!(wrong.text().contains("aria-invalid=\"true\"") && !wrong.text().contains("<b>"), "{}", wrong.text());
+        }
+        let wrong = post(&app, &ada.cookie, &retention(&ada, &ada.org, "14", "many")).await.text();
+        assert!(wrong.contains("value=\"14\"") && wrong.contains("value=\"many\""), "what was typed is not lost");
+
+        let form = retention(&ada, &ada.org, "1", "1");
+        assert_eq!(post(&app, &bob.cookie, &form).await.status, 403);
+        let seen = get(&app, &bob, &format!("/events?org={}", ada.org)).await.text();
+        assert!(seen.contains("30 days") && !seen.contains("event_days"), "{seen}");
+        assert_eq!(post(&app, &eve.cookie, &form).await.status, 404);
+        assert_eq!(post(&app, &eve.cookie, &retention(&ada, &eve.org, "1", "1")).await.status, 404);
+        assert_eq!(post(&app, "session=nothing", &form).await.header("location"), "/sign-in");
+        assert_eq!((kept().await.event_days, kept().await.event_limit), (30, 5000));
+        bob.leave(&app, &ada.org).await;
+        bob.join(&app, &ada.org, Role::Admin).await;
+        assert_eq!(post(&app, &bob.cookie, &form).await.status, 303);
+        assert_eq!((kept().await.event_days, kept().await.event_limit), (1, 1));
+        let elsewhere = form.replace("%2Fevents", "%2F%2Fevil.example");
+        assert_eq!(post(&app, &ada.cookie, &elsewhere).await.header("location"), format!("/events?org={}", ada.org));
+    }
+
+    async fn new_events_are_told(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let sender = sender(&app, &ada).await;
+        let seen = sender.send(&app, "orders", "{}").await;
+        app.clock.advance(60_000);
+        let missed = sender.send(&app, "orders", "{}").await;
+
+        let mut live = Live::open(&app, &ada, &format!("&source=orders&after={seen}")).await;
+        assert!(live.reads(&format!("id: {missed}\n")).await, "what came before the stream began is not lost");
+        app.clock.advance(60_000);
+        let other = sender.send(&app, "stripe", "{}").await;
+        let id = sender.send(&app, "orders", "{}").await;
+        assert!(live.reads(&format!("id: {id}\n")).await);
+        assert!(live.reads("\n\n").await && live.text.contains("event: row"));
+        assert!(live.text.contains("Billing &lt;worker&gt;") && live.text.contains("class=\"fresh\""), "{}", live.text);
+        assert!(!live.text.contains(&other), "another source was not asked for");
+        assert_eq!(live.text.matches(&format!("id: {missed}\n")).count(), 1, "nothing is told twice");
+    }
+
+    async fn a_flood_is_told_in_part_and_says_so(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let sender = sender(&app, &ada).await;
+        let mut live = Live::open(&app, &ada, "").await;
+        for _ in 0..300 {
+            sender.send(&app, "orders", "{}").await;
+        }
+        assert!(live.reads("event: missed").await, "{}", live.text);
+    }
+
+    async fn a_stream_ends_with_its_right(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let bob = someone(&app, "bob@example.com").await;
+        bob.join(&app, &ada.org, Role::Member).await;
+        let sender = sender(&app, &ada).await;
+
+        let request = Request::get(format!("/events/live?org={}", ada.org)).header("cookie", &bob.cookie);
+        let response = app.send(request.body(Body::empty()).unwrap()).await;
+        let mut gone = Live { body: response.into_body().into_data_stream(), text: String::new() };
+        let seen = sender.send(&app, "orders", "{}").await;
+        assert!(gone.reads(&format!("id: {seen}\n")).await);
+        bob.leave(&app, &ada.org).await;
+        let unseen = sender.send(&app, "orders", "{}").await;
+        gone.ends().await;
+        assert!(!gone.text.contains(&unseen), "{}", gone.text);
+
+        let mut signed_out = Live::open(&app, &ada, "").await;
+        Call::new(&app, "POST", "/sign-out").cookie(&ada.cookie).header("content-type", "application/x-www-form-urlencoded").send().await;
+        sender.send(&app, "orders", "{}").await;
+        signed_out.ends().await;
+        assert!(!signed_out.text.contains("orders"), "{}", signed_out.text);
+    }
+
+    async fn a_stream_does_not_hold_up_the_end_of_the_server(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let mut live = Live::open(&app, &ada, "").await;
+        app.draining.begin();
+        live.ends().await;
+        let mut late = Live::open(&app, &ada, "").await;
+        late.ends().await;
+    }
+
+    async fn a_stream_is_for_a_session(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let sender = sender(&app, &ada).await;
+        let path = format!("/events/live?org={}", ada.org);
+        Call::new(&app, "GET", &path).send().await.is_problem(401, "unauthenticated");
+        Call::new(&app, "GET", &path).cookie("session=AAAAAAAAAAAAAAAAAAAAAA").send().await.is_problem(401, "unauthenticated");
+        Call::new(&app, "GET", &path).key(&sender.key).send().await.is_problem(403, "forbidden");
+        Call::new(&app, "GET", "/events/live?org=org_0000000000000001").cookie(&ada.cookie).send().await.is_problem(404, "not_found");
+        let head = Request::head(&path).header("cookie", &ada.cookie).body(Body::empty()).unwrap();
+        assert_eq!(read(app.send(head).await).await.status, 200);
+    }
+}

@@ -150,19 +150,13 @@ pub fn CreateKey(
         form.failed.set(String::new());
         form.busy.set(true);
         spawn_local(async move {
-            let environment = request.env_id.clone().unwrap_or_default();
-            let answer = create_api_key(request).await;
+            let made = create(request).await;
             form.busy.set(false);
-            match answer {
-                Ok(created) => {
+            match made {
+                Ok(made) => {
                     close(dialog);
                     form.clear();
-                    secret.set(Some(Secret {
-                        id: created.id,
-                        name: created.name,
-                        key: created.key,
-                        environment,
-                    }));
+                    secret.set(Some(made));
                 }
                 Err(error) => {
                     form.show(error);
@@ -229,6 +223,17 @@ pub fn CreateKey(
         </dialog>
         <Reveal secret done/>
     }
+}
+
+async fn create(request: CreateApiKey) -> Result<Secret, ApiError> {
+    let environment = request.env_id.clone().unwrap_or_default();
+    let created = create_api_key(request).await?;
+    Ok(Secret {
+        id: created.id,
+        name: created.name,
+        key: created.key,
+        environment,
+    })
 }
 
 /// After the errors are on the page, the first field that has one is where to go on.

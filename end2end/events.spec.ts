@@ -204,7 +204,7 @@ test.describe("without JavaScript", () => {
     await expect(rows(page)).toHaveCount(26);
     await rows(page).first().getByRole("link", { name: "odd" }).click();
     await expect(page.locator(".event-body")).toHaveText("51");
-    await page.getByRole("link", { name: "All events" }).click();
+    await page.getByRole("link", { name: "Back to the list" }).click();
     await expect(rows(page)).toHaveCount(26);
     const form = page.getByRole("form", { name: /Development/ });
     await form.getByLabel("Keep for, in days").fill("30");

@@ -15,9 +15,9 @@ use crate::accounts::{Caller, EmailAddress, Password, RegisterError, SignInError
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::api::client_address::ClientAddress;
+use crate::events::Retention;
 use crate::keys::RevokeError;
 use crate::model::{ApiError, EnvironmentId, FieldError, KeyId, OrganisationId};
-use crate::store::Retention;
 
 /// A form as it was sent.
 pub struct Form {

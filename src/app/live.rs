@@ -27,8 +27,8 @@ use super::parts::EventRow;
 use crate::accounts::Membership;
 use crate::api::Services;
 use crate::api::auth::SignedIn;
+use crate::events::{EventFilter, EventHead, EventPage, NewEvent};
 use crate::model::{ApiError, KeyId, Timestamp};
-use crate::store::{EventFilter, EventHead, EventPage, NewEvent};
 
 /// A comment is sent after so much silence, so that nobody on the way takes the stream for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);

@@ -2,6 +2,7 @@
 
 mod inbox;
 
+pub use crate::store::{EventFilter, EventHead, EventPage, NewEvent, Retention, StoredEvent};
 pub use inbox::{Inbox, Incoming, Refused};
 
 use uuid::Uuid;
@@ -9,7 +10,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::model::{EnvironmentId, FieldError, OrganisationId};
-use crate::store::{Db, EventHead, EventPage, Retention, StoreError, StoredEvent};
+use crate::store::{Db, StoreError};
 
 /// What sent an event: `[A-Za-z0-9_-]{1,64}` (CONTRACTS, HookSentry).
 #[derive(Debug, Clone, PartialEq, Eq)]

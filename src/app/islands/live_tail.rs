@@ -46,8 +46,8 @@ struct Tail {
     is_paused: bool,
     /// Not every event could be shown.
     has_gaps: bool,
-    /// Rows that came while it is paused.
-    held: Vec<String>,
+    /// Rows that came while it is paused, with their ids.
+    held: Vec<(String, String)>,
     shown: usize,
 }
 
@@ -128,7 +128,7 @@ impl Tail {
             }
             "click" => {
                 self.is_paused = !self.is_paused;
-                for row in std::mem::take(&mut self.held) {
+                for (_, row) in std::mem::take(&mut self.held) {
                     self.insert(&row);
                 }
             }
@@ -150,13 +150,13 @@ impl Tail {
 
     fn take(&mut self, message: &MessageEvent) {
         let id = message.last_event_id();
-        let known = by_id(&id).is_some() || self.held.iter().any(|row| row.contains(&id));
+        let known = by_id(&id).is_some() || self.held.iter().any(|(held, _)| *held == id);
         if known {
             return;
         }
         // Ids are in the order of arrival.
         if id > self.newest {
-            self.newest = id;
+            self.newest.clone_from(&id);
         }
         let row = message.data().as_string().unwrap_or_default();
         if self.is_paused {
@@ -164,7 +164,7 @@ impl Tail {
                 self.held.remove(0);
                 self.has_gaps = true;
             }
-            self.held.push(row);
+            self.held.push((id, row));
         } else {
             self.insert(&row);
         }
@@ -209,9 +209,9 @@ impl Tail {
         say("live-words", &self.words());
         say("live-pause", if self.is_paused { "Resume" } else { "Pause" });
         self.live.set_class_name(match (self.is_paused, self.is_open) {
-            (true, _) => "live paused",
-            (false, true) => "live open",
-            (false, false) => "live",
+            (true, _) => "tail paused",
+            (false, true) => "tail open",
+            (false, false) => "tail",
         });
     }
 

@@ -17,8 +17,8 @@ use crate::app::parts::{
     EnvironmentBadge, Mask, Moment, Page, SHOWN_OF_BODY, Section, ago, exact, key_href, pretty, size,
 };
 use crate::app::shell::{Answer, Document};
+use crate::events::StoredEvent;
 use crate::model::{ApiError, EnvironmentId, KeyId, Timestamp};
-use crate::store::StoredEvent;
 
 /// An event that was asked for, and who asked.
 struct Found {
@@ -96,7 +96,7 @@ fn EventView(found: Found, now: Timestamp) -> AnyView {
     let of_key = EventsLink { key: Some(KeyId(head.key_id)), ..here.cleared() };
     view! {
         <Page person organisation=Some(membership.organisation) section=Section::Events>
-            <a class="back" href=here.href()>{icon(BACK)} "All events"</a>
+            <a class="back" href=here.href()>{icon(BACK)} "Back to the list"</a>
             <div class="page-head">
                 <div>
                     <h1>"Event from " {head.source.clone()}</h1>

@@ -7,7 +7,7 @@ use leptos::prelude::*;
 
 use super::keys::origin;
 use super::{EventsLink, no_organisation};
-use crate::accounts::{Environment, Membership, Person};
+use crate::accounts::{Caller, Environment, Membership, Person};
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::app::parts::{
@@ -15,9 +15,9 @@ use crate::app::parts::{
     Section, Toasts, take_flash, thousands,
 };
 use crate::app::shell::{Answer, Document};
+use crate::events::{EventFilter, EventHead, EventPage, Retention};
 use crate::keys::{Key, Request};
 use crate::model::{ApiError, EnvironmentId, Timestamp};
-use crate::store::{EventFilter, EventHead, EventPage, Owner, Retention};
 
 /// So many sources and keys are offered as a choice.
 const CHOICES: u32 = 100;
@@ -102,7 +102,7 @@ pub async fn events_page(
     }
     let status = if retention.errors.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     let list = List {
-        keys: keys(services, &membership, key).await?,
+        keys: keys(services, &person, &membership, key).await?,
         address: format!("{}/api/v1/ingest/{}", origin(services, parts), membership.uuid),
         flash: take_flash(parts).await?,
         now: services.keys.clock().now(),
@@ -139,8 +139,14 @@ pub async fn chosen_key(
 }
 
 /// The newest keys, which are those that a choice offers, and the chosen one.
-async fn keys(services: &Services, membership: &Membership, chosen: Option<Key>) -> Result<Vec<Key>, ApiError> {
-    let owner = Owner::Organisation(membership.organisation);
+async fn keys(
+    services: &Services,
+    person: &Person,
+    membership: &Membership,
+    chosen: Option<Key>,
+) -> Result<Vec<Key>, ApiError> {
+    let caller = Caller::Person(person.clone());
+    let owner = caller.listing(Some(membership.organisation), None).map_err(|_| no_place())?;
     let request = Request { owner, filter: Default::default(), limit: CHOICES, after: None };
     let mut keys = services.keys.list(&request).await?.keys;
     if let Some(chosen) = chosen.filter(|chosen| keys.iter().all(|key| key.id != chosen.id)) {
@@ -167,6 +173,7 @@ fn EventsView(list: List) -> AnyView {
             <div class="list-bar"><p>{count}</p>{tail}</div>
             <EventsTable events membership=membership.clone() here=here.clone() now/>
             <EventPager here=here.clone() total/>
+            <p class="ingest">"Events are sent to " <code>"POST " {address} "/" <em>"source"</em></code></p>
         }
         .into_any()
     } else if here.is_filtered() || here.pages_before > 0 {
@@ -179,7 +186,7 @@ fn EventsView(list: List) -> AnyView {
     } else {
         view! {
             <div class="list-bar"><p></p>{tail}</div>
-            <NoEvents organisation=membership.name.clone() address=address.clone() waiting/>
+            <NoEvents organisation=membership.name.clone() address waiting/>
         }
         .into_any()
     };
@@ -190,8 +197,7 @@ fn EventsView(list: List) -> AnyView {
                 <div>
                     <h1>"Events"</h1>
                     <p class="lead">
-                        "What your services sent with their keys, as it came. Send with "
-                        <code>"POST "{address}"/"<em>"source"</em></code>
+                        "What your services and webhooks sent with a key, exactly as it came."
                     </p>
                 </div>
             </div>

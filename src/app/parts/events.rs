@@ -9,9 +9,9 @@ use super::words::{Moment, ago, size, thousands, to_the_second};
 use crate::accounts::{Environment, Membership};
 use crate::app::islands::LiveTail;
 use crate::app::pages::{EventsLink, KeysLink};
+use crate::events::{EventHead, Retention};
 use crate::keys::Key;
 use crate::model::{EnvironmentId, FieldError, KeyId, Mode, Timestamp};
-use crate::store::{EventHead, Retention};
 
 /// An environment's mode as a badge, with its name.
 #[component]
@@ -101,7 +101,7 @@ pub fn EventRow(
 #[component]
 pub fn Live(address: String, newest: String) -> AnyView {
     view! {
-        <div class="live" id="live" data-address=address data-newest=newest hidden>
+        <div class="tail" id="live" data-address=address data-newest=newest hidden>
             <p id="live-words"></p>
             <button class="button small" id="live-pause" type="button">"Pause"</button>
             <p class="visually-hidden" id="live-said" role="status"></p>

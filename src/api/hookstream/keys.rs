@@ -195,3 +195,24 @@ async fn revoke_itself(services: &Services, parts: &mut Parts) -> Result<Revoked
     tracing::info!(key = %key.id, "a key revoked itself");
     Ok(Revoked { success: true })
 }
+
+/// Revoke API key, named in the query
+///
+/// The same as `DELETE /v1/auth/api-keys/{id}`, in the form in which the dashboard sends it.
+#[utoipa::path(
+    delete,
+    path = "/v1/auth/api-keys",
+    operation_id = "revokeApiKeyByQuery",
+    tag = "API keys",
+    params(
+        ("id" = String, Query, description = "The key's id.", pattern = "^ak_[0-9a-f]{16}$", example = "ak_8f3a1b2c4d5e6f7a"),
+        ("descendants" = Option<bool>, Query, description = "Whether the keys that this key made end with it.", nullable = false),
+    ),
+    responses(
+        (status = 200, description = "No check that begins after this answer accepts the key.", body = Revoked, example = json!({ "success": true })),
+        Problem<400>, Problem<401>, Problem<403>, Problem<404>, Problem<413>,
+    ),
+    security(("session" = []), ("better_auth_session" = []), ("session_token" = []), ("access_token" = []), ("api_key" = []), ("api_key_bearer" = [])),
+)]
+#[expect(dead_code, reason = "describes the server function's own address; `revoke` answers there as well")]
+fn revoke_by_query() {}

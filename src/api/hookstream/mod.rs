@@ -19,6 +19,7 @@ use utoipa::OpenApi;
     keys::list,
     keys::revoke_itself,
     keys::revoke,
+    keys::revoke_by_query,
 ))]
 struct Operations;
 

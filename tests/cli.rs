@@ -47,16 +47,9 @@ impl Answer {
     }
 
     fn cookie(&self) -> String {
-        let line = self
-            .head
-            .lines()
-            .find(|line| line.to_ascii_lowercase().starts_with("set-cookie: "))
-            .expect("a cookie");
-        line["set-cookie: ".len()..]
-            .split(';')
-            .next()
-            .expect("its pair")
-            .to_owned()
+        let line =
+            self.head.lines().find(|line| line.to_ascii_lowercase().starts_with("set-cookie: ")).expect("a cookie");
+        line["set-cookie: ".len()..].split(';').next().expect("its pair").to_owned()
     }
 }
 
@@ -66,10 +59,7 @@ fn database(folder: &Path) -> String {
 
 impl Server {
     fn start(database: &str, folder: &Path, arguments: &[&str]) -> Self {
-        let log = folder.join(format!(
-            "log-{}",
-            std::fs::read_dir(folder).expect("a folder").count()
-        ));
+        let log = folder.join(format!("log-{}", std::fs::read_dir(folder).expect("a folder").count()));
         let mut child = latchkey()
             .args(["--listen", "127.0.0.1:0", "--database-url", database])
             .args(arguments)
@@ -81,18 +71,11 @@ impl Server {
         let mut said = BufReader::new(child.stdout.take().expect("its output"));
         let mut line = String::new();
         said.read_line(&mut line).expect("a line");
-        let address = line.trim().rsplit_once("http://").unwrap_or_else(|| {
-            panic!(
-                "{line}: {}",
-                std::fs::read_to_string(&log).unwrap_or_default()
-            )
-        });
-        Self {
-            child,
-            address: address.1.to_owned(),
-            said,
-            log,
-        }
+        let address = line
+            .trim()
+            .rsplit_once("http://")
+            .unwrap_or_else(|| panic!("{line}: {}", std::fs::read_to_string(&log).unwrap_or_default()));
+        Self { child, address: address.1.to_owned(), said, log }
     }
 
     fn connect(&self) -> TcpStream {
@@ -103,9 +86,7 @@ impl Server {
     /// One request on a connection of its own.
     fn call(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let mut stream = self.connect();
-        stream
-            .write_all(request(method, path, headers, body).as_bytes())
-            .expect("it reads");
+        stream.write_all(request(method, path, headers, body).as_bytes()).expect("it reads");
         read(&mut stream)
     }
 
@@ -115,19 +96,11 @@ impl Server {
     }
 
     fn log_in(&self, email: &str, password: &str) -> Answer {
-        self.call(
-            "POST",
-            "/v1/auth/login",
-            "",
-            &format!(r#"{{"email": "{email}", "password": "{password}"}}"#),
-        )
+        self.call("POST", "/v1/auth/login", "", &format!(r#"{{"email": "{email}", "password": "{password}"}}"#))
     }
 
     fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args(["-s", name, &self.child.id().to_string()])
-            .status()
-            .expect("kill runs");
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status().expect("kill runs");
         assert!(sent.success());
     }
 
@@ -146,11 +119,7 @@ impl Drop for Server {
 }
 
 fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
-    let kind = if body.is_empty() {
-        ""
-    } else {
-        "content-type: application/json\r\n"
-    };
+    let kind = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
     let length = body.len();
     format!(
         "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n{kind}content-length: {length}\r\n{headers}\r\n{body}"
@@ -162,45 +131,23 @@ fn read(stream: &mut TcpStream) -> Answer {
     // A server that refuses before it has read everything may reset the connection after its answer.
     let _ = stream.read_to_end(&mut bytes);
     let answer = text(&bytes);
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .unwrap_or_else(|| panic!("no answer: {answer:?}"));
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok())
-        .expect("a status");
-    Answer {
-        status,
-        head: head.to_owned(),
-        body: body.to_owned(),
-    }
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
 fn key_of(server: &Server, cookie: &str) -> String {
-    let answer = server.call(
-        "POST",
-        "/v1/auth/api-keys",
-        &format!("cookie: {cookie}\r\n"),
-        r#"{"name": "key"}"#,
-    );
+    let answer = server.call("POST", "/v1/auth/api-keys", &format!("cookie: {cookie}\r\n"), r#"{"name": "key"}"#);
     assert_eq!(answer.status, 201, "{}", answer.body);
     answer.json()["key"].as_str().expect("a key").to_owned()
 }
 
 fn whoami(server: &Server, key: &str) -> u16 {
-    server
-        .call("GET", "/v1/whoami", &format!("x-api-key: {key}\r\n"), "")
-        .status
+    server.call("GET", "/v1/whoami", &format!("x-api-key: {key}\r\n"), "").status
 }
 
 fn counted(server: &Server, cookie: &str) -> serde_json::Value {
-    let answer = server.call(
-        "GET",
-        "/v1/auth/api-keys",
-        &format!("cookie: {cookie}\r\n"),
-        "",
-    );
+    let answer = server.call("GET", "/v1/auth/api-keys", &format!("cookie: {cookie}\r\n"), "");
     answer.json()["api_keys"][0]["request_count"].clone()
 }
 
@@ -239,47 +186,20 @@ fn every_command_explains_itself() {
                 "LATCHKEY_LISTEN",
             ][..],
         ),
-        (
-            &["serve"],
-            &[
-                "--listen",
-                "--registration",
-                "first",
-                "open",
-                "closed",
-                "100000",
-            ],
-        ),
-        (
-            &["migrate"],
-            &[
-                "--database-url",
-                "sqlite:latchkey.db",
-                "LATCHKEY_DATABASE_URL",
-            ],
-        ),
+        (&["serve"], &["--listen", "--registration", "first", "open", "closed", "100000"]),
+        (&["migrate"], &["--database-url", "sqlite:latchkey.db", "LATCHKEY_DATABASE_URL"]),
         (&["user"], &["add", "reset-password"]),
         (&["user", "add"], &["EMAIL", "--database-url"]),
         (&["user", "reset-password"], &["EMAIL", "--database-url"]),
     ] {
         let output = run(&[command, &["--help"]].concat());
-        assert_eq!(
-            (output.status.code(), text(&output.stderr)),
-            (Some(0), String::new()),
-            "{command:?}"
-        );
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{command:?}");
         for word in words {
-            assert!(
-                text(&output.stdout).contains(word),
-                "{command:?} --help does not speak of {word}"
-            );
+            assert!(text(&output.stdout).contains(word), "{command:?} --help does not speak of {word}");
         }
     }
     let version = run(&["--version"]);
-    assert_eq!(
-        text(&version.stdout),
-        format!("latchkey {}\n", env!("CARGO_PKG_VERSION"))
-    );
+    assert_eq!(text(&version.stdout), format!("latchkey {}\n", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
@@ -298,16 +218,8 @@ fn what_it_does_not_understand_is_exit_code_2() {
         &["migrate", "--listen", "127.0.0.1:0"],
     ] {
         let output = run(arguments);
-        assert_eq!(
-            (output.status.code(), text(&output.stdout)),
-            (Some(2), String::new()),
-            "{arguments:?}"
-        );
-        assert!(
-            text(&output.stderr).contains("--help"),
-            "{arguments:?}: {}",
-            text(&output.stderr)
-        );
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()), "{arguments:?}");
+        assert!(text(&output.stderr).contains("--help"), "{arguments:?}: {}", text(&output.stderr));
     }
 }
 
@@ -315,51 +227,24 @@ fn what_it_does_not_understand_is_exit_code_2() {
 fn what_it_cannot_do_is_exit_code_1_and_a_sentence() {
     let folder = tempfile::tempdir().expect("a folder");
     let own = database(folder.path());
-    let elsewhere = format!(
-        "sqlite:{}/no/such/folder/latchkey.db",
-        folder.path().display()
-    );
+    let elsewhere = format!("sqlite:{}/no/such/folder/latchkey.db", folder.path().display());
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("its address").to_string();
     let _held = std::net::TcpListener::bind(&taken);
     for (arguments, words) in [
-        (
-            &["--database-url", "mysql://localhost/x"][..],
-            "sqlite:FILE or postgres://",
-        ),
-        (
-            &["--database-url", "latchkey.db"],
-            "sqlite:FILE or postgres://",
-        ),
+        (&["--database-url", "mysql://localhost/x"][..], "sqlite:FILE or postgres://"),
+        (&["--database-url", "latchkey.db"], "sqlite:FILE or postgres://"),
         (&["--database-url", &elsewhere], "cannot be opened"),
-        (
-            &["migrate", "--database-url", &elsewhere],
-            "cannot be opened",
-        ),
-        (
-            &["--database-url", "postgres://nobody@127.0.0.1:1/none"],
-            "cannot be opened",
-        ),
-        (
-            &["--database-url", &own, "--listen", "nonsense"],
-            "cannot listen on nonsense",
-        ),
-        (
-            &["--database-url", &own, "--listen", "192.0.2.1:1"],
-            "cannot listen on 192.0.2.1:1",
-        ),
+        (&["migrate", "--database-url", &elsewhere], "cannot be opened"),
+        (&["--database-url", "postgres://nobody@127.0.0.1:1/none"], "cannot be opened"),
+        (&["--database-url", &own, "--listen", "nonsense"], "cannot listen on nonsense"),
+        (&["--database-url", &own, "--listen", "192.0.2.1:1"], "cannot listen on 192.0.2.1:1"),
     ] {
         let output = run(arguments);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
-        assert!(
-            said.contains("latchkey: ") && said.contains(words),
-            "{arguments:?}: {said}"
-        );
-        assert!(
-            !said.contains("panicked") && !said.contains("Error {"),
-            "{said}"
-        );
+        assert!(said.contains("latchkey: ") && said.contains(words), "{arguments:?}: {said}");
+        assert!(!said.contains("panicked") && !said.contains("Error {"), "{said}");
     }
 }
 
@@ -368,10 +253,7 @@ fn migrating_is_a_command_of_its_own_and_may_be_repeated() {
     let folder = tempfile::tempdir().expect("a folder");
     for _ in 0..2 {
         let output = run(&["migrate", "--database-url", &database(folder.path())]);
-        assert_eq!(
-            (output.status.code(), text(&output.stdout)),
-            (Some(0), "The database is up to date.\n".to_owned())
-        );
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "The database is up to date.\n".to_owned()));
     }
 }
 
@@ -379,26 +261,13 @@ fn migrating_is_a_command_of_its_own_and_may_be_repeated() {
 fn it_says_where_it_listens_and_that_it_is_well() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&database(folder.path()), folder.path(), &[]);
-    let port: u16 = server
-        .address
-        .rsplit_once(':')
-        .expect("a port")
-        .1
-        .parse()
-        .expect("a number");
+    let port: u16 = server.address.rsplit_once(':').expect("a port").1.parse().expect("a number");
     assert_ne!(port, 0);
-    for (path, body) in [
-        ("/healthz", r#"{"status":"ok"}"#),
-        ("/readyz", r#"{"status":"ready"}"#),
-    ] {
+    for (path, body) in [("/healthz", r#"{"status":"ok"}"#), ("/readyz", r#"{"status":"ready"}"#)] {
         let answer = server.call("GET", path, "", "");
         assert_eq!((answer.status, answer.body.as_str()), (200, body));
     }
-    assert_eq!(
-        server.register("ada@example.com").status,
-        201,
-        "at home the first account needs no token"
-    );
+    assert_eq!(server.register("ada@example.com").status, 201, "at home the first account needs no token");
     assert_eq!(server.register("bob@example.com").status, 403);
     assert_eq!(server.end("INT"), Some(0));
 }
@@ -407,11 +276,7 @@ fn it_says_where_it_listens_and_that_it_is_well() {
 fn a_sqlite_file_has_one_server_at_a_time() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&database(folder.path()), folder.path(), &[]);
-    std::os::unix::fs::symlink(
-        folder.path().join("latchkey.db"),
-        folder.path().join("link.db"),
-    )
-    .expect("a link");
+    std::os::unix::fs::symlink(folder.path().join("latchkey.db"), folder.path().join("link.db")).expect("a link");
     let link = format!("sqlite:{}", folder.path().join("link.db").display());
     for url in [database(folder.path()), link] {
         let second = run(&["--listen", "127.0.0.1:0", "--database-url", &url]);
@@ -419,18 +284,10 @@ fn a_sqlite_file_has_one_server_at_a_time() {
         assert_eq!(second.status.code(), Some(1), "{url}: {said}");
         assert!(said.contains("is served by another process"), "{said}");
     }
-    assert_eq!(
-        server.call("GET", "/readyz", "", "").status,
-        200,
-        "the first one goes on"
-    );
+    assert_eq!(server.call("GET", "/readyz", "", "").status, 200, "the first one goes on");
     assert_eq!(server.end("TERM"), Some(0));
     let next = Server::start(&database(folder.path()), folder.path(), &[]);
-    assert_eq!(
-        next.call("GET", "/readyz", "", "").status,
-        200,
-        "and leaves the file free"
-    );
+    assert_eq!(next.call("GET", "/readyz", "", "").status, 200, "and leaves the file free");
 }
 
 /// On a SIGTERM nothing is lost: neither counts that were not written down, nor a request under way.
@@ -440,12 +297,8 @@ fn the_end_loses_nothing(url: &str) {
     let cookie = server.register("ada@example.com").cookie();
     let key = key_of(&server, &cookie);
     let mut late = server.connect();
-    let whole = request(
-        "POST",
-        "/v1/auth/login",
-        "",
-        &format!(r#"{{"email": "ada@example.com", "password": "{PASSWORD}"}}"#),
-    );
+    let whole =
+        request("POST", "/v1/auth/login", "", &format!(r#"{{"email": "ada@example.com", "password": "{PASSWORD}"}}"#));
     let (first, second) = whole.split_at(whole.len() - 20);
     late.write_all(first.as_bytes()).expect("it reads");
     for _ in 0..25 {
@@ -462,11 +315,7 @@ fn the_end_loses_nothing(url: &str) {
     assert_eq!(server.end("CONT"), Some(0));
 
     let again = Server::start(url, folder.path(), &[]);
-    assert_eq!(
-        counted(&again, &cookie),
-        25,
-        "and the session is still good"
-    );
+    assert_eq!(counted(&again, &cookie), 25, "and the session is still good");
     assert_eq!(whoami(&again, &key), 200);
     assert_eq!(counted(&again, &cookie), 26);
 }
@@ -479,25 +328,16 @@ fn the_end_loses_nothing_on_sqlite() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_loses_nothing_on_postgresql() {
-    let url = std::env::var("LATCHKEY_TEST_POSTGRES_URL")
-        .expect("`make test` sets LATCHKEY_TEST_POSTGRES_URL");
-    let admin = sqlx::PgPool::connect(&url)
-        .await
-        .expect("the tests' PostgreSQL answers");
+    let url = std::env::var("LATCHKEY_TEST_POSTGRES_URL").expect("`make test` sets LATCHKEY_TEST_POSTGRES_URL");
+    let admin = sqlx::PgPool::connect(&url).await.expect("the tests' PostgreSQL answers");
     let schema = format!("cli_{}", std::process::id());
     let create = sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}"));
-    sqlx::query(create)
-        .execute(&admin)
-        .await
-        .expect("a schema is made");
+    sqlx::query(create).execute(&admin).await.expect("a schema is made");
     let separator = if url.contains('?') { '&' } else { '?' };
     let own = format!("{url}{separator}options[search_path]={schema}");
     let story = tokio::task::spawn_blocking(move || the_end_loses_nothing(&own)).await;
     let drop = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
-    sqlx::query(drop)
-        .execute(&admin)
-        .await
-        .expect("it is dropped");
+    sqlx::query(drop).execute(&admin).await.expect("it is dropped");
     story.expect("the story");
 }
 
@@ -514,83 +354,41 @@ fn accounts_are_added_and_reset_beside_a_running_server() {
     );
     let session = server.log_in("ada@example.com", PASSWORD);
     assert_eq!(session.status, 200, "at once, without a restart");
-    let me = || {
-        server
-            .call(
-                "GET",
-                "/v1/auth/me",
-                &format!("cookie: {}\r\n", session.cookie()),
-                "",
-            )
-            .status
-    };
+    let me = || server.call("GET", "/v1/auth/me", &format!("cookie: {}\r\n", session.cookie()), "").status;
     assert_eq!(me(), 200);
 
-    let reset = user(
-        "reset-password",
-        "ada@example.com",
-        &url,
-        "another password",
-    );
+    let reset = user("reset-password", "ada@example.com", &url, "another password");
     assert_eq!(reset.status.code(), Some(0), "{}", text(&reset.stderr));
     assert_eq!(me(), 401, "its sessions are over");
     assert_eq!(server.log_in("ada@example.com", PASSWORD).status, 401);
-    assert_eq!(
-        server.log_in("ada@example.com", "another password").status,
-        200
-    );
+    assert_eq!(server.log_in("ada@example.com", "another password").status, 200);
 
     for (command, email, password, words) in [
         ("add", "ada@example.com", PASSWORD, "has an account already"),
         ("add", "nonsense", PASSWORD, "must be an e-mail address"),
         ("add", "bob@example.com", "short", "at least 10 characters"),
         ("add", "bob@example.com", "", "at least 10 characters"),
-        (
-            "reset-password",
-            "bob@example.com",
-            PASSWORD,
-            "has no account",
-        ),
-        (
-            "reset-password",
-            "ada@example.com",
-            "short",
-            "at least 10 characters",
-        ),
+        ("reset-password", "bob@example.com", PASSWORD, "has no account"),
+        ("reset-password", "ada@example.com", "short", "at least 10 characters"),
     ] {
         let output = user(command, email, &url, password);
         let said = text(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{command} {email}: {said}");
         assert!(said.contains(words), "{said}");
-        assert!(
-            password.is_empty() || !said.contains(password),
-            "the password is not repeated"
-        );
+        assert!(password.is_empty() || !said.contains(password), "the password is not repeated");
     }
-    assert_eq!(
-        server.log_in("ada@example.com", "another password").status,
-        200,
-        "nothing of that changed anything"
-    );
+    assert_eq!(server.log_in("ada@example.com", "another password").status, 200, "nothing of that changed anything");
 }
 
 #[test]
 fn where_other_machines_can_come_the_first_account_needs_the_printed_token() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = database(folder.path());
-    let mut server = Server::start(
-        &url,
-        folder.path(),
-        &["--public-url", "http://keys.example.com"],
-    );
+    let mut server = Server::start(&url, folder.path(), &["--public-url", "http://keys.example.com"]);
     let mut token = String::new();
     while token.len() != 32 {
         let mut line = String::new();
-        assert_ne!(
-            server.said.read_line(&mut line).expect("a line"),
-            0,
-            "no token was printed"
-        );
+        assert_ne!(server.said.read_line(&mut line).expect("a line"), 0, "no token was printed");
         line.trim().clone_into(&mut token);
     }
     // With a public URL it does not say its port, which only the log has.
@@ -602,9 +400,7 @@ fn where_other_machines_can_come_the_first_account_needs_the_printed_token() {
     };
     assert_eq!(server.register("ada@example.com").status, 403);
     let with = |token: &str| {
-        let body = format!(
-            r#"{{"email": "ada@example.com", "password": "{PASSWORD}", "set_up_token": "{token}"}}"#
-        );
+        let body = format!(r#"{{"email": "ada@example.com", "password": "{PASSWORD}", "set_up_token": "{token}"}}"#);
         server.call("POST", "/v1/auth/register", "", &body).status
     };
     assert_eq!(with("0123456789abcdef0123456789abcdef"), 403);
@@ -621,9 +417,14 @@ fn headers_are_bounded_and_strange_bytes_harm_nobody() {
     assert_eq!(server.call("GET", "/healthz", &large, "").status, 431);
     let many = "x: y\r\n".repeat(200);
     assert_eq!(server.call("GET", "/healthz", &many, "").status, 431);
-    for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET\r\n\r\n", b"\0\0\0\0\r\n\r\n",
-        b"POST /v1/auth/login HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\nzzzz", b"GET /healthz HTTP/1.1\r\nhost: a\r\n: b\r\n\r\n"]
-    {
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"\0\0\0\0\r\n\r\n",
+        b"POST /v1/auth/login HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\nzzzz",
+        b"GET /healthz HTTP/1.1\r\nhost: a\r\n: b\r\n\r\n",
+    ] {
         let mut stream = server.connect();
         stream.write_all(bytes).expect("it reads");
         stream.shutdown(std::net::Shutdown::Write).expect("half closed");
@@ -640,19 +441,12 @@ fn a_slow_body_is_waited_for_and_holds_nobody_up() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&database(folder.path()), folder.path(), &[]);
     let cookie = server.register("ada@example.com").cookie();
-    let whole = request(
-        "POST",
-        "/v1/auth/api-keys",
-        &format!("cookie: {cookie}\r\n"),
-        r#"{"name": "slow"}"#,
-    );
+    let whole = request("POST", "/v1/auth/api-keys", &format!("cookie: {cookie}\r\n"), r#"{"name": "slow"}"#);
     let mut slow = server.connect();
     let mut silent = server.connect();
     let (first, rest) = whole.split_at(whole.len() - 6);
     slow.write_all(first.as_bytes()).expect("it reads");
-    silent
-        .write_all(b"POST /v1/auth/login HTTP/1.1\r\n")
-        .expect("it reads");
+    silent.write_all(b"POST /v1/auth/login HTTP/1.1\r\n").expect("it reads");
     assert_eq!(server.call("GET", "/readyz", "", "").status, 200);
     for byte in rest.bytes() {
         slow.write_all(&[byte]).expect("it reads");
@@ -663,12 +457,7 @@ fn a_slow_body_is_waited_for_and_holds_nobody_up() {
     let mut broken = server.connect();
     broken.write_all(first.as_bytes()).expect("it reads");
     broken.shutdown(std::net::Shutdown::Both).expect("closed");
-    let list = server.call(
-        "GET",
-        "/v1/auth/api-keys",
-        &format!("cookie: {cookie}\r\n"),
-        "",
-    );
+    let list = server.call("GET", "/v1/auth/api-keys", &format!("cookie: {cookie}\r\n"), "");
     assert_eq!(list.json()["api_keys"].as_array().map(Vec::len), Some(1));
 }
 
@@ -680,46 +469,20 @@ fn no_secret_reaches_the_log_or_the_output() {
     let cookie = server.register("ada@example.com").cookie();
     let key = key_of(&server, &cookie);
     assert_eq!(whoami(&server, &key), 200);
-    assert_eq!(
-        server
-            .call("GET", &format!("/v1/whoami?key={key}"), "", "")
-            .status,
-        401
-    );
-    assert_eq!(
-        server
-            .call(
-                "GET",
-                &format!("/v1/{key}"),
-                &format!("authorization: Bearer {key}\r\n"),
-                ""
-            )
-            .status,
-        404
-    );
-    assert_eq!(
-        server
-            .log_in("ada@example.com", &format!("{PASSWORD}!"))
-            .status,
-        401
-    );
+    assert_eq!(server.call("GET", &format!("/v1/whoami?key={key}"), "", "").status, 401);
+    assert_eq!(server.call("GET", &format!("/v1/{key}"), &format!("authorization: Bearer {key}\r\n"), "").status, 404);
+    assert_eq!(server.log_in("ada@example.com", &format!("{PASSWORD}!")).status, 401);
     assert_eq!(server.log_in("ada@example.com", PASSWORD).status, 200);
     server.signal("TERM");
     assert_eq!(server.child.wait().expect("it ends").code(), Some(0));
     let mut said = String::new();
     server.said.read_to_string(&mut said).expect("text");
     let log = std::fs::read_to_string(&server.log).expect("the log");
-    assert!(
-        log.contains("TRACE") && log.contains("a key was created"),
-        "the log is there, and it is talkative"
-    );
+    assert!(log.contains("TRACE") && log.contains("a key was created"), "the log is there, and it is talkative");
     let token = cookie.trim_start_matches("session=");
-    for (name, secret) in [
-        ("key", key.as_str()),
-        ("key's digits", &key[8..]),
-        ("session", token),
-        ("password", PASSWORD),
-    ] {
+    for (name, secret) in
+        [("key", key.as_str()), ("key's digits", &key[8..]), ("session", token), ("password", PASSWORD)]
+    {
         assert!(!log.contains(secret), "the {name} is in the log");
         assert!(!said.contains(secret), "the {name} is in the output");
     }
@@ -727,13 +490,7 @@ fn no_secret_reaches_the_log_or_the_output() {
         let path = entry.expect("an entry").path();
         let bytes = std::fs::read(&path).expect("a file");
         for secret in [key.as_str(), &key[8..], token, PASSWORD] {
-            assert!(
-                !bytes
-                    .windows(secret.len())
-                    .any(|window| window == secret.as_bytes()),
-                "{}",
-                path.display()
-            );
+            assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{}", path.display());
         }
     }
 }

@@ -159,7 +159,8 @@ impl Load {
         // What nobody was told of: only what was sent without an idempotency key, and that once.
         for id in ids.difference(&acknowledged) {
             let path = format!("/api/v1/events/{id}");
-            let event = connection.call("GET", &path, &[&self.account.bearer()], "").await.expect("an answer").json(200);
+            let event =
+                connection.call("GET", &path, &[&self.account.bearer()], "").await.expect("an answer").json(200);
             let label = text(&event["body"], "label");
             assert!(lost.iter().any(|sent| sent.label == label), "a second event of {label}");
             let mut known = self.known.lock().expect("no panic");
@@ -181,7 +182,8 @@ impl Load {
         let mut items = Vec::new();
         for page in 1.. {
             let path = format!("{path}&TpOrd=Asc&Qt=100&Pg={page}");
-            let answer = connection.call("GET", &path, &[&self.account.bearer()], "").await.expect("an answer").json(200);
+            let answer =
+                connection.call("GET", &path, &[&self.account.bearer()], "").await.expect("an answer").json(200);
             items.extend(answer["items"].as_array().expect("items").iter().cloned());
             let total = answer["total"].as_u64().and_then(|total| usize::try_from(total).ok()).expect("a total");
             if page * 100 >= total {

@@ -45,28 +45,8 @@ const NEVER: [(&str, &[&str]); 11] = [
             "crate::server",
         ],
     ),
-    (
-        "cluster",
-        &[
-            "axum",
-            "leptos",
-            "leptos_axum",
-            "sqlx",
-            "crate::api",
-            "crate::app",
-            "crate::server",
-        ],
-    ),
-    (
-        "api",
-        &[
-            "sqlx",
-            "redis",
-            "crate::app",
-            "crate::server",
-            "crate::cluster",
-        ],
-    ),
+    ("cluster", &["axum", "leptos", "leptos_axum", "sqlx", "crate::api", "crate::app", "crate::server"]),
+    ("api", &["sqlx", "redis", "crate::app", "crate::server", "crate::cluster"]),
     (
         "app",
         &[
@@ -81,17 +61,7 @@ const NEVER: [(&str, &[&str]); 11] = [
     ),
     ("server", &["sqlx", "redis", "crate::model::wire"]),
     // The files at the top that are nobody's folder.
-    (
-        "",
-        &[
-            "axum",
-            "leptos_axum",
-            "sqlx",
-            "redis",
-            "crate::api",
-            "crate::store",
-        ],
-    ),
+    ("", &["axum", "leptos_axum", "sqlx", "redis", "crate::api", "crate::store"]),
 ];
 
 const DOMAIN: &[&str] = &[
@@ -121,13 +91,7 @@ const CONTRACTS: [&str; 3] = ["hookstream", "hooksentry", "native"];
 /// The files that tell the halves apart: the map of modules, the two seams where a function of the
 /// server has a side in the browser, and the two where only the server describes the wire's types (for
 /// its OpenAPI document).
-const GATES: [&str; 5] = [
-    "lib.rs",
-    "app/codec.rs",
-    "app/server_fns.rs",
-    "model/wire.rs",
-    "model/error.rs",
-];
+const GATES: [&str; 5] = ["lib.rs", "app/codec.rs", "app/server_fns.rs", "model/wire.rs", "model/error.rs"];
 
 #[derive(Debug, Clone, PartialEq)]
 enum Token {
@@ -138,10 +102,7 @@ enum Token {
 
 /// The code without comments, texts and the tests at its end.
 fn tokens(source: &str) -> Vec<Token> {
-    let source = source
-        .split("#[cfg(test)]\nmod tests")
-        .next()
-        .expect("a first part");
+    let source = source.split("#[cfg(test)]\nmod tests").next().expect("a first part");
     let text: Vec<char> = source.chars().collect();
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -151,11 +112,7 @@ fn tokens(source: &str) -> Vec<Token> {
         match rest {
             ['/', '/', ..] => at += rest.iter().position(|c| *c == '\n').unwrap_or(rest.len()),
             ['r', '#', '"', ..] => {
-                let end = rest
-                    .windows(2)
-                    .skip(3)
-                    .position(|pair| pair == ['"', '#'])
-                    .expect("the text ends");
+                let end = rest.windows(2).skip(3).position(|pair| pair == ['"', '#']).expect("the text ends");
                 at += end + 5;
             }
             ['"', ..] => {
@@ -225,19 +182,10 @@ fn paths(file: &str, source: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
-        let begins =
-            matches!(tokens[at], Token::Name(_)) && (at == 0 || tokens[at - 1] != Token::Colons);
-        at = if begins {
-            tree(&tokens, at, &[], &mut found)
-        } else {
-            at + 1
-        };
+        let begins = matches!(tokens[at], Token::Name(_)) && (at == 0 || tokens[at - 1] != Token::Colons);
+        at = if begins { tree(&tokens, at, &[], &mut found) } else { at + 1 };
     }
-    let mut module: Vec<String> = file
-        .trim_end_matches(".rs")
-        .split('/')
-        .map(str::to_owned)
-        .collect();
+    let mut module: Vec<String> = file.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
     if module.last().is_some_and(|name| name == "mod") {
         module.pop();
     }
@@ -245,8 +193,7 @@ fn paths(file: &str, source: &str) -> Vec<Vec<String>> {
         if path[0] == "super" {
             let up = path.iter().take_while(|name| *name == "super").count();
             let kept = module.len().saturating_sub(up);
-            let absolute =
-                std::iter::once("crate".to_owned()).chain(module[..kept].iter().cloned());
+            let absolute = std::iter::once("crate".to_owned()).chain(module[..kept].iter().cloned());
             *path = absolute.chain(path[up..].iter().cloned()).collect();
         } else if path[0] == "latchkey" {
             "crate".clone_into(&mut path[0]);
@@ -272,12 +219,7 @@ fn files() -> Vec<(String, String)> {
     let mut files: Vec<(String, String)> = found
         .into_iter()
         .map(|path| {
-            let name = path
-                .strip_prefix(&root)
-                .expect("below src")
-                .to_str()
-                .expect("text")
-                .to_owned();
+            let name = path.strip_prefix(&root).expect("below src").to_str().expect("text").to_owned();
             (name, std::fs::read_to_string(path).expect("its text"))
         })
         .collect();
@@ -292,9 +234,7 @@ fn mentions(file: &str, source: &str, list: &[&str]) -> BTreeSet<String> {
     list.iter()
         .filter(|name| {
             let name: Vec<&str> = name.split("::").collect();
-            paths
-                .iter()
-                .any(|path| path.len() >= name.len() && path.iter().zip(&name).all(|(a, b)| a == b))
+            paths.iter().any(|path| path.len() >= name.len() && path.iter().zip(&name).all(|(a, b)| a == b))
         })
         .map(|name| (*name).to_owned())
         .collect()
@@ -304,27 +244,11 @@ fn mentions(file: &str, source: &str, list: &[&str]) -> BTreeSet<String> {
 fn paths_are_found_wherever_they_stand() {
     let source = "use crate::{model::{self, Key}, store::Db as D};\n// use redis::X;\nfn f() { let a = sqlx::query(\"axum::x\"); }\n\
          use super::super::api::native;\nstruct S { a: b, c: tokio::T<'static> }\n#[cfg(test)]\nmod tests { use leptos::x; }";
-    let names = [
-        "crate::model",
-        "crate::store",
-        "sqlx",
-        "crate::api::native",
-        "tokio",
-        "redis",
-        "axum",
-        "leptos",
-    ];
+    let names = ["crate::model", "crate::store", "sqlx", "crate::api::native", "tokio", "redis", "axum", "leptos"];
     let found = mentions("keys/deep/file.rs", source, &names);
     let expected = ["crate::model", "crate::store", "sqlx", "tokio"].map(str::to_owned);
-    assert!(
-        expected.iter().all(|name| found.contains(name)),
-        "{found:?}"
-    );
-    assert_eq!(
-        mentions("keys/file.rs", source, &names).len(),
-        5,
-        "two up from here is the root"
-    );
+    assert!(expected.iter().all(|name| found.contains(name)), "{found:?}");
+    assert_eq!(mentions("keys/file.rs", source, &names).len(), 5, "two up from here is the root");
 }
 
 #[test]
@@ -338,16 +262,10 @@ fn every_folder_keeps_to_the_table() {
         if ["main.rs", "lib.rs"].contains(&file.as_str()) {
             continue;
         }
-        bent.extend(
-            mentions(file, source, never)
-                .into_iter()
-                .map(|mention| (file.clone(), mention)),
-        );
+        bent.extend(mentions(file, source, never).into_iter().map(|mention| (file.clone(), mention)));
     }
-    let excepted: BTreeSet<(String, String)> = EXCEPTIONS
-        .iter()
-        .map(|(file, mention, _)| ((*file).to_owned(), (*mention).to_owned()))
-        .collect();
+    let excepted: BTreeSet<(String, String)> =
+        EXCEPTIONS.iter().map(|(file, mention, _)| ((*file).to_owned(), (*mention).to_owned())).collect();
     let new: Vec<_> = bent.difference(&excepted).collect();
     assert!(new.is_empty(), "DESIGN's table forbids: {new:#?}");
     let stale: Vec<_> = excepted.difference(&bent).collect();
@@ -357,17 +275,14 @@ fn every_folder_keeps_to_the_table() {
 #[test]
 fn no_contract_mentions_another() {
     for (file, source) in files() {
-        let Some(own) = CONTRACTS.iter().find(|name| {
-            file.strip_prefix("api/")
-                .is_some_and(|rest| rest.split(['/', '.']).next() == Some(**name))
-        }) else {
+        let Some(own) = CONTRACTS
+            .iter()
+            .find(|name| file.strip_prefix("api/").is_some_and(|rest| rest.split(['/', '.']).next() == Some(**name)))
+        else {
             continue;
         };
-        let others: Vec<String> = CONTRACTS
-            .iter()
-            .filter(|name| *name != own)
-            .map(|name| format!("crate::api::{name}"))
-            .collect();
+        let others: Vec<String> =
+            CONTRACTS.iter().filter(|name| *name != own).map(|name| format!("crate::api::{name}")).collect();
         let others: Vec<&str> = others.iter().map(String::as_str).collect();
         assert_eq!(mentions(&file, &source, &others), BTreeSet::new(), "{file}");
     }
@@ -377,10 +292,7 @@ fn no_contract_mentions_another() {
 fn only_main_and_tests_import_the_server() {
     for (file, source) in files() {
         if file != "main.rs" && !file.starts_with("server/") {
-            assert!(
-                mentions(&file, &source, &["crate::server"]).is_empty(),
-                "{file}"
-            );
+            assert!(mentions(&file, &source, &["crate::server"]).is_empty(), "{file}");
         }
     }
 }
@@ -388,18 +300,9 @@ fn only_main_and_tests_import_the_server() {
 #[test]
 fn the_halves_are_told_apart_in_few_places() {
     let is_gate = |source: &str| {
-        source.contains("cfg(feature")
-            || source.contains("cfg(not(feature")
-            || source.contains("cfg_attr(feature")
+        source.contains("cfg(feature") || source.contains("cfg(not(feature") || source.contains("cfg_attr(feature")
     };
-    let gates: Vec<String> = files()
-        .into_iter()
-        .filter(|(_, source)| is_gate(source))
-        .map(|(file, _)| file)
-        .collect();
+    let gates: Vec<String> = files().into_iter().filter(|(_, source)| is_gate(source)).map(|(file, _)| file).collect();
     let expected: BTreeSet<&str> = GATES.into_iter().collect();
-    assert_eq!(
-        gates.iter().map(String::as_str).collect::<BTreeSet<_>>(),
-        expected
-    );
+    assert_eq!(gates.iter().map(String::as_str).collect::<BTreeSet<_>>(), expected);
 }

@@ -125,7 +125,12 @@ async fn candidates(folder: &Path, postgres: Option<&str>) -> Vec<Candidate> {
     nothing.arg("nothing");
     let nothing = Kind::Http(
         Server::wait(nothing, folder),
-        request("POST", "/api/v1/ingest/1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d/bench", &["X-Api-Key: hks_5f8a3b2c1d9e4f6a7b8c9d0e1f2a3b4c"], &body()),
+        request(
+            "POST",
+            "/api/v1/ingest/1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d/bench",
+            &["X-Api-Key: hks_5f8a3b2c1d9e4f6a7b8c9d0e1f2a3b4c"],
+            &body(),
+        ),
     );
     let mut all = vec![Candidate { name: "axum, reads the body and does nothing", kind: nothing, rates: Vec::new() }];
 
@@ -136,7 +141,10 @@ async fn candidates(folder: &Path, postgres: Option<&str>) -> Vec<Candidate> {
     let single = sqlx::SqlitePool::connect_with(options.synchronous(sqlx::sqlite::SqliteSynchronous::Full))
         .await
         .expect("the file opens");
-    sqlx::query("CREATE TABLE single_rows (id INTEGER PRIMARY KEY, body BLOB NOT NULL)").execute(&single).await.expect("a table");
+    sqlx::query("CREATE TABLE single_rows (id INTEGER PRIMARY KEY, body BLOB NOT NULL)")
+        .execute(&single)
+        .await
+        .expect("a table");
     all.push(latchkey(folder, "ingest, SQLite", "sqlite:latchkey.db", "warn").await);
     all.push(latchkey(folder, "ingest, SQLite, access log on", "sqlite:latchkey.db", "info").await);
     all.push(Candidate { name: "commits of one row, SQLite", kind: Kind::SqliteCommits(single), rates: Vec::new() });
@@ -153,7 +161,11 @@ async fn candidates(folder: &Path, postgres: Option<&str>) -> Vec<Candidate> {
         }
         let own = format!("{url}?options[search_path]=bench_ingest");
         all.push(latchkey(folder, "ingest, PostgreSQL", &own, "warn").await);
-        all.push(Candidate { name: "commits of one row, PostgreSQL", kind: Kind::PostgresCommits(pool), rates: Vec::new() });
+        all.push(Candidate {
+            name: "commits of one row, PostgreSQL",
+            kind: Kind::PostgresCommits(pool),
+            rates: Vec::new(),
+        });
     }
     all
 }
@@ -186,20 +198,33 @@ pub async fn run(report: &mut Report) {
     report.line("|---|---|---|---|---|");
     let medians: Vec<f64> = candidates.iter_mut().map(|candidate| median(&mut candidate.rates)).collect();
     let rate_of = |name: &str| {
-        candidates.iter().zip(&medians).find(|(candidate, _)| candidate.name == name).map_or(f64::NAN, |(_, rate)| *rate)
+        candidates
+            .iter()
+            .zip(&medians)
+            .find(|(candidate, _)| candidate.name == name)
+            .map_or(f64::NAN, |(_, rate)| *rate)
     };
     for (candidate, rate) in candidates.iter().zip(&medians) {
         let spread = format!("{:.0} to {:.0}", candidate.rates[0], candidate.rates[ROUNDS - 1]);
-        let engine = if candidate.name.contains("PostgreSQL") { "commits of one row, PostgreSQL" } else { "commits of one row, SQLite" };
+        let engine = if candidate.name.contains("PostgreSQL") {
+            "commits of one row, PostgreSQL"
+        } else {
+            "commits of one row, SQLite"
+        };
         let (ratio, target) = if candidate.name.starts_with("ingest") {
             let ratio = rate / rate_of(engine);
-            let verdict = report.target(&format!("{}: {ratio:.1} times, at least {TARGET}", candidate.name), ratio >= TARGET);
+            let verdict =
+                report.target(&format!("{}: {ratio:.1} times, at least {TARGET}", candidate.name), ratio >= TARGET);
             (format!("{ratio:.1} times"), format!("{TARGET} times: {verdict}"))
         } else {
             (String::new(), String::new())
         };
         let share = rate / rate_of("axum, reads the body and does nothing");
-        report.line(&format!("| {} | {rate:.0} ({spread}) | {:.0}% | {ratio} | {target} |", candidate.name, share * 100.0));
+        report.line(&format!(
+            "| {} | {rate:.0} ({spread}) | {:.0}% | {ratio} | {target} |",
+            candidate.name,
+            share * 100.0
+        ));
     }
     report.line("");
 }

@@ -55,8 +55,7 @@ impl Server {
         db.migrate().await.expect("the schema is made");
         let (clock, entropy) = (Clock::System, Entropy::System);
         let passwords = Passwords::new(entropy.clone());
-        let accounts =
-            Accounts::new(db.clone(), clock.clone(), entropy.clone(), passwords, Registration::Open, None);
+        let accounts = Accounts::new(db.clone(), clock.clone(), entropy.clone(), passwords, Registration::Open, None);
         let policy = Policy { most_per_organisation: 100_000, keys_may_manage_keys: false };
         let services = Services {
             keys: Arc::new(Keys::new(db.clone(), clock.clone(), entropy.clone(), policy)),
@@ -92,7 +91,8 @@ impl Server {
         let path = format!("/api/v1/apikeys?Qt=10&Pg={page}&CpOrd={}&TpOrd={}{filter}", SORTS[case.sort], case.order);
         let mut times = Vec::new();
         for _ in 0..if deep { DEEP_PAGES } else { FIRST_PAGES } {
-            let request = Request::get(&path).header(AUTHORIZATION, &self.token).body(Body::empty()).expect("a request");
+            let request =
+                Request::get(&path).header(AUTHORIZATION, &self.token).body(Body::empty()).expect("a request");
             let began = Instant::now();
             let body = self.send(request).await;
             times.push(began.elapsed().as_secs_f64() * 1000.0);
@@ -132,7 +132,12 @@ async fn load_sqlite(url: &str) {
     .execute(&pool)
     .await
     .expect("the keys are made");
-    sqlx::query("UPDATE organisations SET key_count = $1, revoked_count = $1 / $2").bind(KEYS).bind(REVOKED).execute(&pool).await.expect("counted");
+    sqlx::query("UPDATE organisations SET key_count = $1, revoked_count = $1 / $2")
+        .bind(KEYS)
+        .bind(REVOKED)
+        .execute(&pool)
+        .await
+        .expect("counted");
     sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&pool).await.expect("a checkpoint");
     pool.close().await;
 }
@@ -153,7 +158,12 @@ async fn load_postgres(url: &str) {
     .execute(&pool)
     .await
     .expect("the keys are made");
-    sqlx::query("UPDATE organisations SET key_count = $1, revoked_count = $1 / $2").bind(KEYS).bind(REVOKED).execute(&pool).await.expect("counted");
+    sqlx::query("UPDATE organisations SET key_count = $1, revoked_count = $1 / $2")
+        .bind(KEYS)
+        .bind(REVOKED)
+        .execute(&pool)
+        .await
+        .expect("counted");
     // What autovacuum does by itself, some time after such a load.
     sqlx::query("VACUUM ANALYZE").execute(&pool).await.expect("a vacuum");
     pool.close().await;
@@ -222,7 +232,8 @@ pub async fn run(report: &mut Report) {
         let mut row = format!("| {}{} |", SORTS[pair[0].sort], FILTERS[pair[0].filter].0.replace('&', ", "));
         for (number, worst) in worst.iter_mut().enumerate() {
             for (depth, worst) in worst.iter_mut().enumerate() {
-                let milliseconds = pair.iter_mut().map(|case| median(&mut case.times[number][depth])).fold(0.0, f64::max);
+                let milliseconds =
+                    pair.iter_mut().map(|case| median(&mut case.times[number][depth])).fold(0.0, f64::max);
                 *worst = worst.max(milliseconds);
                 row.push_str(&format!(" {milliseconds:.2} |"));
             }

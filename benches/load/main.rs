@@ -63,7 +63,8 @@ fn main() -> ExitCode {
     // Parts are for those who look for something; what is kept is a whole run.
     if arguments.is_empty() {
         let kept = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/BENCHMARKS.md");
-        std::fs::write(&kept, format!("{}{}", include_str!("head.md"), report.text)).expect("docs/BENCHMARKS.md is written");
+        std::fs::write(&kept, format!("{}{}", include_str!("head.md"), report.text))
+            .expect("docs/BENCHMARKS.md is written");
     }
     if report.over { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -91,8 +91,7 @@ impl Person {
                 continue;
             };
             let organisation = OrganisationId(row.organisation_id);
-            let environment =
-                Environment { id: EnvironmentId(row.environment_id), name: row.environment_name, mode };
+            let environment = Environment { id: EnvironmentId(row.environment_id), name: row.environment_name, mode };
             match memberships.last_mut().filter(|last| last.organisation == organisation) {
                 Some(last) => last.environments.push(environment),
                 None => memberships.push(Membership {

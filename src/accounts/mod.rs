@@ -12,7 +12,7 @@ mod tokens;
 pub use caller::{Access, Caller, Environment, Membership, Person, Place, PlaceError};
 pub use email::{EmailAddress, EmailError};
 pub use password::{Password, PasswordError, Passwords};
-pub use registration::{Registration, RegisterError, SetUpToken};
+pub use registration::{RegisterError, Registration, SetUpToken};
 pub use session::{
     ABSOLUTE_TIME_OUT, DatabaseSessions, FLASH, IDLE_TIME_OUT, SessionError, begin_session, session_user,
 };
@@ -71,8 +71,6 @@ impl Accounts {
         self.throttle.forget_idle();
         let now = self.clock.now();
         self.db.delete_ended_tokens(now).await?;
-        self.db
-            .delete_ended_sessions(now.plus(-ABSOLUTE_TIME_OUT), now.plus(-IDLE_TIME_OUT))
-            .await
+        self.db.delete_ended_sessions(now.plus(-ABSOLUTE_TIME_OUT), now.plus(-IDLE_TIME_OUT)).await
     }
 }

@@ -93,12 +93,8 @@ impl Passwords {
     }
 
     fn with_params(params: Params, entropy: Entropy) -> Self {
-        let mut this = Self {
-            argon2: Argon2::from(params),
-            at_once: Arc::new(Semaphore::new(2)),
-            nobody: Arc::from(""),
-            entropy,
-        };
+        let mut this =
+            Self { argon2: Argon2::from(params), at_once: Arc::new(Semaphore::new(2)), nobody: Arc::from(""), entropy };
         if let Ok(hash) = hash(&this.argon2, b"nobody's password", &this.entropy.bytes::<16>()) {
             this.nobody = Arc::from(hash);
         }

@@ -7,8 +7,8 @@ use subtle::ConstantTimeEq;
 use super::{Accounts, EmailAddress, Password};
 use crate::entropy::Entropy;
 use crate::model::{EnvironmentId, Mode, OrganisationId, UserId};
-use crate::store::{NewUser, StoreError};
 use crate::store::Registered;
+use crate::store::{NewUser, StoreError};
 
 /// Who may register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -153,10 +153,7 @@ impl Accounts {
             organisation: OrganisationId(self.entropy.id()),
             organisation_uuid: self.entropy.uuid(),
             organisation_name: &format!("{}'s organisation", email.local_part()),
-            environments: &[
-                (environment(), "Production", Mode::Live),
-                (environment(), "Development", Mode::Test),
-            ],
+            environments: &[(environment(), "Production", Mode::Live), (environment(), "Development", Mode::Test)],
             at: self.clock.now(),
         };
         match self.db.insert_user(&new, only_first).await? {

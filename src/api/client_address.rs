@@ -40,7 +40,8 @@ impl ClientAddress {
             return if forwarded.iter().next().is_some() { Self::Untrusted(peer) } else { Self::Known(peer) };
         }
         // As bytes: a hop that is no text must not make the others disappear.
-        let hops: Vec<&[u8]> = forwarded.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).collect();
+        let hops: Vec<&[u8]> =
+            forwarded.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).collect();
         let mut last = peer;
         for hop in hops.into_iter().rev() {
             // What a hop wrote that is no address was not written by a proxy of ours.

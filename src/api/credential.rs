@@ -75,10 +75,7 @@ fn settle_removal(headers: &mut HeaderMap, site: &Site, has_cookie: bool) {
     headers.remove(SET_COOKIE);
     let removal = has_cookie.then(|| {
         let secure = if site.is_secure() { " Secure;" } else { "" };
-        HeaderValue::try_from(format!(
-            "{}=; HttpOnly; SameSite=Lax;{secure} Path=/; Max-Age=0",
-            site.session_cookie()
-        ))
+        HeaderValue::try_from(format!("{}=; HttpOnly; SameSite=Lax;{secure} Path=/; Max-Age=0", site.session_cookie()))
     });
     for value in kept.into_iter().chain(removal.and_then(Result::ok)) {
         headers.append(SET_COOKIE, value);

@@ -62,7 +62,11 @@ pub struct Problem<const STATUS: u16>;
 
 /// The errors that have an answer of their own under `components`.
 const PROBLEMS: [(u16, &str, &str); 9] = [
-    (400, "Invalid", "No JSON, a wrong type, a missing, unknown or unusable field or parameter. `errors` names the fields."),
+    (
+        400,
+        "Invalid",
+        "No JSON, a wrong type, a missing, unknown or unusable field or parameter. `errors` names the fields.",
+    ),
     (401, "Unauthenticated", "No credential, or a bad one."),
     (403, "Forbidden", "Known, but not allowed; or another site made a browser send it."),
     (404, "NotFound", "Unknown, or not the caller's to see."),
@@ -94,8 +98,7 @@ impl Modify for Shared {
         add_credentials(components);
         close_request_bodies(components);
         for item in document.paths.paths.values_mut() {
-            let operations =
-                [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+            let operations = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
             for operation in operations.into_iter().flatten() {
                 let anywhere = Problem::<500>::responses().into_iter().chain(Problem::<503>::responses());
                 operation.responses.responses.extend(anywhere);
@@ -152,8 +155,7 @@ fn add_credentials(components: &mut Components) {
 
 /// A field that is not known is a 400 in every body that is read (`json::from_body`).
 fn close_request_bodies(components: &mut Components) {
-    const READ: [&str; 7] =
-        ["CreateApiKey", "RateLimit", "Quota", "Credentials", "LogIn", "RefreshToken", "CreateKey"];
+    const READ: [&str; 7] = ["CreateApiKey", "RateLimit", "Quota", "Credentials", "LogIn", "RefreshToken", "CreateKey"];
     for name in READ {
         if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
             object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));

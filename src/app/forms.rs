@@ -32,11 +32,15 @@ impl Form {
     pub async fn read(request: Request) -> Result<(Self, Parts), (ApiError, Parts)> {
         let (parts, body) = request.into_parts();
         let kind = parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        let is_form = kind.split(';').next().is_some_and(|kind| {
-            kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
-        });
+        let is_form = kind
+            .split(';')
+            .next()
+            .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"));
         if !is_form {
-            let error = ApiError { detail: "This address takes the dashboard's own forms only.".into(), ..ApiError::not_json() };
+            let error = ApiError {
+                detail: "This address takes the dashboard's own forms only.".into(),
+                ..ApiError::not_json()
+            };
             return Err((error, parts));
         }
         match crate::api::json::read(Request::new(body), crate::api::json::BODY_LIMIT).await {

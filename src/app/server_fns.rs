@@ -53,9 +53,9 @@ strict!(StrictDelete, RevokeApiKey, serde_urlencoded::to_string, try_new_req_que
 /// What the bodies share; they only exist on the server.
 #[cfg(feature = "ssr")]
 mod on_server {
+    use http::StatusCode;
     use http::header::{CACHE_CONTROL, HeaderValue};
     use http::request::Parts;
-    use http::StatusCode;
     use leptos::prelude::use_context;
     use leptos_axum::ResponseOptions;
 

@@ -161,9 +161,5 @@ fn within(maker: &Key, scopes: Option<Scopes>, asked: Limits) -> Result<(Scopes,
         }
         (asked, bound) => asked.or(bound),
     };
-    if errors.is_empty() {
-        Ok((scopes, Limits { expires_at, ip_allowlist, rate_limit, quota }))
-    } else {
-        Err(errors)
-    }
+    if errors.is_empty() { Ok((scopes, Limits { expires_at, ip_allowlist, rate_limit, quota })) } else { Err(errors) }
 }

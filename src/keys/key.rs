@@ -91,9 +91,7 @@ impl KeyState {
 
     /// Reads [`as_str`](Self::as_str) back.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Revoked, Self::Disabled, Self::Expired, Self::Active]
-            .into_iter()
-            .find(|state| state.as_str() == text)
+        [Self::Revoked, Self::Disabled, Self::Expired, Self::Active].into_iter().find(|state| state.as_str() == text)
     }
 }
 
@@ -156,13 +154,8 @@ impl Key {
         if !self.limits.allow_address(ask.address) {
             return Judgement::Forbidden;
         }
-        let missing: Vec<String> =
-            ask.scopes.iter().filter(|scope| !self.scopes.hold(scope)).cloned().collect();
-        if missing.is_empty() {
-            Judgement::Valid
-        } else {
-            Judgement::InsufficientScopes(missing)
-        }
+        let missing: Vec<String> = ask.scopes.iter().filter(|scope| !self.scopes.hold(scope)).cloned().collect();
+        if missing.is_empty() { Judgement::Valid } else { Judgement::InsufficientScopes(missing) }
     }
 }
 

@@ -78,20 +78,11 @@ impl Keys {
         let reading = self.usage.reading().await;
         let mut listed = self
             .db
-            .list_keys(
-                request.owner,
-                (after.created_at, after.id),
-                &request.filter,
-                request.limit,
-                self.clock.now(),
-            )
+            .list_keys(request.owner, (after.created_at, after.id), &request.filter, request.limit, self.clock.now())
             .await?;
         self.usage.complete(&mut listed.keys, &reading);
-        let next = listed
-            .keys
-            .last()
-            .filter(|_| listed.more)
-            .map(|key| Cursor { created_at: key.created_at, id: key.id });
+        let next =
+            listed.keys.last().filter(|_| listed.more).map(|key| Cursor { created_at: key.created_at, id: key.id });
         Ok(Page { keys: listed.keys, next })
     }
 

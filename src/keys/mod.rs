@@ -11,7 +11,7 @@ mod token;
 mod usage;
 mod verify;
 
-pub use issue::{Draft, Issued, IssueError, KeyStringForm};
+pub use issue::{Draft, IssueError, Issued, KeyStringForm};
 pub use key::{Ask, Judgement, Key, KeyState, Limits};
 pub use list::{Cursor, CursorError, Page, Request};
 pub use revoke::{RevokeError, RevokeOnceError};

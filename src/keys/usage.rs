@@ -74,10 +74,8 @@ impl Keys {
         if taken.is_empty() {
             return Ok(());
         }
-        let uses: Vec<Use> = taken
-            .iter()
-            .map(|(id, uses)| Use { id: id.0, requests: uses.requests, at: uses.last.0 })
-            .collect();
+        let uses: Vec<Use> =
+            taken.iter().map(|(id, uses)| Use { id: id.0, requests: uses.requests, at: uses.last.0 }).collect();
         let written = self.db.count_uses(&uses).await;
         if written.is_err() {
             for (id, uses) in taken {

@@ -67,11 +67,8 @@ impl ApiError {
 
     /// 400 `invalid_request` that names the fields; the detail repeats them in one sentence.
     pub fn invalid_fields(errors: Vec<FieldError>) -> Self {
-        let detail = errors
-            .iter()
-            .map(|error| format!("`{}` {}", error.field, error.message))
-            .collect::<Vec<_>>()
-            .join("; ");
+        let detail =
+            errors.iter().map(|error| format!("`{}` {}", error.field, error.message)).collect::<Vec<_>>().join("; ");
         Self { errors, ..Self::invalid(detail) }
     }
 
@@ -145,10 +142,7 @@ impl ApiError {
 
     /// 503 `unavailable`.
     pub fn unavailable(detail: impl Into<String>) -> Self {
-        Self {
-            retry_after: Some(1),
-            ..Self::new(http::StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail)
-        }
+        Self { retry_after: Some(1), ..Self::new(http::StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail) }
     }
 }
 

@@ -24,9 +24,7 @@ fn parse(prefix: &'static str, text: &str) -> Result<i64, IdError> {
     if digits.len() != 16 || !digits.bytes().all(lower_hex) {
         return Err(error);
     }
-    u64::from_str_radix(digits, 16)
-        .map(u64::cast_signed)
-        .map_err(|_| error)
+    u64::from_str_radix(digits, 16).map(u64::cast_signed).map_err(|_| error)
 }
 
 macro_rules! id {

@@ -47,9 +47,7 @@ impl Role {
 
     /// Reads [`as_str`](Self::as_str) back.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Owner, Self::Admin, Self::Member]
-            .into_iter()
-            .find(|role| role.as_str() == text)
+        [Self::Owner, Self::Admin, Self::Member].into_iter().find(|role| role.as_str() == text)
     }
 
     /// Whether the keys that others made may be revoked and edited.

@@ -107,10 +107,10 @@ impl Scopes {
     /// Whether `asked` (`resource:action` or `resource:*`) is allowed.
     pub fn hold(&self, asked: &str) -> bool {
         self.is_full()
-            || self.names().iter().any(|name| {
-                name == asked
-                    || name.strip_suffix('*').is_some_and(|resource| asked.starts_with(resource))
-            })
+            || self
+                .names()
+                .iter()
+                .any(|name| name == asked || name.strip_suffix('*').is_some_and(|resource| asked.starts_with(resource)))
     }
 
     /// Whether `name` itself is in the list: `*` and `resource:*` do not count.
@@ -121,13 +121,10 @@ impl Scopes {
 
 fn is_scope(word: &str) -> bool {
     let part = |text: &str| {
-        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-            && !text.is_empty()
+        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) && !text.is_empty()
     };
     word.len() <= Scopes::LONGEST
-        && word
-            .split_once(':')
-            .is_some_and(|(resource, action)| part(resource) && (action == "*" || part(action)))
+        && word.split_once(':').is_some_and(|(resource, action)| part(resource) && (action == "*" || part(action)))
 }
 
 #[cfg(test)]

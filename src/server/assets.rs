@@ -75,8 +75,8 @@ fn send(name: &str, headers: &HeaderMap, cache: &'static str) -> Response {
     let packed = if takes_brotli { Site::get(&format!("{name}.br")) } else { None };
     let mut response_headers = HeaderMap::new();
     let kind = mime_guess::from_path(name).first_or_octet_stream();
-    let kind = HeaderValue::from_str(kind.as_ref())
-        .unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
+    let kind =
+        HeaderValue::from_str(kind.as_ref()).unwrap_or_else(|_| HeaderValue::from_static("application/octet-stream"));
     response_headers.insert(CONTENT_TYPE, kind);
     response_headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache));
     response_headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));

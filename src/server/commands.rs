@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read};
 
 use super::Failure;
 use super::config::{Account, Database, User};
-use crate::accounts::{Accounts, EmailAddress, Password, Passwords, Registration, RegisterError};
+use crate::accounts::{Accounts, EmailAddress, Password, Passwords, RegisterError, Registration};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::store::Db;
@@ -33,7 +33,9 @@ pub async fn user(command: &User) -> Result<String, Failure> {
         User::Add(_) => match accounts.add(&email, password).await {
             Ok(_) => format!("{} has an account now.", email.as_str()),
             Err(RegisterError::EmailTaken) => {
-                return Err(format!("{} has an account already; see `latchkey user reset-password`", email.as_str()).into());
+                return Err(
+                    format!("{} has an account already; see `latchkey user reset-password`", email.as_str()).into()
+                );
             }
             Err(error) => return Err(error.into()),
         },

@@ -57,26 +57,16 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     let exposed = !address.ip().is_loopback() || config.public_url.as_ref().is_some_and(|url| !url.is_local());
     let set_up_token = (first && exposed).then(|| SetUpToken::new(&entropy));
     let passwords = Passwords::new(entropy.clone());
-    let accounts = Accounts::new(
-        db.clone(),
-        clock.clone(),
-        entropy.clone(),
-        passwords,
-        config.registration,
-        set_up_token.clone(),
-    );
+    let accounts =
+        Accounts::new(db.clone(), clock.clone(), entropy.clone(), passwords, config.registration, set_up_token.clone());
     let keys = Keys::new(db.clone(), clock.clone(), entropy.clone(), config.policy());
     let site = Site {
         public_url: config.public_url.as_ref().map(ToString::to_string),
         trusted_proxies: config.trusted_proxies.clone(),
     };
     let events = Events::new(db.clone(), clock.clone(), entropy.clone());
-    let services = Services {
-        keys: Arc::new(keys),
-        accounts: Arc::new(accounts),
-        events: Arc::new(events),
-        site: Arc::new(site),
-    };
+    let services =
+        Services { keys: Arc::new(keys), accounts: Arc::new(accounts), events: Arc::new(events), site: Arc::new(site) };
 
     let draining = Draining::default();
     let router = router(services.clone(), db.clone(), clock, entropy, draining.clone());

@@ -179,9 +179,8 @@ impl Db {
     }
 
     async fn open_postgres(url: &str) -> Result<Self, DatabaseUrlError> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(DatabaseUrlError::Malformed)?
-            .application_name("latchkey");
+        let options =
+            PgConnectOptions::from_str(url).map_err(DatabaseUrlError::Malformed)?.application_name("latchkey");
         // A pool answers a failed connection with a time-out; a connection says what is wrong.
         let first = PgConnection::connect_with(&options).await.map_err(DatabaseUrlError::Unreachable)?;
         first.close().await.map_err(DatabaseUrlError::Unreachable)?;

@@ -263,7 +263,11 @@ impl Db {
     }
 
     /// One event of an organisation, with its body.
-    pub(crate) async fn event(&self, organisation: OrganisationId, uuid: Uuid) -> Result<Option<StoredEvent>, StoreError> {
+    pub(crate) async fn event(
+        &self,
+        organisation: OrganisationId,
+        uuid: Uuid,
+    ) -> Result<Option<StoredEvent>, StoreError> {
         Ok(reading!(self, pool => {
             let head: Option<EventHead> = sqlx::query_as(sql!("event_head"))
                 .bind(organisation.0)

@@ -5,9 +5,7 @@ use uuid::Uuid;
 use super::db::{Db, StoreError, reading, sql, writing};
 use crate::keys::{Key, KeyHash, KeyState, Limits};
 use crate::model::wire::{Quota, RateLimit};
-use crate::model::{
-    EnvironmentId, KeyId, Mode, OrganisationId, Scopes, Timestamp, UserId,
-};
+use crate::model::{EnvironmentId, KeyId, Mode, OrganisationId, Scopes, Timestamp, UserId};
 
 /// A row of the view `keys_in_context`.
 #[derive(sqlx::FromRow)]

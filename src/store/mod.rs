@@ -10,9 +10,9 @@ mod keys;
 mod sessions;
 mod tokens;
 
-pub use accounts::{MembershipRow, NewUser, StoredUser};
 pub(crate) use accounts::Registered;
-pub use db::{Db, DatabaseUrlError, StoreError};
+pub use accounts::{MembershipRow, NewUser, StoredUser};
+pub use db::{DatabaseUrlError, Db, StoreError};
 pub use events::{EventFilter, EventHead, EventPage, NewEvent, Retention, StoredEvent, Taken};
 pub use key_pages::{KeyColumn, KeyPage};
 pub use keys::{Inserted, KeyFilter, Listed, NewRow, Owner, Use};

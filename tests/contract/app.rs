@@ -43,10 +43,7 @@ impl Default for Settings {
         Self {
             registration: Registration::Open,
             needs_set_up_token: false,
-            policy: Policy {
-                most_per_organisation: 100_000,
-                keys_may_manage_keys: false,
-            },
+            policy: Policy { most_per_organisation: 100_000, keys_may_manage_keys: false },
             site: Site::default(),
         }
     }
@@ -79,9 +76,7 @@ impl TestApp {
         db.migrate().await.expect("the schema is made");
         let clock = Clock::fixed(NOW);
         let entropy = Entropy::seeded(2026);
-        let set_up_token = settings
-            .needs_set_up_token
-            .then(|| SetUpToken::new(&entropy));
+        let set_up_token = settings.needs_set_up_token.then(|| SetUpToken::new(&entropy));
         let accounts = Accounts::new(
             db.clone(),
             clock.clone(),
@@ -99,19 +94,8 @@ impl TestApp {
             site: Arc::new(settings.site),
         };
         let draining = Draining::default();
-        let router =
-            router(services.clone(), db.clone(), clock.clone(), entropy, draining.clone());
-        Self {
-            engine,
-            router,
-            services,
-            db,
-            clock,
-            set_up_token,
-            draining,
-            url,
-            folder,
-        }
+        let router = router(services.clone(), db.clone(), clock.clone(), entropy, draining.clone());
+        Self { engine, router, services, db, clock, set_up_token, draining, url, folder }
     }
 
     /// Sends one request, from 192.0.2.10.
@@ -119,40 +103,22 @@ impl TestApp {
         self.send_from("192.0.2.10:50000", request).await
     }
 
-    pub async fn send_from(
-        &self,
-        peer: &str,
-        mut request: Request<Body>,
-    ) -> axum::response::Response {
+    pub async fn send_from(&self, peer: &str, mut request: Request<Body>) -> axum::response::Response {
         let peer: SocketAddr = peer.parse().expect("an address");
         request.extensions_mut().insert(Peer(peer));
-        self.router
-            .clone()
-            .oneshot(request)
-            .await
-            .expect("the router always answers")
+        self.router.clone().oneshot(request).await.expect("the router always answers")
     }
 
     /// A number from the database, past the application.
     pub async fn number(&self, statement: &'static str) -> i64 {
         match self.engine {
             Engine::Sqlite => {
-                let pool = sqlx::SqlitePool::connect(&self.url)
-                    .await
-                    .expect("the file opens");
-                sqlx::query_scalar(statement)
-                    .fetch_one(&pool)
-                    .await
-                    .expect("a number")
+                let pool = sqlx::SqlitePool::connect(&self.url).await.expect("the file opens");
+                sqlx::query_scalar(statement).fetch_one(&pool).await.expect("a number")
             }
             Engine::Postgres => {
-                let pool = sqlx::PgPool::connect(&self.url)
-                    .await
-                    .expect("the server answers");
-                sqlx::query_scalar(statement)
-                    .fetch_one(&pool)
-                    .await
-                    .expect("a number")
+                let pool = sqlx::PgPool::connect(&self.url).await.expect("the server answers");
+                sqlx::query_scalar(statement).fetch_one(&pool).await.expect("a number")
             }
         }
     }
@@ -161,22 +127,12 @@ impl TestApp {
     pub async fn bytes(&self, statement: &'static str) -> Vec<Vec<u8>> {
         match self.engine {
             Engine::Sqlite => {
-                let pool = sqlx::SqlitePool::connect(&self.url)
-                    .await
-                    .expect("the file opens");
-                sqlx::query_scalar(statement)
-                    .fetch_all(&pool)
-                    .await
-                    .expect("bytes")
+                let pool = sqlx::SqlitePool::connect(&self.url).await.expect("the file opens");
+                sqlx::query_scalar(statement).fetch_all(&pool).await.expect("bytes")
             }
             Engine::Postgres => {
-                let pool = sqlx::PgPool::connect(&self.url)
-                    .await
-                    .expect("the server answers");
-                sqlx::query_scalar(statement)
-                    .fetch_all(&pool)
-                    .await
-                    .expect("bytes")
+                let pool = sqlx::PgPool::connect(&self.url).await.expect("the server answers");
+                sqlx::query_scalar(statement).fetch_all(&pool).await.expect("bytes")
             }
         }
     }
@@ -193,37 +149,27 @@ async fn postgres_schema() -> String {
     static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let url = std::env::var("LATCHKEY_TEST_POSTGRES_URL")
         .expect("LATCHKEY_TEST_POSTGRES_URL names the tests' PostgreSQL: `make test` starts one and sets it");
-    let admin = sqlx::PgPool::connect(&url)
-        .await
-        .expect("the tests' PostgreSQL answers");
+    let admin = sqlx::PgPool::connect(&url).await.expect("the tests' PostgreSQL answers");
     DROPPED
         .get_or_init(async || {
-            let left: Vec<String> = sqlx::query_scalar(
-                "SELECT nspname::text FROM pg_namespace WHERE nspname LIKE 'contract\\_%'",
-            )
-            .fetch_all(&admin)
-            .await
-            .expect("schemas are listed");
+            let left: Vec<String> =
+                sqlx::query_scalar("SELECT nspname::text FROM pg_namespace WHERE nspname LIKE 'contract\\_%'")
+                    .fetch_all(&admin)
+                    .await
+                    .expect("schemas are listed");
             // Those of processes that are gone: others may be at work beside this one.
             let process = |schema: &str| schema.split('_').nth(1).unwrap_or_default().to_owned();
-            let gone =
-                |schema: &String| !std::path::Path::new("/proc").join(process(schema)).exists();
+            let gone = |schema: &String| !std::path::Path::new("/proc").join(process(schema)).exists();
             for schema in left.into_iter().filter(gone) {
                 let drop = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
-                sqlx::query(drop)
-                    .execute(&admin)
-                    .await
-                    .expect("a schema of an earlier run is dropped");
+                sqlx::query(drop).execute(&admin).await.expect("a schema of an earlier run is dropped");
             }
         })
         .await;
     let number = COUNT.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
     let schema = format!("contract_{}_{number}", std::process::id());
     let create = sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}"));
-    sqlx::query(create)
-        .execute(&admin)
-        .await
-        .expect("a schema is made");
+    sqlx::query(create).execute(&admin).await.expect("a schema is made");
     admin.close().await;
     let separator = if url.contains('?') { '&' } else { '?' };
     format!("{url}{separator}options[search_path]={schema}")
@@ -235,9 +181,7 @@ struct LogWriter;
 
 impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        LOG.lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend_from_slice(bytes);
+        LOG.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -10,21 +10,11 @@ use crate::app::{Settings, TestApp, on_both_engines};
 use crate::story::{Answer, Call, Someone, Story, create, someone};
 
 fn at_most(most_per_organisation: i64) -> Settings {
-    Settings {
-        policy: Policy {
-            most_per_organisation,
-            keys_may_manage_keys: false,
-        },
-        ..Settings::default()
-    }
+    Settings { policy: Policy { most_per_organisation, keys_may_manage_keys: false }, ..Settings::default() }
 }
 
 async fn post(app: &TestApp, who: &Someone, body: &str) -> Answer {
-    Call::new(app, "POST", "/v1/auth/api-keys")
-        .cookie(&who.cookie)
-        .json(body)
-        .send()
-        .await
+    Call::new(app, "POST", "/v1/auth/api-keys").cookie(&who.cookie).json(body).send().await
 }
 
 /// The names of an object's fields, in their order on the wire.
@@ -35,12 +25,7 @@ fn fields(answer: &Answer) -> Vec<String> {
         .as_object()
         .expect("an object")
         .keys()
-        .map(|name| {
-            (
-                text.find(&format!("\"{name}\":")).expect("it is there"),
-                name.clone(),
-            )
-        })
+        .map(|name| (text.find(&format!("\"{name}\":")).expect("it is there"), name.clone()))
         .collect();
     at.sort();
     at.into_iter().map(|(_, name)| name).collect()
@@ -271,31 +256,12 @@ async fn story_of_two_organisations(app: &TestApp, ada: &Someone, bob: &Someone)
     create(app, &bob.cookie, r#"{"name": "bob's own"}"#).await;
     let of = async |org: &str, who: &Someone| {
         let path = format!("/v1/auth/api-keys?org_id={org}");
-        let answer = Call::new(app, "GET", &path)
-            .cookie(&who.cookie)
-            .send()
-            .await;
-        let keys = answer.json()["api_keys"]
-            .as_array()
-            .expect("a list")
-            .clone();
-        keys.iter()
-            .map(|key| key["name"].as_str().unwrap().to_owned())
-            .collect::<Vec<_>>()
+        let answer = Call::new(app, "GET", &path).cookie(&who.cookie).send().await;
+        let keys = answer.json()["api_keys"].as_array().expect("a list").clone();
+        keys.iter().map(|key| key["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
     assert!(of(&ada.org, ada).await.contains(&"key".to_owned()));
-    let whose = if of(&bob.org, bob).await.is_empty() {
-        &ada.org
-    } else {
-        &bob.org
-    };
-    let me = Call::new(app, "GET", "/v1/auth/me")
-        .cookie(&bob.cookie)
-        .send()
-        .await;
-    assert_eq!(
-        &me.field("/organisations/0/id"),
-        whose,
-        "the first that `me` shows"
-    );
+    let whose = if of(&bob.org, bob).await.is_empty() { &ada.org } else { &bob.org };
+    let me = Call::new(app, "GET", "/v1/auth/me").cookie(&bob.cookie).send().await;
+    assert_eq!(&me.field("/organisations/0/id"), whose, "the first that `me` shows");
 }

@@ -6,14 +6,8 @@ use crate::app::{Settings, on_both_engines};
 use crate::story::{Call, Story, create, register};
 
 fn https() -> Settings {
-    let site = Site {
-        public_url: Some("https://keys.example.com".to_owned()),
-        ..Site::default()
-    };
-    Settings {
-        site,
-        ..Settings::default()
-    }
+    let site = Site { public_url: Some("https://keys.example.com".to_owned()), ..Site::default() };
+    Settings { site, ..Settings::default() }
 }
 
 on_both_engines! {

@@ -16,22 +16,11 @@ const UNSAFE: [(&str, &str); 6] = [
 ];
 
 fn named() -> Settings {
-    let site = Site {
-        public_url: Some("https://keys.example.com".to_owned()),
-        ..Site::default()
-    };
-    Settings {
-        site,
-        ..Settings::default()
-    }
+    let site = Site { public_url: Some("https://keys.example.com".to_owned()), ..Site::default() };
+    Settings { site, ..Settings::default() }
 }
 
-async fn send(
-    app: &TestApp,
-    (method, path): (&str, &str),
-    host: &str,
-    headers: &[(&str, &str)],
-) -> Answer {
+async fn send(app: &TestApp, (method, path): (&str, &str), host: &str, headers: &[(&str, &str)]) -> Answer {
     let mut call = Call::new(app, method, path).header("host", host);
     for (name, value) in headers {
         call = call.header(name, value);
@@ -42,9 +31,7 @@ async fn send(
 /// Refused for its origin, and not for anything that comes after.
 fn refused(answer: &Answer) -> bool {
     answer.status == 403
-        && ["Another site", "This host name"]
-            .iter()
-            .any(|text| answer.field("/detail").starts_with(text))
+        && ["Another site", "This host name"].iter().any(|text| answer.field("/detail").starts_with(text))
 }
 
 on_both_engines! {

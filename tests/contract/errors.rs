@@ -19,27 +19,16 @@ const ENDPOINTS: [(&str, &[&str]); 9] = [
     ("/v1/nowhere", &[]),
 ];
 
-const METHODS: [&str; 11] = [
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PURGE", "get",
-];
+const METHODS: [&str; 11] =
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PURGE", "get"];
 
 /// What must be true of every answer, whatever was asked.
 #[track_caller]
 fn is_sound(answer: &Answer, method: &str, what: &str) {
-    assert!(
-        answer.status.as_u16() < 500,
-        "{what}: {} {}",
-        answer.status,
-        answer.text()
-    );
+    assert!(answer.status.as_u16() < 500, "{what}: {} {}", answer.status, answer.text());
     assert!(!answer.headers.contains_key("serverfnerror"), "{what}");
     assert_eq!(answer.header("x-request-id").len(), 16, "{what}");
-    assert_eq!(
-        answer.header("x-content-type-options"),
-        "nosniff",
-        "{what}: {}",
-        answer.status
-    );
+    assert_eq!(answer.header("x-content-type-options"), "nosniff", "{what}: {}", answer.status);
     if !answer.status.is_client_error() {
         assert!(answer.status.is_success(), "{what}: {}", answer.status);
         return;
@@ -49,12 +38,7 @@ fn is_sound(answer: &Answer, method: &str, what: &str) {
         assert!(answer.body.is_empty(), "{what}");
         return;
     }
-    assert_eq!(
-        answer.header("content-type"),
-        "application/problem+json",
-        "{what}: {}",
-        answer.text()
-    );
+    assert_eq!(answer.header("content-type"), "application/problem+json", "{what}: {}", answer.text());
     let code = match answer.status.as_u16() {
         400 => "invalid_request",
         401 => "unauthenticated",
@@ -68,25 +52,11 @@ fn is_sound(answer: &Answer, method: &str, what: &str) {
     };
     let json = answer.json();
     assert_eq!(json["code"], code, "{what}");
-    assert_eq!(
-        json["status"].as_u64(),
-        Some(answer.status.as_u16().into()),
-        "{what}"
-    );
-    assert_eq!(
-        json["title"].as_str(),
-        answer.status.canonical_reason(),
-        "{what}"
-    );
-    assert!(
-        json["detail"].as_str().is_some_and(|text| text.len() > 5),
-        "{what}: {json}"
-    );
+    assert_eq!(json["status"].as_u64(), Some(answer.status.as_u16().into()), "{what}");
+    assert_eq!(json["title"].as_str(), answer.status.canonical_reason(), "{what}");
+    assert!(json["detail"].as_str().is_some_and(|text| text.len() > 5), "{what}: {json}");
     for leak in ["struct ", "panicked", "sqlx", "src/", "SELECT", "Error("] {
-        assert!(
-            !answer.text().contains(leak),
-            "{what} speaks of our insides: {json}"
-        );
+        assert!(!answer.text().contains(leak), "{what} speaks of our insides: {json}");
     }
 }
 
@@ -101,111 +71,44 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
         ("a number", b"7".to_vec()),
         ("a text", br#""name""#.to_vec()),
         ("an array", br#"["key", "correct horse battery"]"#.to_vec()),
-        (
-            "wrong types",
-            br#"{"name": {"a": []}, "email": [1], "password": 1e9, "scopes": 1, "metadata": 0}"#
-                .to_vec(),
-        ),
-        (
-            "an array in an object's place",
-            br#"{"name": "key", "rate_limit": [1, 1]}"#.to_vec(),
-        ),
-        (
-            "twice",
-            br#"{"name": "a", "name": "b", "email": "a", "email": "b"}"#.to_vec(),
-        ),
-        (
-            "unknown fields",
-            br#"{"nam": 1, "\u0000": 2, "": 3, "__proto__": 4}"#.to_vec(),
-        ),
-        (
-            "a huge number",
-            br#"{"name": "key", "quota": {"limit": 1e999}}"#.to_vec(),
-        ),
-        (
-            "a long number",
-            format!(
-                r#"{{"name": "key", "quota": {{"limit": {}}}}}"#,
-                "9".repeat(5_000)
-            )
-            .into_bytes(),
-        ),
-        (
-            "a negative number",
-            br#"{"name": "key", "quota": {"limit": -1}}"#.to_vec(),
-        ),
-        (
-            "no UTF-8",
-            b"{\"name\": \"\xff\xfe\", \"email\": \"\xc3\x28\"}".to_vec(),
-        ),
-        (
-            "a lone surrogate",
-            br#"{"name": "\ud800", "email": "\udfff"}"#.to_vec(),
-        ),
+        ("wrong types", br#"{"name": {"a": []}, "email": [1], "password": 1e9, "scopes": 1, "metadata": 0}"#.to_vec()),
+        ("an array in an object's place", br#"{"name": "key", "rate_limit": [1, 1]}"#.to_vec()),
+        ("twice", br#"{"name": "a", "name": "b", "email": "a", "email": "b"}"#.to_vec()),
+        ("unknown fields", br#"{"nam": 1, "\u0000": 2, "": 3, "__proto__": 4}"#.to_vec()),
+        ("a huge number", br#"{"name": "key", "quota": {"limit": 1e999}}"#.to_vec()),
+        ("a long number", format!(r#"{{"name": "key", "quota": {{"limit": {}}}}}"#, "9".repeat(5_000)).into_bytes()),
+        ("a negative number", br#"{"name": "key", "quota": {"limit": -1}}"#.to_vec()),
+        ("no UTF-8", b"{\"name\": \"\xff\xfe\", \"email\": \"\xc3\x28\"}".to_vec()),
+        ("a lone surrogate", br#"{"name": "\ud800", "email": "\udfff"}"#.to_vec()),
         ("a BOM", b"\xef\xbb\xbf{}".to_vec()),
         ("UTF-16", b"\xff\xfe{\0}\0".to_vec()),
         ("zeros", vec![0; 1_000]),
         ("deep arrays", "[".repeat(60_000).into_bytes()),
         ("deep objects", r#"{"a":"#.repeat(12_000).into_bytes()),
-        (
-            "deep and known",
-            format!(r#"{{"name": {}"#, "[".repeat(60_000)).into_bytes(),
-        ),
-        (
-            "deep and unknown",
-            format!(r#"{{"x": {}{}}}"#, "[".repeat(30_000), "]".repeat(30_000)).into_bytes(),
-        ),
+        ("deep and known", format!(r#"{{"name": {}"#, "[".repeat(60_000)).into_bytes()),
+        ("deep and unknown", format!(r#"{{"x": {}{}}}"#, "[".repeat(30_000), "]".repeat(30_000)).into_bytes()),
         ("a hundred thousand deep", "[".repeat(100_000).into_bytes()),
         ("too much", vec![b' '; 64 * 1024 + 1]),
-        (
-            "a long name",
-            format!(r#"{{"name": "{}"}}"#, "x".repeat(60_000)).into_bytes(),
-        ),
-        (
-            "a long field",
-            format!(r#"{{"{}": 1}}"#, "x".repeat(60_000)).into_bytes(),
-        ),
+        ("a long name", format!(r#"{{"name": "{}"}}"#, "x".repeat(60_000)).into_bytes()),
+        ("a long field", format!(r#"{{"{}": 1}}"#, "x".repeat(60_000)).into_bytes()),
         (
             "many fields",
-            format!(
-                "{{{}}}",
-                (0..5_000)
-                    .map(|n| format!("\"f{n}\":0"))
-                    .collect::<Vec<_>>()
-                    .join(",")
-            )
-            .into_bytes(),
+            format!("{{{}}}", (0..5_000).map(|n| format!("\"f{n}\":0")).collect::<Vec<_>>().join(",")).into_bytes(),
         ),
     ]
 }
 
 /// Signing out would end the session that the other calls need.
 fn session_for<'a>(path: &str, session: &'a str) -> &'a str {
-    if path.ends_with("logout") {
-        "session=AAAAAAAAAAAAAAAAAAAAAA"
-    } else {
-        session
-    }
+    if path.ends_with("logout") { "session=AAAAAAAAAAAAAAAAAAAAAA" } else { session }
 }
 
-async fn send(
-    app: &TestApp,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &[u8])],
-    body: &[u8],
-) -> Answer {
-    let mut request = Request::builder()
-        .method(Method::from_bytes(method.as_bytes()).unwrap())
-        .uri(path);
+async fn send(app: &TestApp, method: &str, path: &str, headers: &[(&str, &[u8])], body: &[u8]) -> Answer {
+    let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
     for (name, value) in headers {
         request = request.header(*name, HeaderValue::from_bytes(value).unwrap());
     }
-    crate::story::read(
-        app.send(request.body(Body::from(body.to_vec())).unwrap())
-            .await,
-    )
-    .await
+    crate::story::read(app.send(request.body(Body::from(body.to_vec())).unwrap()).await).await
 }
 
 on_both_engines! {

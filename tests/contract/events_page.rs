@@ -28,7 +28,8 @@ async fn sender(app: &TestApp, who: &Someone) -> Sender {
 impl Sender {
     /// Sends an event; its id.
     async fn send(&self, app: &TestApp, source: &str, body: &str) -> String {
-        let answer = Call::new(app, "POST", &format!("{}/{source}", self.ingest)).key(&self.key).json(body).send().await;
+        let answer =
+            Call::new(app, "POST", &format!("{}/{source}", self.ingest)).key(&self.key).json(body).send().await;
         assert_eq!(answer.status, 202, "{}", answer.text());
         answer.field("/id")
     }

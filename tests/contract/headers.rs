@@ -8,30 +8,18 @@ use crate::app::{Settings, on_both_engines};
 use crate::story::{Call, create, someone};
 
 fn https() -> Settings {
-    let site = Site {
-        public_url: Some("https://keys.example.com".to_owned()),
-        ..Site::default()
-    };
-    Settings {
-        site,
-        ..Settings::default()
-    }
+    let site = Site { public_url: Some("https://keys.example.com".to_owned()), ..Site::default() };
+    Settings { site, ..Settings::default() }
 }
 
 const ALWAYS: [(&str, &str); 7] = [
-    (
-        "content-security-policy",
-        "default-src 'none'; frame-ancestors 'none'",
-    ),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
     ("referrer-policy", "same-origin"),
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
-    (
-        "permissions-policy",
-        "camera=(), geolocation=(), microphone=()",
-    ),
+    ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
 ];
 
 const LOGIN: &str = r#"{"email": "ada@example.com", "password": "correct horse battery"}"#;

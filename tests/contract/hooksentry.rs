@@ -18,10 +18,7 @@ pub struct Tenant {
 /// Registers somebody and signs them in with a token for their own tenant.
 pub async fn tenant(app: &TestApp, email: &str) -> Tenant {
     let who = someone(app, email).await;
-    let me = Call::new(app, "GET", "/v1/auth/me")
-        .cookie(&who.cookie)
-        .send()
-        .await;
+    let me = Call::new(app, "GET", "/v1/auth/me").cookie(&who.cookie).send().await;
     let id = me.field("/organisations/0/tenant_id");
     let tokens = log_in(app, email, None).await;
     assert_eq!(tokens.status, 200, "{}", tokens.text());
@@ -35,28 +32,17 @@ pub async fn tenant(app: &TestApp, email: &str) -> Tenant {
 }
 
 pub async fn log_in(app: &TestApp, email: &str, tenant: Option<&str>) -> Answer {
-    let tenant = tenant
-        .map(|id| format!(r#","tenantId":"{id}""#))
-        .unwrap_or_default();
+    let tenant = tenant.map(|id| format!(r#","tenantId":"{id}""#)).unwrap_or_default();
     let body = format!(r#"{{"email":"{email}","password":"{PASSWORD}"{tenant}}}"#);
-    Call::new(app, "POST", "/api/v1/auth/login")
-        .json(&body)
-        .send()
-        .await
+    Call::new(app, "POST", "/api/v1/auth/login").json(&body).send().await
 }
 
 pub async fn refresh(app: &TestApp, token: &str) -> Answer {
-    Call::new(app, "POST", "/api/v1/auth/refresh")
-        .json(&format!(r#"{{"refreshToken":"{token}"}}"#))
-        .send()
-        .await
+    Call::new(app, "POST", "/api/v1/auth/refresh").json(&format!(r#"{{"refreshToken":"{token}"}}"#)).send().await
 }
 
 pub async fn log_out(app: &TestApp, access: &str, refresh: &str) -> Answer {
-    call(app, access, "POST", "/api/v1/auth/logout")
-        .json(&format!(r#"{{"refreshToken":"{refresh}"}}"#))
-        .send()
-        .await
+    call(app, access, "POST", "/api/v1/auth/logout").json(&format!(r#"{{"refreshToken":"{refresh}"}}"#)).send().await
 }
 
 /// A call with an access token.
@@ -81,18 +67,13 @@ pub async fn opens(app: &TestApp, access: &str) -> bool {
 /// Makes a key; the answer.
 pub async fn create(app: &TestApp, access: &str, name: &str) -> Answer {
     let body = serde_json::json!({ "name": name }).to_string();
-    let answer = call(app, access, "POST", "/api/v1/apikeys")
-        .json(&body)
-        .send()
-        .await;
+    let answer = call(app, access, "POST", "/api/v1/apikeys").json(&body).send().await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     answer
 }
 
 pub async fn revoke(app: &TestApp, access: &str, id: &str) -> Answer {
-    call(app, access, "DELETE", &format!("/api/v1/apikeys/{id}"))
-        .send()
-        .await
+    call(app, access, "DELETE", &format!("/api/v1/apikeys/{id}")).send().await
 }
 
 /// An event under construction.
@@ -108,9 +89,7 @@ impl Answer {
         assert_eq!(self.header("content-type"), "application/json");
         assert_eq!(self.header("cache-control"), "no-store");
         let json = self.json();
-        let text = json
-            .as_str()
-            .unwrap_or_else(|| panic!("no JSON string: {json}"));
+        let text = json.as_str().unwrap_or_else(|| panic!("no JSON string: {json}"));
         assert!(text.len() > 5, "{text}");
         text.to_owned()
     }

@@ -23,9 +23,8 @@ fn addresses(tenant: &str) -> Vec<(String, &'static [&'static str])> {
     ]
 }
 
-const METHODS: [&str; 11] = [
-    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PURGE", "get",
-];
+const METHODS: [&str; 11] =
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PURGE", "get"];
 
 /// What must be true of every answer.
 #[track_caller]
@@ -44,11 +43,7 @@ fn is_sound(answer: &Answer, method: &str, what: &str) {
         return;
     }
     for leak in ["struct ", "panicked", "sqlx", "src/", "SELECT", "Error("] {
-        assert!(
-            !answer.text().contains(leak),
-            "{what} speaks of our insides: {}",
-            answer.text()
-        );
+        assert!(!answer.text().contains(leak), "{what} speaks of our insides: {}", answer.text());
     }
     let code = match status {
         400 => {
@@ -66,11 +61,7 @@ fn is_sound(answer: &Answer, method: &str, what: &str) {
         other => panic!("{what}: {other} is in no list"),
     };
     answer.is_problem(status, code);
-    assert_eq!(
-        answer.headers.contains_key("www-authenticate"),
-        status == 401,
-        "{what}"
-    );
+    assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401, "{what}");
 }
 
 /// Bodies that are good nowhere but, some of them, as an event.
@@ -83,9 +74,16 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
         ("null", b"null".to_vec()),
         ("a text", br#""name""#.to_vec()),
         ("an array", br#"["a@example.com", "correct horse battery"]"#.to_vec()),
-        ("wrong types", br#"{"name": {"a": []}, "email": [1], "password": 1e9, "tenantId": 1, "refreshToken": {}}"#.to_vec()),
+        (
+            "wrong types",
+            br#"{"name": {"a": []}, "email": [1], "password": 1e9, "tenantId": 1, "refreshToken": {}}"#.to_vec(),
+        ),
         ("nulls", br#"{"name": null, "email": null, "password": null, "refreshToken": null}"#.to_vec()),
-        ("twice", br#"{"name": "a", "name": "b", "email": "a", "email": "b", "refreshToken": "a", "refreshToken": "b"}"#.to_vec()),
+        (
+            "twice",
+            br#"{"name": "a", "name": "b", "email": "a", "email": "b", "refreshToken": "a", "refreshToken": "b"}"#
+                .to_vec(),
+        ),
         ("unknown fields", br#"{"nam": 1, "\u0000": 2, "": 3, "__proto__": 4}"#.to_vec()),
         ("snake case", br#"{"refresh_token": "a", "tenant_id": "b", "Name": "c"}"#.to_vec()),
         ("no UTF-8", b"{\"name\": \"\xff\xfe\", \"email\": \"\xc3\x28\", \"refreshToken\": \"\xff\"}".to_vec()),
@@ -93,34 +91,28 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
         ("a BOM", b"\xef\xbb\xbf{}".to_vec()),
         ("zeros", vec![0; 1_000]),
         ("deep", "[".repeat(60_000).into_bytes()),
-        ("deep and known", format!(r#"{{"name": {}, "email": {}"#, "[".repeat(20_000), "[".repeat(20_000)).into_bytes()),
+        (
+            "deep and known",
+            format!(r#"{{"name": {}, "email": {}"#, "[".repeat(20_000), "[".repeat(20_000)).into_bytes(),
+        ),
         ("deep and unknown", format!(r#"{{"x": {}{}}}"#, "[".repeat(30_000), "]".repeat(30_000)).into_bytes()),
         ("deep objects", r#"{"name":"#.repeat(8_000).into_bytes()),
         ("a long name", format!(r#"{{"name": "{}"}}"#, "x".repeat(60_000)).into_bytes()),
-        ("many fields", format!("{{{}}}", (0..5_000).map(|n| format!("\"f{n}\":0")).collect::<Vec<_>>().join(",")).into_bytes()),
+        (
+            "many fields",
+            format!("{{{}}}", (0..5_000).map(|n| format!("\"f{n}\":0")).collect::<Vec<_>>().join(",")).into_bytes(),
+        ),
         ("more than 64 KiB", vec![b' '; 64 * 1024 + 1]),
         ("more than 1 MiB", vec![b'1'; 1024 * 1024 + 1]),
     ]
 }
 
-async fn send(
-    app: &TestApp,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &[u8])],
-    body: &[u8],
-) -> Answer {
-    let mut request = Request::builder()
-        .method(Method::from_bytes(method.as_bytes()).unwrap())
-        .uri(path);
+async fn send(app: &TestApp, method: &str, path: &str, headers: &[(&str, &[u8])], body: &[u8]) -> Answer {
+    let mut request = Request::builder().method(Method::from_bytes(method.as_bytes()).unwrap()).uri(path);
     for (name, value) in headers {
         request = request.header(*name, HeaderValue::from_bytes(value).unwrap());
     }
-    crate::story::read(
-        app.send(request.body(Body::from(body.to_vec())).unwrap())
-            .await,
-    )
-    .await
+    crate::story::read(app.send(request.body(Body::from(body.to_vec())).unwrap()).await).await
 }
 
 on_both_engines! {

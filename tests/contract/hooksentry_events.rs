@@ -16,26 +16,15 @@ async fn send(app: &TestApp, tenant: &Tenant, source: &str, key: &str) -> String
 }
 
 async fn total(app: &TestApp, tenant: &Tenant, query: &str) -> i64 {
-    let answer = get(
-        app,
-        &fresh(app, tenant).await,
-        &format!("/api/v1/events?Qt=100{query}"),
-    )
-    .await;
-    assert_eq!(
-        answer.total(),
-        i64::try_from(answer.items("id").len()).unwrap(),
-        "the total is what there is"
-    );
+    let answer = get(app, &fresh(app, tenant).await, &format!("/api/v1/events?Qt=100{query}")).await;
+    assert_eq!(answer.total(), i64::try_from(answer.items("id").len()).unwrap(), "the total is what there is");
     answer.total()
 }
 
 /// An access token for now.
 async fn fresh(app: &TestApp, tenant: &Tenant) -> String {
     app.clock.advance(30_000); // sign-in is throttled
-    crate::hooksentry::log_in(app, &tenant.email, Some(&tenant.id))
-        .await
-        .field("/accessToken")
+    crate::hooksentry::log_in(app, &tenant.email, Some(&tenant.id)).await.field("/accessToken")
 }
 
 on_both_engines! {

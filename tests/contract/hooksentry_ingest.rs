@@ -20,15 +20,11 @@ async fn execute(app: &TestApp, statement: &str) {
     let statement = AssertSqlSafe(statement.to_owned());
     match app.engine {
         Engine::Sqlite => {
-            let mut db = sqlx::SqliteConnection::connect(&app.url)
-                .await
-                .expect("the file opens");
+            let mut db = sqlx::SqliteConnection::connect(&app.url).await.expect("the file opens");
             db.execute(statement).await.expect("a statement");
         }
         Engine::Postgres => {
-            let mut db = sqlx::PgConnection::connect(&app.url)
-                .await
-                .expect("the server answers");
+            let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
             db.execute(statement).await.expect("a statement");
         }
     }

@@ -41,8 +41,8 @@ impl Shown {
 /// those at one moment.
 async fn sixty(app: &TestApp, access: &str) -> Vec<Shown> {
     let names = [
-        "a", "B", "b", "A", "ä", "Ä", "z", "Zoë", "zoe", "é", "e\u{301}", "ß", "ss", "-", "_", "0",
-        "10", "9", "a b", "ab", "日本", "🔑", "ÿ", "~",
+        "a", "B", "b", "A", "ä", "Ä", "z", "Zoë", "zoe", "é", "e\u{301}", "ß", "ss", "-", "_", "0", "10", "9", "a b",
+        "ab", "日本", "🔑", "ÿ", "~",
     ];
     let mut keys = Vec::new();
     for n in 0..60 {
@@ -69,23 +69,11 @@ async fn sixty(app: &TestApp, access: &str) -> Vec<Shown> {
 }
 
 fn policy() -> Settings {
-    Settings {
-        policy: Policy {
-            most_per_organisation: 2,
-            keys_may_manage_keys: true,
-        },
-        ..Settings::default()
-    }
+    Settings { policy: Policy { most_per_organisation: 2, keys_may_manage_keys: true }, ..Settings::default() }
 }
 
 fn keys_manage() -> Settings {
-    Settings {
-        policy: Policy {
-            most_per_organisation: 100,
-            keys_may_manage_keys: true,
-        },
-        ..Settings::default()
-    }
+    Settings { policy: Policy { most_per_organisation: 100, keys_may_manage_keys: true }, ..Settings::default() }
 }
 
 on_both_engines! {

@@ -50,12 +50,7 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let by = prop_oneof![
-        Just(By::Ada),
-        Just(By::AdaByToken),
-        Just(By::Bob),
-        (0..TENANTS).prop_map(By::BobByToken)
-    ];
+    let by = prop_oneof![Just(By::Ada), Just(By::AdaByToken), Just(By::Bob), (0..TENANTS).prop_map(By::BobByToken)];
     let step = prop_oneof![
         5 => (by.clone(), any::<bool>(), 0..6usize).prop_map(|(by, hooksentry, name)| Step::Create { by, hooksentry, name }),
         4 => (by.clone(), 0..5usize, any::<bool>(), any::<Option<bool>>(), 1..5usize)
@@ -99,16 +94,8 @@ impl World {
         let bob = tenant(&app, "bob@example.com").await;
         app.clock.advance(1000);
         bob.who.join(&app, &ada.who.org, Role::Member).await;
-        let guest = log_in(&app, &bob.email, Some(&ada.id))
-            .await
-            .field("/accessToken");
-        Self {
-            app,
-            people: [ada, bob],
-            guest,
-            bob_is_member: true,
-            keys: Vec::new(),
-        }
+        let guest = log_in(&app, &bob.email, Some(&ada.id)).await.field("/accessToken");
+        Self { app, people: [ada, bob], guest, bob_is_member: true, keys: Vec::new() }
     }
 
     fn user(by: By) -> usize {
@@ -126,10 +113,7 @@ impl World {
             By::Bob => vec![1, 0],
             By::BobByToken(tenant) => vec![tenant],
         };
-        asked
-            .into_iter()
-            .filter(|tenant| self.is_in(Self::user(by), *tenant))
-            .collect()
+        asked.into_iter().filter(|tenant| self.is_in(Self::user(by), *tenant)).collect()
     }
 
     /// The tenant of the caller's token, if it is one.
@@ -145,15 +129,9 @@ impl World {
         let call = Call::new(&self.app, method, path);
         let call = match by {
             By::Ada | By::Bob => call.cookie(&self.people[Self::user(by)].who.cookie),
-            By::AdaByToken => call.header(
-                "authorization",
-                &format!("Bearer {}", self.people[0].access),
-            ),
+            By::AdaByToken => call.header("authorization", &format!("Bearer {}", self.people[0].access)),
             By::BobByToken(0) => call.header("authorization", &format!("Bearer {}", self.guest)),
-            By::BobByToken(_) => call.header(
-                "authorization",
-                &format!("Bearer {}", self.people[1].access),
-            ),
+            By::BobByToken(_) => call.header("authorization", &format!("Bearer {}", self.people[1].access)),
         };
         match body {
             Some(body) => call.json(&body.to_string()).send().await,
@@ -165,36 +143,19 @@ impl World {
         // A moment of its own for each step.
         self.app.clock.advance(1000);
         match step {
-            Step::Create {
-                by,
-                hooksentry,
-                name,
-            } => {
-                self.create(by, hooksentry && Self::token(by).is_some(), name)
-                    .await
+            Step::Create { by, hooksentry, name } => {
+                self.create(by, hooksentry && Self::token(by).is_some(), name).await
             }
-            Step::List {
-                by,
-                column,
-                descending,
-                active,
-                size,
-            } => {
+            Step::List { by, column, descending, active, size } => {
                 self.list_hookstream(by).await;
                 if Self::token(by).is_some() {
-                    self.list_hooksentry(by, column, descending, active, size)
-                        .await;
+                    self.list_hooksentry(by, column, descending, active, size).await;
                 }
             }
             Step::Revoke { .. } | Step::Use { .. } if self.keys.is_empty() => {}
-            Step::Revoke {
-                by,
-                hooksentry,
-                key,
-            } => {
+            Step::Revoke { by, hooksentry, key } => {
                 let at = key.index(self.keys.len());
-                self.revoke(by, hooksentry && Self::token(by).is_some(), at)
-                    .await;
+                self.revoke(by, hooksentry && Self::token(by).is_some(), at).await;
             }
             Step::Use { key, ingest } => {
                 let at = key.index(self.keys.len());
@@ -214,45 +175,20 @@ impl World {
 
     async fn create(&mut self, by: By, hooksentry: bool, name: usize) {
         let name = ["a", "B", "ä", "b", "Zoë", "a"][name];
-        let path = if hooksentry {
-            "/api/v1/apikeys"
-        } else {
-            "/v1/auth/api-keys"
-        };
-        let made = self
-            .send(by, "POST", path, Some(json!({ "name": name })))
-            .await;
+        let path = if hooksentry { "/api/v1/apikeys" } else { "/v1/auth/api-keys" };
+        let made = self.send(by, "POST", path, Some(json!({ "name": name }))).await;
         let Some(tenant) = self.sees(by).first().copied() else {
             return made.is_problem(404, "not_found");
         };
         assert_eq!(made.status, 201, "{by:?} {}", made.text());
         let string = made.field("/key");
         assert!(string.starts_with(if hooksentry { "hks_" } else { "hs_live_" }));
-        let who = Call::new(&self.app, "GET", "/v1/whoami")
-            .key(&string)
-            .send()
-            .await;
+        let who = Call::new(&self.app, "GET", "/v1/whoami").key(&string).send().await;
         assert_eq!(who.field("/tenant_id"), self.people[tenant].id);
-        assert_eq!(
-            who.json()["scopes"],
-            if hooksentry {
-                json!("events:write")
-            } else {
-                Value::Null
-            }
-        );
+        assert_eq!(who.json()["scopes"], if hooksentry { json!("events:write") } else { Value::Null });
         let (id, uuid) = (who.field("/key_id"), who.field("/key_uuid"));
-        assert_eq!(
-            made.field("/id"),
-            if hooksentry { uuid.clone() } else { id.clone() }
-        );
-        let created_at = made
-            .field(if hooksentry {
-                "/createdAt"
-            } else {
-                "/created_at"
-            })
-            .replace(".000Z", "Z");
+        assert_eq!(made.field("/id"), if hooksentry { uuid.clone() } else { id.clone() });
+        let created_at = made.field(if hooksentry { "/createdAt" } else { "/created_at" }).replace(".000Z", "Z");
         self.keys.push(Known {
             id,
             uuid,
@@ -272,45 +208,19 @@ impl World {
         let sees = self.sees(by);
         let expected: Vec<Value> = (self.keys.iter().rev())
             .filter(|key| key.maker == Self::user(by) && sees.contains(&key.tenant))
-            .map(|key| {
-                json!([
-                    key.id,
-                    key.name,
-                    u8::from(key.revoked_at.is_some()),
-                    key.created_at,
-                    key.uses
-                ])
-            })
+            .map(|key| json!([key.id, key.name, u8::from(key.revoked_at.is_some()), key.created_at, key.uses]))
             .collect();
         let shown: Vec<Value> = (listed.json()["api_keys"].as_array().unwrap().iter())
-            .map(|key| {
-                json!([
-                    key["id"],
-                    key["name"],
-                    key["revoked"],
-                    key["created_at"],
-                    key["request_count"]
-                ])
-            })
+            .map(|key| json!([key["id"], key["name"], key["revoked"], key["created_at"], key["request_count"]]))
             .collect();
         assert_eq!(shown, expected, "{by:?}");
     }
 
-    async fn list_hooksentry(
-        &self,
-        by: By,
-        column: usize,
-        descending: bool,
-        active: Option<bool>,
-        size: usize,
-    ) {
+    async fn list_hooksentry(&self, by: By, column: usize, descending: bool, active: Option<bool>, size: usize) {
         let column = ["id", "name", "isActive", "createdAt", "revokedAt"][column];
         let sees = self.sees(by);
         let mut expected: Vec<&Known> = (self.keys.iter())
-            .filter(|key| {
-                sees.contains(&key.tenant)
-                    && active.is_none_or(|active| active == key.revoked_at.is_none())
-            })
+            .filter(|key| sees.contains(&key.tenant) && active.is_none_or(|active| active == key.revoked_at.is_none()))
             .collect();
         expected.sort_by(|one, other| {
             match column {
@@ -326,14 +236,9 @@ impl World {
             expected.reverse();
         }
         let direction = if descending { "Desc" } else { "Asc" };
-        let filter = active
-            .map(|active| format!("&IsActive={active}"))
-            .unwrap_or_default();
+        let filter = active.map(|active| format!("&IsActive={active}")).unwrap_or_default();
         for page in 0..=expected.len() / size {
-            let path = format!(
-                "/api/v1/apikeys?Qt={size}&Pg={}&CpOrd={column}&TpOrd={direction}{filter}",
-                page + 1
-            );
+            let path = format!("/api/v1/apikeys?Qt={size}&Pg={}&CpOrd={column}&TpOrd={direction}{filter}", page + 1);
             let listed = self.send(by, "GET", &path, None).await;
             if sees.is_empty() {
                 return listed.is_problem(401, "unauthenticated");
@@ -345,21 +250,14 @@ impl World {
                     "createdAt": milliseconds(&key.created_at), "revokedAt": key.revoked_at.as_ref().map(milliseconds),
                 }))
                 .collect();
-            assert_eq!(
-                listed.json(),
-                json!({ "total": expected.len(), "items": items }),
-                "{by:?} {path}"
-            );
+            assert_eq!(listed.json(), json!({ "total": expected.len(), "items": items }), "{by:?} {path}");
         }
     }
 
     async fn revoke(&mut self, by: By, hooksentry: bool, at: usize) {
         let key = self.keys[at].clone();
-        let path = if hooksentry {
-            format!("/api/v1/apikeys/{}", key.uuid)
-        } else {
-            format!("/v1/auth/api-keys/{}", key.id)
-        };
+        let path =
+            if hooksentry { format!("/api/v1/apikeys/{}", key.uuid) } else { format!("/v1/auth/api-keys/{}", key.id) };
         let answer = self.send(by, "DELETE", &path, None).await;
         let sees = self.sees(by).contains(&key.tenant);
         let may = Self::user(by) == key.maker || Self::user(by) == key.tenant;
@@ -387,8 +285,7 @@ impl World {
     async fn use_key(&mut self, at: usize, ingest: bool) {
         let key = &mut self.keys[at];
         let call = if ingest {
-            crate::hooksentry::ingest(&self.app, &self.people[key.tenant].id, "s", &key.string)
-                .json("{}")
+            crate::hooksentry::ingest(&self.app, &self.people[key.tenant].id, "s", &key.string).json("{}")
         } else {
             Call::new(&self.app, "GET", "/v1/whoami").key(&key.string)
         };
@@ -412,31 +309,14 @@ fn agrees(engine: Engine, cases: u32) {
         ..Config::default()
     };
     let outcome = TestRunner::new(config).run(&steps(), |steps| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let mut world = World::new(engine).await;
             for step in steps {
                 world.take(step).await;
             }
-            for by in [
-                By::Ada,
-                By::AdaByToken,
-                By::Bob,
-                By::BobByToken(0),
-                By::BobByToken(1),
-            ] {
-                world
-                    .take(Step::List {
-                        by,
-                        column: 1,
-                        descending: false,
-                        active: None,
-                        size: 3,
-                    })
-                    .await;
+            for by in [By::Ada, By::AdaByToken, By::Bob, By::BobByToken(0), By::BobByToken(1)] {
+                world.take(Step::List { by, column: 1, descending: false, active: None, size: 3 }).await;
             }
             world.app.db.close().await;
         });

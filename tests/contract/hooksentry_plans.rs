@@ -39,15 +39,11 @@ async fn fill(app: &TestApp) {
     );
     match app.engine {
         Engine::Sqlite => {
-            let mut db = sqlx::SqliteConnection::connect(&app.url)
-                .await
-                .expect("the file opens");
+            let mut db = sqlx::SqliteConnection::connect(&app.url).await.expect("the file opens");
             db.execute(AssertSqlSafe(rows)).await.expect("rows");
         }
         Engine::Postgres => {
-            let mut db = sqlx::PgConnection::connect(&app.url)
-                .await
-                .expect("the server answers");
+            let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
             db.execute(AssertSqlSafe(rows)).await.expect("rows");
             // As autovacuum does in time: what an index says of a row is then enough.
             db.execute("VACUUM ANALYZE").await.expect("statistics");
@@ -63,28 +59,18 @@ async fn plan(app: &TestApp, statement: &str, literals: &[&str]) -> String {
     }
     match app.engine {
         Engine::Sqlite => {
-            let mut db = sqlx::SqliteConnection::connect(&app.url)
-                .await
-                .expect("the file opens");
+            let mut db = sqlx::SqliteConnection::connect(&app.url).await.expect("the file opens");
             let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")))
                 .fetch_all(&mut db)
                 .await
                 .expect("a plan");
-            rows.iter()
-                .map(|row| row.get::<String, _>("detail") + "\n")
-                .collect()
+            rows.iter().map(|row| row.get::<String, _>("detail") + "\n").collect()
         }
         Engine::Postgres => {
-            let mut db = sqlx::PgConnection::connect(&app.url)
-                .await
-                .expect("the server answers");
-            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN {statement}")))
-                .fetch_all(&mut db)
-                .await
-                .expect("a plan");
-            rows.iter()
-                .map(|row| row.get::<String, _>(0) + "\n")
-                .collect()
+            let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
+            let rows =
+                sqlx::query(AssertSqlSafe(format!("EXPLAIN {statement}"))).fetch_all(&mut db).await.expect("a plan");
+            rows.iter().map(|row| row.get::<String, _>(0) + "\n").collect()
         }
     }
 }
@@ -93,9 +79,7 @@ async fn plan(app: &TestApp, statement: &str, literals: &[&str]) -> String {
 fn scans(plan: &str, tables: &[&str]) -> bool {
     plan.lines().map(str::trim_start).any(|line| {
         (line.starts_with("SCAN") && !line.starts_with("SCAN CONSTANT"))
-            || tables
-                .iter()
-                .any(|table| line.contains(&format!("Seq Scan on {table} ")))
+            || tables.iter().any(|table| line.contains(&format!("Seq Scan on {table} ")))
     })
 }
 

@@ -24,11 +24,7 @@ impl Secret {
     /// As [`is_not_in`](Self::is_not_in), and quick enough for a log of all stories.
     #[track_caller]
     fn is_not_in_text(&self, place: &str, text: &str) {
-        for form in self
-            .forms
-            .iter()
-            .filter_map(|form| std::str::from_utf8(form).ok())
-        {
+        for form in self.forms.iter().filter_map(|form| std::str::from_utf8(form).ok()) {
             assert!(!text.contains(form), "the {} is in {place}", self.name);
         }
     }
@@ -36,18 +32,14 @@ impl Secret {
     #[track_caller]
     fn is_not_in(&self, place: &str, bytes: &[u8]) {
         for form in &self.forms {
-            let found = bytes
-                .windows(form.len())
-                .any(|window| window == form.as_slice());
+            let found = bytes.windows(form.len()).any(|window| window == form.as_slice());
             assert!(!found, "the {} is in {place}", self.name);
         }
     }
 }
 
 fn contains(bytes: &[u8], text: &str) -> bool {
-    bytes
-        .windows(text.len())
-        .any(|window| window == text.as_bytes())
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
 /// Everything that the database keeps, as bytes.
@@ -56,32 +48,20 @@ async fn everything(app: &TestApp) -> Vec<(String, Vec<u8>)> {
         Engine::Sqlite => std::fs::read_dir(app.folder())
             .expect("the folder")
             .map(|entry| entry.expect("an entry").path())
-            .map(|path| {
-                (
-                    path.display().to_string(),
-                    std::fs::read(&path).expect("a file"),
-                )
-            })
+            .map(|path| (path.display().to_string(), std::fs::read(&path).expect("a file")))
             .collect(),
         Engine::Postgres => {
-            let pool = sqlx::PgPool::connect(&app.url)
-                .await
-                .expect("the server answers");
-            let tables: Vec<String> = sqlx::query_scalar(
-                "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()",
-            )
-            .fetch_all(&pool)
-            .await
-            .expect("tables");
+            let pool = sqlx::PgPool::connect(&app.url).await.expect("the server answers");
+            let tables: Vec<String> =
+                sqlx::query_scalar("SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()")
+                    .fetch_all(&pool)
+                    .await
+                    .expect("tables");
             let mut all = Vec::new();
             for table in tables {
-                let dump = sqlx::AssertSqlSafe(format!(
-                    "SELECT coalesce(string_agg(t::text, chr(10)), '') FROM {table} t"
-                ));
-                let text: String = sqlx::query_scalar(dump)
-                    .fetch_one(&pool)
-                    .await
-                    .expect("its rows");
+                let dump =
+                    sqlx::AssertSqlSafe(format!("SELECT coalesce(string_agg(t::text, chr(10)), '') FROM {table} t"));
+                let text: String = sqlx::query_scalar(dump).fetch_one(&pool).await.expect("its rows");
                 all.push((table, text.into_bytes()));
             }
             all

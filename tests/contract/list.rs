@@ -6,21 +6,13 @@ use crate::app::{TestApp, on_both_engines};
 use crate::story::{Answer, Call, Someone, Story, create, someone};
 
 async fn list(app: &TestApp, who: &Someone, query: &str) -> Answer {
-    Call::new(app, "GET", &format!("/v1/auth/api-keys{query}"))
-        .cookie(&who.cookie)
-        .send()
-        .await
+    Call::new(app, "GET", &format!("/v1/auth/api-keys{query}")).cookie(&who.cookie).send().await
 }
 
 fn all(answer: &Answer, field: &str) -> Vec<String> {
     assert_eq!(answer.status, 200, "{}", answer.text());
-    let keys = answer.json()["api_keys"]
-        .as_array()
-        .expect("a list")
-        .clone();
-    keys.iter()
-        .map(|key| key[field].as_str().expect("text").to_owned())
-        .collect()
+    let keys = answer.json()["api_keys"].as_array().expect("a list").clone();
+    keys.iter().map(|key| key[field].as_str().expect("text").to_owned()).collect()
 }
 
 async fn make(app: &TestApp, who: &Someone, name: &str) -> Answer {

@@ -7,42 +7,22 @@ use crate::app::{Settings, TestApp, on_both_engines};
 use crate::story::{Answer, Call, Someone, Story, create, someone};
 
 fn switched_on() -> Settings {
-    Settings {
-        policy: Policy {
-            most_per_organisation: 100_000,
-            keys_may_manage_keys: true,
-        },
-        ..Settings::default()
-    }
+    Settings { policy: Policy { most_per_organisation: 100_000, keys_may_manage_keys: true }, ..Settings::default() }
 }
 
 const UNKNOWN: &str = "hs_live_0123456789abcdef0123456789abcdef0123456789abcdef012345671c637e5a";
 
 /// A key that may make keys; more of its body.
 async fn manager(app: &TestApp, who: &Someone, scopes: &str, more: &str) -> Answer {
-    create(
-        app,
-        &who.cookie,
-        &who.in_env(&who.live, &format!(r#", "scopes": "{scopes}"{more}"#)),
-    )
-    .await
+    create(app, &who.cookie, &who.in_env(&who.live, &format!(r#", "scopes": "{scopes}"{more}"#))).await
 }
 
 async fn make(app: &TestApp, key: &str, body: &str) -> Answer {
-    Call::new(app, "POST", "/v1/auth/api-keys")
-        .key(key)
-        .json(body)
-        .send()
-        .await
+    Call::new(app, "POST", "/v1/auth/api-keys").key(key).json(body).send().await
 }
 
 async fn works(app: &TestApp, key: &str) -> bool {
-    Call::new(app, "GET", "/v1/whoami")
-        .key(key)
-        .send()
-        .await
-        .status
-        == 200
+    Call::new(app, "GET", "/v1/whoami").key(key).send().await.status == 200
 }
 
 on_both_engines! {

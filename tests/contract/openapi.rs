@@ -46,7 +46,8 @@ fn routes() -> BTreeSet<String> {
             }
         } else {
             let text = std::fs::read_to_string(path).expect("a source file");
-            let routes = text.split(".route(").skip(1).map(|rest| rest.trim_start().strip_prefix('"').expect("a literal path"));
+            let routes =
+                text.split(".route(").skip(1).map(|rest| rest.trim_start().strip_prefix('"').expect("a literal path"));
             found.extend(routes.map(|rest| rest[..rest.find('"').expect("its end")].to_owned()));
         }
     }
@@ -78,7 +79,8 @@ async fn the_document_is_the_one_that_was_checked_in() {
 #[tokio::test]
 async fn every_route_is_in_the_document_and_the_other_way_round() {
     let document = document(&app().await).await;
-    let documented: BTreeSet<String> = paths(&document).map(|(path, _)| path.clone()).filter(|path| path != CURRENT).collect();
+    let documented: BTreeSet<String> =
+        paths(&document).map(|(path, _)| path.clone()).filter(|path| path != CURRENT).collect();
     assert_eq!(documented, routes());
     assert!(document["paths"][CURRENT]["delete"].is_object());
 }
@@ -93,8 +95,12 @@ async fn every_path_answers_the_documented_methods_and_no_others() {
             let is_answered = answer.status != 405;
             assert_eq!(is_answered, methods(item).contains(method), "{method} {path}");
             if !is_answered {
-                let allowed: BTreeSet<String> =
-                    answer.header("allow").split(',').map(|method| method.trim().to_lowercase()).filter(|method| method != "head").collect();
+                let allowed: BTreeSet<String> = answer
+                    .header("allow")
+                    .split(',')
+                    .map(|method| method.trim().to_lowercase())
+                    .filter(|method| method != "head")
+                    .collect();
                 assert_eq!(allowed, methods(item).into_iter().map(str::to_owned).collect(), "{path}");
             }
         }

@@ -10,17 +10,11 @@ const ADA: &str = r#"{"email": "ada@example.com", "password": "correct horse bat
 const BOB: &str = r#"{"email": "bob@example.com", "password": "correct horse battery"}"#;
 
 fn only(registration: Registration) -> Settings {
-    Settings {
-        registration,
-        ..Settings::default()
-    }
+    Settings { registration, ..Settings::default() }
 }
 
 fn guarded() -> Settings {
-    Settings {
-        needs_set_up_token: true,
-        ..only(Registration::First)
-    }
+    Settings { needs_set_up_token: true, ..only(Registration::First) }
 }
 
 on_both_engines! {

@@ -7,10 +7,7 @@ use crate::app::{TestApp, on_both_engines};
 use crate::story::{Answer, Call, Someone, Story, create, someone};
 
 async fn delete(app: &TestApp, who: &Someone, id: &str) -> Answer {
-    Call::new(app, "DELETE", &format!("/v1/auth/api-keys/{id}"))
-        .cookie(&who.cookie)
-        .send()
-        .await
+    Call::new(app, "DELETE", &format!("/v1/auth/api-keys/{id}")).cookie(&who.cookie).send().await
 }
 
 async fn works(app: &TestApp, key: &str) -> bool {

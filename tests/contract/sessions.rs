@@ -9,10 +9,7 @@ const DAY: i64 = 24 * 3600 * 1000;
 const ADA: &str = r#"{"email": "ada@example.com", "password": "correct horse battery"}"#;
 
 async fn is_signed_in(app: &TestApp, cookie: &str) -> bool {
-    let answer = Call::new(app, "GET", "/v1/auth/me")
-        .cookie(cookie)
-        .send()
-        .await;
+    let answer = Call::new(app, "GET", "/v1/auth/me").cookie(cookie).send().await;
     if answer.status != 200 {
         answer.is_problem(401, "unauthenticated");
     }

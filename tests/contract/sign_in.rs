@@ -11,33 +11,18 @@ async fn log_in(app: &TestApp, email: &str, password: &str) -> Answer {
 
 async fn log_in_from(app: &TestApp, peer: &'static str, email: &str, password: &str) -> Answer {
     let body = format!(r#"{{"email": "{email}", "password": "{password}"}}"#);
-    Call::new(app, "POST", "/v1/auth/login")
-        .json(&body)
-        .from(peer)
-        .send()
-        .await
+    Call::new(app, "POST", "/v1/auth/login").json(&body).from(peer).send().await
 }
 
 fn behind_a_proxy() -> Settings {
-    let site = Site {
-        trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
-        ..Site::default()
-    };
-    Settings {
-        site,
-        ..Settings::default()
-    }
+    let site = Site { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Site::default() };
+    Settings { site, ..Settings::default() }
 }
 
 /// All of an answer that a client sees, its request id apart.
 fn bytes(answer: &Answer) -> (u16, Vec<String>, Vec<u8>) {
-    let headers = answer
-        .headers
-        .iter()
-        .filter(|(name, _)| name.as_str() != "x-request-id");
-    let mut headers: Vec<String> = headers
-        .map(|(name, value)| format!("{name}: {value:?}"))
-        .collect();
+    let headers = answer.headers.iter().filter(|(name, _)| name.as_str() != "x-request-id");
+    let mut headers: Vec<String> = headers.map(|(name, value)| format!("{name}: {value:?}")).collect();
     headers.sort();
     (answer.status.as_u16(), headers, answer.body.clone())
 }

@@ -16,29 +16,18 @@ fn source(path: &str) -> PathBuf {
 fn names(folder: &str) -> BTreeSet<String> {
     std::fs::read_dir(source(folder))
         .expect("a folder")
-        .map(|entry| {
-            entry
-                .expect("an entry")
-                .file_name()
-                .into_string()
-                .expect("a name")
-        })
+        .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
         .collect()
 }
 
 /// The statements that an engine runs, by file name.
 fn statements(engine: Engine) -> Vec<(String, String)> {
-    let other = if engine == Engine::Sqlite {
-        ".postgres.sql"
-    } else {
-        ".sqlite.sql"
-    };
+    let other = if engine == Engine::Sqlite { ".postgres.sql" } else { ".sqlite.sql" };
     let statements: Vec<(String, String)> = names("src/store/sql")
         .into_iter()
         .filter(|name| !name.ends_with(other))
         .map(|name| {
-            let mut text =
-                std::fs::read_to_string(source("src/store/sql").join(&name)).expect("its text");
+            let mut text = std::fs::read_to_string(source("src/store/sql").join(&name)).expect("its text");
             if name == "event_insert.sql" {
                 // The code adds a row of values for each event.
                 text.push_str("VALUES ($1, $2, $3, $4, $5, $6)");
@@ -54,21 +43,15 @@ fn statements(engine: Engine) -> Vec<(String, String)> {
 async fn plan(app: &TestApp, statement: &str) -> String {
     match app.engine {
         Engine::Sqlite => {
-            let mut db = sqlx::SqliteConnection::connect(&app.url)
-                .await
-                .expect("the file opens");
+            let mut db = sqlx::SqliteConnection::connect(&app.url).await.expect("the file opens");
             let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}")))
                 .fetch_all(&mut db)
                 .await
                 .expect("a plan");
-            rows.iter()
-                .map(|row| row.get::<String, _>("detail") + "\n")
-                .collect()
+            rows.iter().map(|row| row.get::<String, _>("detail") + "\n").collect()
         }
         Engine::Postgres => {
-            let mut db = sqlx::PgConnection::connect(&app.url)
-                .await
-                .expect("the server answers");
+            let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
             let mut statement = statement.to_owned();
             // Newest first from the middle of a large organisation, without any filter.
             for (parameter, value) in [
@@ -83,13 +66,9 @@ async fn plan(app: &TestApp, statement: &str) -> String {
             ] {
                 statement = statement.replace(parameter, value);
             }
-            let rows = sqlx::query(AssertSqlSafe(format!("EXPLAIN {statement}")))
-                .fetch_all(&mut db)
-                .await
-                .expect("a plan");
-            rows.iter()
-                .map(|row| row.get::<String, _>(0) + "\n")
-                .collect()
+            let rows =
+                sqlx::query(AssertSqlSafe(format!("EXPLAIN {statement}"))).fetch_all(&mut db).await.expect("a plan");
+            rows.iter().map(|row| row.get::<String, _>(0) + "\n").collect()
         }
     }
 }
@@ -99,9 +78,7 @@ async fn many_keys(app: &TestApp) {
     if app.engine == Engine::Sqlite {
         return;
     }
-    let mut db = sqlx::PgConnection::connect(&app.url)
-        .await
-        .expect("the server answers");
+    let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
     db.execute(
         "INSERT INTO users (id, email, password_hash, created_at) SELECT n, n || '@example.com', '', 0 FROM generate_series(1, 50) n;
          INSERT INTO organisations (id, uuid, name, created_at) SELECT n, gen_random_uuid(), n, 0 FROM generate_series(1, 50) n;
@@ -140,10 +117,7 @@ fn every_statement_of_one_engine_has_one_of_the_other() {
 #[test]
 fn every_statement_file_is_used() {
     let mut code = String::new();
-    for name in names("src/store")
-        .iter()
-        .filter(|name| !name.starts_with("sql"))
-    {
+    for name in names("src/store").iter().filter(|name| !name.starts_with("sql")) {
         code.push_str(&std::fs::read_to_string(source("src/store").join(name)).expect("its text"));
     }
     for name in names("src/store/sql") {

@@ -42,20 +42,13 @@ impl Answer {
     /// A text field of the body, by JSON pointer.
     pub fn field(&self, pointer: &str) -> String {
         let json = self.json();
-        let value = json
-            .pointer(pointer)
-            .unwrap_or_else(|| panic!("no {pointer} in {json}"));
-        value
-            .as_str()
-            .unwrap_or_else(|| panic!("{pointer} is no text in {json}"))
-            .to_owned()
+        let value = json.pointer(pointer).unwrap_or_else(|| panic!("no {pointer} in {json}"));
+        value.as_str().unwrap_or_else(|| panic!("{pointer} is no text in {json}")).to_owned()
     }
 
     /// A header's text, empty when it is not there.
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().expect("text"))
+        self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 
     /// A problem of RFC 9457 with this status and code, whole.
@@ -64,38 +57,21 @@ impl Answer {
         assert_eq!(self.status, status, "{}", self.text());
         assert_eq!(self.header("content-type"), "application/problem+json");
         let json = self.json();
-        assert_eq!(
-            (json["status"].as_u64(), json["code"].as_str()),
-            (Some(status.into()), Some(code))
-        );
-        assert!(
-            json["title"].is_string() && json["detail"].is_string(),
-            "{json}"
-        );
+        assert_eq!((json["status"].as_u64(), json["code"].as_str()), (Some(status.into()), Some(code)));
+        assert!(json["title"].is_string() && json["detail"].is_string(), "{json}");
     }
 
     /// The fields that a 400 names.
     #[track_caller]
     pub fn wrong_fields(&self) -> Vec<String> {
         self.is_problem(400, "invalid_request");
-        let errors = self.json()["errors"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
-        errors
-            .iter()
-            .map(|error| error["field"].as_str().expect("a field").to_owned())
-            .collect()
+        let errors = self.json()["errors"].as_array().cloned().unwrap_or_default();
+        errors.iter().map(|error| error["field"].as_str().expect("a field").to_owned()).collect()
     }
 
     /// `name=value` of the session cookie that the answer sets.
     pub fn cookie(&self) -> String {
-        let cookie = self
-            .headers
-            .get(SET_COOKIE)
-            .expect("a cookie is set")
-            .to_str()
-            .expect("text");
+        let cookie = self.headers.get(SET_COOKIE).expect("a cookie is set").to_str().expect("text");
         cookie.split(';').next().expect("a first part").to_owned()
     }
 }
@@ -169,17 +145,8 @@ impl<'a> Call<'a> {
 
 pub async fn read(response: Response<Body>) -> Answer {
     let (parts, body) = response.into_parts();
-    let body = body
-        .collect()
-        .await
-        .expect("the whole body")
-        .to_bytes()
-        .to_vec();
-    Answer {
-        status: parts.status,
-        headers: parts.headers,
-        body,
-    }
+    let body = body.collect().await.expect("the whole body").to_bytes().to_vec();
+    Answer { status: parts.status, headers: parts.headers, body }
 }
 
 /// What was said, in order.
@@ -196,10 +163,7 @@ impl Story {
 
     /// Shows the headers that every answer has as well.
     pub fn with_all_headers() -> Self {
-        Self {
-            all_headers: true,
-            ..Self::default()
-        }
+        Self { all_headers: true, ..Self::default() }
     }
 
     /// A line between the exchanges.
@@ -220,9 +184,7 @@ impl Story {
         self.text.extend(headers);
         if !answer.body.is_empty() {
             let text = answer.text();
-            let body = serde_json::from_slice::<Value>(&answer.body)
-                .ok()
-                .filter(|_| text.len() > 100);
+            let body = serde_json::from_slice::<Value>(&answer.body).ok().filter(|_| text.len() > 100);
             // The order of fields is not part of a contract, but what is sent stays as it is.
             let _ = writeln!(self.text, "{}", body.map_or(text, |_| pretty(&answer.body)));
         }
@@ -250,10 +212,7 @@ fn pretty(body: &[u8]) -> String {
 /// Registers somebody; the session cookie.
 pub async fn register(app: &TestApp, email: &str) -> String {
     let body = format!(r#"{{"email":"{email}","password":"correct horse battery"}}"#);
-    let answer = Call::new(app, "POST", "/v1/auth/register")
-        .json(&body)
-        .send()
-        .await;
+    let answer = Call::new(app, "POST", "/v1/auth/register").json(&body).send().await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
     answer.cookie()
 }
@@ -270,10 +229,7 @@ pub struct Someone {
 /// Registers somebody and asks who they are.
 pub async fn someone(app: &TestApp, email: &str) -> Someone {
     let cookie = register(app, email).await;
-    let me = Call::new(app, "GET", "/v1/auth/me")
-        .cookie(&cookie)
-        .send()
-        .await;
+    let me = Call::new(app, "GET", "/v1/auth/me").cookie(&cookie).send().await;
     Someone {
         cookie,
         user: me.field("/user/id"),
@@ -286,44 +242,25 @@ pub async fn someone(app: &TestApp, email: &str) -> Someone {
 impl Someone {
     /// Makes them a member of an organisation.
     pub async fn join(&self, app: &TestApp, org: &str, role: Role) {
-        let (user, org) = (
-            self.user.parse().expect("an id"),
-            org.parse().expect("an id"),
-        );
-        app.db
-            .insert_membership(user, org, role, app.clock.now())
-            .await
-            .expect("a membership");
+        let (user, org) = (self.user.parse().expect("an id"), org.parse().expect("an id"));
+        app.db.insert_membership(user, org, role, app.clock.now()).await.expect("a membership");
     }
 
     /// Ends that.
     pub async fn leave(&self, app: &TestApp, org: &str) {
-        let (user, org) = (
-            self.user.parse().expect("an id"),
-            org.parse().expect("an id"),
-        );
-        app.db
-            .delete_membership(user, org)
-            .await
-            .expect("no membership");
+        let (user, org) = (self.user.parse().expect("an id"), org.parse().expect("an id"));
+        app.db.delete_membership(user, org).await.expect("no membership");
     }
 
     /// The body of a creation in one of their environments.
     pub fn in_env(&self, env: &str, more: &str) -> String {
-        format!(
-            r#"{{"name": "key", "org_id": "{}", "env_id": "{env}"{more}}}"#,
-            self.org
-        )
+        format!(r#"{{"name": "key", "org_id": "{}", "env_id": "{env}"{more}}}"#, self.org)
     }
 }
 
 /// Makes a key; the whole answer.
 pub async fn create(app: &TestApp, cookie: &str, body: &str) -> Answer {
-    let answer = Call::new(app, "POST", "/v1/auth/api-keys")
-        .cookie(cookie)
-        .json(body)
-        .send()
-        .await;
+    let answer = Call::new(app, "POST", "/v1/auth/api-keys").cookie(cookie).json(body).send().await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
     answer
 }

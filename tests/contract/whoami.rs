@@ -8,14 +8,8 @@ use crate::app::{Settings, TestApp, on_both_engines};
 use crate::story::{Answer, Call, Someone, Story, create, someone};
 
 fn behind_a_proxy() -> Settings {
-    let site = Site {
-        trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
-        ..Site::default()
-    };
-    Settings {
-        site,
-        ..Settings::default()
-    }
+    let site = Site { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Site::default() };
+    Settings { site, ..Settings::default() }
 }
 
 async fn use_key(app: &TestApp, key: &str) -> Answer {
@@ -23,15 +17,9 @@ async fn use_key(app: &TestApp, key: &str) -> Answer {
 }
 
 async fn counted(app: &TestApp, who: &Someone) -> (i64, Option<String>) {
-    let listed = Call::new(app, "GET", "/v1/auth/api-keys")
-        .cookie(&who.cookie)
-        .send()
-        .await;
+    let listed = Call::new(app, "GET", "/v1/auth/api-keys").cookie(&who.cookie).send().await;
     let key = listed.json()["api_keys"][0].clone();
-    (
-        key["request_count"].as_i64().expect("a number"),
-        key["last_used_at"].as_str().map(str::to_owned),
-    )
+    (key["request_count"].as_i64().expect("a number"), key["last_used_at"].as_str().map(str::to_owned))
 }
 
 on_both_engines! {

@@ -200,7 +200,8 @@ impl Account {
         let me = answer.json(201);
         let cookie = answer.header("set-cookie").expect("a cookie");
         let session = cookie.split(['=', ';']).nth(1).expect("a value").to_owned();
-        let tokens = connection.call("POST", "/api/v1/auth/login", &[], credentials).await.expect("an answer").json(200);
+        let tokens =
+            connection.call("POST", "/api/v1/auth/login", &[], credentials).await.expect("an answer").json(200);
         let text = |value: &Value, pointer: &str| {
             value.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer}: {value}")).to_owned()
         };

@@ -74,7 +74,8 @@ fn moment(query: &Query, name: &str) -> Result<Option<Timestamp>, Error> {
     query
         .get(name)
         .map(|text| {
-            time::parse(text).ok_or_else(|| Error::Invalid(format!("`{name}` must be a time like 2026-03-01T12:00:00Z.")))
+            time::parse(text)
+                .ok_or_else(|| Error::Invalid(format!("`{name}` must be a time like 2026-03-01T12:00:00Z.")))
         })
         .transpose()
 }

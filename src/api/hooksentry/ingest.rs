@@ -60,15 +60,17 @@ pub async fn take(
         Err(_) => (parts.uri.path().split('/').nth(4).unwrap_or_default().to_owned(), String::new()),
     };
     let key = authenticate(&mut parts, &services, &tenant).await?;
-    let source = SourceName::parse(&source)
-        .ok_or_else(|| Error::Invalid("The source must be 1 to 64 of the characters A-Z, a-z, 0-9, _ and -.".to_owned()))?;
+    let source = SourceName::parse(&source).ok_or_else(|| {
+        Error::Invalid("The source must be 1 to 64 of the characters A-Z, a-z, 0-9, _ and -.".to_owned())
+    })?;
     let idempotency_key = idempotency_key(&parts)?;
     let body = json::read(Request::new(body), BODY_LIMIT).await?;
     check_json(&body)?;
     let incoming = Incoming { key: &key, source, idempotency_key, body };
-    let taken = services.events.inbox().take(incoming).await.map_err(|_| {
-        ApiError::unavailable("The event could not be written. Nothing of it is kept: send it again.")
-    })?;
+    let taken =
+        services.events.inbox().take(incoming).await.map_err(|_| {
+            ApiError::unavailable("The event could not be written. Nothing of it is kept: send it again.")
+        })?;
     services.keys.count(&key);
     let status = if taken.repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
     let accepted = Accepted { id: taken.uuid, status: "Accepted", accepted_at: milliseconds(taken.accepted_at) };
@@ -115,7 +117,9 @@ fn idempotency_key(parts: &Parts) -> Result<Option<IdempotencyKey>, Error> {
     let parsed = value.to_str().ok().and_then(IdempotencyKey::parse).filter(|_| values.next().is_none());
     match parsed {
         Some(key) => Ok(Some(key)),
-        None => Err(Error::Invalid("`X-Idempotency-Key` must be given once, with 1 to 255 visible characters.".to_owned())),
+        None => {
+            Err(Error::Invalid("`X-Idempotency-Key` must be given once, with 1 to 255 visible characters.".to_owned()))
+        }
     }
 }
 

@@ -72,8 +72,12 @@ pub async fn create(
     let key = issued.key;
     tracing::info!(key = %key.id, organisation = %key.organisation, "a key was created");
     let location = format!("/api/v1/apikeys/{}", key.uuid);
-    let created =
-        CreatedKey { id: key.uuid, key: issued.plain.reveal(), created_at: milliseconds(key.created_at), name: key.name };
+    let created = CreatedKey {
+        id: key.uuid,
+        key: issued.plain.reveal(),
+        created_at: milliseconds(key.created_at),
+        name: key.name,
+    };
     Ok((StatusCode::CREATED, [(LOCATION, location)], Answer(created)))
 }
 

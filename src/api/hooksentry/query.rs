@@ -32,7 +32,10 @@ impl Query {
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             let Some(found) = known.iter().find(|known| known.eq_ignore_ascii_case(&name)) else {
                 let shown: String = name.chars().take(60).collect();
-                return Err(Error::Invalid(format!("`{shown}` is not a known parameter; known are {}.", known.join(", "))));
+                return Err(Error::Invalid(format!(
+                    "`{shown}` is not a known parameter; known are {}.",
+                    known.join(", ")
+                )));
             };
             if pairs.iter().any(|(name, _)| name == found) {
                 return Err(Error::Invalid(format!("`{found}` is given twice.")));

@@ -28,7 +28,11 @@ use crate::model::{ApiError, FieldError};
         Invalid, Problem<401>, Problem<403>, Problem<404>, Problem<413>, Problem<415>, Problem<429>,
     ),
 )]
-pub async fn log_in(State(services): State<Services>, parts: Parts, body: Result<Json<LogIn>, ApiError>) -> Result<Answer<Tokens>, Error> {
+pub async fn log_in(
+    State(services): State<Services>,
+    parts: Parts,
+    body: Result<Json<LogIn>, ApiError>,
+) -> Result<Answer<Tokens>, Error> {
     let Json(body) = body?;
     let mut missing = Vec::new();
     for (field, given) in [("email", body.email.is_some()), ("password", body.password.is_some())] {
@@ -69,7 +73,10 @@ fn refresh_token(body: RefreshToken) -> Result<String, Error> {
         Invalid, Problem<401>, Problem<403>, Problem<413>, Problem<415>,
     ),
 )]
-pub async fn refresh(State(services): State<Services>, body: Result<Json<RefreshToken>, ApiError>) -> Result<Answer<Tokens>, Error> {
+pub async fn refresh(
+    State(services): State<Services>,
+    body: Result<Json<RefreshToken>, ApiError>,
+) -> Result<Answer<Tokens>, Error> {
     let Json(body) = body?;
     let pair = services.accounts.refresh_tokens(&refresh_token(body)?).await?;
     let over = || ApiError::unauthenticated("The refresh token is wrong, used or over: sign in again.");

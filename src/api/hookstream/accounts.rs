@@ -10,9 +10,7 @@ use tower_sessions::Session;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::accounts::{
-    EmailAddress, Password, Person, RegisterError, SignInError, begin_session,
-};
+use crate::accounts::{EmailAddress, Password, Person, RegisterError, SignInError, begin_session};
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::api::client_address::ClientAddress;
@@ -140,26 +138,27 @@ pub async fn register(
     Json(body): Json<Registration>,
 ) -> Result<impl IntoResponse, ApiError> {
     let mut errors = Vec::new();
-    let email = required("email", body.email, &mut errors, |text| EmailAddress::parse(&text).map_err(|e| e.to_string()));
-    let password = required("password", body.password, &mut errors, |text| Password::new(text).map_err(|e| e.to_string()));
+    let email =
+        required("email", body.email, &mut errors, |text| EmailAddress::parse(&text).map_err(|e| e.to_string()));
+    let password =
+        required("password", body.password, &mut errors, |text| Password::new(text).map_err(|e| e.to_string()));
     let (Some(email), Some(password)) = (email, password) else {
         return Err(ApiError::invalid_fields(errors));
     };
     let from = ClientAddress::of(&parts, &services.site).for_throttle();
-    let user = services
-        .accounts
-        .register(&email, password, body.set_up_token.as_deref(), from)
-        .await
-        .map_err(|error| match error {
-            RegisterError::Closed => ApiError::forbidden(
-                "Registration is closed here. The operator adds accounts with `latchkey user add`.",
-            ),
-            RegisterError::SetUpToken => ApiError::forbidden(
-                "The first account needs the set-up token that the server's log shows: send it as `set_up_token`.",
-            ),
-            RegisterError::EmailTaken => ApiError::invalid_field("email", "has an account already: sign in"),
-            RegisterError::Throttled(seconds) => ApiError::too_many_requests(seconds),
-            RegisterError::Store(error) => error.into(),
+    let user =
+        services.accounts.register(&email, password, body.set_up_token.as_deref(), from).await.map_err(|error| {
+            match error {
+                RegisterError::Closed => ApiError::forbidden(
+                    "Registration is closed here. The operator adds accounts with `latchkey user add`.",
+                ),
+                RegisterError::SetUpToken => ApiError::forbidden(
+                    "The first account needs the set-up token that the server's log shows: send it as `set_up_token`.",
+                ),
+                RegisterError::EmailTaken => ApiError::invalid_field("email", "has an account already: sign in"),
+                RegisterError::Throttled(seconds) => ApiError::too_many_requests(seconds),
+                RegisterError::Store(error) => error.into(),
+            }
         })?;
     signed_in(&services, &session, user, StatusCode::CREATED).await
 }

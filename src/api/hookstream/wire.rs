@@ -6,9 +6,7 @@ use crate::accounts::{Caller, PlaceError};
 use crate::api::time::{parse, seconds};
 use crate::keys::{Draft, Issued, Key, KeyStringForm, Limits};
 use crate::model::wire::{ApiKeyItem, CreateApiKey, CreatedApiKey, Extras, Quota, RateLimit};
-use crate::model::{
-    ApiError, EnvironmentId, FieldError, KeyName, OrganisationId, Scopes, Timestamp,
-};
+use crate::model::{ApiError, EnvironmentId, FieldError, KeyName, OrganisationId, Scopes, Timestamp};
 
 /// The most bytes of metadata, as JSON.
 const METADATA_LIMIT: usize = 4 * 1024;
@@ -128,7 +126,8 @@ fn networks(texts: &[String]) -> Result<Vec<IpNet>, String> {
     texts
         .iter()
         .map(|text| {
-            let network = text.parse::<IpNet>().or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into()));
+            let network =
+                text.parse::<IpNet>().or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into()));
             network.map(|network| canonical(network.trunc())).map_err(|_| {
                 let shown: String = text.chars().take(60).collect();
                 format!("`{shown}` is not a network: write 203.0.113.0/24 or 2001:db8::/32")

@@ -46,18 +46,16 @@ fn select(element: &HtmlElement) -> Option<()> {
 }
 
 fn copy_selection() -> bool {
-    document()
-        .dyn_into::<HtmlDocument>()
-        .is_ok_and(|document| document.exec_command("copy") == Ok(true))
+    document().dyn_into::<HtmlDocument>().is_ok_and(|document| document.exec_command("copy") == Ok(true))
 }
 
 /// Loads the page anew, under another address of this server, which takes the place of the current
 /// one in the history.
 pub fn replace_page(address: &str) {
     let window = window();
-    let renamed = window.history().and_then(|history| {
-        history.replace_state_with_url(&wasm_bindgen::JsValue::NULL, "", Some(address))
-    });
+    let renamed = window
+        .history()
+        .and_then(|history| history.replace_state_with_url(&wasm_bindgen::JsValue::NULL, "", Some(address)));
     // Without a history there is still the reload, which shows the list as it is now.
     drop(renamed);
     drop(window.location().reload());

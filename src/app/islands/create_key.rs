@@ -80,20 +80,13 @@ impl Form {
         if right.contains(&false) {
             return None;
         }
-        let scopes = if self.restricted.get_untracked() {
-            self.scopes.text.get_untracked()
-        } else {
-            "*".to_owned()
-        };
+        let scopes = if self.restricted.get_untracked() { self.scopes.text.get_untracked() } else { "*".to_owned() };
         Some(CreateApiKey {
             name: Some(self.name.text.get_untracked()),
             org_id: Some(org_id),
             env_id: Some(self.environment.get_untracked()),
             scopes: Some(Some(scopes)),
-            expires_at: expiry::expires_at(
-                &self.expiry.get_untracked(),
-                &self.date.text.get_untracked(),
-            ),
+            expires_at: expiry::expires_at(&self.expiry.get_untracked(), &self.date.text.get_untracked()),
             ..CreateApiKey::default()
         })
     }
@@ -119,11 +112,7 @@ impl Form {
 
 /// Opens at a click on anything with `data-create-key`, which the server renders where it fits.
 #[island]
-pub fn CreateKey(
-    org_id: String,
-    environments: Vec<EnvironmentChoice>,
-    current: String,
-) -> impl IntoView {
+pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: String) -> impl IntoView {
     let form = Form::new(current.clone());
     let secret = RwSignal::new(None::<Secret>);
     let dialog = NodeRef::<Dialog>::new();
@@ -168,10 +157,7 @@ pub fn CreateKey(
     // The list shows the new key at the top, marked by the address.
     let done = move |made: Secret| {
         let organisation = organisation.get_value();
-        browser::replace_page(&format!(
-            "/keys?org={organisation}&env={}#{}",
-            made.environment, made.id
-        ));
+        browser::replace_page(&format!("/keys?org={organisation}&env={}#{}", made.environment, made.id));
     };
     view! {
         <dialog
@@ -228,23 +214,16 @@ pub fn CreateKey(
 async fn create(request: CreateApiKey) -> Result<Secret, ApiError> {
     let environment = request.env_id.clone().unwrap_or_default();
     let created = create_api_key(request).await?;
-    Ok(Secret {
-        id: created.id,
-        name: created.name,
-        key: created.key,
-        environment,
-    })
+    Ok(Secret { id: created.id, name: created.name, key: created.key, environment })
 }
 
 /// After the errors are on the page, the first field that has one is where to go on.
 fn focus_first_mistake(dialog: NodeRef<Dialog>) {
     request_animation_frame(move || {
-        let found = dialog
-            .get_untracked()
-            .and_then(|dialog| dialog.query_selector("[aria-invalid]").ok().flatten());
-        if let Some(input) = found.and_then(|element| {
-            wasm_bindgen::JsCast::dyn_into::<web_sys::HtmlElement>(element).ok()
-        }) {
+        let found = dialog.get_untracked().and_then(|dialog| dialog.query_selector("[aria-invalid]").ok().flatten());
+        if let Some(input) =
+            found.and_then(|element| wasm_bindgen::JsCast::dyn_into::<web_sys::HtmlElement>(element).ok())
+        {
             drop(input.focus());
         }
     });
@@ -279,11 +258,7 @@ fn TextInput(
 
 /// A choice among a few: values and their words.
 #[component]
-fn Choice(
-    id: &'static str,
-    chosen: RwSignal<String>,
-    options: Vec<(String, String)>,
-) -> impl IntoView {
+fn Choice(id: &'static str, chosen: RwSignal<String>, options: Vec<(String, String)>) -> impl IntoView {
     view! {
         <select
             class="select"
@@ -301,9 +276,7 @@ fn Choice(
 
 #[component]
 fn Expires(form: Form) -> impl IntoView {
-    let options = CHOICES
-        .map(|(value, words)| (value.to_owned(), words.to_owned()))
-        .to_vec();
+    let options = CHOICES.map(|(value, words)| (value.to_owned(), words.to_owned())).to_vec();
     view! {
         <div class="field">
             <label for="key-expiry">"Expires"</label>
@@ -328,22 +301,21 @@ fn Expires(form: Form) -> impl IntoView {
 
 #[component]
 fn ScopesField(form: Form) -> impl IntoView {
-    let access =
-        move |restricted: bool, value: &'static str, title: &'static str, words: &'static str| {
-            view! {
-                <label class="radio">
-                    <input
-                        type="radio"
-                        name="access"
-                        value=value
-                        checked=!restricted
-                        prop:checked=move || form.restricted.get() == restricted
-                        on:change=move |_| form.restricted.set(restricted)
-                    />
-                    <span><strong>{title}</strong> <small>{words}</small></span>
-                </label>
-            }
-        };
+    let access = move |restricted: bool, value: &'static str, title: &'static str, words: &'static str| {
+        view! {
+            <label class="radio">
+                <input
+                    type="radio"
+                    name="access"
+                    value=value
+                    checked=!restricted
+                    prop:checked=move || form.restricted.get() == restricted
+                    on:change=move |_| form.restricted.set(restricted)
+                />
+                <span><strong>{title}</strong> <small>{words}</small></span>
+            </label>
+        }
+    };
     view! {
         <fieldset class="field">
             <legend>"Scopes"</legend>
@@ -376,10 +348,7 @@ fn Suggestion(scope: &'static str, field: Field) -> impl IntoView {
     let is_named = move |text: &String| text.split_whitespace().any(|name| name == scope);
     let toggle = move |_| {
         let text = field.text.with_untracked(|text| {
-            let mut names: Vec<&str> = text
-                .split_whitespace()
-                .filter(|name| *name != scope)
-                .collect();
+            let mut names: Vec<&str> = text.split_whitespace().filter(|name| *name != scope).collect();
             if !is_named(text) {
                 names.push(scope);
             }

@@ -26,8 +26,7 @@ pub fn close(dialog: NodeRef<Dialog>) {
 pub fn close_at_click() {
     let close = |button: HtmlElement| {
         let dialog = button.closest("dialog").ok().flatten();
-        if let Some(dialog) = dialog.and_then(|dialog| dialog.dyn_into::<HtmlDialogElement>().ok())
-        {
+        if let Some(dialog) = dialog.and_then(|dialog| dialog.dyn_into::<HtmlDialogElement>().ok()) {
             dialog.close();
         }
     };

@@ -27,10 +27,7 @@ pub fn expires_at(choice: &str, date: &str) -> Option<String> {
         let days: u16 = choice.parse().ok()?;
         Date::new(&(Date::now() + f64::from(days) * DAY).into())
     };
-    moment
-        .get_time()
-        .is_finite()
-        .then(|| String::from(moment.to_iso_string()))
+    moment.get_time().is_finite().then(|| String::from(moment.to_iso_string()))
 }
 
 /// What is wrong with a date.

@@ -31,12 +31,7 @@ pub struct Field {
 impl Field {
     /// An empty field, and what finds its mistakes.
     pub fn new(check: fn(&str, Moment) -> Option<String>) -> Self {
-        Self {
-            text: RwSignal::default(),
-            looked_at: RwSignal::default(),
-            refused: RwSignal::default(),
-            check,
-        }
+        Self { text: RwSignal::default(), looked_at: RwSignal::default(), refused: RwSignal::default(), check }
     }
 
     /// Empties it.
@@ -75,10 +70,7 @@ impl Field {
 
     /// What is wrong with it, to be shown now.
     pub fn error(self) -> Option<String> {
-        let found = self
-            .looked_at
-            .get()
-            .and_then(|moment| self.text.with(|text| (self.check)(text, moment)));
+        let found = self.looked_at.get().and_then(|moment| self.text.with(|text| (self.check)(text, moment)));
         found.or_else(|| self.refused.get())
     }
 
@@ -112,26 +104,18 @@ pub fn check_name(text: &str, moment: Moment) -> Option<String> {
 /// What is wrong with a list of scopes. The word that is being typed is not looked at.
 pub fn check_scopes(text: &str, moment: Moment) -> Option<String> {
     let finished = match moment {
-        Moment::Typing => text
-            .rsplit_once(char::is_whitespace)
-            .map_or("", |(before, _)| before),
+        Moment::Typing => text.rsplit_once(char::is_whitespace).map_or("", |(before, _)| before),
         Moment::Done => text,
     };
     match Scopes::parse(Some(finished)) {
         Ok(Scopes::Named(_)) => None,
-        Ok(Scopes::All | Scopes::Unset) => {
-            Some("“*” is full access: choose that above.".to_owned())
-        }
+        Ok(Scopes::All | Scopes::Unset) => Some("“*” is full access: choose that above.".to_owned()),
         Err(ScopesError::Empty) if moment == Moment::Typing => None,
-        Err(ScopesError::Empty) => {
-            Some("Name at least one scope, or choose full access.".to_owned())
+        Err(ScopesError::Empty) => Some("Name at least one scope, or choose full access.".to_owned()),
+        Err(ScopesError::Malformed(word)) => {
+            Some(format!("“{word}” is not a scope name. Write it like events:write or events:*."))
         }
-        Err(ScopesError::Malformed(word)) => Some(format!(
-            "“{word}” is not a scope name. Write it like events:write or events:*."
-        )),
-        Err(ScopesError::AllAndMore) => {
-            Some("“*” is full access: leave it out, or choose that above.".to_owned())
-        }
+        Err(ScopesError::AllAndMore) => Some("“*” is full access: leave it out, or choose that above.".to_owned()),
         Err(ScopesError::TooMany) => Some(format!("Name at most {} scopes.", Scopes::MOST)),
     }
 }
@@ -153,10 +137,7 @@ mod tests {
         assert_eq!(check_scopes("events:write keys", Moment::Typing), None);
         assert!(check_scopes("events:write keys", Moment::Done).is_some());
         assert!(check_scopes("events::write keys", Moment::Typing).is_some());
-        assert_eq!(
-            check_scopes("events:write keys:verify ", Moment::Done),
-            None
-        );
+        assert_eq!(check_scopes("events:write keys:verify ", Moment::Done), None);
         assert!(check_scopes("*", Moment::Done).is_some());
         assert!(check_scopes("", Moment::Done).is_some());
     }

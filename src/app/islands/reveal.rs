@@ -33,10 +33,7 @@ const PREFIX: usize = 8;
 
 /// Shows `secret` whenever there is one; `done` is told when its reader has saved it.
 #[component]
-pub fn Reveal(
-    secret: RwSignal<Option<Secret>>,
-    done: impl Fn(Secret) + Copy + Send + 'static,
-) -> impl IntoView {
+pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + Send + 'static) -> impl IntoView {
     let dialog = NodeRef::<Dialog>::new();
     let saved = RwSignal::new(false);
     let status = RwSignal::new("");
@@ -166,10 +163,7 @@ const BY_HAND: &str = "Copying is not allowed here: select the text and copy it 
 
 /// The line that tries the key, up to the key.
 fn command_start() -> String {
-    format!(
-        "curl {}/v1/whoami -H 'X-API-Key: ",
-        location().origin().unwrap_or_default()
-    )
+    format!("curl {}/v1/whoami -H 'X-API-Key: ", location().origin().unwrap_or_default())
 }
 
 /// Asks before the page is left with a key that was not saved, and leaves nothing of it behind.

@@ -25,12 +25,7 @@ impl Subject {
     fn of(link: &HtmlElement) -> Self {
         let data = link.dataset();
         let text = |name: &str| data.get(name).unwrap_or_default();
-        Self {
-            id: text("revoke"),
-            name: text("name"),
-            prefix: text("prefix"),
-            used: text("used"),
-        }
+        Self { id: text("revoke"), name: text("name"), prefix: text("prefix"), used: text("used") }
     }
 }
 

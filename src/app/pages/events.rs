@@ -11,8 +11,8 @@ use crate::accounts::{Caller, Environment, Membership, Person};
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::app::parts::{
-    EventFilters, EventPager, EventsTable, Flash, Live, NoEventMatches, NoEvents, Page, RetentionForm, RetentionSection,
-    Section, Toasts, take_flash, thousands,
+    EventFilters, EventPager, EventsTable, Flash, Live, NoEventMatches, NoEvents, Page, RetentionForm,
+    RetentionSection, Section, Toasts, take_flash, thousands,
 };
 use crate::app::shell::{Answer, Document};
 use crate::events::{EventFilter, EventHead, EventPage, Retention};

@@ -126,7 +126,8 @@ impl EventsLink {
 
     /// The address at which new ones of these events are told, if they would be on this page.
     pub fn live_href(&self, now: Timestamp) -> Option<String> {
-        let shows_new = self.to.is_none() && self.pages_before == 0 && self.from.is_none_or(|from| from.begins() <= now);
+        let shows_new =
+            self.to.is_none() && self.pages_before == 0 && self.from.is_none_or(|from| from.begins() <= now);
         shows_new.then(|| format!("/events/live{}", Self { from: None, ..self.clone() }.query()))
     }
 

@@ -11,7 +11,9 @@ use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::app::islands::icons::{ALERT, PLUS, icon};
 use crate::app::islands::{CreateKey, EnvironmentChoice, RevokeKey};
-use crate::app::parts::{Filters, Flash, KeysTable, NoKeys, NoMatch, Page, Pager, RevokeDialog, Tabs, Toasts, take_flash};
+use crate::app::parts::{
+    Filters, Flash, KeysTable, NoKeys, NoMatch, Page, Pager, RevokeDialog, Tabs, Toasts, take_flash,
+};
 use crate::app::shell::{Answer, Document};
 use crate::keys::{Key, KeyState, Request};
 use crate::model::{ApiError, Timestamp};
@@ -46,8 +48,7 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
     here.environment = Some(environment.id);
 
     let caller = Caller::Person(person.clone());
-    let owner =
-        caller.listing(Some(membership.organisation), Some(environment.id)).map_err(|_| no_place())?;
+    let owner = caller.listing(Some(membership.organisation), Some(environment.id)).map_err(|_| no_place())?;
     let mut request = Request { owner, filter: Default::default(), limit: KeysLink::PAGE, after: here.cursor };
     request.filter.state = here.state;
     request.filter.name.clone_from(&here.name);

@@ -163,7 +163,17 @@ mod tests {
         for good in ["/", "/keys", "/keys?org=org_1&q=a%2Fb"] {
             assert_eq!(local_path(good), Some(good));
         }
-        for bad in ["", "keys", "//evil.example", "/\\evil.example", "\\\\evil", "https://evil.example", "/a\nb", "/\t/evil", "/ é"] {
+        for bad in [
+            "",
+            "keys",
+            "//evil.example",
+            "/\\evil.example",
+            "\\\\evil",
+            "https://evil.example",
+            "/a\nb",
+            "/\t/evil",
+            "/ é",
+        ] {
             assert_eq!(local_path(bad), None, "{bad:?}");
         }
     }

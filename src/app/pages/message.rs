@@ -31,9 +31,10 @@ pub fn not_found() -> Document {
 pub fn failed(error: &ApiError, parts: &Parts, now: Timestamp) -> Document {
     let status = crate::api::problem::status(error);
     let (title, text) = match status {
-        StatusCode::SERVICE_UNAVAILABLE => {
-            ("Latchkey cannot answer right now", "It does not reach its database. Nothing was changed. Try again in a moment.".to_owned())
-        }
+        StatusCode::SERVICE_UNAVAILABLE => (
+            "Latchkey cannot answer right now",
+            "It does not reach its database. Nothing was changed. Try again in a moment.".to_owned(),
+        ),
         status if status.is_server_error() => (
             "Something went wrong",
             "Try again in a moment. If it stays broken, give this number to whoever runs this Latchkey: the log has \

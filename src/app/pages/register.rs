@@ -1,7 +1,7 @@
 //! Registering.
 
-use axum::http::request::Parts;
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use leptos::prelude::*;
 
 use super::{is_signed_in, registration_closed};
@@ -63,12 +63,14 @@ pub async fn register_page(services: &Services, form: RegisterForm) -> Result<An
 #[component]
 fn RegisterPage(form: RegisterForm, is_first: bool, needs_token: bool) -> AnyView {
     let (title, lead) = if is_first {
-        ("Create the first account", "It owns this Latchkey. You get an organisation with a live and a test environment.")
+        (
+            "Create the first account",
+            "It owns this Latchkey. You get an organisation with a live and a test environment.",
+        )
     } else {
         ("Create an account", "You get an organisation with a live and a test environment.")
     };
-    let beside =
-        || view! { <p class="auth-alt">"Already have an account? " <a href="/sign-in">"Sign in"</a></p> };
+    let beside = || view! { <p class="auth-alt">"Already have an account? " <a href="/sign-in">"Sign in"</a></p> };
     let (email_error, password_error, token_error) =
         (form.error_of("email"), form.error_of("password"), form.error_of("set_up_token"));
     let invalid = |error: &Option<String>| error.as_ref().map(|_| "true");

@@ -1,7 +1,7 @@
 //! Signing in.
 
-use axum::http::request::Parts;
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use leptos::prelude::*;
 
 use super::{is_signed_in, local_path};

@@ -224,10 +224,15 @@ pub fn RetentionSection(
                     limit: kept.event_limit.to_string(),
                     ..RetentionForm::default()
                 });
-                let form = view! { <RetentionFields membership=membership.clone() environment form=typed here=here.clone()/> };
+                let form =
+                    view! { <RetentionFields membership=membership.clone() environment form=typed here=here.clone()/> };
                 form.into_any()
             } else {
-                let days = if kept.event_days == 1 { "1 day".to_owned() } else { format!("{} days", thousands(kept.event_days)) };
+                let days = if kept.event_days == 1 {
+                    "1 day".to_owned()
+                } else {
+                    format!("{} days", thousands(kept.event_days))
+                };
                 view! {
                     <div class="kept">
                         <h3>{environment.name.clone()} <EnvironmentBadge environment/></h3>
@@ -252,7 +257,9 @@ pub fn RetentionSection(
 
 #[component]
 fn RetentionFields(membership: Membership, environment: Environment, form: RetentionForm, here: EventsLink) -> AnyView {
-    let wrong = |field: &str| form.errors.iter().find(|error| error.field == field).map(|error| format!("It {}.", error.message));
+    let wrong = |field: &str| {
+        form.errors.iter().find(|error| error.field == field).map(|error| format!("It {}.", error.message))
+    };
     let first_wrong = form.errors.first().map(|error| error.field.clone());
     let field = |name: &'static str, words: &'static str, unit: &'static str, value: String, error: Option<String>| {
         let id = format!("{name}-{}", environment.id);
@@ -303,7 +310,8 @@ fn RetentionFields(membership: Membership, environment: Environment, form: Reten
 /// No event yet: what ingest is, and a line that sends the first one. `address` is where to.
 #[component]
 pub fn NoEvents(organisation: String, address: String, waiting: bool) -> AnyView {
-    let waiting = waiting.then(|| view! { <p class="small needs-js">"This page shows the first event as soon as it comes."</p> });
+    let waiting =
+        waiting.then(|| view! { <p class="small needs-js">"This page shows the first event as soon as it comes."</p> });
     view! {
         <section class="empty" aria-labelledby="empty-title">
             <div class="teach">

@@ -179,12 +179,7 @@ pub fn Bare(children: Children) -> AnyView {
 
 /// A page with one card, for signing in and registering. `beside` is the line under it.
 #[component]
-pub fn Auth(
-    title: &'static str,
-    lead: &'static str,
-    #[prop(into)] beside: ViewFn,
-    children: Children,
-) -> AnyView {
+pub fn Auth(title: &'static str, lead: &'static str, #[prop(into)] beside: ViewFn, children: Children) -> AnyView {
     view! {
         <div class="auth">
             <main id="main">

@@ -173,8 +173,15 @@ mod tests {
     #[test]
     fn keys_and_values_are_told_apart() {
         let (pieces, _) = pieces(br#"{"a":"b","c":[1,true]}"#, SHOWN);
-        let kinds: Vec<_> = pieces.iter().filter(|(kind, _)| *kind != Kind::Plain).map(|(kind, text)| (*kind, text.as_str())).collect();
-        let expected = [(Kind::Key, "\"a\""), (Kind::Text, "\"b\""), (Kind::Key, "\"c\""), (Kind::Value, "1"), (Kind::Value, "true")];
+        let kinds: Vec<_> =
+            pieces.iter().filter(|(kind, _)| *kind != Kind::Plain).map(|(kind, text)| (*kind, text.as_str())).collect();
+        let expected = [
+            (Kind::Key, "\"a\""),
+            (Kind::Text, "\"b\""),
+            (Kind::Key, "\"c\""),
+            (Kind::Value, "1"),
+            (Kind::Value, "true"),
+        ];
         assert_eq!(kinds, expected);
     }
 

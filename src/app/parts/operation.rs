@@ -26,9 +26,17 @@ pub fn prose(text: &str) -> AnyView {
 /// A call: how it is asked and how it is answered.
 #[component]
 pub fn Operation(document: &'static Value, path: String, method: String, operation: &'static Value) -> AnyView {
-    let credentials: Vec<&str> = list(operation, "security").filter_map(Value::as_object).flat_map(|one| one.keys()).map(String::as_str).collect();
-    let open = credentials.is_empty() || list(operation, "security").any(|one| one.as_object().is_some_and(serde_json::Map::is_empty));
-    let credentials: Vec<_> = credentials.iter().map(|name| view! { <li><a class="chip" href=format!("#{name}")>{(*name).to_owned()}</a></li> }).collect();
+    let credentials: Vec<&str> = list(operation, "security")
+        .filter_map(Value::as_object)
+        .flat_map(|one| one.keys())
+        .map(String::as_str)
+        .collect();
+    let open = credentials.is_empty()
+        || list(operation, "security").any(|one| one.as_object().is_some_and(serde_json::Map::is_empty));
+    let credentials: Vec<_> = credentials
+        .iter()
+        .map(|name| view! { <li><a class="chip" href=format!("#{name}")>{(*name).to_owned()}</a></li> })
+        .collect();
     let body = operation.get("requestBody").and_then(|body| body.pointer("/content/application~1json"));
     view! {
         <article class="operation" id=text(operation, "operationId")>
@@ -56,9 +64,16 @@ fn parameters(document: &Value, operation: &Value) -> AnyView {
     let parameters: Vec<_> = list(operation, "parameters")
         .map(|parameter| {
             let schema = parameter.get("schema").unwrap_or(&Value::Null);
-            let default = resolve(document, schema).get("default").map(|default| format!("; without it {}", plain(default)));
-            let kind = format!("{}, in the {}{}", kind(document, schema), text(parameter, "in"), default.unwrap_or_default());
-            row(text(parameter, "name"), &kind, parameter.get("required") == Some(&Value::Bool(true)), text(parameter, "description"))
+            let default =
+                resolve(document, schema).get("default").map(|default| format!("; without it {}", plain(default)));
+            let kind =
+                format!("{}, in the {}{}", kind(document, schema), text(parameter, "in"), default.unwrap_or_default());
+            row(
+                text(parameter, "name"),
+                &kind,
+                parameter.get("required") == Some(&Value::Bool(true)),
+                text(parameter, "description"),
+            )
         })
         .collect();
     if parameters.is_empty() {

@@ -144,8 +144,10 @@ mod tests {
             } },
         } } });
         let list = json!({ "type": "object", "properties": { "keys": { "type": "array", "items": { "$ref": "#/components/schemas/Key" } } } });
-        let read: Vec<_> =
-            fields(&document, &list).into_iter().map(|field| format!("{} {} {}", field.path, field.kind, field.required)).collect();
+        let read: Vec<_> = fields(&document, &list)
+            .into_iter()
+            .map(|field| format!("{} {} {}", field.path, field.kind, field.required))
+            .collect();
         assert_eq!(
             read,
             [

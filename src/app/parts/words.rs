@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped() {
-        for (number, words) in [(0, "0"), (999, "999"), (1000, "1,000"), (48_210_775, "48,210,775"), (-1234, "-1,234")] {
+        for (number, words) in [(0, "0"), (999, "999"), (1000, "1,000"), (48_210_775, "48,210,775"), (-1234, "-1,234")]
+        {
             assert_eq!(thousands(number), words);
         }
     }

@@ -1,6 +1,7 @@
 //! How long one page of 1,000,000 keys takes in the server: from the router's call to its whole answer,
 //! with the Bearer token looked up and the total in it.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -235,7 +236,7 @@ pub async fn run(report: &mut Report) {
                 let milliseconds =
                     pair.iter_mut().map(|case| median(&mut case.times[number][depth])).fold(0.0, f64::max);
                 *worst = worst.max(milliseconds);
-                row.push_str(&format!(" {milliseconds:.2} |"));
+                let _ = write!(row, " {milliseconds:.2} |");
             }
         }
         report.line(&row);
@@ -245,7 +246,7 @@ pub async fn run(report: &mut Report) {
         for (depth, what) in ["page 1", "deep page"].iter().enumerate() {
             let what = format!("list, {}, {what}: {:.2} ms, at most {}", server.name, worst[depth], TARGETS[depth]);
             let verdict = report.target(&what, worst[depth] <= TARGETS[depth]);
-            row.push_str(&format!(" {:.2}, {}: {verdict} |", worst[depth], TARGETS[depth]));
+            let _ = write!(row, " {:.2}, {}: {verdict} |", worst[depth], TARGETS[depth]);
         }
     }
     report.line(&row);

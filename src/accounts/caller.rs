@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::keys::Key;
 use crate::model::{EnvironmentId, Mode, OrganisationId, Role, UserId};
-use crate::store::{MembershipRow, Owner, StoreError};
+use crate::store::{MembershipRow, Owner};
 
 /// Somebody who is signed in.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ pub enum Caller {
 }
 
 impl Person {
-    pub(super) fn new(id: UserId, email: String, rows: Vec<MembershipRow>) -> Result<Self, StoreError> {
+    pub(super) fn new(id: UserId, email: String, rows: Vec<MembershipRow>) -> Self {
         let mut memberships: Vec<Membership> = Vec::new();
         for row in rows {
             let (Some(role), Some(mode)) = (Role::parse(&row.role), Mode::parse(&row.mode)) else {
@@ -103,7 +103,7 @@ impl Person {
                 }),
             }
         }
-        Ok(Self { id, email, memberships, bound_to: None })
+        Self { id, email, memberships, bound_to: None }
     }
 
     /// The same person, for one organisation only, whether they are in it or not.
@@ -166,16 +166,13 @@ impl Caller {
     pub fn place(&self, asked: Option<(OrganisationId, EnvironmentId)>) -> Result<Place, PlaceError> {
         match self {
             Self::Person(person) => {
-                let (membership, environment) = match asked {
-                    Some((organisation, environment)) => {
-                        let membership = person.in_organisation(organisation).ok_or(PlaceError)?;
-                        (membership, membership.environment(environment).ok_or(PlaceError)?)
-                    }
-                    None => {
-                        let membership = person.memberships.first().ok_or(PlaceError)?;
-                        // Live ones come first, and every organisation is made with one.
-                        (membership, membership.environments.first().ok_or(PlaceError)?)
-                    }
+                let (membership, environment) = if let Some((organisation, environment)) = asked {
+                    let membership = person.in_organisation(organisation).ok_or(PlaceError)?;
+                    (membership, membership.environment(environment).ok_or(PlaceError)?)
+                } else {
+                    let membership = person.memberships.first().ok_or(PlaceError)?;
+                    // Live ones come first, and every organisation is made with one.
+                    (membership, membership.environments.first().ok_or(PlaceError)?)
                 };
                 Ok(membership.place(environment))
             }

@@ -60,7 +60,7 @@ impl Accounts {
             return Ok(None);
         };
         let rows = self.db.memberships(user).await?;
-        Ok(Some(Person::new(user, stored.email, rows)?))
+        Ok(Some(Person::new(user, stored.email, rows)))
     }
 
     /// Forgets throttles and sessions that no longer matter; called now and then.

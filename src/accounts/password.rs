@@ -165,13 +165,13 @@ mod tests {
     async fn work_that_nobody_waits_for_keeps_its_place() {
         let passwords = Passwords::cheap(Entropy::seeded(1));
         let free = passwords.at_once.available_permits();
-        let (hold, held) = std::sync::mpsc::channel::<()>();
+        let (hold, holding) = std::sync::mpsc::channel::<()>();
         let (say, heard) = tokio::sync::oneshot::channel();
         let work = passwords.clone();
         let waiting = tokio::spawn(async move {
             work.run(move || {
                 let _ = say.send(());
-                let _ = held.recv();
+                let _ = holding.recv();
             })
             .await;
         });

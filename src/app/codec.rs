@@ -1,6 +1,6 @@
 //! How the contract's server functions read their requests.
 //!
-//! server_fn's own JSON input neither names the field that is wrong, nor refuses unknown ones, nor
+//! `server_fn`'s own JSON input neither names the field that is wrong, nor refuses unknown ones, nor
 //! looks at the content type. These codecs do, by way of [`api::json`](crate::api::json). A server
 //! function that uses them takes one argument, which is the whole body or the whole query.
 
@@ -43,7 +43,7 @@ impl Encoding for StrictDelete {
 
 /// Implements a codec for the types that the `server` macro makes of functions with one argument.
 /// (An implementation for all types at once would be somebody else's to write: the traits are
-/// server_fn's.)
+/// `server_fn`'s.)
 macro_rules! strict {
     ($codec:ty, $input:ty, $write:path, $send:ident($($by:tt)?), $read:ident) => {
         impl<Request: server_fn::request::ClientReq<ApiError>>

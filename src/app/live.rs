@@ -33,7 +33,7 @@ use crate::model::{ApiError, KeyId, Timestamp};
 /// A comment is sent after so much silence, so that nobody on the way takes the stream for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// A stream ends after so long; the page begins another one.
-const LIFETIME: Duration = Duration::from_secs(15 * 60);
+const LIFETIME: Duration = Duration::from_mins(15);
 /// Events are gathered for so long, so that a flood is two looks a second and not thousands.
 const GATHER: Duration = Duration::from_millis(400);
 /// There is a look even when nothing was heard: for who left, and for events that came to another

@@ -5,6 +5,8 @@
 //! the status of a success. `DELETE /v1/auth/api-keys/:id` comes in through a route that moves the id
 //! into the query, because a server function's path takes no parameters.
 
+#![expect(missing_docs, reason = "of the types that the macro makes of the arguments")]
+
 use leptos::prelude::*;
 use server_fn::codec::Json;
 

@@ -22,6 +22,7 @@ pub use verify::Verdict;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::store::Db;
+pub use crate::store::KeyFilter;
 
 /// What the operator decides about keys.
 #[derive(Debug, Clone, Copy)]

@@ -61,7 +61,7 @@ impl fmt::Debug for PlainKey {
 }
 
 /// SHA-256 of a whole key string: all that is stored of it.
-#[derive(Clone, Copy, Hash)]
+#[derive(Clone, Copy)]
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {

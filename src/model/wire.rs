@@ -54,6 +54,7 @@ pub struct CreateApiKey {
 }
 
 /// Tells an explicit `null` from an absent field.
+#[expect(clippy::option_option, reason = "absent, null and a text are three things")]
 fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }

@@ -53,7 +53,7 @@ pub async fn versioned(Path((version, file)): Path<(String, String)>, headers: H
 }
 
 /// A file at the top, such as `/favicon.svg`.
-pub async fn public(name: &'static str, headers: HeaderMap) -> Response {
+pub fn public(name: &'static str, headers: HeaderMap) -> Response {
     send(name, &headers, "public, max-age=3600")
 }
 
@@ -68,7 +68,12 @@ fn send(name: &str, headers: &HeaderMap, cache: &'static str) -> Response {
             name.eq_ignore_ascii_case("br") && !matches!(weight.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
         });
     // `.br` files are no addresses of their own.
-    let plain = if name.ends_with(".br") { None } else { Site::get(name) };
+    let plain = if std::path::Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("br"))
+    {
+        None
+    } else {
+        Site::get(name)
+    };
     let Some(plain) = plain else {
         return ApiError::not_found("There is no such file.").into_response();
     };

@@ -19,7 +19,7 @@ use tower::ServiceExt;
 use crate::api::client_address::Peer;
 
 /// Headers must have arrived after so long; also how long an idle connection is kept.
-const HEADER_TIME_LIMIT: Duration = Duration::from_secs(60);
+const HEADER_TIME_LIMIT: Duration = Duration::from_mins(1);
 /// The most bytes of a request's headers.
 const HEADER_LIMIT: usize = 32 * 1024;
 /// How long requests that run may go on after the signal to stop.

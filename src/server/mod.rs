@@ -34,7 +34,7 @@ use config::Serve;
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// How often sessions, tokens, throttles and events that are over are forgotten.
-const TIDY_EVERY: Duration = Duration::from_secs(60);
+const TIDY_EVERY: Duration = Duration::from_mins(1);
 
 /// `latchkey serve`: opens the database, listens, and serves until SIGTERM or SIGINT.
 ///

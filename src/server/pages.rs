@@ -142,7 +142,7 @@ async fn answer(services: &Services, parts: Parts, outcome: Result<Answer, ApiEr
 
 /// The page for signing in, which leads back to the page that was asked for.
 fn sign_in_first(parts: &Parts) -> String {
-    let asked = parts.uri.path_and_query().map(|path| path.as_str()).filter(|path| *path != "/keys");
+    let asked = parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str).filter(|path| *path != "/keys");
     match asked {
         Some(path) if parts.method == Method::GET => {
             let mut query = form_urlencoded::Serializer::new(String::new());

@@ -45,7 +45,7 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
         .route("/openapi.json", get(api_docs::document))
         .route("/readyz", get(move || health::ready(db.clone(), draining.clone())))
         .route("/pkg/{version}/{file}", get(assets::versioned))
-        .route("/favicon.svg", get(async |headers: HeaderMap| assets::public("favicon.svg", headers).await))
+        .route("/favicon.svg", get(async |headers: HeaderMap| assets::public("favicon.svg", headers)))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed());
 
     without

@@ -151,6 +151,9 @@ impl Db {
     }
 
     /// Makes a person a member of an organisation.
+    ///
+    /// # Errors
+    /// When the database fails, or they are a member already.
     pub async fn insert_membership(
         &self,
         user: UserId,
@@ -171,6 +174,9 @@ impl Db {
     }
 
     /// Ends a membership; the keys stay.
+    ///
+    /// # Errors
+    /// When the database fails.
     pub async fn delete_membership(&self, user: UserId, organisation: OrganisationId) -> Result<(), StoreError> {
         writing!(self, tx => {
             sqlx::query(sql!("membership_delete"))

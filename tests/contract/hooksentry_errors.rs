@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request};
 
 use crate::app::{TestApp, on_both_engines};
-use crate::hooksentry::{create, get, log_in, tenant};
+use crate::hooksentry::{call, create, get, ingest, log_in, tenant};
 use crate::story::Answer;
 
 const ID: &str = "1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d";
@@ -225,7 +225,6 @@ on_both_engines! {
         app.db.close().await;
         let login = r#"{"email": "ada@example.com", "password": "correct horse battery"}"#;
         let token = r#"{"refreshToken": "lkr_0"}"#;
-        use crate::hooksentry::{call, ingest};
         for call in [
             crate::story::Call::new(&app, "POST", "/api/v1/auth/login").json(login),
             crate::story::Call::new(&app, "POST", "/api/v1/auth/refresh").json(token),

@@ -144,7 +144,7 @@ impl World {
         self.app.clock.advance(1000);
         match step {
             Step::Create { by, hooksentry, name } => {
-                self.create(by, hooksentry && Self::token(by).is_some(), name).await
+                self.create(by, hooksentry && Self::token(by).is_some(), name).await;
             }
             Step::List { by, column, descending, active, size } => {
                 self.list_hookstream(by).await;

@@ -89,8 +89,9 @@ async fn authenticate(parts: &mut Parts, services: &Services, tenant: &str) -> R
     let ask = Ask { scopes: vec![SCOPE.to_owned()], address: address.for_allowlist(), mode: None };
     // Whose key it is comes before what it may do; a bad one has no owner.
     let (key, judgement) = match services.keys.check(&presented, &ask).await? {
-        Verdict::Unknown => return Err(bad().into()),
-        Verdict::Refused(_, Judgement::Revoked | Judgement::Disabled | Judgement::Expired) => return Err(bad().into()),
+        Verdict::Unknown | Verdict::Refused(_, Judgement::Revoked | Judgement::Disabled | Judgement::Expired) => {
+            return Err(bad().into());
+        }
         Verdict::Refused(key, judgement) => (key, judgement),
         Verdict::Valid(key) => (key, Judgement::Valid),
     };
@@ -138,7 +139,7 @@ mod tests {
     fn any_json_is_taken_however_deep() {
         let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
         for right in ["null", "\"é\"", "{\"a\":[1,2.5e3,true]}", " [] ", deep.as_str()] {
-            assert!(check_json(right.as_bytes()).is_ok(), "{:.20}", right);
+            assert!(check_json(right.as_bytes()).is_ok(), "{right:.20}");
         }
         for wrong in ["", "{", "[1,]", "nul", "{} {}", "'a'", "\"\n\"", "01"] {
             assert!(check_json(wrong.as_bytes()).is_err(), "{wrong}");

@@ -68,12 +68,11 @@ impl Query {
         let Some(text) = self.get(name) else {
             return Ok(None);
         };
-        match words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
-            Some((_, meant)) => Ok(Some(*meant)),
-            None => {
-                let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-                Err(Error::Invalid(format!("`{name}` must be one of {}.", words.join(", "))))
-            }
+        if let Some((_, meant)) = words.iter().find(|(word, _)| word.eq_ignore_ascii_case(text)) {
+            Ok(Some(*meant))
+        } else {
+            let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            Err(Error::Invalid(format!("`{name}` must be one of {}.", words.join(", "))))
         }
     }
 

@@ -105,6 +105,7 @@ pub struct Page<T> {
 }
 
 /// The answer to an event.
+#[expect(clippy::struct_field_names, reason = "the wire's name")]
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Accepted {

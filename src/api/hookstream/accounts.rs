@@ -1,5 +1,7 @@
 //! Signing in (CONTRACTS, "Signing in").
 
+#![expect(clippy::missing_errors_doc, reason = "the responses of each operation say them")]
+
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;

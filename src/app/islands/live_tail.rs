@@ -197,7 +197,7 @@ impl Tail {
         };
         let mut words = state.to_owned();
         if count > 0 {
-            words += &format!(" · {count} {unit}");
+            words.extend([" · ", &count.to_string(), " ", unit]);
         }
         if self.has_gaps {
             words += " · too many to show all";

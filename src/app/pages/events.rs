@@ -16,7 +16,7 @@ use crate::app::parts::{
 };
 use crate::app::shell::{Answer, Document};
 use crate::events::{EventFilter, EventHead, EventPage, Retention};
-use crate::keys::{Key, Request};
+use crate::keys::{Key, KeyFilter, Request};
 use crate::model::{ApiError, EnvironmentId, Timestamp};
 
 /// So many sources and keys are offered as a choice.
@@ -80,8 +80,8 @@ pub async fn events_page(
         filter: EventFilter {
             source: here.source.clone(),
             key: key.as_ref().map(|key| key.uuid),
-            since: here.from.map(|day| day.begins()),
-            until: here.to.map(|day| day.is_over()),
+            since: here.from.map(super::events_link::Day::begins),
+            until: here.to.map(super::events_link::Day::is_over),
         },
         descending: true,
         offset: here.pages_before * EventsLink::PAGE,
@@ -147,7 +147,7 @@ async fn keys(
 ) -> Result<Vec<Key>, ApiError> {
     let caller = Caller::Person(person.clone());
     let owner = caller.listing(Some(membership.organisation), None).map_err(|_| no_place())?;
-    let request = Request { owner, filter: Default::default(), limit: CHOICES, after: None };
+    let request = Request { owner, filter: KeyFilter::default(), limit: CHOICES, after: None };
     let mut keys = services.keys.list(&request).await?.keys;
     if let Some(chosen) = chosen.filter(|chosen| keys.iter().all(|key| key.id != chosen.id)) {
         keys.insert(0, chosen);

@@ -49,7 +49,8 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
 
     let caller = Caller::Person(person.clone());
     let owner = caller.listing(Some(membership.organisation), Some(environment.id)).map_err(|_| no_place())?;
-    let mut request = Request { owner, filter: Default::default(), limit: KeysLink::PAGE, after: here.cursor };
+    let mut request =
+        Request { owner, filter: crate::keys::KeyFilter::default(), limit: KeysLink::PAGE, after: here.cursor };
     request.filter.state = here.state;
     request.filter.name.clone_from(&here.name);
     let page = services.keys.list(&request).await?;

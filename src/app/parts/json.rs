@@ -3,6 +3,8 @@
 //! The text is walked, never parsed into values: numbers keep their digits, strings their escapes and
 //! fields their order. It takes no more time and space than what is shown, however deep the body is.
 
+use std::fmt::Write;
+
 use leptos::prelude::*;
 
 /// The most of a body that is shown, in bytes of indented text.
@@ -70,13 +72,13 @@ impl Printer {
                 }
                 b'{' | b'[' => {
                     went_in(self.put(Kind::Plain, token))?;
-                    if !rest.starts_with(['}', ']']) {
-                        depth += 1;
-                        went_in(self.new_line(depth))?;
-                    } else {
+                    if rest.starts_with(['}', ']']) {
                         let (close, after) = rest.split_at(1);
                         went_in(self.put(Kind::Plain, close))?;
                         rest = after.trim_ascii_start();
+                    } else {
+                        depth += 1;
+                        went_in(self.new_line(depth))?;
                     }
                 }
                 b'}' | b']' => {
@@ -119,7 +121,8 @@ fn visible(token: &str) -> std::borrow::Cow<'_, str> {
     let mut shown = String::with_capacity(token.len() + 16);
     for character in token.chars() {
         if hides(character) {
-            shown.push_str(&format!("\\u{:04x}", u32::from(character)));
+            // Writing to a string cannot fail.
+            let _ = write!(shown, "\\u{:04x}", u32::from(character));
         } else {
             shown.push(character);
         }

@@ -37,11 +37,11 @@ test("an event is sent, found, and read as it came", async ({ page, request }) =
   await expect(rows(page).first()).toContainText("7 bytes");
 
   await page.getByLabel("Source").selectOption("stripe");
-  await page.getByLabel("Key").selectOption({ index: 1 });
+  await page.getByLabel("Key", { exact: true }).selectOption({ index: 1 });
   await page.getByRole("button", { name: "Filter" }).click();
   await expect(rows(page)).toHaveCount(1);
   await expect(page).toHaveURL(/source=stripe&key=ak_/);
-  await expect(page.getByLabel("Key").locator("option:checked")).toHaveText(/^Billing worker \(hs_live_/);
+  await expect(page.getByLabel("Key", { exact: true }).locator("option:checked")).toHaveText(/^Billing worker \(hs_live_/);
   await page.getByLabel("To UTC").fill("2020-01-01");
   await page.getByRole("button", { name: "Filter" }).click();
   await expect(page.getByRole("heading", { name: "No event matches" })).toBeVisible();

@@ -61,7 +61,7 @@ pub struct OfEvents {
     #[param(inline, nullable = false)]
     cp_ord: Option<EventColumn>,
     /// Only events of this source.
-    #[param(nullable = false)]
+    #[param(nullable = false, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     source: Option<String>,
     /// Only events that came in with this key.
     #[param(nullable = false)]

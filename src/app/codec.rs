@@ -109,6 +109,7 @@ pub(super) mod on_server {
 }
 
 #[cfg(not(feature = "ssr"))]
+#[expect(clippy::unused_async, reason = "the same shape as on the server")]
 pub(super) mod on_server {
     use crate::model::ApiError;
 

@@ -1,10 +1,19 @@
 //! Time as a parameter: whoever needs it is handed a [`Clock`], so that a test can stop it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::model::Timestamp;
+
+/// A moment on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// The calendar's.
+    pub wall: Timestamp,
+    /// Nanoseconds on a clock that nobody sets.
+    pub monotonic: u64,
+}
 
 /// Where the time comes from.
 #[derive(Clone, Debug)]
@@ -31,6 +40,20 @@ impl Clock {
             }
             Self::Fixed(now) => Timestamp(now.load(Ordering::SeqCst)),
         }
+    }
+
+    /// Nanoseconds on a clock that nobody sets, from some moment on.
+    pub fn monotonic(&self) -> u64 {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        match self {
+            Self::System => u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            Self::Fixed(now) => u64::try_from(now.load(Ordering::SeqCst)).unwrap_or_default().saturating_mul(1_000_000),
+        }
+    }
+
+    /// The moment on both clocks.
+    pub fn both(&self) -> Now {
+        Now { wall: self.now(), monotonic: self.monotonic() }
     }
 
     /// Moves a fixed clock on; the machine's cannot be moved.

@@ -8,7 +8,7 @@ use super::Services;
 use super::client_address::ClientAddress;
 use super::credential::Credential;
 use crate::accounts::{Caller, Person, session_user};
-use crate::keys::{Ask, Judgement, Key, Verdict};
+use crate::keys::{Ask, Code, Limited, Pass, Purpose, Verdict};
 use crate::model::{ApiError, MANAGE_KEYS};
 
 /// Somebody who is signed in, by cookie or Bearer token.
@@ -21,11 +21,11 @@ pub struct Manager(pub Caller);
 
 /// A key that is good, and whose request is counted.
 #[derive(Debug, Clone)]
-pub struct KeyCaller(pub Box<Key>);
+pub struct KeyCaller(pub Pass);
 
 /// A key that is good, for what is about the key itself: the request is not counted.
 #[derive(Debug, Clone)]
-pub struct OwnKey(pub Box<Key>);
+pub struct OwnKey(pub Pass);
 
 fn not_signed_in() -> ApiError {
     ApiError::unauthenticated("Sign in first: no valid session was presented.")
@@ -45,7 +45,7 @@ impl FromRequestParts<Services> for SignedIn {
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
         match credential(parts) {
             Credential::Key(key) => {
-                check(parts, services, &key).await?;
+                identify(parts, services, &key).await?;
                 Err(ApiError::forbidden("This needs a session, not an API key: sign in with e-mail and password."))
             }
             Credential::AccessToken(token) => {
@@ -79,18 +79,20 @@ impl FromRequestParts<Services> for Manager {
             let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
             return Ok(Self(Caller::Person(person)));
         };
-        let key = check(parts, services, &presented).await?;
+        let pass = identify(parts, services, &presented).await?;
         if !services.keys.policy().keys_may_manage_keys {
             return Err(ApiError::forbidden(
                 "API keys cannot create, list or revoke API keys. Sign in and use the session.",
             ));
         }
+        // All about it, which a check has no need of.
+        let (key, _) = services.keys.get(pass.id).await?.ok_or_else(bad_key)?;
         if !key.scopes.name_explicitly(MANAGE_KEYS) {
             return Err(ApiError::forbidden(format!(
                 "This API key cannot manage keys: its scopes must name `{MANAGE_KEYS}` (`*` does not count)."
             )));
         }
-        Ok(Self(Caller::Key(key)))
+        Ok(Self(Caller::Key(Box::new(key))))
     }
 }
 
@@ -99,7 +101,7 @@ impl FromRequestParts<Services> for OwnKey {
 
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
         match credential(parts) {
-            Credential::Key(presented) => check(parts, services, &presented).await.map(Self),
+            Credential::Key(presented) => identify(parts, services, &presented).await.map(Self),
             Credential::Unreadable => Err(bad_key()),
             _ => Err(ApiError::unauthenticated("Present the API key itself, in the header `X-API-Key`.")),
         }
@@ -114,43 +116,74 @@ impl FromRequestParts<Services> for KeyCaller {
         let presented = match credential(parts) {
             Credential::Key(text) | Credential::AccessToken(text) | Credential::BearerSession(text) => text,
             Credential::Unreadable => return Err(bad_key()),
-            Credential::CookieSession | Credential::None => {
-                return Err(ApiError::unauthenticated("Present an API key in the header `X-API-Key`."));
-            }
+            Credential::CookieSession | Credential::None => return Err(no_key()),
         };
-        let (ask, address) = ask(parts, services);
-        judge(services.keys.verify(&presented, &ask).await?, address).map(Self)
+        let address = ClientAddress::of(parts, &services.site);
+        let ask = Ask { address: address.for_allowlist(), ..Ask::default() };
+        admit(services, &presented, &ask, Purpose::Use, address).await.map(Self)
     }
 }
 
-fn ask(parts: &Parts, services: &Services) -> (Ask, ClientAddress) {
-    let address = ClientAddress::of(parts, &services.site);
-    (Ask { address: address.for_allowlist(), ..Ask::default() }, address)
+/// No key was presented where one is needed.
+pub fn no_key() -> ApiError {
+    ApiError::unauthenticated("Present an API key in the header `X-API-Key`.")
 }
 
 /// A key that is presented to a management endpoint: good or bad, but not counted.
-async fn check(parts: &Parts, services: &Services, presented: &str) -> Result<Box<Key>, ApiError> {
-    let (ask, address) = ask(parts, services);
-    judge(services.keys.check(presented, &ask).await?, address)
+async fn identify(parts: &Parts, services: &Services, presented: &str) -> Result<Pass, ApiError> {
+    let address = ClientAddress::of(parts, &services.site);
+    let ask = Ask { address: address.for_allowlist(), ..Ask::default() };
+    admit(services, presented, &ask, Purpose::Identify, address).await
 }
 
-fn judge(verdict: Verdict, address: ClientAddress) -> Result<Box<Key>, ApiError> {
-    match verdict {
-        Verdict::Valid(key) => Ok(key),
-        Verdict::Unknown => Err(bad_key()),
-        Verdict::Refused(key, judgement) => match judgement {
-            Judgement::Revoked | Judgement::Disabled | Judgement::Expired => Err(bad_key()),
-            Judgement::Forbidden => {
-                address.explain_refusal(&key);
-                Err(ApiError::forbidden("The API key may not be used from this address."))
+/// Lets a key in that is good for what is asked.
+///
+/// # Errors
+/// 401 for a bad key, 403 for one that may not do this, 429 for one that did too much.
+pub async fn admit(
+    services: &Services,
+    presented: &str,
+    ask: &Ask<'_>,
+    purpose: Purpose,
+    address: ClientAddress,
+) -> Result<Pass, ApiError> {
+    services
+        .keys
+        .check(presented, ask, purpose, |verdict| match verdict.pass() {
+            Some(pass) => Ok(pass),
+            None => Err(refusal(&verdict, ask, address)),
+        })
+        .await?
+}
+
+/// Why a key was not let in.
+pub fn refusal(verdict: &Verdict<'_>, ask: &Ask<'_>, address: ClientAddress) -> ApiError {
+    match verdict.code {
+        Code::NotFound | Code::Revoked | Code::Disabled | Code::Expired => bad_key(),
+        Code::WrongEnvironment => ApiError::forbidden("The API key belongs to another kind of environment."),
+        Code::Forbidden => {
+            if let Some(record) = verdict.record {
+                address.explain_refusal(record.id);
             }
-            Judgement::WrongEnvironment => {
-                Err(ApiError::forbidden("The API key belongs to another kind of environment."))
-            }
-            Judgement::InsufficientScopes(missing) => {
-                Err(ApiError::forbidden(format!("The API key lacks these scopes: {}.", missing.join(" "))))
-            }
-            Judgement::Valid => Ok(key),
-        },
+            ApiError::forbidden("The API key may not be used from this address.")
+        }
+        Code::InsufficientScopes => {
+            let missing: Vec<&str> = verdict.record.map(|record| record.missing(ask).collect()).unwrap_or_default();
+            ApiError::forbidden(format!("The API key lacks these scopes: {}.", missing.join(" ")))
+        }
+        Code::RateLimited | Code::QuotaExceeded => limited(verdict.limited),
+        // A good key is not refused.
+        Code::Valid => ApiError::internal(),
+    }
+}
+
+/// Too many requests of a key.
+pub fn limited(limited: Option<Limited>) -> ApiError {
+    match limited {
+        Some(Limited::Quota(seconds)) => {
+            ApiError::too_many("The API key has used up its quota for this month.", seconds)
+        }
+        Some(Limited::Rate(seconds)) => ApiError::too_many("The API key sends requests faster than it may.", seconds),
+        None => ApiError::internal(),
     }
 }

@@ -2,11 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap};
 
 use super::Site;
-use crate::keys::Key;
+use crate::model::KeyId;
 
 /// The other end of the connection, as the listener saw it.
 #[derive(Debug, Clone, Copy)]
@@ -27,10 +27,15 @@ pub enum ClientAddress {
 impl ClientAddress {
     /// Finds it: the peer, or, if that is a trusted proxy, the right-most hop that is not one.
     pub fn of(parts: &Parts, site: &Site) -> Self {
-        let Some(Peer(peer)) = parts.extensions.get::<Peer>() else {
+        Self::of_request(&parts.extensions, &parts.headers, site)
+    }
+
+    /// The same, of a request that was not taken apart.
+    pub fn of_request(extensions: &Extensions, headers: &HeaderMap, site: &Site) -> Self {
+        let Some(Peer(peer)) = extensions.get::<Peer>() else {
             return Self::Unknown;
         };
-        Self::find(peer.ip().to_canonical(), &parts.headers, site)
+        Self::find(peer.ip().to_canonical(), headers, site)
     }
 
     fn find(peer: IpAddr, headers: &HeaderMap, site: &Site) -> Self {
@@ -65,10 +70,10 @@ impl ClientAddress {
     }
 
     /// Tells the operator which setting is missing, where one may be.
-    pub fn explain_refusal(self, key: &Key) {
+    pub fn explain_refusal(self, key: KeyId) {
         if let Self::Untrusted(peer) = self {
             tracing::warn!(
-                key = %key.id, %peer,
+                %key, %peer,
                 "a key with an IP allowlist was refused: the request was forwarded by a peer that is not trusted; if that is your proxy, name it in --trusted-proxies"
             );
         }

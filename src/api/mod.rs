@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod client_address;
 pub mod credential;
+pub mod fields;
 pub mod hooksentry;
 pub mod hookstream;
 pub mod json;
@@ -17,6 +18,7 @@ pub mod time;
 use std::sync::Arc;
 
 use crate::accounts::Accounts;
+use crate::entropy::Entropy;
 use crate::events::Events;
 use crate::keys::Keys;
 
@@ -31,6 +33,8 @@ pub struct Services {
     pub events: Arc<Events>,
     /// How this server is reached.
     pub site: Arc<Site>,
+    /// For the ids of requests.
+    pub entropy: Entropy,
 }
 
 /// How this server is reached.

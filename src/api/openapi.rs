@@ -34,6 +34,8 @@ use super::{hooksentry, hookstream, native};
         (name = "Accounts", description = "hookstream: registering, signing in and out by session."),
         (name = "API keys", description = "hookstream: making, listing and revoking keys. The dashboard uses these."),
         (name = "Using a key", description = "What a key itself can ask."),
+        (name = "Checking keys", description = "For services and gateways: is the key good that somebody presents to them?"),
+        (name = "Managing a key", description = "One key: all about it, what it may do, and its end."),
         (name = "Tokens", description = "HookSentry: signing in by Bearer token."),
         (name = "Tenant keys", description = "HookSentry: the keys of a tenant."),
         (name = "Events", description = "HookSentry: sending events in, and reading them."),
@@ -61,7 +63,7 @@ pub fn complete(document: &mut Document) {
 pub struct Problem<const STATUS: u16>;
 
 /// The errors that have an answer of their own under `components`.
-const PROBLEMS: [(u16, &str, &str); 9] = [
+const PROBLEMS: [(u16, &str, &str); 10] = [
     (
         400,
         "Invalid",
@@ -70,9 +72,10 @@ const PROBLEMS: [(u16, &str, &str); 9] = [
     (401, "Unauthenticated", "No credential, or a bad one."),
     (403, "Forbidden", "Known, but not allowed; or another site made a browser send it."),
     (404, "NotFound", "Unknown, or not the caller's to see."),
+    (409, "Conflict", "Not in the state that this needs."),
     (413, "TooLarge", "The body has more bytes than it may have."),
     (415, "NotJson", "The body is not declared as `application/json`."),
-    (429, "TooMany", "Too many attempts."),
+    (429, "TooMany", "Too many requests or attempts; `Retry-After` says when to come again."),
     (500, "Internal", "Something went wrong; the server's log has it under the answer's `X-Request-Id`."),
     (503, "Unavailable", "The database does not answer, or the request took too long. Nothing was done by halves."),
 ];

@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::accounts::SessionError;
+use crate::keys::Unanswered;
 use crate::model::ApiError;
 use crate::store::StoreError;
 
@@ -42,6 +43,14 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the database failed");
         Self::unavailable("The database does not answer. Try again in a moment.")
+    }
+}
+
+// The cause was logged by the look-up, which several requests may share.
+impl From<Unanswered> for ApiError {
+    fn from(error: Unanswered) -> Self {
+        tracing::error!(%error, "the database failed");
+        Self::unavailable("The key could not be looked up. Try again in a moment.")
     }
 }
 

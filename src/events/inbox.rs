@@ -9,7 +9,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::{IdempotencyKey, SourceName};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
-use crate::keys::Key;
+use crate::keys::Pass;
 use crate::store::{Db, NewEvent, Taken};
 
 /// Requests that wait at the most; more are told to come again.
@@ -25,7 +25,7 @@ const HEARD: usize = 256;
 #[derive(Debug)]
 pub struct Incoming<'a> {
     /// The key.
-    pub key: &'a Key,
+    pub key: &'a Pass,
     /// What sends it.
     pub source: SourceName,
     /// What the sender recognises it by.
@@ -71,8 +71,8 @@ impl Inbox {
         let milliseconds = u64::try_from(now.0).unwrap_or_default();
         let event = NewEvent {
             uuid: uuid::Builder::from_unix_timestamp_millis(milliseconds, &self.entropy.bytes()).into_uuid(),
-            organisation: incoming.key.organisation,
-            environment: incoming.key.environment,
+            organisation: incoming.key.place.organisation,
+            environment: incoming.key.place.environment,
             source: incoming.source.0,
             key: incoming.key.id,
             idempotency_key: incoming.idempotency_key.map(|key| key.0),

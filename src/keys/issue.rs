@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::token::PlainKey;
-use super::{Key, Keys, Limits};
+use super::{Key, Keys, Limits, Spent};
 use crate::accounts::{Caller, Place};
 use crate::model::{FieldError, KeyId, KeyName, MANAGE_KEYS, Scopes};
 use crate::store::{Inserted, NewRow, StoreError};
@@ -79,6 +79,7 @@ impl Keys {
         let key = Key {
             id: KeyId(self.entropy.id()),
             uuid: self.entropy.uuid(),
+            hash: plain.hash(),
             organisation: draft.place.organisation,
             organisation_uuid: draft.place.organisation_uuid,
             environment: draft.place.environment,
@@ -90,16 +91,25 @@ impl Keys {
             prefix: plain.prefix().to_owned(),
             scopes,
             limits,
+            spent: Spent::default(),
             metadata: draft.metadata,
-            created_at: self.clock.now(),
+            created_at: self.core.clock.now(),
             disabled_at: None,
             revoked_at: None,
             request_count: 0,
             last_used_at: None,
         };
         let most = self.policy.most_per_organisation;
-        let row = NewRow { key: &key, hash: &plain.hash(), most };
-        match self.db.insert_key(&row).await? {
+        let stored = key.clone();
+        let inserted = self
+            .to_the_end(async move |core| {
+                let inserted = core.db.insert_key(&NewRow { key: &stored, most }).await;
+                // Somebody may have asked for it before it was there.
+                core.invalidate(stored.hash);
+                inserted
+            })
+            .await?;
+        match inserted {
             Inserted::Done => Ok(Issued { key, plain }),
             Inserted::Full => Err(IssueError::OrganisationFull(most)),
             Inserted::ParentEnded => Err(IssueError::MakerEnded),

@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use uuid::Uuid;
 
-use crate::model::wire::{Quota, RateLimit};
-use crate::model::{EnvironmentId, KeyId, Mode, OrganisationId, Scopes, Timestamp, UserId};
+use super::KeyHash;
+use crate::accounts::Place;
+use crate::model::{EnvironmentId, KeyId, Mode, OrganisationId, Quota, RateLimit, Scopes, Timestamp, UserId};
 
 /// A key: everything but its string.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub struct Key {
     pub id: KeyId,
     /// HookSentry's id of the same key.
     pub uuid: Uuid,
+    /// What is kept of its string.
+    pub hash: KeyHash,
     /// Whose it is.
     pub organisation: OrganisationId,
     /// HookSentry's id of the same organisation.
@@ -38,6 +41,8 @@ pub struct Key {
     pub scopes: Scopes,
     /// Its bounds.
     pub limits: Limits,
+    /// How much of them was spent when it was last written down.
+    pub spent: Spent,
     /// What its owner wants to remember.
     pub metadata: Option<BTreeMap<String, String>>,
     /// When it was made.
@@ -63,6 +68,17 @@ pub struct Limits {
     pub rate_limit: Option<RateLimit>,
     /// So many requests in a calendar month, UTC.
     pub quota: Option<Quota>,
+}
+
+/// What a key has spent of its limits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// When its rate limit is whole again, if it is not.
+    pub rate_until: Option<Timestamp>,
+    /// The month of `quota_used`, counted from year 0.
+    pub quota_month: Option<i32>,
+    /// Requests in that month.
+    pub quota_used: u64,
 }
 
 /// What a key is, in one word. A key is in exactly one state: the first that applies.
@@ -97,19 +113,41 @@ impl KeyState {
 
 /// What a request wants of a key.
 #[derive(Debug, Clone, Default)]
-pub struct Ask {
-    /// Scopes that must all be held.
-    pub scopes: Vec<String>,
+pub struct Ask<'a> {
+    /// Scopes that must all be held, separated by blanks or `+`; `*` is full access.
+    pub scopes: &'a str,
     /// The mode that its environment must have.
     pub mode: Option<Mode>,
     /// Where the request came from; `None` when that cannot be known.
     pub address: Option<IpAddr>,
+    /// Whose key it must be: another's is as good as none.
+    pub organisation: Option<OrganisationId>,
+    /// How much of its limits the request takes.
+    pub cost: Cost,
 }
 
-/// Whether a key is good for what is asked, limits and quotas apart. The first that applies
-/// (CONTRACTS, Native).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Judgement {
+impl<'a> Ask<'a> {
+    /// The asked scopes, one by one.
+    pub fn scope_names(&self) -> impl Iterator<Item = &'a str> {
+        self.scopes.split([' ', '\t', '\n', '\r', '+']).filter(|name| !name.is_empty())
+    }
+}
+
+/// How much of a key's limits a request takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost(pub u32);
+
+impl Default for Cost {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+/// The outcome of a check, the first that applies (CONTRACTS, Native).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Code {
+    /// No such key, or another organisation's.
+    NotFound,
     /// It was ended.
     Revoked,
     /// It is switched off.
@@ -120,67 +158,97 @@ pub enum Judgement {
     WrongEnvironment,
     /// It may not be used from there.
     Forbidden,
-    /// It does not hold these.
-    InsufficientScopes(Vec<String>),
+    /// It does not hold all that was asked for.
+    InsufficientScopes,
+    /// Too many requests at once.
+    RateLimited,
+    /// No request is left in this month.
+    QuotaExceeded,
     /// It is good.
     Valid,
+}
+
+impl Code {
+    /// All of them, in their order.
+    pub const ALL: [Self; 10] = [
+        Self::NotFound,
+        Self::Revoked,
+        Self::Disabled,
+        Self::Expired,
+        Self::WrongEnvironment,
+        Self::Forbidden,
+        Self::InsufficientScopes,
+        Self::RateLimited,
+        Self::QuotaExceeded,
+        Self::Valid,
+    ];
+
+    /// The word on the wire and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "NOT_FOUND",
+            Self::Revoked => "REVOKED",
+            Self::Disabled => "DISABLED",
+            Self::Expired => "EXPIRED",
+            Self::WrongEnvironment => "WRONG_ENVIRONMENT",
+            Self::Forbidden => "FORBIDDEN",
+            Self::InsufficientScopes => "INSUFFICIENT_SCOPES",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::QuotaExceeded => "QUOTA_EXCEEDED",
+            Self::Valid => "VALID",
+        }
+    }
+
+    /// Reads [`as_str`](Self::as_str) back.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.as_str() == text)
+    }
+}
+
+impl KeyState {
+    /// What the four facts make of a key.
+    pub fn of(revoked: bool, disabled: bool, expires_at: Option<Timestamp>, now: Timestamp) -> Self {
+        if revoked {
+            Self::Revoked
+        } else if disabled {
+            Self::Disabled
+        } else if expires_at.is_some_and(|at| at <= now) {
+            Self::Expired
+        } else {
+            Self::Active
+        }
+    }
 }
 
 impl Key {
     /// The state at a moment.
     pub fn state(&self, now: Timestamp) -> KeyState {
-        if self.revoked_at.is_some() {
-            KeyState::Revoked
-        } else if self.disabled_at.is_some() {
-            KeyState::Disabled
-        } else if self.limits.expires_at.is_some_and(|at| at <= now) {
-            KeyState::Expired
-        } else {
-            KeyState::Active
-        }
+        KeyState::of(self.revoked_at.is_some(), self.disabled_at.is_some(), self.limits.expires_at, now)
     }
 
-    /// Judges the key, purely by what is in it.
-    pub fn judge(&self, now: Timestamp, ask: &Ask) -> Judgement {
-        match self.state(now) {
-            KeyState::Revoked => return Judgement::Revoked,
-            KeyState::Disabled => return Judgement::Disabled,
-            KeyState::Expired => return Judgement::Expired,
-            KeyState::Active => {}
+    /// Where it belongs.
+    pub fn place(&self) -> Place {
+        Place {
+            organisation: self.organisation,
+            organisation_uuid: self.organisation_uuid,
+            environment: self.environment,
+            mode: self.mode,
         }
-        if ask.mode.is_some_and(|mode| mode != self.mode) {
-            return Judgement::WrongEnvironment;
-        }
-        if !self.limits.allow_address(ask.address) {
-            return Judgement::Forbidden;
-        }
-        let missing: Vec<String> = ask.scopes.iter().filter(|scope| !self.scopes.hold(scope)).cloned().collect();
-        if missing.is_empty() { Judgement::Valid } else { Judgement::InsufficientScopes(missing) }
-    }
-}
-
-impl Limits {
-    /// Whether a request from there is allowed; an unknown address never is, where there is a list.
-    fn allow_address(&self, address: Option<IpAddr>) -> bool {
-        let Some(networks) = &self.ip_allowlist else {
-            return true;
-        };
-        address.is_some_and(|address| {
-            // An IPv4 peer on a dual-stack socket is shown as ::ffff:a.b.c.d.
-            let address = address.to_canonical();
-            networks.iter().any(|network| network.contains(&address))
-        })
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::entropy::Entropy;
+    use crate::keys::PlainKey;
 
-    fn key() -> Key {
+    /// A key without anything special.
+    pub fn key() -> Key {
         Key {
             id: KeyId(1),
             uuid: Uuid::nil(),
+            hash: PlainKey::hookstream(Mode::Live, &Entropy::seeded(1)).hash(),
             organisation: OrganisationId(1),
             organisation_uuid: Uuid::nil(),
             environment: EnvironmentId(1),
@@ -192,6 +260,7 @@ mod tests {
             prefix: "hs_live_0000".to_owned(),
             scopes: Scopes::Unset,
             limits: Limits::default(),
+            spent: Spent::default(),
             metadata: None,
             created_at: Timestamp(0),
             disabled_at: None,
@@ -202,42 +271,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_reason_that_applies_is_the_one_given() {
-        let now = Timestamp(1_000);
-        let ask = Ask { scopes: vec!["events:write".into()], mode: Some(Mode::Test), address: None };
-        let mut key = key();
-        key.scopes = Scopes::Named(vec!["keys:verify".into()]);
-        key.limits.ip_allowlist = Some(vec!["10.0.0.0/8".parse().unwrap()]);
-        key.limits.expires_at = Some(now);
-        key.disabled_at = Some(now);
-        key.revoked_at = Some(now);
-        assert_eq!(key.judge(now, &ask), Judgement::Revoked);
-        key.revoked_at = None;
-        assert_eq!(key.judge(now, &ask), Judgement::Disabled);
-        key.disabled_at = None;
-        assert_eq!(key.judge(now, &ask), Judgement::Expired);
-        key.limits.expires_at = Some(Timestamp(1_001));
-        assert_eq!(key.judge(now, &ask), Judgement::WrongEnvironment);
-        let ask = Ask { mode: Some(Mode::Live), ..ask };
-        assert_eq!(key.judge(now, &ask), Judgement::Forbidden);
-        let ask = Ask { address: Some("10.1.2.3".parse().unwrap()), ..ask };
-        assert_eq!(key.judge(now, &ask), Judgement::InsufficientScopes(vec!["events:write".into()]));
-        let ask = Ask { scopes: vec!["keys:verify".into()], ..ask };
-        assert_eq!(key.judge(now, &ask), Judgement::Valid);
-    }
-
-    #[test]
-    fn an_ipv4_address_is_the_same_in_its_mapped_form() {
-        let mut key = key();
-        key.limits.ip_allowlist = Some(vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
-        let from = |address: &str| {
-            let ask = Ask { address: Some(address.parse().unwrap()), ..Ask::default() };
-            key.judge(Timestamp(0), &ask)
-        };
-        assert_eq!(from("::ffff:192.0.2.7"), Judgement::Valid);
-        assert_eq!(from("192.0.2.7"), Judgement::Valid);
-        assert_eq!(from("2001:db8::1"), Judgement::Valid);
-        assert_eq!(from("192.0.3.7"), Judgement::Forbidden);
-        assert_eq!(key.judge(Timestamp(0), &Ask::default()), Judgement::Forbidden);
+    fn every_code_reads_back() {
+        for code in Code::ALL {
+            assert_eq!(Code::parse(code.as_str()), Some(code));
+        }
+        assert_eq!(Code::parse("valid"), None);
     }
 }

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::limiter::QuotaState;
+use super::usage::{ADDRESSES, HOUR};
 use super::{Key, Keys};
 use crate::model::{KeyId, Timestamp};
-use crate::store::{KeyFilter, KeyPage, Owner, StoreError};
+use crate::store::{HourlyUse, KeyFilter, KeyPage, Owner, StoreError, UsedFrom};
 
 /// Where a page begins: after this key. Its text is opaque to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,12 +77,19 @@ impl Keys {
     /// When the database fails.
     pub async fn list(&self, request: &Request) -> Result<Page, StoreError> {
         let after = request.after.unwrap_or(Cursor::START);
-        let reading = self.usage.reading().await;
+        let reading = self.core.usage.reading().await;
         let mut listed = self
+            .core
             .db
-            .list_keys(request.owner, (after.created_at, after.id), &request.filter, request.limit, self.clock.now())
+            .list_keys(
+                request.owner,
+                (after.created_at, after.id),
+                &request.filter,
+                request.limit,
+                self.core.clock.now(),
+            )
             .await?;
-        self.usage.complete(&mut listed.keys, &reading);
+        self.core.usage.complete(&mut listed.keys, &self.core.cache, &reading);
         let next =
             listed.keys.last().filter(|_| listed.more).map(|key| Cursor { created_at: key.created_at, id: key.id });
         Ok(Page { keys: listed.keys, next })
@@ -92,7 +101,7 @@ impl Keys {
     /// # Errors
     /// When the database fails.
     pub async fn page(&self, page: &KeyPage) -> Result<(i64, Vec<Key>), StoreError> {
-        self.db.key_page(page).await
+        self.core.db.key_page(page).await
     }
 
     /// One key, with how many keys that it made still work. Who may see it is the caller's to decide.
@@ -100,13 +109,44 @@ impl Keys {
     /// # Errors
     /// When the database fails.
     pub async fn get(&self, id: KeyId) -> Result<Option<(Key, i64)>, StoreError> {
-        let reading = self.usage.reading().await;
-        let Some(mut key) = self.db.key_by_id(id).await? else {
+        let reading = self.core.usage.reading().await;
+        let Some(mut key) = self.core.db.key_by_id(id).await? else {
             return Ok(None);
         };
-        self.usage.complete(std::slice::from_mut(&mut key), &reading);
-        let children = self.db.count_children(id).await?;
+        self.core.usage.complete(std::slice::from_mut(&mut key), &self.core.cache, &reading);
+        let children = self.core.db.count_children(id).await?;
         Ok(Some((key, children)))
+    }
+}
+
+/// How a key was used.
+#[derive(Debug, Clone)]
+pub struct KeyUsage {
+    /// Outcomes by the hour, oldest first.
+    pub hours: Vec<HourlyUse>,
+    /// Where it was last used from, newest first.
+    pub addresses: Vec<UsedFrom>,
+    /// Requests of this month that its quota counts.
+    pub quota: Option<QuotaState>,
+}
+
+impl Keys {
+    /// How a key was used in the last hours. Who may see it is the caller's to decide.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn usage_of(&self, key: &Key, hours: i64) -> Result<KeyUsage, StoreError> {
+        let core = &self.core;
+        let reading = core.usage.reading().await;
+        let since = core.clock.now().0 / HOUR - hours + 1;
+        let mut counted = core.db.key_hours(key.id, since).await?;
+        let mut addresses = core.db.key_addresses(key.id).await?;
+        core.usage.complete_usage(key, &core.cache, &mut counted, &mut addresses, &reading);
+        counted.retain(|hour| hour.hour >= since);
+        counted.sort_by_key(|hour| (hour.hour, hour.code));
+        addresses.sort_by_key(|from| std::cmp::Reverse(from.last_used_at));
+        addresses.truncate(usize::try_from(ADDRESSES).unwrap_or_default());
+        Ok(KeyUsage { hours: counted, addresses, quota: core.limiter.quota_of(key, core.clock.both()) })
     }
 }
 

@@ -2,9 +2,9 @@
 
 use uuid::Uuid;
 
-use super::{Key, Keys};
+use super::{Key, Keys, Pass};
 use crate::accounts::{Access, Caller};
-use crate::model::{KeyId, OrganisationId};
+use crate::model::{KeyId, OrganisationId, Timestamp, UserId};
 use crate::store::StoreError;
 
 /// Why a key was not revoked.
@@ -45,13 +45,13 @@ impl Keys {
     /// # Errors
     /// When there is no such key for the caller, or it is not theirs to end.
     pub async fn revoke(&self, caller: &Caller, id: KeyId, descendants: bool) -> Result<Key, RevokeError> {
-        let key = self.db.key_by_id(id).await?.ok_or(RevokeError::NotFound)?;
+        let key = self.core.db.key_by_id(id).await?.ok_or(RevokeError::NotFound)?;
         match caller.access_to(&key) {
             Access::Hidden => return Err(RevokeError::NotFound),
             Access::See => return Err(RevokeError::NotAllowed),
             Access::Manage => {}
         }
-        self.end(&key, caller, descendants).await?;
+        self.end(key.clone(), caller.user(), descendants, self.core.clock.now()).await?;
         Ok(key)
     }
 
@@ -59,8 +59,11 @@ impl Keys {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn revoke_itself(&self, key: &Key) -> Result<(), StoreError> {
-        self.db.revoke_key(key, None, false, self.clock.now()).await.map(drop)
+    pub async fn revoke_itself(&self, pass: &Pass) -> Result<(), StoreError> {
+        match self.core.db.key_by_id(pass.id).await? {
+            Some(key) => self.end(key, None, false, self.core.clock.now()).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Ends a key of a tenant once: of several calls, one is told that it did (HookSentry answers
@@ -75,7 +78,7 @@ impl Keys {
         tenant: OrganisationId,
         uuid: Uuid,
     ) -> Result<Key, RevokeOnceError> {
-        let key = self.db.key_by_uuid(uuid).await?.ok_or(RevokeOnceError::NotFound)?;
+        let key = self.core.db.key_by_uuid(uuid).await?.ok_or(RevokeOnceError::NotFound)?;
         if key.revoked_at.is_some() {
             return Err(RevokeOnceError::NotFound);
         }
@@ -88,14 +91,29 @@ impl Keys {
             Access::See => return Err(RevokeOnceError::NotAllowed),
             Access::Manage => {}
         }
-        let at = self.clock.now();
-        if !self.db.revoke_key(&key, caller.user(), false, at).await? {
+        let at = self.core.clock.now();
+        if !self.end(key.clone(), caller.user(), false, at).await? {
             return Err(RevokeOnceError::NotFound);
         }
         Ok(Key { revoked_at: Some(at), ..key })
     }
 
-    async fn end(&self, key: &Key, caller: &Caller, descendants: bool) -> Result<(), StoreError> {
-        self.db.revoke_key(key, caller.user(), descendants, self.clock.now()).await.map(drop)
+    /// Whether it was this call that ended the key.
+    async fn end(&self, key: Key, by: Option<UserId>, descendants: bool, at: Timestamp) -> Result<bool, StoreError> {
+        self.to_the_end(async move |core| {
+            match core.db.revoke_key(&key, by, descendants, at).await {
+                Ok((ended, family)) => {
+                    // Those that had ended before as well: whoever ended them may have got no answer.
+                    core.changed(key.organisation, &family, true);
+                    Ok(ended)
+                }
+                Err(error) => {
+                    // Nobody knows whether it came to pass. Whoever asks again ends the others too.
+                    core.changed(key.organisation, &[(key.id, key.hash)], false);
+                    Err(error)
+                }
+            }
+        })
+        .await
     }
 }

@@ -1,57 +1,160 @@
 //! Verify: is this string a key, and is it good for what is asked?
+//!
+//! The whole path: form and checksum (junk costs no look-up), SHA-256, the cache, on a miss the
+//! database, judgement, limits, count. With the key in the cache nothing of it waits, locks what others
+//! need, or allocates.
 
+use std::sync::Arc;
+
+use super::limiter::{LimitState, Limited};
+use super::lookups::Unanswered;
+use super::record::Record;
 use super::token::PresentedKey;
-use super::{Ask, Judgement, Key, Keys};
-use crate::store::StoreError;
+use super::{Ask, Code, Core, KeyHash, Keys};
+use crate::accounts::Place;
+use crate::clock::Now;
+use crate::model::{KeyId, Timestamp};
+
+/// What a check is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// A request of the key: its limits are charged and the outcome is counted.
+    Use,
+    /// A request of the key that may still fail: as [`Use`](Self::Use), but a success is counted by
+    /// [`Keys::count`] when there is one.
+    Admit,
+    /// A call about the key itself: nothing is charged or counted.
+    Identify,
+}
 
 /// The outcome of a check. An outcome is data; an error means that the service itself failed.
+#[derive(Debug, Clone, Copy)]
+pub struct Verdict<'a> {
+    /// What it is.
+    pub code: Code,
+    /// The key, unless there is none.
+    pub record: Option<&'a Record>,
+    /// How its limits stand, where they were asked.
+    pub limits: LimitState,
+    /// Which limit was met.
+    pub limited: Option<Limited>,
+}
+
+impl Verdict<'_> {
+    const NOT_FOUND: Verdict<'static> =
+        Verdict { code: Code::NotFound, record: None, limits: LimitState { rate: None, quota: None }, limited: None };
+
+    /// What is left of a good key when the check is over; `None` for any other outcome.
+    pub fn pass(&self) -> Option<Pass> {
+        let record = self.record.filter(|_| self.code == Code::Valid)?;
+        Some(Pass { id: record.id, place: Arc::clone(&record.place), hash: record.hash })
+    }
+}
+
+/// Shows that a key was good.
 #[derive(Debug, Clone)]
-pub enum Verdict {
-    /// No such key.
-    Unknown,
-    /// A key, but not good for what was asked.
-    Refused(Box<Key>, Judgement),
-    /// A good key.
-    Valid(Box<Key>),
+pub struct Pass {
+    /// Which key.
+    pub id: KeyId,
+    /// Where it belongs.
+    pub place: Arc<Place>,
+    hash: KeyHash,
 }
 
 impl Keys {
-    /// Checks a presented string and, if it is good, counts the request.
+    /// Checks a presented string, and answers with what `answer` makes of the outcome.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn verify(&self, presented: &str, ask: &Ask) -> Result<Verdict, StoreError> {
-        let verdict = self.check(presented, ask).await?;
-        if let Verdict::Valid(key) = &verdict {
-            self.count(key);
+    /// When the key is not in the cache and the database does not answer.
+    pub async fn check<R>(
+        &self,
+        presented: &str,
+        ask: &Ask<'_>,
+        purpose: Purpose,
+        answer: impl FnOnce(Verdict<'_>) -> R,
+    ) -> Result<R, Unanswered> {
+        let Some(PresentedKey { hash }) = PresentedKey::parse(presented) else {
+            return Ok(answer(Verdict::NOT_FOUND));
+        };
+        let core = &*self.core;
+        // Taken by the first place that knows the key.
+        let mut answer = Some(answer);
+        let mut tell = |verdict: Verdict<'_>| answer.take().map(|answer| answer(verdict));
+        if let Some(told) = core.cache.with(&hash, |record| tell(core.verdict(record, ask, purpose))).flatten() {
+            return Ok(told);
         }
-        Ok(verdict)
+        let told = match core.look_up(hash).await? {
+            None => tell(Verdict::NOT_FOUND),
+            Some(key) => core
+                .cache
+                .with(&hash, |record| tell(core.verdict(record, ask, purpose)))
+                // Out again already: what was read is as good for a request that came before.
+                .unwrap_or_else(|| tell(core.verdict(&core.record(&key).apart(), ask, purpose))),
+        };
+        told.ok_or(Unanswered)
     }
 
-    /// Counts one request that a key was good for.
-    pub fn count(&self, key: &Key) {
-        self.usage.count(key.id, self.clock.now());
+    /// Counts a request that a key was [admitted](Purpose::Admit) for.
+    pub fn count(&self, pass: &Pass, address: Option<std::net::IpAddr>) {
+        let core = &self.core;
+        let now = core.clock.now();
+        if core.cache.peek(&pass.hash, |record| core.usage.count(record, address, now)).is_none() {
+            core.usage.count_reported(pass.id, 1, now);
+        }
     }
 
-    /// Checks a presented string without counting: for calls that are about keys themselves.
+    /// Counts requests that somebody let through on the word of an earlier check. Keys of other
+    /// organisations, and ids of none, are passed over; how many keys were counted.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn check(&self, presented: &str, ask: &Ask) -> Result<Verdict, StoreError> {
-        let Some(presented) = PresentedKey::parse(presented) else {
-            return Ok(Verdict::Unknown);
-        };
-        let Some(key) = self.look_up(presented).await? else {
-            return Ok(Verdict::Unknown);
-        };
-        Ok(match key.judge(self.clock.now(), ask) {
-            Judgement::Valid => Verdict::Valid(Box::new(key)),
-            refusal => Verdict::Refused(Box::new(key), refusal),
-        })
+    pub async fn report(
+        &self,
+        organisation: crate::model::OrganisationId,
+        uses: &[(KeyId, u32, Timestamp)],
+    ) -> Result<usize, crate::store::StoreError> {
+        let ids: Vec<KeyId> = uses.iter().map(|(id, ..)| *id).collect();
+        let own: std::collections::HashSet<KeyId> =
+            self.core.db.keys_of(organisation, &ids).await?.into_iter().collect();
+        let known = uses.iter().filter(|(id, ..)| own.contains(id));
+        let mut counted = 0;
+        for (id, count, at) in known {
+            self.core.usage.count_reported(*id, *count, *at);
+            counted += 1;
+        }
+        Ok(counted)
     }
+}
 
-    /// The seam for a cache: everything about a key that a check needs, by the hash of its string.
-    async fn look_up(&self, presented: PresentedKey) -> Result<Option<Key>, StoreError> {
-        self.db.key_by_hash(&presented.hash).await
+impl Core {
+    /// The outcome for a key that is known.
+    fn verdict<'a>(&self, record: &'a Record, ask: &Ask<'_>, purpose: Purpose) -> Verdict<'a> {
+        let now = self.clock.now();
+        let code = record.judge(now, ask);
+        if code == Code::NotFound {
+            return Verdict::NOT_FOUND;
+        }
+        let mut verdict = Verdict { code, record: Some(record), limits: LimitState::default(), limited: None };
+        if purpose == Purpose::Identify {
+            return verdict;
+        }
+        if code == Code::Valid
+            && let Some(more) = record.more()
+            && let Some(meter) = &more.meter
+        {
+            let now = Now { wall: now, monotonic: self.clock.monotonic() };
+            (verdict.limits, verdict.limited) = self.limiter.spend(meter, more.rate_limit, more.quota, ask.cost, now);
+            verdict.code = match verdict.limited {
+                None => Code::Valid,
+                Some(Limited::Rate(_)) => Code::RateLimited,
+                Some(Limited::Quota(_)) => Code::QuotaExceeded,
+            };
+        }
+        match (verdict.code, purpose) {
+            (Code::Valid, Purpose::Use) => self.usage.count(record, ask.address, now),
+            (Code::Valid, _) => {}
+            (refusal, _) => self.usage.count_refusal(record.id, refusal, now),
+        }
+        verdict
     }
 }

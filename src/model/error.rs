@@ -119,14 +119,24 @@ impl ApiError {
         )
     }
 
-    /// 429 `too_many_requests`.
+    /// 409 `conflict`.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(http::StatusCode::CONFLICT, "conflict", detail)
+    }
+
+    /// 429 `too_many_requests`, for who tries too often.
     pub fn too_many_requests(retry_after: u64) -> Self {
+        Self::too_many("Too many attempts.", retry_after)
+    }
+
+    /// 429 `too_many_requests`, with what there was too much of.
+    pub fn too_many(what: &str, retry_after: u64) -> Self {
         Self {
             retry_after: Some(retry_after),
             ..Self::new(
                 http::StatusCode::TOO_MANY_REQUESTS,
                 "too_many_requests",
-                format!("Too many attempts. Try again in {retry_after} s."),
+                format!("{what} Try again in {retry_after} s."),
             )
         }
     }

@@ -27,6 +27,29 @@ fn parse(prefix: &'static str, text: &str) -> Result<i64, IdError> {
     u64::from_str_radix(digits, 16).map(u64::cast_signed).map_err(|_| error)
 }
 
+/// An id as text, on the stack: for the paths where a `String` would be too much.
+#[derive(Clone, Copy, Debug)]
+pub struct IdText {
+    bytes: [u8; 20],
+    length: usize,
+}
+
+impl IdText {
+    fn new(prefix: &str, bits: u64) -> Self {
+        let mut text = Self { bytes: [0; 20], length: prefix.len() + 16 };
+        text.bytes[..prefix.len()].copy_from_slice(prefix.as_bytes());
+        for (place, digit) in text.bytes[prefix.len()..text.length].iter_mut().enumerate() {
+            *digit = b"0123456789abcdef"[(bits >> (60 - 4 * place) & 0xf) as usize];
+        }
+        text
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
@@ -36,9 +59,16 @@ macro_rules! id {
             pub i64,
         );
 
+        impl $name {
+            /// The id as text, without an allocation.
+            pub fn text(self) -> IdText {
+                IdText::new($prefix, self.0.cast_unsigned())
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "{:016x}"), self.0.cast_unsigned())
+                f.write_str(self.text().as_str())
             }
         }
 

@@ -5,6 +5,7 @@
 
 mod error;
 mod id;
+mod limits;
 mod name;
 mod organisation;
 mod scopes;
@@ -12,7 +13,8 @@ mod time;
 pub mod wire;
 
 pub use error::{ApiError, FieldError};
-pub use id::{EnvironmentId, IdError, KeyId, OrganisationId, UserId};
+pub use id::{EnvironmentId, IdError, IdText, KeyId, OrganisationId, UserId};
+pub use limits::{Quota, RateLimit};
 pub use name::{KeyName, NameError};
 pub use organisation::{Mode, Role};
 pub use scopes::{MANAGE_KEYS, Scopes, ScopesError};

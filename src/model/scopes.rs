@@ -106,11 +106,17 @@ impl Scopes {
 
     /// Whether `asked` (`resource:action` or `resource:*`) is allowed.
     pub fn hold(&self, asked: &str) -> bool {
-        self.is_full()
-            || self
-                .names()
-                .iter()
-                .any(|name| name == asked || name.strip_suffix('*').is_some_and(|resource| asked.starts_with(resource)))
+        self.is_full() || self.names().iter().any(|held| Self::covers(held, asked))
+    }
+
+    /// Whether one held name allows `asked`.
+    pub fn covers(held: &str, asked: &str) -> bool {
+        held == asked || held.strip_suffix('*').is_some_and(|resource| asked.starts_with(resource))
+    }
+
+    /// Whether a word is `resource:action` or `resource:*`.
+    pub fn is_name(word: &str) -> bool {
+        is_scope(word)
     }
 
     /// Whether `name` itself is in the list: `*` and `resource:*` do not count.

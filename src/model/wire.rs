@@ -12,6 +12,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::{Quota, RateLimit};
+
 /// The body of `POST /v1/auth/api-keys`, in both seeds' forms, with our extras.
 // Every field is optional to the parser, so that a missing one is reported by name together with all
 // else that is wrong.
@@ -86,27 +88,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
 fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     Option::<Object<T>>::deserialize(deserializer).map(|object| object.map(|Object(value)| value))
-}
-
-/// At most `limit` requests in `window_seconds`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
-pub struct RateLimit {
-    /// How many requests.
-    #[cfg_attr(feature = "ssr", schema(minimum = 1, maximum = 1_000_000_000, examples(100)))]
-    pub limit: u32,
-    /// In how many seconds.
-    #[cfg_attr(feature = "ssr", schema(minimum = 1, maximum = 86_400, examples(60)))]
-    pub window_seconds: u32,
-}
-
-/// At most `limit` requests in a calendar month, UTC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
-pub struct Quota {
-    /// How many requests.
-    #[cfg_attr(feature = "ssr", schema(minimum = 1, maximum = 9_223_372_036_854_775_807_i64, examples(10_000)))]
-    pub limit: u64,
 }
 
 /// The extras of a key; each appears only when it is set.

@@ -102,6 +102,9 @@ pub struct Serve {
         value_parser = clap::value_parser!(i64).range(1..)
     )]
     pub max_keys_per_organisation: i64,
+    /// The most memory for keys that are in use: `256MiB`, `1GiB`. About 210 bytes a key.
+    #[arg(long, env = "LATCHKEY_CACHE_BYTES", default_value = "256MiB")]
+    pub cache_bytes: bytesize::ByteSize,
     /// The most connections at once; more wait.
     #[arg(
         long,
@@ -132,6 +135,7 @@ impl Serve {
         Policy {
             most_per_organisation: self.max_keys_per_organisation,
             keys_may_manage_keys: self.keys_may_manage_keys,
+            cache_bytes: usize::try_from(self.cache_bytes.0).unwrap_or(usize::MAX),
         }
     }
 }

@@ -65,8 +65,13 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
         trusted_proxies: config.trusted_proxies.clone(),
     };
     let events = Events::new(db.clone(), clock.clone(), entropy.clone());
-    let services =
-        Services { keys: Arc::new(keys), accounts: Arc::new(accounts), events: Arc::new(events), site: Arc::new(site) };
+    let services = Services {
+        keys: Arc::new(keys),
+        accounts: Arc::new(accounts),
+        events: Arc::new(events),
+        site: Arc::new(site),
+        entropy: entropy.clone(),
+    };
 
     let draining = Draining::default();
     let router = router(services.clone(), db.clone(), clock, entropy, draining.clone());
@@ -129,19 +134,25 @@ async fn upkeep(services: Services, mut stopped: tokio::sync::oneshot::Receiver<
     loop {
         tokio::select! {
             _ = &mut stopped => return,
-            _ = flush.tick() => {
-                if let Err(error) = services.keys.flush_usage().await {
-                    tracing::error!(%error, "the use of keys could not be written down; it will be tried again");
-                }
-            }
+            _ = flush.tick() => flush_usage(&services).await,
+            () = services.keys.flush_is_urgent() => flush_usage(&services).await,
             _ = tidy.tick() => {
                 if let Err(error) = services.accounts.tidy().await {
                     tracing::error!(%error, "ended sessions could not be removed; it will be tried again");
+                }
+                if let Err(error) = services.keys.tidy().await {
+                    tracing::error!(%error, "old outcomes could not be removed; it will be tried again");
                 }
                 if let Err(error) = services.events.tidy().await {
                     tracing::error!(%error, "old events could not be removed; it will be tried again");
                 }
             }
         }
+    }
+}
+
+async fn flush_usage(services: &Services) {
+    if let Err(error) = services.keys.flush_usage().await {
+        tracing::error!(%error, "the use of keys could not be written down; it will be tried again");
     }
 }

@@ -1,10 +1,12 @@
 //! Every address, and the layers around it.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, StatusCode, Version};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -33,7 +35,7 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
     let with_sessions = Router::new()
         .merge(hookstream())
         .merge(hooksentry::routes().layer(from_fn(no_store)))
-        .merge(Router::new().route("/v1/whoami", get(native::who_am_i)).layer(from_fn(no_store)))
+        .merge(native::routes().route("/v1/revocations", get(revocations(draining.clone()))).layer(from_fn(no_store)))
         .merge(pages::routes(draining.clone()).layer(CompressionLayer::new().compress_when(is_page)))
         .fallback(nowhere)
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
@@ -48,12 +50,16 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
         .route("/favicon.svg", get(async |headers: HeaderMap| assets::public("favicon.svg", headers)))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed());
 
+    let hot = native::hot_routes(services.clone());
+
     without
         .merge(with_sessions)
         .layer(from_fn_with_state(around.clone(), layers::refuse_cross_site))
         .layer(from_fn_with_state(around.clone(), layers::observe))
         // Outermost: what the layer before makes of a failure is hardened as well.
         .layer(from_fn_with_state(around, layers::harden))
+        // Beside all layers.
+        .merge(hot)
         .with_state(services)
 }
 
@@ -67,6 +73,13 @@ fn hookstream() -> Router<Services> {
         .route("/v1/auth/api-keys", get(call).post(call).delete(call))
         .route("/v1/auth/api-keys/{id}", delete(server_function::call_with_id))
         .layer(from_fn(no_store))
+}
+
+/// The stream of what ends and changes, which ends when the server does.
+fn revocations(
+    draining: Draining,
+) -> impl Fn(State<Services>, Parts) -> Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send>> + Clone {
+    move |State(services), parts| Box::pin(native::revocations(services, parts, draining.begun()))
 }
 
 /// Nothing of signing in and of keys may be kept on the way.

@@ -3,9 +3,8 @@
 use uuid::Uuid;
 
 use super::db::{Db, StoreError, reading, sql, writing};
-use crate::keys::{Key, KeyHash, KeyState, Limits};
-use crate::model::wire::{Quota, RateLimit};
-use crate::model::{EnvironmentId, KeyId, Mode, OrganisationId, Scopes, Timestamp, UserId};
+use crate::keys::{Key, KeyHash, KeyState, Limits, Spent};
+use crate::model::{EnvironmentId, KeyId, Mode, OrganisationId, Quota, RateLimit, Scopes, Timestamp, UserId};
 
 /// A row of the view `keys_in_context`.
 #[derive(sqlx::FromRow)]
@@ -30,6 +29,10 @@ pub(super) struct KeyRow {
     revoked_at: Option<i64>,
     request_count: i64,
     last_used_at: Option<i64>,
+    hash: Vec<u8>,
+    rate_until: Option<i64>,
+    quota_month: Option<i64>,
+    quota_used: i64,
     mode: String,
     organisation_uuid: Uuid,
     creator: Option<String>,
@@ -67,8 +70,14 @@ impl KeyRow {
                 Some(json) => Some(serde_json::from_str(json).map_err(|_| broken("metadata"))?),
                 None => None,
             },
+            spent: Spent {
+                rate_until: self.rate_until.map(Timestamp),
+                quota_month: self.quota_month.and_then(|month| month.try_into().ok()),
+                quota_used: u64::try_from(self.quota_used).map_err(|_| broken("quota_used"))?,
+            },
             id: KeyId(self.id),
             uuid: self.uuid,
+            hash: stored_hash(&self.hash).ok_or_else(|| broken("hash"))?,
             organisation: OrganisationId(self.organisation_id),
             organisation_uuid: self.organisation_uuid,
             environment: EnvironmentId(self.environment_id),
@@ -86,12 +95,14 @@ impl KeyRow {
     }
 }
 
+pub(super) fn stored_hash(bytes: &[u8]) -> Option<KeyHash> {
+    bytes.try_into().ok().map(KeyHash::stored)
+}
+
 /// A key to be stored.
 pub struct NewRow<'a> {
     /// The key, as it will be read back.
     pub key: &'a Key,
-    /// What is kept of its string.
-    pub hash: &'a KeyHash,
     /// The most keys that its organisation may have that are not revoked.
     pub most: i64,
 }
@@ -139,22 +150,10 @@ pub struct Listed {
     pub more: bool,
 }
 
-/// The use of a key since it was last written down.
-#[derive(Debug, Clone, Copy, serde::Serialize)]
-pub struct Use {
-    /// Which key.
-    pub id: i64,
-    /// How many requests.
-    pub requests: i64,
-    /// When the last one was, milliseconds since 1970.
-    pub at: i64,
-}
-
 impl Db {
     pub(crate) async fn insert_key(&self, new: &NewRow<'_>) -> Result<Inserted, StoreError> {
         let key = new.key;
-        let ip_allowlist = key.limits.ip_allowlist.as_ref().map(|cidrs| serde_json::json!(cidrs).to_string());
-        let metadata = key.metadata.as_ref().map(|map| serde_json::json!(map).to_string());
+        let limits = StoredLimits::of(key);
         writing!(self, tx => {
             // Keys before organisations, everywhere: two transactions must not wait for each other.
             if let Some(parent) = key.parent {
@@ -174,7 +173,7 @@ impl Db {
             sqlx::query(sql!("key_insert"))
                 .bind(key.id.0)
                 .bind(key.uuid)
-                .bind(new.hash.as_bytes().as_slice())
+                .bind(key.hash.as_bytes().as_slice())
                 .bind(key.organisation.0)
                 .bind(key.environment.0)
                 .bind(key.created_by.map(|user| user.0))
@@ -182,12 +181,12 @@ impl Db {
                 .bind(&key.name)
                 .bind(&key.prefix)
                 .bind(key.scopes.to_wire())
-                .bind(key.limits.expires_at.map(|at| at.0))
-                .bind(&ip_allowlist)
-                .bind(&metadata)
-                .bind(key.limits.rate_limit.map(|rate| i64::from(rate.limit)))
-                .bind(key.limits.rate_limit.map(|rate| i64::from(rate.window_seconds)))
-                .bind(key.limits.quota.map(|quota| i64::try_from(quota.limit).unwrap_or(i64::MAX)))
+                .bind(limits.expires_at)
+                .bind(&limits.ip_allowlist)
+                .bind(&limits.metadata)
+                .bind(limits.rate_limit)
+                .bind(limits.rate_window_seconds)
+                .bind(limits.quota_limit)
                 .bind(key.created_at.0)
                 .execute(&mut *tx)
                 .await?;
@@ -195,11 +194,28 @@ impl Db {
         Ok(Inserted::Done)
     }
 
-    pub(crate) async fn key_by_hash(&self, hash: &KeyHash) -> Result<Option<Key>, StoreError> {
-        let row: Option<KeyRow> = reading!(self, pool => {
-            sqlx::query_as(sql!("key_by_hash")).bind(hash.as_bytes().as_slice()).fetch_optional(pool).await?
+    /// Those of the keys that there are, in one statement.
+    pub(crate) async fn keys_by_hash(&self, hashes: &[KeyHash]) -> Result<Vec<Key>, StoreError> {
+        let hashes: Vec<String> = hashes.iter().map(|hash| hex::encode(hash.as_bytes())).collect();
+        let hashes = serde_json::json!(hashes).to_string();
+        let rows: Vec<KeyRow> = reading!(self, pool => {
+            sqlx::query_as(sql!(self, "keys_by_hash")).bind(&hashes).fetch_all(pool).await?
         });
-        Ok(row.map(KeyRow::into_key).transpose()?)
+        Ok(rows.into_iter().map(KeyRow::into_key).collect::<Result<_, _>>()?)
+    }
+
+    /// Which of the keys are an organisation's.
+    pub(crate) async fn keys_of(&self, organisation: OrganisationId, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
+        let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
+        let ids = serde_json::json!(ids).to_string();
+        let known: Vec<i64> = reading!(self, pool => {
+            sqlx::query_scalar(sql!(self, "keys_owned"))
+                .bind(organisation.0)
+                .bind(&ids)
+                .fetch_all(pool)
+                .await?
+        });
+        Ok(known.into_iter().map(KeyId).collect())
     }
 
     pub(crate) async fn key_by_id(&self, id: KeyId) -> Result<Option<Key>, StoreError> {
@@ -259,19 +275,22 @@ impl Db {
         Ok(row.map(KeyRow::into_key).transpose()?)
     }
 
-    /// Marks a key as revoked, with `descendants` those that it made as well; whether it was this
-    /// call that did. A key that is revoked already stays as it was.
+    /// Marks a key as revoked, with `descendants` those that it made as well. Whether it was this call
+    /// that did, and which keys are ended now, whoever ended them. A key that is revoked already stays
+    /// as it was.
     pub(crate) async fn revoke_key(
         &self,
         key: &Key,
         by: Option<UserId>,
         descendants: bool,
         at: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let ended = writing!(self, tx => {
-            if descendants {
-                sqlx::query(sql!(self, "key_lock_family")).bind(key.id.0).execute(&mut *tx).await?;
-            }
+    ) -> Result<(bool, Vec<(KeyId, KeyHash)>), StoreError> {
+        let (ended, family) = writing!(self, tx => {
+            let family: Vec<(i64, Vec<u8>)> = if descendants {
+                sqlx::query_as(sql!(self, "key_lock_family")).bind(key.id.0).fetch_all(&mut *tx).await?
+            } else {
+                Vec::new()
+            };
             let ended = sqlx::query(sql!("key_revoke"))
                 .bind(key.id.0)
                 .bind(at.0)
@@ -294,18 +313,68 @@ impl Db {
                 .bind(i64::try_from(revoked).unwrap_or(i64::MAX))
                 .execute(&mut *tx)
                 .await?;
-            ended
+            (ended, family)
         });
-        Ok(ended == 1)
+        let mut all: Vec<(KeyId, KeyHash)> =
+            family.iter().filter_map(|(id, hash)| Some((KeyId(*id), stored_hash(hash)?))).collect();
+        if all.is_empty() {
+            all.push((key.id, key.hash));
+        }
+        Ok((ended == 1, all))
     }
 
-    /// Adds the use of several keys, in one statement.
-    pub(crate) async fn count_uses(&self, uses: &[Use]) -> Result<(), StoreError> {
-        let uses = serde_json::json!(uses).to_string();
-        writing!(self, tx => {
-            sqlx::query(sql!(self, "keys_count_use")).bind(&uses).execute(&mut *tx).await?;
+    /// Changes a key as `edit` says, which sees it as it is now, with nobody else changing it meanwhile.
+    /// `None` when there is no such key, or it is revoked.
+    pub(crate) async fn edit_key(&self, id: KeyId, edit: impl FnOnce(&mut Key)) -> Result<Option<Key>, StoreError> {
+        let edited = writing!(self, tx => {
+            sqlx::query(sql!(self, "key_lock")).bind(id.0).execute(&mut *tx).await?;
+            let row: Option<KeyRow> =
+                sqlx::query_as(sql!("key_by_id")).bind(id.0).fetch_optional(&mut *tx).await?;
+            let Some(mut key) = row.map(KeyRow::into_key).transpose()?.filter(|key| key.revoked_at.is_none()) else {
+                return Ok(None);
+            };
+            edit(&mut key);
+            let limits = StoredLimits::of(&key);
+            sqlx::query(sql!("key_edit"))
+                .bind(key.id.0)
+                .bind(&key.name)
+                .bind(key.scopes.to_wire())
+                .bind(limits.expires_at)
+                .bind(&limits.ip_allowlist)
+                .bind(&limits.metadata)
+                .bind(limits.rate_limit)
+                .bind(limits.rate_window_seconds)
+                .bind(limits.quota_limit)
+                .bind(key.disabled_at.map(|at| at.0))
+                .execute(&mut *tx)
+                .await?;
+            key
         });
-        Ok(())
+        Ok(Some(edited))
+    }
+}
+
+/// A key's bounds as they stand in its row.
+struct StoredLimits {
+    expires_at: Option<i64>,
+    ip_allowlist: Option<String>,
+    metadata: Option<String>,
+    rate_limit: Option<i64>,
+    rate_window_seconds: Option<i64>,
+    quota_limit: Option<i64>,
+}
+
+impl StoredLimits {
+    fn of(key: &Key) -> Self {
+        let limits = &key.limits;
+        Self {
+            expires_at: limits.expires_at.map(|at| at.0),
+            ip_allowlist: limits.ip_allowlist.as_ref().map(|cidrs| serde_json::json!(cidrs).to_string()),
+            metadata: key.metadata.as_ref().map(|map| serde_json::json!(map).to_string()),
+            rate_limit: limits.rate_limit.map(|rate| i64::from(rate.limit)),
+            rate_window_seconds: limits.rate_limit.map(|rate| i64::from(rate.window_seconds)),
+            quota_limit: limits.quota.map(|quota| i64::try_from(quota.limit).unwrap_or(i64::MAX)),
+        }
     }
 }
 

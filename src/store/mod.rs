@@ -9,12 +9,14 @@ mod key_pages;
 mod keys;
 mod sessions;
 mod tokens;
+mod usage;
 
 pub(crate) use accounts::Registered;
 pub use accounts::{MembershipRow, NewUser, StoredUser};
 pub use db::{DatabaseUrlError, Db, StoreError};
 pub use events::{EventFilter, EventHead, EventPage, NewEvent, Retention, StoredEvent, Taken};
 pub use key_pages::{KeyColumn, KeyPage};
-pub use keys::{Inserted, KeyFilter, Listed, NewRow, Owner, Use};
+pub use keys::{Inserted, KeyFilter, Listed, NewRow, Owner};
 pub use sessions::StoredSession;
 pub use tokens::{NewToken, Refreshed, TokenKind};
+pub use usage::{HourlyUse, UsageRows, UsedFrom};

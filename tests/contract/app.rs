@@ -43,7 +43,7 @@ impl Default for Settings {
         Self {
             registration: Registration::Open,
             needs_set_up_token: false,
-            policy: Policy { most_per_organisation: 100_000, keys_may_manage_keys: false },
+            policy: Policy::default(),
             site: Site::default(),
         }
     }
@@ -92,6 +92,7 @@ impl TestApp {
             accounts: Arc::new(accounts),
             events: Arc::new(events),
             site: Arc::new(settings.site),
+            entropy: entropy.clone(),
         };
         let draining = Draining::default();
         let router = router(services.clone(), db.clone(), clock.clone(), entropy, draining.clone());

@@ -10,7 +10,10 @@ use crate::app::{Settings, TestApp, on_both_engines};
 use crate::story::{Answer, Call, Someone, Story, create, someone};
 
 fn at_most(most_per_organisation: i64) -> Settings {
-    Settings { policy: Policy { most_per_organisation, keys_may_manage_keys: false }, ..Settings::default() }
+    Settings {
+        policy: Policy { most_per_organisation, keys_may_manage_keys: false, ..Policy::default() },
+        ..Settings::default()
+    }
 }
 
 async fn post(app: &TestApp, who: &Someone, body: &str) -> Answer {

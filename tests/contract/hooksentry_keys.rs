@@ -69,11 +69,17 @@ async fn sixty(app: &TestApp, access: &str) -> Vec<Shown> {
 }
 
 fn policy() -> Settings {
-    Settings { policy: Policy { most_per_organisation: 2, keys_may_manage_keys: true }, ..Settings::default() }
+    Settings {
+        policy: Policy { most_per_organisation: 2, keys_may_manage_keys: true, ..Policy::default() },
+        ..Settings::default()
+    }
 }
 
 fn keys_manage() -> Settings {
-    Settings { policy: Policy { most_per_organisation: 100, keys_may_manage_keys: true }, ..Settings::default() }
+    Settings {
+        policy: Policy { most_per_organisation: 100, keys_may_manage_keys: true, ..Policy::default() },
+        ..Settings::default()
+    }
 }
 
 on_both_engines! {

@@ -7,7 +7,7 @@ use crate::app::{Settings, TestApp, on_both_engines};
 use crate::story::{Answer, Call, Someone, Story, create, someone};
 
 fn switched_on() -> Settings {
-    Settings { policy: Policy { most_per_organisation: 100_000, keys_may_manage_keys: true }, ..Settings::default() }
+    Settings { policy: Policy { keys_may_manage_keys: true, ..Policy::default() }, ..Settings::default() }
 }
 
 const UNKNOWN: &str = "hs_live_0123456789abcdef0123456789abcdef0123456789abcdef012345671c637e5a";

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::{self, Content, Object, RefOr, ResponseBuilder};
 
 use crate::accounts::SignInError;
-use crate::keys::{IssueError, RevokeOnceError};
+use crate::keys::{IssueError, RevokeOnceError, Unanswered};
 use crate::model::ApiError;
 use crate::store::StoreError;
 
@@ -53,6 +53,12 @@ impl From<ApiError> for Error {
         } else {
             Self::Problem(error)
         }
+    }
+}
+
+impl From<Unanswered> for Error {
+    fn from(error: Unanswered) -> Self {
+        Self::Problem(error.into())
     }
 }
 

@@ -12,13 +12,14 @@ use uuid::Uuid;
 use super::error::{Error, Invalid};
 use super::wire::Accepted;
 use crate::api::Services;
+use crate::api::auth::limited;
 use crate::api::client_address::ClientAddress;
 use crate::api::credential::Credential;
 use crate::api::json;
 use crate::api::openapi::Problem;
 use crate::api::time::milliseconds;
 use crate::events::{IdempotencyKey, Incoming, SourceName};
-use crate::keys::{Ask, Judgement, Key, Verdict};
+use crate::keys::{Ask, Code, Pass, Purpose};
 use crate::model::ApiError;
 
 /// The most bytes of an event: 1 MiB.
@@ -59,7 +60,8 @@ pub async fn take(
         // No UTF-8: no tenant and no source is called that.
         Err(_) => (parts.uri.path().split('/').nth(4).unwrap_or_default().to_owned(), String::new()),
     };
-    let key = authenticate(&mut parts, &services, &tenant).await?;
+    let address = ClientAddress::of(&parts, &services.site);
+    let key = authenticate(&mut parts, &services, &tenant, address).await?;
     let source = SourceName::parse(&source).ok_or_else(|| {
         Error::Invalid("The source must be 1 to 64 of the characters A-Z, a-z, 0-9, _ and -.".to_owned())
     })?;
@@ -71,43 +73,54 @@ pub async fn take(
         services.events.inbox().take(incoming).await.map_err(|_| {
             ApiError::unavailable("The event could not be written. Nothing of it is kept: send it again.")
         })?;
-    services.keys.count(&key);
+    services.keys.count(&key, address.for_allowlist());
     let status = if taken.repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
     let accepted = Accepted { id: taken.uuid, status: "Accepted", accepted_at: milliseconds(taken.accepted_at) };
     Ok((status, Answer(accepted)))
 }
 
 /// A key of this tenant that may write events. Every bad key is the same 401.
-async fn authenticate(parts: &mut Parts, services: &Services, tenant: &str) -> Result<Box<Key>, Error> {
+async fn authenticate(
+    parts: &mut Parts,
+    services: &Services,
+    tenant: &str,
+    address: ClientAddress,
+) -> Result<Pass, Error> {
     let bad = || ApiError::unauthenticated("The API key is missing, unknown, revoked, disabled or expired.");
     let Ok(axum::Extension(Credential::Key(presented))) =
         axum::Extension::<Credential>::from_request_parts(parts, services).await
     else {
         return Err(bad().into());
     };
-    let address = ClientAddress::of(parts, &services.site);
-    let ask = Ask { scopes: vec![SCOPE.to_owned()], address: address.for_allowlist(), mode: None };
-    // Whose key it is comes before what it may do; a bad one has no owner.
-    let (key, judgement) = match services.keys.check(&presented, &ask).await? {
-        Verdict::Unknown | Verdict::Refused(_, Judgement::Revoked | Judgement::Disabled | Judgement::Expired) => {
-            return Err(bad().into());
-        }
-        Verdict::Refused(key, judgement) => (key, judgement),
-        Verdict::Valid(key) => (key, Judgement::Valid),
-    };
-    if Uuid::try_parse(tenant).ok() != Some(key.organisation_uuid) {
-        return Err(ApiError::forbidden("The API key belongs to another tenant.").into());
-    }
-    match judgement {
-        Judgement::Valid => Ok(key),
-        Judgement::InsufficientScopes(_) => {
-            Err(ApiError::forbidden(format!("The API key lacks the scope `{SCOPE}`.")).into())
-        }
-        _ => {
-            address.explain_refusal(&key);
-            Err(ApiError::forbidden("The API key may not be used from this address.").into())
-        }
-    }
+    // Whose key it is comes before what it may do; a bad one has no owner. So this only looks.
+    let look = Ask { address: address.for_allowlist(), scopes: SCOPE, ..Ask::default() };
+    let organisation = services
+        .keys
+        .check(&presented, &look, Purpose::Identify, |verdict| match (verdict.code, verdict.record) {
+            (Code::NotFound | Code::Revoked | Code::Disabled | Code::Expired, _) | (_, None) => Err(bad()),
+            (_, Some(record)) if Uuid::try_parse(tenant).ok() == Some(record.place.organisation_uuid) => {
+                Ok(record.place.organisation)
+            }
+            _ => Err(ApiError::forbidden("The API key belongs to another tenant.")),
+        })
+        .await??;
+    let ask = Ask { organisation: Some(organisation), ..look };
+    let pass = services
+        .keys
+        .check(&presented, &ask, Purpose::Admit, |verdict| match verdict.code {
+            Code::Valid => verdict.pass().ok_or_else(bad),
+            Code::NotFound | Code::Revoked | Code::Disabled | Code::Expired => Err(bad()),
+            Code::InsufficientScopes => Err(ApiError::forbidden(format!("The API key lacks the scope `{SCOPE}`."))),
+            Code::RateLimited | Code::QuotaExceeded => Err(limited(verdict.limited)),
+            Code::WrongEnvironment | Code::Forbidden => {
+                if let Some(record) = verdict.record {
+                    address.explain_refusal(record.id);
+                }
+                Err(ApiError::forbidden("The API key may not be used from this address."))
+            }
+        })
+        .await??;
+    Ok(pass)
 }
 
 fn idempotency_key(parts: &Parts) -> Result<Option<IdempotencyKey>, Error> {

@@ -1,16 +1,17 @@
-//! The native contract: for services and gateways that check keys, and for operators.
+//! `GET /v1/whoami`: tells a developer in one curl that a key works.
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::Services;
-use super::auth::KeyCaller;
-use super::openapi::Problem;
-use super::time::seconds;
+use crate::api::Services;
+use crate::api::auth::KeyCaller;
+use crate::api::openapi::Problem;
+use crate::api::time::seconds;
+use crate::model::ApiError;
 
 /// What a key is told about itself (CONTRACTS, Native).
 #[derive(Debug, Serialize, ToSchema)]
@@ -55,12 +56,13 @@ struct WhoAmI {
             "expires_at": null,
             "created_at": "2026-03-01T12:00:00Z",
         })),
-        Problem<401>, Problem<403>,
+        Problem<401>, Problem<403>, Problem<429>,
     ),
     security(("api_key" = []), ("api_key_bearer" = [])),
 )]
-pub async fn who_am_i(KeyCaller(key): KeyCaller, State(_): State<Services>) -> impl IntoResponse {
-    Json(WhoAmI {
+pub async fn who_am_i(KeyCaller(pass): KeyCaller, State(services): State<Services>) -> Result<Response, ApiError> {
+    let (key, _) = services.keys.get(pass.id).await?.ok_or_else(ApiError::internal)?;
+    let who = WhoAmI {
         key_id: key.id.to_string(),
         key_uuid: key.uuid,
         key_prefix: key.prefix,
@@ -72,14 +74,6 @@ pub async fn who_am_i(KeyCaller(key): KeyCaller, State(_): State<Services>) -> i
         expires_at: key.limits.expires_at.map(seconds),
         created_at: seconds(key.created_at),
         name: key.name,
-    })
-}
-
-#[derive(OpenApi)]
-#[openapi(paths(who_am_i))]
-struct Operations;
-
-/// The contract's part of the document.
-pub fn document() -> utoipa::openapi::OpenApi {
-    Operations::openapi()
+    };
+    Ok(Json(who).into_response())
 }

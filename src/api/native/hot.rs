@@ -1,0 +1,97 @@
+//! What the hot paths have instead of the layers that all others go through: an id for the request, the
+//! headers that matter to programs, and a clean answer to whatever goes wrong. No log line for a request
+//! that went well: the counts of the keys say more.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
+
+use crate::api::auth::{no_key, refusal};
+use crate::api::client_address::ClientAddress;
+use crate::api::{Services, credential};
+use crate::keys::{Ask, Purpose, Unanswered};
+use crate::model::{ApiError, OrganisationId};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The scope that lets a key check others.
+pub(super) const VERIFY: &str = "keys:verify";
+/// A request that takes longer is given up. Without the database none takes a thousandth of it.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// The id of a request: 16 hex digits.
+#[derive(Clone, Copy)]
+pub(super) struct RequestId([u8; 16]);
+
+impl RequestId {
+    fn new(services: &Services) -> Self {
+        let mut text = [0; 16];
+        // Of twice as many bytes: it fits.
+        let _ = hex::encode_to_slice(services.entropy.bytes::<8>(), &mut text);
+        Self(text)
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// Answers a request of a hot path.
+pub(super) async fn answer<A>(services: &Services, path: &'static str, work: impl FnOnce(RequestId) -> A) -> Response
+where
+    A: Future<Output = Result<Response, ApiError>>,
+{
+    let id = RequestId::new(services);
+    let outcome = tokio::time::timeout(TIME_LIMIT, AssertUnwindSafe(work(id)).catch_unwind()).await;
+    let mut response = match outcome {
+        Ok(Ok(Ok(response))) => response,
+        Ok(Ok(Err(error))) => error.into_response(),
+        Ok(Err(_)) => ApiError::internal().into_response(),
+        Err(_) => ApiError::unavailable("The answer took too long.").into_response(),
+    };
+    let status = response.status();
+    if status.is_server_error() {
+        tracing::error!(id = id.as_str(), path, status = status.as_u16(), "a check failed");
+    }
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_bytes(&id.0) {
+        headers.insert(REQUEST_ID, id);
+    }
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Lets a service in that checks keys: by a key of its own, which may.
+///
+/// # Errors
+/// 401, 403 or 429 by what its own key is.
+pub(super) async fn service(
+    services: &Services,
+    headers: &HeaderMap,
+    extensions: &Extensions,
+) -> Result<OrganisationId, ApiError> {
+    let presented = credential::presented_key(headers).ok_or_else(no_key)?;
+    let address = ClientAddress::of_request(extensions, headers, &services.site);
+    let ask = Ask { scopes: VERIFY, address: address.for_allowlist(), ..Ask::default() };
+    services
+        .keys
+        .check(presented, &ask, Purpose::Use, |verdict| match verdict.record {
+            Some(record) if verdict.code == crate::keys::Code::Valid => Ok(record.place.organisation),
+            _ => Err(refusal(&verdict, &ask, address)),
+        })
+        .await?
+}
+
+/// Nothing is known of a key, because the database does not answer.
+pub(super) fn unanswered(_: Unanswered) -> ApiError {
+    Unanswered.into()
+}
+
+/// An empty answer.
+pub(super) fn empty(status: StatusCode) -> Response {
+    status.into_response()
+}

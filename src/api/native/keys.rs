@@ -1,0 +1,352 @@
+//! One key, for those who manage it: all about it, what it may do, and its end.
+
+use std::collections::BTreeMap;
+
+use axum::Json as Answer;
+use axum::extract::FromRequest;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path, Request, State};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::accounts::{Access, Caller};
+use crate::api::Services;
+use crate::api::auth::SignedIn;
+use crate::api::fields::{self, Fields};
+use crate::api::json::Json;
+use crate::api::openapi::Problem;
+use crate::api::time::seconds;
+use crate::keys::{Edit, EditError, Key, KeyUsage, RevokeError};
+use crate::model::{ApiError, KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
+
+/// Outcomes are shown for so many hours.
+const HOURS: i64 = 48;
+const HOUR: i64 = 3_600_000;
+
+/// A key, all but its string.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct KeyDetails {
+    #[schema(pattern = "^ak_[0-9a-f]{16}$")]
+    id: String,
+    uuid: Uuid,
+    name: String,
+    /// The first 12 characters of its string.
+    key_prefix: String,
+    #[schema(pattern = "^org_[0-9a-f]{16}$")]
+    org_id: String,
+    tenant_id: Uuid,
+    #[schema(pattern = "^env_[0-9a-f]{16}$")]
+    env_id: String,
+    /// `live` or `test`.
+    #[schema(pattern = "^(live|test)$")]
+    environment: &'static str,
+    /// The first of these that applies.
+    #[schema(pattern = "^(revoked|disabled|expired|active)$")]
+    state: &'static str,
+    /// Whether it is switched on.
+    enabled: bool,
+    /// Null for full access.
+    #[schema(required)]
+    scopes: Option<String>,
+    #[schema(required, format = DateTime)]
+    expires_at: Option<String>,
+    #[schema(required)]
+    ip_allowlist: Option<Vec<String>>,
+    #[schema(required)]
+    rate_limit: Option<RateLimit>,
+    #[schema(required)]
+    quota: Option<Quota>,
+    /// Requests that are left in this month, where there is a quota.
+    #[schema(required)]
+    quota_remaining: Option<u64>,
+    #[schema(required)]
+    metadata: Option<BTreeMap<String, String>>,
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// Who made it, by e-mail address.
+    #[schema(required)]
+    created_by: Option<String>,
+    /// The key that made it.
+    #[schema(required, pattern = "^ak_[0-9a-f]{16}$")]
+    parent_key_id: Option<String>,
+    #[schema(required, format = DateTime)]
+    disabled_at: Option<String>,
+    #[schema(required, format = DateTime)]
+    revoked_at: Option<String>,
+    /// Requests that it was good for, on whatever path.
+    request_count: i64,
+    #[schema(required, format = DateTime)]
+    last_used_at: Option<String>,
+    /// Where it was last used from, newest first.
+    recent_addresses: Vec<RecentAddress>,
+    /// What became of its requests in the last 48 hours; hours without any are left out.
+    usage: Vec<UsageHour>,
+}
+
+/// Where a key was used from.
+#[derive(Debug, Serialize, ToSchema)]
+struct RecentAddress {
+    address: String,
+    #[schema(format = DateTime)]
+    last_used_at: String,
+}
+
+/// What became of a key's requests in an hour.
+#[derive(Debug, Serialize, ToSchema)]
+struct UsageHour {
+    /// When it began.
+    #[schema(format = DateTime)]
+    hour: String,
+    /// How often each outcome was.
+    outcomes: BTreeMap<&'static str, i64>,
+}
+
+impl KeyDetails {
+    fn new(key: Key, usage: KeyUsage, now: Timestamp) -> Self {
+        let mut hours: Vec<UsageHour> = Vec::new();
+        for used in usage.hours {
+            let hour = seconds(Timestamp(used.hour * HOUR));
+            if hours.last().is_none_or(|last| last.hour != hour) {
+                hours.push(UsageHour { hour, outcomes: BTreeMap::new() });
+            }
+            if let Some(last) = hours.last_mut() {
+                last.outcomes.insert(used.code.as_str(), used.count);
+            }
+        }
+        let recent_addresses = usage
+            .addresses
+            .iter()
+            .map(|from| RecentAddress { address: from.address.to_string(), last_used_at: seconds(from.last_used_at) })
+            .collect();
+        Self {
+            id: key.id.to_string(),
+            uuid: key.uuid,
+            key_prefix: key.prefix.clone(),
+            org_id: key.organisation.to_string(),
+            tenant_id: key.organisation_uuid,
+            env_id: key.environment.to_string(),
+            environment: key.mode.as_str(),
+            state: key.state(now).as_str(),
+            enabled: key.disabled_at.is_none(),
+            scopes: key.scopes.to_wire(),
+            expires_at: key.limits.expires_at.map(seconds),
+            ip_allowlist: key.limits.ip_allowlist.map(|list| list.iter().map(ToString::to_string).collect()),
+            rate_limit: key.limits.rate_limit,
+            quota: key.limits.quota,
+            quota_remaining: usage.quota.map(|quota| quota.remaining),
+            metadata: key.metadata,
+            created_at: seconds(key.created_at),
+            created_by: key.creator,
+            parent_key_id: key.parent.map(|id| id.to_string()),
+            disabled_at: key.disabled_at.map(seconds),
+            revoked_at: key.revoked_at.map(seconds),
+            request_count: key.request_count,
+            last_used_at: key.last_used_at.map(seconds),
+            recent_addresses,
+            usage: hours,
+            name: key.name,
+        }
+    }
+}
+
+fn not_found() -> ApiError {
+    ApiError::not_found("API key not found")
+}
+
+/// An id of another form is an id that does not exist.
+fn key_id(path: Result<Path<String>, PathRejection>) -> Result<KeyId, ApiError> {
+    path.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(not_found)
+}
+
+async fn details(services: &Services, key: Key) -> Result<Answer<KeyDetails>, ApiError> {
+    let usage = services.keys.usage_of(&key, HOURS).await?;
+    Ok(Answer(KeyDetails::new(key, usage, services.keys.clock().now())))
+}
+
+/// Everything about a key
+///
+/// But its string, which nobody has. Members of its organisation may see it.
+#[utoipa::path(
+    get,
+    path = "/v1/keys/{id}",
+    operation_id = "showKey",
+    tag = "Managing a key",
+    params(("id" = String, Path, description = "The key's id.", pattern = "^ak_[0-9a-f]{16}$", example = "ak_8f3a1b2c4d5e6f7a")),
+    responses((status = 200, description = "The key.", body = KeyDetails), Problem<401>, Problem<403>, Problem<404>),
+    security(("session" = []), ("better_auth_session" = []), ("session_token" = []), ("access_token" = [])),
+)]
+pub(super) async fn show(
+    State(services): State<Services>,
+    SignedIn(person): SignedIn,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Answer<KeyDetails>, ApiError> {
+    let (key, _) = services.keys.get(key_id(path)?).await?.ok_or_else(not_found)?;
+    if Caller::Person(person).access_to(&key) == Access::Hidden {
+        return Err(not_found());
+    }
+    details(&services, key).await
+}
+
+/// What is to change of a key. What is left out stays; `null` takes away.
+#[derive(Debug, Deserialize, ToSchema)]
+#[expect(clippy::option_option, reason = "left out, null, and set are three things")]
+struct EditKey {
+    #[schema(nullable = false, min_length = 1, max_length = 100)]
+    name: Option<String>,
+    /// `null` or `*` for full access.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>)]
+    scopes: Option<Option<String>>,
+    /// A key that is switched off is refused until it is switched on again.
+    #[schema(nullable = false)]
+    enabled: Option<bool>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<String>, format = DateTime, example = "2099-01-01T00:00:00Z")]
+    expires_at: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>, min_items = 1, max_items = 100, example = json!(["203.0.113.0/24"]))]
+    ip_allowlist: Option<Option<Vec<String>>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<RateLimit>)]
+    rate_limit: Option<Option<RateLimit>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Quota>)]
+    quota: Option<Option<Quota>>,
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    metadata: Option<Option<BTreeMap<String, String>>>,
+}
+
+/// Tells an explicit `null` from an absent field.
+#[expect(clippy::option_option, reason = "absent, null and a value are three things")]
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+impl EditKey {
+    fn read(self, now: Timestamp) -> Result<Edit, ApiError> {
+        let mut fields = Fields::default();
+        // A value is parsed, null is kept.
+        macro_rules! parsed {
+            ($field:ident, $parse:expr) => {
+                self.$field.and_then(|value| match value {
+                    None => Some(None),
+                    Some(value) => fields.take(stringify!($field), $parse(value)).map(Some),
+                })
+            };
+        }
+        let edit = Edit {
+            name: self.name.and_then(|name| fields.take("name", KeyName::parse(&name))),
+            scopes: self.scopes.and_then(|scopes| fields.take("scopes", Scopes::parse(scopes.as_deref()))),
+            enabled: self.enabled,
+            expires_at: parsed!(expires_at, |text: String| fields::expiry(&text, now)),
+            ip_allowlist: parsed!(ip_allowlist, |texts: Vec<String>| fields::networks(&texts)),
+            rate_limit: parsed!(rate_limit, fields::rate_limit),
+            quota: parsed!(quota, fields::quota),
+            metadata: self.metadata.and_then(|map| match map {
+                None => Some(None),
+                Some(map) => fields.take("metadata", fields::metadata(map)),
+            }),
+        };
+        if fields.are_right() { Ok(edit) } else { Err(fields.error()) }
+    }
+}
+
+/// Change what a key may do
+///
+/// Its string stays. Members change the keys that they made, admins and owners all keys of the organisation. When
+/// this is answered, every check goes by what the key is now.
+#[utoipa::path(
+    patch,
+    path = "/v1/keys/{id}",
+    operation_id = "editKey",
+    tag = "Managing a key",
+    params(("id" = String, Path, description = "The key's id.", pattern = "^ak_[0-9a-f]{16}$", example = "ak_8f3a1b2c4d5e6f7a")),
+    request_body(content = EditKey, example = json!({ "enabled": false })),
+    responses(
+        (status = 200, description = "The key as it is now.", body = KeyDetails),
+        Problem<400>, Problem<401>, Problem<403>, Problem<404>, Problem<409>, Problem<413>, Problem<415>,
+    ),
+    security(("session" = []), ("better_auth_session" = []), ("session_token" = []), ("access_token" = [])),
+)]
+pub(super) async fn edit(
+    State(services): State<Services>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Answer<KeyDetails>, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let SignedIn(person) = SignedIn::from_request_parts(&mut parts, &services).await?;
+    let id = key_id(path)?;
+    let Json(asked) = Json::<EditKey>::from_request(Request::from_parts(parts, body), &services).await?;
+    let edit = asked.read(services.keys.clock().now())?;
+    let key = services.keys.edit(&Caller::Person(person), id, edit).await.map_err(|error| match error {
+        EditError::NotFound => not_found(),
+        EditError::NotAllowed => ApiError::forbidden(
+            "Another member made this key: they, or an admin or owner of the organisation, can change it.",
+        ),
+        EditError::Revoked => ApiError::conflict("The key is revoked, which nothing undoes. Make a new one."),
+        EditError::Store(error) => error.into(),
+    })?;
+    tracing::info!(key = %key.id, organisation = %key.organisation, "a key was changed");
+    details(&services, key).await
+}
+
+/// The end of a key, and who has heard of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RevokedEverywhere {
+    /// Always true: what cannot be revoked is an error.
+    revoked: bool,
+    /// Servers that might have accepted the key.
+    nodes: u32,
+    /// Those of them that have dropped it.
+    acknowledged: u32,
+    /// Those that did not answer, and whose leave to accept keys has run out.
+    waited_out: Vec<String>,
+    /// How long it took.
+    milliseconds: i64,
+}
+
+/// Revoke a key, with proof
+///
+/// Ends the key at once, and for good; the answer says which servers have dropped it. The same for a key that was
+/// revoked before.
+#[utoipa::path(
+    post,
+    path = "/v1/keys/{id}/revoke",
+    operation_id = "revokeKeyWithProof",
+    tag = "Managing a key",
+    params(("id" = String, Path, description = "The key's id.", pattern = "^ak_[0-9a-f]{16}$", example = "ak_8f3a1b2c4d5e6f7a")),
+    responses(
+        (status = 200, description = "No check that begins after this answer accepts the key.", body = RevokedEverywhere, example = json!({
+            "revoked": true, "nodes": 1, "acknowledged": 1, "waited_out": [], "milliseconds": 3,
+        })),
+        Problem<401>, Problem<403>, Problem<404>,
+    ),
+    security(("session" = []), ("better_auth_session" = []), ("session_token" = []), ("access_token" = [])),
+)]
+pub(super) async fn revoke(
+    State(services): State<Services>,
+    SignedIn(person): SignedIn,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Answer<RevokedEverywhere>, ApiError> {
+    let id = key_id(path)?;
+    let began = services.keys.clock().monotonic();
+    let key = services.keys.revoke(&Caller::Person(person), id, false).await.map_err(|error| match error {
+        RevokeError::NotFound => not_found(),
+        RevokeError::NotAllowed => ApiError::forbidden(
+            "Another member made this key: they, or an admin or owner of the organisation, can revoke it.",
+        ),
+        RevokeError::Store(error) => error.into(),
+    })?;
+    tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
+    let nanoseconds = services.keys.clock().monotonic().saturating_sub(began);
+    Ok(Answer(RevokedEverywhere {
+        revoked: true,
+        // This one: a database has one server (see `Db::lock`).
+        nodes: 1,
+        acknowledged: 1,
+        waited_out: Vec::new(),
+        milliseconds: i64::try_from(nanoseconds.div_ceil(1_000_000)).unwrap_or(i64::MAX),
+    }))
+}

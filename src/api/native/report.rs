@@ -1,0 +1,106 @@
+//! `POST /v1/keys/usage`: a service that remembers keys says how often it let them through.
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::request::Parts;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::hot;
+use crate::api::Services;
+use crate::api::fields::Fields;
+use crate::api::json::Json;
+use crate::api::openapi::Problem;
+use crate::api::time;
+use crate::model::{ApiError, KeyId, Timestamp};
+
+/// Keys of one report at the most.
+const MOST: usize = 1000;
+/// A report may be late by a day, in milliseconds.
+const LATE: i64 = 24 * 3_600_000;
+
+/// How often keys were let through.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(super) struct Report {
+    /// One entry a key, at most 1000.
+    #[schema(max_items = 1000)]
+    uses: Vec<Use>,
+}
+
+/// How often one key was.
+#[derive(Debug, Deserialize, ToSchema)]
+struct Use {
+    #[schema(pattern = "^ak_[0-9a-f]{16}$")]
+    key_id: String,
+    /// How often, since the last report.
+    #[schema(minimum = 1)]
+    count: u32,
+    /// When last; now without a word.
+    #[schema(format = DateTime)]
+    last_used_at: Option<String>,
+}
+
+/// What became of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Reported {
+    /// How many of the keys are the caller's organisation's, and were counted.
+    counted: usize,
+}
+
+/// Report the use of keys
+///
+/// For services that remember the outcome of a check for a while: how often they let each key through on their own.
+/// Keys that are not of the caller's organisation are passed over.
+#[utoipa::path(
+    post,
+    path = "/v1/keys/usage",
+    operation_id = "reportKeyUsage",
+    tag = "Checking keys",
+    request_body(content = Report, example = json!({ "uses": [
+        { "key_id": "ak_8f3a1b2c4d5e6f7a", "count": 17, "last_used_at": "2026-03-01T12:00:00Z" },
+    ] })),
+    responses(
+        (status = 200, description = "Counted.", body = Reported, example = json!({ "counted": 1 })),
+        Problem<400>, Problem<401>, Problem<403>, Problem<413>, Problem<415>, Problem<429>,
+    ),
+    security(("api_key" = []), ("api_key_bearer" = [])),
+)]
+pub(super) async fn report(
+    State(services): State<Services>,
+    parts: Parts,
+    body: Result<Json<Report>, ApiError>,
+) -> Result<Answer<Reported>, ApiError> {
+    let organisation = hot::service(&services, &parts.headers, &parts.extensions).await?;
+    let Json(report) = body?;
+    let now = services.keys.clock().now();
+    let mut fields = Fields::default();
+    if report.uses.len() > MOST {
+        return Err(ApiError::invalid_field("uses", format!("must have at most {MOST} entries")));
+    }
+    let mut uses = Vec::with_capacity(report.uses.len());
+    for (place, used) in report.uses.iter().enumerate() {
+        let id = fields.take(&format!("uses[{place}].key_id"), used.key_id.parse::<KeyId>());
+        let at = match used.last_used_at.as_deref() {
+            None => Some(now),
+            Some(text) => fields.take(&format!("uses[{place}].last_used_at"), moment(text, now)),
+        };
+        if used.count == 0 {
+            fields.take::<(), _>(&format!("uses[{place}].count"), Err("must be at least 1"));
+        }
+        uses.extend(id.zip(at).map(|(id, at)| (id, used.count, at)));
+    }
+    if !fields.are_right() {
+        return Err(fields.error());
+    }
+    let counted = services.keys.report(organisation, &uses).await?;
+    Ok(Answer(Reported { counted }))
+}
+
+/// A moment of the last day. The clocks of two machines differ: a later one than now is now.
+fn moment(text: &str, now: Timestamp) -> Result<Timestamp, &'static str> {
+    match time::parse(text) {
+        None => Err("must be a time like 2026-03-01T12:00:00Z"),
+        Some(at) if now.since(at) > LATE => Err("must not be more than a day ago"),
+        Some(at) => Ok(at.min(now)),
+    }
+}

@@ -1,0 +1,275 @@
+//! `POST /v1/keys/verify`: a service asks whether a key that somebody presented to it is good.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::hot::{self, RequestId};
+use super::limits;
+use crate::api::Services;
+use crate::api::fields::Fields;
+use crate::api::json::{self, BODY_LIMIT};
+use crate::api::openapi::Problem;
+use crate::api::time::seconds;
+use crate::keys::{Ask, Code, Cost, Limited, Purpose, Verdict};
+use crate::model::{ApiError, Mode, OrganisationId, Scopes};
+
+/// Tells a client that keeps its own memory of keys that it may remember this one.
+const CACHEABLE: HeaderName = HeaderName::from_static("latchkey-cacheable");
+const MOST_COST: u32 = 1_000_000;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What is asked about a key.
+#[derive(Debug, Deserialize, ToSchema)]
+struct Verify {
+    /// The whole string that was presented.
+    #[schema(example = "hs_live_a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f8a9b0c1d2e3f4a5b6c7d8e9f0a1b2")]
+    key: String,
+    /// Scopes that must all be held, separated by spaces.
+    #[schema(example = "events:write")]
+    scopes: Option<String>,
+    /// The mode that the key's environment must have: `live` or `test`.
+    #[schema(pattern = "^(live|test)$")]
+    environment: Option<String>,
+    /// Where the request came from, for keys with an allowlist.
+    #[schema(example = "203.0.113.9")]
+    ip: Option<String>,
+    /// How much of the key's limits the request takes; 1 without a word, 0 only looks.
+    #[schema(minimum = 0, maximum = 1_000_000)]
+    cost: Option<u32>,
+}
+
+/// The same, read without copying.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Borrowed<'a> {
+    #[serde(borrow)]
+    key: Text<'a>,
+    #[serde(borrow)]
+    scopes: Option<Text<'a>>,
+    #[serde(borrow)]
+    environment: Option<Text<'a>>,
+    #[serde(borrow)]
+    ip: Option<Text<'a>>,
+    cost: Option<u32>,
+}
+
+/// serde borrows a `Cow` only where it is no part of something else.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> From<&'a Verify> for Borrowed<'a> {
+    fn from(owned: &'a Verify) -> Self {
+        let text = |text: &'a String| Text(Cow::Borrowed(text));
+        Self {
+            key: text(&owned.key),
+            scopes: owned.scopes.as_ref().map(text),
+            environment: owned.environment.as_ref().map(text),
+            ip: owned.ip.as_ref().map(text),
+            cost: owned.cost,
+        }
+    }
+}
+
+impl Borrowed<'_> {
+    fn ask(&self, organisation: OrganisationId) -> Result<Ask<'_>, ApiError> {
+        let mut fields = Fields::default();
+        let scopes = self.scopes.as_ref().map_or("", |Text(scopes)| scopes);
+        for word in scopes.split_ascii_whitespace().filter(|word| *word != "*" && !Scopes::is_name(word)) {
+            let shown: String = word.chars().take(60).collect();
+            fields.take::<(), _>("scopes", Err(format!("`{shown}` is not a scope: write `resource:action`")));
+        }
+        let mode = match &self.environment {
+            None => None,
+            Some(Text(word)) => fields.take("environment", Mode::parse(word).ok_or("must be `live` or `test`")),
+        };
+        let address = match &self.ip {
+            None => None,
+            Some(Text(ip)) => fields.take("ip", ip.parse().map_err(|_| "must be an IPv4 or IPv6 address")),
+        };
+        let cost = match self.cost {
+            None => Cost::default(),
+            Some(cost @ ..=MOST_COST) => Cost(cost),
+            Some(_) => {
+                fields.take::<(), _>("cost", Err(format!("must be a number from 0 to {MOST_COST}")));
+                Cost::default()
+            }
+        };
+        if !fields.are_right() {
+            return Err(fields.error());
+        }
+        Ok(Ask { scopes, mode, address, organisation: Some(organisation), cost })
+    }
+}
+
+/// The outcome of a check.
+#[derive(Serialize, ToSchema)]
+struct Verification<'a> {
+    /// Whether to let the request through.
+    valid: bool,
+    /// The first of these that applies.
+    #[schema(
+        pattern = "^(NOT_FOUND|REVOKED|DISABLED|EXPIRED|WRONG_ENVIRONMENT|FORBIDDEN|INSUFFICIENT_SCOPES|RATE_LIMITED|QUOTA_EXCEEDED|VALID)$"
+    )]
+    code: &'static str,
+    /// Null, like all of the following, when there is no such key.
+    #[schema(required, pattern = "^ak_[0-9a-f]{16}$")]
+    key_id: Option<&'a str>,
+    #[schema(required)]
+    name: Option<&'a str>,
+    #[schema(required, pattern = "^org_[0-9a-f]{16}$")]
+    org_id: Option<&'a str>,
+    #[schema(required, pattern = "^env_[0-9a-f]{16}$")]
+    env_id: Option<&'a str>,
+    /// `live` or `test`.
+    #[schema(required, pattern = "^(live|test)$")]
+    environment: Option<&'static str>,
+    /// What the key holds; null for full access.
+    #[schema(required)]
+    scopes: Option<&'a str>,
+    #[schema(required, format = DateTime)]
+    expires_at: Option<String>,
+    #[schema(required, value_type = Option<std::collections::BTreeMap<String, String>>)]
+    metadata: Option<&'a RawValue>,
+    /// How the key's rate limit stands; null without one, and where it was not asked.
+    #[schema(required)]
+    ratelimit: Option<RateLimitState>,
+    /// With `INSUFFICIENT_SCOPES`: the asked ones that the key does not hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    missing_scopes: Option<Vec<&'a str>>,
+    /// With `RATE_LIMITED` and `QUOTA_EXCEEDED`: seconds after which it is worth trying again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    retry_after: Option<u64>,
+    /// The same as the header `X-Request-Id`.
+    request_id: &'a str,
+}
+
+/// How a rate limit stands.
+#[derive(Serialize, ToSchema)]
+struct RateLimitState {
+    /// Requests in a window.
+    limit: u32,
+    /// Requests that would be let through now.
+    remaining: u64,
+    /// Seconds until all of them would be.
+    reset: u64,
+}
+
+/// Check a key
+///
+/// For services whose clients present keys to them. The service authenticates with a key of its own that holds
+/// `keys:verify` (a full-access key does), and is told about keys of its own organisation only: any other is
+/// `NOT_FOUND`. Every outcome is a 200. A `VALID` outcome counts as a request of the checked key, and takes its
+/// `cost` off the key's limits; a refused one takes nothing.
+#[utoipa::path(
+    post,
+    path = "/v1/keys/verify",
+    operation_id = "verifyKey",
+    tag = "Checking keys",
+    request_body(content = Verify, example = json!({
+        "key": "hs_live_a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f8a9b0c1d2e3f4a5b6c7d8e9f0a1b2",
+        "scopes": "events:write",
+        "environment": "live",
+        "ip": "203.0.113.9",
+    })),
+    responses(
+        (status = 200, description = "The outcome.", body = Verification, example = json!({
+            "valid": true,
+            "code": "VALID",
+            "key_id": "ak_8f3a1b2c4d5e6f7a",
+            "name": "Production Backend",
+            "org_id": "org_5b6c7d8e9f0a1b2c",
+            "env_id": "env_1a2b3c4d5e6f7a8b",
+            "environment": "live",
+            "scopes": "events:write",
+            "expires_at": null,
+            "metadata": null,
+            "ratelimit": { "limit": 100, "remaining": 99, "reset": 1 },
+            "request_id": "0123456789abcdef",
+        })),
+        Problem<400>, Problem<401>, Problem<403>, Problem<413>, Problem<415>, Problem<429>,
+    ),
+    security(("api_key" = []), ("api_key_bearer" = [])),
+)]
+pub(super) async fn verify(State(services): State<Arc<Services>>, request: Request) -> Response {
+    hot::answer(&services, "/v1/keys/verify", async |id| {
+        let organisation = hot::service(&services, request.headers(), request.extensions()).await?;
+        let content_type = request.headers().get(CONTENT_TYPE).cloned();
+        let body = json::read(request, BODY_LIMIT).await?;
+        let is_plain_json = content_type.as_ref() == Some(&JSON);
+        match serde_json::from_slice::<Borrowed<'_>>(&body) {
+            Ok(asked) if is_plain_json => check(&services, organisation, &asked, id).await,
+            // The exact way, which says by name what is wrong.
+            _ => {
+                let content_type = content_type.as_ref().and_then(|value| value.to_str().ok());
+                let asked = json::from_body::<Verify>(content_type, &body)?;
+                check(&services, organisation, &Borrowed::from(&asked), id).await
+            }
+        }
+    })
+    .await
+}
+
+async fn check(
+    services: &Services,
+    organisation: OrganisationId,
+    asked: &Borrowed<'_>,
+    id: RequestId,
+) -> Result<Response, ApiError> {
+    let ask = asked.ask(organisation)?;
+    services
+        .keys
+        .check(asked.key.0.trim(), &ask, Purpose::Use, |verdict| answer(&verdict, &ask, id))
+        .await
+        .map_err(hot::unanswered)
+}
+
+fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, id: RequestId) -> Response {
+    let texts = verdict
+        .record
+        .map(|record| (record.id.text(), record.place.organisation.text(), record.place.environment.text()));
+    let verification = Verification {
+        valid: verdict.code == Code::Valid,
+        code: verdict.code.as_str(),
+        key_id: texts.as_ref().map(|(key, ..)| key.as_str()),
+        name: verdict.record.map(|record| &*record.name),
+        org_id: texts.as_ref().map(|(_, organisation, _)| organisation.as_str()),
+        env_id: texts.as_ref().map(|(.., environment)| environment.as_str()),
+        environment: verdict.record.map(|record| record.place.mode.as_str()),
+        scopes: verdict.record.and_then(|record| record.scopes()),
+        expires_at: verdict.record.and_then(|record| record.expires_at()).map(seconds),
+        metadata: verdict.record.and_then(|record| record.metadata()),
+        ratelimit: verdict.limits.rate.map(|state| RateLimitState {
+            limit: state.rate.limit,
+            remaining: state.remaining,
+            reset: state.reset,
+        }),
+        missing_scopes: (verdict.code == Code::InsufficientScopes)
+            .then(|| verdict.record.map(|record| record.missing(ask).collect()))
+            .flatten(),
+        retry_after: verdict.limited.map(|(Limited::Rate(seconds) | Limited::Quota(seconds))| seconds),
+        request_id: id.as_str(),
+    };
+    let mut body = Vec::with_capacity(512);
+    if let Err(error) = serde_json::to_writer(&mut body, &verification) {
+        tracing::error!(%error, "an outcome cannot be written");
+        return ApiError::internal().into_response();
+    }
+    let mut response = Response::new(body.into());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, JSON);
+    limits::say(&verdict.limits, headers);
+    if verdict.code == Code::Valid && verdict.record.is_some_and(crate::keys::Record::is_free) {
+        headers.insert(CACHEABLE, HeaderValue::from_static("true"));
+    }
+    response
+}

@@ -1,0 +1,104 @@
+//! Edit: what a key may do changes, its string does not.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+
+use super::{Key, Keys};
+use crate::accounts::{Access, Caller};
+use crate::model::{KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
+use crate::store::StoreError;
+
+/// What is to change; `None` stays as it is, `Some(None)` is taken away.
+#[derive(Debug, Clone, Default)]
+#[expect(clippy::option_option, reason = "left as it is, taken away, and set are three things")]
+pub struct Edit {
+    /// Its label.
+    pub name: Option<KeyName>,
+    /// What it may be used for.
+    pub scopes: Option<Scopes>,
+    /// Whether it works.
+    pub enabled: Option<bool>,
+    /// When it is refused from.
+    pub expires_at: Option<Option<Timestamp>>,
+    /// The only networks that it may be used from.
+    pub ip_allowlist: Option<Option<Vec<IpNet>>>,
+    /// How often it may be used.
+    pub rate_limit: Option<Option<RateLimit>>,
+    /// How often in a month.
+    pub quota: Option<Option<Quota>>,
+    /// What its owner wants to remember.
+    pub metadata: Option<Option<BTreeMap<String, String>>>,
+}
+
+/// Why a key was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// There is none with this id where the caller can see it.
+    #[error("no such key")]
+    NotFound,
+    /// Somebody else made it, and the caller is no admin.
+    #[error("only who made the key, admins and owners may change it")]
+    NotAllowed,
+    /// It was revoked, which nothing undoes.
+    #[error("the key is revoked")]
+    Revoked,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Edit {
+    fn apply(self, key: &mut Key, now: Timestamp) {
+        fn set<T>(field: &mut T, value: Option<T>) {
+            if let Some(value) = value {
+                *field = value;
+            }
+        }
+        set(&mut key.name, self.name.map(|name| name.as_str().to_owned()));
+        set(&mut key.scopes, self.scopes);
+        set(&mut key.limits.expires_at, self.expires_at);
+        set(&mut key.limits.ip_allowlist, self.ip_allowlist);
+        set(&mut key.limits.rate_limit, self.rate_limit);
+        set(&mut key.limits.quota, self.quota);
+        set(&mut key.metadata, self.metadata);
+        key.disabled_at = match self.enabled {
+            None => key.disabled_at,
+            Some(true) => None,
+            // Switched off twice is switched off since the first time.
+            Some(false) => key.disabled_at.or(Some(now)),
+        };
+    }
+}
+
+impl Keys {
+    /// Changes a key. When this has answered, every check goes by what it is now.
+    ///
+    /// # Errors
+    /// When there is no such key for the caller, it is not theirs to change, or it is revoked.
+    pub async fn edit(&self, caller: &Caller, id: KeyId, edit: Edit) -> Result<Key, EditError> {
+        let key = self.core.db.key_by_id(id).await?.ok_or(EditError::NotFound)?;
+        match caller.access_to(&key) {
+            Access::Hidden => return Err(EditError::NotFound),
+            Access::See => return Err(EditError::NotAllowed),
+            Access::Manage => {}
+        }
+        let now = self.core.clock.now();
+        let edited = self
+            .to_the_end(async move |core| {
+                let edited = core.db.edit_key(id, |key| edit.apply(key, now)).await;
+                // Whatever became of it: after a failure nobody knows.
+                core.changed(key.organisation, &[(key.id, key.hash)], false);
+                edited
+            })
+            .await?;
+        let mut edited = edited.ok_or(EditError::Revoked)?;
+        let reading = self.core.usage.reading().await;
+        // Read again, because uses may have been written down since.
+        if let Some(fresh) = self.core.db.key_by_id(id).await? {
+            edited = fresh;
+        }
+        self.core.usage.complete(std::slice::from_mut(&mut edited), &self.core.cache, &reading);
+        Ok(edited)
+    }
+}

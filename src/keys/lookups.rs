@@ -1,0 +1,227 @@
+//! Look-ups: what the cache does not know is read from the database, once however many ask at once, and
+//! together with what others ask for in the meantime.
+//!
+//! A look-up may bring something that is no longer true when it arrives. [`Flights`] sees to it that
+//! such an answer reaches nobody: an invalidation gives the flight another number, and what lands with
+//! an old one is thrown away and asked for again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::token::KeyHash;
+use super::{Core, Key};
+
+/// Hashes of one statement at the most.
+const GROUP: usize = 128;
+/// Statements at once.
+const AT_ONCE: usize = 4;
+/// Hashes that wait at the most; more are told to come again.
+const WAITING: usize = 8192;
+
+/// The database did not say whether a string is a key, or too many ask at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the key could not be looked up")]
+pub struct Unanswered;
+
+type Answer = Result<Option<Arc<Key>>, Unanswered>;
+
+/// A look-up under way: which string, and the number under which its answer is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flight {
+    pub(super) hash: KeyHash,
+    pub(super) number: u64,
+}
+
+/// The look-ups under way, and who waits for each. Without any I/O, so that every order of events can be
+/// tried.
+#[derive(Debug)]
+pub(super) struct Flights<W> {
+    waiting: HashMap<KeyHash, (u64, Vec<W>)>,
+    next: u64,
+}
+
+impl<W> Default for Flights<W> {
+    fn default() -> Self {
+        Self { waiting: HashMap::new(), next: 0 }
+    }
+}
+
+impl<W> Flights<W> {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Somebody wants to know. The flight to send off, unless one is under way.
+    pub(super) fn join(&mut self, hash: KeyHash, waiter: W) -> Option<Flight> {
+        if let Some((_, waiters)) = self.waiting.get_mut(&hash) {
+            waiters.push(waiter);
+            return None;
+        }
+        let number = self.number();
+        self.waiting.insert(hash, (number, vec![waiter]));
+        Some(Flight { hash, number })
+    }
+
+    /// What is known of a string has changed. The flight to send off again, if one was under way: it may
+    /// have read what was true before.
+    pub(super) fn invalidate(&mut self, hash: KeyHash) -> Option<Flight> {
+        let number = self.number();
+        let (current, _) = self.waiting.get_mut(&hash)?;
+        *current = number;
+        Some(Flight { hash, number })
+    }
+
+    /// A flight is back. Who waits for what it brings; nobody if it is out of date.
+    pub(super) fn land(&mut self, flight: Flight) -> Option<Vec<W>> {
+        match self.waiting.get(&flight.hash) {
+            Some((number, _)) if *number == flight.number => {
+                self.waiting.remove(&flight.hash).map(|(_, waiters)| waiters)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Where look-ups are asked for.
+#[derive(Debug)]
+pub(super) struct Lookups {
+    flights: Mutex<Flights<oneshot::Sender<Answer>>>,
+    queue: mpsc::Sender<Flight>,
+}
+
+impl Lookups {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Flight>) {
+        let (queue, asked) = mpsc::channel(WAITING);
+        (Self { flights: Mutex::default(), queue }, asked)
+    }
+
+    fn flights(&self) -> MutexGuard<'_, Flights<oneshot::Sender<Answer>>> {
+        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    /// Everything about a key, by the hash of its string, as it is now or was since this was asked.
+    pub(super) async fn look_up(&self, hash: KeyHash) -> Answer {
+        if self.cache.is_unknown(&hash, self.clock.now()) {
+            return Ok(None);
+        }
+        let (answer, answered) = oneshot::channel();
+        {
+            let mut flights = self.lookups.flights();
+            if let Some(flight) = flights.join(hash, answer) {
+                self.send_off(&mut flights, flight)?;
+            }
+        }
+        answered.await.unwrap_or(Err(Unanswered))
+    }
+
+    fn send_off(&self, flights: &mut Flights<oneshot::Sender<Answer>>, flight: Flight) -> Result<(), Unanswered> {
+        self.lookups.queue.try_send(flight).map_err(|_| {
+            // Who waits for it hears that nothing will come.
+            drop(flights.land(flight));
+            Unanswered
+        })
+    }
+
+    /// Nothing that was read of this key before now is true any more: the one function for every change,
+    /// called after the commit and before the answer.
+    pub(super) fn invalidate(&self, hash: KeyHash) {
+        let mut flights = self.lookups.flights();
+        self.cache.remove(&hash, &self.usage);
+        if let Some(flight) = flights.invalidate(hash) {
+            // Without a place in the queue its waiters are told that there is no answer.
+            let _ = self.send_off(&mut flights, flight);
+        }
+    }
+
+    fn land(&self, flight: Flight, found: Answer) {
+        let mut flights = self.lookups.flights();
+        let Some(waiters) = flights.land(flight) else {
+            return;
+        };
+        match &found {
+            // Under the flights' lock: an invalidation comes before this, or finds it in the cache.
+            Ok(Some(key)) => self.cache.insert(self.record(key), &self.usage),
+            Ok(None) => self.cache.insert_unknown(&flight.hash, self.clock.now()),
+            Err(Unanswered) => {}
+        }
+        drop(flights);
+        for waiter in waiters {
+            // Whoever does not wait any more asks again.
+            let _ = waiter.send(found.clone());
+        }
+    }
+}
+
+/// Reads what is asked for, until nobody can ask any more.
+pub(super) async fn read(core: Weak<Core>, mut asked: mpsc::Receiver<Flight>) {
+    let free = Arc::new(Semaphore::new(AT_ONCE));
+    while let Some(first) = asked.recv().await {
+        let (Ok(permit), Some(core)) = (Arc::clone(&free).acquire_owned().await, core.upgrade()) else {
+            return;
+        };
+        // While it waited for a permit, others have come.
+        let mut flights = vec![first];
+        while flights.len() < GROUP
+            && let Ok(next) = asked.try_recv()
+        {
+            flights.push(next);
+        }
+        tokio::spawn(async move {
+            let hashes: Vec<KeyHash> = flights.iter().map(|flight| flight.hash).collect();
+            match core.db.keys_by_hash(&hashes).await {
+                Ok(keys) => {
+                    let mut found: HashMap<KeyHash, Arc<Key>> =
+                        keys.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
+                    for flight in flights {
+                        core.land(flight, Ok(found.remove(&flight.hash)));
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, keys = flights.len(), "keys could not be looked up");
+                    for flight in flights {
+                        core.land(flight, Err(Unanswered));
+                    }
+                }
+            }
+            drop(permit);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::Entropy;
+    use crate::keys::PlainKey;
+    use crate::model::Mode;
+
+    fn hash() -> KeyHash {
+        PlainKey::hookstream(Mode::Live, &Entropy::seeded(1)).hash()
+    }
+
+    #[test]
+    fn many_that_ask_at_once_share_one_flight() {
+        let mut flights = Flights::default();
+        let flight = flights.join(hash(), 1).expect("the first one is sent off");
+        assert_eq!(flights.join(hash(), 2), None);
+        assert_eq!(flights.land(flight), Some(vec![1, 2]));
+        assert_eq!(flights.land(flight), None);
+        assert!(flights.join(hash(), 3).is_some());
+    }
+
+    #[test]
+    fn what_was_read_before_an_invalidation_reaches_nobody() {
+        let mut flights = Flights::default();
+        let before = flights.join(hash(), 1).expect("it is sent off");
+        let again = flights.invalidate(hash()).expect("it is sent off again");
+        assert_eq!(flights.join(hash(), 2), None, "the second one waits for the new flight");
+        assert_eq!(flights.land(before), None);
+        assert_eq!(flights.land(again), Some(vec![1, 2]));
+        assert_eq!(flights.invalidate(hash()), None);
+    }
+}

@@ -1,0 +1,264 @@
+//! What a check has to know of a key: the cache holds a million of these.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+use ipnet::IpNet;
+use serde_json::value::RawValue;
+
+use super::limiter::Meter;
+use super::token::KeyHash;
+use super::usage::RETIRED;
+use super::{Ask, Code, Key, KeyState};
+use crate::accounts::Place;
+use crate::model::{KeyId, Quota, RateLimit, Scopes, Timestamp};
+
+/// A key, as small as a check allows, with its use since it was last written down.
+///
+/// What few keys have stands apart in [`More`], so that the others do not pay for it.
+#[derive(Debug)]
+pub struct Record {
+    pub(super) hash: KeyHash,
+    /// hookstream's id.
+    pub id: KeyId,
+    /// Where it belongs; shared by all keys of an environment.
+    pub place: Arc<Place>,
+    /// Its label.
+    pub name: Box<str>,
+    /// Milliseconds since 1970; the largest number for never.
+    expires_at: i64,
+    more: Option<Box<More>>,
+    /// See [`usage`](super::usage).
+    pub(super) pending: AtomicU64,
+    /// Milliseconds since 1970; 0 before the first use.
+    pub(super) last_used: AtomicI64,
+    /// Of the address that it was last used from, folded into 64 bits.
+    pub(super) last_address: AtomicU64,
+    /// Used since the cache last looked for what it could do without.
+    pub(super) touched: AtomicBool,
+    revoked: bool,
+    disabled: bool,
+    /// Full access, written `null`; without named scopes and this, it is written `*`.
+    unset: bool,
+}
+
+/// What few keys have.
+#[derive(Debug)]
+pub(super) struct More {
+    /// The scopes' wire form, if they are named.
+    scopes: Option<Box<str>>,
+    ip_allowlist: Option<Box<[IpNet]>>,
+    pub(super) rate_limit: Option<RateLimit>,
+    pub(super) quota: Option<Quota>,
+    pub(super) meter: Option<Arc<Meter>>,
+    /// Ready to be sent.
+    metadata: Option<Box<RawValue>>,
+}
+
+impl Record {
+    /// Of a key, as it was read. `meter` is there if the key has a limit that is counted.
+    pub(super) fn new(key: &Key, place: Arc<Place>, meter: Option<Arc<Meter>>) -> Self {
+        let scopes = match &key.scopes {
+            Scopes::Unset | Scopes::All => None,
+            Scopes::Named(_) => key.scopes.to_wire().map(Into::into),
+        };
+        let limits = &key.limits;
+        let metadata =
+            key.metadata.as_ref().and_then(|map| RawValue::from_string(serde_json::json!(map).to_string()).ok());
+        let plain = scopes.is_none() && limits.ip_allowlist.is_none() && meter.is_none() && metadata.is_none();
+        let more = (!plain).then(|| {
+            Box::new(More {
+                scopes,
+                ip_allowlist: limits.ip_allowlist.as_deref().map(Into::into),
+                rate_limit: limits.rate_limit,
+                quota: limits.quota,
+                meter,
+                metadata,
+            })
+        });
+        Self {
+            hash: key.hash,
+            id: key.id,
+            place,
+            name: key.name.as_str().into(),
+            expires_at: limits.expires_at.map_or(i64::MAX, |at| at.0),
+            more,
+            pending: AtomicU64::new(0),
+            last_used: AtomicI64::new(key.last_used_at.map_or(0, |at| at.0)),
+            last_address: AtomicU64::new(0),
+            touched: AtomicBool::new(false),
+            revoked: key.revoked_at.is_some(),
+            disabled: key.disabled_at.is_some(),
+            unset: key.scopes == Scopes::Unset,
+        }
+    }
+
+    /// The same, for one who has no place in the cache: its uses are counted elsewhere.
+    pub(super) fn apart(self) -> Self {
+        self.pending.store(RETIRED, Ordering::Relaxed);
+        self
+    }
+
+    /// The bytes that it takes beyond its own size.
+    pub(super) fn extra_bytes(&self) -> usize {
+        let more = self.more.as_ref().map_or(0, |more| {
+            let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len() + ALLOCATION);
+            let metadata = more.metadata.as_ref().map_or(0, |map| map.get().len() + ALLOCATION);
+            let networks = more.ip_allowlist.as_ref().map_or(0, |list| size_of_val(&**list) + ALLOCATION);
+            let meter = more.meter.as_ref().map_or(0, |_| size_of::<Meter>() + 2 * ALLOCATION);
+            size_of::<More>() + ALLOCATION + text(&more.scopes) + metadata + networks + meter
+        });
+        self.name.len() + ALLOCATION + more
+    }
+
+    /// The moment from which it is refused.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        (self.expires_at != i64::MAX).then_some(Timestamp(self.expires_at))
+    }
+
+    /// The scopes' wire form; `None` is JSON's `null`.
+    pub fn scopes(&self) -> Option<&str> {
+        match self.more.as_ref().and_then(|more| more.scopes.as_deref()) {
+            None if self.unset => None,
+            None => Some("*"),
+            named => named,
+        }
+    }
+
+    /// What its owner wants to remember, as JSON.
+    pub fn metadata(&self) -> Option<&RawValue> {
+        self.more.as_ref()?.metadata.as_deref()
+    }
+
+    /// Whether a check of it needs nobody's memory but the key's: neither counted limits nor networks.
+    pub fn is_free(&self) -> bool {
+        self.more.as_ref().is_none_or(|more| more.meter.is_none() && more.ip_allowlist.is_none())
+    }
+
+    pub(super) fn more(&self) -> Option<&More> {
+        self.more.as_deref()
+    }
+
+    /// Whether the scope is held.
+    fn holds(&self, asked: &str) -> bool {
+        match self.more.as_ref().and_then(|more| more.scopes.as_deref()) {
+            None => true,
+            Some(held) => held.split(' ').any(|held| Scopes::covers(held, asked)),
+        }
+    }
+
+    /// The asked scopes that are not held.
+    pub fn missing<'a>(&'a self, ask: &'a Ask<'_>) -> impl Iterator<Item = &'a str> {
+        ask.scope_names().filter(|asked| !self.holds(asked))
+    }
+
+    /// Judges the key, purely by what is in it: limits that are counted come after this.
+    pub(super) fn judge(&self, now: Timestamp, ask: &Ask<'_>) -> Code {
+        if ask.organisation.is_some_and(|organisation| organisation != self.place.organisation) {
+            return Code::NotFound;
+        }
+        match KeyState::of(self.revoked, self.disabled, self.expires_at(), now) {
+            KeyState::Revoked => return Code::Revoked,
+            KeyState::Disabled => return Code::Disabled,
+            KeyState::Expired => return Code::Expired,
+            KeyState::Active => {}
+        }
+        if ask.mode.is_some_and(|mode| mode != self.place.mode) {
+            return Code::WrongEnvironment;
+        }
+        if !self.allows(ask.address) {
+            return Code::Forbidden;
+        }
+        if self.missing(ask).next().is_some() { Code::InsufficientScopes } else { Code::Valid }
+    }
+
+    /// Whether a request from there is allowed; an unknown address never is, where there is a list.
+    fn allows(&self, address: Option<IpAddr>) -> bool {
+        let Some(networks) = self.more.as_ref().and_then(|more| more.ip_allowlist.as_deref()) else {
+            return true;
+        };
+        address.is_some_and(|address| {
+            // An IPv4 peer on a dual-stack socket is shown as ::ffff:a.b.c.d.
+            let address = address.to_canonical();
+            networks.iter().any(|network| network.contains(&address))
+        })
+    }
+}
+
+/// What an allocation costs beyond its bytes, about: the allocator's own word, and its rounding.
+pub(super) const ALLOCATION: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::key::tests::key;
+    use crate::model::{Mode, OrganisationId};
+
+    fn record(key: &Key) -> Record {
+        Record::new(key, Arc::new(key.place()), None)
+    }
+
+    #[test]
+    fn the_first_reason_that_applies_is_the_one_given() {
+        let now = Timestamp(1_000);
+        let mut key = key();
+        key.scopes = Scopes::Named(vec!["keys:verify".into()]);
+        key.limits.ip_allowlist = Some(vec!["10.0.0.0/8".parse().unwrap()]);
+        key.limits.expires_at = Some(now);
+        key.disabled_at = Some(now);
+        key.revoked_at = Some(now);
+        let mut ask = Ask {
+            scopes: "events:write",
+            mode: Some(Mode::Test),
+            organisation: Some(OrganisationId(2)),
+            ..Ask::default()
+        };
+        assert_eq!(record(&key).judge(now, &ask), Code::NotFound);
+        ask.organisation = Some(OrganisationId(1));
+        assert_eq!(record(&key).judge(now, &ask), Code::Revoked);
+        key.revoked_at = None;
+        assert_eq!(record(&key).judge(now, &ask), Code::Disabled);
+        key.disabled_at = None;
+        assert_eq!(record(&key).judge(now, &ask), Code::Expired);
+        key.limits.expires_at = Some(Timestamp(1_001));
+        assert_eq!(record(&key).judge(now, &ask), Code::WrongEnvironment);
+        ask.mode = Some(Mode::Live);
+        assert_eq!(record(&key).judge(now, &ask), Code::Forbidden);
+        ask.address = Some("10.1.2.3".parse().unwrap());
+        assert_eq!(record(&key).judge(now, &ask), Code::InsufficientScopes);
+        assert_eq!(record(&key).missing(&ask).collect::<Vec<_>>(), ["events:write"]);
+        ask.scopes = "keys:verify";
+        assert_eq!(record(&key).judge(now, &ask), Code::Valid);
+    }
+
+    #[test]
+    fn an_ipv4_address_is_the_same_in_its_mapped_form() {
+        let mut key = key();
+        key.limits.ip_allowlist = Some(vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
+        let from = |address: &str| {
+            let ask = Ask { address: Some(address.parse().unwrap()), ..Ask::default() };
+            record(&key).judge(Timestamp(0), &ask)
+        };
+        assert_eq!(from("::ffff:192.0.2.7"), Code::Valid);
+        assert_eq!(from("192.0.2.7"), Code::Valid);
+        assert_eq!(from("2001:db8::1"), Code::Valid);
+        assert_eq!(from("192.0.3.7"), Code::Forbidden);
+        assert_eq!(record(&key).judge(Timestamp(0), &Ask::default()), Code::Forbidden);
+    }
+
+    #[test]
+    fn full_access_is_written_as_it_was_asked_for() {
+        let mut key = key();
+        assert_eq!(record(&key).scopes(), None);
+        key.scopes = Scopes::All;
+        assert_eq!(record(&key).scopes(), Some("*"));
+        let everything = Ask { scopes: "*", ..Ask::default() };
+        assert_eq!(record(&key).judge(Timestamp(0), &everything), Code::Valid);
+        key.scopes = Scopes::Named(vec!["a:*".into(), "b:c".into()]);
+        assert_eq!(record(&key).scopes(), Some("a:* b:c"));
+        assert_eq!(record(&key).judge(Timestamp(0), &everything), Code::InsufficientScopes);
+        let asked = Ask { scopes: "a:x+b:c+b:d", ..Ask::default() };
+        assert_eq!(record(&key).missing(&asked).collect::<Vec<_>>(), ["b:d"]);
+    }
+}

@@ -1,1 +1,0 @@
-SELECT * FROM keys_in_context WHERE hash = $1

@@ -1,0 +1,6 @@
+-- $1: JSON, one object a key, hour and outcome.
+INSERT INTO key_hours (key_id, hour, code, count)
+SELECT key, hour, code, count
+FROM jsonb_to_recordset(CAST($1 AS jsonb)) AS h (key BIGINT, hour BIGINT, code TEXT, count BIGINT)
+ORDER BY key, hour, code
+ON CONFLICT (key_id, hour, code) DO UPDATE SET count = key_hours.count + excluded.count

@@ -1,0 +1,1 @@
+DELETE FROM key_hours WHERE hour < $1

@@ -1,0 +1,108 @@
+//! The use of keys: counts, outcomes by the hour, addresses, and what was spent of limits.
+
+use std::net::IpAddr;
+
+use serde_json::json;
+
+use super::db::{Db, StoreError, reading, sql, writing};
+use crate::keys::{Code, SpentRow};
+use crate::model::{KeyId, Timestamp};
+
+/// How often a check of a key had one outcome in one hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HourlyUse {
+    /// Hours since 1970.
+    pub hour: i64,
+    /// The outcome.
+    pub code: Code,
+    /// How often.
+    pub count: i64,
+}
+
+/// Where a key was used from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UsedFrom {
+    /// The address.
+    pub address: IpAddr,
+    /// When last.
+    pub last_used_at: Timestamp,
+}
+
+/// What happened since the last time it was written down.
+#[derive(Debug, Default)]
+pub struct UsageRows {
+    /// Good requests of a key, and when the last one was.
+    pub uses: Vec<(KeyId, i64, Timestamp)>,
+    /// Outcomes.
+    pub hours: Vec<(KeyId, HourlyUse)>,
+    /// Addresses.
+    pub addresses: Vec<(KeyId, UsedFrom)>,
+    /// What was spent of limits.
+    pub spent: Vec<SpentRow>,
+}
+
+impl Db {
+    /// Writes the use of several keys down, each kind in one statement. A key keeps its `addresses` newest
+    /// addresses.
+    pub(crate) async fn write_usage(&self, rows: &UsageRows, addresses: i64) -> Result<(), StoreError> {
+        let uses = list(&rows.uses, |(id, requests, at)| json!({ "id": id.0, "requests": requests, "at": at.0 }));
+        let hours = list(
+            &rows.hours,
+            |(id, hour)| json!({ "key": id.0, "hour": hour.hour, "code": hour.code.as_str(), "count": hour.count }),
+        );
+        let seen = list(
+            &rows.addresses,
+            |(id, from)| json!({ "key": id.0, "address": from.address.to_string(), "at": from.last_used_at.0 }),
+        );
+        let spent = list(&rows.spent, |row| json!(row));
+        writing!(self, tx => {
+            if let Some(uses) = &uses {
+                sqlx::query(sql!(self, "keys_count_use")).bind(uses).execute(&mut *tx).await?;
+            }
+            if let Some(spent) = &spent {
+                sqlx::query(sql!(self, "keys_save_spent")).bind(spent).execute(&mut *tx).await?;
+            }
+            if let Some(hours) = &hours {
+                sqlx::query(sql!(self, "key_hours_add")).bind(hours).execute(&mut *tx).await?;
+            }
+            if let Some(seen) = &seen {
+                sqlx::query(sql!(self, "key_addresses_note")).bind(seen).execute(&mut *tx).await?;
+                sqlx::query(sql!(self, "key_addresses_prune")).bind(seen).bind(addresses).execute(&mut *tx).await?;
+            }
+        });
+        Ok(())
+    }
+
+    /// Outcomes of a key's checks from an hour on, oldest first.
+    pub(crate) async fn key_hours(&self, id: KeyId, since: i64) -> Result<Vec<HourlyUse>, StoreError> {
+        let rows: Vec<(i64, String, i64)> = reading!(self, pool => {
+            sqlx::query_as(sql!("key_hours_since")).bind(id.0).bind(since).fetch_all(pool).await?
+        });
+        let read = |(hour, code, count): (i64, String, i64)| Some(HourlyUse { hour, code: Code::parse(&code)?, count });
+        Ok(rows.into_iter().filter_map(read).collect())
+    }
+
+    /// Where a key was last used from, newest first.
+    pub(crate) async fn key_addresses(&self, id: KeyId) -> Result<Vec<UsedFrom>, StoreError> {
+        let rows: Vec<(String, i64)> = reading!(self, pool => {
+            sqlx::query_as(sql!("key_addresses_of")).bind(id.0).fetch_all(pool).await?
+        });
+        let read = |(address, at): (String, i64)| {
+            Some(UsedFrom { address: address.parse().ok()?, last_used_at: Timestamp(at) })
+        };
+        Ok(rows.into_iter().filter_map(read).collect())
+    }
+
+    /// Forgets outcomes before an hour.
+    pub(crate) async fn delete_hours_before(&self, hour: i64) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("key_hours_delete_old")).bind(hour).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+}
+
+/// Rows as one parameter: a JSON array; `None` without rows.
+fn list<T>(rows: &[T], row: impl Fn(&T) -> serde_json::Value) -> Option<String> {
+    (!rows.is_empty()).then(|| rows.iter().map(row).collect::<serde_json::Value>().to_string())
+}

@@ -138,7 +138,7 @@ fn TokenField(#[prop(optional_no_strip)] error: Option<String>) -> AnyView {
                 aria-invalid=error.as_ref().map(|_| "true")
                 aria-describedby="set-up-hint set-up-error"
             />
-            <p class="hint" id="set-up-hint">"The server printed it to its log when it started."</p>
+            <p class="hint" id="set-up-hint">"The server printed it to its terminal (standard output) when it started."</p>
             <ErrorText id="set-up-error" text=error/>
         </div>
     }

@@ -21,7 +21,7 @@ pub enum Registration {
     Closed,
 }
 
-/// What the log prints once, where the very first registration can come from another machine.
+/// What is printed once at start, where the very first registration can come from another machine.
 #[derive(Clone)]
 pub struct SetUpToken(String);
 
@@ -31,7 +31,7 @@ impl SetUpToken {
         Self(hex::encode(entropy.bytes::<16>()))
     }
 
-    /// The token, for the log.
+    /// The token, to be printed.
     pub fn reveal(&self) -> &str {
         &self.0
     }

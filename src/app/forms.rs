@@ -107,7 +107,7 @@ pub async fn register(services: &Services, parts: &Parts, mut form: Form) -> Res
             // The page says so itself.
             Err(RegisterError::Closed) => ApiError::forbidden("Registration is closed."),
             Err(RegisterError::SetUpToken) => {
-                ApiError::invalid_field("set_up_token", "is not the one in the server's log")
+                ApiError::invalid_field("set_up_token", "is not the one that the server printed when it started")
             }
             Err(RegisterError::EmailTaken) => ApiError::invalid_field("email", "has an account already: sign in"),
             Err(RegisterError::Throttled(seconds)) => ApiError::too_many_requests(seconds),

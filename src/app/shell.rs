@@ -11,6 +11,8 @@ use leptos::nonce::use_nonce;
 use leptos::prelude::*;
 use leptos_axum::ResponseOptions;
 
+use crate::model::ApiError;
+
 /// What a request for a page is answered with.
 pub enum Answer {
     /// The page.
@@ -52,10 +54,13 @@ impl Document {
         Self { status, ..self }
     }
 
-    /// With the time after which to try again, in seconds.
+    /// With the status of what went wrong, if anything did, and the time after which to try again.
     #[must_use]
-    pub fn with_retry_after(self, retry_after: Option<u64>) -> Self {
-        Self { retry_after, ..self }
+    pub fn with_error(self, error: Option<&ApiError>) -> Self {
+        match error {
+            Some(error) => Self { status: crate::api::problem::status(error), retry_after: error.retry_after, ..self },
+            None => self,
+        }
     }
 
     /// With islands, which need WASM. Other pages do not load it.

@@ -200,7 +200,81 @@ pub async fn harden(State(around): State<Around>, request: Request, next: Next) 
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::get;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
     use super::*;
+    use crate::model::Timestamp;
+
+    const SECRET: &str = "hs_live_c0d9 was in the panic";
+
+    async fn panics() -> StatusCode {
+        panic!("{SECRET}")
+    }
+
+    async fn hangs() -> StatusCode {
+        std::future::pending().await
+    }
+
+    /// What `observe` makes of a handler: the status, the content type and the body. There is an id.
+    async fn observed(path: &str) -> (StatusCode, String, String) {
+        let around =
+            Around { site: Arc::new(Site::default()), clock: Clock::fixed(Timestamp(0)), entropy: Entropy::seeded(1) };
+        let router = Router::new()
+            .route("/v1/panics", get(panics))
+            .route("/panics", get(panics))
+            .route("/v1/hangs", get(hangs))
+            .route("/hangs", get(hangs))
+            .layer(from_fn_with_state(around, observe));
+        let response = router.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
+        let text = |name: HeaderName| head.headers.get(name).expect("the header").to_str().unwrap().to_owned();
+        let id = text(REQUEST_ID);
+        assert!(id.len() == 16 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id}");
+        let body = body.collect().await.unwrap().to_bytes();
+        (head.status, text(CONTENT_TYPE), String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    fn is_problem(kind: &str, body: &str, code: &str) {
+        assert_eq!(kind, "application/problem+json");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(body).expect("JSON")["code"], code);
+    }
+
+    fn is_page(kind: &str, body: &str) {
+        assert!(kind.starts_with("text/html"), "{kind}");
+        assert!(body.starts_with("<!doctype html>") && body.contains("<h1>"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_that_does_not_say_why() {
+        let (status, kind, body) = observed("/v1/panics").await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        is_problem(&kind, &body, "internal_error");
+        assert!(!body.contains("hs_live"), "{body}");
+
+        let (status, kind, body) = observed("/panics").await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        is_page(&kind, &body);
+        assert!(!body.contains("hs_live"), "{body}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_never_answers_is_a_503_after_half_a_minute() {
+        let began = tokio::time::Instant::now();
+        let (status, kind, body) = observed("/v1/hangs").await;
+        assert_eq!(began.elapsed().as_secs(), 30);
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        is_problem(&kind, &body, "unavailable");
+
+        let (status, kind, body) = observed("/hangs").await;
+        assert_eq!(began.elapsed().as_secs(), 60);
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        is_page(&kind, &body);
+    }
 
     fn refused(site: &Site, headers: &[(&str, &str)]) -> bool {
         let mut map = HeaderMap::new();

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::app::{Engine, Settings, TestApp};
-use crate::story::Call;
+use crate::story::{Call, register};
 
 const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
 const METHODS: [&str; 7] = ["get", "post", "put", "patch", "delete", "options", "trace"];
@@ -197,4 +197,16 @@ async fn a_path_that_is_no_text_is_answered_as_the_contract_says() {
     let path = format!("/api/v1/ingest/{}/%ff", me.field("/organisations/0/tenant_id"));
     let answer = Call::new(&app, "POST", &path).key(&key).json("{}").send().await;
     assert_eq!((answer.status.as_u16(), answer.json().is_string()), (400, true));
+}
+
+#[tokio::test]
+async fn every_page_leads_to_the_reference() {
+    let app = app().await;
+    let ada = register(&app, "ada@example.com").await;
+    let pages = ["/sign-in", "/register", "/no/such/page"].map(|path| Call::new(&app, "GET", path));
+    let signed_in = ["/keys", "/events"].map(|path| Call::new(&app, "GET", path).cookie(&ada));
+    for page in pages.into_iter().chain(signed_in) {
+        let html = page.send().await.text();
+        assert!(html.contains(r#"<a href="/docs/api">API reference</a>"#), "{html}");
+    }
 }

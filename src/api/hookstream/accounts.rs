@@ -28,7 +28,8 @@ pub struct Registration {
     email: Option<String>,
     #[schema(required, value_type = String, min_length = 10, max_length = 256, examples("correct horse battery"))]
     password: Option<String>,
-    /// Only for the first account of a server that other machines can reach.
+    /// Only for the first account of a server that other machines can reach, which prints it to standard
+    /// output at start.
     set_up_token: Option<String>,
 }
 
@@ -155,7 +156,8 @@ pub async fn register(
                     "Registration is closed here. The operator adds accounts with `latchkey user add`.",
                 ),
                 RegisterError::SetUpToken => ApiError::forbidden(
-                    "The first account needs the set-up token that the server's log shows: send it as `set_up_token`.",
+                    "The first account needs the set-up token that the server printed to its standard output when it \
+                     started: send it as `set_up_token`.",
                 ),
                 RegisterError::EmailTaken => ApiError::invalid_field("email", "has an account already: sign in"),
                 RegisterError::Throttled(seconds) => ApiError::too_many_requests(seconds),

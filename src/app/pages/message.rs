@@ -70,7 +70,7 @@ pub fn failed(error: &ApiError, parts: &Parts, now: Timestamp) -> Document {
             </Bare>
         }
     };
-    Document::new(title, view).with_status(status).with_retry_after(error.retry_after)
+    Document::new(title, view).with_error(Some(error))
 }
 
 /// Signed in, and nowhere.

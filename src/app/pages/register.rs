@@ -1,13 +1,12 @@
 //! Registering.
 
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 use leptos::prelude::*;
 
 use super::{is_signed_in, registration_closed};
 use crate::accounts::Password;
 use crate::api::Services;
-use crate::app::parts::{Auth, ErrorText, Notice};
+use crate::app::parts::{Auth, EmailField, ErrorText, Notice, PasswordField};
 use crate::app::shell::{Answer, Document};
 use crate::model::ApiError;
 
@@ -54,10 +53,9 @@ pub async fn register_page(services: &Services, form: RegisterForm) -> Result<An
     }
     let is_first = services.accounts.has_none().await?;
     let needs_token = services.accounts.needs_set_up_token();
-    let status = form.error.as_ref().map_or(StatusCode::OK, crate::api::problem::status);
-    let retry_after = form.error.as_ref().and_then(|error| error.retry_after);
+    let error = form.error.clone();
     let document = Document::new("Create an account", move || view! { <RegisterPage form is_first needs_token/> });
-    Ok(document.with_status(status).with_retry_after(retry_after).into())
+    Ok(document.with_error(error.as_ref()).into())
 }
 
 #[component]
@@ -73,46 +71,24 @@ fn RegisterPage(form: RegisterForm, is_first: bool, needs_token: bool) -> AnyVie
     let beside = || view! { <p class="auth-alt">"Already have an account? " <a href="/sign-in">"Sign in"</a></p> };
     let (email_error, password_error, token_error) =
         (form.error_of("email"), form.error_of("password"), form.error_of("set_up_token"));
-    let invalid = |error: &Option<String>| error.as_ref().map(|_| "true");
     view! {
         <Auth title lead beside>
             {form.general().map(|text| view! { <Notice id="form-error" text/> })}
             <form class="form" method="post" action="/register">
-                <div class="field">
-                    <label for="email">"Email"</label>
-                    <input
-                        class="input"
-                        id="email"
-                        name="email"
-                        type="email"
-                        autocomplete="username"
-                        inputmode="email"
-                        required
-                        value=form.email
-                        aria-invalid=invalid(&email_error)
-                        aria-describedby="email-error"
-                    />
+                <EmailField value=form.email invalid=email_error.is_some() described_by=Some("email-error")>
                     <ErrorText id="email-error" text=email_error/>
-                </div>
-                <div class="field">
-                    <label for="password">"Password"</label>
-                    <input
-                        class="input"
-                        id="password"
-                        name="password"
-                        type="password"
-                        autocomplete="new-password"
-                        minlength=Password::SHORTEST.to_string()
-                        maxlength=Password::LONGEST.to_string()
-                        required
-                        aria-invalid=invalid(&password_error)
-                        aria-describedby="password-hint password-error"
-                    />
+                </EmailField>
+                <PasswordField
+                    autocomplete="new-password"
+                    bounds=(Password::SHORTEST, Password::LONGEST)
+                    invalid=password_error.is_some()
+                    described_by=Some("password-hint password-error")
+                >
                     <p class="hint" id="password-hint">
                         {format!("{} to {} characters. A sentence is fine.", Password::SHORTEST, Password::LONGEST)}
                     </p>
                     <ErrorText id="password-error" text=password_error/>
-                </div>
+                </PasswordField>
                 {needs_token.then(|| view! { <TokenField error=token_error/> })}
                 <button class="button primary wide" type="submit">"Create account"</button>
             </form>
@@ -138,7 +114,7 @@ fn TokenField(#[prop(optional_no_strip)] error: Option<String>) -> AnyView {
                 aria-invalid=error.as_ref().map(|_| "true")
                 aria-describedby="set-up-hint set-up-error"
             />
-            <p class="hint" id="set-up-hint">"The server printed it to its log when it started."</p>
+            <p class="hint" id="set-up-hint">"The server printed it to its terminal (standard output) when it started."</p>
             <ErrorText id="set-up-error" text=error/>
         </div>
     }

@@ -1,12 +1,11 @@
 //! Signing in.
 
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 use leptos::prelude::*;
 
 use super::{is_signed_in, local_path};
 use crate::api::Services;
-use crate::app::parts::{Auth, Notice};
+use crate::app::parts::{Auth, EmailField, Notice, PasswordField};
 use crate::app::shell::{Answer, Document};
 use crate::model::ApiError;
 
@@ -47,10 +46,9 @@ pub async fn sign_in_page(services: &Services, form: SignInForm) -> Result<Answe
     } else {
         Register::Closed
     };
-    let status = form.error.as_ref().map_or(StatusCode::OK, crate::api::problem::status);
-    let retry_after = form.error.as_ref().and_then(|error| error.retry_after);
+    let error = form.error.clone();
     let document = Document::new("Sign in", move || view! { <SignInPage form register/> });
-    Ok(document.with_status(status).with_retry_after(retry_after).into())
+    Ok(document.with_error(error.as_ref()).into())
 }
 
 /// Whether there is a way to an account.
@@ -64,8 +62,8 @@ enum Register {
 
 #[component]
 fn SignInPage(form: SignInForm, register: Register) -> AnyView {
-    let described_by = form.error.is_some().then_some("form-error");
-    let invalid = form.error.is_some().then_some("true");
+    let invalid = form.error.is_some();
+    let described_by = invalid.then_some("form-error");
     let beside = move || match register {
         Register::Closed | Register::First => ().into_any(),
         Register::Open => {
@@ -78,34 +76,8 @@ fn SignInPage(form: SignInForm, register: Register) -> AnyView {
             {(register == Register::First).then(|| view! { <Fresh/> })}
             <form class="form" method="post" action="/sign-in">
                 {form.next.map(|next| view! { <input type="hidden" name="next" value=next/> })}
-                <div class="field">
-                    <label for="email">"Email"</label>
-                    <input
-                        class="input"
-                        id="email"
-                        name="email"
-                        type="email"
-                        autocomplete="username"
-                        inputmode="email"
-                        required
-                        value=form.email
-                        aria-invalid=invalid
-                        aria-describedby=described_by
-                    />
-                </div>
-                <div class="field">
-                    <label for="password">"Password"</label>
-                    <input
-                        class="input"
-                        id="password"
-                        name="password"
-                        type="password"
-                        autocomplete="current-password"
-                        required
-                        aria-invalid=invalid
-                        aria-describedby=described_by
-                    />
-                </div>
+                <EmailField value=form.email invalid described_by/>
+                <PasswordField autocomplete="current-password" invalid described_by/>
                 <button class="button primary wide" type="submit">"Sign in"</button>
             </form>
         </Auth>

@@ -3,6 +3,7 @@
 use leptos::prelude::*;
 use uuid::Uuid;
 
+use super::empty::{Beginning, NothingFound};
 use super::frame::ErrorText;
 use super::table::Mask;
 use super::words::{Moment, ago, size, thousands, to_the_second};
@@ -310,42 +311,35 @@ fn RetentionFields(membership: Membership, environment: Environment, form: Reten
 /// No event yet: what ingest is, and a line that sends the first one. `address` is where to.
 #[component]
 pub fn NoEvents(organisation: String, address: String, waiting: bool) -> AnyView {
-    let waiting =
-        waiting.then(|| view! { <p class="small needs-js">"This page shows the first event as soon as it comes."</p> });
+    let steps = view! {
+        <li><span><strong>"Create a key"</strong> " whose scopes include " <code>"events:write"</code> ", or all."</span></li>
+        <li><span><strong>"Send an event."</strong> " The last part of the address names its source: letters, digits, _ and -."</span></li>
+        <li>
+            <span>
+                <strong>"Read it here."</strong>
+                " An " <code>"X-Idempotency-Key"</code> " makes sending again safe for a day."
+            </span>
+        </li>
+    };
+    let sample =
+        view! { "A first event from a source called " <code>"orders"</code> ". It answers with the event’s id." };
+    let code = view! {
+        {format!("curl {address}/orders \\\n  -H 'X-Api-Key: ")}
+        <span class="secret">"hs_live_…"</span>
+        "' \\\n  -d '{\"order\": 1042, \"total\": 99.90}'\n\n"
+        <span class="out">"{\n  \"id\": \"0199f3c2-…\",\n  \"status\": \"Accepted\",\n  \"acceptedAt\": \"…\"\n}"</span>
+    };
     view! {
-        <section class="empty" aria-labelledby="empty-title">
-            <div class="teach">
-                <h2 id="empty-title">"No events in " {organisation} " yet"</h2>
-                <p>
-                    "Latchkey takes in JSON from your services and webhooks, checks their key, and answers only "
-                    "once the event is on disk."
-                </p>
-                <ol class="steps">
-                    <li><span><strong>"Create a key"</strong> " whose scopes include " <code>"events:write"</code> ", or all."</span></li>
-                    <li><span><strong>"Send an event."</strong> " The last part of the address names its source: letters, digits, _ and -."</span></li>
-                    <li>
-                        <span>
-                            <strong>"Read it here."</strong>
-                            " An " <code>"X-Idempotency-Key"</code> " makes sending again safe for a day."
-                        </span>
-                    </li>
-                </ol>
-                {waiting}
-            </div>
-            <div class="sample">
-                <p>"A first event from a source called " <code>"orders"</code> ". It answers with the event’s id."</p>
-                <div class="code-block">
-                    <pre><code>
-                        {format!("curl {address}/orders \\\n  -H 'X-Api-Key: ")}
-                        <span class="secret">"hs_live_…"</span>
-                        "' \\\n  -d '{\"order\": 1042, \"total\": 99.90}'\n\n"
-                        <span class="out">
-                            "{\n  \"id\": \"0199f3c2-…\",\n  \"status\": \"Accepted\",\n  \"acceptedAt\": \"…\"\n}"
-                        </span>
-                    </code></pre>
-                </div>
-            </div>
-        </section>
+        <Beginning
+            title=format!("No events in {organisation} yet")
+            lead="Latchkey takes in JSON from your services and webhooks, checks their key, and answers only \
+                  once the event is on disk."
+            steps=steps.into_any()
+            sample=sample.into_any()
+            code=code.into_any()
+        >
+            {waiting.then(|| view! { <p class="small needs-js">"This page shows the first event as soon as it comes."</p> })}
+        </Beginning>
     }
     .into_any()
 }
@@ -358,12 +352,5 @@ pub fn NoEventMatches(here: EventsLink) -> AnyView {
     } else {
         ("No event matches", "Events that are kept no longer are not found either.")
     };
-    view! {
-        <section class="empty narrow" aria-labelledby="empty-title">
-            <h2 id="empty-title">{title}</h2>
-            <p>{hint}</p>
-            <a class="button" href=here.cleared().href()>"Show all events"</a>
-        </section>
-    }
-    .into_any()
+    view! { <NothingFound title hint href=here.cleared().href() clear="Show all events"/> }.into_any()
 }

@@ -38,6 +38,7 @@ fn Footer() -> AnyView {
     view! {
         <footer class="footer">
             <p>"Latchkey " {env!("CARGO_PKG_VERSION")}</p>
+            <a href="/docs/api">"API reference"</a>
         </footer>
     }
     .into_any()

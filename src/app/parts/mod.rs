@@ -1,5 +1,6 @@
 //! Pieces of pages, rendered on the server: what surrounds a page, and what the list is made of.
 
+mod account;
 mod empty;
 mod events;
 mod filters;
@@ -12,6 +13,7 @@ mod table;
 mod toast;
 mod words;
 
+pub use account::{EmailField, PasswordField};
 pub use empty::{NoKeys, NoMatch};
 pub use events::{
     EnvironmentBadge, EventFilters, EventPager, EventRow, EventsTable, Live, NoEventMatches, NoEvents, RetentionForm,

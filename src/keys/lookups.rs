@@ -25,7 +25,7 @@ const WAITING: usize = 8192;
 #[error("the key could not be looked up")]
 pub struct Unanswered;
 
-type Answer = Result<Option<Arc<Key>>, Unanswered>;
+pub(super) type Answer = Result<Option<Arc<Key>>, Unanswered>;
 
 /// A look-up under way: which string, and the number under which its answer is awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,7 +138,8 @@ impl Core {
         }
     }
 
-    fn land(&self, flight: Flight, found: Answer) {
+    /// What was read is here.
+    pub(super) fn land(&self, flight: Flight, found: Answer) {
         let mut flights = self.lookups.flights();
         let Some(waiters) = flights.land(flight) else {
             return;

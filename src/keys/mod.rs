@@ -6,6 +6,8 @@
 mod cache;
 mod edit;
 mod feed;
+#[cfg(test)]
+mod interleavings;
 mod issue;
 mod key;
 mod limiter;

@@ -243,6 +243,12 @@ impl Usage {
         std::mem::take(&mut *ledger)
     }
 
+    /// How many good requests were not in the database; now they are taken to be.
+    #[cfg(test)]
+    pub(super) fn take_good(&self, cache: &Cache) -> i64 {
+        self.take(cache).counts.values().sum()
+    }
+
     /// Puts back what could not be written.
     fn put_back(&self, taken: Ledger) {
         let mut ledger = self.ledger();

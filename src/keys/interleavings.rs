@@ -1,0 +1,307 @@
+//! Every order of events, tried: the look-ups, the cache and the changes of this module as they are, with
+//! a database that is a map, and a scheduler that decides which step comes next.
+//!
+//! A check is let go on only when the scheduler says so, a look-up reads at one step and lands at another,
+//! a change commits at one step, invalidates at another and is answered at a third. What each check says
+//! is held against what was true while it ran.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+use tokio::sync::mpsc;
+
+use super::key::tests::key;
+use super::lookups::{Flight, Unanswered};
+use super::*;
+use crate::model::{Mode, Timestamp};
+
+const KEYS: usize = 6;
+
+/// A change on its way.
+enum Step {
+    Commit(Key),
+    Invalidate(usize),
+    Answer(usize),
+}
+
+/// What a key was: from the commit on it may be seen, from the answer on nothing before it may.
+struct Was {
+    committed: usize,
+    answered: Option<usize>,
+    code: Code,
+}
+
+type Checking = Pin<Box<dyn Future<Output = Result<(Code, Option<String>), Unanswered>>>>;
+
+struct World {
+    keys: Arc<Keys>,
+    asked: mpsc::Receiver<Flight>,
+    strings: Vec<String>,
+    database: Vec<Option<Key>>,
+    history: Vec<Vec<Was>>,
+    /// At most one change a key at a time: the database's own lock sees to that.
+    changes: HashMap<usize, Step>,
+    checks: Vec<(usize, usize, Checking)>,
+    /// Look-ups that have read, and have not landed.
+    flying: Vec<(Flight, Option<Arc<Key>>)>,
+    random: ChaCha20Rng,
+    now: usize,
+    checked: usize,
+}
+
+impl World {
+    async fn new(seed: u64, cache_bytes: usize) -> Self {
+        let (lookups, asked) = Lookups::new();
+        let core = Core {
+            // Never asked: this test is the database.
+            db: Db::open("sqlite::memory:").await.expect("a database"),
+            clock: Clock::fixed(Timestamp(1_000)),
+            cache: Cache::new(cache_bytes),
+            lookups,
+            usage: Usage::default(),
+            limiter: Limiter::default(),
+            feed: Feed::new(1),
+            places: Mutex::default(),
+        };
+        let keys = Arc::new(Keys { core: Arc::new(core), entropy: Entropy::seeded(seed), policy: Policy::default() });
+        let strings = (0..KEYS).map(|_| PlainKey::hookstream(Mode::Live, &keys.entropy).reveal()).collect();
+        Self {
+            keys,
+            asked,
+            strings,
+            database: vec![None; KEYS],
+            history: (0..KEYS).map(|_| vec![Was { committed: 0, answered: Some(0), code: Code::NotFound }]).collect(),
+            changes: HashMap::new(),
+            checks: Vec::new(),
+            flying: Vec::new(),
+            random: ChaCha20Rng::seed_from_u64(seed),
+            now: 1,
+            checked: 0,
+        }
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.random.next_u64()).unwrap() % bound
+    }
+
+    fn code(key: &Key) -> Code {
+        match key.state(Timestamp(1_000)) {
+            KeyState::Revoked => Code::Revoked,
+            KeyState::Disabled => Code::Disabled,
+            KeyState::Expired => Code::Expired,
+            KeyState::Active => Code::Valid,
+        }
+    }
+
+    /// Begins a check, or goes on with one.
+    fn check(&mut self) {
+        if self.checks.len() < 12 && self.below(2) == 0 {
+            let which = self.below(KEYS);
+            let (keys, string) = (Arc::clone(&self.keys), self.strings[which].clone());
+            let checking: Checking = Box::pin(async move {
+                let ask = Ask::default();
+                let told = |verdict: Verdict<'_>| (verdict.code, verdict.record.map(|record| record.name.to_string()));
+                keys.check(&string, &ask, Purpose::Use, told).await
+            });
+            self.checks.push((which, self.now, checking));
+        }
+        if self.checks.is_empty() {
+            return;
+        }
+        let at = self.below(self.checks.len());
+        let (which, began, checking) = &mut self.checks[at];
+        // Without Tokio's budget, which is for tasks that take turns: here the scheduler decides.
+        if let Some(outcome) = tokio::task::unconstrained(checking.as_mut()).now_or_never() {
+            let (which, began) = (*which, *began);
+            drop(self.checks.swap_remove(at));
+            self.judge(which, began, outcome.expect("the database answers"));
+        }
+    }
+
+    fn judge(&mut self, which: usize, began: usize, (code, name): (Code, Option<String>)) {
+        self.checked += 1;
+        let history = &self.history[which];
+        // Not followed by anything that was answered before the check began.
+        let latest = history.iter().rposition(|was| was.answered.is_some_and(|answered| answered < began)).unwrap_or(0);
+        let possible = &history[latest..];
+        assert!(
+            possible.iter().any(|was| was.code == code),
+            "step {}: {code:?} for key {which}, asked at {began}: {:?}",
+            self.now,
+            possible.iter().map(|was| (was.committed, was.answered, was.code)).collect::<Vec<_>>()
+        );
+        // Edits count their versions in the name: the newest answered one at least.
+        if let Some(name) = name {
+            let version: usize = name.parse().expect("a version");
+            assert!(version >= latest && version < history.len(), "version {version} of key {which}");
+        }
+    }
+
+    /// Begins a change, or goes on with one.
+    fn change(&mut self) {
+        let which = self.below(KEYS);
+        let step = match self.changes.remove(&which) {
+            Some(step) => step,
+            None => match self.next_version(which) {
+                Some(key) => Step::Commit(key),
+                None => return,
+            },
+        };
+        let next = match step {
+            Step::Commit(key) => {
+                self.history[which].push(Was { committed: self.now, answered: None, code: Self::code(&key) });
+                self.database[which] = Some(key);
+                Some(Step::Invalidate(which))
+            }
+            Step::Invalidate(which) => {
+                let key = self.database[which].as_ref().expect("it was committed");
+                self.keys.core.changed(key.organisation, &[(key.id, key.hash)], key.revoked_at.is_some());
+                Some(Step::Answer(which))
+            }
+            Step::Answer(which) => {
+                self.history[which].last_mut().expect("a version").answered = Some(self.now);
+                None
+            }
+        };
+        next.map(|next| self.changes.insert(which, next));
+    }
+
+    /// Create, edit, pause, resume, revoke; a revoked key is replaced by a new one.
+    fn next_version(&mut self, which: usize) -> Option<Key> {
+        let version = self.history[which].len();
+        let Some(current) = self.database[which].clone() else {
+            let hash = PresentedKey::parse(&self.strings[which]).expect("a key").hash;
+            let id = KeyId(i64::try_from(self.now).unwrap());
+            return Some(Key { id, hash, name: version.to_string(), ..key() });
+        };
+        if current.revoked_at.is_some() {
+            // Checks that still ask for the old one go on; new ones ask for the new one.
+            if self.checks.iter().any(|(asked, ..)| *asked == which) {
+                return None;
+            }
+            self.strings[which] = PlainKey::hookstream(Mode::Live, &self.keys.entropy).reveal();
+            self.database[which] = None;
+            self.history[which] = vec![Was { committed: 0, answered: Some(0), code: Code::NotFound }];
+            return None;
+        }
+        let mut next = Key { name: version.to_string(), ..current };
+        match self.below(8) {
+            0..4 => {}
+            4..7 => next.disabled_at = if next.disabled_at.is_some() { None } else { Some(Timestamp(1)) },
+            _ => next.revoked_at = Some(Timestamp(1)),
+        }
+        Some(next)
+    }
+
+    /// A look-up reads, or one that has read lands.
+    fn look_up(&mut self) {
+        if self.below(2) == 0 {
+            if let Ok(flight) = self.asked.try_recv() {
+                let found = self.database.iter().flatten().find(|key| key.hash == flight.hash);
+                let found = found.cloned().map(Arc::new);
+                self.flying.push((flight, found));
+            }
+        } else if !self.flying.is_empty() {
+            // In any order: one that read earlier may land later.
+            let at = self.below(self.flying.len());
+            let (flight, found) = self.flying.swap_remove(at);
+            self.keys.core.land(flight, Ok(found));
+        }
+    }
+
+    fn step(&mut self) {
+        self.now += 1;
+        match self.below(4) {
+            0 | 1 => self.check(),
+            2 => self.look_up(),
+            _ => self.change(),
+        }
+    }
+}
+
+/// A million checks, between whose steps anything may happen.
+#[tokio::test]
+async fn no_order_of_events_accepts_what_has_ended_or_refuses_what_is_good() {
+    let mut checked = 0;
+    for seed in 0..50 {
+        // Some with room for no more than two or three keys.
+        let mut world = World::new(seed, if seed % 3 == 0 { 700 } else { 1 << 20 }).await;
+        while world.checked < 20_000 {
+            world.step();
+        }
+        checked += world.checked;
+    }
+    assert!(checked >= 1_000_000);
+}
+
+/// The one order that such caches are known to fail in, step by step: read, revoke, land.
+#[tokio::test]
+async fn a_look_up_under_way_cannot_bring_a_dead_key_back() {
+    let mut world = World::new(1, 1 << 20).await;
+    let live = Key { hash: PresentedKey::parse(&world.strings[0]).unwrap().hash, name: "1".to_owned(), ..key() };
+    let dead = Key { revoked_at: Some(Timestamp(1)), ..live.clone() };
+    let (keys, string) = (Arc::clone(&world.keys), world.strings[0].clone());
+    let code = |keys: Arc<Keys>, string: String| async move {
+        keys.check(&string, &Ask::default(), Purpose::Use, |verdict| verdict.code).await
+    };
+    let mut before = Box::pin(code(Arc::clone(&keys), string.clone()));
+    assert!(before.as_mut().now_or_never().is_none());
+    let flight = world.asked.try_recv().expect("it is asked for");
+    // The revocation commits and invalidates; then what was read before lands.
+    keys.core.changed(live.organisation, &[(live.id, live.hash)], true);
+    keys.core.land(flight, Ok(Some(Arc::new(live))));
+    assert!(keys.cache().is_empty(), "the dead key is not in the cache");
+    let mut after = Box::pin(code(Arc::clone(&keys), string));
+    assert!(after.as_mut().now_or_never().is_none(), "it waits for what is true now");
+    let flight = world.asked.try_recv().expect("it is asked for again");
+    keys.core.land(flight, Ok(Some(Arc::new(dead))));
+    assert_eq!(after.await, Ok(Code::Revoked));
+    assert_eq!(before.await, Ok(Code::Revoked));
+}
+
+/// Checks in two threads, a third that throws the key out again and again, and a fourth that takes the
+/// counts away: none is lost, and none counted twice.
+#[tokio::test]
+async fn no_count_is_lost_between_the_record_the_ledger_and_the_database() {
+    const EACH: i64 = 200_000;
+    let world = World::new(2, 1 << 20).await;
+    let core = &world.keys.core;
+    let key = Key { hash: PresentedKey::parse(&world.strings[0]).unwrap().hash, ..key() };
+    let insert = || core.cache.insert(core.record(&key), &core.usage);
+    insert();
+    let written = std::sync::atomic::AtomicI64::new(0);
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let (core, key, done) = (core, &key, &done);
+            scope.spawn(move || {
+                for n in 0..EACH {
+                    // Now and then an hour later, so that it turns while others count.
+                    let now = Timestamp(1_000 + (n + thread) / 50_000 * usage::HOUR);
+                    let counted = core.cache.peek(&key.hash, |record| core.usage.count(record, None, now));
+                    if counted.is_none() {
+                        core.usage.count(&core.record(key).apart(), None, now);
+                    }
+                }
+                done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            });
+        }
+        scope.spawn(|| {
+            while done.load(std::sync::atomic::Ordering::SeqCst) < 2 {
+                core.cache.remove(&key.hash, &core.usage);
+                insert();
+            }
+        });
+        scope.spawn(|| {
+            while done.load(std::sync::atomic::Ordering::SeqCst) < 2 {
+                written.fetch_add(core.usage.take_good(&core.cache), std::sync::atomic::Ordering::SeqCst);
+            }
+        });
+    });
+    let rest = core.usage.take_good(&core.cache);
+    assert_eq!(written.into_inner() + rest, 2 * EACH);
+}

@@ -57,12 +57,13 @@ impl Server {
         let (clock, entropy) = (Clock::System, Entropy::System);
         let passwords = Passwords::new(entropy.clone());
         let accounts = Accounts::new(db.clone(), clock.clone(), entropy.clone(), passwords, Registration::Open, None);
-        let policy = Policy { most_per_organisation: 100_000, keys_may_manage_keys: false };
+        let policy = Policy::default();
         let services = Services {
             keys: Arc::new(Keys::new(db.clone(), clock.clone(), entropy.clone(), policy)),
             accounts: Arc::new(accounts),
             events: Arc::new(Events::new(db.clone(), clock.clone(), entropy.clone())),
             site: Arc::new(Site::default()),
+            entropy: entropy.clone(),
         };
         let router = router(services, db, clock, entropy, Draining::default());
         let mut server = Self { name, router, token: String::new() };

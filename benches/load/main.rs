@@ -1,4 +1,4 @@
-//! `make bench`: how fast events come in and keys are listed, beside what the same machine does at its
+//! `make bench`: how fast keys are checked, events come in and keys are listed, beside what the same machine does at its
 //! best in the same run. Absolute figures are this machine's; the ratios are Latchkey's.
 //!
 //! Servers run as processes of their own, and one load generator asks them in turns: every round has
@@ -10,6 +10,8 @@ mod served;
 mod ingest;
 mod list;
 mod machine;
+mod million;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -49,10 +51,17 @@ fn main() -> ExitCode {
         runtime.block_on(ingest::serve_nothing());
         return ExitCode::SUCCESS;
     }
+    if arguments.first().is_some_and(|argument| argument == "nothing-to-verify") {
+        runtime.block_on(verify::serve_nothing());
+        return ExitCode::SUCCESS;
+    }
     let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == part);
     let mut report = Report::default();
     runtime.block_on(async {
         machine::describe(&mut report).await;
+        if wanted("verify") {
+            verify::run(&mut report).await;
+        }
         if wanted("ingest") {
             ingest::run(&mut report).await;
         }

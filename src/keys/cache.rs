@@ -178,6 +178,16 @@ impl Cache {
         }
     }
 
+    /// Takes all out. Their uses are kept.
+    pub(super) fn clear(&self, usage: &Usage) {
+        self.unknown.clear();
+        let slots: Vec<Slot> = self.records.pin().keys().copied().collect();
+        for slot in slots {
+            self.remove_slot(slot, usage);
+        }
+        self.round.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn remove_slot(&self, slot: Slot, usage: &Usage) {
         let records = self.records.pin();
         if let Some(record) = records.get(&slot) {

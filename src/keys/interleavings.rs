@@ -61,6 +61,7 @@ impl World {
             db: Db::open("sqlite::memory:").await.expect("a database"),
             clock: Clock::fixed(Timestamp(1_000)),
             cache: Cache::new(cache_bytes),
+            remembers: AtomicBool::new(true),
             lookups,
             usage: Usage::default(),
             limiter: Limiter::default(),

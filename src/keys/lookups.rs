@@ -6,6 +6,7 @@
 //! an old one is thrown away and asked for again.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -106,7 +107,7 @@ impl Lookups {
 impl Core {
     /// Everything about a key, by the hash of its string, as it is now or was since this was asked.
     pub(super) async fn look_up(&self, hash: KeyHash) -> Answer {
-        if self.cache.is_unknown(&hash, self.clock.now()) {
+        if self.remembers() && self.cache.is_unknown(&hash, self.clock.now()) {
             return Ok(None);
         }
         let (answer, answered) = oneshot::channel();
@@ -138,6 +139,21 @@ impl Core {
         }
     }
 
+    /// Whether checks may go by what is in memory.
+    pub(super) fn remembers(&self) -> bool {
+        self.remembers.load(Ordering::Acquire)
+    }
+
+    /// Allows checks to go by what is in memory, or forbids it and forgets all.
+    pub(super) fn remember(&self, allowed: bool) {
+        // Under the flights' lock: nothing lands between the two.
+        let _flights = self.lookups.flights();
+        self.remembers.store(allowed, Ordering::Release);
+        if !allowed {
+            self.cache.clear(&self.usage);
+        }
+    }
+
     /// What was read is here.
     pub(super) fn land(&self, flight: Flight, found: Answer) {
         let mut flights = self.lookups.flights();
@@ -146,6 +162,7 @@ impl Core {
         };
         match &found {
             // Under the flights' lock: an invalidation comes before this, or finds it in the cache.
+            _ if !self.remembers() => {}
             Ok(Some(key)) => self.cache.insert(self.record(key), &self.usage),
             Ok(None) => self.cache.insert_unknown(&flight.hash, self.clock.now()),
             Err(Unanswered) => {}

@@ -34,6 +34,7 @@ pub use usage::FLUSH_EVERY;
 pub use verify::{Pass, Purpose, Verdict};
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::accounts::Place;
@@ -81,6 +82,8 @@ struct Core {
     db: Db,
     clock: Clock,
     cache: Cache,
+    /// Whether checks may go by it.
+    remembers: AtomicBool,
     lookups: Lookups,
     usage: Usage,
     limiter: Limiter,
@@ -97,6 +100,7 @@ impl Keys {
             db,
             clock,
             cache: Cache::new(policy.cache_bytes),
+            remembers: AtomicBool::new(true),
             lookups,
             usage: Usage::default(),
             limiter: Limiter::default(),
@@ -121,6 +125,11 @@ impl Keys {
     /// The keys that are in memory.
     pub fn cache(&self) -> &Cache {
         &self.core.cache
+    }
+
+    /// Whether checks may go by what is in memory: only while nobody else changes keys.
+    pub fn remember(&self, allowed: bool) {
+        self.core.remember(allowed);
     }
 
     /// What ends or changes from now on, and what did after the change `(epoch, number)`.

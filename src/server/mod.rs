@@ -27,8 +27,11 @@ use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::events::Events;
 use crate::keys::Keys;
-use crate::store::Db;
+use crate::store::{Db, SoleServer};
 use config::Serve;
+
+/// How often the right to serve the database is made sure of.
+const LOOK_FOR_OTHERS: Duration = Duration::from_millis(500);
 
 /// Anything that keeps a command from doing its work; its text is for the operator.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -43,7 +46,7 @@ const TIDY_EVERY: Duration = Duration::from_mins(1);
 pub async fn serve(config: &Serve) -> Result<(), Failure> {
     telemetry::init(config.log_format);
     let db = Db::open(&config.database.database_url).await?;
-    let _sole_server = db.lock()?;
+    let sole_server = db.lock().await?;
     db.migrate().await?;
 
     let listener = TcpListener::bind(&config.listen)
@@ -77,6 +80,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     let router = router(services.clone(), db.clone(), clock, entropy, draining.clone());
     let (stop_upkeep, stopped) = tokio::sync::oneshot::channel();
     let upkeep = tokio::spawn(upkeep(services.clone(), stopped));
+    tokio::spawn(stay_alone(db.clone(), sole_server, services.clone()));
 
     announce(config, address, &services, set_up_token).await?;
     listen::serve(listener, router, config.max_connections, stop_signal(draining)?).await;
@@ -154,5 +158,31 @@ async fn upkeep(services: Services, mut stopped: tokio::sync::oneshot::Receiver<
 async fn flush_usage(services: &Services) {
     if let Err(error) = services.keys.flush_usage().await {
         tracing::error!(%error, "the use of keys could not be written down; it will be tried again");
+    }
+}
+
+/// Keeps the sole right to serve the database. While it is lost, somebody else may change keys: every
+/// check reads the database until it is back.
+async fn stay_alone(db: Db, mut right: SoleServer, services: Services) {
+    loop {
+        tokio::time::sleep(LOOK_FOR_OTHERS).await;
+        if right.is_held().await {
+            continue;
+        }
+        tracing::error!(
+            "the connection that keeps other servers off the database is lost: every check reads the database"
+        );
+        services.keys.remember(false);
+        right = loop {
+            match db.lock().await {
+                Ok(right) => break right,
+                Err(error) => {
+                    tracing::warn!(%error, "the database cannot be claimed again");
+                    tokio::time::sleep(LOOK_FOR_OTHERS).await;
+                }
+            }
+        };
+        services.keys.remember(true);
+        tracing::info!("the database is this server's again");
     }
 }

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -41,8 +40,13 @@ pub enum DatabaseUrlError {
     #[error("the database cannot be opened: {0}")]
     Unreachable(sqlx::Error),
     /// Another process serves this file.
-    #[error("{} is served by another process. A SQLite file has one server at a time: stop the other, or use PostgreSQL for several", .0.display())]
+    #[error("{} is served by another process, and a database has one server at a time: stop the other", .0.display())]
     Locked(PathBuf),
+    /// Another process serves this database.
+    #[error(
+        "the database is served by another process, and a database has one server at a time: stop the other"
+    )]
+    Served,
     /// The lock file cannot be made.
     #[error("cannot lock {}: {error}", .path.display())]
     Lock {
@@ -136,6 +140,27 @@ macro_rules! sql {
 
 pub(super) use {reading, sql, writing};
 
+/// The sole right to serve a database.
+#[derive(Debug)]
+pub enum SoleServer {
+    /// The lock of a file, which only the end of the process takes away.
+    OfFile(File),
+    /// A connection that holds a lock in the database, and loses it when it breaks off.
+    OfDatabase(Box<PgConnection>),
+}
+
+impl SoleServer {
+    /// Whether it is still ours, as far as anybody can know.
+    pub async fn is_held(&mut self) -> bool {
+        match self {
+            Self::OfFile(_) => true,
+            Self::OfDatabase(connection) => {
+                matches!(tokio::time::timeout(Duration::from_secs(2), connection.ping()).await, Ok(Ok(())))
+            }
+        }
+    }
+}
+
 impl Db {
     /// Opens the database of a URL; a SQLite file is made if it is not there.
     ///
@@ -205,21 +230,33 @@ impl Db {
         Ok(())
     }
 
-    /// Claims the sole right to serve a SQLite file, for as long as the answer is kept. A
-    /// PostgreSQL database has no such lock.
+    /// Claims the sole right to serve the database, for as long as the answer is kept: what a server has in
+    /// memory is only right while nobody else changes keys.
     ///
     /// # Errors
     /// When another process holds it.
-    pub fn lock(&self) -> Result<Option<Arc<File>>, DatabaseUrlError> {
-        let Self::Sqlite(_, file) = self else {
-            return Ok(None);
-        };
-        let path = lock_path(file);
-        let lock = File::create(&path).map_err(|error| DatabaseUrlError::Lock { path: path.clone(), error })?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Some(Arc::new(lock))),
-            Err(std::fs::TryLockError::WouldBlock) => Err(DatabaseUrlError::Locked(file.clone())),
-            Err(std::fs::TryLockError::Error(error)) => Err(DatabaseUrlError::Lock { path, error }),
+    pub async fn lock(&self) -> Result<SoleServer, DatabaseUrlError> {
+        match self {
+            Self::Sqlite(_, file) => {
+                let path = lock_path(file);
+                let lock = File::create(&path).map_err(|error| DatabaseUrlError::Lock { path: path.clone(), error })?;
+                match lock.try_lock() {
+                    Ok(()) => Ok(SoleServer::OfFile(lock)),
+                    Err(std::fs::TryLockError::WouldBlock) => Err(DatabaseUrlError::Locked(file.clone())),
+                    Err(std::fs::TryLockError::Error(error)) => Err(DatabaseUrlError::Lock { path, error }),
+                }
+            }
+            Self::Postgres(pools) => {
+                // A connection of its own: the lock lives as long as that does.
+                let mut connection = PgConnection::connect_with(&pools.writer.connect_options())
+                    .await
+                    .map_err(DatabaseUrlError::Unreachable)?;
+                let locked: bool = sqlx::query_scalar(include_str!("sql/server_lock.sql"))
+                    .fetch_one(&mut connection)
+                    .await
+                    .map_err(DatabaseUrlError::Unreachable)?;
+                if locked { Ok(SoleServer::OfDatabase(Box::new(connection))) } else { Err(DatabaseUrlError::Served) }
+            }
         }
     }
 

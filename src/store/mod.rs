@@ -13,7 +13,7 @@ mod usage;
 
 pub(crate) use accounts::Registered;
 pub use accounts::{MembershipRow, NewUser, StoredUser};
-pub use db::{DatabaseUrlError, Db, StoreError};
+pub use db::{DatabaseUrlError, Db, SoleServer, StoreError};
 pub use events::{EventFilter, EventHead, EventPage, NewEvent, Retention, StoredEvent, Taken};
 pub use key_pages::{KeyColumn, KeyPage};
 pub use keys::{Inserted, KeyFilter, Listed, NewRow, Owner};

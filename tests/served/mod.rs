@@ -52,6 +52,11 @@ impl Server {
         Self { address, child }
     }
 
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL: nothing of it runs any more when this returns.
     pub fn kill(&mut self) {
         self.child.kill().expect("it can be killed");
@@ -122,6 +127,12 @@ impl Connection {
         self.exchange(request).await?;
         let status = std::str::from_utf8(&self.read[9..12]).ok().and_then(|status| status.parse().ok());
         status.ok_or(io::ErrorKind::InvalidData.into())
+    }
+
+    /// Sends a request that is written out already, and reads the whole answer; as it came.
+    pub async fn raw(&mut self, request: &[u8]) -> io::Result<&[u8]> {
+        self.exchange(request).await?;
+        Ok(&self.read)
     }
 
     /// Reads a whole answer; where its body begins, and how long it is.

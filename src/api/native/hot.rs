@@ -3,8 +3,10 @@
 //! that went well: the counts of the keys say more.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -63,6 +65,11 @@ where
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// Answers a method that a path does not know.
+pub(super) async fn wrong_method(State(services): State<Arc<Services>>) -> Response {
+    answer(&services, "-", async |_| Err(ApiError::method_not_allowed())).await
 }
 
 /// Lets a service in that checks keys: by a key of its own, which may.

@@ -9,6 +9,8 @@ mod revocations;
 mod verify;
 mod whoami;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::routing::{any, get, post};
 use utoipa::OpenApi;
@@ -23,7 +25,8 @@ pub fn hot_routes<S: Clone + Send + Sync + 'static>(services: Services) -> Route
     Router::new()
         .route("/v1/keys/verify", post(verify::verify))
         .route("/v1/forward-auth/{*demand}", any(forward_auth::forward_auth))
-        .with_state(std::sync::Arc::new(services))
+        .method_not_allowed_fallback(hot::wrong_method)
+        .with_state(Arc::new(services))
 }
 
 /// The others, but for the stream of revocations, which has to know when the server stops.

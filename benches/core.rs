@@ -1,0 +1,90 @@
+//! The core of a check, without HTTP: `cargo bench --features ssr --bench core`.
+//!
+//! Each row is the one before and something more, among a million keys that are asked for in no order,
+//! so that what is looked up is seldom in the processor's caches.
+
+#[path = "load/million.rs"]
+mod million;
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use futures::FutureExt;
+use latchkey::accounts::{Accounts, EmailAddress, Password, Passwords, Registration};
+use latchkey::clock::Clock;
+use latchkey::entropy::Entropy;
+use latchkey::keys::{Ask, Code, Keys, Policy, PresentedKey, Purpose};
+use latchkey::store::Db;
+
+/// A million keys in memory; every one has what `set` gives it.
+async fn keys(strings: &[String], set: &str, folder: &tempfile::TempDir) -> Keys {
+    let url = format!("sqlite:{}", folder.path().join("latchkey.db").display());
+    let db = Db::open(&url).await.expect("the database opens");
+    db.migrate().await.expect("the schema is made");
+    let (clock, entropy) = (Clock::System, Entropy::System);
+    let accounts = Accounts::new(
+        db.clone(),
+        clock.clone(),
+        entropy.clone(),
+        Passwords::new(entropy.clone()),
+        Registration::Open,
+        None,
+    );
+    let email = EmailAddress::parse("bench@example.com").expect("an address");
+    let password = Password::new("correct horse battery".to_owned()).expect("a password");
+    accounts.register(&email, password, None, None).await.expect("an account");
+    million::load(&url, strings).await;
+    if !set.is_empty() {
+        let pool = sqlx::SqlitePool::connect(&url).await.expect("the file opens");
+        sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE keys SET {set}"))).execute(&pool).await.expect("set");
+    }
+    let keys = Keys::new(db, clock, entropy, Policy { cache_bytes: 1 << 30, ..Policy::default() });
+    for some in strings.chunks(5_000) {
+        let ask = Ask::default();
+        let checks = some.iter().map(|key| keys.check(key, &ask, Purpose::Identify, |verdict| verdict.code));
+        let codes = futures::future::join_all(checks).await;
+        assert!(codes.into_iter().all(|code| code == Ok(Code::Valid)));
+    }
+    keys
+}
+
+fn core(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let _entered = runtime.enter();
+    let strings = Arc::new(million::strings());
+    let mut next = 0;
+    let mut another = || {
+        next = (next + 617_033) % strings.len();
+        &strings[next]
+    };
+    criterion.bench_function("form, checksum, SHA-256", |bench| {
+        bench.iter(|| PresentedKey::parse(black_box(another())));
+    });
+    let ask = Ask { scopes: "events:write", address: Some([192, 0, 2, 1].into()), ..Ask::default() };
+    for (name, set) in [
+        ("", ""),
+        (
+            ", scopes, a rate limit and a quota",
+            "scopes = 'events:write keys:verify', rate_limit = 1000000, rate_window_seconds = 1, quota_limit = 1000000000",
+        ),
+    ] {
+        let target = concat!(env!("CARGO_MANIFEST_DIR"), "/target");
+        let folder = tempfile::tempdir_in(target).expect("a folder");
+        let keys = runtime.block_on(keys(&strings, set, &folder));
+        for (purpose, what) in [(Purpose::Identify, "found and judged"), (Purpose::Use, "found, judged, counted")] {
+            if purpose == Purpose::Identify && !set.is_empty() {
+                continue;
+            }
+            criterion.bench_function(&format!("{what}{name}"), |bench| {
+                bench.iter(|| {
+                    let checked = keys.check(black_box(another()), &ask, purpose, |verdict| verdict.code);
+                    assert_eq!(checked.now_or_never(), Some(Ok(Code::Valid)));
+                });
+            });
+        }
+    }
+}
+
+criterion_group!(benches, core);
+criterion_main!(benches);

@@ -1,0 +1,58 @@
+//! A million keys whose strings are known, in a database that a server then opens.
+
+use std::sync::Arc;
+
+use latchkey::entropy::Entropy;
+use latchkey::keys::PlainKey;
+use latchkey::model::Mode;
+
+/// How many.
+pub const KEYS: usize = 1_000_000;
+/// Rows of one statement.
+const BATCH: usize = 20_000;
+
+/// The strings of the keys, by their numbers: the same in every run.
+pub fn strings() -> Arc<Vec<String>> {
+    Arc::new((0..KEYS as u64).map(string).collect())
+}
+
+/// Strings that are well formed and nobody's.
+pub fn strangers() -> Arc<Vec<String>> {
+    Arc::new((0..400_000).map(|n| string(u64::MAX - n)).collect())
+}
+
+fn string(seed: u64) -> String {
+    PlainKey::hookstream(Mode::Live, &Entropy::seeded(seed)).reveal()
+}
+
+/// Writes the keys into a SQLite file that has one account, past the server, which must not run.
+pub async fn load(url: &str, strings: &[String]) {
+    use sha2::{Digest, Sha256};
+    let options: sqlx::sqlite::SqliteConnectOptions = url.parse().expect("a URL");
+    let options =
+        options.pragma("cache_size", "-2000000").synchronous(sqlx::sqlite::SqliteSynchronous::Off).foreign_keys(false);
+    let pool = sqlx::SqlitePool::connect_with(options).await.expect("the file opens");
+    for (batch, keys) in strings.chunks(BATCH).enumerate() {
+        let rows: Vec<[String; 2]> =
+            keys.iter().map(|key| [hex::encode(Sha256::digest(key)), key[..12].to_owned()]).collect();
+        sqlx::query(
+            "INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, prefix, created_at) \
+             SELECT random(), randomblob(16), unhex(value ->> 0), e.organisation_id, e.id, m.user_id, \
+                    'service ' || (key + $2), value ->> 1, 1772366400000 + key + $2 \
+             FROM json_each($1), (SELECT * FROM environments WHERE mode = 'live' LIMIT 1) e \
+             JOIN memberships m ON m.organisation_id = e.organisation_id",
+        )
+        .bind(serde_json::json!(rows).to_string())
+        .bind((batch * BATCH) as i64)
+        .execute(&pool)
+        .await
+        .expect("keys");
+    }
+    sqlx::query("UPDATE organisations SET key_count = key_count + $1")
+        .bind(strings.len() as i64)
+        .execute(&pool)
+        .await
+        .expect("counted");
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&pool).await.expect("a checkpoint");
+    pool.close().await;
+}

@@ -326,19 +326,66 @@ fn the_end_loses_nothing_on_sqlite() {
     the_end_loses_nothing(&database(folder.path()));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_end_loses_nothing_on_postgresql() {
+/// Tells a story on a schema of its own in the tests' PostgreSQL.
+async fn on_postgresql(name: &str, story: impl FnOnce(String) + Send + 'static) {
     let url = std::env::var("LATCHKEY_TEST_POSTGRES_URL").expect("`make test` sets LATCHKEY_TEST_POSTGRES_URL");
     let admin = sqlx::PgPool::connect(&url).await.expect("the tests' PostgreSQL answers");
-    let schema = format!("cli_{}", std::process::id());
+    let schema = format!("cli_{}_{name}", std::process::id());
     let create = sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}"));
     sqlx::query(create).execute(&admin).await.expect("a schema is made");
     let separator = if url.contains('?') { '&' } else { '?' };
     let own = format!("{url}{separator}options[search_path]={schema}");
-    let story = tokio::task::spawn_blocking(move || the_end_loses_nothing(&own)).await;
+    let told = tokio::task::spawn_blocking(move || story(own)).await;
     let drop = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
     sqlx::query(drop).execute(&admin).await.expect("it is dropped");
-    story.expect("the story");
+    told.expect("the story");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_loses_nothing_on_postgresql() {
+    on_postgresql("end", |url| the_end_loses_nothing(&url)).await;
+}
+
+/// And one that loses its claim goes on by reading the database, until it has it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_postgresql_database_has_one_server_at_a_time() {
+    let admin = std::env::var("LATCHKEY_TEST_POSTGRES_URL").expect("`make test` sets LATCHKEY_TEST_POSTGRES_URL");
+    on_postgresql("one", move |url| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let server = Server::start(&url, folder.path(), &[]);
+        let cookie = server.register("ada@example.com").cookie();
+        let key = key_of(&server, &cookie);
+        assert_eq!(whoami(&server, &key), 200);
+        let second = run(&["--listen", "127.0.0.1:0", "--database-url", &url]);
+        let said = text(&second.stderr);
+        assert_eq!(second.status.code(), Some(1), "{said}");
+        assert!(said.contains("is served by another process"), "{said}");
+
+        // Whoever holds the lock of this schema is cut off.
+        let schema = url.rsplit_once('=').expect("a schema").1.to_owned();
+        tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
+            let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&admin).await.expect("it answers");
+            let cut: Vec<bool> = sqlx::query_scalar(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks \
+                 WHERE locktype = 'advisory' AND CAST(CAST(objid AS bigint) AS bit(32)) = CAST(hashtext($1) AS bit(32))",
+            )
+            .bind(schema)
+            .fetch_all(&mut admin)
+            .await
+            .expect("an answer");
+            assert_eq!(cut, [true]);
+        });
+        let said = || std::fs::read_to_string(&server.log).expect("a log");
+        while !said().contains("is this server's again") {
+            assert_eq!(whoami(&server, &key), 200, "it goes on meanwhile");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        assert!(said().contains("every check reads the database"));
+        let second = run(&["--listen", "127.0.0.1:0", "--database-url", &url]);
+        assert_eq!(second.status.code(), Some(1), "and others are still kept out");
+        assert_eq!(server.end("TERM"), Some(0));
+    })
+    .await;
 }
 
 #[test]

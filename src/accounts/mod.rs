@@ -56,11 +56,16 @@ impl Accounts {
     /// # Errors
     /// When the database fails.
     pub async fn person(&self, user: UserId) -> Result<Option<Person>, StoreError> {
-        let Some(stored) = self.db.user_by_id(user).await? else {
-            return Ok(None);
-        };
         let rows = self.db.memberships(user).await?;
-        Ok(Some(Person::new(user, stored.email, rows)))
+        let email = match rows.first() {
+            Some(row) => row.email.clone(),
+            // In no organisation any more, or gone.
+            None => match self.db.user_by_id(user).await? {
+                Some(stored) => stored.email,
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Person::new(user, email, rows)))
     }
 
     /// Forgets throttles and sessions that no longer matter; called now and then.

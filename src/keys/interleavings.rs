@@ -68,7 +68,9 @@ impl World {
             feed: Feed::new(1),
             places: Mutex::default(),
         };
-        let keys = Arc::new(Keys { core: Arc::new(core), entropy: Entropy::seeded(seed), policy: Policy::default() });
+        let core = Arc::new(core);
+        let issuing = Issuing::new(Arc::clone(&core), 0);
+        let keys = Arc::new(Keys { core, issuing, entropy: Entropy::seeded(seed), policy: Policy::default() });
         let strings = (0..KEYS).map(|_| PlainKey::hookstream(Mode::Live, &keys.entropy).reveal()).collect();
         Self {
             keys,

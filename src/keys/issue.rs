@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::issuing::NotStored;
 use super::token::PlainKey;
 use super::{Key, Keys, Limits, Spent};
 use crate::accounts::{Caller, Place};
 use crate::model::{FieldError, KeyId, KeyName, MANAGE_KEYS, Scopes};
-use crate::store::{Inserted, NewRow, StoreError};
+use crate::store::Inserted;
 
 /// What form the key string gets: each contract has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,9 +58,9 @@ pub enum IssueError {
     /// The key that asked may not give away so much.
     #[error("more than the key that asks has itself")]
     Broader(Vec<FieldError>),
-    /// The database failed.
+    /// The database fails, or too many keys are made at once.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    NotStored(#[from] NotStored),
 }
 
 impl Keys {
@@ -100,15 +101,7 @@ impl Keys {
             last_used_at: None,
         };
         let most = self.policy.most_per_organisation;
-        let stored = key.clone();
-        let inserted = self
-            .to_the_end(async move |core| {
-                let inserted = core.db.insert_key(&NewRow { key: &stored, most }).await;
-                // Somebody may have asked for it before it was there.
-                core.invalidate(stored.hash);
-                inserted
-            })
-            .await?;
+        let inserted = self.issuing.store(key.clone()).await?;
         match inserted {
             Inserted::Done => Ok(Issued { key, plain }),
             Inserted::Full => Err(IssueError::OrganisationFull(most)),

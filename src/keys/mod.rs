@@ -9,6 +9,7 @@ mod feed;
 #[cfg(test)]
 mod interleavings;
 mod issue;
+mod issuing;
 mod key;
 mod limiter;
 mod list;
@@ -23,6 +24,7 @@ pub use cache::Cache;
 pub use edit::{Edit, EditError};
 pub use feed::{Change, Subscription};
 pub use issue::{Draft, IssueError, Issued, KeyStringForm};
+pub use issuing::NotStored;
 pub use key::{Ask, Code, Cost, Key, KeyState, Limits, Spent};
 pub use limiter::{LimitState, Limited, QuotaState, RateState, SpentRow};
 pub use list::{Cursor, CursorError, KeyUsage, Page, Request};
@@ -44,6 +46,7 @@ use crate::model::{EnvironmentId, KeyId, OrganisationId};
 pub use crate::store::KeyFilter;
 use crate::store::{Db, StoreError};
 use feed::Feed;
+use issuing::Issuing;
 use limiter::Limiter;
 use lookups::Lookups;
 use usage::Usage;
@@ -72,6 +75,7 @@ impl Default for Policy {
 #[derive(Debug)]
 pub struct Keys {
     core: Arc<Core>,
+    issuing: Issuing,
     entropy: Entropy,
     policy: Policy,
 }
@@ -109,7 +113,8 @@ impl Keys {
             places: Mutex::default(),
         });
         tokio::spawn(lookups::read(Arc::downgrade(&core), asked));
-        Self { core, entropy, policy }
+        let issuing = Issuing::new(Arc::clone(&core), policy.most_per_organisation);
+        Self { core, issuing, entropy, policy }
     }
 
     /// What the operator decided.

@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::events::Events;
 use crate::keys::Keys;
-use crate::store::{Db, SoleServer};
+use crate::store::{DatabaseUrlError, Db, SoleServer};
 use config::Serve;
 
 /// How often the right to serve the database is made sure of.
@@ -46,7 +46,7 @@ const TIDY_EVERY: Duration = Duration::from_mins(1);
 pub async fn serve(config: &Serve) -> Result<(), Failure> {
     telemetry::init(config.log_format);
     let db = Db::open(&config.database.database_url).await?;
-    let sole_server = db.lock().await?;
+    let sole_server = claim(&db).await?;
     db.migrate().await?;
 
     let listener = TcpListener::bind(&config.listen)
@@ -159,6 +159,17 @@ async fn flush_usage(services: &Services) {
     if let Err(error) = services.keys.flush_usage().await {
         tracing::error!(%error, "the use of keys could not be written down; it will be tried again");
     }
+}
+
+/// Claims the database. One that was served a moment ago may not have noticed the end of that server yet.
+async fn claim(db: &Db) -> Result<SoleServer, DatabaseUrlError> {
+    for _ in 0..20 {
+        match db.lock().await {
+            Err(DatabaseUrlError::Served) => tokio::time::sleep(Duration::from_millis(100)).await,
+            claimed => return claimed,
+        }
+    }
+    db.lock().await
 }
 
 /// Keeps the sole right to serve the database. While it is lost, somebody else may change keys: every

@@ -45,6 +45,8 @@ pub struct NewUser<'a> {
 /// One environment of one organisation of a user.
 #[derive(sqlx::FromRow)]
 pub struct MembershipRow {
+    /// The user's address.
+    pub email: String,
     pub(crate) role: String,
     pub(crate) organisation_id: i64,
     pub(crate) uuid: Uuid,

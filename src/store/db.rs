@@ -43,9 +43,7 @@ pub enum DatabaseUrlError {
     #[error("{} is served by another process, and a database has one server at a time: stop the other", .0.display())]
     Locked(PathBuf),
     /// Another process serves this database.
-    #[error(
-        "the database is served by another process, and a database has one server at a time: stop the other"
-    )]
+    #[error("the database is served by another process, and a database has one server at a time: stop the other")]
     Served,
     /// The lock file cannot be made.
     #[error("cannot lock {}: {error}", .path.display())]
@@ -139,6 +137,9 @@ macro_rules! sql {
 }
 
 pub(super) use {reading, sql, writing};
+
+/// Of this schema: several may share a database. No file, because it is nothing to the other engine.
+const SERVER_LOCK: &str = "SELECT pg_try_advisory_lock(1818325096, hashtext(current_schema()))";
 
 /// The sole right to serve a database.
 #[derive(Debug)]
@@ -251,7 +252,7 @@ impl Db {
                 let mut connection = PgConnection::connect_with(&pools.writer.connect_options())
                     .await
                     .map_err(DatabaseUrlError::Unreachable)?;
-                let locked: bool = sqlx::query_scalar(include_str!("sql/server_lock.sql"))
+                let locked: bool = sqlx::query_scalar(SERVER_LOCK)
                     .fetch_one(&mut connection)
                     .await
                     .map_err(DatabaseUrlError::Unreachable)?;

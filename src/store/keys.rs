@@ -99,14 +99,6 @@ pub(super) fn stored_hash(bytes: &[u8]) -> Option<KeyHash> {
     bytes.try_into().ok().map(KeyHash::stored)
 }
 
-/// A key to be stored.
-pub struct NewRow<'a> {
-    /// The key, as it will be read back.
-    pub key: &'a Key,
-    /// The most keys that its organisation may have that are not revoked.
-    pub most: i64,
-}
-
 /// What became of an insert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inserted {
@@ -151,47 +143,60 @@ pub struct Listed {
 }
 
 impl Db {
-    pub(crate) async fn insert_key(&self, new: &NewRow<'_>) -> Result<Inserted, StoreError> {
-        let key = new.key;
-        let limits = StoredLimits::of(key);
+    /// Stores keys, all in one transaction; what became of each. An organisation gets no more than `most`
+    /// keys that are not revoked.
+    pub(crate) async fn insert_keys(&self, keys: &[Key], most: i64) -> Result<Vec<Inserted>, StoreError> {
+        let mut outcomes = vec![Inserted::Done; keys.len()];
+        // In one order, everywhere, and keys before organisations: two transactions must not wait for each other.
+        let mut parents: Vec<KeyId> = keys.iter().filter_map(|key| key.parent).collect();
+        parents.sort_unstable();
+        parents.dedup();
+        let mut organisations: Vec<OrganisationId> = keys.iter().map(|key| key.organisation).collect();
+        organisations.sort_unstable();
+        organisations.dedup();
         writing!(self, tx => {
-            // Keys before organisations, everywhere: two transactions must not wait for each other.
-            if let Some(parent) = key.parent {
+            for parent in parents {
                 let held = sqlx::query(sql!("key_hold_active")).bind(parent.0).execute(&mut *tx).await?;
                 if held.rows_affected() == 0 {
-                    return Ok(Inserted::ParentEnded);
+                    let orphans = keys.iter().zip(&mut outcomes).filter(|(key, _)| key.parent == Some(parent));
+                    orphans.for_each(|(_, outcome)| *outcome = Inserted::ParentEnded);
                 }
             }
-            let counted = sqlx::query(sql!("organisation_count_new_key"))
-                .bind(key.organisation.0)
-                .bind(new.most)
-                .execute(&mut *tx)
-                .await?;
-            if counted.rows_affected() == 0 {
-                return Ok(Inserted::Full);
+            for organisation in organisations {
+                let mut wanted: Vec<&mut Inserted> = keys
+                    .iter()
+                    .zip(&mut outcomes)
+                    .filter(|(key, outcome)| key.organisation == organisation && **outcome == Inserted::Done)
+                    .map(|(_, outcome)| outcome)
+                    .collect();
+                // All at once; where there is no room for all, those that came first.
+                while !wanted.is_empty() {
+                    let counted = sqlx::query(sql!("organisation_count_new_keys"))
+                        .bind(organisation.0)
+                        .bind(i64::try_from(wanted.len()).unwrap_or(i64::MAX))
+                        .bind(most)
+                        .execute(&mut *tx)
+                        .await?;
+                    if counted.rows_affected() == 1 {
+                        break;
+                    }
+                    if let Some(last) = wanted.pop() {
+                        *last = Inserted::Full;
+                    }
+                }
             }
-            sqlx::query(sql!("key_insert"))
-                .bind(key.id.0)
-                .bind(key.uuid)
-                .bind(key.hash.as_bytes().as_slice())
-                .bind(key.organisation.0)
-                .bind(key.environment.0)
-                .bind(key.created_by.map(|user| user.0))
-                .bind(key.parent.map(|parent| parent.0))
-                .bind(&key.name)
-                .bind(&key.prefix)
-                .bind(key.scopes.to_wire())
-                .bind(limits.expires_at)
-                .bind(&limits.ip_allowlist)
-                .bind(&limits.metadata)
-                .bind(limits.rate_limit)
-                .bind(limits.rate_window_seconds)
-                .bind(limits.quota_limit)
-                .bind(key.created_at.0)
-                .execute(&mut *tx)
-                .await?;
+            let rows: Vec<serde_json::Value> = keys
+                .iter()
+                .zip(&outcomes)
+                .filter(|(_, outcome)| **outcome == Inserted::Done)
+                .map(|(key, _)| row(key))
+                .collect();
+            if !rows.is_empty() {
+                let rows = serde_json::Value::Array(rows).to_string();
+                sqlx::query(sql!(self, "keys_insert")).bind(&rows).execute(&mut *tx).await?;
+            }
         });
-        Ok(Inserted::Done)
+        Ok(outcomes)
     }
 
     /// Those of the keys that there are, in one statement.
@@ -376,6 +381,30 @@ impl StoredLimits {
             quota_limit: limits.quota.map(|quota| i64::try_from(quota.limit).unwrap_or(i64::MAX)),
         }
     }
+}
+
+/// A key's row, for [`Db::insert_keys`].
+fn row(key: &Key) -> serde_json::Value {
+    let limits = StoredLimits::of(key);
+    serde_json::json!({
+        "id": key.id.0,
+        "uuid": key.uuid.simple().to_string(),
+        "hash": hex::encode(key.hash.as_bytes()),
+        "organisation_id": key.organisation.0,
+        "environment_id": key.environment.0,
+        "created_by": key.created_by.map(|user| user.0),
+        "parent_id": key.parent.map(|parent| parent.0),
+        "name": key.name,
+        "prefix": key.prefix,
+        "scopes": key.scopes.to_wire(),
+        "expires_at": limits.expires_at,
+        "ip_allowlist": limits.ip_allowlist,
+        "metadata": limits.metadata,
+        "rate_limit": limits.rate_limit,
+        "rate_window_seconds": limits.rate_window_seconds,
+        "quota_limit": limits.quota_limit,
+        "created_at": key.created_at.0,
+    })
 }
 
 /// A `LIKE` pattern for names that contain a text, in which `\` takes the meaning off `%` and `_`.

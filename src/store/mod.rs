@@ -16,7 +16,7 @@ pub use accounts::{MembershipRow, NewUser, StoredUser};
 pub use db::{DatabaseUrlError, Db, SoleServer, StoreError};
 pub use events::{EventFilter, EventHead, EventPage, NewEvent, Retention, StoredEvent, Taken};
 pub use key_pages::{KeyColumn, KeyPage};
-pub use keys::{Inserted, KeyFilter, Listed, NewRow, Owner};
+pub use keys::{Inserted, KeyFilter, Listed, Owner};
 pub use sessions::StoredSession;
 pub use tokens::{NewToken, Refreshed, TokenKind};
 pub use usage::{HourlyUse, UsageRows, UsedFrom};

@@ -88,7 +88,10 @@ impl From<IssueError> for Error {
                 Self::Problem(ApiError::unauthenticated("The API key was revoked or disabled meanwhile."))
             }
             IssueError::Broader(fields) => ApiError::invalid_fields(fields).into(),
-            IssueError::Store(error) => error.into(),
+            IssueError::NotStored(_) => {
+                ApiError::unavailable("The key could not be stored. Nothing of it is kept: try again in a moment.")
+                    .into()
+            }
         }
     }
 }

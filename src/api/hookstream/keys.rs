@@ -67,7 +67,7 @@ pub async fn create(services: &Services, parts: &mut Parts, request: CreateApiKe
         )),
         IssueError::MakerEnded => ApiError::unauthenticated("The API key was revoked or disabled meanwhile."),
         IssueError::Broader(fields) => ApiError::invalid_fields(fields),
-        IssueError::Store(error) => error.into(),
+        IssueError::NotStored(_) => ApiError::unavailable("The key could not be stored. Nothing of it is kept: try again in a moment."),
     })?;
     tracing::info!(key = %issued.key.id, organisation = %issued.key.organisation, "a key was created");
     Ok(wire::created(issued))

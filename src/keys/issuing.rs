@@ -1,0 +1,65 @@
+//! New keys share their commits, as events do: many that are made at once are one write to disk, and none
+//! is shown before it.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Core, Key};
+use crate::store::Inserted;
+
+/// Keys that wait at the most; more are told to come again.
+const WAITING: usize = 4096;
+/// Keys of one transaction at the most.
+const GROUP: usize = 256;
+
+/// The key was not stored. Nothing of it is kept, as far as anybody can know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the key was not stored")]
+pub struct NotStored;
+
+struct Waiting {
+    key: Key,
+    answer: oneshot::Sender<Result<Inserted, NotStored>>,
+}
+
+/// Where new keys are stored.
+#[derive(Debug)]
+pub(super) struct Issuing(mpsc::Sender<Waiting>);
+
+impl Issuing {
+    pub(super) fn new(core: Arc<Core>, most: i64) -> Self {
+        let (queue, waiting) = mpsc::channel(WAITING);
+        tokio::spawn(write(core, most, waiting));
+        Self(queue)
+    }
+
+    /// Stores a key. When this answers, it is on disk.
+    pub(super) async fn store(&self, key: Key) -> Result<Inserted, NotStored> {
+        let (answer, answered) = oneshot::channel();
+        self.0.try_send(Waiting { key, answer }).map_err(|_| NotStored)?;
+        answered.await.unwrap_or(Err(NotStored))
+    }
+}
+
+/// One transaction after the other, each with whatever has come during the last one.
+async fn write(core: Arc<Core>, most: i64, mut waiting: mpsc::Receiver<Waiting>) {
+    let mut group = Vec::new();
+    while waiting.recv_many(&mut group, GROUP).await > 0 {
+        let (keys, answers): (Vec<Key>, Vec<_>) = group.drain(..).map(|waiting| (waiting.key, waiting.answer)).unzip();
+        let stored = core.db.insert_keys(&keys, most).await;
+        // Somebody may have asked for one before it was there.
+        keys.iter().for_each(|key| core.invalidate(key.hash));
+        let outcomes = match stored {
+            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+            Err(error) => {
+                tracing::error!(%error, keys = keys.len(), "keys could not be stored");
+                vec![Err(NotStored); keys.len()]
+            }
+        };
+        for (answer, outcome) in answers.into_iter().zip(outcomes) {
+            // Whoever does not wait any more has a key that nobody has seen.
+            let _ = answer.send(outcome);
+        }
+    }
+}

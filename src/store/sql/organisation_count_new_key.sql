@@ -1,1 +1,0 @@
-UPDATE organisations SET key_count = key_count + 1 WHERE id = $1 AND key_count - revoked_count < $2

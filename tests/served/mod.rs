@@ -2,13 +2,13 @@
 //! connection, one request after the other, so that whoever uses it knows what was sent when.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// A server, killed when it is dropped.
 pub struct Server {
@@ -112,7 +112,17 @@ pub struct Connection {
 #[allow(dead_code, reason = "each program that includes this file uses what it needs")]
 impl Connection {
     pub async fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+        Self::new(TcpStream::connect(address).await?)
+    }
+
+    /// Opens one as the client at this address; on Linux, all of 127.0.0.0/8 is this machine.
+    pub async fn open_from(client: Ipv4Addr, address: SocketAddr) -> io::Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((client, 0).into())?;
+        Self::new(socket.connect(address).await?)
+    }
+
+    fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         Ok(Self { stream, read: Vec::with_capacity(16 * 1024) })
     }

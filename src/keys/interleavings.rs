@@ -56,9 +56,10 @@ struct World {
 impl World {
     async fn new(seed: u64, cache_bytes: usize) -> Self {
         let (lookups, asked) = Lookups::new();
+        let folder = tempfile::tempdir().expect("a folder");
         let core = Core {
             // Never asked: this test is the database.
-            db: Db::open("sqlite::memory:").await.expect("a database"),
+            db: Db::open(&format!("sqlite:{}", folder.path().join("none.db").display())).await.expect("a database"),
             clock: Clock::fixed(Timestamp(1_000)),
             cache: Cache::new(cache_bytes),
             remembers: AtomicBool::new(true),

@@ -62,9 +62,10 @@ pub(super) async fn forward_auth(State(services): State<Arc<Services>>, request:
     let (parts, _) = request.into_parts();
     hot::answer(&services, "/v1/forward-auth", async |_| {
         let path = parts.uri.path().strip_prefix("/v1/forward-auth/").unwrap_or_default();
+        let demanded = demanded(path);
         // A proxy may have written the colons of scopes as %3A.
-        let decoded = path.contains('%').then(|| percent_decoded(path)).transpose()?;
-        let demand = Demand::read(decoded.as_deref().unwrap_or(path))?;
+        let decoded = demanded.contains('%').then(|| percent_decoded(demanded)).transpose()?;
+        let demand = Demand::read(decoded.as_deref().unwrap_or(demanded))?;
         let presented = credential::presented_key(&parts.headers).ok_or_else(no_key)?;
         let address = ClientAddress::of_request(&parts.extensions, &parts.headers, &services.site);
         let ask = Ask {
@@ -121,6 +122,11 @@ fn identify(record: &Record, headers: &mut HeaderMap) {
     set(ORGANISATION, record.place.organisation.text().as_str());
     set(ENVIRONMENT, record.place.environment.text().as_str());
     set(SCOPES, record.scopes().unwrap_or("*"));
+}
+
+/// The first three segments; what follows is the client's, and may be anything.
+fn demanded(path: &str) -> &str {
+    path.match_indices('/').nth(2).map_or(path, |(end, _)| &path[..end])
 }
 
 fn percent_decoded(path: &str) -> Result<String, ApiError> {
@@ -196,6 +202,13 @@ mod tests {
         ] {
             assert!(Demand::read(path).is_err(), "{path}");
         }
+    }
+
+    #[test]
+    fn what_follows_is_not_even_decoded() {
+        assert_eq!(demanded("org/any/a:b/caf%E9/%2F"), "org/any/a:b");
+        assert_eq!(demanded("org/any/a:b"), "org/any/a:b");
+        assert_eq!(demanded("org"), "org");
     }
 
     #[test]

@@ -15,21 +15,32 @@ use latchkey::store::Db;
 struct Counting;
 
 static ASKED: AtomicUsize = AtomicUsize::new(0);
+/// Bytes that are in use, with the allocator's own: it gives multiples of 16, at least 32, 8 of them its own.
+static USED: AtomicUsize = AtomicUsize::new(0);
+
+fn taken(layout: Layout) -> usize {
+    ((layout.size() + 8).next_multiple_of(16)).max(32)
+}
 
 #[expect(unsafe_code, reason = "an allocator is unsafe by its nature; this one hands everything on")]
 // SAFETY: every call goes to the system's allocator as it came.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ASKED.fetch_add(1, Ordering::Relaxed);
+        USED.fetch_add(taken(layout), Ordering::Relaxed);
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        USED.fetch_sub(taken(layout), Ordering::Relaxed);
         unsafe { System.dealloc(memory, layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ASKED.fetch_add(1, Ordering::Relaxed);
+        let grown = Layout::from_size_align(size, layout.align()).map_or(0, taken);
+        USED.fetch_add(grown, Ordering::Relaxed);
+        USED.fetch_sub(taken(layout), Ordering::Relaxed);
         unsafe { System.realloc(memory, layout, size) }
     }
 }
@@ -37,9 +48,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-#[tokio::test]
-async fn a_check_of_a_known_key_allocates_nothing() {
-    let folder = tempfile::tempdir().expect("a folder");
+/// A database with one account, and who may make keys in it.
+async fn scene(folder: &tempfile::TempDir) -> (Keys, Caller) {
     let url = format!("sqlite:{}", folder.path().join("latchkey.db").display());
     let db = Db::open(&url).await.expect("the database opens");
     db.migrate().await.expect("the schema is made");
@@ -50,20 +60,69 @@ async fn a_check_of_a_known_key_allocates_nothing() {
     let password = Password::new("correct horse battery".to_owned()).expect("a password");
     let user = accounts.register(&email, password, None, None).await.expect("an account");
     let caller = Caller::Person(accounts.person(user).await.expect("an answer").expect("somebody"));
-    let keys = Keys::new(db, clock, entropy, Policy::default());
-    let draft = Draft {
-        name: KeyName::parse("key").expect("a name"),
+    (Keys::new(db, clock, entropy, Policy::default()), caller)
+}
+
+fn draft(caller: &Caller) -> Draft {
+    Draft {
+        name: KeyName::parse("Billing worker").expect("a name"),
         place: caller.place(None).expect("a place"),
-        scopes: Some(Scopes::Named(vec!["events:*".to_owned(), "keys:verify".to_owned()])),
+        scopes: None,
         default_scopes: Scopes::All,
+        limits: Limits::default(),
+        metadata: None,
+        form: KeyStringForm::Hookstream,
+    }
+}
+
+/// The two in one test: they count the same bytes.
+#[tokio::test]
+async fn a_check_of_a_known_key_allocates_nothing_and_a_key_takes_250_bytes() {
+    a_check_of_a_known_key_allocates_nothing().await;
+    a_plain_key_takes_at_most_250_bytes().await;
+}
+
+async fn a_plain_key_takes_at_most_250_bytes() {
+    const KEYS: usize = 30_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (keys, caller) = scene(&folder).await;
+    let mut strings = Vec::new();
+    for _ in 0..KEYS / 1_000 {
+        let some = (0..1_000).map(|_| keys.issue(&caller, draft(&caller)));
+        let some = futures::future::join_all(some).await;
+        strings.extend(some.into_iter().map(|issued| issued.expect("a key").plain.reveal()));
+    }
+    let ask = Ask::default();
+    let look = async |strings: &[String]| {
+        for some in strings.chunks(1_000) {
+            let some = some.iter().map(|key| keys.check(key, &ask, Purpose::Identify, |verdict| verdict.code));
+            let codes = futures::future::join_all(some).await;
+            assert!(codes.into_iter().all(|code| code == Ok(Code::Valid)));
+        }
+    };
+    // Buffers and statements have what they need after the first thousand.
+    look(&strings[..1_000]).await;
+    let (before, reckoned) = (USED.load(Ordering::Relaxed), keys.cache().bytes());
+    look(&strings[1_000..]).await;
+    let each = (USED.load(Ordering::Relaxed) - before) / (KEYS - 1_000);
+    let reckoned = (keys.cache().bytes() - reckoned) / (KEYS - 1_000);
+    assert!(each <= 250, "{each} bytes a key");
+    assert!(each <= reckoned + 8, "{each} bytes a key, and {reckoned} by the cache's own account");
+    println!("{each} bytes a key, {reckoned} by the cache's own account");
+}
+
+async fn a_check_of_a_known_key_allocates_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (keys, caller) = scene(&folder).await;
+    let draft = Draft {
+        scopes: Some(Scopes::Named(vec!["events:*".to_owned(), "keys:verify".to_owned()])),
         limits: Limits {
             ip_allowlist: Some(vec!["192.0.2.0/24".parse().expect("a network")]),
             rate_limit: Some(RateLimit { limit: 1_000_000, window_seconds: 3600 }),
             quota: Some(Quota { limit: 1_000_000 }),
             ..Limits::default()
         },
-        metadata: None,
-        form: KeyStringForm::Hookstream,
+        ..draft(&caller)
     };
     let string = keys.issue(&caller, draft).await.expect("a key").plain.reveal();
     let ask = Ask { scopes: "events:write keys:verify", address: Some([192, 0, 2, 1].into()), ..Ask::default() };

@@ -35,3 +35,11 @@ CREATE TABLE key_addresses (
   last_used_at BIGINT NOT NULL,
   PRIMARY KEY (key_id, address)
 );
+
+-- Counts that are on their way to the two tables above and to the keys: JSON, by parts of the keys.
+CREATE TABLE usage_log (
+  id   BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  part BIGINT NOT NULL,
+  uses TEXT NOT NULL
+);
+CREATE INDEX usage_log_by_part ON usage_log (part);

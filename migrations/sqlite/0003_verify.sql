@@ -35,3 +35,11 @@ CREATE TABLE key_addresses (
   last_used_at INTEGER NOT NULL,
   PRIMARY KEY (key_id, address)
 ) STRICT, WITHOUT ROWID;
+
+-- Counts that are on their way to the two tables above and to the keys: JSON, by parts of the keys.
+CREATE TABLE usage_log (
+  id   INTEGER PRIMARY KEY,
+  part INTEGER NOT NULL,
+  uses TEXT NOT NULL
+) STRICT;
+CREATE INDEX usage_log_by_part ON usage_log (part);

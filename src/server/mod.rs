@@ -63,6 +63,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     let accounts =
         Accounts::new(db.clone(), clock.clone(), entropy.clone(), passwords, config.registration, set_up_token.clone());
     let keys = Keys::new(db.clone(), clock.clone(), entropy.clone(), config.policy());
+    keys.recall_usage().await?;
     let site = Site {
         public_url: config.public_url.as_ref().map(ToString::to_string),
         trusted_proxies: config.trusted_proxies.clone(),

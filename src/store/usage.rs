@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::db::{Db, StoreError, reading, sql, writing};
@@ -41,36 +42,88 @@ pub struct UsageRows {
     pub spent: Vec<SpentRow>,
 }
 
+/// A line of the log: key, hour, outcome, how often, and when the last good one was.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LoggedUse(pub i64, pub i64, pub String, pub i64, pub i64);
+
+/// Writes rows within a transaction.
+macro_rules! write_rows {
+    ($db:expr, $tx:ident, $rows:expr, $addresses:expr) => {{
+        let rows: &UsageRows = $rows;
+        let uses = list(&rows.uses, |(id, requests, at)| json!({ "id": id.0, "requests": requests, "at": at.0 }));
+        let hours = list(&rows.hours, |(id, hour)| {
+            json!({ "key": id.0, "hour": hour.hour, "code": hour.code.as_str(), "count": hour.count })
+        });
+        let seen = list(&rows.addresses, |(id, from)| {
+            json!({ "key": id.0, "address": from.address.to_string(), "at": from.last_used_at.0 })
+        });
+        let spent = list(&rows.spent, |row| json!(row));
+        if let Some(uses) = &uses {
+            sqlx::query(sql!($db, "keys_count_use")).bind(uses).execute(&mut *$tx).await?;
+        }
+        if let Some(spent) = &spent {
+            sqlx::query(sql!($db, "keys_save_spent")).bind(spent).execute(&mut *$tx).await?;
+        }
+        if let Some(hours) = &hours {
+            sqlx::query(sql!($db, "key_hours_add")).bind(hours).execute(&mut *$tx).await?;
+        }
+        if let Some(seen) = &seen {
+            sqlx::query(sql!($db, "key_addresses_note")).bind(seen).execute(&mut *$tx).await?;
+            sqlx::query(sql!($db, "key_addresses_prune")).bind(seen).bind($addresses).execute(&mut *$tx).await?;
+        }
+    }};
+}
+
 impl Db {
     /// Writes the use of several keys down, each kind in one statement. A key keeps its `addresses` newest
     /// addresses.
     pub(crate) async fn write_usage(&self, rows: &UsageRows, addresses: i64) -> Result<(), StoreError> {
-        let uses = list(&rows.uses, |(id, requests, at)| json!({ "id": id.0, "requests": requests, "at": at.0 }));
-        let hours = list(
-            &rows.hours,
-            |(id, hour)| json!({ "key": id.0, "hour": hour.hour, "code": hour.code.as_str(), "count": hour.count }),
-        );
-        let seen = list(
-            &rows.addresses,
-            |(id, from)| json!({ "key": id.0, "address": from.address.to_string(), "at": from.last_used_at.0 }),
-        );
-        let spent = list(&rows.spent, |row| json!(row));
+        writing!(self, tx => write_rows!(self, tx, rows, addresses));
+        Ok(())
+    }
+
+    /// Appends counts to the parts of the log, and writes addresses down.
+    pub(crate) async fn log_usage(
+        &self,
+        parts: &[Vec<LoggedUse>],
+        rows: &UsageRows,
+        addresses: i64,
+    ) -> Result<(), StoreError> {
         writing!(self, tx => {
-            if let Some(uses) = &uses {
-                sqlx::query(sql!(self, "keys_count_use")).bind(uses).execute(&mut *tx).await?;
+            for (number, part) in parts.iter().enumerate().filter(|(_, part)| !part.is_empty()) {
+                sqlx::query(sql!("usage_log_add"))
+                    .bind(i64::try_from(number).unwrap_or_default())
+                    .bind(json!(part).to_string())
+                    .execute(&mut *tx)
+                    .await?;
             }
-            if let Some(spent) = &spent {
-                sqlx::query(sql!(self, "keys_save_spent")).bind(spent).execute(&mut *tx).await?;
-            }
-            if let Some(hours) = &hours {
-                sqlx::query(sql!(self, "key_hours_add")).bind(hours).execute(&mut *tx).await?;
-            }
-            if let Some(seen) = &seen {
-                sqlx::query(sql!(self, "key_addresses_note")).bind(seen).execute(&mut *tx).await?;
-                sqlx::query(sql!(self, "key_addresses_prune")).bind(seen).bind(addresses).execute(&mut *tx).await?;
-            }
+            write_rows!(self, tx, rows, addresses);
         });
         Ok(())
+    }
+
+    /// A part of the log has become rows.
+    pub(crate) async fn fold_usage(&self, part: usize, rows: &UsageRows) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            write_rows!(self, tx, rows, 0_i64);
+            sqlx::query(sql!("usage_log_delete"))
+                .bind(i64::try_from(part).unwrap_or_default())
+                .execute(&mut *tx)
+                .await?;
+        });
+        Ok(())
+    }
+
+    /// What stands in the log, line by line, each with the number of its part.
+    pub(crate) async fn logged_usage(&self) -> Result<Vec<(usize, Vec<LoggedUse>)>, StoreError> {
+        let rows: Vec<(i64, String)> = reading!(self, pool => {
+            sqlx::query_as(sql!("usage_log_all")).fetch_all(pool).await?
+        });
+        let read = |(part, text): (i64, String)| {
+            let uses = serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(error.into()))?;
+            Ok((usize::try_from(part).unwrap_or_default(), uses))
+        };
+        Ok(rows.into_iter().map(read).collect::<Result<_, sqlx::Error>>()?)
     }
 
     /// Outcomes of a key's checks from an hour on, oldest first.

@@ -221,6 +221,40 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM key_addresses").await, 11, "ten of the key, one of its caller");
     }
 
+    /// Many counts at once go by way of a log: exact all the way, and whole after a restart in the middle.
+    async fn many_counts_are_as_exact_as_few(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let made = futures::future::join_all((0..600).map(|_| create(&app, &ada.cookie, r#"{"name": "key"}"#))).await;
+        let count = |answer: Answer| -> Vec<i64> {
+            answer.json()["api_keys"].as_array().unwrap().iter().map(|key| key["request_count"].as_i64().unwrap()).collect()
+        };
+        let listed = async || count(Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&ada.cookie).send().await);
+        for (round, flushed) in [true, true, false].into_iter().enumerate() {
+            for key in &made {
+                assert_eq!(Call::new(&app, "GET", "/v1/whoami").key(&key.field("/key")).send().await.status, 200);
+            }
+            assert_eq!(listed().await, vec![round as i64 + 1; 600]);
+            if flushed {
+                app.services.keys.flush_usage().await.unwrap();
+                assert_eq!(listed().await, vec![round as i64 + 1; 600]);
+            }
+        }
+        assert!(app.number("SELECT count(*) FROM usage_log").await > 0);
+        // A new process, which knows what was written down and not what came after.
+        let restarted = latchkey::keys::Keys::new(app.db.clone(), app.clock.clone(), latchkey::entropy::Entropy::seeded(1), latchkey::keys::Policy::default());
+        restarted.recall_usage().await.unwrap();
+        let (key, _) = restarted.get(made[0].field("/id").parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!(key.request_count, 2);
+        // In time everything moves on to where it belongs.
+        for _ in 0..40 {
+            app.services.keys.flush_usage().await.unwrap();
+        }
+        assert_eq!(listed().await, vec![3; 600]);
+        let rows = app.number("SELECT CAST(sum(request_count) AS BIGINT) FROM keys").await;
+        let hours = app.number("SELECT CAST(sum(count) AS BIGINT) FROM key_hours").await;
+        assert_eq!((rows, hours, app.number("SELECT count(*) FROM usage_log").await), (1800, 1800, 0));
+    }
+
     /// A service that remembers keys reports for them; what is another's is passed over.
     async fn uses_are_reported_in_batches(app) {
         let mut story = Story::new();

@@ -1,0 +1,1 @@
+INSERT INTO usage_log (part, uses) VALUES ($1, $2)

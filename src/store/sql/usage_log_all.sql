@@ -1,0 +1,1 @@
+SELECT part, uses FROM usage_log

@@ -1,0 +1,270 @@
+//! The client, against a server that does what a test wants.
+
+mod fake;
+
+use std::time::{Duration, Instant};
+
+use fake::{Fake, refused, remembered, until};
+use latchkey_client::{Check, Client, Code, Environment, Error};
+
+const KEY: &str = "hs_live_1";
+
+fn check() -> Check<'static> {
+    Check { scopes: "reports:read", environment: Some(Environment::Live), ..Check::new(KEY) }
+}
+
+async fn remember(fake: &Fake, client: &Client) {
+    remembered(fake, async || client.verify(&check()).await.expect("an outcome")).await;
+}
+
+#[tokio::test]
+async fn a_key_that_may_be_remembered_is_asked_about_once_and_every_use_is_counted() {
+    let fake = Fake::start().await;
+    fake.know(KEY, true);
+    let client = fake.client();
+    remember(&fake, &client).await;
+    let (asked, by_itself) = (fake.checks(KEY), 1);
+    for _ in 0..500 {
+        let outcome = client.verify(&check()).await.expect("an outcome");
+        assert_eq!((outcome.code, outcome.name.as_deref()), (Code::Valid, Some(KEY)));
+    }
+    assert_eq!(fake.checks(KEY), asked);
+    until("it is reported without being asked", async || fake.reported(KEY) == 500 + by_itself).await;
+    client.verify(&check()).await.expect("an outcome");
+    client.close().await.expect("it is told");
+    assert_eq!(fake.reported(KEY), 501 + by_itself);
+    until("nobody listens any more", async || fake.listeners() == 0).await;
+    client.verify(&check()).await.expect("an outcome");
+    assert_eq!(fake.checks(KEY), asked + 1, "it asks for every key now");
+}
+
+#[tokio::test]
+async fn what_is_not_plainly_good_is_asked() {
+    let fake = Fake::start().await;
+    fake.know(KEY, true);
+    fake.know("hs_live_limited", false);
+    let client = fake.client();
+    remember(&fake, &client).await;
+    let mut asked = fake.checks(KEY);
+    for check in [
+        Check { cost: 0, ..check() },
+        Check { cost: 2, ..check() },
+        Check { scopes: "reports:write", ..check() },
+        Check { scopes: "nonsense", ..check() },
+        Check { environment: Some(Environment::Test), ..check() },
+    ] {
+        client.verify(&check).await.expect("an outcome");
+        asked += 1;
+        assert_eq!(fake.checks(KEY), asked, "{check:?}");
+    }
+    client.verify(&Check { ip: Some([127, 0, 0, 1].into()), ..check() }).await.expect("an outcome");
+    assert_eq!(fake.checks(KEY), asked, "a key that is remembered has no allowlist");
+    for count in 1..4 {
+        client.verify(&Check::new("hs_live_limited")).await.expect("an outcome");
+        assert_eq!(fake.checks("hs_live_limited"), count);
+        let nobody = client.verify(&Check::new("hs_live_nobody")).await.expect("an outcome");
+        assert_eq!((nobody.code, fake.checks("hs_live_nobody")), (Code::NotFound, count));
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_heard_at_once() {
+    let fake = Fake::start().await;
+    fake.know(KEY, true);
+    let client = fake.client();
+    remember(&fake, &client).await;
+    fake.say(KEY, 200, refused("REVOKED"), false);
+    assert!(client.verify(&check()).await.expect("an outcome").is_valid(), "it was not told yet");
+    fake.change(KEY);
+    until("it is refused", async || client.verify(&check()).await.expect("an outcome").code == Code::Revoked).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_was_under_way_when_the_change_came_is_not_remembered() {
+    let fake = Fake::start().await;
+    fake.know(KEY, true);
+    fake.know("hs_live_sign", true);
+    let client = fake.client();
+    remembered(&fake, async || client.verify(&Check::new("hs_live_sign")).await.expect("an outcome")).await;
+
+    // The server has read the key and not answered yet.
+    fake.held.send_replace(true);
+    let asking = tokio::spawn({
+        let client = client.clone();
+        async move { client.verify(&check()).await }
+    });
+    until("it is asked", async || fake.checks(KEY) == 1).await;
+    fake.say(KEY, 200, refused("REVOKED"), false);
+    fake.change(KEY);
+    // Told in order: once the second change was heard, so was the first.
+    fake.change("hs_live_sign");
+    fake.say("hs_live_sign", 200, refused("REVOKED"), false);
+    let signs = fake.checks("hs_live_sign");
+    until("the sign is asked again", async || {
+        drop(tokio::time::timeout(Duration::from_millis(20), client.verify(&Check::new("hs_live_sign"))).await);
+        fake.checks("hs_live_sign") > signs
+    })
+    .await;
+    fake.held.send_replace(false);
+    assert!(asking.await.expect("no panic").expect("an outcome").is_valid(), "it was asked before the change");
+    assert_eq!(client.verify(&check()).await.expect("an outcome").code, Code::Revoked);
+}
+
+#[tokio::test]
+async fn silence_makes_it_ask_within_three_seconds_and_begin_anew_where_it_was() {
+    let fake = Fake::start().await;
+    fake.know(KEY, true);
+    let client = fake.client();
+    remember(&fake, &client).await;
+    fake.change("hs_live_other");
+    // A heartbeat may be on its way.
+    fake.silent.send_replace(true);
+    let silent = Instant::now();
+    let asked = fake.checks(KEY);
+    until("it asks", async || {
+        client.verify(&check()).await.expect("an outcome");
+        fake.checks(KEY) > asked
+    })
+    .await;
+    assert!(silent.elapsed() < Duration::from_secs(3), "{:?}", silent.elapsed());
+    until("it begins anew", async || fake.seen(|seen| seen.streams.len()) > 1).await;
+    let asked = fake.checks(KEY);
+    for more in 1..4 {
+        client.verify(&check()).await.expect("an outcome");
+        assert_eq!(fake.checks(KEY), asked + more, "a connection alone is not enough");
+    }
+    assert_eq!(fake.seen(|seen| seen.streams[1].clone()).as_deref(), Some("ff-1"));
+    fake.silent.send_replace(false);
+    remember(&fake, &client).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_known_to_be_broken_is_not_waited_for() {
+    let fake = Fake::start().await;
+    fake.know(KEY, true);
+    let client = fake.client();
+    remember(&fake, &client).await;
+    fake.full.send_replace(true);
+    let (asked, cut) = (fake.checks(KEY), Instant::now());
+    fake.cut();
+    until("it asks", async || {
+        client.verify(&check()).await.expect("an outcome");
+        fake.checks(KEY) > asked
+    })
+    .await;
+    // The last heartbeat was not two seconds old, and would be good for another one.
+    assert!(cut.elapsed() < Duration::from_millis(900), "{:?}", cut.elapsed());
+    fake.full.send_replace(false);
+    remember(&fake, &client).await;
+}
+
+#[tokio::test]
+async fn what_was_remembered_outlives_a_cut_and_not_a_reset() {
+    let fake = Fake::start().await;
+    fake.know(KEY, true);
+    fake.know("hs_live_sign", true);
+    let client = fake.client();
+    remember(&fake, &client).await;
+    fake.cut();
+    until("it begins anew", async || fake.seen(|seen| seen.streams.len()) == 2).await;
+    // What is asked before its memory is believed again is not remembered.
+    remembered(&fake, async || client.verify(&Check::new("hs_live_sign")).await.expect("an outcome")).await;
+    let asked = fake.checks(KEY);
+    client.verify(&check()).await.expect("an outcome");
+    assert_eq!(fake.checks(KEY), asked);
+    fake.tell("id: ee-0\nevent: reset\ndata: {}\n\n");
+    until("it asks", async || {
+        client.verify(&check()).await.expect("an outcome");
+        fake.checks(KEY) > asked
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn counts_that_are_not_taken_are_kept() {
+    let fake = Fake::start().await;
+    fake.know(KEY, true);
+    let client = fake.client();
+    remember(&fake, &client).await;
+    fake.refuse_reports(&[503, 500, 503]);
+    for _ in 0..9 {
+        client.verify(&check()).await.expect("an outcome");
+    }
+    until("they arrive", async || fake.reported(KEY) == 10).await;
+    client.verify(&check()).await.expect("an outcome");
+    // The server's clock is another day's: it counts as now.
+    fake.refuse_reports(&[400]);
+    client.close().await.expect("it is told");
+    assert_eq!(fake.reported(KEY), 11);
+    let last = fake.seen(|seen| seen.reports.last().cloned()).expect("a report");
+    assert_eq!(last["uses"][0].get("last_used_at"), None);
+}
+
+#[tokio::test]
+async fn what_cannot_be_told_at_the_end_can_be_told_later() {
+    let fake = Fake::start().await;
+    fake.know(KEY, true);
+    let client = fake.client();
+    remember(&fake, &client).await;
+    fake.refuse_reports(&[503; 2]);
+    let mut tries = 0;
+    until("it is told", async || {
+        tries += 1;
+        client.close().await.is_ok()
+    })
+    .await;
+    assert_eq!(fake.reported(KEY), 1);
+    assert!(tries > 1);
+}
+
+#[tokio::test]
+async fn whatever_goes_wrong_is_an_error_and_no_outcome() {
+    let fake = Fake::start().await;
+    let client =
+        Client::builder(&fake.url, fake::OWN_KEY).timeout(Duration::from_millis(300)).build().expect("a client");
+    let why = async |client: &Client| client.verify(&check()).await.expect_err("no outcome");
+    for (status, body) in [(200, "{}".into()), (200, fake::valid("x")["name"].clone()), (200, refused("VALID"))] {
+        fake.say(KEY, status, body, true);
+        assert!(matches!(why(&client).await, Error::Unreadable));
+    }
+    fake.say(KEY, 200, "x".repeat(100_000).into(), true);
+    assert!(matches!(why(&client).await, Error::Unreachable(_)), "an answer without end");
+    for status in [400, 429, 500, 503, 201] {
+        fake.say(KEY, status, fake::valid(KEY), true);
+        assert!(matches!(why(&client).await, Error::Status(said) if said == status));
+    }
+    fake.held.send_replace(true);
+    assert!(matches!(why(&client).await, Error::Timeout(_)));
+    let mistaken = Client::new(&fake.url, "hs_live_other").expect("a client");
+    assert!(matches!(why(&mistaken).await, Error::Refused(status) if status == 401));
+    let nowhere = Client::new("http://127.0.0.1:1", fake::OWN_KEY).expect("a client");
+    let error = why(&nowhere).await;
+    assert!(matches!(error, Error::Unreachable(_)));
+    assert!(!format!("{error} {error:?}").contains(KEY));
+}
+
+#[tokio::test]
+async fn a_client_that_remembers_nothing_listens_to_nothing() {
+    let fake = Fake::start().await;
+    fake.know(KEY, true);
+    let client = Client::builder(&fake.url, fake::OWN_KEY).remember(0).build().expect("a client");
+    for count in 1..4 {
+        client.verify(&check()).await.expect("an outcome");
+        assert_eq!(fake.checks(KEY), count);
+    }
+    assert_eq!(fake.seen(|seen| seen.streams.len()), 0);
+    client.close().await.expect("nothing to tell");
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_a_client_that_nobody_has() {
+    let fake = Fake::start().await;
+    let client = fake.client();
+    let clone = client.clone();
+    until("it listens", async || fake.listeners() == 1).await;
+    drop(client);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(fake.listeners(), 1);
+    drop(clone);
+    until("it has gone", async || fake.listeners() == 0).await;
+}

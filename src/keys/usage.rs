@@ -33,8 +33,8 @@ const WAITING_ADDRESSES: usize = 20_000;
 pub(super) const HOUR: i64 = 3_600_000;
 /// Parts of the log, by the upper bits of a key's id.
 const SHARDS: usize = 64;
-/// Parts that move on to the rows of their keys at each flush, so that each does about twice a minute.
-const FOLDED: usize = 2;
+/// Parts that move on to the rows of their keys at each flush, so that each does about once a minute.
+const FOLDED: usize = 1;
 /// Up to so many counts are few.
 const FEW: usize = 500;
 /// Who uses a key for the first time is written down at once, together with others of this moment.

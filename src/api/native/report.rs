@@ -15,15 +15,15 @@ use crate::api::time;
 use crate::model::{ApiError, KeyId, Timestamp};
 
 /// Keys of one report at the most.
-const MOST: usize = 1000;
+const MOST: usize = 500;
 /// A report may be late by a day, in milliseconds.
 const LATE: i64 = 24 * 3_600_000;
 
 /// How often keys were let through.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct Report {
-    /// One entry a key, at most 1000.
-    #[schema(max_items = 1000)]
+    /// One entry a key, at most 500.
+    #[schema(max_items = 500)]
     uses: Vec<Use>,
 }
 

@@ -145,9 +145,9 @@ async fn story(program: &str, file: &str) {
 
     scene.latchkey.kill();
     assert_eq!(application.ask_with(&limited).await.json(503)["code"], "unavailable");
-    let log = application.log();
-    assert_eq!(log.matches("could not be checked").count(), 2, "{log}");
-    assert!(!log.contains("hs_live_"), "{log}");
+    let said = application.log();
+    assert_eq!(said.matches("could not be checked").count(), 2, "{said}");
+    assert!(!said.contains("hs_live_"), "{said}");
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ pub fn strings() -> Arc<Vec<String>> {
 }
 
 /// Strings that are well formed and nobody's.
+#[allow(dead_code, reason = "each program that includes this file uses what it needs")]
 pub fn strangers() -> Arc<Vec<String>> {
     Arc::new((0..400_000).map(|n| string(u64::MAX - n)).collect())
 }
@@ -43,13 +44,13 @@ pub async fn load(url: &str, strings: &[String]) {
              JOIN memberships m ON m.organisation_id = e.organisation_id",
         )
         .bind(serde_json::json!(rows).to_string())
-        .bind((batch * BATCH) as i64)
+        .bind(i64::try_from(batch * BATCH).expect("a number of a key"))
         .execute(&pool)
         .await
         .expect("keys");
     }
     sqlx::query("UPDATE organisations SET key_count = key_count + $1")
-        .bind(strings.len() as i64)
+        .bind(i64::try_from(strings.len()).expect("a count"))
         .execute(&pool)
         .await
         .expect("counted");

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::net::TcpListener;
 
 use crate::served::{Account, Connection, Server, request};
-use crate::{Report, median, million};
+use crate::{Report, figure, median, million};
 
 const CONNECTIONS: usize = 32;
 const ROUNDS: usize = 3;
@@ -129,7 +129,7 @@ async fn load(address: SocketAddr, template: &Template, keys: &Arc<Vec<String>>,
     }
     times.sort_unstable();
     let tail = times[times.len() * 99 / 100].as_secs_f64() * 1000.0;
-    (times.len() as f64 / TURN.as_secs_f64(), tail)
+    (figure(times.len()) / TURN.as_secs_f64(), tail)
 }
 
 /// A peer of `benches/peers`, started by its script.
@@ -218,7 +218,7 @@ async fn once_each(address: SocketAddr, template: &Template, keys: &Arc<Vec<Stri
     for client in clients {
         client.await.expect("a client does not fail");
     }
-    keys.len() as f64 / began.elapsed().as_secs_f64()
+    figure(keys.len()) / began.elapsed().as_secs_f64()
 }
 
 pub async fn run(report: &mut Report) {
@@ -253,7 +253,7 @@ pub async fn run(report: &mut Report) {
     let forward_auth = Template::new(request("GET", &path, &[&format!("X-API-Key: {PLACEHOLDER}")], ""));
     let before = resident_bytes(&server);
     let cold = once_each(server.address, &verify, &strings).await;
-    let each = (resident_bytes(&server) - before) / million::KEYS as f64;
+    let each = (resident_bytes(&server) - before) / figure(million::KEYS);
 
     let mut nothing = Command::new(std::env::current_exe().expect("this program"));
     nothing.arg("nothing-to-verify");
@@ -307,6 +307,20 @@ pub async fn run(report: &mut Report) {
         }
     }
 
+    table(report, &mut candidates, cold);
+    drop(peers);
+    let verdict = report.target(&format!("memory: {each:.0} bytes a key, at most 250"), each <= 250.0);
+    report.line(&format!(
+        "A cached key takes {each:.0} bytes (250: {verdict}): the growth of the process from none to {}.",
+        million::KEYS
+    ));
+    report.line(&format!("From start to ready with {} keys: {:.0} ms.", million::KEYS, ready.as_secs_f64() * 1000.0));
+    revoke(report, &server, &cookie).await;
+    issue(report).await;
+    report.line("");
+}
+
+fn table(report: &mut Report, candidates: &mut [Candidate], cold: f64) {
     report.line(&format!("## Verify: {CONNECTIONS} connections"));
     report.line("");
     report.line(&format!(
@@ -361,16 +375,6 @@ pub async fn run(report: &mut Report) {
         "| verify, every key for the first time | {cold:.0} | | {:.0}% | |",
         cold / measured[0].0 * 100.0
     ));
-    report.line("");
-    drop(peers);
-    let verdict = report.target(&format!("memory: {each:.0} bytes a key, at most 250"), each <= 250.0);
-    report.line(&format!(
-        "A cached key takes {each:.0} bytes (250: {verdict}): the growth of the process from none to {}.",
-        million::KEYS
-    ));
-    report.line(&format!("From start to ready with {} keys: {:.0} ms.", million::KEYS, ready.as_secs_f64() * 1000.0));
-    revoke(report, &server, &cookie).await;
-    issue(report).await;
     report.line("");
 }
 

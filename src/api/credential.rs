@@ -124,13 +124,11 @@ fn read(headers: &HeaderMap, site: &Site) -> (Credential, Option<Zeroizing<Strin
 /// The key that a request presents on a path that takes nothing but keys: `X-API-Key`, or else any Bearer
 /// token. What cannot be read is no key.
 pub fn presented_key(headers: &HeaderMap) -> Option<&str> {
-    match single(headers, "x-api-key") {
-        Some(key) => key.ok().map(str::trim),
-        None => {
-            let (scheme, token) = single(headers, AUTHORIZATION.as_str())?.ok()?.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-        }
+    if let Some(key) = single(headers, "x-api-key") {
+        return key.ok().map(str::trim);
     }
+    let (scheme, token) = single(headers, AUTHORIZATION.as_str())?.ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<Result<&'a str, ()>> {

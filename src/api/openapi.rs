@@ -158,20 +158,35 @@ fn add_credentials(components: &mut Components) {
 
 /// A field that is not known is a 400 in every body that is read (`json::from_body`).
 fn close_request_bodies(components: &mut Components) {
-    const READ: [&str; 7] = ["CreateApiKey", "RateLimit", "Quota", "Credentials", "LogIn", "RefreshToken", "CreateKey"];
+    const READ: [&str; 11] = [
+        "CreateApiKey",
+        "RateLimit",
+        "Quota",
+        "Credentials",
+        "LogIn",
+        "RefreshToken",
+        "CreateKey",
+        "EditKey",
+        "Verify",
+        "Report",
+        "Use",
+    ];
     for name in READ {
         if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
             object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
         }
     }
-    if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut("CreateApiKey") {
-        if let Some(RefOr::T(Schema::Array(list))) = object.properties.get_mut("ip_allowlist")
+    for name in ["CreateApiKey", "EditKey"] {
+        if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name)
+            && let Some(RefOr::T(Schema::Array(list))) = object.properties.get_mut("ip_allowlist")
             && let ArrayItems::RefOrSchema(item) = &mut list.items
             && let RefOr::T(Schema::Object(item)) = &mut **item
         {
             // No format of JSON Schema: an address, or a network as 203.0.113.0/24.
             item.format = Some(SchemaFormat::Custom("network".to_owned()));
         }
+    }
+    if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut("CreateApiKey") {
         // Both ids, or neither.
         let both = |kind: &str| json!({ "org_id": { "type": kind }, "env_id": { "type": kind } });
         let either: Value = json!([

@@ -11,7 +11,6 @@ use crate::store::StoreError;
 
 /// What is to change; `None` stays as it is, `Some(None)` is taken away.
 #[derive(Debug, Clone, Default)]
-#[expect(clippy::option_option, reason = "left as it is, taken away, and set are three things")]
 pub struct Edit {
     /// Its label.
     pub name: Option<KeyName>,

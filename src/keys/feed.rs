@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(missed(Some((7, 3))), Some(vec![]));
         assert_eq!(missed(Some((7, 4))), None, "a number that was never given");
         assert_eq!(missed(Some((8, 1))), None, "another start's number");
-        for key in 4..=KEPT as i64 + 1 {
+        for key in 4..=i64::try_from(KEPT).unwrap() + 1 {
             feed.tell(OrganisationId(1), KeyId(key), hash, true);
         }
         assert_eq!(missed(Some((7, 0))), None, "too long ago");

@@ -23,7 +23,7 @@ const KEYS: usize = 6;
 
 /// A change on its way.
 enum Step {
-    Commit(Key),
+    Commit(Box<Key>),
     Invalidate(usize),
     Answer(usize),
 }
@@ -151,14 +151,14 @@ impl World {
         let step = match self.changes.remove(&which) {
             Some(step) => step,
             None => match self.next_version(which) {
-                Some(key) => Step::Commit(key),
+                Some(key) => Step::Commit(Box::new(key)),
                 None => return,
             },
         };
         let next = match step {
             Step::Commit(key) => {
                 self.history[which].push(Was { committed: self.now, answered: None, code: Self::code(&key) });
-                self.database[which] = Some(key);
+                self.database[which] = Some(*key);
                 Some(Step::Invalidate(which))
             }
             Step::Invalidate(which) => {

@@ -50,7 +50,9 @@ async fn write(core: Arc<Core>, most: i64, mut waiting: mpsc::Receiver<Waiting>)
         let (keys, answers): (Vec<Key>, Vec<_>) = group.drain(..).map(|waiting| (waiting.key, waiting.answer)).unzip();
         let stored = core.db.insert_keys(&keys, most).await;
         // Somebody may have asked for one before it was there.
-        keys.iter().for_each(|key| core.invalidate(key.hash));
+        for key in &keys {
+            core.invalidate(key.hash);
+        }
         let outcomes = match stored {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
             Err(error) => {

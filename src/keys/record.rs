@@ -16,7 +16,7 @@ use crate::model::{KeyId, Quota, RateLimit, Scopes, Timestamp};
 
 /// A key, as small as a check allows, with its use since it was last written down.
 ///
-/// What few keys have stands apart in [`More`], so that the others do not pay for it.
+/// What few keys have stands apart in `More`, so that the others do not pay for it.
 #[derive(Debug)]
 pub struct Record {
     pub(super) hash: KeyHash,

@@ -75,10 +75,10 @@ fn hookstream() -> Router<Services> {
         .layer(from_fn(no_store))
 }
 
+type Answering = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send>>;
+
 /// The stream of what ends and changes, which ends when the server does.
-fn revocations(
-    draining: Draining,
-) -> impl Fn(State<Services>, Parts) -> Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send>> + Clone {
+fn revocations(draining: Draining) -> impl Fn(State<Services>, Parts) -> Answering + Clone {
     move |State(services), parts| Box::pin(native::revocations(services, parts, draining.begun()))
 }
 

@@ -141,7 +141,7 @@ fn percent_decoded(path: &str) -> Result<String, ApiError> {
 
 /// Check a request for a gateway
 ///
-/// For nginx `auth_request`, Caddy `forward_auth`, Traefik ForwardAuth, Envoy ext_authz: the key that the original
+/// For nginx `auth_request`, Caddy `forward_auth`, Traefik `ForwardAuth`, Envoy `ext_authz`: the key that the original
 /// request presents is checked against what the path demands, and counted. Any method; the body is not read, and
 /// neither is whatever follows the scopes in the path. 200 with an empty body lets the request through. With
 /// `?compat=nginx` a 429 becomes a 403 with `X-Auth-Error: RATE_LIMITED` or `QUOTA_EXCEEDED`.
@@ -154,7 +154,7 @@ fn percent_decoded(path: &str) -> Result<String, ApiError> {
         ("org_id" = String, Path, description = "Whose keys are good.", pattern = "^org_[0-9a-f]{16}$", example = "org_5b6c7d8e9f0a1b2c"),
         ("mode" = String, Path, description = "`live`, `test` or `any`.", pattern = "^(live|test|any)$", example = "live"),
         ("scopes" = String, Path, description = "Scopes that must all be held, joined by `+`, or `any`.", pattern = "^(any|[A-Za-z0-9._-]+:[A-Za-z0-9._-]+([+][A-Za-z0-9._-]+:[A-Za-z0-9._-]+)*)$", example = "events:write"),
-        ("compat" = Option<String>, Query, description = "`nginx`: a 429 becomes a 403.", nullable = false, pattern = "^nginx$"),
+        ("compat" = Option<String>, Query, description = "`nginx`: a 429 becomes a 403. Anything else is the client's, and changes nothing.", nullable = false),
     ),
     responses(
         (status = 200, description = "Let it through.", headers(

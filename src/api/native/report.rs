@@ -16,7 +16,7 @@ use crate::model::{ApiError, KeyId, Timestamp};
 
 /// Keys of one report at the most.
 const MOST: usize = 500;
-/// A report may be late by a day, in milliseconds.
+/// A report may be late by a day, in milliseconds; what is older counts as that old.
 const LATE: i64 = 24 * 3_600_000;
 
 /// How often keys were let through.
@@ -35,7 +35,7 @@ struct Use {
     /// How often, since the last report.
     #[schema(minimum = 1)]
     count: u32,
-    /// When last; now without a word.
+    /// When last; now without a word, and at most a day ago.
     #[schema(format = DateTime)]
     last_used_at: Option<String>,
 }
@@ -98,9 +98,6 @@ pub(super) async fn report(
 
 /// A moment of the last day. The clocks of two machines differ: a later one than now is now.
 fn moment(text: &str, now: Timestamp) -> Result<Timestamp, &'static str> {
-    match time::parse(text) {
-        None => Err("must be a time like 2026-03-01T12:00:00Z"),
-        Some(at) if now.since(at) > LATE => Err("must not be more than a day ago"),
-        Some(at) => Ok(at.min(now)),
-    }
+    let at = time::parse(text).ok_or("must be a time like 2026-03-01T12:00:00Z")?;
+    Ok(at.clamp(now.plus(-LATE), now))
 }

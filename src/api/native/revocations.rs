@@ -113,7 +113,7 @@ impl Listener {
         match self.subscription.missed.take() {
             Some(missed) => missed.iter().for_each(|change| self.tell(change)),
             None => {
-                self.waiting.push_back(Event::default().event("reset").data("{}").id(self.id(self.subscription.last)))
+                self.waiting.push_back(Event::default().event("reset").data("{}").id(self.id(self.subscription.last)));
             }
         }
     }

@@ -18,7 +18,7 @@ use crate::api::fields::Fields;
 use crate::api::json::{self, BODY_LIMIT};
 use crate::api::openapi::Problem;
 use crate::api::time::seconds;
-use crate::keys::{Ask, Code, Cost, Limited, Purpose, Verdict};
+use crate::keys::{Ask, Code, Cost, Limited, Purpose, Record, Verdict};
 use crate::model::{ApiError, Mode, OrganisationId, Scopes};
 
 /// Tells a client that keeps its own memory of keys that it may remember this one.
@@ -245,9 +245,9 @@ fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, id: RequestId) -> Response {
         org_id: texts.as_ref().map(|(_, organisation, _)| organisation.as_str()),
         env_id: texts.as_ref().map(|(.., environment)| environment.as_str()),
         environment: verdict.record.map(|record| record.place.mode.as_str()),
-        scopes: verdict.record.and_then(|record| record.scopes()),
-        expires_at: verdict.record.and_then(|record| record.expires_at()).map(seconds),
-        metadata: verdict.record.and_then(|record| record.metadata()),
+        scopes: verdict.record.and_then(Record::scopes),
+        expires_at: verdict.record.and_then(Record::expires_at).map(seconds),
+        metadata: verdict.record.and_then(Record::metadata),
         ratelimit: verdict.limits.rate.map(|state| RateLimitState {
             limit: state.rate.limit,
             remaining: state.remaining,
@@ -268,7 +268,7 @@ fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, id: RequestId) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     limits::say(&verdict.limits, headers);
-    if verdict.code == Code::Valid && verdict.record.is_some_and(crate::keys::Record::is_free) {
+    if verdict.code == Code::Valid && verdict.record.is_some_and(Record::is_free) {
         headers.insert(CACHEABLE, HeaderValue::from_static("true"));
     }
     response

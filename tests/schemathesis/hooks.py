@@ -88,6 +88,8 @@ def whole(value):
         return int(value)
     if isinstance(value, dict):
         return {name: whole(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [whole(inner) for inner in value]
     return value
 
 

@@ -192,11 +192,16 @@ pub(super) async fn show(
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(clippy::option_option, reason = "left out, null, and set are three things")]
 struct EditKey {
-    #[schema(nullable = false, min_length = 1, max_length = 100)]
+    #[schema(
+        nullable = false,
+        min_length = 1,
+        max_length = 100,
+        pattern = "^[^\\u0000-\\u001F\\u007F-\\u009F]*[^\\s\\u0000-\\u001F\\u007F-\\u009F][^\\u0000-\\u001F\\u007F-\\u009F]*$"
+    )]
     name: Option<String>,
     /// `null` or `*` for full access.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^ *([*]|[A-Za-z0-9._-]+:([A-Za-z0-9._-]+|[*])( +[A-Za-z0-9._-]+:([A-Za-z0-9._-]+|[*]))*) *$")]
     scopes: Option<Option<String>>,
     /// A key that is switched off is refused until it is switched on again.
     #[schema(nullable = false)]

@@ -16,6 +16,8 @@ use crate::model::{ApiError, KeyId, Timestamp};
 
 /// Keys of one report at the most.
 const MOST: usize = 500;
+/// Uses of one key at the most, which nobody reaches between two reports.
+const MOST_USES: u32 = 1_000_000_000;
 /// A report may be late by a day, in milliseconds; what is older counts as that old.
 const LATE: i64 = 24 * 3_600_000;
 
@@ -33,7 +35,7 @@ struct Use {
     #[schema(pattern = "^ak_[0-9a-f]{16}$")]
     key_id: String,
     /// How often, since the last report.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     count: u32,
     /// When last; now without a word, and at most a day ago.
     #[schema(format = DateTime)]
@@ -84,8 +86,9 @@ pub(super) async fn report(
             None => Some(now),
             Some(text) => fields.take(&format!("uses[{place}].last_used_at"), moment(text, now)),
         };
-        if used.count == 0 {
-            fields.take::<(), _>(&format!("uses[{place}].count"), Err("must be at least 1"));
+        if !(1..=MOST_USES).contains(&used.count) {
+            let wrong = format!("must be a number from 1 to {MOST_USES}");
+            fields.take::<(), _>(&format!("uses[{place}].count"), Err(wrong));
         }
         uses.extend(id.zip(at).map(|(id, at)| (id, used.count, at)));
     }

@@ -147,8 +147,15 @@ impl Core {
     /// Allows checks to go by what is in memory, or forbids it and forgets all.
     pub(super) fn remember(&self, allowed: bool) {
         // Under the flights' lock: nothing lands between the two.
-        let _flights = self.lookups.flights();
+        let mut flights = self.lookups.flights();
         self.remembers.store(allowed, Ordering::Release);
+        // What is under way was read while somebody else may have changed it.
+        let under_way: Vec<KeyHash> = flights.waiting.keys().copied().collect();
+        for hash in under_way {
+            if let Some(flight) = flights.invalidate(hash) {
+                let _ = self.send_off(&mut flights, flight);
+            }
+        }
         if !allowed {
             self.cache.clear(&self.usage);
         }

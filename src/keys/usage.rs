@@ -93,7 +93,7 @@ impl Ledger {
         }
     }
 
-    /// By the parts of the log; addresses stay with the first.
+    /// By the parts of the log; without the addresses, which have no place in it.
     fn split(self) -> Vec<Self> {
         let mut parts: Vec<Self> = std::iter::repeat_with(Self::default).take(SHARDS).collect();
         for ((id, hour, code), count) in self.counts {
@@ -112,16 +112,19 @@ impl Ledger {
                 .iter()
                 .map(|((id, hour, code), count)| (*id, HourlyUse { hour: *hour, code: *code, count: *count }))
                 .collect(),
-            addresses: self
-                .addresses
-                .iter()
-                .map(|((id, address), at)| (*id, UsedFrom { address: *address, last_used_at: *at }))
-                .collect(),
+            addresses: self.addresses(),
             spent: Vec::new(),
         };
         rows.uses.sort_unstable_by_key(|(id, ..)| *id);
         rows.hours.sort_unstable_by_key(|(id, hour)| (*id, hour.hour, hour.code));
         rows
+    }
+
+    fn addresses(&self) -> Vec<(KeyId, UsedFrom)> {
+        let row = |((id, address), at): (&(KeyId, IpAddr), &Timestamp)| {
+            (*id, UsedFrom { address: *address, last_used_at: *at })
+        };
+        self.addresses.iter().map(row).collect()
     }
 
     /// As it is kept in the log.
@@ -413,7 +416,7 @@ impl Keys {
         for used in fresh.logged() {
             parts[shard(KeyId(used.0))].push(used);
         }
-        let addresses = UsageRows { addresses: fresh.rows().addresses, ..UsageRows::default() };
+        let addresses = UsageRows { addresses: fresh.addresses(), ..UsageRows::default() };
         self.core.db.log_usage(&parts, &addresses, ADDRESSES).await
     }
 

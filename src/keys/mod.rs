@@ -15,6 +15,7 @@ mod key;
 mod limiter;
 mod list;
 mod lookups;
+mod nodes;
 mod record;
 mod revoke;
 mod token;
@@ -31,6 +32,7 @@ pub use key::{Ask, Code, Cost, Key, KeyState, Limits, Spent};
 pub use limiter::{LimitState, Limited, QuotaState, RateState, SpentRow};
 pub use list::{Cursor, CursorError, KeyUsage, Page, Request};
 pub use lookups::Unanswered;
+pub use nodes::{NodeState, Nodes};
 pub use record::Record;
 pub use revoke::{RevokeError, RevokeOnceError};
 pub use token::{KeyHash, PlainKey, PresentedKey};
@@ -46,8 +48,8 @@ use crate::accounts::Place;
 use crate::clock::Clock;
 use crate::cluster::Node;
 use crate::entropy::Entropy;
-use crate::model::{EnvironmentId, KeyId};
-pub use crate::cluster::{LEASE, Member, Proof};
+use crate::model::{EnvironmentId, KeyId, Timestamp};
+pub use crate::cluster::{LEASE, Proof};
 pub use crate::store::{Change, KeyFilter};
 use crate::store::{Db, StoreError};
 use feed::Feed;
@@ -86,6 +88,7 @@ pub struct Keys {
     issuing: Issuing,
     entropy: Entropy,
     policy: Policy,
+    opened_at: Timestamp,
     following: tokio::task::JoinHandle<()>,
 }
 
@@ -126,6 +129,7 @@ impl Keys {
         let (epoch, last) = db.last_change().await?;
         let recent = db.newest_changes(i64::try_from(feed::KEPT).unwrap_or(i64::MAX)).await?;
         let recent: Vec<Change> = recent.into_iter().filter(|change| change.number <= last).collect();
+        let opened_at = clock.now();
         let hearing = Arc::new(Hearing::new(node.as_ref().map_or_else(|| db.clone(), |node| node.db().clone()), last));
         let core = Arc::new(Core {
             db,
@@ -143,7 +147,7 @@ impl Keys {
         tokio::spawn(lookups::read(Arc::downgrade(&core), asked));
         let following = tokio::spawn(hearing::follow(Arc::downgrade(&core), hearing, node));
         let issuing = Issuing::new(Arc::clone(&core), policy.most_per_organisation);
-        Ok(Self { core, issuing, entropy, policy, following })
+        Ok(Self { core, issuing, entropy, policy, opened_at, following })
     }
 
     /// What the operator decided.
@@ -159,25 +163,6 @@ impl Keys {
     /// The keys that are in memory.
     pub fn cache(&self) -> &Cache {
         &self.core.cache
-    }
-
-    /// The nodes of the database, and which of them this is; `None` where there is one process.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn members(&self) -> Result<Option<(i64, Arc<Vec<Member>>)>, StoreError> {
-        match &self.core.node {
-            None => Ok(None),
-            Some(node) => Ok(Some((node.id(), node.members().await?))),
-        }
-    }
-
-    /// Which database the numbers of changes are of, and the last one.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn last_change(&self) -> Result<(u64, i64), StoreError> {
-        self.core.db.last_change().await
     }
 
     /// Stops going by what is in memory, and being a node.

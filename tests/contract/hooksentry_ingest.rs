@@ -7,7 +7,7 @@ use futures::future::join_all;
 use latchkey::events::{Events, IdempotencyKey, Incoming, SourceName};
 use latchkey::keys::{Ask, Purpose};
 
-use crate::app::{TestApp, on_both_engines};
+use crate::app::on_both_engines;
 use crate::hooksentry::{call, create, get, ingest, revoke, tenant};
 use crate::story::{Answer, Call, Story};
 

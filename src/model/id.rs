@@ -99,6 +99,11 @@ id!(
     UserId, "usr_"
 );
 
+id!(
+    /// A server of a database that several share; another one at each start.
+    NodeId, "node_"
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

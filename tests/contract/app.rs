@@ -18,6 +18,7 @@ use latchkey::keys::{Keys, Policy};
 use latchkey::model::Timestamp;
 use latchkey::server::{Draining, router};
 use latchkey::store::Db;
+use sqlx::{Connection, Executor};
 use tower::ServiceExt;
 
 /// 2026-03-01T12:00:00Z, the moment of seed 000.
@@ -85,7 +86,7 @@ impl TestApp {
             settings.registration,
             set_up_token.clone(),
         );
-        let keys = Keys::new(db.clone(), clock.clone(), entropy.clone(), settings.policy);
+        let keys = Keys::open(db.clone(), clock.clone(), entropy.clone(), settings.policy, None).await.expect("the database answers");
         let events = Events::new(db.clone(), clock.clone(), entropy.clone());
         let services = Services {
             keys: Arc::new(keys),
@@ -134,6 +135,21 @@ impl TestApp {
             Engine::Postgres => {
                 let pool = sqlx::PgPool::connect(&self.url).await.expect("the server answers");
                 sqlx::query_scalar(statement).fetch_all(&pool).await.expect("bytes")
+            }
+        }
+    }
+
+    /// Does something to the database past the application.
+    pub async fn execute(&self, statement: &str) {
+        let statement = sqlx::AssertSqlSafe(statement.to_owned());
+        match self.engine {
+            Engine::Sqlite => {
+                let mut db = sqlx::SqliteConnection::connect(&self.url).await.expect("the file opens");
+                db.execute(statement).await.expect("a statement");
+            }
+            Engine::Postgres => {
+                let mut db = sqlx::PgConnection::connect(&self.url).await.expect("the server answers");
+                db.execute(statement).await.expect("a statement");
             }
         }
     }

@@ -47,6 +47,7 @@ use std::time::Duration;
 use crate::accounts::Place;
 use crate::clock::Clock;
 use crate::cluster::Node;
+use crate::cluster::limits::SharedLimits;
 use crate::entropy::Entropy;
 use crate::model::{EnvironmentId, KeyId, Timestamp};
 pub use crate::cluster::{LEASE, Proof};
@@ -73,11 +74,14 @@ pub struct Policy {
     pub keys_may_manage_keys: bool,
     /// The most bytes of the keys that are kept in memory.
     pub cache_bytes: usize,
+    /// Whether keys with a rate limit are refused while the Redis that counts them for all nodes is away;
+    /// otherwise each node counts by itself.
+    pub refuse_without_redis: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { most_per_organisation: 100_000, keys_may_manage_keys: false, cache_bytes: 256 << 20 }
+        Self { most_per_organisation: 100_000, keys_may_manage_keys: false, cache_bytes: 256 << 20, refuse_without_redis: false }
     }
 }
 
@@ -103,6 +107,8 @@ struct Core {
     lookups: Lookups,
     usage: Usage,
     limiter: Limiter,
+    /// Rate limits that all nodes count together.
+    shared_limits: Option<SharedLimits>,
     feed: Feed,
     hearing: Arc<Hearing>,
     /// This server among others, where there may be any.
@@ -129,6 +135,8 @@ impl Keys {
         let (epoch, last) = db.last_change().await?;
         let recent = db.newest_changes(i64::try_from(feed::KEPT).unwrap_or(i64::MAX)).await?;
         let recent: Vec<Change> = recent.into_iter().filter(|change| change.number <= last).collect();
+        let redis = node.as_ref().and_then(|node| node.redis());
+        let shared_limits = redis.map(|redis| SharedLimits::new(redis.clone(), &format!("{epoch:016x}")));
         let opened_at = clock.now();
         let hearing = Arc::new(Hearing::new(node.as_ref().map_or_else(|| db.clone(), |node| node.db().clone()), last));
         let core = Arc::new(Core {
@@ -139,6 +147,7 @@ impl Keys {
             lookups,
             usage: Usage::default(),
             limiter: Limiter::default(),
+            shared_limits,
             feed: Feed::new(epoch, last, recent),
             hearing: Arc::clone(&hearing),
             node: node.clone(),
@@ -163,6 +172,11 @@ impl Keys {
     /// The keys that are in memory.
     pub fn cache(&self) -> &Cache {
         &self.core.cache
+    }
+
+    /// The limits that all nodes count together, where there are several.
+    pub fn shared_limits(&self) -> Option<&SharedLimits> {
+        self.core.shared_limits.as_ref()
     }
 
     /// Stops going by what is in memory, and being a node.

@@ -161,6 +161,7 @@ impl Serve {
             most_per_organisation: self.max_keys_per_organisation,
             keys_may_manage_keys: self.keys_may_manage_keys,
             cache_bytes: usize::try_from(self.cache_bytes.0).unwrap_or(usize::MAX),
+            refuse_without_redis: self.limits_without_redis == LimitsWithoutRedis::Closed,
         }
     }
 }

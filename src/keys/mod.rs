@@ -16,6 +16,7 @@ mod limiter;
 mod list;
 mod lookups;
 mod nodes;
+mod quotas;
 mod record;
 mod revoke;
 mod token;

@@ -9,6 +9,7 @@ mod events;
 mod key_pages;
 mod keys;
 mod nodes;
+mod quotas;
 mod sessions;
 mod tokens;
 mod usage;
@@ -21,6 +22,7 @@ pub use events::{EventFilter, EventHead, EventPage, NewEvent, Retention, StoredE
 pub use key_pages::{KeyColumn, KeyPage};
 pub use keys::{Inserted, KeyFilter, Listed, Owner};
 pub use nodes::{NodeRow, Notice, Notices};
+pub use quotas::QuotaPart;
 pub use sessions::StoredSession;
 pub use tokens::{NewToken, Refreshed, TokenKind};
 pub use usage::{HourlyUse, LoggedUse, UsageRows, UsedFrom};

@@ -161,7 +161,7 @@ impl TestApp {
 }
 
 /// A schema of its own in the tests' PostgreSQL, as a database URL.
-async fn postgres_schema() -> String {
+pub async fn postgres_schema() -> String {
     static DROPPED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
     static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let url = std::env::var("LATCHKEY_TEST_POSTGRES_URL")

@@ -4,14 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use latchkey::accounts::{Caller, Person};
+use latchkey::clock::Clock;
 use latchkey::cluster::redis::Redis;
 use latchkey::cluster::{JoinError, LEASE, Node, Proof};
 use latchkey::entropy::Entropy;
 use latchkey::keys::{Ask, Code, Edit, Keys, Policy, Purpose};
 use latchkey::model::{KeyId, KeyName};
+use latchkey::store::Db;
 
-use crate::app::{Engine, Settings, TestApp};
+use crate::app::{Engine, Settings, TestApp, postgres_schema};
 use crate::story::{Call, Someone, create, someone};
 
 async fn app() -> TestApp {
@@ -170,4 +173,19 @@ async fn owners_and_admins_see_the_nodes_and_members_do_not() {
         assert_eq!(Call::new(&app, "GET", "/cluster").cookie(&ada.cookie).send().await.status, 404);
         Call::new(&app, "GET", "/v1/cluster").send().await.is_problem(401, "unauthenticated");
     }
+}
+
+#[tokio::test]
+async fn ten_nodes_may_start_at_once_on_an_empty_database() {
+    let url = postgres_schema().await;
+    let clock = Clock::System;
+    let start = async |number: usize| {
+        let db = Db::open(&url).await.expect("the database opens");
+        db.migrate().await.expect("one of them makes the schema, and the others wait for it");
+        let redis = Redis::open("redis://127.0.0.1:1").await.expect("a URL");
+        let node = Node::join(&db, clock.clone(), &Entropy::System, format!("node {number}"), Some(redis)).await;
+        Arc::new(node.expect("nobody is in the way"))
+    };
+    let nodes = join_all((0..10).map(start)).await;
+    assert_eq!(nodes[0].members().await.expect("the database answers").len(), 10);
 }

@@ -26,10 +26,8 @@ pub async fn migrate(database: &Database) -> Result<String, Failure> {
 /// When one of the databases cannot be used or is served, the target is not empty, or the copy is not the same.
 pub async fn migrate_data(databases: &MigrateData) -> Result<String, Failure> {
     let (from, to) = open_both(&databases.from, &databases.to).await?;
-    let _rights = (
-        claim(&from).await.map_err(MigrateDataError::Source)?,
-        claim(&to).await.map_err(MigrateDataError::Target)?,
-    );
+    let _rights =
+        (claim(&from).await.map_err(MigrateDataError::Source)?, claim(&to).await.map_err(MigrateDataError::Target)?);
     let rows = from.migrate_data(&to, say).await?;
     from.close().await;
     to.close().await;

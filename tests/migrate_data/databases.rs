@@ -72,7 +72,10 @@ pub struct Rows {
 pub type Dump = BTreeMap<String, Rows>;
 
 /// Columns by their tables, each as it is to be selected.
-fn by_table(columns: Vec<(String, String, String)>, as_text: impl Fn(&str, &str) -> String) -> Vec<(String, Rows, String)> {
+fn by_table(
+    columns: Vec<(String, String, String)>,
+    as_text: impl Fn(&str, &str) -> String,
+) -> Vec<(String, Rows, String)> {
     let mut tables: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let copied = |table: &String| NOT_COPIED.iter().all(|(name, _)| name != table);
     for (table, column, type_name) in columns.into_iter().filter(|(table, ..)| copied(table)) {

@@ -114,9 +114,8 @@ fn in_order_of_reference(
 ) -> Result<Vec<Table>, MigrateDataError> {
     let mut ordered = Vec::with_capacity(rest.len());
     while !rest.is_empty() {
-        let waits_for = |name: &str| {
-            references.iter().any(|(from, to)| from == name && rest.iter().any(|table| table.name == *to))
-        };
+        let waits_for =
+            |name: &str| references.iter().any(|(from, to)| from == name && rest.iter().any(|table| table.name == *to));
         let Some(next) = rest.iter().position(|table| !waits_for(&table.name)) else {
             return Err(MigrateDataError::Schema(format!("{} refers to itself by way of others", rest[0].name)));
         };

@@ -33,7 +33,7 @@ pub async fn migrate_data(databases: &MigrateData) -> Result<String, Failure> {
     to.close().await;
     Ok(format!(
         "{rows} rows were copied, and every one is the same. Serve the new database with --database-url from now on; \
-         the file is as it was."
+         the file keeps its data."
     ))
 }
 

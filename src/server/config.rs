@@ -30,7 +30,7 @@ pub enum Command {
     /// Bring the database's schema up to date, and stop. `serve` does it as well.
     Migrate(Database),
     /// Copy everything from a SQLite file into an empty PostgreSQL database, compare every row, and stop. No server
-    /// may run on either. The file stays as it is; interrupted, it leaves nothing behind.
+    /// may run on either. The file keeps its data; interrupted, it leaves nothing behind.
     MigrateData(MigrateData),
     /// Add accounts and reset passwords.
     #[command(subcommand)]

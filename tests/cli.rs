@@ -188,6 +188,7 @@ fn every_command_explains_itself() {
         ),
         (&["serve"], &["--listen", "--registration", "first", "open", "closed", "100000"]),
         (&["migrate"], &["--database-url", "sqlite:latchkey.db", "LATCHKEY_DATABASE_URL"]),
+        (&["migrate-data"], &["--from", "--to", "sqlite:FILE", "postgres://USER@HOST/DATABASE", "LATCHKEY_TO"]),
         (&["user"], &["add", "reset-password"]),
         (&["user", "add"], &["EMAIL", "--database-url"]),
         (&["user", "reset-password"], &["EMAIL", "--database-url"]),
@@ -216,6 +217,8 @@ fn what_it_does_not_understand_is_exit_code_2() {
         &["user", "add"],
         &["user", "add", "a@example.com", "another"],
         &["migrate", "--listen", "127.0.0.1:0"],
+        &["migrate-data"],
+        &["migrate-data", "--from", "sqlite:latchkey.db"],
     ] {
         let output = run(arguments);
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()), "{arguments:?}");

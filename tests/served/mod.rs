@@ -63,6 +63,14 @@ impl Server {
         self.child.wait().expect("it is gone");
     }
 
+    /// SIGTERM, as a service manager does it: what it has in memory is written down.
+    pub fn stop(mut self) {
+        let sent = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "{status}");
+    }
+
     pub async fn connect(&self) -> io::Result<Connection> {
         Connection::open(self.address).await
     }

@@ -84,7 +84,8 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     tokio::spawn(stay_alone(db.clone(), sole_server, services.clone()));
 
     announce(config, address, &services, set_up_token).await?;
-    listen::serve(listener, router, config.max_connections, stop_signal(draining)?).await;
+    let hot = Arc::new(services.clone());
+    listen::serve(listener, hot, router, config.max_connections, stop_signal(draining)?).await;
 
     tracing::info!("stopping");
     // Asked and not aborted: counts that are on their way to the database must arrive.

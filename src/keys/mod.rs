@@ -6,11 +6,13 @@
 mod cache;
 mod edit;
 mod feed;
+mod flush;
 #[cfg(test)]
 mod interleavings;
 mod issue;
 mod issuing;
 mod key;
+mod ledger;
 mod limiter;
 mod list;
 mod lookups;
@@ -23,6 +25,7 @@ mod verify;
 pub use cache::Cache;
 pub use edit::{Edit, EditError};
 pub use feed::{Change, Subscription};
+pub use flush::FLUSH_EVERY;
 pub use issue::{Draft, IssueError, Issued, KeyStringForm};
 pub use issuing::NotStored;
 pub use key::{Ask, Code, Cost, Key, KeyState, Limits, Spent};
@@ -32,7 +35,6 @@ pub use lookups::Unanswered;
 pub use record::Record;
 pub use revoke::{RevokeError, RevokeOnceError};
 pub use token::{KeyHash, PlainKey, PresentedKey};
-pub use usage::FLUSH_EVERY;
 pub use verify::{Pass, Purpose, Verdict};
 
 use std::collections::HashMap;

@@ -19,4 +19,4 @@ pub use key_pages::{KeyColumn, KeyPage};
 pub use keys::{Inserted, KeyFilter, Listed, Owner};
 pub use sessions::StoredSession;
 pub use tokens::{NewToken, Refreshed, TokenKind};
-pub use usage::{HourlyUse, LoggedUse, UsageRows, UsedFrom};
+pub use usage::{HourlyUse, LoggedUses, UsageRows, UsedFrom};

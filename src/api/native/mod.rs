@@ -24,7 +24,6 @@ use super::client_address::Peer;
 
 pub use revocations::stream as revocations;
 
-const VERIFY: &str = "/v1/keys/verify";
 /// What is demanded follows.
 const FORWARD_AUTH: &str = "/v1/forward-auth/";
 
@@ -40,7 +39,7 @@ where
     B::Error: Into<BoxError>,
 {
     let path = request.uri().path();
-    if path == VERIFY && request.method() == Method::POST {
+    if path == "/v1/keys/verify" && request.method() == Method::POST {
         Either::Left(Either::Left(verify::verify(services, Some(peer), request)))
     } else if path.strip_prefix(FORWARD_AUTH).is_some_and(|demand| !demand.is_empty()) {
         Either::Left(Either::Right(forward_auth::forward_auth(services, Some(peer), request)))
@@ -58,7 +57,7 @@ pub fn hot_routes() -> Router<Services> {
         forward_auth::forward_auth(&services, request.extensions().get().copied(), request).await
     };
     Router::new()
-        .route(VERIFY, post(verify))
+        .route("/v1/keys/verify", post(verify))
         .route("/v1/forward-auth/{*demand}", any(forward_auth))
         .method_not_allowed_fallback(hot::wrong_method)
 }

@@ -1,7 +1,6 @@
 //! The native contract: for services and gateways that check keys, and for operators.
 
 mod forward_auth;
-mod hot;
 mod keys;
 mod limits;
 mod report;
@@ -15,7 +14,7 @@ use axum::Router;
 use axum::routing::{any, get, post};
 use utoipa::OpenApi;
 
-use super::Services;
+use super::{Services, hot};
 
 pub use revocations::stream as revocations;
 

@@ -8,6 +8,7 @@
 mod served;
 
 mod ingest;
+mod issue;
 mod list;
 mod machine;
 mod million;
@@ -66,6 +67,9 @@ fn main() -> ExitCode {
         machine::describe(&mut report).await;
         if wanted("verify") {
             verify::run(&mut report).await;
+        }
+        if wanted("issue") {
+            issue::run(&mut report).await;
         }
         if wanted("ingest") {
             ingest::run(&mut report).await;

@@ -42,9 +42,10 @@ impl RequestId {
 }
 
 /// Answers a request of a hot path.
-pub(super) async fn answer<A>(services: &Services, path: &'static str, work: impl FnOnce(RequestId) -> A) -> Response
+pub(super) async fn answer<A, E>(services: &Services, path: &'static str, work: impl FnOnce(RequestId) -> A) -> Response
 where
-    A: Future<Output = Result<Response, ApiError>>,
+    A: Future<Output = Result<Response, E>>,
+    E: IntoResponse,
 {
     let id = RequestId::new(services);
     let outcome = tokio::time::timeout(TIME_LIMIT, AssertUnwindSafe(work(id)).catch_unwind()).await;
@@ -56,7 +57,7 @@ where
     };
     let status = response.status();
     if status.is_server_error() {
-        tracing::error!(id = id.as_str(), path, status = status.as_u16(), "a check failed");
+        tracing::error!(id = id.as_str(), path, status = status.as_u16(), "a request failed");
     }
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_bytes(&id.0) {
@@ -69,7 +70,7 @@ where
 
 /// Answers a method that a path does not know.
 pub(super) async fn wrong_method(State(services): State<Arc<Services>>) -> Response {
-    answer(&services, "-", async |_| Err(ApiError::method_not_allowed())).await
+    answer(&services, "-", async |_| Err::<Response, _>(ApiError::method_not_allowed())).await
 }
 
 /// Lets a service in that checks keys: by a key of its own, which may.

@@ -50,7 +50,7 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
         .route("/favicon.svg", get(async |headers: HeaderMap| assets::public("favicon.svg", headers)))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed());
 
-    let hot = native::hot_routes(services.clone());
+    let hot = native::hot_routes(services.clone()).merge(hooksentry::hot_routes(services.clone()));
 
     without
         .merge(with_sessions)

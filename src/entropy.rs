@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
+use crate::model::Timestamp;
+
 /// Where random bytes come from. Both kinds are cryptographically strong generators; they differ in
 /// where their seed comes from.
 #[derive(Clone)]
@@ -42,6 +44,16 @@ impl Entropy {
     /// 64 random bits, as ids are stored.
     pub fn id(&self) -> i64 {
         i64::from_le_bytes(self.bytes())
+    }
+
+    /// A version 7 UUID: the moment, and the rest random. In the order of such ids an index grows at its end,
+    /// where random ones would each have a page of it to themselves.
+    pub fn uuid_at(&self, at: Timestamp) -> uuid::Uuid {
+        let milliseconds = u64::try_from(at.0).unwrap_or_default();
+        let random: [u8; 16] = self.bytes();
+        let mut rest = [0; 10];
+        rest.copy_from_slice(&random[6..]);
+        uuid::Builder::from_unix_timestamp_millis(milliseconds, &rest).into_uuid()
     }
 
     /// A random (version 4) UUID.

@@ -1,5 +1,6 @@
 //! `kill -9` in the middle of a load, again and again, on one SQLite file. What was acknowledged is
-//! there afterwards, and an event that was sent twice under one idempotency key is there once.
+//! there afterwards, and an event that was sent twice under one idempotency key is there once. Once under
+//! a load of events, with a key made now and then, and once under one of keys alone.
 
 mod served;
 
@@ -35,6 +36,8 @@ struct Known {
     repeatable: Vec<String>,
     /// Names and ids of keys that were answered with 201.
     keys: HashMap<String, String>,
+    /// The strings of those that were answered since the last crash.
+    new_keys: Vec<String>,
     /// Labels of events and names of keys whose answer never came.
     unanswered: Vec<Sent>,
     unanswered_keys: HashSet<String>,
@@ -42,6 +45,8 @@ struct Known {
 
 struct Load {
     account: Account,
+    /// One request in so many makes a key; the others send an event.
+    keys_every: usize,
     key: String,
     known: Mutex<Known>,
     answered: AtomicUsize,
@@ -75,15 +80,17 @@ impl Load {
         assert!(before.is_none_or(|before| before == id), "one label, two events: {event}");
     }
 
-    /// One client: event after event, and a key now and then, until the server is no more.
+    /// One client: event after event, and a key now and then or always, until the server is no more.
     async fn client(self: Arc<Self>, mut connection: Connection, round: usize, number: usize) {
         for step in 0.. {
             let label = format!("{round}-{number}-{step}");
-            if step % 16 == number % 16 {
+            if step % self.keys_every == number % self.keys_every {
                 let body = format!(r#"{{"name":"{label}"}}"#);
                 if let Ok(answer) = connection.call("POST", "/api/v1/apikeys", &[&self.account.bearer()], &body).await {
-                    let id = text(&answer.json(201), "id");
-                    self.known.lock().expect("no panic").keys.insert(label, id);
+                    let made = answer.json(201);
+                    let mut known = self.known.lock().expect("no panic");
+                    known.keys.insert(label, text(&made, "id"));
+                    known.new_keys.push(text(&made, "key"));
                 } else {
                     self.known.lock().expect("no panic").unanswered_keys.insert(label);
                     return;
@@ -169,6 +176,14 @@ impl Load {
         }
         let unknown: Vec<&String> = ids.values().filter(|name| !known.unanswered_keys.contains(*name)).collect();
         assert_eq!(unknown, ["the load's own"], "keys that nobody made");
+        drop(known);
+
+        // And they are good: of those that were answered last, whose commits were the last.
+        let strings = std::mem::take(&mut self.known.lock().expect("no panic").new_keys);
+        for string in strings.iter().rev().take(CONNECTIONS) {
+            let header = format!("X-Api-Key: {string}");
+            connection.call("GET", "/v1/whoami", &[&header], "").await.expect("an answer").json(200);
+        }
     }
 
     /// All pages of a listing.
@@ -193,23 +208,24 @@ fn text(value: &Value, field: &str) -> String {
     value[field].as_str().unwrap_or_else(|| panic!("no {field}: {value}")).to_owned()
 }
 
-async fn start_load(folder: &Path) -> Load {
+async fn start_load(folder: &Path, keys_every: usize) -> Load {
     let server = Server::start(folder, &[], &[("LATCHKEY_LOG", "warn")]);
     let mut connection = server.connect().await.expect("it listens");
     let account = Account::register(&mut connection).await;
     let body = r#"{"name":"the load's own"}"#;
     let made = connection.call("POST", "/api/v1/apikeys", &[&account.bearer()], body).await.expect("an answer");
     let key = text(&made.json(201), "key");
-    Load { account, key, known: Mutex::default(), answered: AtomicUsize::new(0), enough: Notify::new() }
+    let known = Mutex::default();
+    Load { account, keys_every, key, known, answered: AtomicUsize::new(0), enough: Notify::new() }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_twenty_crashes() {
+/// Crashes a server under a load as often as it says, and looks after each what became of it.
+async fn survives(keys_every: usize) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let began = Instant::now();
     let story = async {
         // Dropped, its server is killed a first time, at rest.
-        let load = Arc::new(start_load(folder.path()).await);
+        let load = Arc::new(start_load(folder.path(), keys_every).await);
         for round in 0..=CRASHES {
             let mut server = Server::start(folder.path(), &[], &[("LATCHKEY_LOG", "warn")]);
             let mut connection = server.connect().await.expect("it listens");
@@ -220,7 +236,8 @@ async fn what_was_acknowledged_survives_twenty_crashes() {
             }
         }
         let known = load.known.lock().expect("no panic");
-        assert!(known.events.len() > 100 * CRASHES, "the load was no load: {} events", known.events.len());
+        let answered = known.events.len() + known.keys.len();
+        assert!(answered > 100 * CRASHES, "the load was no load: {answered} answers");
         println!(
             "{CRASHES} crashes: {} events, {} of them sent under an idempotency key, and {} keys, in {:.1} s",
             known.events.len(),
@@ -230,4 +247,14 @@ async fn what_was_acknowledged_survives_twenty_crashes() {
         );
     };
     tokio::time::timeout(TIME_LIMIT, story).await.expect("the crashes take too long");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_acknowledged_survives_twenty_crashes() {
+    survives(16).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_were_issued_survive_twenty_crashes() {
+    survives(1).await;
 }

@@ -110,8 +110,10 @@ pub async fn run(report: &mut Report) {
     report.line(&format!("## Cluster: {NODES} nodes, PostgreSQL and Redis on the same machine"));
     report.line("");
     let share = as_node / by_itself;
-    let verdict = report
-        .target(&format!("verify on a warm node: {share:.2} of a server that is alone, at least {SHARE}"), share >= SHARE);
+    let verdict = report.target(
+        &format!("verify on a warm node: {share:.2} of a server that is alone, at least {SHARE}"),
+        share >= SHARE,
+    );
     report.line(&format!(
         "Checks on one of the nodes, any of {} keys: {as_node:.0} a second, {share:.2} of a server that is alone on \
          PostgreSQL ({by_itself:.0}), medians of {ROUNDS} interleaved rounds ({SHARE}: {verdict}).",

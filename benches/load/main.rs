@@ -9,6 +9,7 @@ mod served;
 
 mod cluster;
 mod ingest;
+mod issue;
 mod list;
 mod machine;
 mod million;
@@ -67,6 +68,9 @@ fn main() -> ExitCode {
         machine::describe(&mut report).await;
         if wanted("verify") {
             verify::run(&mut report).await;
+        }
+        if wanted("issue") {
+            issue::run(&mut report).await;
         }
         if wanted("ingest") {
             ingest::run(&mut report).await;

@@ -31,9 +31,6 @@ const TAIL: f64 = 1.5;
 /// Least multiples of the peers.
 const BETTER_AUTH: f64 = 50.0;
 const DRF_API_KEY: f64 = 30.0;
-/// Keys a second that are issued over so many connections.
-const ISSUED: f64 = 8000.0;
-const ISSUERS: usize = 16;
 
 /// An outcome as long as a real one.
 const OUTCOME: &str = r#"{"valid":true,"code":"VALID","key_id":"ak_ae4f85b1c0f7f651","name":"service 123456","org_id":"org_f62827cd32463674","env_id":"env_ee5deba297b13899","environment":"live","scopes":null,"expires_at":null,"metadata":null,"ratelimit":null,"request_id":"f5ef4774cd752a57"}"#;
@@ -96,7 +93,12 @@ struct Candidate {
 }
 
 /// Answers a second, and the 99th percentile of their time in milliseconds.
-pub async fn load(address: SocketAddr, template: &Template, keys: &Arc<Vec<String>>, expected: &'static str) -> (f64, f64) {
+pub async fn load(
+    address: SocketAddr,
+    template: &Template,
+    keys: &Arc<Vec<String>>,
+    expected: &'static str,
+) -> (f64, f64) {
     let mut clients = Vec::new();
     let began = Instant::now();
     for number in 0..CONNECTIONS {
@@ -316,7 +318,6 @@ pub async fn run(report: &mut Report) {
     ));
     report.line(&format!("From start to ready with {} keys: {:.0} ms.", million::KEYS, ready.as_secs_f64() * 1000.0));
     revoke(report, &server, &cookie).await;
-    issue(report).await;
     report.line("");
 }
 
@@ -392,43 +393,4 @@ async fn revoke(report: &mut Report, server: &Server, cookie: &str) {
     }
     times.sort_by(f64::total_cmp);
     report.line(&format!("A revocation, on disk and effective: {:.2} ms, p99 {:.2} ms.", times[100], times[198]));
-}
-
-/// Keys a second that are on disk when they are answered.
-async fn issue(report: &mut Report) {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
-    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(target).expect("a folder");
-    let server =
-        Server::start(folder.path(), &["--max-keys-per-organisation", "10000000"], &[("LATCHKEY_LOG", "warn")]);
-    let mut connection = server.connect().await.expect("it listens");
-    let account = Account::register(&mut connection).await;
-    let cookie = format!("Cookie: session={}", account.session);
-    let request = request("POST", "/v1/auth/api-keys", &[&cookie], r#"{"name":"issued"}"#);
-    let mut rates = Vec::new();
-    for _ in 0..ROUNDS {
-        let began = Instant::now();
-        let mut clients = Vec::new();
-        for _ in 0..ISSUERS {
-            let mut connection = server.connect().await.expect("it listens");
-            let request = request.clone();
-            clients.push(tokio::spawn(async move {
-                let mut made = 0.0;
-                while began.elapsed() < TURN {
-                    assert_eq!(connection.status(&request).await.expect("an answer"), 201);
-                    made += 1.0;
-                }
-                made
-            }));
-        }
-        let mut made = 0.0;
-        for client in clients {
-            made += client.await.expect("a client does not fail");
-        }
-        rates.push(made / began.elapsed().as_secs_f64());
-    }
-    let rate = median(&mut rates);
-    let verdict = report.target(&format!("keys issued: {rate:.0}/s, at least {ISSUED}"), rate >= ISSUED);
-    report.line(&format!(
-        "Keys issued over {ISSUERS} connections, each on disk when answered: {rate:.0} a second ({ISSUED}: {verdict})."
-    ));
 }

@@ -9,6 +9,7 @@ pub mod credential;
 pub mod fields;
 pub mod hooksentry;
 pub mod hookstream;
+mod hot;
 pub mod json;
 pub mod native;
 pub mod openapi;

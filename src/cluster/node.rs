@@ -302,7 +302,9 @@ impl Node {
         let now = self.clock.boottime();
         let long_dead = |row: &NodeRow| {
             let observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
-            observed.get(&row.id).is_some_and(|known| Duration::from_nanos(now.saturating_sub(known.since)) > BURY_AFTER)
+            observed
+                .get(&row.id)
+                .is_some_and(|known| Duration::from_nanos(now.saturating_sub(known.since)) > BURY_AFTER)
         };
         for member in self.members().await?.iter().filter(|member| member.row.id != self.own.id) {
             if long_dead(&member.row) {

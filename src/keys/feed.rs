@@ -93,7 +93,8 @@ mod tests {
     #[test]
     fn who_was_away_hears_what_was_missed_or_that_nobody_knows() {
         let hash = PlainKey::hookstream(Mode::Live, &Entropy::seeded(1)).hash();
-        let change = |number| Change { number, organisation: OrganisationId(1), key: KeyId(number), hash, revoked: true };
+        let change =
+            |number| Change { number, organisation: OrganisationId(1), key: KeyId(number), hash, revoked: true };
         let feed = Feed::new(7, 2, vec![change(1), change(2)]);
         feed.tell(change(3));
         let missed =

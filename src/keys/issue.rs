@@ -77,9 +77,10 @@ impl Keys {
             KeyStringForm::Hookstream => PlainKey::hookstream(draft.place.mode, &self.entropy),
             KeyStringForm::HookSentry => PlainKey::hooksentry(&self.entropy),
         };
+        let now = self.core.clock.now();
         let key = Key {
             id: KeyId(self.entropy.id()),
-            uuid: self.entropy.uuid(),
+            uuid: self.entropy.uuid_at(now),
             hash: plain.hash(),
             organisation: draft.place.organisation,
             organisation_uuid: draft.place.organisation_uuid,
@@ -94,7 +95,7 @@ impl Keys {
             limits,
             spent: Spent::default(),
             metadata: draft.metadata,
-            created_at: self.core.clock.now(),
+            created_at: now,
             disabled_at: None,
             revoked_at: None,
             request_count: 0,

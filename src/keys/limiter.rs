@@ -221,9 +221,7 @@ impl Limiter {
         };
         let rate_limited = rate.and_then(|_| match decision {
             Some(decision) => decision.retry_after,
-            None if spending.debt + added > whole => {
-                Some(spending.seconds_until(whole.saturating_sub(added)).max(1))
-            }
+            None if spending.debt + added > whole => Some(spending.seconds_until(whole.saturating_sub(added)).max(1)),
             None => None,
         });
         let is_used_up = quota.is_some_and(|quota| match taken {

@@ -53,9 +53,9 @@ use crate::accounts::Place;
 use crate::clock::Clock;
 use crate::cluster::Node;
 use crate::cluster::limits::SharedLimits;
+pub use crate::cluster::{LEASE, Proof};
 use crate::entropy::Entropy;
 use crate::model::{EnvironmentId, KeyId, Timestamp};
-pub use crate::cluster::{LEASE, Proof};
 pub use crate::store::{Change, KeyFilter};
 use crate::store::{Db, StoreError};
 use feed::Feed;
@@ -86,7 +86,12 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { most_per_organisation: 100_000, keys_may_manage_keys: false, cache_bytes: 256 << 20, without_redis: WithoutRedis::Open }
+        Self {
+            most_per_organisation: 100_000,
+            keys_may_manage_keys: false,
+            cache_bytes: 256 << 20,
+            without_redis: WithoutRedis::Open,
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::io::{IsTerminal, Read, Write};
 
-use super::config::{Account, Database, MigrateData, User};
 use super::Failure;
+use super::config::{Account, Database, MigrateData, User};
 use crate::accounts::{Accounts, EmailAddress, Password, Passwords, RegisterError, Registration};
 use crate::clock::Clock;
 use crate::cluster::Node;

@@ -58,6 +58,7 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
         .layer(from_fn_with_state(around, layers::harden))
         // Beside all layers.
         .merge(native::hot_routes())
+        .merge(hooksentry::hot_routes())
         .with_state(services)
 }
 

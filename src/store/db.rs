@@ -162,21 +162,21 @@ impl Db {
             .busy_timeout(Duration::from_secs(5))
             // What was answered is on disk: a key or a revocation may not be lost with the power.
             .synchronous(SqliteSynchronous::Full)
-            .statement_cache_capacity(256);
+            .statement_cache_capacity(256)
+            // 32 MiB a connection: lists walk far along an index, and new keys touch pages all over. Not mapped
+            // into memory, where a failing disk would be a signal and no error.
+            .pragma("cache_size", "-32768")
+            // Pages that change again and again are brought to their place once for many commits.
+            .pragma("wal_autocheckpoint", "4000");
         let file = options.get_filename().to_path_buf();
         keep_private(&file);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options.clone())
-            .await
-            .map_err(DatabaseUrlError::Unreachable)?;
-        let reader = SqlitePoolOptions::new()
-            .max_connections(4)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_lazy_with(options.create_if_missing(false));
+        let pool = || {
+            // Of a file nothing goes away, so no connection is asked whether it is still there.
+            SqlitePoolOptions::new().test_before_acquire(false).idle_timeout(None).max_lifetime(None)
+        };
+        let writer =
+            pool().max_connections(1).connect_with(options.clone()).await.map_err(DatabaseUrlError::Unreachable)?;
+        let reader = pool().max_connections(4).connect_lazy_with(options.create_if_missing(false));
         // By its real name, so that a link to the file is the same file to the lock.
         let file = std::fs::canonicalize(&file).unwrap_or(file);
         Ok(Self::Sqlite(Pools { reader, writer, begin: "BEGIN IMMEDIATE" }, file))

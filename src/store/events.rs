@@ -9,8 +9,6 @@ use crate::model::{EnvironmentId, KeyId, OrganisationId, Timestamp};
 
 /// A request's repetition is recognised for so long: 24 hours, in milliseconds.
 const IDEMPOTENCY_WINDOW: i64 = 24 * 3600 * 1000;
-/// How many rows one statement inserts; both engines take more parameters than this needs.
-const ROWS_AT_ONCE: usize = 256;
 /// How many events one transaction removes at the most, so that others get their turn.
 const REMOVED_AT_ONCE: i64 = 1000;
 
@@ -130,6 +128,77 @@ fn first_of(at: Timestamp) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(milliseconds, &[0; 10]).into_uuid()
 }
 
+impl NewEvent {
+    /// The environment and the source's name.
+    fn place(&self) -> (i64, &str) {
+        (self.environment.0, &self.source)
+    }
+
+    /// What is answered if it did not come before.
+    fn taken(&self) -> Taken {
+        Taken { uuid: self.uuid, accepted_at: self.received_at, repeated: false }
+    }
+}
+
+/// Counts the events, and makes sources that are not there. Here and in no file, because PostgreSQL does it in
+/// the statement that inserts them. $3: JSON, an array a source: the id if it is a new one, environment, name,
+/// moment, how many events.
+macro_rules! count_on_sqlite {
+    () => {
+        "INSERT INTO sources (id, environment_id, name, created_at, event_count) \
+         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each($3) WHERE TRUE \
+         ON CONFLICT (environment_id, name) DO UPDATE SET event_count = sources.event_count + excluded.event_count;"
+    };
+}
+const ON_SQLITE: &str = concat!(count_on_sqlite!(), include_str!("sql/events_insert.sqlite.sql"));
+/// The same, as a transaction of its own.
+const TRANSACTION_ON_SQLITE: &str =
+    concat!("BEGIN IMMEDIATE;", count_on_sqlite!(), include_str!("sql/events_insert.sqlite.sql"), ";COMMIT");
+
+/// The parameters of `events_insert`, whose text is the same for any number of events: so it stays prepared.
+#[derive(Default)]
+struct Group<'a> {
+    heads: Vec<Head<'a>>,
+    bodies: Vec<u8>,
+    /// By environment and name, with the id for a new one, a moment, and how many events. In one order
+    /// everywhere, as each is locked: two transactions must not wait for each other.
+    sources: BTreeMap<(i64, &'a str), (i64, i64, i64)>,
+}
+
+/// Id, organisation, environment, source, key, moment; where the body begins, and how long it is.
+type Head<'a> = (uuid::fmt::Simple, i64, i64, &'a str, i64, i64, usize, usize);
+
+impl<'a> Group<'a> {
+    fn add(&mut self, event: &'a NewEvent, new_source: i64) {
+        let (environment, source) = event.place();
+        self.heads.push((
+            event.uuid.simple(),
+            event.organisation.0,
+            environment,
+            source,
+            event.key.0,
+            event.received_at.0,
+            self.bodies.len() + 1,
+            event.body.len(),
+        ));
+        self.bodies.extend_from_slice(&event.body);
+        self.sources.entry(event.place()).or_insert((new_source, event.received_at.0, 0)).2 += 1;
+    }
+
+    fn heads_and_sources(&self) -> sqlx::Result<(String, String)> {
+        let unwritable = |error: serde_json::Error| sqlx::Error::Encode(error.into());
+        let sources: Vec<(i64, i64, &str, i64, i64)> = self
+            .sources
+            .iter()
+            .map(|((environment, name), (id, at, events))| (*id, *environment, *name, *at, *events))
+            .collect();
+        Ok((
+            serde_json::to_string(&self.heads).map_err(unwritable)?,
+            serde_json::to_string(&sources).map_err(unwritable)?,
+        ))
+    }
+}
+
 impl EventFilter {
     /// The ids that its times leave: from the first one on, before the second.
     fn bounds(&self) -> (Uuid, Uuid) {
@@ -141,32 +210,52 @@ impl Db {
     /// Stores events in one transaction: when this returns, all of them are on disk. Repetitions are
     /// answered with the first one's id.
     pub(crate) async fn insert_events(&self, events: &[NewEvent], new_ids: &[i64]) -> Result<Vec<Taken>, StoreError> {
-        let mut taken: Vec<Taken> = events
-            .iter()
-            .map(|event| Taken { uuid: event.uuid, accepted_at: event.received_at, repeated: false })
-            .collect();
+        if events.iter().any(|event| event.idempotency_key.is_some()) {
+            return self.insert_repeatable_events(events, new_ids).await;
+        }
+        let mut group = Group::default();
+        events.iter().zip(new_ids).for_each(|(event, new_id)| group.add(event, *new_id));
+        let (heads, sources) = group.heads_and_sources()?;
+        // One trip to the database, which makes a transaction of it.
+        match self {
+            Self::Sqlite(pools, _) => {
+                let mut connection = pools.writer.acquire().await?;
+                let query = sqlx::query(TRANSACTION_ON_SQLITE).bind(heads).bind(group.bodies).bind(sources);
+                if let Err(error) = query.execute(&mut *connection).await {
+                    // Fails where SQLite itself has rolled back already.
+                    let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+                    return Err(error.into());
+                }
+            }
+            Self::Postgres(pools) => {
+                let query = sqlx::query(sql!(self, "events_insert")).bind(heads).bind(group.bodies).bind(sources);
+                query.execute(&pools.writer).await?;
+            }
+        }
+        Ok(events.iter().map(NewEvent::taken).collect())
+    }
+
+    /// The same, where some of them may have come before.
+    async fn insert_repeatable_events(&self, events: &[NewEvent], new_ids: &[i64]) -> Result<Vec<Taken>, StoreError> {
+        let mut taken: Vec<Taken> = events.iter().map(NewEvent::taken).collect();
+        let places: BTreeMap<(i64, &str), (&NewEvent, i64)> =
+            events.iter().zip(new_ids).map(|(event, new_id)| (event.place(), (event, *new_id))).collect();
         writing!(self, tx => {
-            // In one order everywhere, as each is locked: two transactions must not wait for each other.
-            let mut sources: BTreeMap<(i64, &str), (i64, i64)> = BTreeMap::new();
-            let places: BTreeMap<(i64, &str), (&NewEvent, i64)> = events
-                .iter()
-                .zip(new_ids)
-                .map(|(event, new_id)| ((event.environment.0, event.source.as_str()), (event, *new_id)))
-                .collect();
+            let mut sources: BTreeMap<(i64, &str), i64> = BTreeMap::new();
             for (place, (event, new_id)) in places {
                 // Changes nothing where the source is known, but answers with its id and locks it.
                 let id: i64 = sqlx::query_scalar(sql!("source_find_or_insert"))
                     .bind(new_id)
-                    .bind(event.environment.0)
-                    .bind(&event.source)
+                    .bind(place.0)
+                    .bind(place.1)
                     .bind(event.received_at.0)
                     .fetch_one(&mut *tx)
                     .await?;
-                sources.insert(place, (id, 0));
+                sources.insert(place, id);
             }
-            let mut fresh = Vec::with_capacity(events.len());
+            let mut group = Group::default();
             for (event, taken) in events.iter().zip(&mut taken) {
-                let Some((source, count)) = sources.get_mut(&(event.environment.0, event.source.as_str())) else {
+                let Some(source) = sources.get(&event.place()) else {
                     continue;
                 };
                 if let Some(text) = &event.idempotency_key {
@@ -188,24 +277,14 @@ impl Db {
                         continue;
                     }
                 }
-                *count += 1;
-                fresh.push((event, *source));
+                group.add(event, *source);
             }
-            for rows in fresh.chunks(ROWS_AT_ONCE) {
-                let mut insert = sqlx::QueryBuilder::new(sql!("event_insert"));
-                insert.push_values(rows, |mut row, (event, source)| {
-                    row.push_bind(event.uuid)
-                        .push_bind(event.organisation.0)
-                        .push_bind(*source)
-                        .push_bind(event.key.0)
-                        .push_bind(event.received_at.0)
-                        .push_bind(event.body.to_vec());
-                });
-                insert.build().execute(&mut *tx).await?;
-            }
-            for (id, count) in sources.values().filter(|(_, count)| *count > 0) {
-                sqlx::query(sql!("source_count")).bind(*id).bind(*count).execute(&mut *tx).await?;
-            }
+            let (heads, sources) = group.heads_and_sources()?;
+            let insert = match self {
+                Self::Sqlite(..) => ON_SQLITE,
+                Self::Postgres(..) => sql!(self, "events_insert"),
+            };
+            sqlx::query(insert).bind(heads).bind(group.bodies).bind(sources).execute(&mut *tx).await?;
         });
         Ok(taken)
     }

@@ -159,6 +159,9 @@ impl Db {
     /// keys that are not revoked.
     pub(crate) async fn insert_keys(&self, keys: &[Key], most: i64) -> Result<Vec<Inserted>, StoreError> {
         let mut outcomes = vec![Inserted::Done; keys.len()];
+        if self.insert_keys_at_once(keys, most).await? {
+            return Ok(outcomes);
+        }
         // In one order, everywhere, and keys before organisations: two transactions must not wait for each other.
         let mut parents: Vec<KeyId> = keys.iter().filter_map(|key| key.parent).collect();
         parents.sort_unstable();
@@ -197,18 +200,40 @@ impl Db {
                     }
                 }
             }
-            let rows: Vec<serde_json::Value> = keys
-                .iter()
-                .zip(&outcomes)
-                .filter(|(_, outcome)| **outcome == Inserted::Done)
-                .map(|(key, _)| row(key))
-                .collect();
-            if !rows.is_empty() {
-                let rows = serde_json::Value::Array(rows).to_string();
-                sqlx::query(sql!(self, "keys_insert")).bind(&rows).execute(&mut *tx).await?;
-            }
+            let made = keys.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Inserted::Done);
+            let rows = rows(made.map(|(key, _)| key))?;
+            sqlx::query(sql!(self, "keys_insert")).bind(&rows).execute(&mut *tx).await?;
         });
         Ok(outcomes)
+    }
+
+    /// The usual case on SQLite, where every statement is a trip to another thread: one trip for keys that
+    /// people make for one organisation. Whether it was that case, and there was room for all of them; if not,
+    /// nothing has changed.
+    async fn insert_keys_at_once(&self, keys: &[Key], most: i64) -> Result<bool, StoreError> {
+        let (Self::Sqlite(pools, _), Some(first)) = (self, keys.first()) else {
+            return Ok(false);
+        };
+        if keys.iter().any(|key| key.parent.is_some() || key.organisation != first.organisation) {
+            return Ok(false);
+        }
+        let rows = rows(keys.iter())?;
+        let mut connection = pools.writer.acquire().await?;
+        let counted = sqlx::query(TRANSACTION_ON_SQLITE)
+            .bind(rows)
+            .bind(first.organisation.0)
+            .bind(i64::try_from(keys.len()).unwrap_or(i64::MAX))
+            .bind(most)
+            .fetch_all(&mut *connection)
+            .await;
+        match counted {
+            Ok(counted) => Ok(!counted.is_empty()),
+            Err(error) => {
+                // Fails where SQLite itself has rolled back already.
+                let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+                Err(error.into())
+            }
+        }
     }
 
     /// Those of the keys that there are, in one statement.
@@ -374,6 +399,7 @@ impl Db {
 }
 
 /// A key's bounds as they stand in its row.
+#[derive(serde::Serialize)]
 struct StoredLimits {
     expires_at: Option<i64>,
     ip_allowlist: Option<String>,
@@ -397,28 +423,57 @@ impl StoredLimits {
     }
 }
 
-/// A key's row, for [`Db::insert_keys`].
-fn row(key: &Key) -> serde_json::Value {
-    let limits = StoredLimits::of(key);
-    serde_json::json!({
-        "id": key.id.0,
-        "uuid": key.uuid.simple().to_string(),
-        "hash": hex::encode(key.hash.as_bytes()),
-        "organisation_id": key.organisation.0,
-        "environment_id": key.environment.0,
-        "created_by": key.created_by.map(|user| user.0),
-        "parent_id": key.parent.map(|parent| parent.0),
-        "name": key.name,
-        "prefix": key.prefix,
-        "scopes": key.scopes.to_wire(),
-        "expires_at": limits.expires_at,
-        "ip_allowlist": limits.ip_allowlist,
-        "metadata": limits.metadata,
-        "rate_limit": limits.rate_limit,
-        "rate_window_seconds": limits.rate_window_seconds,
-        "quota_limit": limits.quota_limit,
-        "created_at": key.created_at.0,
-    })
+/// New keys of one organisation: if there is room for all of them they are counted and stored, and there is a
+/// row for an answer. $2: the organisation; $3: how many; $4: how many it may have that are not revoked.
+const TRANSACTION_ON_SQLITE: &str = concat!(
+    "BEGIN IMMEDIATE;",
+    "UPDATE organisations SET key_count = key_count + $3 WHERE id = $2 AND key_count - revoked_count + $3 <= $4 \
+     RETURNING id;",
+    include_str!("sql/keys_insert.sqlite.sql"),
+    ";COMMIT"
+);
+
+/// The rows of new keys, for `keys_insert`.
+fn rows<'a>(keys: impl Iterator<Item = &'a Key>) -> sqlx::Result<String> {
+    let rows: Vec<NewRow> = keys.map(NewRow::of).collect();
+    serde_json::to_string(&rows).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+/// A key's row; bytes are in hex.
+#[derive(serde::Serialize)]
+struct NewRow<'a> {
+    id: i64,
+    uuid: uuid::fmt::Simple,
+    hash: String,
+    organisation_id: i64,
+    environment_id: i64,
+    created_by: Option<i64>,
+    parent_id: Option<i64>,
+    name: &'a str,
+    prefix: &'a str,
+    scopes: Option<String>,
+    #[serde(flatten)]
+    limits: StoredLimits,
+    created_at: i64,
+}
+
+impl<'a> NewRow<'a> {
+    fn of(key: &'a Key) -> Self {
+        Self {
+            id: key.id.0,
+            uuid: key.uuid.simple(),
+            hash: hex::encode(key.hash.as_bytes()),
+            organisation_id: key.organisation.0,
+            environment_id: key.environment.0,
+            created_by: key.created_by.map(|user| user.0),
+            parent_id: key.parent.map(|parent| parent.0),
+            name: &key.name,
+            prefix: &key.prefix,
+            scopes: key.scopes.to_wire(),
+            limits: StoredLimits::of(key),
+            created_at: key.created_at.0,
+        }
+    }
 }
 
 /// A `LIKE` pattern for names that contain a text, in which `\` takes the meaning off `%` and `_`.

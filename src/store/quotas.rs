@@ -53,9 +53,7 @@ impl Db {
 
     /// Gives back what is left of parts: key, month, requests.
     pub(crate) async fn give_back_quotas(&self, parts: &[(KeyId, i32, u64)]) -> Result<(), StoreError> {
-        let row = |(id, month, requests): &(KeyId, i32, u64)| {
-            serde_json::json!({ "id": id.0, "month": month, "requests": requests })
-        };
+        let row = |(id, month, requests): &(KeyId, i32, u64)| serde_json::json!({ "id": id.0, "month": month, "requests": requests });
         let rows = parts.iter().map(row).collect::<serde_json::Value>().to_string();
         writing!(self, tx => {
             sqlx::query(sql!(self, "quotas_give_back")).bind(rows).execute(&mut *tx).await?;

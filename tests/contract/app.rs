@@ -86,7 +86,9 @@ impl TestApp {
             settings.registration,
             set_up_token.clone(),
         );
-        let keys = Keys::open(db.clone(), clock.clone(), entropy.clone(), settings.policy, None).await.expect("the database answers");
+        let keys = Keys::open(db.clone(), clock.clone(), entropy.clone(), settings.policy, None)
+            .await
+            .expect("the database answers");
         let events = Events::new(db.clone(), clock.clone(), entropy.clone());
         let services = Services {
             keys: Arc::new(keys),

@@ -336,4 +336,25 @@ on_both_engines! {
         send().tell(&mut story).await;
         story.is("an_event_that_cannot_be_written_is_a_503");
     }
+
+    /// The same of events that nobody would recognise, which go another way.
+    async fn of_a_group_that_cannot_be_written_nothing_is_kept(app) {
+        let ada = tenant(&app, "ada@example.com").await;
+        let key = create(&app, &ada.access, "key").await.field("/key");
+        let send = |source: &'static str| ingest(&app, &ada.id, source, &key).json("{}");
+        assert_eq!(send("old").send().await.status, 202);
+        for table in ["events", "sources"] {
+            execute(&app, &format!("ALTER TABLE {table} RENAME TO lost")).await;
+            for answer in join_all(["old", "new", "old"].map(|source| send(source).send())).await {
+                answer.is_problem(503, "unavailable");
+                assert!(!answer.header("retry-after").is_empty());
+            }
+            execute(&app, &format!("ALTER TABLE lost RENAME TO {table}")).await;
+            assert_eq!(app.number("SELECT (SELECT count(*) FROM events) * 10 + (SELECT count(*) FROM sources)").await, 11, "{table}");
+            assert_eq!(app.number("SELECT CAST(sum(event_count) AS BIGINT) FROM sources").await, 1, "{table}");
+        }
+        let answers = join_all(["old", "new", "old"].map(|source| send(source).send())).await;
+        assert!(answers.iter().all(|answer| answer.status == 202));
+        assert_eq!(get(&app, &ada.access, "/api/v1/events").await.total(), 4);
+    }
 }

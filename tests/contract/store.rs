@@ -27,11 +27,7 @@ fn statements(engine: Engine) -> Vec<(String, String)> {
         .into_iter()
         .filter(|name| !name.ends_with(other))
         .map(|name| {
-            let mut text = std::fs::read_to_string(source("src/store/sql").join(&name)).expect("its text");
-            if name == "event_insert.sql" {
-                // The code adds a row of values for each event.
-                text.push_str("VALUES ($1, $2, $3, $4, $5, $6)");
-            }
+            let text = std::fs::read_to_string(source("src/store/sql").join(&name)).expect("its text");
             (name, text)
         })
         .collect();

@@ -2,22 +2,20 @@
 
 use axum::Json as Answer;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use super::error::{Error, Invalid};
 use super::wire::Accepted;
-use crate::api::Services;
 use crate::api::auth::limited;
 use crate::api::client_address::ClientAddress;
-use crate::api::credential::Credential;
-use crate::api::json;
 use crate::api::openapi::Problem;
 use crate::api::time::milliseconds;
+use crate::api::{Services, credential, hot, json};
 use crate::events::{IdempotencyKey, Incoming, SourceName};
 use crate::keys::{Ask, Code, Pass, Purpose};
 use crate::model::ApiError;
@@ -53,15 +51,27 @@ pub async fn take(
     State(services): State<Services>,
     path: Result<Path<(String, String)>, PathRejection>,
     request: Request,
-) -> Result<impl IntoResponse, Error> {
-    let (mut parts, body) = request.into_parts();
+) -> Response {
+    hot::answer(&services, "/api/v1/ingest", async |_| {
+        let received = tokio::time::timeout(hot::TIME_LIMIT, receive(&services, path, request)).await;
+        received.unwrap_or_else(|_| Err(ApiError::unavailable("The answer took too long.").into()))
+    })
+    .await
+}
+
+async fn receive(
+    services: &Services,
+    path: Result<Path<(String, String)>, PathRejection>,
+    request: Request,
+) -> Result<Response, Error> {
+    let (parts, body) = request.into_parts();
     let (tenant, source) = match path {
         Ok(Path(path)) => path,
         // No UTF-8: no tenant and no source is called that.
         Err(_) => (parts.uri.path().split('/').nth(4).unwrap_or_default().to_owned(), String::new()),
     };
     let address = ClientAddress::of(&parts, &services.site);
-    let key = authenticate(&mut parts, &services, &tenant, address).await?;
+    let key = authenticate(&parts, services, &tenant, address).await?;
     let source = SourceName::parse(&source).ok_or_else(|| {
         Error::Invalid("The source must be 1 to 64 of the characters A-Z, a-z, 0-9, _ and -.".to_owned())
     })?;
@@ -76,27 +86,18 @@ pub async fn take(
     services.keys.count(&key, address.for_allowlist());
     let status = if taken.repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
     let accepted = Accepted { id: taken.uuid, status: "Accepted", accepted_at: milliseconds(taken.accepted_at) };
-    Ok((status, Answer(accepted)))
+    Ok((status, Answer(accepted)).into_response())
 }
 
 /// A key of this tenant that may write events. Every bad key is the same 401.
-async fn authenticate(
-    parts: &mut Parts,
-    services: &Services,
-    tenant: &str,
-    address: ClientAddress,
-) -> Result<Pass, Error> {
+async fn authenticate(parts: &Parts, services: &Services, tenant: &str, address: ClientAddress) -> Result<Pass, Error> {
     let bad = || ApiError::unauthenticated("The API key is missing, unknown, revoked, disabled or expired.");
-    let Ok(axum::Extension(Credential::Key(presented))) =
-        axum::Extension::<Credential>::from_request_parts(parts, services).await
-    else {
-        return Err(bad().into());
-    };
+    let presented = credential::presented_key(&parts.headers).ok_or_else(bad)?;
     // Whose key it is comes before what it may do; a bad one has no owner. So this only looks.
     let look = Ask { address: address.for_allowlist(), scopes: SCOPE, ..Ask::default() };
     let organisation = services
         .keys
-        .check(&presented, &look, Purpose::Identify, |verdict| match (verdict.code, verdict.record) {
+        .check(presented, &look, Purpose::Identify, |verdict| match (verdict.code, verdict.record) {
             (Code::NotFound | Code::Revoked | Code::Disabled | Code::Expired, _) | (_, None) => Err(bad()),
             (_, Some(record)) if Uuid::try_parse(tenant).ok() == Some(record.place.organisation_uuid) => {
                 Ok(record.place.organisation)
@@ -107,7 +108,7 @@ async fn authenticate(
     let ask = Ask { organisation: Some(organisation), ..look };
     let pass = services
         .keys
-        .check(&presented, &ask, Purpose::Admit, |verdict| match verdict.code {
+        .check(presented, &ask, Purpose::Admit, |verdict| match verdict.code {
             Code::Valid => verdict.pass().ok_or_else(bad),
             Code::NotFound | Code::Revoked | Code::Disabled | Code::Expired => Err(bad()),
             Code::InsufficientScopes => Err(ApiError::forbidden(format!("The API key lacks the scope `{SCOPE}`."))),

@@ -16,7 +16,7 @@ use axum::Router;
 use axum::routing::{delete, get, post};
 use utoipa::OpenApi;
 
-use super::Services;
+use super::{Services, hot};
 
 #[derive(OpenApi)]
 #[openapi(paths(
@@ -37,7 +37,14 @@ pub fn document() -> utoipa::openapi::OpenApi {
     Operations::openapi()
 }
 
-/// Every address of the contract.
+/// Where events come in: nothing stands before it but the router.
+pub fn hot_routes() -> Router<Services> {
+    Router::new()
+        .route("/api/v1/ingest/{tenant_id}/{source}", post(ingest::take))
+        .method_not_allowed_fallback(hot::wrong_method)
+}
+
+/// Every other address of the contract.
 pub fn routes() -> Router<Services> {
     Router::new()
         .route("/api/v1/auth/login", post(tokens::log_in))
@@ -45,7 +52,6 @@ pub fn routes() -> Router<Services> {
         .route("/api/v1/auth/logout", post(tokens::log_out))
         .route("/api/v1/apikeys", get(keys::list).post(keys::create))
         .route("/api/v1/apikeys/{id}", delete(keys::revoke))
-        .route("/api/v1/ingest/{tenant_id}/{source}", post(ingest::take))
         .route("/api/v1/events", get(events::list))
         .route("/api/v1/events/{id}", get(events::one))
 }

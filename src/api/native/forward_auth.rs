@@ -7,11 +7,11 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::{hot, limits};
+use super::limits;
 use crate::api::auth::{no_key, refusal};
 use crate::api::client_address::{ClientAddress, Peer};
 use crate::api::openapi::Problem;
-use crate::api::{Services, credential};
+use crate::api::{Services, credential, hot};
 use crate::keys::{Ask, Code, Purpose, Record, Verdict};
 use crate::model::{ApiError, Mode, OrganisationId, Scopes};
 

@@ -2,7 +2,6 @@
 
 mod cluster;
 mod forward_auth;
-mod hot;
 mod keys;
 mod limits;
 mod report;
@@ -20,8 +19,8 @@ use bytes::Bytes;
 use futures::future::Either;
 use utoipa::OpenApi;
 
-use super::Services;
 use super::client_address::Peer;
+use super::{Services, hot};
 
 pub use revocations::stream as revocations;
 

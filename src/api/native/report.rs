@@ -6,12 +6,10 @@ use axum::http::request::Parts;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::hot;
-use crate::api::Services;
 use crate::api::fields::Fields;
 use crate::api::json::Json;
 use crate::api::openapi::Problem;
-use crate::api::time;
+use crate::api::{Services, hot, time};
 use crate::model::{ApiError, KeyId, Timestamp};
 
 /// Keys of one report at the most.

@@ -13,10 +13,9 @@ use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::hot;
 use crate::api::client_address::ClientAddress;
 use crate::api::openapi::Problem;
-use crate::api::{Services, credential};
+use crate::api::{Services, credential, hot};
 use crate::keys::{Ask, Change, Code, Purpose, Subscription};
 use crate::model::{ApiError, OrganisationId};
 

@@ -13,14 +13,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use super::hot::{self, RequestId};
 use super::limits;
 use crate::api::Services;
 use crate::api::client_address::Peer;
 use crate::api::fields::Fields;
+use crate::api::hot::{self, RequestId};
 use crate::api::json::{self, BODY_LIMIT};
 use crate::api::openapi::Problem;
 use crate::api::time::seconds;
+use crate::api::{Services, hot};
 use crate::keys::{Ask, Code, Cost, Limited, Purpose, Record, Verdict};
 use crate::model::{ApiError, Mode, OrganisationId, Scopes};
 

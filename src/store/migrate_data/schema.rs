@@ -61,10 +61,8 @@ pub(super) async fn tables(
     source: &mut SqliteConnection,
     target: &mut PgConnection,
 ) -> Result<Vec<Table>, MigrateDataError> {
-    let theirs: Vec<(String, String)> =
-        sqlx::query_as(include_str!("columns.sqlite.sql")).fetch_all(source).await?;
-    let ours: Vec<Described> =
-        sqlx::query_as(include_str!("columns.postgres.sql")).fetch_all(&mut *target).await?;
+    let theirs: Vec<(String, String)> = sqlx::query_as(include_str!("columns.sqlite.sql")).fetch_all(source).await?;
+    let ours: Vec<Described> = sqlx::query_as(include_str!("columns.postgres.sql")).fetch_all(&mut *target).await?;
     let references: Vec<(String, String)> =
         sqlx::query_as(include_str!("references.postgres.sql")).fetch_all(target).await?;
 

@@ -1,2 +1,2 @@
 DELETE FROM events
-WHERE uuid IN (SELECT v.uuid FROM events v WHERE v.source_id = $1 AND v.uuid < $2 LIMIT $3)
+WHERE source_id = $1 AND uuid IN (SELECT v.uuid FROM events v WHERE v.source_id = $1 AND v.uuid < $2 LIMIT $3)

@@ -22,8 +22,8 @@ use crate::model::{ApiError, OrganisationId};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The scope that lets a key check others.
 pub(super) const VERIFY: &str = "keys:verify";
-/// A check that takes longer is given up. Without the database none takes a thousandth of it.
-const TIME_LIMIT: Duration = Duration::from_secs(30);
+/// A request that takes longer is given up. Without the database no check takes a thousandth of it.
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// The id of a request: 16 hex digits.
 #[derive(Clone, Copy)]
@@ -43,9 +43,10 @@ impl RequestId {
 }
 
 /// Answers a request of a hot path.
-pub(super) async fn answer<A>(services: &Services, path: &'static str, work: impl FnOnce(RequestId) -> A) -> Response
+pub(super) async fn answer<A, E>(services: &Services, path: &'static str, work: impl FnOnce(RequestId) -> A) -> Response
 where
-    A: Future<Output = Result<Response, ApiError>>,
+    A: Future<Output = Result<Response, E>>,
+    E: IntoResponse,
 {
     let id = RequestId::new(services);
     let mut response = match AssertUnwindSafe(work(id)).catch_unwind().await {
@@ -55,7 +56,7 @@ where
     };
     let status = response.status();
     if status.is_server_error() {
-        tracing::error!(id = id.as_str(), path, status = status.as_u16(), "a check failed");
+        tracing::error!(id = id.as_str(), path, status = status.as_u16(), "a request failed");
     }
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_bytes(&id.0) {
@@ -84,7 +85,7 @@ pub(super) async fn in_time<T>(work: impl Future<Output = Result<T, Unanswered>>
 
 /// Answers a method that a path does not know.
 pub(super) async fn wrong_method(State(services): State<Services>) -> Response {
-    answer(&services, "-", async |_| Err(ApiError::method_not_allowed())).await
+    answer(&services, "-", async |_| Err::<Response, _>(ApiError::method_not_allowed())).await
 }
 
 /// Lets a service in that checks keys: by a key of its own, which may.

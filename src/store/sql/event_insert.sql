@@ -1,1 +1,0 @@
-INSERT INTO events (uuid, organisation_id, source_id, key_id, received_at, body) 

@@ -1,0 +1,85 @@
+//! Nodes that die, and nodes that stand still.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use tokio::task::JoinSet;
+
+use crate::faults::Fault;
+use crate::history::{State, What};
+use crate::load::{Clients, Load, random};
+use crate::nodes::{Cluster, LEASE, Setup};
+
+/// What a revocation takes that waits for a lease, with room for a busy machine.
+const WAITED: Duration = Duration::from_secs(15);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_node_is_waited_out_and_named() {
+    let mut cluster = Cluster::start(Setup::default()).await;
+    let load = Load::start(cluster.addresses(), &cluster.account, Clients::default(), 2).await;
+    Fault::Killed(2).begin(&mut cluster).await;
+    let killed = load.now();
+    load.until(|history| {
+        let mut revocations = history.revocations().into_iter();
+        revocations.any(|revocation| revocation.start > killed + LEASE + Duration::from_secs(1))
+    })
+    .await;
+    // It comes back, and takes part again.
+    Fault::Killed(2).end(&mut cluster).await;
+    cluster.sees(0, 3).await;
+    let back = load.now();
+    load.until(|history| history.revocations().iter().filter(|revocation| revocation.start > back).count() >= 10).await;
+    let outcome = load.finish().await;
+
+    let meanwhile = outcome.revocations(killed, back);
+    assert!(meanwhile.iter().any(|revocation| revocation.waited_out == ["node-2"]), "{meanwhile:?}");
+    for revocation in &meanwhile {
+        assert!(revocation.took() < WAITED, "{revocation:?}");
+        let named = revocation.waited_out.is_empty() || revocation.waited_out == ["node-2"];
+        assert!(named, "{revocation:?}");
+    }
+    let afterwards = outcome.revocations(back, outcome.shared.history.now());
+    assert!(afterwards.iter().any(|revocation| revocation.acknowledged == 3), "{afterwards:?}");
+}
+
+/// The kernel takes requests for a node that stands still, and it answers them in its first moment: about keys
+/// that were revoked before they were sent, among others. Sends such requests for a while; whether they were
+/// answered is known when it goes on.
+pub async fn ask_while_frozen(load: &Load, node: usize, time: Duration, random: &mut ChaCha8Rng) -> JoinSet<bool> {
+    let mut waiting = JoinSet::new();
+    let end = load.now() + time;
+    while load.now() < end {
+        if let Some(key) = load.shared.ended(random) {
+            let shared = Arc::clone(&load.shared);
+            waiting.spawn(async move {
+                let mut client = shared.client();
+                shared.check(&mut client, node, &key).await
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    waiting
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stood_still_lets_no_ended_key_in_when_it_goes_on() {
+    let mut cluster = Cluster::start(Setup::default()).await;
+    let load = Load::start(cluster.addresses(), &cluster.account, Clients::default(), 3).await;
+    Fault::Frozen(2).begin(&mut cluster).await;
+    let frozen = load.now();
+    let waiting = ask_while_frozen(&load, 2, Duration::from_secs(10), &mut random(3, 5000)).await;
+    let thawed = load.now();
+    Fault::Frozen(2).end(&mut cluster).await;
+    let answered = waiting.join_all().await.into_iter().filter(|answered| *answered).count();
+    cluster.sees(0, 3).await;
+    let outcome = load.finish().await;
+
+    assert!(answered > 0, "it answered nothing of what had waited");
+    let waited = outcome.checks(2, frozen, thawed).filter(|event| event.end > thawed);
+    let refused = waited.filter(|event| event.what == What::Saw(Some(State::Revoked))).count();
+    assert!(refused > 0, "nobody asked for what had ended meanwhile");
+    let meanwhile = outcome.revocations(frozen, thawed);
+    assert!(meanwhile.iter().any(|revocation| revocation.waited_out == ["node-2"]), "{meanwhile:?}");
+    assert!(meanwhile.iter().all(|revocation| revocation.took() < WAITED), "{meanwhile:?}");
+}

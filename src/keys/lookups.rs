@@ -200,10 +200,8 @@ pub(super) async fn read(core: Weak<Core>, mut asked: mpsc::Receiver<Flight>) {
             let hashes: Vec<KeyHash> = flights.iter().map(|flight| flight.hash).collect();
             match core.db.keys_by_hash(&hashes).await {
                 Ok(keys) => {
-                    let mut found: HashMap<KeyHash, Arc<Key>> =
-                        keys.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
-                    for flight in flights {
-                        core.land(flight, Ok(found.remove(&flight.hash)));
+                    for (flight, found) in deliver(flights, keys) {
+                        core.land(flight, Ok(found));
                     }
                 }
                 Err(error) => {
@@ -218,11 +216,19 @@ pub(super) async fn read(core: Weak<Core>, mut asked: mpsc::Receiver<Flight>) {
     }
 }
 
+/// What each flight of a group brings. One string can be in it twice: sent off, and sent off again because of
+/// a change.
+fn deliver(flights: Vec<Flight>, keys: Vec<Key>) -> impl Iterator<Item = (Flight, Option<Arc<Key>>)> {
+    let found: HashMap<KeyHash, Arc<Key>> = keys.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
+    flights.into_iter().map(move |flight| (flight, found.get(&flight.hash).cloned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::entropy::Entropy;
     use crate::keys::PlainKey;
+    use crate::keys::key::tests::key;
     use crate::model::Mode;
 
     fn hash() -> KeyHash {
@@ -237,6 +243,18 @@ mod tests {
         assert_eq!(flights.land(flight), Some(vec![1, 2]));
         assert_eq!(flights.land(flight), None);
         assert!(flights.join(hash(), 3).is_some());
+    }
+
+    #[test]
+    fn a_flight_that_was_sent_off_twice_in_one_group_is_found_twice() {
+        let mut key = key();
+        key.hash = hash();
+        let mut flights = Flights::default();
+        let before = flights.join(hash(), 1).expect("it is sent off");
+        let again = flights.invalidate(hash()).expect("it is sent off again");
+        let delivered: Vec<_> = deliver(vec![before, again], vec![key]).collect();
+        assert_eq!(delivered.iter().map(|(flight, _)| *flight).collect::<Vec<_>>(), [before, again]);
+        assert!(delivered.iter().all(|(_, found)| found.is_some()), "{delivered:?}");
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub struct Revocation {
 
 impl Revocation {
     pub fn took(&self) -> Duration {
-        self.end - self.start
+        self.end.saturating_sub(self.start)
     }
 }
 

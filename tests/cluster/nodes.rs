@@ -182,10 +182,6 @@ impl Node {
         self.server.as_mut().expect("it runs")
     }
 
-    pub fn is_running(&self) -> bool {
-        self.server.is_some()
-    }
-
     /// SIGKILL.
     pub fn kill(&mut self) {
         self.server().kill();

@@ -39,7 +39,7 @@ async fn keys(strings: &[String], set: &str, folder: &tempfile::TempDir) -> Keys
         let pool = sqlx::SqlitePool::connect(&url).await.expect("the file opens");
         sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE keys SET {set}"))).execute(&pool).await.expect("set");
     }
-    let keys = Keys::new(db, clock, entropy, Policy { cache_bytes: 1 << 30, ..Policy::default() });
+    let keys = Keys::open(db, clock, entropy, Policy { cache_bytes: 1 << 30, ..Policy::default() }, None).await.expect("it opens");
     for some in strings.chunks(5_000) {
         let ask = Ask::default();
         let checks = some.iter().map(|key| keys.check(key, &ask, Purpose::Identify, |verdict| verdict.code));

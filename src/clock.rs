@@ -51,6 +51,19 @@ impl Clock {
         }
     }
 
+    /// Nanoseconds on a clock that nobody sets and that goes on while the machine sleeps: what leases are
+    /// counted on.
+    pub fn boottime(&self) -> u64 {
+        match self {
+            Self::System => {
+                let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+                // Neither part is negative: the clock begins with the machine.
+                since.tv_sec.unsigned_abs().saturating_mul(1_000_000_000) + since.tv_nsec.unsigned_abs()
+            }
+            Self::Fixed(_) => self.monotonic(),
+        }
+    }
+
     /// The moment on both clocks.
     pub fn both(&self) -> Now {
         Now { wall: self.now(), monotonic: self.monotonic() }

@@ -60,7 +60,7 @@ async fn scene(folder: &tempfile::TempDir) -> (Keys, Caller) {
     let password = Password::new("correct horse battery".to_owned()).expect("a password");
     let user = accounts.register(&email, password, None, None).await.expect("an account");
     let caller = Caller::Person(accounts.person(user).await.expect("an answer").expect("somebody"));
-    (Keys::new(db, clock, entropy, Policy::default()), caller)
+    (Keys::open(db, clock, entropy, Policy::default(), None).await.expect("it opens"), caller)
 }
 
 fn draft(caller: &Caller) -> Draft {

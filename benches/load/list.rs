@@ -59,7 +59,7 @@ impl Server {
         let accounts = Accounts::new(db.clone(), clock.clone(), entropy.clone(), passwords, Registration::Open, None);
         let policy = Policy::default();
         let services = Services {
-            keys: Arc::new(Keys::new(db.clone(), clock.clone(), entropy.clone(), policy)),
+            keys: Arc::new(Keys::open(db.clone(), clock.clone(), entropy.clone(), policy, None).await.expect("it opens")),
             accounts: Arc::new(accounts),
             events: Arc::new(Events::new(db.clone(), clock.clone(), entropy.clone())),
             site: Arc::new(Site::default()),

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::accounts::SessionError;
-use crate::keys::Unanswered;
+use crate::keys::{RevokeError, Unanswered, Unproven};
 use crate::model::ApiError;
 use crate::store::StoreError;
 
@@ -43,6 +43,29 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the database failed");
         Self::unavailable("The database does not answer. Try again in a moment.")
+    }
+}
+
+// The cause was logged where it happened.
+impl From<Unproven> for ApiError {
+    fn from(_: Unproven) -> Self {
+        Self::unavailable(
+            "The change is stored, but it is not known yet whether every node has heard of it. Ask again: the answer \
+             comes when it is.",
+        )
+    }
+}
+
+impl From<RevokeError> for ApiError {
+    fn from(error: RevokeError) -> Self {
+        match error {
+            RevokeError::NotFound => Self::not_found("API key not found"),
+            RevokeError::NotAllowed => Self::forbidden(
+                "Another member made this key: they, or an admin or owner of the organisation, can revoke it.",
+            ),
+            RevokeError::Unproven(error) => error.into(),
+            RevokeError::Store(error) => error.into(),
+        }
     }
 }
 

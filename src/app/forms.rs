@@ -9,7 +9,7 @@ use tower_sessions::Session;
 
 use super::islands::ToastKind;
 use super::pages::{EventsLink, RegisterForm, SignInForm, events_page, local_path, register_page, sign_in_page};
-use super::parts::{Flash, RetentionForm, leave_flash, thousands};
+use super::parts::{Flash, RetentionForm, leave_flash, revoked_everywhere, thousands};
 use super::shell::Answer;
 use crate::accounts::{Caller, EmailAddress, Password, RegisterError, SignInError, begin_session};
 use crate::api::Services;
@@ -138,12 +138,12 @@ pub async fn revoke(services: &Services, parts: &mut Parts, id: &str, mut form: 
     let id: KeyId = id.parse().map_err(|_| not_found())?;
     let descendants = form.take("descendants") == "true";
     let flash = match services.keys.revoke(&Caller::Person(person), id, descendants).await {
-        Ok(key) => {
+        Ok((key, proof)) => {
             tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
             Flash {
                 kind: ToastKind::Success,
                 text: format!("Key “{}” revoked", key.name),
-                detail: "Whatever used it gets 401 from now on".to_owned(),
+                detail: revoked_everywhere(&proof),
             }
         }
         Err(RevokeError::NotAllowed) => Flash {
@@ -152,7 +152,7 @@ pub async fn revoke(services: &Services, parts: &mut Parts, id: &str, mut form: 
             detail: "Who made it, an admin or an owner can revoke it".to_owned(),
         },
         Err(RevokeError::NotFound) => return Err(not_found()),
-        Err(RevokeError::Store(error)) => return Err(error.into()),
+        Err(error @ (RevokeError::Unproven(_) | RevokeError::Store(_))) => return Err(error.into()),
     };
     leave_flash(&session(parts)?, &flash).await?;
     Ok(Answer::SeeOther(form.take_path("return_to").unwrap_or_else(|| "/keys".to_owned())))

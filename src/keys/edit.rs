@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
-use super::{Key, Keys};
+use super::{Key, Keys, Unproven};
 use crate::accounts::{Access, Caller};
 use crate::model::{KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
 use crate::store::StoreError;
@@ -42,6 +42,9 @@ pub enum EditError {
     /// It was revoked, which nothing undoes.
     #[error("the key is revoked")]
     Revoked,
+    /// It is changed, but perhaps not everywhere yet.
+    #[error(transparent)]
+    Unproven(#[from] Unproven),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -71,7 +74,7 @@ impl Edit {
 }
 
 impl Keys {
-    /// Changes a key. When this has answered, every check goes by what it is now.
+    /// Changes a key. When this has answered, every check on any node goes by what it is now.
     ///
     /// # Errors
     /// When there is no such key for the caller, it is not theirs to change, or it is revoked.
@@ -85,13 +88,16 @@ impl Keys {
         let now = self.core.clock.now();
         let edited = self
             .to_the_end(async move |core| {
-                let edited = core.db.edit_key(id, |key| edit.apply(key, now)).await;
+                let edited = core.db.edit_key(id, now, |key| edit.apply(key, now)).await;
                 // Whatever became of it: after a failure nobody knows.
-                core.changed(key.organisation, &[(key.id, key.hash)], false);
-                edited
+                core.changed(&[(key.id, key.hash)]);
+                match edited? {
+                    None => Err(EditError::Revoked),
+                    Some((key, number)) => core.effective(number).await.map(|_| key).map_err(EditError::from),
+                }
             })
-            .await?;
-        let mut edited = edited.ok_or(EditError::Revoked)?;
+            .await;
+        let mut edited = edited?;
         let reading = self.core.usage.reading().await;
         // Read again, because uses may have been written down since.
         if let Some(fresh) = self.core.db.key_by_id(id).await? {

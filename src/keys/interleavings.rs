@@ -57,21 +57,27 @@ impl World {
     async fn new(seed: u64, cache_bytes: usize) -> Self {
         let (lookups, asked) = Lookups::new();
         let folder = tempfile::tempdir().expect("a folder");
+        // Never asked: this test is the database.
+        let url = format!("sqlite:{}", folder.path().join("none.db").display());
+        let db = Db::open(&url).await.expect("a database");
         let core = Core {
-            // Never asked: this test is the database.
-            db: Db::open(&format!("sqlite:{}", folder.path().join("none.db").display())).await.expect("a database"),
+            hearing: Arc::new(Hearing::new(db.clone(), 0)),
+            node: None,
+            db,
             clock: Clock::fixed(Timestamp(1_000)),
             cache: Cache::new(cache_bytes),
-            remembers: AtomicBool::new(true),
+            trusted_until: AtomicU64::new(u64::MAX),
             lookups,
             usage: Usage::default(),
             limiter: Limiter::default(),
-            feed: Feed::new(1),
+            feed: Feed::new(1, 0, Vec::new()),
             places: Mutex::default(),
         };
         let core = Arc::new(core);
         let issuing = Issuing::new(Arc::clone(&core), 0);
-        let keys = Arc::new(Keys { core, issuing, entropy: Entropy::seeded(seed), policy: Policy::default() });
+        let following = tokio::spawn(async {});
+        let keys =
+            Arc::new(Keys { core, issuing, entropy: Entropy::seeded(seed), policy: Policy::default(), following });
         let strings = (0..KEYS).map(|_| PlainKey::hookstream(Mode::Live, &keys.entropy).reveal()).collect();
         Self {
             keys,
@@ -163,7 +169,7 @@ impl World {
             }
             Step::Invalidate(which) => {
                 let key = self.database[which].as_ref().expect("it was committed");
-                self.keys.core.changed(key.organisation, &[(key.id, key.hash)], key.revoked_at.is_some());
+                self.keys.core.changed(&[(key.id, key.hash)]);
                 Some(Step::Answer(which))
             }
             Step::Answer(which) => {
@@ -256,7 +262,7 @@ async fn a_look_up_under_way_cannot_bring_a_dead_key_back() {
     assert!(before.as_mut().now_or_never().is_none());
     let flight = world.asked.try_recv().expect("it is asked for");
     // The revocation commits and invalidates; then what was read before lands.
-    keys.core.changed(live.organisation, &[(live.id, live.hash)], true);
+    keys.core.changed(&[(live.id, live.hash)]);
     keys.core.land(flight, Ok(Some(Arc::new(live))));
     assert!(keys.cache().is_empty(), "the dead key is not in the cache");
     let mut after = Box::pin(code(Arc::clone(&keys), string));

@@ -141,24 +141,23 @@ impl Core {
 
     /// Whether checks may go by what is in memory.
     pub(super) fn remembers(&self) -> bool {
-        self.remembers.load(Ordering::Acquire)
+        match self.trusted_until.load(Ordering::Acquire) {
+            u64::MAX => true,
+            until => self.clock.boottime() < until,
+        }
     }
 
-    /// Allows checks to go by what is in memory, or forbids it and forgets all.
-    pub(super) fn remember(&self, allowed: bool) {
+    /// Forgets all, because nobody knows what changed.
+    pub(super) fn forget(&self) {
         // Under the flights' lock: nothing lands between the two.
         let mut flights = self.lookups.flights();
-        self.remembers.store(allowed, Ordering::Release);
-        // What is under way was read while somebody else may have changed it.
         let under_way: Vec<KeyHash> = flights.waiting.keys().copied().collect();
         for hash in under_way {
             if let Some(flight) = flights.invalidate(hash) {
                 let _ = self.send_off(&mut flights, flight);
             }
         }
-        if !allowed {
-            self.cache.clear(&self.usage);
-        }
+        self.cache.clear(&self.usage);
     }
 
     /// What was read is here.

@@ -6,6 +6,7 @@
 mod cache;
 mod edit;
 mod feed;
+mod hearing;
 #[cfg(test)]
 mod interleavings;
 mod issue;
@@ -22,7 +23,8 @@ mod verify;
 
 pub use cache::Cache;
 pub use edit::{Edit, EditError};
-pub use feed::{Change, Subscription};
+pub use feed::Subscription;
+pub use hearing::Unproven;
 pub use issue::{Draft, IssueError, Issued, KeyStringForm};
 pub use issuing::NotStored;
 pub use key::{Ask, Code, Cost, Key, KeyState, Limits, Spent};
@@ -36,21 +38,27 @@ pub use usage::FLUSH_EVERY;
 pub use verify::{Pass, Purpose, Verdict};
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::accounts::Place;
 use crate::clock::Clock;
+use crate::cluster::Node;
 use crate::entropy::Entropy;
-use crate::model::{EnvironmentId, KeyId, OrganisationId};
-pub use crate::store::KeyFilter;
+use crate::model::{EnvironmentId, KeyId};
+pub use crate::cluster::{LEASE, Member, Proof};
+pub use crate::store::{Change, KeyFilter};
 use crate::store::{Db, StoreError};
 use feed::Feed;
+use hearing::Hearing;
 use issuing::Issuing;
 use limiter::Limiter;
 use lookups::Lookups;
 use usage::Usage;
 
+/// Changes are kept for an hour, milliseconds: a node or a listener that was away for less misses none.
+const CHANGES_KEPT: i64 = 3_600_000;
 /// Outcomes by the hour are kept for so many hours: a year and a month.
 const HOURS_KEPT: i64 = 24 * 396;
 
@@ -78,6 +86,7 @@ pub struct Keys {
     issuing: Issuing,
     entropy: Entropy,
     policy: Policy,
+    following: tokio::task::JoinHandle<()>,
 }
 
 /// What checks and changes share.
@@ -86,35 +95,55 @@ struct Core {
     db: Db,
     clock: Clock,
     cache: Cache,
-    /// Whether checks may go by it.
-    remembers: AtomicBool,
+    /// Until when checks may go by it, on [`Clock::boottime`]; the largest number for always.
+    trusted_until: AtomicU64,
     lookups: Lookups,
     usage: Usage,
     limiter: Limiter,
     feed: Feed,
+    hearing: Arc<Hearing>,
+    /// This server among others, where there may be any.
+    node: Option<Arc<Node>>,
     /// An environment's keys share what is said of it; environments do not change.
     places: Mutex<HashMap<EnvironmentId, Arc<Place>>>,
 }
 
 impl Keys {
-    /// The keys of a database. Needs a Tokio runtime, which the look-ups run on.
-    pub fn new(db: Db, clock: Clock, entropy: Entropy, policy: Policy) -> Self {
+    /// The keys of a database, which this process alone serves, or as one `node` of several. Needs a Tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn open(
+        db: Db,
+        clock: Clock,
+        entropy: Entropy,
+        policy: Policy,
+        node: Option<Arc<Node>>,
+    ) -> Result<Self, StoreError> {
         let (lookups, asked) = Lookups::new();
+        // Before anything is remembered: what is committed from now on is heard.
+        let (epoch, last) = db.last_change().await?;
+        let recent = db.newest_changes(i64::try_from(feed::KEPT).unwrap_or(i64::MAX)).await?;
+        let recent: Vec<Change> = recent.into_iter().filter(|change| change.number <= last).collect();
+        let hearing = Arc::new(Hearing::new(node.as_ref().map_or_else(|| db.clone(), |node| node.db().clone()), last));
         let core = Arc::new(Core {
             db,
             clock,
             cache: Cache::new(policy.cache_bytes),
-            remembers: AtomicBool::new(true),
+            trusted_until: AtomicU64::new(if node.is_some() { 0 } else { u64::MAX }),
             lookups,
             usage: Usage::default(),
             limiter: Limiter::default(),
-            // Not from `entropy`: a test's is for what a test looks at.
-            feed: Feed::new(u64::from_le_bytes(Entropy::System.bytes())),
+            feed: Feed::new(epoch, last, recent),
+            hearing: Arc::clone(&hearing),
+            node: node.clone(),
             places: Mutex::default(),
         });
         tokio::spawn(lookups::read(Arc::downgrade(&core), asked));
+        let following = tokio::spawn(hearing::follow(Arc::downgrade(&core), hearing, node));
         let issuing = Issuing::new(Arc::clone(&core), policy.most_per_organisation);
-        Self { core, issuing, entropy, policy }
+        Ok(Self { core, issuing, entropy, policy, following })
     }
 
     /// What the operator decided.
@@ -132,13 +161,44 @@ impl Keys {
         &self.core.cache
     }
 
-    /// Whether checks may go by what is in memory: only while nobody else changes keys.
-    pub fn remember(&self, allowed: bool) {
-        self.core.remember(allowed);
+    /// The nodes of the database, and which of them this is; `None` where there is one process.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn members(&self) -> Result<Option<(i64, Arc<Vec<Member>>)>, StoreError> {
+        match &self.core.node {
+            None => Ok(None),
+            Some(node) => Ok(Some((node.id(), node.members().await?))),
+        }
+    }
+
+    /// Which database the numbers of changes are of, and the last one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn last_change(&self) -> Result<(u64, i64), StoreError> {
+        self.core.db.last_change().await
+    }
+
+    /// Stops going by what is in memory, and being a node.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn leave(&self) -> Result<(), StoreError> {
+        self.following.abort();
+        // It must not renew what is given back here.
+        while !self.following.is_finished() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.core.trusted_until.store(0, Ordering::Release);
+        match &self.core.node {
+            None => Ok(()),
+            Some(node) => node.leave().await,
+        }
     }
 
     /// What ends or changes from now on, and what did after the change `(epoch, number)`.
-    pub fn changes(&self, after: Option<(u64, u64)>) -> Subscription {
+    pub fn changes(&self, after: Option<(u64, i64)>) -> Subscription {
         self.core.feed.subscribe(after)
     }
 
@@ -152,8 +212,13 @@ impl Keys {
     /// # Errors
     /// When the database fails.
     pub async fn tidy(&self) -> Result<(), StoreError> {
+        let now = self.core.clock.now();
         self.core.limiter.tidy(self.core.clock.monotonic());
-        self.core.db.delete_hours_before(self.core.clock.now().0 / usage::HOUR - HOURS_KEPT).await
+        if let Some(node) = &self.core.node {
+            node.bury().await?;
+        }
+        self.core.db.delete_changes_before(now.plus(-CHANGES_KEPT)).await?;
+        self.core.db.delete_hours_before(now.0 / usage::HOUR - HOURS_KEPT).await
     }
 
     /// Does something that must not stop half-way when whoever asked for it goes away: between a
@@ -179,12 +244,11 @@ impl Core {
         Record::new(key, place, self.limiter.meter(key, self.clock.both()))
     }
 
-    /// Some keys are not any more what they were, by whatever cause: the one function that all changes
-    /// go through, after the commit and before the answer.
-    fn changed(&self, organisation: OrganisationId, keys: &[(KeyId, KeyHash)], revoked: bool) {
-        for (id, hash) in keys {
+    /// Some keys are not any more what they were, by whatever cause: called after the commit and before the
+    /// answer. What other nodes commit comes by way of [`Core::hear`].
+    fn changed(&self, keys: &[(KeyId, KeyHash)]) {
+        for (_, hash) in keys {
             self.invalidate(*hash);
-            self.feed.tell(organisation, *id, *hash, revoked);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Key, Keys, Pass};
+use super::{Key, Keys, Pass, Proof, Unproven};
 use crate::accounts::{Access, Caller};
 use crate::model::{KeyId, OrganisationId, Timestamp, UserId};
 use crate::store::StoreError;
@@ -16,6 +16,9 @@ pub enum RevokeError {
     /// Somebody else made it, and the caller is no admin.
     #[error("only who made the key, admins and owners may revoke it")]
     NotAllowed,
+    /// It is revoked, but perhaps not everywhere yet.
+    #[error(transparent)]
+    Unproven(#[from] Unproven),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -33,37 +36,40 @@ pub enum RevokeOnceError {
     /// Somebody else made it, and the caller is no admin.
     #[error("only who made the key, admins and owners may revoke it")]
     NotAllowed,
+    /// It is revoked, but perhaps not everywhere yet.
+    #[error(transparent)]
+    Unproven(#[from] Unproven),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Keys {
-    /// Ends a key and, with `descendants`, those that it made. When this has answered, no check
+    /// Ends a key and, with `descendants`, those that it made. When this has answered, no check on any node
     /// accepts it any more. A key that was revoked already is answered alike.
     ///
     /// # Errors
     /// When there is no such key for the caller, or it is not theirs to end.
-    pub async fn revoke(&self, caller: &Caller, id: KeyId, descendants: bool) -> Result<Key, RevokeError> {
+    pub async fn revoke(&self, caller: &Caller, id: KeyId, descendants: bool) -> Result<(Key, Proof), RevokeError> {
         let key = self.core.db.key_by_id(id).await?.ok_or(RevokeError::NotFound)?;
         match caller.access_to(&key) {
             Access::Hidden => return Err(RevokeError::NotFound),
             Access::See => return Err(RevokeError::NotAllowed),
             Access::Manage => {}
         }
-        self.end(key.clone(), caller.user(), descendants, self.core.clock.now()).await?;
-        Ok(key)
+        let (_, effective) = self.end(key.clone(), caller.user(), descendants, self.core.clock.now()).await?;
+        Ok((key, effective?))
     }
 
     /// Ends the very key that was presented: every key may do that to itself.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn revoke_itself(&self, pass: &Pass) -> Result<(), StoreError> {
-        match self.core.db.key_by_id(pass.id).await? {
-            Some(key) => self.end(key, None, false, self.core.clock.now()).await.map(drop),
-            None => Ok(()),
+    /// When the database fails, or it is not known whether every node has heard.
+    pub async fn revoke_itself(&self, pass: &Pass) -> Result<(), RevokeError> {
+        if let Some(key) = self.core.db.key_by_id(pass.id).await? {
+            self.end(key, None, false, self.core.clock.now()).await?.1?;
         }
+        Ok(())
     }
 
     /// Ends a key of a tenant once: of several calls, one is told that it did (HookSentry answers
@@ -80,6 +86,10 @@ impl Keys {
     ) -> Result<Key, RevokeOnceError> {
         let key = self.core.db.key_by_uuid(uuid).await?.ok_or(RevokeOnceError::NotFound)?;
         if key.revoked_at.is_some() {
+            // That is said once it is true everywhere. What is not in the log any more is.
+            if let Some(number) = self.core.db.change_of_key(key.id).await? {
+                self.core.effective(number).await?;
+            }
             return Err(RevokeOnceError::NotFound);
         }
         if key.organisation != tenant {
@@ -92,26 +102,31 @@ impl Keys {
             Access::Manage => {}
         }
         let at = self.core.clock.now();
-        if !self.end(key.clone(), caller.user(), false, at).await? {
+        let (ended, effective) = self.end(key.clone(), caller.user(), false, at).await?;
+        effective?;
+        if !ended {
             return Err(RevokeOnceError::NotFound);
         }
         Ok(Key { revoked_at: Some(at), ..key })
     }
 
-    /// Whether it was this call that ended the key.
-    async fn end(&self, key: Key, by: Option<UserId>, descendants: bool, at: Timestamp) -> Result<bool, StoreError> {
-        self.to_the_end(async move |core| {
-            match core.db.revoke_key(&key, by, descendants, at).await {
-                Ok((ended, family)) => {
-                    // Those that had ended before as well: whoever ended them may have got no answer.
-                    core.changed(key.organisation, &family, true);
-                    Ok(ended)
-                }
-                Err(error) => {
-                    // Nobody knows whether it came to pass. Whoever asks again ends the others too.
-                    core.changed(key.organisation, &[(key.id, key.hash)], false);
-                    Err(error)
-                }
+    /// Whether it was this call that ended the key, and whether that is known to be so everywhere.
+    async fn end(
+        &self,
+        key: Key,
+        by: Option<UserId>,
+        descendants: bool,
+        at: Timestamp,
+    ) -> Result<(bool, Result<Proof, Unproven>), StoreError> {
+        self.to_the_end(async move |core| match core.db.revoke_key(&key, by, descendants, at).await {
+            Ok(revoked) => {
+                core.changed(&revoked.family);
+                Ok((revoked.ended, core.effective(revoked.number).await))
+            }
+            Err(error) => {
+                // Nobody knows whether it came to pass. Whoever asks again ends the others too.
+                core.changed(&[(key.id, key.hash)]);
+                Err(error)
             }
         })
         .await

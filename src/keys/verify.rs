@@ -87,11 +87,12 @@ impl Keys {
         }
         let told = match core.look_up(hash).await? {
             None => tell(Verdict::NOT_FOUND),
-            Some(key) => core
-                .cache
-                .with(&hash, |record| tell(core.verdict(record, ask, purpose)))
+            Some(key) => {
+                // A node that may not go by its memory has an older one there, perhaps.
+                let landed = core.remembers().then(|| core.cache.with(&hash, |record| tell(core.verdict(record, ask, purpose))));
                 // Out again already: what was read is as good for a request that came before.
-                .unwrap_or_else(|| tell(core.verdict(&core.record(&key).apart(), ask, purpose))),
+                landed.flatten().unwrap_or_else(|| tell(core.verdict(&core.record(&key).apart(), ask, purpose)))
+            }
         };
         told.ok_or(Unanswered)
     }

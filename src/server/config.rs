@@ -72,6 +72,22 @@ pub struct Serve {
     /// The database.
     #[command(flatten)]
     pub database: Database,
+    /// The Redis (or Valkey) that several nodes on one PostgreSQL share: `redis://HOST:6379`. Without it there
+    /// is one server.
+    #[arg(long, env = "LATCHKEY_REDIS_URL", hide_env_values = true)]
+    pub redis_url: Option<String>,
+    /// What this node is called in logs and on the page of the cluster; the machine's name and the port,
+    /// unless said.
+    #[arg(long, env = "LATCHKEY_NODE_NAME", value_parser = node_name)]
+    pub node_name: Option<String>,
+    /// What becomes of keys with a rate limit while Redis is away: each node counts by itself (`open`), or they
+    /// are refused (`closed`).
+    #[arg(long, env = "LATCHKEY_LIMITS_WITHOUT_REDIS", default_value = "open")]
+    pub limits_without_redis: LimitsWithoutRedis,
+    /// How long after SIGTERM requests are still taken, while `/readyz` says no: until whatever balances the load
+    /// has noticed.
+    #[arg(long, env = "LATCHKEY_DRAIN_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=300))]
+    pub drain_seconds: u64,
     /// Who may register.
     #[arg(long, env = "LATCHKEY_REGISTRATION", default_value = "first")]
     pub registration: Registration,
@@ -116,6 +132,15 @@ pub struct Serve {
     /// How the log looks, which goes to standard error. `LATCHKEY_LOG` filters it (`info`, `debug`).
     #[arg(long, env = "LATCHKEY_LOG_FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
+}
+
+/// What becomes of rate limits while Redis is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LimitsWithoutRedis {
+    /// Each node counts by itself.
+    Open,
+    /// A key with a rate limit is refused.
+    Closed,
 }
 
 /// How the log looks.
@@ -176,6 +201,12 @@ impl FromStr for PublicUrl {
         let usual = if scheme == "https" { ":443" } else { ":80" };
         Ok(Self(format!("{scheme}://{}", authority.strip_suffix(usual).unwrap_or(&authority))))
     }
+}
+
+/// What a node can be called.
+fn node_name(text: &str) -> Result<String, String> {
+    let right = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    if right { Ok(text.to_owned()) } else { Err("a name has 1 to 64 characters".to_owned()) }
 }
 
 /// A network, or one address.

@@ -24,14 +24,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::accounts::{Accounts, Passwords, Registration, SetUpToken};
 use crate::api::{Services, Site};
 use crate::clock::Clock;
+use crate::cluster::Node;
 use crate::entropy::Entropy;
 use crate::events::Events;
 use crate::keys::Keys;
-use crate::store::{DatabaseUrlError, Db, SoleServer};
+use crate::store::Db;
 use config::Serve;
-
-/// How often the right to serve the database is made sure of.
-const LOOK_FOR_OTHERS: Duration = Duration::from_millis(500);
 
 /// Anything that keeps a command from doing its work; its text is for the operator.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -46,7 +44,8 @@ const TIDY_EVERY: Duration = Duration::from_mins(1);
 pub async fn serve(config: &Serve) -> Result<(), Failure> {
     telemetry::init(config.log_format);
     let db = Db::open(&config.database.database_url).await?;
-    let sole_server = claim(&db).await?;
+    // Kept to the end: what a server has in memory is only right while nobody else changes keys.
+    let _sole_server = db.lock()?;
     db.migrate().await?;
 
     let listener = TcpListener::bind(&config.listen)
@@ -62,7 +61,18 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     let passwords = Passwords::new(entropy.clone());
     let accounts =
         Accounts::new(db.clone(), clock.clone(), entropy.clone(), passwords, config.registration, set_up_token.clone());
-    let keys = Keys::new(db.clone(), clock.clone(), entropy.clone(), config.policy());
+    let node = match &db {
+        Db::Sqlite(..) if config.redis_url.is_some() => {
+            return Err("--redis-url is for several nodes on one PostgreSQL; a SQLite file has one server".into());
+        }
+        Db::Sqlite(..) => None,
+        Db::Postgres(_) => {
+            let name = config.node_name.clone().unwrap_or_else(|| node_name(address.port()));
+            let alone = config.redis_url.is_none();
+            Some(Arc::new(Node::join(&db, clock.clone(), &entropy, name, alone).await?))
+        }
+    };
+    let keys = Keys::open(db.clone(), clock.clone(), entropy.clone(), config.policy(), node).await?;
     keys.recall_usage().await?;
     let site = Site {
         public_url: config.public_url.as_ref().map(ToString::to_string),
@@ -81,16 +91,16 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     let router = router(services.clone(), db.clone(), clock, entropy, draining.clone());
     let (stop_upkeep, stopped) = tokio::sync::oneshot::channel();
     let upkeep = tokio::spawn(upkeep(services.clone(), stopped));
-    tokio::spawn(stay_alone(db.clone(), sole_server, services.clone()));
 
     announce(config, address, &services, set_up_token).await?;
-    listen::serve(listener, router, config.max_connections, stop_signal(draining)?).await;
+    listen::serve(listener, router, config.max_connections, stop_signal(draining, Duration::from_secs(config.drain_seconds))?).await;
 
     tracing::info!("stopping");
     // Asked and not aborted: counts that are on their way to the database must arrive.
     drop(stop_upkeep);
     upkeep.await?;
     services.keys.flush_usage().await?;
+    services.keys.leave().await?;
     db.close().await;
     Ok(())
 }
@@ -119,8 +129,14 @@ async fn announce(
     Ok(())
 }
 
-/// Resolves at SIGTERM or SIGINT, after `/readyz` has begun to say no.
-fn stop_signal(draining: Draining) -> Result<impl Future<Output = ()>, Failure> {
+/// What a node is called when its operator has not said.
+fn node_name(port: u16) -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}:{port}")
+}
+
+/// Resolves at SIGTERM or SIGINT, `after` `/readyz` has begun to say no. A second signal does not wait.
+fn stop_signal(draining: Draining, after: Duration) -> Result<impl Future<Output = ()>, Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -129,6 +145,11 @@ fn stop_signal(draining: Draining) -> Result<impl Future<Output = ()>, Failure> 
             _ = interrupt.recv() => {}
         }
         draining.begin();
+        tokio::select! {
+            () = tokio::time::sleep(after) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     })
 }
 
@@ -159,42 +180,5 @@ async fn upkeep(services: Services, mut stopped: tokio::sync::oneshot::Receiver<
 async fn flush_usage(services: &Services) {
     if let Err(error) = services.keys.flush_usage().await {
         tracing::error!(%error, "the use of keys could not be written down; it will be tried again");
-    }
-}
-
-/// Claims the database. One that was served a moment ago may not have noticed the end of that server yet.
-async fn claim(db: &Db) -> Result<SoleServer, DatabaseUrlError> {
-    for _ in 0..20 {
-        match db.lock().await {
-            Err(DatabaseUrlError::Served) => tokio::time::sleep(Duration::from_millis(100)).await,
-            claimed => return claimed,
-        }
-    }
-    db.lock().await
-}
-
-/// Keeps the sole right to serve the database. While it is lost, somebody else may change keys: every
-/// check reads the database until it is back.
-async fn stay_alone(db: Db, mut right: SoleServer, services: Services) {
-    loop {
-        tokio::time::sleep(LOOK_FOR_OTHERS).await;
-        if right.is_held().await {
-            continue;
-        }
-        tracing::error!(
-            "the connection that keeps other servers off the database is lost: every check reads the database"
-        );
-        services.keys.remember(false);
-        right = loop {
-            match db.lock().await {
-                Ok(right) => break right,
-                Err(error) => {
-                    tracing::warn!(%error, "the database cannot be claimed again");
-                    tokio::time::sleep(LOOK_FOR_OTHERS).await;
-                }
-            }
-        };
-        services.keys.remember(true);
-        tracing::info!("the database is this server's again");
     }
 }

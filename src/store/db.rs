@@ -15,6 +15,11 @@ use sqlx::{Connection, Database, PgConnection, Pool, Postgres, Sqlite, Transacti
 pub struct StoreError(#[from] sqlx::Error);
 
 impl StoreError {
+    /// No answer in the time that it was given.
+    pub(crate) fn slow() -> Self {
+        Self(sqlx::Error::PoolTimedOut)
+    }
+
     /// Whether the statement broke a uniqueness rule.
     pub fn is_conflict(&self) -> bool {
         matches!(&self.0, sqlx::Error::Database(error) if error.is_unique_violation())
@@ -42,9 +47,6 @@ pub enum DatabaseUrlError {
     /// Another process serves this file.
     #[error("{} is served by another process, and a database has one server at a time: stop the other", .0.display())]
     Locked(PathBuf),
-    /// Another process serves this database.
-    #[error("the database is served by another process, and a database has one server at a time: stop the other")]
-    Served,
     /// The lock file cannot be made.
     #[error("cannot lock {}: {error}", .path.display())]
     Lock {
@@ -138,30 +140,6 @@ macro_rules! sql {
 
 pub(super) use {reading, sql, writing};
 
-/// Of this schema: several may share a database. No file, because it is nothing to the other engine.
-const SERVER_LOCK: &str = "SELECT pg_try_advisory_lock(1818325096, hashtext(current_schema()))";
-
-/// The sole right to serve a database.
-#[derive(Debug)]
-pub enum SoleServer {
-    /// The lock of a file, which only the end of the process takes away.
-    OfFile(File),
-    /// A connection that holds a lock in the database, and loses it when it breaks off.
-    OfDatabase(Box<PgConnection>),
-}
-
-impl SoleServer {
-    /// Whether it is still ours, as far as anybody can know.
-    pub async fn is_held(&mut self) -> bool {
-        match self {
-            Self::OfFile(_) => true,
-            Self::OfDatabase(connection) => {
-                matches!(tokio::time::timeout(Duration::from_secs(2), connection.ping()).await, Ok(Ok(())))
-            }
-        }
-    }
-}
-
 impl Db {
     /// Opens the database of a URL; a SQLite file is made if it is not there.
     ///
@@ -231,32 +209,33 @@ impl Db {
         Ok(())
     }
 
-    /// Claims the sole right to serve the database, for as long as the answer is kept: what a server has in
-    /// memory is only right while nobody else changes keys.
+    /// Claims the sole right to serve a file, for as long as the answer is kept; on PostgreSQL, where servers
+    /// register as nodes, nothing.
     ///
     /// # Errors
     /// When another process holds it.
-    pub async fn lock(&self) -> Result<SoleServer, DatabaseUrlError> {
+    pub fn lock(&self) -> Result<Option<File>, DatabaseUrlError> {
+        let Self::Sqlite(_, file) = self else { return Ok(None) };
+        let path = lock_path(file);
+        let lock = File::create(&path).map_err(|error| DatabaseUrlError::Lock { path: path.clone(), error })?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(lock)),
+            Err(std::fs::TryLockError::WouldBlock) => Err(DatabaseUrlError::Locked(file.clone())),
+            Err(std::fs::TryLockError::Error(error)) => Err(DatabaseUrlError::Lock { path, error }),
+        }
+    }
+
+    /// The same with connections of its own, on which nothing of the requests waits.
+    #[must_use]
+    pub fn aside(&self) -> Self {
         match self {
-            Self::Sqlite(_, file) => {
-                let path = lock_path(file);
-                let lock = File::create(&path).map_err(|error| DatabaseUrlError::Lock { path: path.clone(), error })?;
-                match lock.try_lock() {
-                    Ok(()) => Ok(SoleServer::OfFile(lock)),
-                    Err(std::fs::TryLockError::WouldBlock) => Err(DatabaseUrlError::Locked(file.clone())),
-                    Err(std::fs::TryLockError::Error(error)) => Err(DatabaseUrlError::Lock { path, error }),
-                }
-            }
+            Self::Sqlite(..) => self.clone(),
             Self::Postgres(pools) => {
-                // A connection of its own: the lock lives as long as that does.
-                let mut connection = PgConnection::connect_with(&pools.writer.connect_options())
-                    .await
-                    .map_err(DatabaseUrlError::Unreachable)?;
-                let locked: bool = sqlx::query_scalar(SERVER_LOCK)
-                    .fetch_one(&mut connection)
-                    .await
-                    .map_err(DatabaseUrlError::Unreachable)?;
-                if locked { Ok(SoleServer::OfDatabase(Box::new(connection))) } else { Err(DatabaseUrlError::Served) }
+                let pool = PgPoolOptions::new()
+                    .max_connections(4)
+                    .acquire_timeout(Duration::from_secs(2))
+                    .connect_lazy_with((*pools.writer.connect_options()).clone());
+                Self::Postgres(Pools { reader: pool.clone(), writer: pool, begin: pools.begin })
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::changes::log_changes;
 use super::db::{Db, StoreError, reading, sql, writing};
 use crate::keys::{Key, KeyHash, KeyState, Limits, Spent};
 use crate::model::{EnvironmentId, KeyId, Mode, OrganisationId, Quota, RateLimit, Scopes, Timestamp, UserId};
@@ -108,6 +109,17 @@ pub enum Inserted {
     Full,
     /// The key that was to make this one has ended meanwhile.
     ParentEnded,
+}
+
+/// What became of a revocation.
+#[derive(Debug)]
+pub(crate) struct Revoked {
+    /// Whether it was this call that ended the key.
+    pub(crate) ended: bool,
+    /// The keys that are ended now, whoever ended them.
+    pub(crate) family: Vec<(KeyId, KeyHash)>,
+    /// Of the last change that it is.
+    pub(crate) number: i64,
 }
 
 /// Whose keys a listing shows.
@@ -280,22 +292,22 @@ impl Db {
         Ok(row.map(KeyRow::into_key).transpose()?)
     }
 
-    /// Marks a key as revoked, with `descendants` those that it made as well. Whether it was this call
-    /// that did, and which keys are ended now, whoever ended them. A key that is revoked already stays
-    /// as it was.
+    /// Marks a key as revoked, with `descendants` those that it made as well. A key that is revoked already
+    /// stays as it was.
     pub(crate) async fn revoke_key(
         &self,
         key: &Key,
         by: Option<UserId>,
         descendants: bool,
         at: Timestamp,
-    ) -> Result<(bool, Vec<(KeyId, KeyHash)>), StoreError> {
-        let (ended, family) = writing!(self, tx => {
-            let family: Vec<(i64, Vec<u8>)> = if descendants {
-                sqlx::query_as(sql!(self, "key_lock_family")).bind(key.id.0).fetch_all(&mut *tx).await?
-            } else {
-                Vec::new()
-            };
+    ) -> Result<Revoked, StoreError> {
+        Ok(writing!(self, tx => {
+            let mut family = vec![(key.id, key.hash)];
+            if descendants {
+                let rows: Vec<(i64, Vec<u8>)> =
+                    sqlx::query_as(sql!(self, "key_lock_family")).bind(key.id.0).fetch_all(&mut *tx).await?;
+                family = rows.iter().filter_map(|(id, hash)| Some((KeyId(*id), stored_hash(hash)?))).collect();
+            }
             let ended = sqlx::query(sql!("key_revoke"))
                 .bind(key.id.0)
                 .bind(at.0)
@@ -318,19 +330,20 @@ impl Db {
                 .bind(i64::try_from(revoked).unwrap_or(i64::MAX))
                 .execute(&mut *tx)
                 .await?;
-            (ended, family)
-        });
-        let mut all: Vec<(KeyId, KeyHash)> =
-            family.iter().filter_map(|(id, hash)| Some((KeyId(*id), stored_hash(hash)?))).collect();
-        if all.is_empty() {
-            all.push((key.id, key.hash));
-        }
-        Ok((ended == 1, all))
+            // Those that had ended before as well: whoever ended them may have got no answer.
+            let number = log_changes!(self, tx, key.organisation, &family, true, at);
+            Revoked { ended: ended == 1, family, number }
+        }))
     }
 
     /// Changes a key as `edit` says, which sees it as it is now, with nobody else changing it meanwhile.
-    /// `None` when there is no such key, or it is revoked.
-    pub(crate) async fn edit_key(&self, id: KeyId, edit: impl FnOnce(&mut Key)) -> Result<Option<Key>, StoreError> {
+    /// The number of the change, with the key; `None` when there is no such key, or it is revoked.
+    pub(crate) async fn edit_key(
+        &self,
+        id: KeyId,
+        at: Timestamp,
+        edit: impl FnOnce(&mut Key),
+    ) -> Result<Option<(Key, i64)>, StoreError> {
         let edited = writing!(self, tx => {
             sqlx::query(sql!(self, "key_lock")).bind(id.0).execute(&mut *tx).await?;
             let row: Option<KeyRow> =
@@ -353,7 +366,8 @@ impl Db {
                 .bind(key.disabled_at.map(|at| at.0))
                 .execute(&mut *tx)
                 .await?;
-            key
+            let number = log_changes!(self, tx, key.organisation, &[(key.id, key.hash)], false, at);
+            (key, number)
         });
         Ok(Some(edited))
     }

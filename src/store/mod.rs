@@ -3,20 +3,24 @@
 //! A statement is a file in `sql/`; where the engines must differ there is one file for each.
 
 mod accounts;
+mod changes;
 mod db;
 mod events;
 mod key_pages;
 mod keys;
+mod nodes;
 mod sessions;
 mod tokens;
 mod usage;
 
 pub(crate) use accounts::Registered;
 pub use accounts::{MembershipRow, NewUser, StoredUser};
-pub use db::{DatabaseUrlError, Db, SoleServer, StoreError};
+pub use changes::Change;
+pub use db::{DatabaseUrlError, Db, StoreError};
 pub use events::{EventFilter, EventHead, EventPage, NewEvent, Retention, StoredEvent, Taken};
 pub use key_pages::{KeyColumn, KeyPage};
 pub use keys::{Inserted, KeyFilter, Listed, Owner};
+pub use nodes::{NodeRow, Notice, Notices};
 pub use sessions::StoredSession;
 pub use tokens::{NewToken, Refreshed, TokenKind};
 pub use usage::{HourlyUse, LoggedUse, UsageRows, UsedFrom};

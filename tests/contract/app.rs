@@ -85,7 +85,7 @@ impl TestApp {
             settings.registration,
             set_up_token.clone(),
         );
-        let keys = Keys::new(db.clone(), clock.clone(), entropy.clone(), settings.policy);
+        let keys = Keys::open(db.clone(), clock.clone(), entropy.clone(), settings.policy, None).await.expect("the database answers");
         let events = Events::new(db.clone(), clock.clone(), entropy.clone());
         let services = Services {
             keys: Arc::new(keys),

@@ -1,5 +1,7 @@
 //! `POST /v1/keys/verify` (CONTRACTS, Native): every outcome, in its order, and who may ask.
 
+use latchkey::entropy::Entropy;
+use latchkey::keys::{Keys, Policy};
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, on_both_engines};
@@ -29,6 +31,12 @@ async fn patch(app: &TestApp, ada: &Someone, id: &str, body: &str) -> Answer {
     let answer = Call::new(app, "PATCH", &format!("/v1/keys/{id}")).cookie(&ada.cookie).json(body).send().await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer
+}
+
+/// What a new process on the same database knows.
+async fn reopened(app: &TestApp) -> Keys {
+    let (clock, entropy) = (app.clock.clone(), Entropy::seeded(1));
+    Keys::open(app.db.clone(), clock, entropy, Policy::default(), None).await.expect("the database answers")
 }
 
 on_both_engines! {
@@ -241,7 +249,7 @@ on_both_engines! {
         }
         assert!(app.number("SELECT count(*) FROM usage_log").await > 0);
         // A new process, which knows what was written down and not what came after.
-        let restarted = latchkey::keys::Keys::new(app.db.clone(), app.clock.clone(), latchkey::entropy::Entropy::seeded(1), latchkey::keys::Policy::default());
+        let restarted = reopened(&app).await;
         restarted.recall_usage().await.unwrap();
         let (key, _) = restarted.get(made[0].field("/id").parse().unwrap()).await.unwrap().unwrap();
         assert_eq!(key.request_count, 2);
@@ -280,8 +288,7 @@ on_both_engines! {
         let ada = someone(&app, "ada@example.com").await;
         let hour = key(&app, &ada, r#", "rate_limit": {"limit": 2, "window_seconds": 3600}"#).await.field("/key");
         let month = key(&app, &ada, r#", "quota": {"limit": 2}"#).await.field("/key");
-        let restarted = || latchkey::keys::Keys::new(app.db.clone(), app.clock.clone(), latchkey::entropy::Entropy::seeded(1), latchkey::keys::Policy::default());
-        let first = restarted();
+        let first = reopened(&app).await;
         let ask = latchkey::keys::Ask::default();
         for keys in [&hour, &month] {
             for _ in 0..2 {
@@ -291,7 +298,7 @@ on_both_engines! {
         }
         first.flush_usage().await.unwrap();
         app.clock.advance(60_000);
-        let second = restarted();
+        let second = reopened(&app).await;
         for (key, expected) in [(&hour, "RATE_LIMITED"), (&month, "QUOTA_EXCEEDED")] {
             let code = second.check(key, &ask, latchkey::keys::Purpose::Use, |verdict| verdict.code.as_str()).await.unwrap();
             assert_eq!(code, expected);

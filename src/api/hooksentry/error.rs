@@ -104,6 +104,7 @@ impl From<RevokeOnceError> for Error {
             RevokeOnceError::NotAllowed => ApiError::forbidden(
                 "Another member made this key: they, or an admin or owner of the tenant, can revoke it.",
             ),
+            RevokeOnceError::Unproven(error) => error.into(),
             RevokeOnceError::Store(error) => error.into(),
         })
     }

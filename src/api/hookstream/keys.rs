@@ -159,16 +159,9 @@ pub async fn revoke(services: &Services, parts: &mut Parts, request: RevokeApiKe
         return revoke_itself(services, parts).await;
     }
     let Manager(caller) = Manager::from_request_parts(parts, services).await?;
-    let not_found = || ApiError::not_found("API key not found");
-    let id: KeyId = request.id.parse().map_err(|_| not_found())?;
+    let id: KeyId = request.id.parse().map_err(|_| RevokeError::NotFound)?;
     let descendants = request.descendants.unwrap_or(false);
-    let key = services.keys.revoke(&caller, id, descendants).await.map_err(|error| match error {
-        RevokeError::NotFound => not_found(),
-        RevokeError::NotAllowed => ApiError::forbidden(
-            "Another member made this key: they, or an admin or owner of the organisation, can revoke it.",
-        ),
-        RevokeError::Store(error) => error.into(),
-    })?;
+    let (key, _) = services.keys.revoke(&caller, id, descendants).await?;
     tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
     Ok(Revoked { success: true })
 }

@@ -17,7 +17,7 @@ use crate::api::fields::{self, Fields};
 use crate::api::json::Json;
 use crate::api::openapi::Problem;
 use crate::api::time::seconds;
-use crate::keys::{Edit, EditError, Key, KeyUsage, RevokeError};
+use crate::keys::{Edit, EditError, Key, KeyUsage};
 use crate::model::{ApiError, KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
 
 /// Outcomes are shown for so many hours.
@@ -291,6 +291,7 @@ pub(super) async fn edit(
             "Another member made this key: they, or an admin or owner of the organisation, can change it.",
         ),
         EditError::Revoked => ApiError::conflict("The key is revoked, which nothing undoes. Make a new one."),
+        EditError::Unproven(error) => error.into(),
         EditError::Store(error) => error.into(),
     })?;
     tracing::info!(key = %key.id, organisation = %key.organisation, "a key was changed");
@@ -337,21 +338,14 @@ pub(super) async fn revoke(
 ) -> Result<Answer<RevokedEverywhere>, ApiError> {
     let id = key_id(path)?;
     let began = services.keys.clock().monotonic();
-    let key = services.keys.revoke(&Caller::Person(person), id, false).await.map_err(|error| match error {
-        RevokeError::NotFound => not_found(),
-        RevokeError::NotAllowed => ApiError::forbidden(
-            "Another member made this key: they, or an admin or owner of the organisation, can revoke it.",
-        ),
-        RevokeError::Store(error) => error.into(),
-    })?;
+    let (key, proof) = services.keys.revoke(&Caller::Person(person), id, false).await?;
     tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
     let nanoseconds = services.keys.clock().monotonic().saturating_sub(began);
     Ok(Answer(RevokedEverywhere {
         revoked: true,
-        // This one: a database has one server (see `Db::lock`).
-        nodes: 1,
-        acknowledged: 1,
-        waited_out: Vec::new(),
+        nodes: proof.nodes,
+        acknowledged: proof.acknowledged,
+        waited_out: proof.waited_out,
         milliseconds: i64::try_from(nanoseconds.div_ceil(1_000_000)).unwrap_or(i64::MAX),
     }))
 }

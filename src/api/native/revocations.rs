@@ -99,13 +99,13 @@ pub async fn stream(
     Ok((headers, Sse::new(futures::stream::unfold(listener, Listener::next))).into_response())
 }
 
-fn read_id(text: &str) -> Option<(u64, u64)> {
+fn read_id(text: &str) -> Option<(u64, i64)> {
     let (epoch, number) = text.split_once('-')?;
     Some((u64::from_str_radix(epoch, 16).ok()?, number.parse().ok()?))
 }
 
 impl Listener {
-    fn id(&self, number: u64) -> String {
+    fn id(&self, number: i64) -> String {
         format!("{:016x}-{number}", self.subscription.epoch)
     }
 
@@ -120,6 +120,10 @@ impl Listener {
 
     /// Puts a change where it is sent from, if it is the caller's to know.
     fn tell(&mut self, change: &Change) {
+        if change.number > self.subscription.last + 1 {
+            // This node did not hear what came between.
+            self.waiting.push_back(Event::default().event("reset").data("{}").id(self.id(change.number - 1)));
+        }
         self.subscription.last = change.number;
         if change.organisation == self.organisation {
             let data = json!({

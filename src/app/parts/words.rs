@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
+use crate::keys::Proof;
 use crate::model::{self, Timestamp};
 
 const DATE: &[BorrowedFormatItem] = format_description!("[day padding:none] [month repr:short] [year]");
@@ -53,6 +54,19 @@ fn format(at: Timestamp, description: &[BorrowedFormatItem]) -> String {
 #[component]
 pub fn Moment(at: Timestamp, #[prop(into)] words: String) -> impl IntoView {
     view! { <time datetime=on_wire(at) title=exact(at)>{words}</time> }
+}
+
+/// What a revocation has reached: `All 3 nodes have dropped it`.
+pub fn revoked_everywhere(proof: &Proof) -> String {
+    let end = "whatever used it gets 401 from now on";
+    match (proof.nodes, proof.waited_out.as_slice()) {
+        (0 | 1, _) => "Whatever used it gets 401 from now on".to_owned(),
+        (nodes, []) => format!("All {nodes} nodes have dropped it: {end}"),
+        (nodes, silent) => {
+            let (heard, names) = (proof.acknowledged, silent.join(", "));
+            format!("{heard} of {nodes} nodes have dropped it, and the lease of {names} was waited out: {end}")
+        }
+    }
 }
 
 /// `48,210,775`.

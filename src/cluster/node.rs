@@ -1,0 +1,318 @@
+//! A node: its lease, and the proof that all the others have dropped what changed.
+//!
+//! No clock is compared with another's. A node counts its lease from before it asked for it; the others count
+//! from when they first saw that it was renewed, which is later, and so believe in it for longer than it does
+//! itself. All count on clocks that go on while a machine sleeps; that those run about equally fast (to one
+//! part in ten) is all that is assumed of them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Mutex as AsyncMutex, watch};
+
+use super::process;
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::store::{Db, NodeRow, Notices, StoreError};
+
+/// How long others believe that a node answers from its memory, after the last renewal that they saw.
+pub const LEASE: Duration = Duration::from_secs(5);
+/// How long a node does, after it asked for the renewal: a tenth less, for clocks that do not run alike.
+const OWN_LEASE: Duration = Duration::from_millis(4500);
+/// How often it renews.
+pub const RENEW_EVERY: Duration = Duration::from_millis(500);
+/// A renewal that takes longer is given up, and tried again.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long whoever waits for others goes without looking again, when nothing wakes it.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// The row of a node that died is removed after this long.
+const BURY_AFTER: Duration = Duration::from_mins(1);
+
+/// Why a server did not join.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// Another server is there, and one of the two is meant to be alone.
+    #[error(
+        "the database is served by another process, the node {0}: stop it, or give every node the same --redis-url"
+    )]
+    Served(String),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Who had to hear of a change, and how it is known that none of them goes by what was before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// Nodes that might have gone by it.
+    pub nodes: u32,
+    /// Those that have dropped it.
+    pub acknowledged: u32,
+    /// Those whose lease was waited for instead, by name.
+    pub waited_out: Vec<String>,
+}
+
+impl Proof {
+    /// Where there is one process.
+    pub const ALONE: Self = Self { nodes: 1, acknowledged: 1, waited_out: Vec::new() };
+}
+
+/// A node, as another sees it.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// What it says of itself.
+    pub row: NodeRow,
+    /// How long others still have to believe that it goes by its memory.
+    pub lease_left: Duration,
+}
+
+impl Member {
+    fn is_live(&self) -> bool {
+        !self.lease_left.is_zero()
+    }
+}
+
+/// A node's renewals, and since when this process has seen that many.
+#[derive(Debug, Clone, Copy)]
+struct Observed {
+    renewals: i64,
+    since: u64,
+}
+
+/// All nodes as they were read at some time after the question with this number was asked.
+type Registry = (u64, Arc<Vec<Member>>);
+
+/// This server among the others.
+#[derive(Debug)]
+pub struct Node {
+    db: Db,
+    clock: Clock,
+    own: NodeRow,
+    observed: Mutex<HashMap<i64, Observed>>,
+    asked: AtomicU64,
+    registry: AsyncMutex<Registry>,
+    acknowledgements: watch::Sender<()>,
+    /// Whether its Redis answers; nothing without one.
+    redis: Mutex<Option<bool>>,
+}
+
+impl Node {
+    /// Registers this server. Where it is to be `alone`, or another one is, there must be no other whose lease
+    /// holds; one that died is waited for.
+    ///
+    /// # Errors
+    /// When another server is in the way, or the database fails.
+    pub async fn join(db: &Db, clock: Clock, entropy: &Entropy, name: String, alone: bool) -> Result<Self, JoinError> {
+        let own = NodeRow {
+            id: entropy.id(),
+            name,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            sole: i64::from(alone),
+            process: process::identity(),
+            started_at: clock.now().0,
+            renewals: 1,
+            heard: 0,
+            redis: None,
+        };
+        let node = Self {
+            db: db.aside(),
+            clock,
+            own,
+            observed: Mutex::default(),
+            asked: AtomicU64::new(0),
+            registry: AsyncMutex::default(),
+            acknowledgements: watch::Sender::default(),
+            redis: Mutex::default(),
+        };
+        let mut first_seen = None;
+        loop {
+            let Err(other) = node.register(0).await? else { return Ok(node) };
+            // Renewed while we looked: it lives. The same one that others have to wait for, otherwise.
+            match &first_seen {
+                Some((id, renewals)) if (*id, *renewals) != (other.id, other.renewals) => {
+                    return Err(JoinError::Served(other.name));
+                }
+                Some(_) => {}
+                None => tracing::info!(node = other.name, "another server was here: waiting until its lease is over"),
+            }
+            first_seen = Some((other.id, other.renewals));
+            tokio::time::sleep(RENEW_EVERY).await;
+        }
+    }
+
+    /// Writes the row. `Err` names a node that is in the way.
+    async fn register(&self, heard: i64) -> Result<Result<(), NodeRow>, StoreError> {
+        let before = self.clock.boottime();
+        let row = NodeRow { heard, redis: self.redis().map(i64::from), ..self.own.clone() };
+        self.db
+            .register_node(&row, |others| {
+                let (mut dead, mut in_the_way) = (Vec::new(), None);
+                for other in self.observe(others, before) {
+                    if process::has_ended(&other.row.process) {
+                        dead.push(other.row);
+                    } else if (other.row.sole != 0 || self.own.sole != 0) && other.row.id != self.own.id {
+                        if other.is_live() { in_the_way = Some(other.row) } else { dead.push(other.row) }
+                    }
+                }
+                in_the_way.map_or(Ok(dead), Err)
+            })
+            .await
+    }
+
+    /// What the registry says, held against what it said before. `before` was read before the question was sent.
+    fn observe(&self, rows: Vec<NodeRow>, before: u64) -> Vec<Member> {
+        let now = self.clock.boottime();
+        let mut observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
+        observed.retain(|id, _| rows.iter().any(|row| row.id == *id));
+        let member = |row: NodeRow| {
+            let new = Observed { renewals: row.renewals, since: now };
+            let known = observed.entry(row.id).or_insert(new);
+            if known.renewals != row.renewals {
+                *known = new;
+            }
+            let unchanged = Duration::from_nanos(before.saturating_sub(known.since));
+            Member { lease_left: LEASE.saturating_sub(unchanged), row }
+        };
+        rows.into_iter().map(member).collect()
+    }
+
+    /// All nodes, as they are now or later. However many ask at once share one reading.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn members(&self) -> Result<Arc<Vec<Member>>, StoreError> {
+        let ticket = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        let mut registry = self.registry.lock().await;
+        if registry.0 < ticket {
+            // All who have asked by now are served by what is read from now on.
+            let served = self.asked.load(Ordering::Acquire);
+            let before = self.clock.boottime();
+            let rows = self.db.nodes().await?;
+            *registry = (served, Arc::new(self.observe(rows, before)));
+        }
+        Ok(Arc::clone(&registry.1))
+    }
+
+    /// The connections that are kept for this.
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Which of the members this one is.
+    pub fn id(&self) -> i64 {
+        self.own.id
+    }
+
+    /// Whether its Redis answers; `None` without one.
+    pub fn redis(&self) -> Option<bool> {
+        *self.redis.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says whether its Redis answers.
+    pub fn set_redis(&self, answers: bool) {
+        *self.redis.lock().unwrap_or_else(PoisonError::into_inner) = Some(answers);
+    }
+
+    /// Renews the lease. Until when it holds, on [`Clock::boottime`], once everything has been heard that was
+    /// committed before this was answered; `None` when another server has taken this one's place.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn renew(&self, heard: i64) -> Result<Option<u64>, StoreError> {
+        let sent = self.clock.boottime();
+        let renewing = async {
+            if self.db.renew_node(self.own.id, heard, self.redis()).await? {
+                return Ok(true);
+            }
+            // Others have buried this node. It may come back, unless one of them is there instead.
+            Ok::<_, StoreError>(self.register(heard).await?.is_ok())
+        };
+        let renewed = tokio::time::timeout(PATIENCE, renewing).await.map_err(|_| StoreError::slow())??;
+        Ok(renewed.then(|| sent.saturating_add(u64::try_from(OWN_LEASE.as_nanos()).unwrap_or(u64::MAX))))
+    }
+
+    /// Tells the others that everything up to a number is dropped here.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn acknowledge(&self, heard: i64) -> Result<(), StoreError> {
+        self.db.acknowledge_changes(self.own.id, heard).await
+    }
+
+    /// Hears what others commit.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn notices(&self) -> Result<Option<Notices>, StoreError> {
+        self.db.notices().await
+    }
+
+    /// Somebody has acknowledged something.
+    pub fn acknowledged(&self) {
+        self.acknowledgements.send_replace(());
+    }
+
+    /// Waits until no other node goes by what was before a change: each has dropped it, or its lease is over.
+    /// Called after the commit. This node counts as one that has.
+    ///
+    /// # Errors
+    /// When the database fails: then nobody knows.
+    pub async fn prove(&self, number: i64) -> Result<Proof, StoreError> {
+        let mut acknowledgements = self.acknowledgements.subscribe();
+        // Those that live now. Whoever comes (or comes back) later reads what was committed before.
+        let mut asked: Option<Vec<(i64, String)>> = None;
+        loop {
+            acknowledgements.mark_unchanged();
+            let members = self.members().await?;
+            let others = |member: &&Member| member.row.id != self.own.id;
+            let asked = asked.get_or_insert_with(|| {
+                let live = members.iter().filter(others).filter(|member| member.is_live());
+                live.map(|member| (member.row.id, member.row.name.clone())).collect()
+            });
+            let find = |id: i64| members.iter().find(|member| member.row.id == id);
+            // One whose row is gone has left, and with it all that it remembered.
+            let has_heard = |id: i64| find(id).is_none_or(|member| member.row.heard >= number);
+            let is_waited_for = |id: i64| !has_heard(id) && find(id).is_some_and(Member::is_live);
+            if !asked.iter().any(|(id, _)| is_waited_for(*id)) {
+                let (heard, waited_out): (Vec<_>, Vec<_>) = asked.drain(..).partition(|(id, _)| has_heard(*id));
+                let acknowledged = u32::try_from(heard.len() + 1).unwrap_or(u32::MAX);
+                return Ok(Proof {
+                    nodes: acknowledged.saturating_add(u32::try_from(waited_out.len()).unwrap_or(u32::MAX)),
+                    acknowledged,
+                    waited_out: waited_out.into_iter().map(|(_, name)| name).collect(),
+                });
+            }
+            // Neither the closing of the channel nor the time that it took is a failure.
+            let _ = tokio::time::timeout(LOOK_AGAIN, acknowledgements.changed()).await;
+        }
+    }
+
+    /// Removes the rows of nodes that died.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn bury(&self) -> Result<(), StoreError> {
+        let now = self.clock.boottime();
+        let long_dead = |row: &NodeRow| {
+            let observed = self.observed.lock().unwrap_or_else(PoisonError::into_inner);
+            observed.get(&row.id).is_some_and(|known| Duration::from_nanos(now.saturating_sub(known.since)) > BURY_AFTER)
+        };
+        for member in self.members().await?.iter().filter(|member| member.row.id != self.own.id) {
+            if long_dead(&member.row) {
+                tracing::warn!(node = member.row.name, "a node has not been heard of for a minute; it is struck off");
+                self.db.remove_dead_node(&member.row).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops being one. By now it must not go by its memory any more.
+    ///
+    /// # Errors
+    /// When the database fails; then the others wait for its lease.
+    pub async fn leave(&self) -> Result<(), StoreError> {
+        self.db.remove_node(self.own.id).await
+    }
+}

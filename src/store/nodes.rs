@@ -1,0 +1,149 @@
+//! The servers of a database, and what they tell each other.
+
+use sqlx::postgres::PgListener;
+
+use super::db::{Db, StoreError, reading, sql, writing};
+
+/// Registrations come one after the other. No file, because it is nothing to the other engine.
+const REGISTERING: &str = "SELECT pg_advisory_xact_lock(1818325096, hashtext(current_schema()))";
+const CHANNEL: &str = "SELECT 'latchkey_' || hashtext(current_schema())";
+
+/// A server of a database.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct NodeRow {
+    /// Random, another one at each start.
+    pub id: i64,
+    /// What its operator calls it.
+    pub name: String,
+    /// The program's.
+    pub version: String,
+    /// Not 0: it shares the database with no other.
+    pub sole: i64,
+    /// Which process of which machine it is.
+    pub process: String,
+    /// By its own clock, milliseconds since 1970.
+    pub started_at: i64,
+    /// Grows while it lives.
+    pub renewals: i64,
+    /// The last change that it has dropped from its memory.
+    pub heard: i64,
+    /// 1: its Redis answers; 0: it does not; `None`: it has none.
+    pub redis: Option<i64>,
+}
+
+/// What nodes are woken by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// A change was committed.
+    Changed,
+    /// A node has dropped what changed.
+    Acknowledged,
+    /// Something may have been missed.
+    Perhaps,
+}
+
+/// Hears what other nodes commit, the moment that they do.
+#[derive(Debug)]
+pub struct Notices(PgListener);
+
+impl Notices {
+    /// The next one. A connection that breaks off is made anew.
+    ///
+    /// # Errors
+    /// When no connection can be made.
+    pub async fn next(&mut self) -> Result<Notice, StoreError> {
+        // Without an answer the connection was lost, and has been made anew.
+        Ok(self.0.try_recv().await?.map_or(Notice::Perhaps, |notice| match notice.payload() {
+            "change" => Notice::Changed,
+            _ => Notice::Acknowledged,
+        }))
+    }
+}
+
+impl Db {
+    /// Registers a node beside those that `may_stay`, which sees all others; those that it returns are dead
+    /// and are removed. `Err` names who is in the way.
+    pub(crate) async fn register_node(
+        &self,
+        node: &NodeRow,
+        look: impl FnOnce(Vec<NodeRow>) -> Result<Vec<NodeRow>, NodeRow>,
+    ) -> Result<Result<(), NodeRow>, StoreError> {
+        writing!(self, tx => {
+            if matches!(self, Self::Postgres(_)) {
+                sqlx::query(REGISTERING).execute(&mut *tx).await?;
+            }
+            let others: Vec<NodeRow> = sqlx::query_as(sql!("nodes")).fetch_all(&mut *tx).await?;
+            let dead = match look(others) {
+                Ok(dead) => dead,
+                Err(in_the_way) => return Ok(Err(in_the_way)),
+            };
+            for dead in dead {
+                sqlx::query(sql!("node_delete_dead")).bind(dead.id).bind(dead.renewals).execute(&mut *tx).await?;
+            }
+            sqlx::query(sql!("node_insert"))
+                .bind(node.id)
+                .bind(&node.name)
+                .bind(&node.version)
+                .bind(node.sole)
+                .bind(&node.process)
+                .bind(node.started_at)
+                .bind(node.heard)
+                .bind(node.redis)
+                .execute(&mut *tx)
+                .await?;
+        });
+        Ok(Ok(()))
+    }
+
+    /// Renews a node's lease. Whether it is registered at all.
+    pub(crate) async fn renew_node(&self, id: i64, heard: i64, redis: Option<bool>) -> Result<bool, StoreError> {
+        let rows = writing!(self, tx => {
+            sqlx::query(sql!("node_renew"))
+                .bind(id)
+                .bind(heard)
+                .bind(redis.map(i64::from))
+                .execute(&mut *tx)
+                .await?
+                .rows_affected()
+        });
+        Ok(rows == 1)
+    }
+
+    /// Tells the others that a node has dropped all that changed up to a number.
+    pub(crate) async fn acknowledge_changes(&self, id: i64, heard: i64) -> Result<(), StoreError> {
+        reading!(self, pool => {
+            sqlx::query(sql!(self, "node_acknowledge")).bind(id).bind(heard).execute(pool).await?;
+        });
+        Ok(())
+    }
+
+    /// All nodes, oldest first.
+    pub(crate) async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
+        Ok(reading!(self, pool => sqlx::query_as(sql!("nodes")).fetch_all(pool).await?))
+    }
+
+    /// A node stops.
+    pub(crate) async fn remove_node(&self, id: i64) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("node_delete")).bind(id).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
+    /// Removes a node that died, unless it has come back to life.
+    pub(crate) async fn remove_dead_node(&self, node: &NodeRow) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("node_delete_dead")).bind(node.id).bind(node.renewals).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
+    /// Listens to what other nodes commit; `None` where there are no others.
+    pub(crate) async fn notices(&self) -> Result<Option<Notices>, StoreError> {
+        let Self::Postgres(pools) = self else { return Ok(None) };
+        let channel: String = sqlx::query_scalar(CHANNEL).fetch_one(&pools.reader).await?;
+        let mut listener = PgListener::connect_with(&pools.reader).await?;
+        listener.listen(&channel).await?;
+        Ok(Some(Notices(listener)))
+    }
+}

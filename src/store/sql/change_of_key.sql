@@ -1,0 +1,1 @@
+SELECT MAX(number) FROM changes WHERE key_id = $1

@@ -1,0 +1,5 @@
+-- $1: JSON, one object a change.
+INSERT INTO changes (number, organisation_id, key_id, hash, revoked, changed_at)
+SELECT number, organisation, key, decode(hash, 'hex'), revoked, at
+FROM jsonb_to_recordset(CAST($1 AS jsonb))
+       AS c (number BIGINT, organisation BIGINT, key BIGINT, hash TEXT, revoked BIGINT, at BIGINT)

@@ -1,0 +1,1 @@
+SELECT epoch, number FROM changes_last WHERE id = 1

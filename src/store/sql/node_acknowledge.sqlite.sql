@@ -1,0 +1,1 @@
+UPDATE nodes SET heard = $2 WHERE id = $1

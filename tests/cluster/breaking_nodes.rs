@@ -1,10 +1,6 @@
 //! Nodes that die, and nodes that stand still.
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use rand_chacha::ChaCha8Rng;
-use tokio::task::JoinSet;
 
 use crate::faults::Fault;
 use crate::history::{State, What};
@@ -43,32 +39,14 @@ async fn a_killed_node_is_waited_out_and_named() {
     assert!(afterwards.iter().any(|revocation| revocation.acknowledged == 3), "{afterwards:?}");
 }
 
-/// The kernel takes requests for a node that stands still, and it answers them in its first moment: about keys
-/// that were revoked before they were sent, among others. Sends such requests for a while; whether they were
-/// answered is known when it goes on.
-pub async fn ask_while_frozen(load: &Load, node: usize, time: Duration, random: &mut ChaCha8Rng) -> JoinSet<bool> {
-    let mut waiting = JoinSet::new();
-    let end = load.now() + time;
-    while load.now() < end {
-        if let Some(key) = load.shared.ended(random) {
-            let shared = Arc::clone(&load.shared);
-            waiting.spawn(async move {
-                let mut client = shared.client();
-                shared.check(&mut client, node, &key).await
-            });
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    waiting
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_stood_still_lets_no_ended_key_in_when_it_goes_on() {
     let mut cluster = Cluster::start(Setup::default()).await;
     let load = Load::start(cluster.addresses(), &cluster.account, Clients::default(), 3).await;
     Fault::Frozen(2).begin(&mut cluster).await;
     let frozen = load.now();
-    let waiting = ask_while_frozen(&load, 2, Duration::from_secs(10), &mut random(3, 5000)).await;
+    // The kernel takes requests for it meanwhile, and it answers them in its first moment.
+    let waiting = load.press(2, Duration::from_secs(10), &mut random(3, 5000)).await;
     let thawed = load.now();
     Fault::Frozen(2).end(&mut cluster).await;
     let answered = waiting.join_all().await.into_iter().filter(|answered| *answered).count();

@@ -124,6 +124,25 @@ impl Load {
         self.shared.history.now()
     }
 
+    /// Lets it go on while somebody asks one node again and again about keys that have just ended, without
+    /// waiting for answers: so that there are requests that were sent after a revocation was answered, whatever
+    /// the node is waiting for. Whether each of them was answered is known later.
+    pub async fn press(&self, node: usize, time: Duration, random: &mut ChaCha8Rng) -> JoinSet<bool> {
+        let mut waiting = JoinSet::new();
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            if let Some(key) = self.shared.ended(random) {
+                let shared = Arc::clone(&self.shared);
+                waiting.spawn(async move {
+                    let mut client = shared.client();
+                    shared.check(&mut client, node, &key).await
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        waiting
+    }
+
     /// Stops the clients, asks every node for every key once more, and judges. It is for the tests to say what
     /// they think of the judgement.
     pub async fn stop(mut self) -> Outcome {

@@ -168,7 +168,9 @@ impl Node {
     /// Starts it, again perhaps.
     pub fn run(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.folder.join("log")).expect("a log file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_latchkey"));
+        // The soak runs the release binary.
+        let program = std::env::var_os("LATCHKEY_BINARY").unwrap_or(env!("CARGO_BIN_EXE_latchkey").into());
+        let mut command = Command::new(program);
         command
             .current_dir(&self.folder)
             .args(&self.arguments)

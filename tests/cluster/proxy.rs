@@ -25,6 +25,8 @@ pub enum Network {
     /// The same on connections alone on which the client has said `LISTEN`, and only to the client: PostgreSQL's
     /// notifications do not arrive.
     Deaf,
+    /// Nothing is ever heard again on the connections that there are; new ones work.
+    Amnesic,
     /// Every connection is cut, and none is made.
     Cut,
 }
@@ -70,18 +72,25 @@ impl Drop for Proxy {
     }
 }
 
+struct Connection {
+    /// Made when the network had forgotten the others.
+    is_new: bool,
+    /// Whether its client waits for notifications.
+    listens: AtomicBool,
+}
+
 async fn connect(client: TcpStream, server: SocketAddr, network: watch::Receiver<Network>) {
     let Ok(server) = TcpStream::connect(server).await else { return };
     for stream in [&client, &server] {
         let _ = stream.set_nodelay(true);
     }
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-    let listens = Arc::new(AtomicBool::new(false));
+    let connection = Connection { is_new: *network.borrow() == Network::Amnesic, listens: AtomicBool::new(false) };
     let mut cut = network.clone();
     tokio::select! {
         _ = cut.wait_for(|network| *network == Network::Cut) => {}
-        () = forward(from_client, to_server, Direction::ToServer, network.clone(), &listens) => {}
-        () = forward(from_server, to_client, Direction::ToClient, network, &listens) => {}
+        () = forward(from_client, to_server, Direction::ToServer, network.clone(), &connection) => {}
+        () = forward(from_server, to_client, Direction::ToClient, network, &connection) => {}
     }
 }
 
@@ -91,20 +100,21 @@ async fn forward(
     mut to: OwnedWriteHalf,
     direction: Direction,
     mut network: watch::Receiver<Network>,
-    listens: &AtomicBool,
+    connection: &Connection,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let length = from.read(&mut buffer).await.unwrap_or(0);
         let piece = &buffer[..length];
         if direction == Direction::ToServer && piece.windows(7).any(|window| window.eq_ignore_ascii_case(b"LISTEN ")) {
-            listens.store(true, Ordering::SeqCst);
+            connection.listens.store(true, Ordering::SeqCst);
         }
         let passes = |network: &Network| match network {
             Network::Whole | Network::Slow(_) | Network::Cut => true,
             Network::Silent => false,
             Network::Mute => direction == Direction::ToServer,
-            Network::Deaf => direction == Direction::ToServer || !listens.load(Ordering::SeqCst),
+            Network::Deaf => direction == Direction::ToServer || !connection.listens.load(Ordering::SeqCst),
+            Network::Amnesic => connection.is_new,
         };
         let Ok(now) = network.wait_for(passes).await.map(|network| *network) else { return };
         if let Network::Slow(by) = now {

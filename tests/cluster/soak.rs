@@ -9,7 +9,6 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::breaking_nodes::ask_while_frozen;
 use crate::faults::Fault;
 use crate::history::Moment;
 use crate::load::{Clients, Load, Outcome, random};
@@ -34,6 +33,7 @@ fn draw(random: &mut ChaCha8Rng) -> Fault {
         Fault::Postgres(node, Network::Mute),
         Fault::Postgres(node, Network::Deaf),
         Fault::Postgres(node, Network::Cut),
+        Fault::Postgres(node, Network::Amnesic),
         Fault::RedisStopped,
         Fault::RedisPaused,
         Fault::RedisFlushed,
@@ -127,8 +127,8 @@ async fn strike(
         let longest = fault.longest().as_secs_f64();
         let lasting = random.random_range(0.2..longest);
         match fault {
-            Fault::Frozen(node) => {
-                waiting.push(ask_while_frozen(load, node, Duration::from_secs_f64(lasting), random).await);
+            Fault::Frozen(node) | Fault::Postgres(node, _) => {
+                waiting.push(load.press(node, Duration::from_secs_f64(lasting), random).await);
             }
             _ => load.go_on(lasting).await,
         }

@@ -50,4 +50,5 @@ setup:
 
 clean:
 	@tools/postgres remove 2>/dev/null || true
+	@tools/redis stop 2>/dev/null || true
 	@rm -rf target tools/node_modules end2end/node_modules

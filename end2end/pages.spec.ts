@@ -25,7 +25,7 @@ for (const { name, ...look } of looks) {
     };
 
     test(`pages and dialogs, ${name}`, async ({ page }) => {
-      // Sixteen looks at the page, each with a whole accessibility check.
+      // Seventeen looks at the page, each with a whole accessibility check.
       test.setTimeout(240_000);
       await page.goto("/sign-in");
       await check(page, "sign-in");
@@ -70,6 +70,8 @@ for (const { name, ...look } of looks) {
       await page.getByRole("dialog", { name: /Revoke/ }).getByRole("button", { name: /Revoke/ }).click();
       await expect(page.getByRole("status").filter({ hasText: /revoked/i })).toBeVisible();
       await check(page, "toast");
+      await page.goto("/cluster");
+      await check(page, "cluster");
       expect((await page.goto("/no/such/page"))!.status()).toBe(404);
       await check(page, "not-found");
     });

@@ -29,6 +29,7 @@ async fn run(cli: Cli) -> Result<String, Failure> {
         None => serve(&cli.serve).await.map(|()| String::new()),
         Some(Command::Serve(settings)) => serve(settings).await.map(|()| String::new()),
         Some(Command::Migrate(database)) => commands::migrate(database).await,
+        Some(Command::MigrateData(databases)) => commands::migrate_data(databases).await,
         Some(Command::User(command)) => commands::user(command).await,
     }
 }

@@ -188,6 +188,7 @@ fn every_command_explains_itself() {
         ),
         (&["serve"], &["--listen", "--registration", "first", "open", "closed", "100000"]),
         (&["migrate"], &["--database-url", "sqlite:latchkey.db", "LATCHKEY_DATABASE_URL"]),
+        (&["migrate-data"], &["--from", "--to", "sqlite:FILE", "postgres://USER@HOST/DATABASE", "LATCHKEY_TO"]),
         (&["user"], &["add", "reset-password"]),
         (&["user", "add"], &["EMAIL", "--database-url"]),
         (&["user", "reset-password"], &["EMAIL", "--database-url"]),
@@ -216,6 +217,8 @@ fn what_it_does_not_understand_is_exit_code_2() {
         &["user", "add"],
         &["user", "add", "a@example.com", "another"],
         &["migrate", "--listen", "127.0.0.1:0"],
+        &["migrate-data"],
+        &["migrate-data", "--from", "sqlite:latchkey.db"],
     ] {
         let output = run(arguments);
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(2), String::new()), "{arguments:?}");
@@ -346,43 +349,25 @@ async fn the_end_loses_nothing_on_postgresql() {
     on_postgresql("end", |url| the_end_loses_nothing(&url)).await;
 }
 
-/// And one that loses its claim goes on by reading the database, until it has it again.
+/// One that was killed is not waited for on its own machine, where it can be seen that it is gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_postgresql_database_has_one_server_at_a_time() {
-    let admin = std::env::var("LATCHKEY_TEST_POSTGRES_URL").expect("`make test` sets LATCHKEY_TEST_POSTGRES_URL");
     on_postgresql("one", move |url| {
         let folder = tempfile::tempdir().expect("a folder");
-        let server = Server::start(&url, folder.path(), &[]);
+        let server = Server::start(&url, folder.path(), &["--node-name", "first"]);
         let cookie = server.register("ada@example.com").cookie();
         let key = key_of(&server, &cookie);
         assert_eq!(whoami(&server, &key), 200);
-        let second = run(&["--listen", "127.0.0.1:0", "--database-url", &url]);
-        let said = text(&second.stderr);
-        assert_eq!(second.status.code(), Some(1), "{said}");
-        assert!(said.contains("is served by another process"), "{said}");
-
-        // Whoever holds the lock of this schema is cut off.
-        let schema = url.rsplit_once('=').expect("a schema").1.to_owned();
-        tokio::runtime::Runtime::new().expect("a runtime").block_on(async {
-            let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&admin).await.expect("it answers");
-            let cut: Vec<bool> = sqlx::query_scalar(
-                "SELECT pg_terminate_backend(pid) FROM pg_locks \
-                 WHERE locktype = 'advisory' AND CAST(CAST(objid AS bigint) AS bit(32)) = CAST(hashtext($1) AS bit(32))",
-            )
-            .bind(schema)
-            .fetch_all(&mut admin)
-            .await
-            .expect("an answer");
-            assert_eq!(cut, [true]);
-        });
-        let said = || std::fs::read_to_string(&server.log).expect("a log");
-        while !said().contains("is this server's again") {
-            assert_eq!(whoami(&server, &key), 200, "it goes on meanwhile");
-            std::thread::sleep(std::time::Duration::from_millis(20));
+        let listen = ["--listen", "127.0.0.1:0", "--database-url", &url];
+        for more in [&[][..], &["--redis-url", "redis://127.0.0.1:1"]] {
+            let second = run(&[&listen[..], more].concat());
+            let said = text(&second.stderr);
+            assert_eq!(second.status.code(), Some(1), "{said}");
+            assert!(said.contains("is served by another process, the node first"), "{said}");
         }
-        assert!(said().contains("every check reads the database"));
-        let second = run(&["--listen", "127.0.0.1:0", "--database-url", &url]);
-        assert_eq!(second.status.code(), Some(1), "and others are still kept out");
+        assert_eq!(server.end("KILL"), None);
+        let server = Server::start(&url, folder.path(), &[]);
+        assert_eq!(whoami(&server, &key), 200);
         assert_eq!(server.end("TERM"), Some(0));
     })
     .await;

@@ -7,6 +7,7 @@
 #[path = "../../tests/served/mod.rs"]
 mod served;
 
+mod cluster;
 mod ingest;
 mod list;
 mod machine;
@@ -72,6 +73,9 @@ fn main() -> ExitCode {
         }
         if wanted("list") {
             list::run(&mut report).await;
+        }
+        if wanted("cluster") {
+            cluster::run(&mut report).await;
         }
     });
     // Parts are for those who look for something; what is kept is a whole run.

@@ -23,7 +23,7 @@ const WARM_UP: Duration = Duration::from_millis(300);
 /// Keys that do most of the work, as a few do everywhere.
 const BUSY: usize = 1_000;
 /// Where a key stands in a request.
-const PLACEHOLDER: &str = "hs_live_????????????????????????????????????????????????????????????????";
+pub const PLACEHOLDER: &str = "hs_live_????????????????????????????????????????????????????????????????";
 /// Least share of the ceiling, and most times its 99th percentile.
 const VERIFY: f64 = 0.85;
 const FORWARD_AUTH: f64 = 0.9;
@@ -63,13 +63,13 @@ pub async fn serve_nothing() {
 
 /// A request with a place for a key in it.
 #[derive(Clone)]
-struct Template {
+pub struct Template {
     bytes: Vec<u8>,
     place: Option<usize>,
 }
 
 impl Template {
-    fn new(bytes: Vec<u8>) -> Self {
+    pub fn new(bytes: Vec<u8>) -> Self {
         let place = bytes.windows(PLACEHOLDER.len()).position(|window| window == PLACEHOLDER.as_bytes());
         Self { bytes, place }
     }
@@ -96,7 +96,7 @@ struct Candidate {
 }
 
 /// Answers a second, and the 99th percentile of their time in milliseconds.
-async fn load(address: SocketAddr, template: &Template, keys: &Arc<Vec<String>>, expected: &'static str) -> (f64, f64) {
+pub async fn load(address: SocketAddr, template: &Template, keys: &Arc<Vec<String>>, expected: &'static str) -> (f64, f64) {
     let mut clients = Vec::new();
     let began = Instant::now();
     for number in 0..CONNECTIONS {

@@ -83,6 +83,11 @@ pub enum Caller {
 }
 
 impl Person {
+    /// Whether they may see who serves the database: owners and admins, of whatever organisation.
+    pub fn may_see_the_cluster(&self) -> bool {
+        self.memberships.iter().any(|membership| matches!(membership.role, Role::Owner | Role::Admin))
+    }
+
     pub(super) fn new(id: UserId, email: String, rows: Vec<MembershipRow>) -> Self {
         let mut memberships: Vec<Membership> = Vec::new();
         for row in rows {

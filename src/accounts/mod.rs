@@ -21,6 +21,7 @@ pub use throttle::Throttle;
 pub use tokens::{ACCESS_LIFETIME, TokenHolder, TokenPair, looks_like_access_token};
 
 use crate::clock::Clock;
+use crate::cluster::limits::SharedLimits;
 use crate::entropy::Entropy;
 use crate::model::UserId;
 use crate::store::{Db, StoreError};
@@ -47,7 +48,14 @@ impl Accounts {
         registration: Registration,
         set_up_token: Option<SetUpToken>,
     ) -> Self {
-        Self { throttle: Throttle::new(clock.clone()), db, clock, entropy, passwords, registration, set_up_token }
+        let throttle = Throttle::new(clock.clone(), None);
+        Self { throttle, db, clock, entropy, passwords, registration, set_up_token }
+    }
+
+    /// The same, with attempts to sign in counted by all nodes together.
+    #[must_use]
+    pub fn with_shared_limits(self, shared: SharedLimits) -> Self {
+        Self { throttle: Throttle::new(self.clock.clone(), Some(shared)), ..self }
     }
 
     /// Somebody who is signed in, with the organisations that they are in now; `None` when the

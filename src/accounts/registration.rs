@@ -104,7 +104,7 @@ impl Accounts {
         set_up_token: Option<&str>,
         from: Option<IpAddr>,
     ) -> Result<UserId, RegisterError> {
-        self.throttle.attempt(from, Some(email)).map_err(RegisterError::Throttled)?;
+        self.throttle.attempt(from, Some(email)).await.map_err(RegisterError::Throttled)?;
         if !self.registration_is_open().await? {
             return Err(RegisterError::Closed);
         }

@@ -27,7 +27,7 @@ impl Accounts {
     /// When they are nobody's, or there were too many attempts.
     pub async fn sign_in(&self, email: &str, password: String, from: Option<IpAddr>) -> Result<UserId, SignInError> {
         let email = EmailAddress::parse(email).ok();
-        self.throttle.attempt(from, email.as_ref()).map_err(SignInError::Throttled)?;
+        self.throttle.attempt(from, email.as_ref()).await.map_err(SignInError::Throttled)?;
         let user = match &email {
             Some(email) => self.db.user_by_email(email.as_str()).await?,
             None => None,

@@ -1,9 +1,12 @@
 //! Several servers of one database: who they are, and what each may do with what it remembers.
 //!
 //! PostgreSQL is the truth, of the cluster as well: the nodes, their leases and the numbers of changes stand
-//! there. What `keys` does with a change is its own matter; this is only about who has heard of it.
+//! there. What `keys` does with a change is its own matter; this is only about who has heard of it. Redis
+//! holds what may be lost: what was spent of limits that all count together.
 
+pub mod limits;
 mod node;
 mod process;
+pub mod redis;
 
 pub use node::{JoinError, LEASE, Member, Node, Proof, RENEW_EVERY};

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use super::process;
+use super::redis::Redis;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::store::{Db, NodeRow, Notices, StoreError};
@@ -94,22 +95,27 @@ pub struct Node {
     asked: AtomicU64,
     registry: AsyncMutex<Registry>,
     acknowledgements: watch::Sender<()>,
-    /// Whether its Redis answers; nothing without one.
-    redis: Mutex<Option<bool>>,
+    redis: Option<Redis>,
 }
 
 impl Node {
-    /// Registers this server. Where it is to be `alone`, or another one is, there must be no other whose lease
-    /// holds; one that died is waited for.
+    /// Registers this server. Several need a Redis that they share: where this one has none, or another one
+    /// has not, there must be no other whose lease holds; one that died is waited for.
     ///
     /// # Errors
     /// When another server is in the way, or the database fails.
-    pub async fn join(db: &Db, clock: Clock, entropy: &Entropy, name: String, alone: bool) -> Result<Self, JoinError> {
+    pub async fn join(
+        db: &Db,
+        clock: Clock,
+        entropy: &Entropy,
+        name: String,
+        redis: Option<Redis>,
+    ) -> Result<Self, JoinError> {
         let own = NodeRow {
             id: entropy.id(),
             name,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            sole: i64::from(alone),
+            sole: i64::from(redis.is_none()),
             process: process::identity(),
             started_at: clock.now().0,
             renewals: 1,
@@ -124,7 +130,7 @@ impl Node {
             asked: AtomicU64::new(0),
             registry: AsyncMutex::default(),
             acknowledgements: watch::Sender::default(),
-            redis: Mutex::default(),
+            redis,
         };
         let mut first_seen = None;
         loop {
@@ -145,7 +151,7 @@ impl Node {
     /// Writes the row. `Err` names a node that is in the way.
     async fn register(&self, heard: i64) -> Result<Result<(), NodeRow>, StoreError> {
         let before = self.clock.boottime();
-        let row = NodeRow { heard, redis: self.redis().map(i64::from), ..self.own.clone() };
+        let row = NodeRow { heard, redis: self.redis_answers().map(i64::from), ..self.own.clone() };
         self.db
             .register_node(&row, |others| {
                 let (mut dead, mut in_the_way) = (Vec::new(), None);
@@ -205,14 +211,13 @@ impl Node {
         self.own.id
     }
 
-    /// Whether its Redis answers; `None` without one.
-    pub fn redis(&self) -> Option<bool> {
-        *self.redis.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The Redis that it shares with others.
+    pub fn redis(&self) -> Option<&Redis> {
+        self.redis.as_ref()
     }
 
-    /// Says whether its Redis answers.
-    pub fn set_redis(&self, answers: bool) {
-        *self.redis.lock().unwrap_or_else(PoisonError::into_inner) = Some(answers);
+    fn redis_answers(&self) -> Option<bool> {
+        self.redis.as_ref().map(|redis| !redis.is_away())
     }
 
     /// Renews the lease. Until when it holds, on [`Clock::boottime`], once everything has been heard that was
@@ -223,7 +228,7 @@ impl Node {
     pub async fn renew(&self, heard: i64) -> Result<Option<u64>, StoreError> {
         let sent = self.clock.boottime();
         let renewing = async {
-            if self.db.renew_node(self.own.id, heard, self.redis()).await? {
+            if self.db.renew_node(self.own.id, heard, self.redis_answers()).await? {
                 return Ok(true);
             }
             // Others have buried this node. It may come back, unless one of them is there instead.

@@ -49,7 +49,7 @@ impl Hearing {
     }
 
     /// The number of the last change that is dropped here.
-    fn heard(&self) -> i64 {
+    pub(super) fn heard(&self) -> i64 {
         *self.heard.borrow()
     }
 }

@@ -70,6 +70,7 @@ impl World {
             lookups,
             usage: Usage::default(),
             limiter: Limiter::default(),
+            shared_limits: None,
             feed: Feed::new(1, 0, Vec::new()),
             places: Mutex::default(),
         };
@@ -77,7 +78,7 @@ impl World {
         let issuing = Issuing::new(Arc::clone(&core), 0);
         let following = tokio::spawn(async {});
         let keys =
-            Arc::new(Keys { core, issuing, entropy: Entropy::seeded(seed), policy: Policy::default(), following });
+            Arc::new(Keys { core, issuing, entropy: Entropy::seeded(seed), policy: Policy::default(), opened_at: Timestamp(0), following });
         let strings = (0..KEYS).map(|_| PlainKey::hookstream(Mode::Live, &keys.entropy).reveal()).collect();
         Self {
             keys,

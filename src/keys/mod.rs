@@ -15,6 +15,8 @@ mod key;
 mod limiter;
 mod list;
 mod lookups;
+mod nodes;
+mod quotas;
 mod record;
 mod revoke;
 mod token;
@@ -31,6 +33,7 @@ pub use key::{Ask, Code, Cost, Key, KeyState, Limits, Spent};
 pub use limiter::{LimitState, Limited, QuotaState, RateState, SpentRow};
 pub use list::{Cursor, CursorError, KeyUsage, Page, Request};
 pub use lookups::Unanswered;
+pub use nodes::{NodeState, Nodes};
 pub use record::Record;
 pub use revoke::{RevokeError, RevokeOnceError};
 pub use token::{KeyHash, PlainKey, PresentedKey};
@@ -45,9 +48,10 @@ use std::time::Duration;
 use crate::accounts::Place;
 use crate::clock::Clock;
 use crate::cluster::Node;
+use crate::cluster::limits::SharedLimits;
 use crate::entropy::Entropy;
-use crate::model::{EnvironmentId, KeyId};
-pub use crate::cluster::{LEASE, Member, Proof};
+use crate::model::{EnvironmentId, KeyId, Timestamp};
+pub use crate::cluster::{LEASE, Proof};
 pub use crate::store::{Change, KeyFilter};
 use crate::store::{Db, StoreError};
 use feed::Feed;
@@ -71,11 +75,14 @@ pub struct Policy {
     pub keys_may_manage_keys: bool,
     /// The most bytes of the keys that are kept in memory.
     pub cache_bytes: usize,
+    /// Whether keys with a rate limit are refused while the Redis that counts them for all nodes is away;
+    /// otherwise each node counts by itself.
+    pub refuse_without_redis: bool,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { most_per_organisation: 100_000, keys_may_manage_keys: false, cache_bytes: 256 << 20 }
+        Self { most_per_organisation: 100_000, keys_may_manage_keys: false, cache_bytes: 256 << 20, refuse_without_redis: false }
     }
 }
 
@@ -86,6 +93,7 @@ pub struct Keys {
     issuing: Issuing,
     entropy: Entropy,
     policy: Policy,
+    opened_at: Timestamp,
     following: tokio::task::JoinHandle<()>,
 }
 
@@ -100,6 +108,8 @@ struct Core {
     lookups: Lookups,
     usage: Usage,
     limiter: Limiter,
+    /// Rate limits that all nodes count together.
+    shared_limits: Option<SharedLimits>,
     feed: Feed,
     hearing: Arc<Hearing>,
     /// This server among others, where there may be any.
@@ -126,6 +136,9 @@ impl Keys {
         let (epoch, last) = db.last_change().await?;
         let recent = db.newest_changes(i64::try_from(feed::KEPT).unwrap_or(i64::MAX)).await?;
         let recent: Vec<Change> = recent.into_iter().filter(|change| change.number <= last).collect();
+        let redis = node.as_ref().and_then(|node| node.redis());
+        let shared_limits = redis.map(|redis| SharedLimits::new(redis.clone(), &format!("{epoch:016x}")));
+        let opened_at = clock.now();
         let hearing = Arc::new(Hearing::new(node.as_ref().map_or_else(|| db.clone(), |node| node.db().clone()), last));
         let core = Arc::new(Core {
             db,
@@ -135,6 +148,7 @@ impl Keys {
             lookups,
             usage: Usage::default(),
             limiter: Limiter::default(),
+            shared_limits,
             feed: Feed::new(epoch, last, recent),
             hearing: Arc::clone(&hearing),
             node: node.clone(),
@@ -143,7 +157,7 @@ impl Keys {
         tokio::spawn(lookups::read(Arc::downgrade(&core), asked));
         let following = tokio::spawn(hearing::follow(Arc::downgrade(&core), hearing, node));
         let issuing = Issuing::new(Arc::clone(&core), policy.most_per_organisation);
-        Ok(Self { core, issuing, entropy, policy, following })
+        Ok(Self { core, issuing, entropy, policy, opened_at, following })
     }
 
     /// What the operator decided.
@@ -161,23 +175,9 @@ impl Keys {
         &self.core.cache
     }
 
-    /// The nodes of the database, and which of them this is; `None` where there is one process.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn members(&self) -> Result<Option<(i64, Arc<Vec<Member>>)>, StoreError> {
-        match &self.core.node {
-            None => Ok(None),
-            Some(node) => Ok(Some((node.id(), node.members().await?))),
-        }
-    }
-
-    /// Which database the numbers of changes are of, and the last one.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn last_change(&self) -> Result<(u64, i64), StoreError> {
-        self.core.db.last_change().await
+    /// The limits that all nodes count together, where there are several.
+    pub fn shared_limits(&self) -> Option<&SharedLimits> {
+        self.core.shared_limits.as_ref()
     }
 
     /// Stops going by what is in memory, and being a node.

@@ -30,13 +30,13 @@ fn parse(prefix: &'static str, text: &str) -> Result<i64, IdError> {
 /// An id as text, on the stack: for the paths where a `String` would be too much.
 #[derive(Clone, Copy, Debug)]
 pub struct IdText {
-    bytes: [u8; 20],
+    bytes: [u8; 21],
     length: usize,
 }
 
 impl IdText {
     fn new(prefix: &str, bits: u64) -> Self {
-        let mut text = Self { bytes: [0; 20], length: prefix.len() + 16 };
+        let mut text = Self { bytes: [0; 21], length: prefix.len() + 16 };
         text.bytes[..prefix.len()].copy_from_slice(prefix.as_bytes());
         for (place, digit) in text.bytes[prefix.len()..text.length].iter_mut().enumerate() {
             *digit = b"0123456789abcdef"[(bits >> (60 - 4 * place) & 0xf) as usize];
@@ -97,6 +97,11 @@ id!(
 id!(
     /// A person who signs in.
     UserId, "usr_"
+);
+
+id!(
+    /// A server of a database that several share; another one at each start.
+    NodeId, "node_"
 );
 
 #[cfg(test)]

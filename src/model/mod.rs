@@ -13,7 +13,7 @@ mod time;
 pub mod wire;
 
 pub use error::{ApiError, FieldError};
-pub use id::{EnvironmentId, IdError, IdText, KeyId, OrganisationId, UserId};
+pub use id::{EnvironmentId, IdError, IdText, KeyId, NodeId, OrganisationId, UserId};
 pub use limits::{Quota, RateLimit};
 pub use name::{KeyName, NameError};
 pub use organisation::{Mode, Role};

@@ -1,13 +1,14 @@
 //! The commands beside `serve`.
 
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write};
 
+use super::config::{Account, Database, MigrateData, User};
 use super::Failure;
-use super::config::{Account, Database, User};
 use crate::accounts::{Accounts, EmailAddress, Password, Passwords, RegisterError, Registration};
 use crate::clock::Clock;
+use crate::cluster::Node;
 use crate::entropy::Entropy;
-use crate::store::Db;
+use crate::store::{Db, MigrateDataError, Progress, open_both};
 
 /// `latchkey migrate`.
 ///
@@ -18,6 +19,39 @@ pub async fn migrate(database: &Database) -> Result<String, Failure> {
     db.migrate().await?;
     db.close().await;
     Ok("The database is up to date.".to_owned())
+}
+
+/// `latchkey migrate-data`: prints what it does, table by table.
+///
+/// # Errors
+/// When one of the databases cannot be used or is served, the target is not empty, or the copy is not the same.
+pub async fn migrate_data(databases: &MigrateData) -> Result<String, Failure> {
+    let (from, to) = open_both(&databases.from, &databases.to).await?;
+    let _right = from.lock().map_err(MigrateDataError::Source)?;
+    from.prepare_to_migrate(&to).await?;
+    // For as long as this takes, it is the one server of the target.
+    let name = "latchkey migrate-data".to_owned();
+    let joined = Node::join(&to, Clock::System, &Entropy::System, name, None).await;
+    let node = joined.map_err(|error| format!("--to: {error}"))?;
+    let copied = from.migrate_data(&to, say).await;
+    node.leave().await?;
+    let rows = copied?;
+    from.close().await;
+    to.close().await;
+    Ok(format!(
+        "{rows} rows were copied, and every one is the same. Serve the new database with --database-url from now on; \
+         the file keeps its data."
+    ))
+}
+
+fn say(progress: Progress<'_>) {
+    let line = match progress {
+        Progress::Copying(table, done, all) => format!("copying {table}: {done} of {all}"),
+        Progress::Comparing(table, done, all) => format!("comparing {table}: {done} of {all}"),
+        Progress::Same(table, rows) => format!("{table}: {rows} rows"),
+    };
+    // Whoever closed the pipe does not want to hear it.
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// `latchkey user …`. Works beside a running server: nothing of accounts is kept in its memory.

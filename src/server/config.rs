@@ -29,6 +29,9 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Bring the database's schema up to date, and stop. `serve` does it as well.
     Migrate(Database),
+    /// Copy everything from a SQLite file into an empty PostgreSQL database, compare every row, and stop. No server
+    /// may run on either. The file keeps its data; interrupted, it leaves nothing behind.
+    MigrateData(MigrateData),
     /// Add accounts and reset passwords.
     #[command(subcommand)]
     User(User),
@@ -61,6 +64,17 @@ pub struct Database {
     /// `sqlite:FILE` (made if it is not there) or `postgres://USER@HOST/DATABASE`.
     #[arg(long, env = "LATCHKEY_DATABASE_URL", default_value = "sqlite:latchkey.db", hide_env_values = true)]
     pub database_url: String,
+}
+
+/// From where to where.
+#[derive(Debug, Args)]
+pub struct MigrateData {
+    /// The file: `sqlite:FILE`.
+    #[arg(long, env = "LATCHKEY_FROM", value_name = "URL", hide_env_values = true)]
+    pub from: String,
+    /// An empty database, or an empty schema of one: `postgres://USER@HOST/DATABASE`.
+    #[arg(long, env = "LATCHKEY_TO", value_name = "URL", hide_env_values = true)]
+    pub to: String,
 }
 
 /// The settings of `serve`.
@@ -161,6 +175,7 @@ impl Serve {
             most_per_organisation: self.max_keys_per_organisation,
             keys_may_manage_keys: self.keys_may_manage_keys,
             cache_bytes: usize::try_from(self.cache_bytes.0).unwrap_or(usize::MAX),
+            refuse_without_redis: self.limits_without_redis == LimitsWithoutRedis::Closed,
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::accounts::{Accounts, Passwords, Registration, SetUpToken};
 use crate::api::{Services, Site};
 use crate::clock::Clock;
 use crate::cluster::Node;
+use crate::cluster::redis::Redis;
 use crate::entropy::Entropy;
 use crate::events::Events;
 use crate::keys::Keys;
@@ -68,11 +69,18 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
         Db::Sqlite(..) => None,
         Db::Postgres(_) => {
             let name = config.node_name.clone().unwrap_or_else(|| node_name(address.port()));
-            let alone = config.redis_url.is_none();
-            Some(Arc::new(Node::join(&db, clock.clone(), &entropy, name, alone).await?))
+            let redis = match &config.redis_url {
+                Some(url) => Some(Redis::open(url).await?),
+                None => None,
+            };
+            Some(Arc::new(Node::join(&db, clock.clone(), &entropy, name, redis).await?))
         }
     };
     let keys = Keys::open(db.clone(), clock.clone(), entropy.clone(), config.policy(), node).await?;
+    let accounts = match keys.shared_limits() {
+        Some(limits) => accounts.with_shared_limits(limits.clone()),
+        None => accounts,
+    };
     keys.recall_usage().await?;
     let site = Site {
         public_url: config.public_url.as_ref().map(ToString::to_string),

@@ -28,6 +28,7 @@ pub fn routes(draining: Draining) -> Router<Services> {
         .route("/", get(async || Redirect::to("/keys")))
         .route("/keys", get(keys))
         .route("/keys/{id}/revoke", post(revoke))
+        .route("/cluster", get(cluster))
         .route("/events", get(events))
         .route("/events/live", get(live))
         .route("/events/retention", post(retention))
@@ -47,6 +48,11 @@ pub async fn not_found(services: Services, request: Request) -> Response {
 
 async fn keys(State(services): State<Services>, mut parts: Parts) -> Response {
     let outcome = pages::keys(&services, &mut parts).await;
+    answer(&services, parts, outcome).await
+}
+
+async fn cluster(State(services): State<Services>, mut parts: Parts) -> Response {
+    let outcome = pages::cluster(&services, &mut parts).await;
     answer(&services, parts, outcome).await
 }
 

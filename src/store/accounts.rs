@@ -123,6 +123,14 @@ impl Db {
         Ok(count > 0)
     }
 
+    /// Whether there are users, in a database that may be new, or of any version of the schema.
+    pub(super) async fn has_users(&self) -> Result<bool, StoreError> {
+        Ok(reading!(self, pool => {
+            let tables: i64 = sqlx::query_scalar(sql!(self, "users_table_exists")).fetch_one(pool).await?;
+            tables > 0 && sqlx::query(sql!("users_any")).fetch_optional(pool).await?.is_some()
+        }))
+    }
+
     pub(crate) async fn user_by_email(&self, email: &str) -> Result<Option<StoredUser>, StoreError> {
         Ok(reading!(self, pool => {
             sqlx::query_as(sql!("user_by_email")).bind(email).fetch_optional(pool).await?

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -191,11 +191,8 @@ impl Node {
     }
 
     /// SIGTERM, and all that comes of it.
-    pub fn stop(&mut self) -> ExitStatus {
-        self.server().signal("TERM");
-        let status = self.server().wait_for_end();
-        self.server = None;
-        status
+    pub fn stop(&mut self) {
+        self.server.take().expect("it runs").stop();
     }
 
     /// Nothing of it runs until it is thawed; the kernel goes on accepting connections for it.

@@ -94,8 +94,7 @@ async fn a_rolling_restart_fails_no_request() {
     // All clients know the balancer only.
     let load = Load::start(vec![balancer.address], &cluster.account, Clients::default(), 11).await;
     for node in 0..3 {
-        let status = cluster.nodes[node].stop();
-        assert!(status.success(), "{status}");
+        cluster.nodes[node].stop();
         load.go_on(0.5).await;
         cluster.nodes[node].run();
         // The next one goes when this one is back.

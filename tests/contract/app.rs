@@ -18,6 +18,7 @@ use latchkey::keys::{Keys, Policy};
 use latchkey::model::Timestamp;
 use latchkey::server::{Draining, router};
 use latchkey::store::Db;
+use sqlx::{Connection, Executor};
 use tower::ServiceExt;
 
 /// 2026-03-01T12:00:00Z, the moment of seed 000.
@@ -138,6 +139,21 @@ impl TestApp {
         }
     }
 
+    /// Does something to the database past the application.
+    pub async fn execute(&self, statement: &str) {
+        let statement = sqlx::AssertSqlSafe(statement.to_owned());
+        match self.engine {
+            Engine::Sqlite => {
+                let mut db = sqlx::SqliteConnection::connect(&self.url).await.expect("the file opens");
+                db.execute(statement).await.expect("a statement");
+            }
+            Engine::Postgres => {
+                let mut db = sqlx::PgConnection::connect(&self.url).await.expect("the server answers");
+                db.execute(statement).await.expect("a statement");
+            }
+        }
+    }
+
     /// The folder of the SQLite files.
     pub fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
@@ -145,7 +161,7 @@ impl TestApp {
 }
 
 /// A schema of its own in the tests' PostgreSQL, as a database URL.
-async fn postgres_schema() -> String {
+pub async fn postgres_schema() -> String {
     static DROPPED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
     static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let url = std::env::var("LATCHKEY_TEST_POSTGRES_URL")

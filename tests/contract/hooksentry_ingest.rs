@@ -6,29 +6,13 @@ use axum::body::Body;
 use futures::future::join_all;
 use latchkey::events::{Events, IdempotencyKey, Incoming, SourceName};
 use latchkey::keys::{Ask, Purpose};
-use sqlx::{AssertSqlSafe, Connection, Executor};
 
-use crate::app::{Engine, TestApp, on_both_engines};
+use crate::app::on_both_engines;
 use crate::hooksentry::{call, create, get, ingest, revoke, tenant};
 use crate::story::{Answer, Call, Story};
 
 const DAY: i64 = 24 * 3600 * 1000;
 const UNKNOWN: &str = "1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d";
-
-/// Does something to the database past the application.
-async fn execute(app: &TestApp, statement: &str) {
-    let statement = AssertSqlSafe(statement.to_owned());
-    match app.engine {
-        Engine::Sqlite => {
-            let mut db = sqlx::SqliteConnection::connect(&app.url).await.expect("the file opens");
-            db.execute(statement).await.expect("a statement");
-        }
-        Engine::Postgres => {
-            let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
-            db.execute(statement).await.expect("a statement");
-        }
-    }
-}
 
 /// An answer without what differs each time.
 fn but_its_request_id(answer: &Answer) -> (u16, axum::http::HeaderMap, Vec<u8>) {
@@ -70,7 +54,7 @@ on_both_engines! {
         let expired = make(r#", "expires_at": "2026-03-01T12:00:01Z""#).await;
         let narrow = make(r#", "scopes": "keys:verify", "ip_allowlist": ["10.0.0.0/8"], "expires_at": "2026-03-01T12:00:01Z""#).await;
         revoke(&app, &ada.access, &revoked.field("/id")).await;
-        execute(&app, &format!("UPDATE keys SET disabled_at = 1 WHERE prefix = '{}'", &disabled[..12])).await;
+        app.execute(&format!("UPDATE keys SET disabled_at = 1 WHERE prefix = '{}'", &disabled[..12])).await;
         app.clock.advance(1000);
         let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(good.as_bytes()));
         let spoilt = format!("{}{}", &good[..71], if good.ends_with('0') { '1' } else { '0' });
@@ -328,20 +312,20 @@ on_both_engines! {
         let send = || ingest(&app, &ada.id, "s", &key).header("x-idempotency-key", "k").json("{}");
         assert_eq!(ingest(&app, &ada.id, "old", &key).json("{}").send().await.status, 202);
         for table in ["events", "sources", "idempotency_keys"] {
-            execute(&app, &format!("ALTER TABLE {table} RENAME TO lost")).await;
+            app.execute(&format!("ALTER TABLE {table} RENAME TO lost")).await;
             let answer = send().send().await;
             answer.is_problem(503, "unavailable");
             assert!(!answer.header("retry-after").is_empty());
             for answer in join_all((0..10).map(|_| send().send())).await {
                 answer.is_problem(503, "unavailable");
             }
-            execute(&app, &format!("ALTER TABLE lost RENAME TO {table}")).await;
+            app.execute(&format!("ALTER TABLE lost RENAME TO {table}")).await;
             assert_eq!(app.number("SELECT (SELECT count(*) FROM events) * 100 + (SELECT count(*) FROM sources) * 10 + (SELECT count(*) FROM idempotency_keys)").await, 110, "{table}");
             assert_eq!(get(&app, &ada.access, "/api/v1/events").await.total(), 1);
         }
-        execute(&app, "ALTER TABLE events RENAME TO lost").await;
+        app.execute("ALTER TABLE events RENAME TO lost").await;
         send().tell(&mut story).await;
-        execute(&app, "ALTER TABLE lost RENAME TO events").await;
+        app.execute("ALTER TABLE lost RENAME TO events").await;
         story.say("the database is back");
         send().tell(&mut story).await;
         send().tell(&mut story).await;

@@ -25,6 +25,7 @@ mod hunt;
 mod keys;
 mod list;
 mod managers;
+mod nodes;
 mod openapi;
 mod register;
 mod revoke;

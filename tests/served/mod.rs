@@ -4,7 +4,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value;
@@ -64,14 +64,16 @@ impl Server {
         self.child.wait().expect("it is gone");
     }
 
-    /// Sends it a signal, `TERM`.
+    /// Sends it a signal, `STOP`.
     pub fn signal(&self, name: &str) {
         signal(self.id(), name);
     }
 
-    /// Waits until it has ended by itself.
-    pub fn wait_for_end(&mut self) -> ExitStatus {
-        self.child.wait().expect("it ends")
+    /// SIGTERM, as a service manager does it: what it has in memory is written down.
+    pub fn stop(mut self) {
+        self.signal("TERM");
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "{status}");
     }
 
     pub async fn connect(&self) -> io::Result<Connection> {

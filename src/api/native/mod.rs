@@ -1,5 +1,6 @@
 //! The native contract: for services and gateways that check keys, and for operators.
 
+mod cluster;
 mod forward_auth;
 mod hot;
 mod keys;
@@ -33,6 +34,7 @@ pub fn hot_routes<S: Clone + Send + Sync + 'static>(services: Services) -> Route
 pub fn routes() -> Router<Services> {
     Router::new()
         .route("/v1/whoami", get(whoami::who_am_i))
+        .route("/v1/cluster", get(cluster::show))
         .route("/v1/keys/usage", post(report::report))
         .route("/v1/keys/{id}", get(keys::show).patch(keys::edit))
         .route("/v1/keys/{id}/revoke", post(keys::revoke))
@@ -48,6 +50,7 @@ pub fn routes() -> Router<Services> {
     keys::show,
     keys::edit,
     keys::revoke,
+    cluster::show,
 ))]
 struct Operations;
 

@@ -4,6 +4,7 @@
 //! with its own status, and no half of a page is ever sent.
 
 mod api_docs;
+mod cluster;
 mod event;
 mod events;
 mod events_link;
@@ -14,6 +15,7 @@ mod register;
 mod sign_in;
 
 pub use api_docs::api_docs;
+pub use cluster::cluster;
 pub use event::{body, event};
 pub use events::{chosen_key, events, events_page};
 pub use events_link::EventsLink;

@@ -51,6 +51,8 @@ pub enum Section {
     Keys,
     /// What came in with them.
     Events,
+    /// The servers, which are no organisation's.
+    Cluster,
 }
 
 impl Section {
@@ -59,6 +61,7 @@ impl Section {
         match self {
             Self::Keys => KeysLink::to(organisation, None).href(),
             Self::Events => EventsLink::to(organisation).href(),
+            Self::Cluster => "/cluster".to_owned(),
         }
     }
 }
@@ -72,6 +75,9 @@ pub fn Page(
     #[prop(optional)] inert: bool,
     children: Children,
 ) -> AnyView {
+    // Whoever chooses another organisation on the page of the servers wants to see its keys.
+    let chosen = if section == Section::Cluster { Section::Keys } else { section };
+    let sees_cluster = person.may_see_the_cluster();
     let name = organisation.and_then(|id| person.in_organisation(id)).map(|membership| membership.name.clone());
     view! {
         <div class="page" inert=inert>
@@ -79,9 +85,9 @@ pub fn Page(
             <header class="topbar">
                 <div class="topbar-inner">
                     <Brand/>
-                    {name.map(|name| view! { <OrganisationMenu person=person.clone() section current=organisation name/> })}
+                    {name.map(|name| view! { <OrganisationMenu person=person.clone() section=chosen current=organisation name/> })}
                     {organisation.map(|organisation| view! { <Sections organisation section/> })}
-                    <AccountMenu email=person.email/>
+                    <AccountMenu email=person.email sees_cluster/>
                 </div>
             </header>
             <main class="main" id="main" tabindex="-1">{children()}</main>
@@ -142,7 +148,7 @@ fn OrganisationMenu(person: Person, section: Section, current: Option<Organisati
 }
 
 #[component]
-fn AccountMenu(email: String) -> AnyView {
+fn AccountMenu(email: String, sees_cluster: bool) -> AnyView {
     let initial = email.chars().next().map(String::from);
     view! {
         <details class="menu end topbar-end" name="topbar-menu">
@@ -155,6 +161,7 @@ fn AccountMenu(email: String) -> AnyView {
             <div class="menu-panel">
                 <p class="menu-title">"Signed in as" <strong>{email}</strong></p>
                 <hr/>
+                {sees_cluster.then(|| view! { <a class="menu-item" href="/cluster">"Cluster"</a> })}
                 <form method="post" action="/sign-out">
                     <button class="menu-item" type="submit">"Sign out"</button>
                 </form>

@@ -27,4 +27,4 @@ pub use revoke::RevokeDialog;
 pub use schema::fields;
 pub use table::{KeysTable, Mask};
 pub use toast::{Flash, Toasts, leave_flash, take_flash};
-pub use words::{Moment, ago, exact, on_wire, revoked_everywhere, size, thousands};
+pub use words::{Moment, ago, ago_or_date, exact, on_wire, revoked_everywhere, size, thousands};

@@ -1,0 +1,126 @@
+//! Three nodes on one PostgreSQL: how long a proven revocation takes, and whether a node checks keys as fast as
+//! a server that is alone.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::served::{Account, Connection, Server, request};
+use crate::verify::{PLACEHOLDER, Template, load};
+use crate::{Report, figure, median};
+
+const NODES: usize = 3;
+/// Keys that are checked: few enough to be made by way of the API.
+const KEYS: usize = 500;
+const ROUNDS: usize = 3;
+const REVOCATIONS: usize = 300;
+/// Milliseconds, of 99 in 100 revocations.
+const REVOKE: f64 = 25.0;
+/// Least share of what a server that is alone does.
+const SHARE: f64 = 0.8;
+
+/// Servers on a schema of their own, and a caller who may check keys.
+struct Cluster {
+    nodes: Vec<Server>,
+    cookie: String,
+    caller: String,
+    keys: Arc<Vec<String>>,
+}
+
+impl Cluster {
+    async fn start(folder: &Path, url: &str, schema: &str, redis: Option<&str>, nodes: usize) -> Self {
+        let pool = sqlx::PgPool::connect(url).await.expect("PostgreSQL answers");
+        for statement in [format!("DROP SCHEMA IF EXISTS {schema} CASCADE"), format!("CREATE SCHEMA {schema}")] {
+            sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&pool).await.expect("a schema");
+        }
+        let own = format!("{url}?options[search_path]={schema}");
+        let mut arguments = vec!["--registration", "open", "--database-url", &own];
+        arguments.extend(redis.into_iter().flat_map(|redis| ["--redis-url", redis]));
+        let nodes: Vec<Server> =
+            (0..nodes).map(|_| Server::start(folder, &arguments, &[("LATCHKEY_LOG", "warn")])).collect();
+        let mut connection = nodes[0].connect().await.expect("it listens");
+        let account = Account::register(&mut connection).await;
+        let cookie = format!("Cookie: session={}", account.session);
+        let caller = make(&mut connection, &cookie).await.1;
+        let mut keys = Vec::with_capacity(KEYS);
+        for _ in 0..KEYS {
+            keys.push(make(&mut connection, &cookie).await.1);
+        }
+        Self { nodes, cookie, caller: format!("X-API-Key: {caller}"), keys: Arc::new(keys) }
+    }
+
+    /// Checks a second on the last node.
+    async fn checks(&self) -> f64 {
+        let body = format!(r#"{{"key":"{PLACEHOLDER}"}}"#);
+        let template = Template::new(request("POST", "/v1/keys/verify", &[&self.caller], &body));
+        let node = self.nodes.last().expect("there is one");
+        load(node.address, &template, &self.keys, r#"{"valid":true"#).await.0
+    }
+}
+
+/// A key's id and its string.
+async fn make(connection: &mut Connection, cookie: &str) -> (String, String) {
+    let made = connection.call("POST", "/v1/auth/api-keys", &[cookie], r#"{"name":"bench"}"#).await;
+    let made = made.expect("an answer").json(201);
+    let text = |field: &str| made[field].as_str().expect("a text").to_owned();
+    (text("id"), text("key"))
+}
+
+pub async fn run(report: &mut Report) {
+    let (Ok(postgres), Ok(redis)) =
+        (std::env::var("LATCHKEY_BENCH_POSTGRES_URL"), std::env::var("LATCHKEY_BENCH_REDIS_URL"))
+    else {
+        println!("the cluster is not measured: no PostgreSQL or no Redis was named");
+        return;
+    };
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
+    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(target).expect("a folder");
+    let alone = Cluster::start(folder.path(), &postgres, "bench_alone", None, 1).await;
+    let three = Cluster::start(folder.path(), &postgres, "bench_three", Some(&redis), NODES).await;
+
+    let (mut by_itself, mut as_node) = (Vec::new(), Vec::new());
+    for round in 0..=ROUNDS {
+        let rates = (alone.checks().await, three.checks().await);
+        // The first round warms up.
+        if round > 0 {
+            by_itself.push(rates.0);
+            as_node.push(rates.1);
+        }
+    }
+    let (by_itself, as_node) = (median(&mut by_itself), median(&mut as_node));
+
+    let mut times = Vec::with_capacity(REVOCATIONS);
+    let mut connection = three.nodes[0].connect().await.expect("it listens");
+    for _ in 0..REVOCATIONS {
+        let (id, key) = make(&mut connection, &three.cookie).await;
+        // Every node has it in memory.
+        for node in &three.nodes {
+            let mut connection = node.connect().await.expect("it listens");
+            let told = connection.call("GET", "/v1/whoami", &[&format!("X-API-Key: {key}")], "").await;
+            assert_eq!(told.expect("an answer").status, 200);
+        }
+        let began = Instant::now();
+        let told = connection.call("POST", &format!("/v1/keys/{id}/revoke"), &[&three.cookie], "").await;
+        times.push(began.elapsed().as_secs_f64() * 1000.0);
+        assert_eq!(told.expect("an answer").json(200)["acknowledged"], NODES);
+    }
+    times.sort_by(f64::total_cmp);
+    let (half, tail) = (times[REVOCATIONS / 2], times[REVOCATIONS * 99 / 100]);
+
+    report.line(&format!("## Cluster: {NODES} nodes, PostgreSQL and Redis on the same machine"));
+    report.line("");
+    let share = as_node / by_itself;
+    let verdict = report
+        .target(&format!("verify on a warm node: {share:.2} of a server that is alone, at least {SHARE}"), share >= SHARE);
+    report.line(&format!(
+        "Checks on one of the nodes, any of {} keys: {as_node:.0} a second, {share:.2} of a server that is alone on \
+         PostgreSQL ({by_itself:.0}), medians of {ROUNDS} interleaved rounds ({SHARE}: {verdict}).",
+        figure(KEYS)
+    ));
+    let verdict = report.target(&format!("a proven revocation: p99 {tail:.1} ms, at most {REVOKE}"), tail <= REVOKE);
+    report.line(&format!(
+        "A revocation that all {NODES} nodes have acknowledged, of {REVOCATIONS} one after the other: {half:.1} ms, p99 \
+         {tail:.1} ms ({REVOKE}: {verdict})."
+    ));
+    report.line("");
+}

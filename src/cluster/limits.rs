@@ -1,0 +1,171 @@
+//! Limits that all nodes count together: each check is one script in Redis, by Redis's own clock.
+
+use std::sync::{Arc, LazyLock};
+
+use redis::Script;
+use sha2::{Digest, Sha256};
+
+use super::redis::{Away, Redis};
+use crate::model::{KeyId, RateLimit};
+
+/// Parts of a request that the script counts in.
+const PARTS: u128 = 1_000_000;
+
+static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("limits.lua")));
+
+/// What a request was told, and how the limit stands after it. One that was not let through has spent
+/// nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decision {
+    /// Requests that would be let through now.
+    pub remaining: u64,
+    /// Seconds until the limit is whole again, rounded up.
+    pub reset: u64,
+    /// When it was not let through: seconds after which it would be, rounded up.
+    pub retry_after: Option<u64>,
+}
+
+/// The limits of one installation. Clones share one connection.
+#[derive(Debug, Clone)]
+pub struct SharedLimits {
+    redis: Redis,
+    namespace: Arc<str>,
+}
+
+impl SharedLimits {
+    /// Those of the installation that `namespace` tells from others on the same Redis.
+    pub fn new(redis: Redis, namespace: &str) -> Self {
+        Self { redis, namespace: namespace.into() }
+    }
+
+    /// Takes a cost off a key's rate limit, if there is enough left; a cost of 0 only looks.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn spend(&self, key: KeyId, rate: RateLimit, cost: u32) -> Result<Decision, Away> {
+        let bucket = format!("latchkey:{}:rate:{:016x}", self.namespace, key.0);
+        self.decide(&bucket, rate, cost).await
+    }
+
+    /// Counts an attempt by somebody, of whom Redis sees a hash.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn attempt(&self, who: &str, rate: RateLimit) -> Result<Decision, Away> {
+        let hash = Sha256::new().chain_update(&*self.namespace).chain_update([0]).chain_update(who).finalize();
+        let bucket = format!("latchkey:{}:throttle:{}", self.namespace, hex::encode(hash));
+        self.decide(&bucket, rate, 1).await
+    }
+
+    async fn decide(&self, bucket: &str, rate: RateLimit, cost: u32) -> Result<Decision, Away> {
+        let mut script = SCRIPT.key(bucket);
+        script.arg(rate.limit).arg(rate.window_seconds).arg(cost);
+        let (allowed, level) = self.redis.run::<(bool, u64)>(&script).await?;
+        Ok(Decision::of(rate, cost, allowed, level))
+    }
+}
+
+impl Decision {
+    fn of(rate: RateLimit, cost: u32, allowed: bool, level: u64) -> Self {
+        let (level, whole) = (u128::from(level), u128::from(rate.limit) * PARTS);
+        let seconds_until = |target: u128| {
+            let parts_and_windows = level.saturating_sub(target) * u128::from(rate.window_seconds);
+            u64::try_from(parts_and_windows.div_ceil(whole.max(1))).unwrap_or(u64::MAX)
+        };
+        Self {
+            remaining: u64::try_from(whole.saturating_sub(level) / PARTS).unwrap_or(u64::MAX),
+            reset: seconds_until(0),
+            retry_after: (!allowed).then(|| seconds_until(whole.saturating_sub(u128::from(cost) * PARTS)).max(1)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The script, told the time. Windows are long enough for no bucket to be forgotten by Redis's own.
+    fn timed() -> Script {
+        let source = include_str!("limits.lua");
+        let timed = source.replace("redis.call('TIME')", "{ARGV[4], ARGV[5]}");
+        assert_ne!(source, timed);
+        Script::new(&timed)
+    }
+
+    /// The leaky bucket in whole numbers, without rounding: requests × microseconds of the window.
+    #[derive(Default)]
+    struct Exact {
+        debt: u128,
+        at: u64,
+    }
+
+    impl Exact {
+        fn drain(&mut self, rate: RateLimit, now: u64) {
+            self.debt = self.debt.saturating_sub(u128::from(now - self.at) * u128::from(rate.limit));
+            self.at = now;
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn the_script_is_as_exact_as_a_millionth_of_a_request(
+            limit in 1u32..2_000,
+            window_seconds in 4_000u32..=86_400,
+            steps in prop::collection::vec((0u64..40_000_000, 0u32..4), 1..150),
+        ) {
+            let rate = RateLimit { limit, window_seconds };
+            let window = u128::from(window_seconds) * PARTS;
+            let whole = u128::from(limit) * window;
+            tokio::runtime::Runtime::new().unwrap().block_on(async {
+                let url = std::env::var("LATCHKEY_TEST_REDIS_URL")
+                    .expect("LATCHKEY_TEST_REDIS_URL names the tests' Redis: `make test` starts one and sets it");
+                let redis = Redis::open(&url).await.unwrap();
+                let script = timed();
+                let bucket = format!("latchkey:test:{:x}", crate::entropy::Entropy::System.id());
+                let (mut exact, mut now, mut spent) = (Exact::default(), 1_772_366_400_000_000u64, 0u128);
+                for (step, cost) in steps {
+                    now += step;
+                    exact.drain(rate, now);
+                    let mut asked = script.key(&bucket);
+                    asked.arg(limit).arg(window_seconds).arg(cost).arg(now / 1_000_000).arg(now % 1_000_000);
+                    let (allowed, level) = redis.run::<(bool, u64)>(&asked).await.unwrap();
+                    let added = u128::from(cost) * window;
+                    // What was rounded up so far, at most.
+                    let rounded = (spent + 1) * window / PARTS;
+                    if allowed {
+                        prop_assert!(exact.debt + added <= whole + window / PARTS, "never more than the limit");
+                        exact.debt += added;
+                        spent += u128::from(cost > 0);
+                    } else {
+                        prop_assert!(exact.debt + added + rounded > whole, "never less than the limit");
+                    }
+                    let counted = u128::from(level) * window / PARTS;
+                    prop_assert!(counted + window / PARTS >= exact.debt && counted <= exact.debt + rounded);
+                    let decision = Decision::of(rate, cost, allowed, level);
+                    let remaining = u64::try_from((whole.saturating_sub(exact.debt)) / window).unwrap();
+                    let reset = u64::try_from(exact.debt.div_ceil(u128::from(limit) * PARTS)).unwrap();
+                    prop_assert!(decision.remaining.abs_diff(remaining) <= 1);
+                    prop_assert!(decision.reset.abs_diff(reset) <= 1);
+                }
+                Ok(())
+            })?;
+        }
+    }
+
+    #[test]
+    fn what_is_left_and_when_to_come_again() {
+        let rate = RateLimit { limit: 3, window_seconds: 10 };
+        let of = |cost, allowed, level| Decision::of(rate, cost, allowed, level);
+        assert_eq!(of(1, true, 1_000_000), Decision { remaining: 2, reset: 4, retry_after: None });
+        assert_eq!(of(1, false, 3_000_000), Decision { remaining: 0, reset: 10, retry_after: Some(4) });
+        assert_eq!(of(1, false, 2_000_001), Decision { remaining: 0, reset: 7, retry_after: Some(1) });
+        // More than the limit at once: as soon as there is nothing to wait for it is told so again.
+        assert_eq!(of(4, false, 0), Decision { remaining: 3, reset: 0, retry_after: Some(1) });
+        // The limit was more before an edit.
+        assert_eq!(of(0, false, 4_500_000), Decision { remaining: 0, reset: 15, retry_after: Some(5) });
+        assert_eq!(of(1, false, u64::MAX).remaining, 0);
+    }
+}

@@ -1,0 +1,81 @@
+//! Monthly quotas of which several nodes take their parts.
+
+use super::db::{Db, StoreError, sql, writing};
+use crate::model::{KeyId, Quota};
+
+/// A part of a quota, for one node to spend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuotaPart {
+    /// Requests; 0 when there are not as many as were asked for.
+    pub granted: u64,
+    /// What all nodes have taken by now.
+    pub taken: u64,
+}
+
+/// A part is a sixteenth of what is left, at most so many requests: few are lost with a node, and few questions
+/// are asked of the database.
+const MOST: u64 = 1000;
+
+/// How many of the requests that are left are granted to somebody who needs `wanted`.
+fn part(left: u64, wanted: u64) -> u64 {
+    if left < wanted { 0 } else { (left / 16).clamp(1, MOST).max(wanted).min(left) }
+}
+
+impl Db {
+    /// Takes a part of a key's quota of a month, at least `wanted` requests, or nothing.
+    pub(crate) async fn take_quota(
+        &self,
+        id: KeyId,
+        month: i32,
+        quota: Quota,
+        wanted: u64,
+    ) -> Result<QuotaPart, StoreError> {
+        Ok(writing!(self, tx => {
+            sqlx::query(sql!(self, "key_lock")).bind(id.0).execute(&mut *tx).await?;
+            let row: Option<(Option<i64>, i64)> =
+                sqlx::query_as(sql!("quota_read")).bind(id.0).fetch_optional(&mut *tx).await?;
+            let taken = match row {
+                Some((Some(of), used)) if of == i64::from(month) => u64::try_from(used).unwrap_or_default(),
+                _ => 0,
+            };
+            let granted = part(quota.limit.saturating_sub(taken), wanted);
+            if granted > 0 {
+                sqlx::query(sql!("quota_take"))
+                    .bind(id.0)
+                    .bind(i64::from(month))
+                    .bind(i64::try_from(taken + granted).unwrap_or(i64::MAX))
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            QuotaPart { granted, taken: taken + granted }
+        }))
+    }
+
+    /// Gives back what is left of parts: key, month, requests.
+    pub(crate) async fn give_back_quotas(&self, parts: &[(KeyId, i32, u64)]) -> Result<(), StoreError> {
+        let row = |(id, month, requests): &(KeyId, i32, u64)| {
+            serde_json::json!({ "id": id.0, "month": month, "requests": requests })
+        };
+        let rows = parts.iter().map(row).collect::<serde_json::Value>().to_string();
+        writing!(self, tx => {
+            sqlx::query(sql!(self, "quotas_give_back")).bind(rows).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_shrink_with_what_is_left_and_are_never_more() {
+        assert_eq!(part(1_000_000, 1), 1000);
+        assert_eq!(part(1_600, 1), 100);
+        assert_eq!(part(1_600, 200), 200);
+        assert_eq!(part(15, 1), 1);
+        assert_eq!(part(1, 1), 1);
+        assert_eq!(part(3, 4), 0);
+        assert_eq!(part(0, 1), 0);
+    }
+}

@@ -1,0 +1,5 @@
+-- $1: JSON, one object a key. Of another month, it is of no use to anybody.
+UPDATE keys
+SET quota_used = quota_used - given.requests
+FROM (SELECT value ->> 'id' AS id, value ->> 'month' AS month, value ->> 'requests' AS requests FROM json_each($1)) AS given
+WHERE keys.id = given.id AND keys.quota_month = given.month AND keys.quota_used >= given.requests

@@ -1,0 +1,191 @@
+//! Several nodes on one PostgreSQL, in one process, each with its own memory (DESIGN, "Revocation means
+//! revoked"). The real thing, with processes that are killed and frozen, is `tests/cluster`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use latchkey::accounts::{Caller, Person};
+use latchkey::clock::Clock;
+use latchkey::cluster::redis::Redis;
+use latchkey::cluster::{JoinError, LEASE, Node, Proof};
+use latchkey::entropy::Entropy;
+use latchkey::keys::{Ask, Code, Edit, Keys, Policy, Purpose};
+use latchkey::model::{KeyId, KeyName};
+use latchkey::store::Db;
+
+use crate::app::{Engine, Settings, TestApp, postgres_schema};
+use crate::story::{Call, Someone, create, someone};
+
+async fn app() -> TestApp {
+    TestApp::new(Engine::Postgres, Settings::default()).await
+}
+
+async fn join(app: &TestApp, name: &str, alone: bool) -> Result<Node, JoinError> {
+    // It need not be there: it counts limits, and has no part in what is tried here.
+    let redis = Redis::open("redis://127.0.0.1:1").await.expect("a URL");
+    Node::join(&app.db, app.clock.clone(), &Entropy::System, name.to_owned(), (!alone).then_some(redis)).await
+}
+
+/// A node with a memory.
+async fn node(app: &TestApp, name: &str) -> Keys {
+    let node = Arc::new(join(app, name, false).await.expect("nobody is in the way"));
+    let (clock, entropy) = (app.clock.clone(), Entropy::System);
+    Keys::open(app.db.clone(), clock, entropy, Policy::default(), Some(node)).await.expect("the database answers")
+}
+
+async fn code(keys: &Keys, key: &str) -> Code {
+    keys.check(key, &Ask::default(), Purpose::Use, |verdict| verdict.code).await.expect("the database answers")
+}
+
+/// Waits until a node goes by its memory.
+async fn remembers(keys: &Keys, key: &str) {
+    for _ in 0..500 {
+        code(keys, key).await;
+        if keys.cache().len() > 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the node has no lease");
+}
+
+async fn owner(app: &TestApp, ada: &Someone) -> Caller {
+    let id = ada.user.parse().expect("an id");
+    let person: Person = app.services.accounts.person(id).await.expect("the database answers").expect("an account");
+    Caller::Person(person)
+}
+
+async fn key(app: &TestApp, ada: &Someone) -> (KeyId, String) {
+    let made = create(app, &ada.cookie, r#"{"name": "key"}"#).await;
+    (made.field("/id").parse().expect("an id"), made.field("/key"))
+}
+
+#[tokio::test]
+async fn a_change_is_answered_when_every_node_has_dropped_the_key() {
+    let app = app().await;
+    let ada = someone(&app, "ada@example.com").await;
+    let (id, string) = key(&app, &ada).await;
+    let owner = owner(&app, &ada).await;
+    let nodes = [node(&app, "a").await, node(&app, "b").await, node(&app, "c").await];
+    for keys in &nodes {
+        remembers(keys, &string).await;
+        assert_eq!(code(keys, &string).await, Code::Valid);
+    }
+    nodes[0].edit(&owner, id, Edit { enabled: Some(false), ..Edit::default() }).await.expect("it is changed");
+    for keys in &nodes {
+        assert_eq!(code(keys, &string).await, Code::Disabled);
+    }
+    let name = Some(KeyName::parse("renamed").expect("a name"));
+    nodes[1].edit(&owner, id, Edit { enabled: Some(true), name, ..Edit::default() }).await.expect("it is changed");
+    for keys in &nodes {
+        assert_eq!(code(keys, &string).await, Code::Valid);
+    }
+    let (_, proof) = nodes[2].revoke(&owner, id, false).await.expect("it is revoked");
+    assert_eq!(proof, Proof { nodes: 3, acknowledged: 3, waited_out: Vec::new() });
+    for keys in &nodes {
+        assert_eq!(code(keys, &string).await, Code::Revoked);
+    }
+    // Whoever leaves is not waited for.
+    nodes[0].leave().await.expect("the database answers");
+    let (_, proof) = nodes[1].revoke(&owner, id, false).await.expect("again: the same");
+    assert_eq!(proof, Proof { nodes: 2, acknowledged: 2, waited_out: Vec::new() });
+    assert_eq!(code(&nodes[0], &string).await, Code::Revoked, "it reads the database");
+}
+
+#[tokio::test]
+async fn a_node_that_is_silent_is_waited_for_until_its_lease_is_over() {
+    let app = app().await;
+    let ada = someone(&app, "ada@example.com").await;
+    let (id, _) = key(&app, &ada).await;
+    let owner = owner(&app, &ada).await;
+    let keys = Arc::new(node(&app, "a").await);
+    // It holds a lease, and neither renews it nor hears anything.
+    let silent = join(&app, "silent", false).await.expect("nobody is in the way");
+    let mut revoking = tokio::spawn({
+        let (keys, owner) = (Arc::clone(&keys), owner.clone());
+        async move { keys.revoke(&owner, id, false).await }
+    });
+    let early = tokio::time::timeout(Duration::from_millis(700), &mut revoking).await;
+    assert!(early.is_err(), "no answer while the silent one may still accept the key");
+    app.clock.advance(i64::try_from(LEASE.as_millis()).expect("it is short") + 1);
+    let (_, proof) = revoking.await.expect("it ends").expect("it is revoked");
+    assert_eq!(proof, Proof { nodes: 2, acknowledged: 1, waited_out: vec!["silent".to_owned()] });
+    // The clock was moved by more than a lease at once: it has to renew before it counts as live again.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let seen = keys.nodes().await.expect("the database answers");
+    let mut states: Vec<_> = seen.nodes.iter().map(|node| (node.name.as_str(), node.lease_left.is_zero())).collect();
+    states.sort_unstable();
+    assert_eq!(states, [("a", false), ("silent", true)]);
+    // Its renewal, when it wakes, is one like any other; until then nobody waits for it any more.
+    let (_, proof) = keys.revoke(&owner, id, false).await.expect("again: the same");
+    assert_eq!(proof, Proof { nodes: 1, acknowledged: 1, waited_out: Vec::new() });
+    assert!(silent.renew(0).await.expect("the database answers").is_some());
+}
+
+#[tokio::test]
+async fn a_server_that_is_to_be_alone_is() {
+    let app = app().await;
+    let first = Arc::new(join(&app, "first", true).await.expect("nobody is in the way"));
+    let renewing = tokio::spawn({
+        let first = Arc::clone(&first);
+        async move {
+            loop {
+                first.renew(0).await.expect("the database answers");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    });
+    for alone in [true, false] {
+        let refused = join(&app, "second", alone).await.expect_err("the first one lives");
+        assert!(refused.to_string().contains("the node first"), "{refused}");
+    }
+    // It died: its lease is waited for, and its place taken.
+    renewing.abort();
+    let mut taking = Box::pin(join(&app, "second", true));
+    let early = tokio::time::timeout(Duration::from_millis(900), &mut taking).await;
+    assert!(early.is_err(), "the first one may still go by its memory");
+    app.clock.advance(i64::try_from(LEASE.as_millis()).expect("it is short") + 1);
+    let second = taking.await.expect("nobody is in the way");
+    // Back from the dead, it learns that there is another one.
+    assert_eq!(first.renew(0).await.expect("the database answers"), None);
+    second.leave().await.expect("the database answers");
+    assert!(first.renew(0).await.expect("the database answers").is_some());
+}
+
+#[tokio::test]
+async fn owners_and_admins_see_the_nodes_and_members_do_not() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let app = TestApp::new(engine, Settings::default()).await;
+        let ada = someone(&app, "ada@example.com").await;
+        let shown = Call::new(&app, "GET", "/v1/cluster").cookie(&ada.cookie).send().await;
+        assert_eq!(shown.status, 200, "{}", shown.text());
+        let shown = shown.json();
+        assert_eq!(shown["nodes"][0]["state"], "live");
+        assert_eq!(shown["nodes"][0]["is_self"], true);
+        assert_eq!(shown["nodes"][0]["lag"], 0);
+        assert_eq!(shown["last_change"], 0);
+        let page = Call::new(&app, "GET", "/cluster").cookie(&ada.cookie).send().await;
+        assert_eq!(page.status, 200);
+        assert!(page.text().contains("the only server"));
+        app.execute("UPDATE memberships SET role = 'member'").await;
+        Call::new(&app, "GET", "/v1/cluster").cookie(&ada.cookie).send().await.is_problem(403, "forbidden");
+        assert_eq!(Call::new(&app, "GET", "/cluster").cookie(&ada.cookie).send().await.status, 404);
+        Call::new(&app, "GET", "/v1/cluster").send().await.is_problem(401, "unauthenticated");
+    }
+}
+
+#[tokio::test]
+async fn ten_nodes_may_start_at_once_on_an_empty_database() {
+    let url = postgres_schema().await;
+    let clock = Clock::System;
+    let start = async |number: usize| {
+        let db = Db::open(&url).await.expect("the database opens");
+        db.migrate().await.expect("one of them makes the schema, and the others wait for it");
+        let redis = Redis::open("redis://127.0.0.1:1").await.expect("a URL");
+        let node = Node::join(&db, clock.clone(), &Entropy::System, format!("node {number}"), Some(redis)).await;
+        Arc::new(node.expect("nobody is in the way"))
+    };
+    let nodes = join_all((0..10).map(start)).await;
+    assert_eq!(nodes[0].members().await.expect("the database answers").len(), 10);
+}

@@ -1,0 +1,270 @@
+//! The whole story: everything that a database can hold, made by a server on SQLite, is there on PostgreSQL.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::databases::{
+    Schema, assert_nothing_is_missing, assert_same, dump_postgresql, dump_sqlite, migrate_data, sqlite,
+};
+use super::served::{Account, Answer, Connection, Server};
+use super::text;
+
+/// Somebody who speaks to a server.
+struct Client {
+    connection: Connection,
+    cookie: String,
+    bearer: String,
+    tenant: String,
+}
+
+impl Client {
+    async fn call(&mut self, method: &str, path: &str, headers: &[&str], body: &Value) -> Answer {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.connection.call(method, path, headers, &body).await.expect("an answer")
+    }
+
+    /// As the person who is signed in.
+    async fn manage(&mut self, method: &str, path: &str, body: &Value) -> Answer {
+        let cookie = self.cookie.clone();
+        self.call(method, path, &[&cookie], body).await
+    }
+
+    /// The same in HookSentry's contract.
+    async fn with_token(&mut self, method: &str, path: &str, body: &Value) -> Answer {
+        let bearer = self.bearer.clone();
+        self.call(method, path, &[&bearer], body).await
+    }
+
+    /// A key of hookstream's contract: its id and its string.
+    async fn key(&mut self, fields: &Value) -> (String, String) {
+        let made = self.manage("POST", "/v1/auth/api-keys", fields).await.json(201);
+        (string(&made["id"]), string(&made["key"]))
+    }
+
+    async fn verify(&mut self, judge: &str, key: &str) -> Value {
+        let ask = json!({ "key": key, "ip": "192.0.2.7", "scopes": "orders:read" });
+        self.call("POST", "/v1/keys/verify", &[&format!("X-API-Key: {judge}")], &ask).await.json(200)
+    }
+
+    async fn send(&mut self, key: &str, source: &str, idempotency_key: Option<&str>, body: &Value) -> Answer {
+        let path = format!("/api/v1/ingest/{}/{source}", self.tenant);
+        let key = format!("X-API-Key: {key}");
+        let once = idempotency_key.map(|text| format!("X-Idempotency-Key: {text}"));
+        let headers: Vec<&str> = [Some(key.as_str()), once.as_deref()].into_iter().flatten().collect();
+        self.call("POST", &path, &headers, body).await
+    }
+
+    /// All that people are shown: lists, one key after the other, events.
+    async fn picture(&mut self, keys: &BTreeMap<&str, (String, String)>) -> BTreeMap<String, Value> {
+        let mut picture = BTreeMap::new();
+        for path in ["/v1/auth/me".to_owned(), "/v1/auth/api-keys".to_owned()]
+            .into_iter()
+            .chain(keys.values().map(|(id, _)| format!("/v1/keys/{id}")))
+        {
+            picture.insert(path.clone(), self.manage("GET", &path, &Value::Null).await.json(200));
+        }
+        for path in ["/api/v1/apikeys?CpOrd=name&TpOrd=Asc&Qt=100", "/api/v1/events?CpOrd=id&TpOrd=Desc&Qt=100"] {
+            picture.insert(path.to_owned(), self.with_token("GET", path, &Value::Null).await.json(200));
+        }
+        picture
+    }
+}
+
+fn string(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+}
+
+/// What happens on SQLite.
+struct Before {
+    keys: BTreeMap<&'static str, (String, String)>,
+    refresh: String,
+    used_refresh: String,
+    first_event: Value,
+}
+
+async fn start(folder: &Path, arguments: &[&str]) -> (Server, Connection) {
+    let server = Server::start(folder, &[&["--keys-may-manage-keys"], arguments].concat(), &[]);
+    let connection = server.connect().await.expect("it listens");
+    (server, connection)
+}
+
+async fn make_everything(client: &mut Client, account: &Account) -> Before {
+    let mut keys = BTreeMap::new();
+    let place = |name: &str, more: Value| {
+        let mut fields = json!({ "name": name, "org_id": account.organisation, "env_id": account.environment });
+        fields.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        fields
+    };
+    keys.insert("judge", client.key(&json!({ "name": "Der Prüfer \\N \"🔑\" \\" })).await);
+    let rich = json!({
+        "scopes": "orders:read events:write", "expires_at": "2099-01-01T00:00:00Z", "ip_allowlist": ["192.0.2.0/24", "127.0.0.1"],
+        "rate_limit": { "limit": 1000, "window_seconds": 86400 }, "quota": { "limit": 1000 },
+        "metadata": { "team": "tab\tline\nbackslash\\ 'quote'", "": "\u{0}" },
+    });
+    keys.insert("rich", client.key(&place("rich", rich)).await);
+    keys.insert(
+        "slow",
+        client.key(&place("slow", json!({ "rate_limit": { "limit": 2, "window_seconds": 86400 } }))).await,
+    );
+    keys.insert("spent", client.key(&place("spent", json!({ "quota": { "limit": 2 } }))).await);
+    keys.insert("elsewhere", client.key(&place("elsewhere", json!({ "ip_allowlist": ["198.51.100.0/24"] }))).await);
+    keys.insert("off", client.key(&place("off", json!({}))).await);
+    keys.insert("revoked", client.key(&place("revoked", json!({}))).await);
+    keys.insert("expired", client.key(&place("expired", json!({ "expires_at": "2099-01-01T00:00:00Z" }))).await);
+    keys.insert("maker", client.key(&place("maker", json!({ "scopes": "api-keys:write orders:read" }))).await);
+    let maker = format!("X-API-Key: {}", keys["maker"].1);
+    let child = json!({ "name": "child", "scopes": "orders:read" });
+    let child = client.call("POST", "/v1/auth/api-keys", &[&maker], &child).await.json(201);
+    keys.insert("child", (string(&child["id"]), string(&child["key"])));
+    // HookSentry's contract shows the other id of a key; the lists have both.
+    let made = client.with_token("POST", "/api/v1/apikeys", &json!({ "name": "HookSentry's" })).await.json(201);
+    let list = client.manage("GET", "/v1/auth/api-keys", &Value::Null).await.json(200);
+    let listed = list["api_keys"].as_array().expect("keys").iter().find(|key| key["name"] == "HookSentry's");
+    keys.insert("hooksentry", (string(&listed.expect("it is listed")["id"]), string(&made["key"])));
+
+    let judge = keys["judge"].1.clone();
+    for (_, key) in keys.values() {
+        for _ in 0..3 {
+            client.verify(&judge, key).await;
+        }
+    }
+    client.manage("PATCH", &format!("/v1/keys/{}", keys["off"].0), &json!({ "enabled": false })).await.json(200);
+    client.manage("DELETE", &format!("/v1/auth/api-keys/{}", keys["revoked"].0), &Value::Null).await.json(200);
+
+    let first_event =
+        client.send(&keys["rich"].1, "billing", Some("invoice-1"), &json!({ "n": 1, "text": "ü\n" })).await.json(202);
+    client.send(&keys["hooksentry"].1, "shop", Some("invoice-1"), &json!([1, 2])).await.json(202);
+    client.send(&keys["hooksentry"].1, "shop", None, &json!("\\x00")).await.json(202);
+
+    let log_in = json!({ "email": "me@example.com", "password": "correct horse battery" });
+    let ended = client.call("POST", "/api/v1/auth/login", &[], &log_in).await.json(200);
+    let bearer = format!("Authorization: Bearer {}", string(&ended["accessToken"]));
+    let ended = json!({ "refreshToken": ended["refreshToken"] });
+    assert_eq!(client.call("POST", "/api/v1/auth/logout", &[&bearer], &ended).await.status, 204);
+    let used = client.call("POST", "/api/v1/auth/login", &[], &log_in).await.json(200);
+    let pair = client
+        .call("POST", "/api/v1/auth/refresh", &[], &json!({ "refreshToken": used["refreshToken"] }))
+        .await
+        .json(200);
+    Before { keys, refresh: string(&pair["refreshToken"]), used_refresh: string(&used["refreshToken"]), first_event }
+}
+
+fn expected(name: &str) -> &'static str {
+    match name {
+        "slow" => "RATE_LIMITED",
+        "spent" => "QUOTA_EXCEEDED",
+        "elsewhere" => "FORBIDDEN",
+        "off" => "DISABLED",
+        "revoked" => "REVOKED",
+        "expired" => "EXPIRED",
+        // HookSentry's keys write events and nothing else.
+        "hooksentry" => "INSUFFICIENT_SCOPES",
+        _ => "VALID",
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path();
+    let schema = Schema::new("story").await;
+    let (server, mut connection) = start(folder, &[]).await;
+    let account = Account::register(&mut connection).await;
+    let mut client = Client {
+        connection,
+        cookie: format!("Cookie: session={}", account.session),
+        bearer: account.bearer(),
+        tenant: account.tenant.clone(),
+    };
+    let before = make_everything(&mut client, &account).await;
+    server.stop();
+
+    // What only time brings about.
+    let mut file = sqlite(folder).await;
+    let expire = sqlx::query("UPDATE keys SET expires_at = 1 WHERE name = 'expired'").execute(&mut file).await;
+    assert_eq!(expire.expect("a row").rows_affected(), 1);
+    let (server, connection) = start(folder, &[]).await;
+    client.connection = connection;
+    let picture = client.picture(&before.keys).await;
+    server.stop();
+    // And what a server that was killed under much load leaves behind.
+    let log = "INSERT INTO usage_log (id, part, uses) \
+               SELECT 41, (id >> 58) & 63, json_array(json_array(id, unixepoch() / 3600, 'REVOKED', 700, 0)) FROM keys WHERE name = 'revoked'";
+    assert_eq!(sqlx::query(log).execute(&mut file).await.expect("a row").rows_affected(), 1);
+    let source = dump_sqlite(&mut file).await;
+    assert_nothing_is_missing(&source);
+
+    let output = migrate_data(folder, &schema.url);
+    let (said, errors) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!((output.status.code(), errors.as_str()), (Some(0), ""), "{said}");
+    assert!(said.contains("keys: 11 rows\n") && said.contains("every one is the same"), "{said}");
+    let mut db = schema.connect().await;
+    assert_same(&dump_postgresql(&mut db).await, &source);
+    assert_eq!(dump_sqlite(&mut file).await, source, "the file is as it was");
+    let next: i64 = sqlx::query_scalar("INSERT INTO usage_log (part, uses) VALUES (0, '[]') RETURNING id")
+        .fetch_one(&mut db)
+        .await
+        .expect("a row");
+    assert_eq!(next, 42, "numbers go on");
+
+    let (server, connection) = start(folder, &["--database-url", &schema.url]).await;
+    client.connection = connection;
+    assert_same_picture(client.picture(&before.keys).await, picture, &before);
+    go_on(&mut client, &before).await;
+    server.stop();
+    schema.remove().await;
+}
+
+/// Nothing is shown differently, but for what was still in the log.
+fn assert_same_picture(mut now: BTreeMap<String, Value>, before: BTreeMap<String, Value>, made: &Before) {
+    let revoked = now.get_mut(&format!("/v1/keys/{}", made.keys["revoked"].0)).expect("it is there");
+    let hours = revoked["usage"].as_array_mut().expect("hours");
+    let logged = hours.iter_mut().find_map(|hour| hour["outcomes"].as_object_mut()?.remove("REVOKED"));
+    assert_eq!(logged, Some(json!(700)));
+    hours.retain(|hour| hour["outcomes"].as_object().is_some_and(|outcomes| !outcomes.is_empty()));
+    for (path, before) in before {
+        assert_eq!(now[&path], before, "{path}");
+    }
+}
+
+/// Real use on PostgreSQL.
+async fn go_on(client: &mut Client, before: &Before) {
+    let judge = before.keys["judge"].1.clone();
+    for (name, (id, key)) in &before.keys {
+        let outcome = client.verify(&judge, key).await;
+        assert_eq!((&outcome["code"], &outcome["key_id"]), (&json!(expected(name)), &json!(id)), "{name}: {outcome}");
+    }
+    let count = client.manage("GET", &format!("/v1/keys/{}", before.keys["child"].0), &Value::Null).await.json(200);
+    assert_eq!(count["request_count"], 4);
+    assert_eq!(count["parent_key_id"], json!(before.keys["maker"].0));
+
+    let event = json!({ "n": 2 });
+    let repeated = client.send(&before.keys["rich"].1, "billing", Some("invoice-1"), &event).await.json(200);
+    assert_eq!(repeated, before.first_event);
+    client.send(&before.keys["rich"].1, "billing", Some("invoice-2"), &event).await.json(202);
+    client.send(&before.keys["revoked"].1, "billing", None, &event).await.json(401);
+
+    let path = format!("/v1/keys/{}/revoke", before.keys["maker"].0);
+    client.manage("POST", &path, &Value::Null).await.json(200);
+    let (maker, child) = (&before.keys["maker"].1, &before.keys["child"].1);
+    assert_eq!(client.verify(&judge, maker).await["code"], "REVOKED");
+    assert_eq!(client.verify(&judge, child).await["code"], "VALID");
+    let path = format!("/v1/keys/{}", before.keys["off"].0);
+    client.manage("PATCH", &path, &json!({ "enabled": true })).await.json(200);
+    assert_eq!(client.verify(&judge, &before.keys["off"].1).await["code"], "VALID");
+
+    let (_, new) = client.key(&json!({ "name": "new" })).await;
+    assert_eq!(client.verify(&judge, &new).await["code"], "VALID");
+    client.with_token("POST", "/api/v1/apikeys", &json!({ "name": "new too" })).await.json(201);
+
+    let refresh = json!({ "refreshToken": before.refresh });
+    client.call("POST", "/api/v1/auth/refresh", &[], &refresh).await.json(200);
+    let used = json!({ "refreshToken": before.used_refresh });
+    client.call("POST", "/api/v1/auth/refresh", &[], &used).await.json(401);
+    let log_in = json!({ "email": "me@example.com", "password": "correct horse battery" });
+    client.call("POST", "/v1/auth/login", &[], &log_in).await.json(200);
+    let another = json!({ "email": "you@example.com", "password": "correct horse battery" });
+    client.call("POST", "/v1/auth/register", &[], &another).await.json(403);
+}

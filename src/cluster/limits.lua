@@ -1,7 +1,7 @@
 -- One request against one limit, at once: a leaky bucket, which is what GCRA is.
 --
 -- KEYS[1]  the bucket
--- ARGV     limit in requests, window in seconds, cost in requests (0 only looks)
+-- ARGV     limit in requests, window in seconds, cost in requests (0 always fits), 1 to take it and 0 to ask
 -- answers  {1 when it is let through, otherwise 0; the level after that}
 --
 -- A level is in millionths of a request and whole, so that a double holds it exactly. The bucket keeps
@@ -23,7 +23,7 @@ end
 -- So many requests a second are as many millionths a microsecond. Rounded up: never more than the limit.
 level = math.ceil(math.max(0, level - math.max(0, now - at) * limit / window))
 if level + cost > limit * 1e6 then return {0, level} end
-if cost > 0 then
+if cost > 0 and ARGV[4] == '1' then
   level, at = level + cost, math.max(now, at)
   -- It is forgotten when it is empty.
   local milliseconds = math.ceil((level * window / limit + at - now) / 1000)

@@ -43,8 +43,19 @@ impl SharedLimits {
     /// # Errors
     /// When Redis does not answer.
     pub async fn spend(&self, key: KeyId, rate: RateLimit, cost: u32) -> Result<Decision, Away> {
-        let bucket = format!("latchkey:{}:rate:{:016x}", self.namespace, key.0);
-        self.decide(&bucket, rate, cost).await
+        self.decide(&self.bucket(key), rate, cost, true).await
+    }
+
+    /// What [`spend`](Self::spend) would say, without taking anything.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn look(&self, key: KeyId, rate: RateLimit, cost: u32) -> Result<Decision, Away> {
+        self.decide(&self.bucket(key), rate, cost, false).await
+    }
+
+    fn bucket(&self, key: KeyId) -> String {
+        format!("latchkey:{}:rate:{:016x}", self.namespace, key.0)
     }
 
     /// Counts an attempt by somebody, of whom Redis sees a hash.
@@ -54,12 +65,12 @@ impl SharedLimits {
     pub async fn attempt(&self, who: &str, rate: RateLimit) -> Result<Decision, Away> {
         let hash = Sha256::new().chain_update(&*self.namespace).chain_update([0]).chain_update(who).finalize();
         let bucket = format!("latchkey:{}:throttle:{}", self.namespace, hex::encode(hash));
-        self.decide(&bucket, rate, 1).await
+        self.decide(&bucket, rate, 1, true).await
     }
 
-    async fn decide(&self, bucket: &str, rate: RateLimit, cost: u32) -> Result<Decision, Away> {
+    async fn decide(&self, bucket: &str, rate: RateLimit, cost: u32, take: bool) -> Result<Decision, Away> {
         let mut script = SCRIPT.key(bucket);
-        script.arg(rate.limit).arg(rate.window_seconds).arg(cost);
+        script.arg(rate.limit).arg(rate.window_seconds).arg(cost).arg(u8::from(take));
         let (allowed, level) = self.redis.run::<(bool, u64)>(&script).await?;
         Ok(Decision::of(rate, cost, allowed, level))
     }
@@ -89,7 +100,7 @@ mod tests {
     /// The script, told the time. Windows are long enough for no bucket to be forgotten by Redis's own.
     fn timed() -> Script {
         let source = include_str!("limits.lua");
-        let timed = source.replace("redis.call('TIME')", "{ARGV[4], ARGV[5]}");
+        let timed = source.replace("redis.call('TIME')", "{ARGV[5], ARGV[6]}");
         assert_ne!(source, timed);
         Script::new(&timed)
     }
@@ -130,7 +141,7 @@ mod tests {
                     now += step;
                     exact.drain(rate, now);
                     let mut asked = script.key(&bucket);
-                    asked.arg(limit).arg(window_seconds).arg(cost).arg(now / 1_000_000).arg(now % 1_000_000);
+                    asked.arg(limit).arg(window_seconds).arg(cost).arg(1).arg(now / 1_000_000).arg(now % 1_000_000);
                     let (allowed, level) = redis.run::<(bool, u64)>(&asked).await.unwrap();
                     let added = u128::from(cost) * window;
                     // What was rounded up so far, at most.

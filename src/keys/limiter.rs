@@ -5,10 +5,12 @@
 //! `limit × window`. So no limit is ever more or less than it says, whatever its numbers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::{Cost, Key, Spent};
 use crate::clock::Now;
+use crate::cluster::limits::{Decision, SharedLimits};
+use crate::cluster::redis::Away;
 use crate::model::{KeyId, Quota, RateLimit, Timestamp};
 
 const NANOSECONDS: u128 = 1_000_000_000;
@@ -53,6 +55,34 @@ pub enum Limited {
     Rate(u64),
     /// None left in this month; seconds until the next one.
     Quota(u64),
+}
+
+/// What becomes of keys with a rate limit while Redis is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WithoutRedis {
+    /// Each node counts by itself.
+    Open,
+    /// They are refused.
+    Closed,
+}
+
+/// A rate limit that all nodes count together: Redis has to be asked first.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Unspent {
+    key: KeyId,
+    rate: RateLimit,
+    cost: Cost,
+    /// Whether there is enough of the quota, or nothing is to be taken.
+    take: bool,
+}
+
+/// Who counts a key's rate limit.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Counted {
+    /// Its meter.
+    Here,
+    /// Redis, which has said this.
+    Together(Decision),
 }
 
 /// What one key has spent.
@@ -170,6 +200,7 @@ impl Spending {
 pub struct Limiter {
     meters: Mutex<HashMap<KeyId, Arc<Meter>>>,
     unsaved: Mutex<Vec<Arc<Meter>>>,
+    shared: OnceLock<(SharedLimits, WithoutRedis)>,
 }
 
 /// What is to be written down of a key's spending.
@@ -194,13 +225,53 @@ impl Limiter {
         Some(Arc::clone(meters.entry(key.id).or_insert_with(new)))
     }
 
-    /// Takes a request's cost off both limits, or off none.
+    /// From now on, rate limits are counted by all nodes together. Once; later calls change nothing.
+    pub(super) fn share(&self, limits: SharedLimits, without: WithoutRedis) {
+        let _ = self.shared.set((limits, without));
+    }
+
+    /// What Redis has to be asked before [`spend`](Self::spend), if rate limits are shared.
+    pub(super) fn unspent(
+        &self,
+        meter: &Meter,
+        rate: Option<RateLimit>,
+        quota: Option<Quota>,
+        cost: Cost,
+        now: Now,
+    ) -> Option<Unspent> {
+        let rate = rate.filter(|_| self.shared.get().is_some())?;
+        let take = quota.is_none_or(|quota| {
+            let mut spending = meter.lock();
+            spending.turn_month(now.wall);
+            spending.quota_used.saturating_add(cost.0.into()) <= quota.limit
+        });
+        Some(Unspent { key: meter.id, rate, cost, take })
+    }
+
+    /// Asks Redis.
+    pub(super) async fn count(&self, Unspent { key, rate, cost: Cost(cost), take }: Unspent) -> Counted {
+        let Some((shared, without)) = self.shared.get() else {
+            return Counted::Here;
+        };
+        let said = if take { shared.spend(key, rate, cost).await } else { shared.look(key, rate, cost).await };
+        match (said, without) {
+            (Ok(decision), _) => Counted::Together(decision),
+            (Err(Away), WithoutRedis::Open) => Counted::Here,
+            (Err(Away), WithoutRedis::Closed) => {
+                Counted::Together(Decision { remaining: 0, reset: 1, retry_after: Some(1) })
+            }
+        }
+    }
+
+    /// Takes a request's cost off both limits, or off none. What Redis let through is counted here as well, so
+    /// that nobody has a new burst when it goes away.
     pub(super) fn spend(
         &self,
         meter: &Arc<Meter>,
         rate: Option<RateLimit>,
         quota: Option<Quota>,
         Cost(cost): Cost,
+        counted: Counted,
         now: Now,
     ) -> (LimitState, Option<Limited>) {
         let mut spending = meter.lock();
@@ -211,8 +282,15 @@ impl Limiter {
         spending.turn_month(now.wall);
         let added = u128::from(cost) * spending.window;
         let whole = u128::from(spending.limit) * spending.window;
-        let limited = if rate.is_some() && spending.debt + added > whole {
-            Some(Limited::Rate(spending.seconds_until(whole.saturating_sub(added)).max(1)))
+        let rate_limited = rate.and_then(|_| match counted {
+            Counted::Together(decision) => decision.retry_after,
+            Counted::Here if spending.debt + added > whole => {
+                Some(spending.seconds_until(whole.saturating_sub(added)).max(1))
+            }
+            Counted::Here => None,
+        });
+        let limited = if let Some(seconds) = rate_limited {
+            Some(Limited::Rate(seconds))
         } else if quota.is_some_and(|quota| spending.quota_used.saturating_add(cost.into()) > quota.limit) {
             Some(Limited::Quota(spending.seconds_of_month(now.wall).max(1)))
         } else {
@@ -220,7 +298,7 @@ impl Limiter {
         };
         if limited.is_none() && cost > 0 {
             if rate.is_some() {
-                spending.debt += added;
+                spending.debt = (spending.debt + added).min(whole.max(spending.debt));
             }
             if quota.is_some() {
                 spending.quota_used += u64::from(cost);
@@ -230,7 +308,11 @@ impl Limiter {
                 self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(meter));
             }
         }
-        (spending.state(rate, quota, now), limited)
+        let mut state = spending.state(rate, quota, now);
+        if let (Some(rate), Counted::Together(Decision { remaining, reset, .. })) = (rate, counted) {
+            state.rate = Some(RateState { rate, remaining, reset });
+        }
+        (state, limited)
     }
 
     /// How a key's quota stands, if it has one.
@@ -340,7 +422,7 @@ mod tests {
         }
 
         fn spend(&self, cost: u32, milliseconds: i64) -> (LimitState, Option<Limited>) {
-            self.limiter.spend(&self.meter, self.rate, self.quota, Cost(cost), at(milliseconds))
+            self.limiter.spend(&self.meter, self.rate, self.quota, Cost(cost), Counted::Here, at(milliseconds))
         }
     }
 
@@ -431,7 +513,7 @@ mod tests {
     #[test]
     fn meters_that_nobody_needs_are_forgotten() {
         let Scene { limiter, meter, rate, quota } = Scene::new(Some(RATE), None);
-        assert_eq!(limiter.spend(&meter, rate, quota, Cost(1), at(0)).1, None);
+        assert_eq!(limiter.spend(&meter, rate, quota, Cost(1), Counted::Here, at(0)).1, None);
         drop(meter);
         limiter.tidy(at(1_000).monotonic);
         assert_eq!(limiter.meters.lock().unwrap().len(), 1);
@@ -485,7 +567,7 @@ mod tests {
                 // About an hour, and with it the turn of a month for the quota: March has 31 days.
                 now += step;
                 let moment = Now { wall: Timestamp(1_774_999_800_000 + now), ..at(now) };
-                let (_, limited) = scene.limiter.spend(&scene.meter, Some(rate), Some(quota), Cost(cost), moment);
+                let (_, limited) = scene.limiter.spend(&scene.meter, Some(rate), Some(quota), Cost(cost), Counted::Here, moment);
                 prop_assert_eq!(limited.is_none(), reference.allows(rate, quota, cost, moment));
             }
         }

@@ -30,7 +30,7 @@ pub use hearing::Unproven;
 pub use issue::{Draft, IssueError, Issued, KeyStringForm};
 pub use issuing::NotStored;
 pub use key::{Ask, Code, Cost, Key, KeyState, Limits, Spent};
-pub use limiter::{LimitState, Limited, QuotaState, RateState, SpentRow};
+pub use limiter::{LimitState, Limited, QuotaState, RateState, SpentRow, WithoutRedis};
 pub use list::{Cursor, CursorError, KeyUsage, Page, Request};
 pub use lookups::Unanswered;
 pub use nodes::{NodeState, Nodes};

@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use super::limiter::{LimitState, Limited};
+use super::limiter::{Counted, LimitState, Limited, Unspent, WithoutRedis};
 use super::lookups::Unanswered;
 use super::record::Record;
 use super::token::PresentedKey;
 use super::{Ask, Code, Core, KeyHash, Keys};
 use crate::accounts::Place;
 use crate::clock::Now;
+use crate::cluster::limits::SharedLimits;
 use crate::model::{KeyId, Timestamp};
 
 /// What a check is for.
@@ -79,22 +80,37 @@ impl Keys {
         let core = &*self.core;
         // Taken by the first place that knows the key.
         let mut answer = Some(answer);
-        let mut tell = |verdict: Verdict<'_>| answer.take().map(|answer| answer(verdict));
-        if core.remembers()
-            && let Some(told) = core.cache.with(&hash, |record| tell(core.verdict(record, ask, purpose))).flatten()
-        {
-            return Ok(told);
-        }
-        let told = match core.look_up(hash).await? {
-            None => tell(Verdict::NOT_FOUND),
-            Some(key) => {
-                // A node that may not go by its memory has an older one there, perhaps.
-                let landed = core.remembers().then(|| core.cache.with(&hash, |record| tell(core.verdict(record, ask, purpose))));
-                // Out again already: what was read is as good for a request that came before.
-                landed.flatten().unwrap_or_else(|| tell(core.verdict(&core.record(&key).apart(), ask, purpose)))
+        // Redis was asked, where it counts the key's rate limit.
+        let mut counted = None;
+        loop {
+            let mut tell = |outcome: Result<Verdict<'_>, Unspent>| match outcome {
+                Ok(verdict) => answer.take().map(|answer| Ok(answer(verdict))),
+                Err(unspent) => Some(Err(unspent)),
+            };
+            let mut judge = |record: &Record| tell(core.verdict(record, ask, purpose, counted));
+            let mut told = if core.remembers() { core.cache.with(&hash, &mut judge).flatten() } else { None };
+            if told.is_none() {
+                told = match core.look_up(hash).await? {
+                    None => tell(Ok(Verdict::NOT_FOUND)),
+                    Some(key) => {
+                        // A node that may not go by its memory has an older one there, perhaps.
+                        let landed = core.remembers().then(|| core.cache.with(&hash, &mut judge)).flatten();
+                        // Out again already: what was read is as good for a request that came before.
+                        landed.unwrap_or_else(|| judge(&core.record(&key).apart()))
+                    }
+                };
             }
-        };
-        told.ok_or(Unanswered)
+            match told.ok_or(Unanswered)? {
+                Ok(told) => return Ok(told),
+                // And then judged again: the key may have ended meanwhile.
+                Err(unspent) => counted = Some(core.limiter.count(unspent).await),
+            }
+        }
+    }
+
+    /// From now on, rate limits are counted by all nodes together.
+    pub fn share_limits(&self, limits: SharedLimits, without: WithoutRedis) {
+        self.core.limiter.share(limits, without);
     }
 
     /// Counts a request that a key was [admitted](Purpose::Admit) for.
@@ -130,23 +146,36 @@ impl Keys {
 }
 
 impl Core {
-    /// The outcome for a key that is known.
-    fn verdict<'a>(&self, record: &'a Record, ask: &Ask<'_>, purpose: Purpose) -> Verdict<'a> {
+    /// The outcome for a key that is known, or what Redis has to be asked first.
+    fn verdict<'a>(
+        &self,
+        record: &'a Record,
+        ask: &Ask<'_>,
+        purpose: Purpose,
+        counted: Option<Counted>,
+    ) -> Result<Verdict<'a>, Unspent> {
         let now = self.clock.now();
         let code = record.judge(now, ask);
         if code == Code::NotFound {
-            return Verdict::NOT_FOUND;
+            return Ok(Verdict::NOT_FOUND);
         }
         let mut verdict = Verdict { code, record: Some(record), limits: LimitState::default(), limited: None };
         if purpose == Purpose::Identify {
-            return verdict;
+            return Ok(verdict);
         }
         if code == Code::Valid
             && let Some(more) = record.more()
             && let Some(meter) = &more.meter
         {
             let now = Now { wall: now, monotonic: self.clock.monotonic() };
-            (verdict.limits, verdict.limited) = self.limiter.spend(meter, more.rate_limit, more.quota, ask.cost, now);
+            let (rate, quota) = (more.rate_limit, more.quota);
+            if counted.is_none()
+                && let Some(unspent) = self.limiter.unspent(meter, rate, quota, ask.cost, now)
+            {
+                return Err(unspent);
+            }
+            let counted = counted.unwrap_or(Counted::Here);
+            (verdict.limits, verdict.limited) = self.limiter.spend(meter, rate, quota, ask.cost, counted, now);
             verdict.code = match verdict.limited {
                 None => Code::Valid,
                 Some(Limited::Rate(_)) => Code::RateLimited,
@@ -158,6 +187,6 @@ impl Core {
             (Code::Valid, _) => {}
             (refusal, _) => self.usage.count_refusal(record.id, refusal, now),
         }
-        verdict
+        Ok(verdict)
     }
 }

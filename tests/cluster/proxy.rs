@@ -25,6 +25,9 @@ pub enum Network {
     /// The same on connections alone on which the client has said `LISTEN`, and only to the client: PostgreSQL's
     /// notifications do not arrive.
     Deaf,
+    /// The same in both directions on connections alone by which the node has renewed its lease: what it reads for
+    /// checks goes on.
+    Leaseless,
     /// Nothing is ever heard again on the connections that there are; new ones work.
     Amnesic,
     /// Every connection is cut, and none is made.
@@ -77,6 +80,8 @@ struct Connection {
     is_new: bool,
     /// Whether its client waits for notifications.
     listens: AtomicBool,
+    /// Whether its client has renewed a lease.
+    renews: AtomicBool,
 }
 
 async fn connect(client: TcpStream, server: SocketAddr, network: watch::Receiver<Network>) {
@@ -85,7 +90,11 @@ async fn connect(client: TcpStream, server: SocketAddr, network: watch::Receiver
         let _ = stream.set_nodelay(true);
     }
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-    let connection = Connection { is_new: *network.borrow() == Network::Amnesic, listens: AtomicBool::new(false) };
+    let connection = Connection {
+        is_new: *network.borrow() == Network::Amnesic,
+        listens: AtomicBool::new(false),
+        renews: AtomicBool::new(false),
+    };
     let mut cut = network.clone();
     tokio::select! {
         _ = cut.wait_for(|network| *network == Network::Cut) => {}
@@ -106,14 +115,19 @@ async fn forward(
     loop {
         let length = from.read(&mut buffer).await.unwrap_or(0);
         let piece = &buffer[..length];
-        if direction == Direction::ToServer && piece.windows(7).any(|window| window.eq_ignore_ascii_case(b"LISTEN ")) {
+        let says = |word: &[u8]| direction == Direction::ToServer && piece.windows(word.len()).any(|part| part == word);
+        if says(b"LISTEN ") {
             connection.listens.store(true, Ordering::SeqCst);
+        }
+        if says(b"UPDATE nodes SET renewals") {
+            connection.renews.store(true, Ordering::SeqCst);
         }
         let passes = |network: &Network| match network {
             Network::Whole | Network::Slow(_) | Network::Cut => true,
             Network::Silent => false,
             Network::Mute => direction == Direction::ToServer,
             Network::Deaf => direction == Direction::ToServer || !connection.listens.load(Ordering::SeqCst),
+            Network::Leaseless => !connection.renews.load(Ordering::SeqCst),
             Network::Amnesic => connection.is_new,
         };
         let Ok(now) = network.wait_for(passes).await.map(|network| *network) else { return };

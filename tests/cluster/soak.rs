@@ -32,6 +32,7 @@ fn draw(random: &mut ChaCha8Rng) -> Fault {
         Fault::Postgres(node, Network::Silent),
         Fault::Postgres(node, Network::Mute),
         Fault::Postgres(node, Network::Deaf),
+        Fault::Postgres(node, Network::Leaseless),
         Fault::Postgres(node, Network::Cut),
         Fault::Postgres(node, Network::Amnesic),
         Fault::RedisStopped,

@@ -68,7 +68,11 @@ impl<W> Flights<W> {
     /// this was asked: who must know what is true now does not `share` it, and waits for the next.
     pub(super) fn join(&mut self, hash: KeyHash, waiter: W, share: bool) -> Option<Flight> {
         if let Some(waiting) = self.waiting.get_mut(&hash) {
-            if share { waiting.now.push(waiter) } else { waiting.later.push(waiter) }
+            if share {
+                waiting.now.push(waiter)
+            } else {
+                waiting.later.push(waiter)
+            }
             return None;
         }
         Some(self.take_off(hash, vec![waiter]))

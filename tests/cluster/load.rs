@@ -419,9 +419,10 @@ impl Outcome {
         })
     }
 
-    /// How many of them saw a live key.
+    /// How many of them saw a live key, and were answered in that stretch.
     pub fn let_in(&self, node: usize, from: Moment, to: Moment) -> usize {
-        self.checks(node, from, to).filter(|event| event.what == What::Saw(Some(State::Live))).count()
+        let let_in = |event: &&Event| event.what == What::Saw(Some(State::Live)) && event.end < to;
+        self.checks(node, from, to).filter(let_in).count()
     }
 
     /// Revocations that were asked for in a stretch of time.

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::client::Client;
 use crate::postgres::Postgres;
 use crate::proxy::{Network, Proxy};
 use crate::redis::Redis;
-use crate::served::{Account, Connection, Server, free_port};
+use crate::served::{Account, Answer, Connection, Server, free_port, request};
 
 /// How long a node may answer from its memory without hearing from PostgreSQL, at most.
 pub const LEASE: Duration = Duration::from_secs(5);
@@ -72,25 +73,32 @@ impl Cluster {
         self.folder.path()
     }
 
-    /// What `GET /v1/cluster` of a node says.
-    pub async fn seen_by(&self, node: usize) -> Value {
-        let mut connection = Connection::open(self.nodes[node].address).await.expect("it listens");
+    /// What `GET /v1/cluster` of a node says, once it is answered and is as it should be.
+    pub async fn seen_by(&self, node: usize, as_it_should_be: impl Fn(&[Value]) -> bool) -> Value {
         let cookie = format!("Cookie: session={}", self.account.session);
-        connection.call("GET", "/v1/cluster", &[&cookie], "").await.expect("an answer").json(200)
+        let request = request("GET", "/v1/cluster", &[&cookie], "");
+        let mut client = Client::new(&self.addresses());
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = client.call(node, &request).await;
+            let said = format!("{:?}", answer.as_ref().map(Answer::text));
+            if let Ok(answer) = answer
+                && answer.status == 200
+            {
+                let view = answer.json(200);
+                if view["nodes"].as_array().is_some_and(|nodes| as_it_should_be(nodes)) {
+                    return view;
+                }
+            }
+            assert!(Instant::now() < deadline, "{} never sees what it should: {said}", self.nodes[node].name);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Waits until a node sees so many live ones.
-    pub async fn sees(&self, node: usize, live: usize) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let view = self.seen_by(node).await;
-            let nodes = view["nodes"].as_array().expect("nodes");
-            if nodes.iter().filter(|node| node["state"] == "live").count() == live {
-                return;
-            }
-            assert!(Instant::now() < deadline, "never {live} live nodes: {view}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+    pub async fn sees(&self, node: usize, live: usize) -> Value {
+        let is_live = |node: &&Value| node["state"] == "live";
+        self.seen_by(node, |nodes| nodes.iter().filter(is_live).count() == live).await
     }
 
     /// What the nodes had to say.

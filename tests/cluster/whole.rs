@@ -22,8 +22,7 @@ async fn three_nodes_are_as_one() {
     assert_eq!(outcome.failures(), Vec::<String>::new());
 
     for node in 0..3 {
-        cluster.sees(node, 3).await;
-        let view = cluster.seen_by(node).await;
+        let view = cluster.sees(node, 3).await;
         let nodes = view["nodes"].as_array().expect("nodes");
         let own: Vec<&str> =
             nodes.iter().filter(|node| node["is_self"] == true).filter_map(|node| node["name"].as_str()).collect();

@@ -70,7 +70,7 @@ impl World {
             lookups,
             usage: Usage::default(),
             limiter: Limiter::default(),
-            shared_limits: None,
+            together: OnceLock::new(),
             feed: Feed::new(1, 0, Vec::new()),
             places: Mutex::default(),
         };

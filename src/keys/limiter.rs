@@ -5,12 +5,12 @@
 //! `limit × window`. So no limit is ever more or less than it says, whatever its numbers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::together::Counted;
 use super::{Cost, Key, Spent};
 use crate::clock::Now;
-use crate::cluster::limits::{Decision, SharedLimits};
-use crate::cluster::redis::Away;
+use crate::cluster::limits::Decision;
 use crate::model::{KeyId, Quota, RateLimit, Timestamp};
 
 const NANOSECONDS: u128 = 1_000_000_000;
@@ -55,34 +55,6 @@ pub enum Limited {
     Rate(u64),
     /// None left in this month; seconds until the next one.
     Quota(u64),
-}
-
-/// What becomes of keys with a rate limit while Redis is away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WithoutRedis {
-    /// Each node counts by itself.
-    Open,
-    /// They are refused.
-    Closed,
-}
-
-/// A rate limit that all nodes count together: Redis has to be asked first.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Unspent {
-    key: KeyId,
-    rate: RateLimit,
-    cost: Cost,
-    /// Whether there is enough of the quota, or nothing is to be taken.
-    take: bool,
-}
-
-/// Who counts a key's rate limit.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Counted {
-    /// Its meter.
-    Here,
-    /// Redis, which has said this.
-    Together(Decision),
 }
 
 /// What one key has spent.
@@ -200,7 +172,6 @@ impl Spending {
 pub struct Limiter {
     meters: Mutex<HashMap<KeyId, Arc<Meter>>>,
     unsaved: Mutex<Vec<Arc<Meter>>>,
-    shared: OnceLock<(SharedLimits, WithoutRedis)>,
 }
 
 /// What is to be written down of a key's spending.
@@ -225,46 +196,8 @@ impl Limiter {
         Some(Arc::clone(meters.entry(key.id).or_insert_with(new)))
     }
 
-    /// From now on, rate limits are counted by all nodes together. Once; later calls change nothing.
-    pub(super) fn share(&self, limits: SharedLimits, without: WithoutRedis) {
-        let _ = self.shared.set((limits, without));
-    }
-
-    /// What Redis has to be asked before [`spend`](Self::spend), if rate limits are shared.
-    pub(super) fn unspent(
-        &self,
-        meter: &Meter,
-        rate: Option<RateLimit>,
-        quota: Option<Quota>,
-        cost: Cost,
-        now: Now,
-    ) -> Option<Unspent> {
-        let rate = rate.filter(|_| self.shared.get().is_some())?;
-        let take = quota.is_none_or(|quota| {
-            let mut spending = meter.lock();
-            spending.turn_month(now.wall);
-            spending.quota_used.saturating_add(cost.0.into()) <= quota.limit
-        });
-        Some(Unspent { key: meter.id, rate, cost, take })
-    }
-
-    /// Asks Redis.
-    pub(super) async fn count(&self, Unspent { key, rate, cost: Cost(cost), take }: Unspent) -> Counted {
-        let Some((shared, without)) = self.shared.get() else {
-            return Counted::Here;
-        };
-        let said = if take { shared.spend(key, rate, cost).await } else { shared.look(key, rate, cost).await };
-        match (said, without) {
-            (Ok(decision), _) => Counted::Together(decision),
-            (Err(Away), WithoutRedis::Open) => Counted::Here,
-            (Err(Away), WithoutRedis::Closed) => {
-                Counted::Together(Decision { remaining: 0, reset: 1, retry_after: Some(1) })
-            }
-        }
-    }
-
-    /// Takes a request's cost off both limits, or off none. What Redis let through is counted here as well, so
-    /// that nobody has a new burst when it goes away.
+    /// Takes a request's cost off both limits, or off none. A rate limit that Redis let through is counted here as
+    /// well, so that nobody has a new burst when it goes away.
     pub(super) fn spend(
         &self,
         meter: &Arc<Meter>,
@@ -282,19 +215,25 @@ impl Limiter {
         spending.turn_month(now.wall);
         let added = u128::from(cost) * spending.window;
         let whole = u128::from(spending.limit) * spending.window;
-        let rate_limited = rate.and_then(|_| match counted {
-            Counted::Together(decision) => decision.retry_after,
-            Counted::Here if spending.debt + added > whole => {
+        let (decision, taken, is_here) = match counted {
+            Counted::Here => (None, None, true),
+            Counted::Together { rate, quota } => (rate, quota, false),
+        };
+        let rate_limited = rate.and_then(|_| match decision {
+            Some(decision) => decision.retry_after,
+            None if spending.debt + added > whole => {
                 Some(spending.seconds_until(whole.saturating_sub(added)).max(1))
             }
-            Counted::Here => None,
+            None => None,
         });
-        let limited = if let Some(seconds) = rate_limited {
-            Some(Limited::Rate(seconds))
-        } else if quota.is_some_and(|quota| spending.quota_used.saturating_add(cost.into()) > quota.limit) {
-            Some(Limited::Quota(spending.seconds_of_month(now.wall).max(1)))
-        } else {
-            None
+        let is_used_up = quota.is_some_and(|quota| match taken {
+            Some(taken) => !taken.enough,
+            None => spending.quota_used.saturating_add(cost.into()) > quota.limit,
+        });
+        let limited = match rate_limited {
+            Some(seconds) => Some(Limited::Rate(seconds)),
+            None if is_used_up => Some(Limited::Quota(spending.seconds_of_month(now.wall).max(1))),
+            None => None,
         };
         if limited.is_none() && cost > 0 {
             if rate.is_some() {
@@ -304,13 +243,17 @@ impl Limiter {
                 spending.quota_used += u64::from(cost);
             }
             let worth_saving = quota.is_some() || rate.is_some_and(|rate| rate.window_seconds > SHORT_WINDOW);
-            if worth_saving && !std::mem::replace(&mut spending.unsaved, true) {
+            // What all count together is kept where they do.
+            if is_here && worth_saving && !std::mem::replace(&mut spending.unsaved, true) {
                 self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(meter));
             }
         }
         let mut state = spending.state(rate, quota, now);
-        if let (Some(rate), Counted::Together(Decision { remaining, reset, .. })) = (rate, counted) {
+        if let (Some(rate), Some(Decision { remaining, reset, .. })) = (rate, decision) {
             state.rate = Some(RateState { rate, remaining, reset });
+        }
+        if let (Some(known), Some(taken)) = (&mut state.quota, taken) {
+            known.remaining = taken.remaining;
         }
         (state, limited)
     }
@@ -373,7 +316,7 @@ impl Limiter {
 }
 
 /// The month of a moment, counted from year 0, and when it is over; UTC.
-fn month_of(now: Timestamp) -> (i32, Timestamp) {
+pub(super) fn month_of(now: Timestamp) -> (i32, Timestamp) {
     let Ok(moment) = time::OffsetDateTime::from_unix_timestamp(now.0.div_euclid(1000)) else {
         return (i32::MAX, Timestamp(i64::MAX));
     };

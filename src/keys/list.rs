@@ -146,7 +146,7 @@ impl Keys {
         counted.sort_by_key(|hour| (hour.hour, hour.code));
         addresses.sort_by_key(|from| std::cmp::Reverse(from.last_used_at));
         addresses.truncate(usize::try_from(ADDRESSES).unwrap_or_default());
-        Ok(KeyUsage { hours: counted, addresses, quota: core.limiter.quota_of(key, core.clock.both()) })
+        Ok(KeyUsage { hours: counted, addresses, quota: core.quota_of(key) })
     }
 }
 

@@ -19,6 +19,7 @@ mod nodes;
 mod quotas;
 mod record;
 mod revoke;
+mod together;
 mod token;
 mod usage;
 mod verify;
@@ -30,19 +31,20 @@ pub use hearing::Unproven;
 pub use issue::{Draft, IssueError, Issued, KeyStringForm};
 pub use issuing::NotStored;
 pub use key::{Ask, Code, Cost, Key, KeyState, Limits, Spent};
-pub use limiter::{LimitState, Limited, QuotaState, RateState, SpentRow, WithoutRedis};
+pub use limiter::{LimitState, Limited, QuotaState, RateState, SpentRow};
 pub use list::{Cursor, CursorError, KeyUsage, Page, Request};
 pub use lookups::Unanswered;
 pub use nodes::{NodeState, Nodes};
 pub use record::Record;
 pub use revoke::{RevokeError, RevokeOnceError};
+pub use together::WithoutRedis;
 pub use token::{KeyHash, PlainKey, PresentedKey};
 pub use usage::FLUSH_EVERY;
 pub use verify::{Pass, Purpose, Verdict};
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::accounts::Place;
@@ -59,6 +61,7 @@ use hearing::Hearing;
 use issuing::Issuing;
 use limiter::Limiter;
 use lookups::Lookups;
+use together::Together;
 use usage::Usage;
 
 /// Changes are kept for an hour, milliseconds: a node or a listener that was away for less misses none.
@@ -75,14 +78,13 @@ pub struct Policy {
     pub keys_may_manage_keys: bool,
     /// The most bytes of the keys that are kept in memory.
     pub cache_bytes: usize,
-    /// Whether keys with a rate limit are refused while the Redis that counts them for all nodes is away;
-    /// otherwise each node counts by itself.
-    pub refuse_without_redis: bool,
+    /// What becomes of keys with a rate limit while the Redis that counts them for all nodes is away.
+    pub without_redis: WithoutRedis,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { most_per_organisation: 100_000, keys_may_manage_keys: false, cache_bytes: 256 << 20, refuse_without_redis: false }
+        Self { most_per_organisation: 100_000, keys_may_manage_keys: false, cache_bytes: 256 << 20, without_redis: WithoutRedis::Open }
     }
 }
 
@@ -108,8 +110,8 @@ struct Core {
     lookups: Lookups,
     usage: Usage,
     limiter: Limiter,
-    /// Rate limits that all nodes count together.
-    shared_limits: Option<SharedLimits>,
+    /// Limits that all nodes count together, where there are several.
+    together: OnceLock<Together>,
     feed: Feed,
     hearing: Arc<Hearing>,
     /// This server among others, where there may be any.
@@ -137,7 +139,13 @@ impl Keys {
         let recent = db.newest_changes(i64::try_from(feed::KEPT).unwrap_or(i64::MAX)).await?;
         let recent: Vec<Change> = recent.into_iter().filter(|change| change.number <= last).collect();
         let redis = node.as_ref().and_then(|node| node.redis());
-        let shared_limits = redis.map(|redis| SharedLimits::new(redis.clone(), &format!("{epoch:016x}")));
+        let together = match redis {
+            Some(redis) => {
+                let limits = SharedLimits::new(redis.clone(), &format!("{epoch:016x}"));
+                Together::new(limits, policy.without_redis).into()
+            }
+            None => OnceLock::new(),
+        };
         let opened_at = clock.now();
         let hearing = Arc::new(Hearing::new(node.as_ref().map_or_else(|| db.clone(), |node| node.db().clone()), last));
         let core = Arc::new(Core {
@@ -148,7 +156,7 @@ impl Keys {
             lookups,
             usage: Usage::default(),
             limiter: Limiter::default(),
-            shared_limits,
+            together,
             feed: Feed::new(epoch, last, recent),
             hearing: Arc::clone(&hearing),
             node: node.clone(),
@@ -177,7 +185,7 @@ impl Keys {
 
     /// The limits that all nodes count together, where there are several.
     pub fn shared_limits(&self) -> Option<&SharedLimits> {
-        self.core.shared_limits.as_ref()
+        self.core.together.get().map(Together::limits)
     }
 
     /// Stops going by what is in memory, and being a node.

@@ -4,13 +4,23 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Core, Keys};
+use super::{Core, Cost, Keys};
 use crate::clock::Now;
 use crate::model::{KeyId, Quota};
 use crate::store::StoreError;
 
 /// A part that was not touched for so long is given back, nanoseconds.
 const IDLE: u64 = 3_000_000_000;
+
+/// What was taken of a quota for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Taken {
+    /// Whether there was enough; otherwise nothing was taken.
+    pub(super) enough: bool,
+    /// What is left of the quota, as far as it is known here.
+    pub(super) remaining: u64,
+    month: i32,
+}
 
 /// What this node may still spend of a key's quota.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +32,12 @@ struct Part {
     touched: u64,
 }
 
+impl Part {
+    fn remaining(&self, quota: Quota) -> u64 {
+        quota.limit.saturating_sub(self.taken) + self.left
+    }
+}
+
 /// The parts that this node has taken.
 #[derive(Debug, Default)]
 pub(super) struct Parts(Mutex<HashMap<KeyId, Part>>);
@@ -31,62 +47,59 @@ impl Parts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a cost off this node's part. What is left of the quota after that, as far as it is known here;
-    /// `None` when the part is too small.
+    /// Takes a cost off this node's part. What is left of the quota after that; `None` when the part is too small.
     fn spend(&self, key: KeyId, quota: Quota, month: i32, cost: u64, now: u64) -> Option<u64> {
         let mut parts = self.lock();
         let part = parts.get_mut(&key).filter(|part| part.month == month)?;
         part.touched = now;
         part.left = part.left.checked_sub(cost)?;
-        Some(quota.limit.saturating_sub(part.taken) + part.left)
+        Some(part.remaining(quota))
     }
 
-    fn add(&self, key: KeyId, month: i32, granted: u64, taken: u64, now: u64) {
+    /// Adds what was granted. What is left of the quota then.
+    fn add(&self, key: KeyId, quota: Quota, new: Part) -> u64 {
         let mut parts = self.lock();
-        let part = parts.entry(key).or_insert(Part { month, left: 0, taken, touched: now });
-        if part.month != month {
-            (part.month, part.left) = (month, 0);
-        }
-        part.left += granted;
-        (part.taken, part.touched) = (taken, now);
+        let part = parts.entry(key).or_insert(Part { left: 0, ..new });
+        let left = if part.month == new.month { part.left } else { 0 };
+        *part = Part { left: left + new.left, ..new };
+        part.remaining(quota)
     }
 
-    /// What is left of the quota as far as it is known here, if it was asked for lately.
-    pub(super) fn remaining(&self, key: KeyId, quota: Quota, month: i32) -> Option<u64> {
-        let parts = self.lock();
-        let part = parts.get(&key).filter(|part| part.month == month)?;
-        Some(quota.limit.saturating_sub(part.taken) + part.left)
+    /// A request that was refused for another reason spends nothing.
+    pub(super) fn untake(&self, key: KeyId, Taken { enough, month, .. }: Taken, Cost(cost): Cost) {
+        if let Some(part) = self.lock().get_mut(&key).filter(|part| enough && part.month == month) {
+            part.left += u64::from(cost);
+        }
+    }
+
+    /// What this node may still spend of a key's quota of a month.
+    pub(super) fn left(&self, key: KeyId, month: i32) -> u64 {
+        self.lock().get(&key).filter(|part| part.month == month).map_or(0, |part| part.left)
     }
 }
 
 impl Core {
-    /// Takes a cost off a key's quota, if all nodes together have left as much. Whether it did, and what is left.
-    pub(super) async fn spend_quota(
+    /// Takes a cost off a key's quota, if all nodes together have left as much.
+    pub(super) async fn take_of_quota(
         &self,
+        parts: &Parts,
         key: KeyId,
         quota: Quota,
         month: i32,
-        cost: u32,
+        cost: Cost,
         now: Now,
-    ) -> Result<(bool, u64), StoreError> {
-        let cost = u64::from(cost);
+    ) -> Result<Taken, StoreError> {
+        let cost = u64::from(cost.0);
         loop {
-            if let Some(remaining) = self.parts.spend(key, quota, month, cost, now.monotonic) {
-                return Ok((true, remaining));
+            if let Some(remaining) = parts.spend(key, quota, month, cost, now.monotonic) {
+                return Ok(Taken { enough: true, remaining, month });
             }
-            let part = self.db.take_quota(key, month, quota, cost.max(1)).await?;
-            self.parts.add(key, month, part.granted, part.taken, now.monotonic);
-            if part.granted == 0 {
-                let remaining = self.parts.remaining(key, quota, month).unwrap_or_default();
-                return Ok((cost == 0, remaining));
+            let granted = self.db.take_quota(key, month, quota, cost.max(1)).await?;
+            let part = Part { month, left: granted.granted, taken: granted.taken, touched: now.monotonic };
+            let remaining = parts.add(key, quota, part);
+            if granted.granted == 0 {
+                return Ok(Taken { enough: cost == 0, remaining, month });
             }
-        }
-    }
-
-    /// A request that was not let through for another reason spends nothing.
-    pub(super) fn unspend_quota(&self, key: KeyId, month: i32, cost: u32) {
-        if let Some(part) = self.parts.lock().get_mut(&key).filter(|part| part.month == month) {
-            part.left += u64::from(cost);
         }
     }
 }
@@ -97,9 +110,10 @@ impl Keys {
     /// # Errors
     /// When the database fails.
     pub async fn give_back_quotas(&self, all: bool) -> Result<(), StoreError> {
+        let Some(together) = self.core.together.get() else { return Ok(()) };
         let now = self.core.clock.monotonic();
         let idle: Vec<(KeyId, Part)> = {
-            let mut parts = self.core.parts.lock();
+            let mut parts = together.parts.lock();
             parts.extract_if(|_, part| all || now.saturating_sub(part.touched) > IDLE).collect()
         };
         let given: Vec<(KeyId, i32, u64)> =
@@ -109,9 +123,8 @@ impl Keys {
         }
         let outcome = self.core.db.give_back_quotas(&given).await;
         if outcome.is_err() {
-            for (key, part) in idle {
-                self.core.parts.add(key, part.month, part.left, part.taken, now);
-            }
+            // Nobody knows whether it came to pass: what is lost is lost, and nothing is let through twice.
+            tracing::warn!(keys = given.len(), "what is left of quotas may be lost for this month");
         }
         outcome
     }

@@ -6,9 +6,10 @@
 
 use std::sync::Arc;
 
-use super::limiter::{Counted, LimitState, Limited, Unspent, WithoutRedis};
+use super::limiter::{LimitState, Limited};
 use super::lookups::Unanswered;
 use super::record::Record;
+use super::together::{Counted, Together, Unspent, WithoutRedis};
 use super::token::PresentedKey;
 use super::{Ask, Code, Core, KeyHash, Keys};
 use crate::accounts::Place;
@@ -80,7 +81,7 @@ impl Keys {
         let core = &*self.core;
         // Taken by the first place that knows the key.
         let mut answer = Some(answer);
-        // Redis was asked, where it counts the key's rate limit.
+        // What those were asked who count for all nodes.
         let mut counted = None;
         loop {
             let mut tell = |outcome: Result<Verdict<'_>, Unspent>| match outcome {
@@ -103,14 +104,19 @@ impl Keys {
             match told.ok_or(Unanswered)? {
                 Ok(told) => return Ok(told),
                 // And then judged again: the key may have ended meanwhile.
-                Err(unspent) => counted = Some(core.limiter.count(unspent).await),
+                Err(unspent) => {
+                    counted = Some(match core.together.get() {
+                        Some(together) => core.count_together(together, unspent).await?,
+                        None => Counted::Here,
+                    });
+                }
             }
         }
     }
 
-    /// From now on, rate limits are counted by all nodes together.
+    /// From now on, limits are counted by all nodes together. Once; later calls change nothing.
     pub fn share_limits(&self, limits: SharedLimits, without: WithoutRedis) {
-        self.core.limiter.share(limits, without);
+        let _ = self.core.together.set(Together::new(limits, without));
     }
 
     /// Counts a request that a key was [admitted](Purpose::Admit) for.
@@ -146,7 +152,7 @@ impl Keys {
 }
 
 impl Core {
-    /// The outcome for a key that is known, or what Redis has to be asked first.
+    /// The outcome for a key that is known, or what others have to be asked about first.
     fn verdict<'a>(
         &self,
         record: &'a Record,
@@ -169,10 +175,8 @@ impl Core {
         {
             let now = Now { wall: now, monotonic: self.clock.monotonic() };
             let (rate, quota) = (more.rate_limit, more.quota);
-            if counted.is_none()
-                && let Some(unspent) = self.limiter.unspent(meter, rate, quota, ask.cost, now)
-            {
-                return Err(unspent);
+            if counted.is_none() && self.together.get().is_some() {
+                return Err(Unspent { key: record.id, rate, quota, cost: ask.cost });
             }
             let counted = counted.unwrap_or(Counted::Here);
             (verdict.limits, verdict.limited) = self.limiter.spend(meter, rate, quota, ask.cost, counted, now);
@@ -181,6 +185,12 @@ impl Core {
                 Some(Limited::Rate(_)) => Code::RateLimited,
                 Some(Limited::Quota(_)) => Code::QuotaExceeded,
             };
+        }
+        if verdict.code != Code::Valid
+            && let Some(Counted::Together { quota: Some(taken), .. }) = counted
+            && let Some(together) = self.together.get()
+        {
+            together.parts.untake(record.id, taken, ask.cost);
         }
         match (verdict.code, purpose) {
             (Code::Valid, Purpose::Use) => self.usage.count(record, ask.address, now),

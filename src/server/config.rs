@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::layers::{host_of, is_loopback};
 use crate::accounts::Registration;
-use crate::keys::Policy;
+use crate::keys::{Policy, WithoutRedis};
 
 /// Self-hosted API keys: made in a dashboard, shown once, stored as a hash, revoked at once.
 #[derive(Debug, Parser)]
@@ -175,7 +175,10 @@ impl Serve {
             most_per_organisation: self.max_keys_per_organisation,
             keys_may_manage_keys: self.keys_may_manage_keys,
             cache_bytes: usize::try_from(self.cache_bytes.0).unwrap_or(usize::MAX),
-            refuse_without_redis: self.limits_without_redis == LimitsWithoutRedis::Closed,
+            without_redis: match self.limits_without_redis {
+                LimitsWithoutRedis::Open => WithoutRedis::Open,
+                LimitsWithoutRedis::Closed => WithoutRedis::Closed,
+            },
         }
     }
 }

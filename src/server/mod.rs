@@ -108,6 +108,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     drop(stop_upkeep);
     upkeep.await?;
     services.keys.flush_usage().await?;
+    services.keys.give_back_quotas(true).await?;
     services.keys.leave().await?;
     db.close().await;
     Ok(())
@@ -168,7 +169,12 @@ async fn upkeep(services: Services, mut stopped: tokio::sync::oneshot::Receiver<
     loop {
         tokio::select! {
             _ = &mut stopped => return,
-            _ = flush.tick() => flush_usage(&services).await,
+            _ = flush.tick() => {
+                flush_usage(&services).await;
+                if let Err(error) = services.keys.give_back_quotas(false).await {
+                    tracing::error!(%error, "parts of quotas could not be given back");
+                }
+            }
             () = services.keys.flush_is_urgent() => flush_usage(&services).await,
             _ = tidy.tick() => {
                 if let Err(error) = services.accounts.tidy().await {

@@ -231,7 +231,9 @@ fn mentions(file: &str, source: &str, list: &[&str]) -> BTreeSet<String> {
     list.iter()
         .filter(|name| {
             let name: Vec<&str> = name.split("::").collect();
-            paths.iter().any(|path| path.len() >= name.len() && path.iter().zip(&name).all(|(a, b)| a == b))
+            // A name by itself is a field or a variable; a crate is always followed by something.
+            let least = name.len().max(2);
+            paths.iter().any(|path| path.len() >= least && path.iter().zip(&name).all(|(a, b)| a == b))
         })
         .map(|name| (*name).to_owned())
         .collect()

@@ -3,10 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap};
+use axum::http::{Extensions, HeaderMap, HeaderName};
 
 use super::Site;
 use crate::model::KeyId;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The other end of the connection, as the listener saw it.
 #[derive(Debug, Clone, Copy)]
@@ -32,15 +34,17 @@ impl ClientAddress {
 
     /// The same, of a request that was not taken apart.
     pub fn of_request(extensions: &Extensions, headers: &HeaderMap, site: &Site) -> Self {
-        let Some(Peer(peer)) = extensions.get::<Peer>() else {
-            return Self::Unknown;
-        };
-        Self::find(peer.ip().to_canonical(), headers, site)
+        Self::of_peer(extensions.get().copied(), headers, site)
+    }
+
+    /// The same, of a request that came from there.
+    pub fn of_peer(peer: Option<Peer>, headers: &HeaderMap, site: &Site) -> Self {
+        peer.map_or(Self::Unknown, |Peer(peer)| Self::find(peer.ip().to_canonical(), headers, site))
     }
 
     fn find(peer: IpAddr, headers: &HeaderMap, site: &Site) -> Self {
         let trusted = |address: IpAddr| site.trusted_proxies.iter().any(|network| network.contains(&address));
-        let forwarded = headers.get_all("x-forwarded-for");
+        let forwarded = headers.get_all(&FORWARDED_FOR);
         if !trusted(peer) {
             return if forwarded.iter().next().is_some() { Self::Untrusted(peer) } else { Self::Known(peer) };
         }

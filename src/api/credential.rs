@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, COOKIE, ORIGIN, SET_COOKIE};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use zeroize::Zeroizing;
@@ -46,6 +46,8 @@ impl std::fmt::Debug for Credential {
         })
     }
 }
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Names of session cookies that other clients of the contracts send (seeds 000 and 001).
 const OTHER_COOKIES: [&str; 3] = ["session", "better-auth.session_token", "__Secure-better-auth.session_token"];
@@ -91,12 +93,12 @@ fn cookie(site: &Site, token: &str) -> Option<HeaderValue> {
 /// The credential, and the session token of it if it is one.
 fn read(headers: &HeaderMap, site: &Site) -> (Credential, Option<Zeroizing<String>>) {
     let secret = |text: &str| Arc::new(Zeroizing::new(text.to_owned()));
-    match single(headers, "x-api-key") {
+    match single(headers, &API_KEY) {
         Some(Ok(key)) => return (Credential::Key(secret(key.trim())), None),
         Some(Err(())) => return (Credential::Unreadable, None),
         None => {}
     }
-    match single(headers, AUTHORIZATION.as_str()) {
+    match single(headers, &AUTHORIZATION) {
         Some(Ok(text)) => {
             let Some((scheme, token)) = text.split_once(' ') else {
                 return (Credential::Unreadable, None);
@@ -124,14 +126,14 @@ fn read(headers: &HeaderMap, site: &Site) -> (Credential, Option<Zeroizing<Strin
 /// The key that a request presents on a path that takes nothing but keys: `X-API-Key`, or else any Bearer
 /// token. What cannot be read is no key.
 pub fn presented_key(headers: &HeaderMap) -> Option<&str> {
-    if let Some(key) = single(headers, "x-api-key") {
+    if let Some(key) = single(headers, &API_KEY) {
         return key.ok().map(str::trim);
     }
-    let (scheme, token) = single(headers, AUTHORIZATION.as_str())?.ok()?.split_once(' ')?;
+    let (scheme, token) = single(headers, &AUTHORIZATION)?.ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn single<'a>(headers: &'a HeaderMap, name: &str) -> Option<Result<&'a str, ()>> {
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Result<&'a str, ()>> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
     // Two of them: whoever sits in front may have judged by the other one.

@@ -1,7 +1,11 @@
 //! Reading what clients send: every mistake is answered by the name of the field that has it.
 
+use axum::BoxError;
+use axum::body::HttpBody;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::CONTENT_TYPE;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Collected, Limited};
 use serde::de::DeserializeOwned;
 
 use crate::model::wire::Object;
@@ -32,9 +36,14 @@ fn content_type(request: &Request) -> Option<String> {
 ///
 /// # Errors
 /// 413, or 400 when it broke off.
-pub async fn read(request: Request, limit: usize) -> Result<bytes::Bytes, ApiError> {
-    axum::body::to_bytes(request.into_body(), limit).await.map_err(|error| {
-        let mut cause: Option<&dyn std::error::Error> = Some(&error);
+pub async fn read<B>(request: Request<B>, limit: usize) -> Result<Bytes, ApiError>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let whole = Limited::new(request.into_body(), limit).collect().await;
+    whole.map(Collected::to_bytes).map_err(|error| {
+        let mut cause: Option<&dyn std::error::Error> = Some(&*error);
         while let Some(error) = cause {
             if error.is::<http_body_util::LengthLimitError>() {
                 return ApiError::too_large(limit);

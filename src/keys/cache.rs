@@ -26,9 +26,9 @@ const EACH: usize = size_of::<(u64, Record)>() + ALLOCATION + MAP_SLOT + size_of
 const MAP_SLOT: usize = 36;
 
 /// The map's own key: 64 bits of a SHA-256, which need no further hashing. The record has all of it.
-type Slot = u64;
+pub(super) type Slot = u64;
 
-fn slot(hash: &KeyHash) -> Slot {
+pub(super) fn slot(hash: &KeyHash) -> Slot {
     let mut first = [0; 8];
     first.copy_from_slice(&hash.as_bytes()[..8]);
     Slot::from_le_bytes(first)
@@ -120,6 +120,11 @@ impl Cache {
     pub(super) fn peek<R>(&self, hash: &KeyHash, found: impl FnOnce(&Record) -> R) -> Option<R> {
         let records = self.records.pin();
         records.get(&slot(hash)).filter(|record| record.hash == *hash).map(found)
+    }
+
+    /// Finds the key that has a slot.
+    pub(super) fn at<R>(&self, slot: Slot, found: impl FnOnce(&Record) -> R) -> Option<R> {
+        self.records.pin().get(&slot).map(found)
     }
 
     /// Whether a string was lately found to be no key.

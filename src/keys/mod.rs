@@ -6,12 +6,14 @@
 mod cache;
 mod edit;
 mod feed;
+mod flush;
 mod hearing;
 #[cfg(test)]
 mod interleavings;
 mod issue;
 mod issuing;
 mod key;
+mod ledger;
 mod limiter;
 mod list;
 mod lookups;
@@ -27,6 +29,7 @@ mod verify;
 pub use cache::Cache;
 pub use edit::{Edit, EditError};
 pub use feed::Subscription;
+pub use flush::FLUSH_EVERY;
 pub use hearing::Unproven;
 pub use issue::{Draft, IssueError, Issued, KeyStringForm};
 pub use issuing::NotStored;
@@ -39,7 +42,6 @@ pub use record::Record;
 pub use revoke::{RevokeError, RevokeOnceError};
 pub use together::WithoutRedis;
 pub use token::{KeyHash, PlainKey, PresentedKey};
-pub use usage::FLUSH_EVERY;
 pub use verify::{Pass, Purpose, Verdict};
 
 use std::collections::HashMap;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use ipnet::IpNet;
 use serde_json::value::RawValue;
@@ -35,6 +35,8 @@ pub struct Record {
     pub(super) last_used: AtomicI64,
     /// Of the address that it was last used from, folded into 64 bits.
     pub(super) last_address: AtomicU64,
+    /// What was counted in the same hour and stands in the log.
+    pub(super) logged: AtomicU32,
     /// Used since the cache last looked for what it could do without.
     pub(super) touched: AtomicBool,
     revoked: bool,
@@ -87,6 +89,7 @@ impl Record {
             pending: AtomicU64::new(0),
             last_used: AtomicI64::new(key.last_used_at.map_or(0, |at| at.0)),
             last_address: AtomicU64::new(0),
+            logged: AtomicU32::new(0),
             touched: AtomicBool::new(false),
             revoked: key.revoked_at.is_some(),
             disabled: key.disabled_at.is_some(),

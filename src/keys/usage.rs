@@ -2,47 +2,34 @@
 //!
 //! A good request is counted in the key's record, which the check has in its hands anyway: one atomic
 //! operation, no lock. Whatever does not fit there (refusals, addresses, the uses of a record that was
-//! thrown out) goes to the ledger. What a reader sees is database + ledger + record, and each move from
-//! one to the next is made where no reader can see it half done: from records to the ledger under the
-//! ledger's lock, from there to the database under `flushing`.
-//!
-//! Few counts go straight to the rows of their keys. Many would make the database rewrite a page for
-//! almost every one of them, each second: they are appended to a log instead, in [`SHARDS`] parts, and
-//! one part after the other moves on to the rows, where the keys of one part lie side by side.
+//! thrown out) goes to a ledger. What a reader sees is database + ledgers + record, and each move from
+//! one to the next is made where no reader can see it half done: between records and ledgers under their
+//! locks, from there to the database under `flushing`. How that is done is [`flush`](super::flush)'s.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, RwLock, RwLockReadGuard};
 
+use super::cache::{Slot, slot};
+use super::flush::{FLUSH_EVERY, Logged};
+use super::ledger::{Ledger, Uses};
 use super::record::Record;
-use super::{Cache, Code, Key, KeyHash, Keys};
+use super::{Cache, Code, Key};
 use crate::model::{KeyId, Timestamp};
-use crate::store::{HourlyUse, LoggedUse, StoreError, UsageRows, UsedFrom};
+use crate::store::{HourlyUse, UsedFrom};
 
-/// How often counts are written down; what a killed process loses at the most.
-pub const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Addresses of one key that are remembered.
 pub const ADDRESSES: i64 = 10;
-/// Addresses that wait to be written down, all keys together; more are left out.
-const WAITING_ADDRESSES: usize = 20_000;
+/// Addresses that wait to be written down, all keys together. For others there is another time: the next
+/// use of the key from there.
+const WAITING_ADDRESSES: usize = 2_000;
 /// Milliseconds.
 pub(super) const HOUR: i64 = 3_600_000;
-/// Parts of the log, by the upper bits of a key's id.
-const SHARDS: usize = 64;
-/// Parts that move on to the rows of their keys at each flush, so that each does about once a minute.
-const FOLDED: usize = 1;
-/// Up to so many counts are few.
-const FEW: usize = 500;
 /// Who uses a key for the first time is written down at once, together with others of this moment.
 const GATHER: Duration = Duration::from_millis(50);
-
-fn shard(id: KeyId) -> usize {
-    usize::try_from(id.0.cast_unsigned() >> 58).unwrap_or_default()
-}
 
 /// A record's count: the hour in the upper half, what was counted in it in the lower.
 ///
@@ -54,168 +41,97 @@ fn hour_of(pending: u64) -> i64 {
     i64::try_from((pending & !RETIRED) >> 32).unwrap_or_default()
 }
 
-fn pack(hour: i64, count: u64) -> u64 {
-    (u64::try_from(hour).unwrap_or_default() & 0x7fff_ffff) << 32 | count
+fn count_of(pending: u64) -> u32 {
+    u32::try_from(pending & COUNT).unwrap_or_default()
 }
 
-#[derive(Debug, Default)]
-struct Ledger {
-    /// By key, hour and outcome.
-    counts: HashMap<(KeyId, i64, Code), i64>,
-    /// How many of them were good, by key, and when the last one was: what listings show.
-    good: HashMap<KeyId, (i64, Timestamp)>,
-    addresses: HashMap<(KeyId, IpAddr), Timestamp>,
+fn pack(hour: i64, count: u32) -> u64 {
+    (u64::try_from(hour).unwrap_or_default() & 0x7fff_ffff) << 32 | u64::from(count)
 }
 
-impl Ledger {
-    fn is_empty(&self) -> bool {
-        self.counts.is_empty() && self.addresses.is_empty()
+impl Record {
+    fn uses(&self, hour: i64, count: u32) -> Option<Uses> {
+        let last = Timestamp(self.last_used.load(Ordering::Relaxed));
+        (count > 0).then_some(Uses { id: self.id, hour, count, last })
     }
 
-    fn add(&mut self, id: KeyId, hour: i64, code: Code, count: i64, at: Timestamp) {
-        *self.counts.entry((id, hour, code)).or_default() += count;
-        if code == Code::Valid {
-            let (requests, last) = self.good.entry(id).or_default();
-            *requests += count;
-            *last = at.max(*last);
+    /// What was counted and is written down nowhere, taken out.
+    fn take_pending(&self) -> Option<Uses> {
+        // The hour stays, and a retired record stays one.
+        let pending = self.pending.fetch_and(!COUNT, Ordering::AcqRel);
+        self.uses(hour_of(pending), count_of(pending))
+    }
+
+    /// What stands in the log and not in the rows of the key, taken out. Under the lock of the ledger.
+    pub(super) fn take_logged(&self) -> Option<Uses> {
+        let count = self.logged.swap(0, Ordering::AcqRel);
+        self.uses(hour_of(self.pending.load(Ordering::Acquire)), count)
+    }
+
+    /// Remembers what was logged. Whether there was none before, or `None` if this is not the place for it.
+    /// Under the lock of the ledger.
+    pub(super) fn keep_logged(&self, uses: Uses) -> Option<bool> {
+        let pending = self.pending.load(Ordering::Acquire);
+        if pending & RETIRED != 0 || self.id != uses.id || hour_of(pending) != uses.hour {
+            return None;
         }
-    }
-
-    /// Everything of another one moves here.
-    fn merge(&mut self, other: Self) {
-        for ((id, hour, code), count) in other.counts {
-            let last = other.good.get(&id).map_or(Timestamp(0), |(_, last)| *last);
-            self.add(id, hour, code, count, last);
-        }
-        for (from, at) in other.addresses {
-            let known = self.addresses.entry(from).or_insert(at);
-            *known = at.max(*known);
-        }
-    }
-
-    /// By the parts of the log; without the addresses, which have no place in it.
-    fn split(self) -> Vec<Self> {
-        let mut parts: Vec<Self> = std::iter::repeat_with(Self::default).take(SHARDS).collect();
-        for ((id, hour, code), count) in self.counts {
-            let last = self.good.get(&id).map_or(Timestamp(0), |(_, last)| *last);
-            parts[shard(id)].add(id, hour, code, count, last);
-        }
-        parts
-    }
-
-    /// As rows, in the order of the keys.
-    fn rows(&self) -> UsageRows {
-        let mut rows = UsageRows {
-            uses: self.good.iter().map(|(id, (requests, last))| (*id, *requests, *last)).collect(),
-            hours: self
-                .counts
-                .iter()
-                .map(|((id, hour, code), count)| (*id, HourlyUse { hour: *hour, code: *code, count: *count }))
-                .collect(),
-            addresses: self.addresses(),
-            spent: Vec::new(),
-        };
-        rows.uses.sort_unstable_by_key(|(id, ..)| *id);
-        rows.hours.sort_unstable_by_key(|(id, hour)| (*id, hour.hour, hour.code));
-        rows
-    }
-
-    fn addresses(&self) -> Vec<(KeyId, UsedFrom)> {
-        let row = |((id, address), at): (&(KeyId, IpAddr), &Timestamp)| {
-            (*id, UsedFrom { address: *address, last_used_at: *at })
-        };
-        self.addresses.iter().map(row).collect()
-    }
-
-    /// As it is kept in the log.
-    fn logged(&self) -> Vec<LoggedUse> {
-        let last = |id: &KeyId| self.good.get(id).map_or(0, |(_, last)| last.0);
-        self.counts
-            .iter()
-            .map(|((id, hour, code), count)| LoggedUse(id.0, *hour, code.as_str().to_owned(), *count, last(id)))
-            .collect()
-    }
-
-    fn recall(&mut self, logged: Vec<LoggedUse>) {
-        for LoggedUse(id, hour, code, count, last) in logged {
-            if let Some(code) = Code::parse(&code) {
-                self.add(KeyId(id), hour, code, count, Timestamp(last));
-            }
-        }
-    }
-
-    /// The count of a record moves here.
-    fn take(&mut self, record: &Record) {
-        // A retired record stays one.
-        let pending = record.pending.fetch_and(RETIRED, Ordering::AcqRel);
-        let count = i64::try_from(pending & COUNT).unwrap_or_default();
-        if count > 0 {
-            let last = Timestamp(record.last_used.load(Ordering::Relaxed));
-            self.add(record.id, hour_of(pending), Code::Valid, count, last);
-        }
-    }
-}
-
-#[derive(Debug)]
-struct Logged {
-    parts: Vec<Ledger>,
-    /// The next one to move on.
-    next: usize,
-}
-
-impl Default for Logged {
-    fn default() -> Self {
-        Self { parts: std::iter::repeat_with(Ledger::default).take(SHARDS).collect(), next: 0 }
+        let before = self.logged.load(Ordering::Acquire);
+        self.logged.store(before.checked_add(uses.count)?, Ordering::Release);
+        Some(before == 0)
     }
 }
 
 /// Uses that are not in the rows of their keys yet.
 #[derive(Debug, Default)]
 pub struct Usage {
-    /// What is written down nowhere.
+    /// What is written down nowhere. Whoever takes both locks takes this one first.
     ledger: Mutex<Ledger>,
-    /// What stands in the log, by its parts.
+    /// What stands in the log.
     logged: Mutex<Logged>,
     /// Records with a count, so that a flush need not look through all.
-    counted: [Mutex<Vec<KeyHash>>; 16],
+    counted: [Mutex<Vec<Slot>>; 16],
+    /// How many addresses are in the ledger, about.
+    waiting_addresses: AtomicUsize,
     /// Held for reading from before a key is read until the pending uses are added to it, and for
     /// writing while they move to the database: no use is seen twice, and none is missed.
-    flushing: RwLock<()>,
+    pub(super) flushing: RwLock<()>,
     /// Somebody should not wait for the next flush.
     urgent: Notify,
 }
 
 impl Usage {
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn logged(&self) -> MutexGuard<'_, Logged> {
+    pub(super) fn logged(&self) -> MutexGuard<'_, Logged> {
         self.logged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a request that a key was good for.
     pub(super) fn count(&self, record: &Record, address: Option<IpAddr>, now: Timestamp) {
         let hour = now.0 / HOUR;
+        let used_before = record.last_used.load(Ordering::Relaxed);
+        // Written only when it changes: many requests of a busy key share a millisecond.
+        if used_before < now.0 {
+            record.last_used.fetch_max(now.0, Ordering::AcqRel);
+        }
         let mut pending = record.pending.load(Ordering::Relaxed);
-        let before = loop {
-            let count = pending & COUNT;
-            let fits = pending & RETIRED == 0 && (count == 0 || hour_of(pending) == hour && count < COUNT);
+        let is_first = loop {
+            let count = count_of(pending);
+            let fits = pending & RETIRED == 0 && (pending == 0 || hour_of(pending) == hour) && count < u32::MAX;
             if !fits {
-                self.count_in_ledger(record, hour, now);
-                break pending;
+                break self.count_in_ledger(record, hour, now);
             }
             let next = pack(hour, count + 1);
             match record.pending.compare_exchange_weak(pending, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => break pending,
+                Ok(_) => break count == 0,
                 Err(changed) => pending = changed,
             }
         };
-        let used_before = record.last_used.fetch_max(now.0, Ordering::Relaxed);
-        let is_first = before & (COUNT | RETIRED) == 0;
         if is_first {
             let shard = usize::from(record.hash.as_bytes()[0]) % self.counted.len();
-            self.counted[shard].lock().unwrap_or_else(PoisonError::into_inner).push(record.hash);
+            self.counted[shard].lock().unwrap_or_else(PoisonError::into_inner).push(slot(&record.hash));
         }
         if used_before == 0 {
             self.urgent.notify_one();
@@ -223,22 +139,44 @@ impl Usage {
         if let Some(address) = address {
             let folded = fold(address);
             // Whenever it is another one, and once an hour. In between, its time is that of the key.
-            if used_before / HOUR != hour || record.last_address.load(Ordering::Relaxed) != folded {
+            let is_news = used_before / HOUR != hour || record.last_address.load(Ordering::Relaxed) != folded;
+            if is_news && self.waiting_addresses.load(Ordering::Relaxed) < WAITING_ADDRESSES {
                 record.last_address.store(folded, Ordering::Relaxed);
-                self.note_address(record.id, address, now);
+                let mut ledger = self.ledger();
+                ledger.addresses.insert((record.id, address), now);
+                self.waiting_addresses.store(ledger.addresses.len(), Ordering::Relaxed);
             }
         }
     }
 
-    /// The rare case: the record's own count is not the place.
+    /// The rare case: the hour turned, or the record is retired. Whether the record has a count that it
+    /// had not.
     #[cold]
-    fn count_in_ledger(&self, record: &Record, hour: i64, now: Timestamp) {
+    fn count_in_ledger(&self, record: &Record, hour: i64, now: Timestamp) -> bool {
         let mut ledger = self.ledger();
-        if record.pending.load(Ordering::Acquire) & RETIRED == 0 {
-            // The hour turned: what was counted in the old one moves as well.
-            ledger.take(record);
+        let mut pending = record.pending.load(Ordering::Acquire);
+        loop {
+            if pending & RETIRED != 0 {
+                ledger.add(record.id, hour, Code::Valid, 1, now);
+                return false;
+            }
+            let stays = hour_of(pending) == hour && count_of(pending) < u32::MAX;
+            let next = if stays { pending + 1 } else { pack(hour, 1) };
+            // What stands in the log is of the old hour, as long as that is the record's.
+            if !stays && let Some(uses) = record.take_logged() {
+                self.logged().add(uses);
+            }
+            match record.pending.compare_exchange(pending, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) if stays => return count_of(pending) == 0,
+                Ok(_) => {
+                    if let Some(uses) = record.uses(hour_of(pending), count_of(pending)) {
+                        ledger.add_uses(uses);
+                    }
+                    return count_of(pending) == 0;
+                }
+                Err(changed) => pending = changed,
+            }
         }
-        ledger.add(record.id, hour, Code::Valid, 1, now);
     }
 
     /// Counts a request that a key was not good for.
@@ -251,19 +189,17 @@ impl Usage {
         self.ledger().add(id, at.0 / HOUR, Code::Valid, i64::from(count), at);
     }
 
-    fn note_address(&self, id: KeyId, address: IpAddr, now: Timestamp) {
-        let mut ledger = self.ledger();
-        if ledger.addresses.len() < WAITING_ADDRESSES || ledger.addresses.contains_key(&(id, address)) {
-            ledger.addresses.insert((id, address), now);
-        }
-    }
-
     /// A record is about to be thrown out: its count moves to the ledger, and so does every later one.
     pub(super) fn retire(&self, record: &Record) {
         let mut ledger = self.ledger();
         let pending = record.pending.fetch_or(RETIRED, Ordering::AcqRel);
         if pending & RETIRED == 0 {
-            ledger.take(record);
+            if let Some(uses) = record.take_pending() {
+                ledger.add_uses(uses);
+            }
+            if let Some(uses) = record.take_logged() {
+                self.logged().add(uses);
+            }
         }
     }
 
@@ -281,13 +217,13 @@ impl Usage {
                 key.request_count += requests;
                 key.last_used_at = key.last_used_at.max(Some(last));
             };
-            for known in [&*ledger, &logged.parts[shard(key.id)]] {
+            for known in [&*ledger, logged.of(key.id)] {
                 if let Some((requests, last)) = known.good.get(&key.id) {
                     add(*requests, *last);
                 }
             }
             cache.peek(&key.hash, |record| {
-                let count = i64::try_from(record.pending.load(Ordering::Acquire) & COUNT).unwrap_or_default();
+                let count = in_record(record).1;
                 if count > 0 {
                     add(count, Timestamp(record.last_used.load(Ordering::Relaxed)));
                 }
@@ -312,16 +248,15 @@ impl Usage {
             Some(known) => known.count += count,
             None => hours.push(HourlyUse { hour, code, count }),
         };
-        for known in [&*ledger, &logged.parts[shard(key.id)]] {
+        for known in [&*ledger, logged.of(key.id)] {
             for ((_, hour, code), count) in known.counts.iter().filter(|((id, ..), _)| *id == key.id) {
                 add(*hour, *code, *count);
             }
         }
         cache.peek(&key.hash, |record| {
-            let pending = record.pending.load(Ordering::Acquire);
-            let count = i64::try_from(pending & COUNT).unwrap_or_default();
+            let (hour, count) = in_record(record);
             if count > 0 {
-                add(hour_of(pending), Code::Valid, count);
+                add(hour, Code::Valid, count);
             }
         });
         for ((_, address), at) in ledger.addresses.iter().filter(|((id, _), _)| *id == key.id) {
@@ -342,27 +277,45 @@ impl Usage {
     /// Resolves when a flush should not be put off.
     pub(super) async fn urgent(&self) {
         self.urgent.notified().await;
-        tokio::time::sleep(GATHER).await;
+        // While there are many, the next flush is soon enough: another one for each moment costs more than
+        // the counting.
+        let is_busy = self.logged().is_logging();
+        tokio::time::sleep(if is_busy { FLUSH_EVERY } else { GATHER }).await;
     }
 
-    /// All that is not in the database, taken out.
-    fn take(&self, cache: &Cache) -> Ledger {
+    /// The records that have a count, taken out.
+    pub(super) fn take_counted(&self) -> Vec<Slot> {
+        let take =
+            |shard: &Mutex<Vec<Slot>>| std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner));
+        self.counted.iter().flat_map(take).collect()
+    }
+
+    /// The count of a record, taken out; a record that is gone was retired, and its count is in the ledger.
+    pub(super) fn take_uses(&self, slot: Slot, cache: &Cache) -> Option<Uses> {
+        cache.at(slot, Record::take_pending).flatten()
+    }
+
+    /// What the ledger has, taken out.
+    pub(super) fn take_ledger(&self) -> Ledger {
         let mut ledger = self.ledger();
-        for shard in &self.counted {
-            let mut counted = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            for hash in counted.drain(..) {
-                // A record that is gone was retired, and its count is in the ledger.
-                cache.peek(&hash, |record| ledger.take(record));
-            }
-        }
+        self.waiting_addresses.store(0, Ordering::Relaxed);
         std::mem::take(&mut *ledger)
     }
 
     /// How many good requests were not in the database; now they are taken to be.
     #[cfg(test)]
     pub(super) fn take_good(&self, cache: &Cache) -> i64 {
-        self.take(cache).counts.values().sum()
+        let counted = self.take_counted().into_iter().filter_map(|slot| self.take_uses(slot, cache));
+        let counted: i64 = counted.map(|uses| i64::from(uses.count)).sum();
+        counted + self.take_ledger().counts.values().sum::<i64>()
     }
+}
+
+/// The hour that a record counts in, and what it knows of it that the rows of its key do not.
+fn in_record(record: &Record) -> (i64, i64) {
+    let pending = record.pending.load(Ordering::Acquire);
+    let logged = record.logged.load(Ordering::Acquire);
+    (hour_of(pending), i64::from(count_of(pending)) + i64::from(logged))
 }
 
 /// 64 bits of an address, so that one comparison tells whether it is another one.
@@ -373,104 +326,4 @@ fn fold(address: IpAddr) -> u64 {
     };
     let [low, high] = [bits & u128::from(u64::MAX), bits >> 64].map(|half| u64::try_from(half).unwrap_or_default());
     low ^ high.rotate_left(29)
-}
-
-impl Keys {
-    /// Writes the counts down, and what was spent of limits. On a failure they stay and are tried again.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn flush_usage(&self) -> Result<(), StoreError> {
-        let core = &self.core;
-        let _flushing = core.usage.flushing.write().await;
-        self.write_spent().await?;
-        let fresh = core.usage.take(&core.cache);
-        let is_logging = core.usage.logged().parts.iter().any(|part| !part.is_empty());
-        let written = if fresh.counts.len() <= FEW && !is_logging {
-            self.write_rows(&fresh).await
-        } else {
-            self.write_log(&fresh).await
-        };
-        if let Err(error) = written {
-            core.usage.ledger().merge(fresh);
-            return Err(error);
-        }
-        if is_logging || fresh.counts.len() > FEW {
-            let mut logged = core.usage.logged();
-            for (known, part) in logged.parts.iter_mut().zip(fresh.split()) {
-                known.merge(part);
-            }
-        }
-        self.fold().await
-    }
-
-    async fn write_rows(&self, fresh: &Ledger) -> Result<(), StoreError> {
-        if fresh.is_empty() { Ok(()) } else { self.core.db.write_usage(&fresh.rows(), ADDRESSES).await }
-    }
-
-    async fn write_log(&self, fresh: &Ledger) -> Result<(), StoreError> {
-        if fresh.is_empty() {
-            return Ok(());
-        }
-        let mut parts: Vec<Vec<LoggedUse>> = vec![Vec::new(); SHARDS];
-        for used in fresh.logged() {
-            parts[shard(KeyId(used.0))].push(used);
-        }
-        let addresses = UsageRows { addresses: fresh.addresses(), ..UsageRows::default() };
-        self.core.db.log_usage(&parts, &addresses, ADDRESSES).await
-    }
-
-    /// Parts of the log move on to the rows of their keys.
-    async fn fold(&self) -> Result<(), StoreError> {
-        let core = &self.core;
-        for _ in 0..FOLDED {
-            let (number, part) = {
-                let mut logged = core.usage.logged();
-                let number = logged.next;
-                logged.next = (number + 1) % SHARDS;
-                (number, std::mem::take(&mut logged.parts[number]))
-            };
-            if part.is_empty() {
-                continue;
-            }
-            if let Err(error) = core.db.fold_usage(number, &part.rows()).await {
-                core.usage.logged().parts[number].merge(part);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    async fn write_spent(&self) -> Result<(), StoreError> {
-        let core = &self.core;
-        let spent = core.limiter.take_unsaved(core.clock.both());
-        if spent.is_empty() {
-            return Ok(());
-        }
-        let rows = UsageRows { spent, ..UsageRows::default() };
-        let written = core.db.write_usage(&rows, ADDRESSES).await;
-        if written.is_err() {
-            core.limiter.keep_unsaved(&rows.spent);
-        }
-        written
-    }
-
-    /// Reads what an earlier server left in the log. To be done before anything is counted.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn recall_usage(&self) -> Result<(), StoreError> {
-        for (number, logged) in self.core.db.logged_usage().await? {
-            if let Some(part) = self.core.usage.logged().parts.get_mut(number) {
-                part.recall(logged);
-            }
-        }
-        Ok(())
-    }
-
-    /// Resolves when the counts should be written down before their time: a key was used for the first
-    /// time.
-    pub async fn flush_is_urgent(&self) {
-        self.core.usage.urgent().await;
-    }
 }

@@ -1,36 +1,48 @@
 //! The listener: bounded connections, bounded headers, and an end that loses no request.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
-use hyper::body::Incoming;
+use futures::future::Either;
+use futures::{FutureExt, TryFutureExt};
+use http_body_util::BodyExt;
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use crate::api::client_address::Peer;
+use crate::api::{Services, native};
 
-/// Headers must have arrived after so long; also how long an idle connection is kept.
-const HEADER_TIME_LIMIT: Duration = Duration::from_mins(1);
 /// The most bytes of a request's headers.
 const HEADER_LIMIT: usize = 32 * 1024;
+/// How often a connection is looked at.
+const LOOK: Duration = Duration::from_secs(20);
+/// A connection that was not in use for so many looks is closed: its client is idle, or does not finish
+/// its headers or its body, or does not read the answer. Longer than any request may take.
+const QUIET_LOOKS: u32 = 3;
 /// How long requests that run may go on after the signal to stop.
 const LAST_REQUESTS: Duration = Duration::from_secs(30);
 
 /// Serves until `stop` resolves, then lets what runs finish.
-pub async fn serve(listener: TcpListener, router: Router, max_connections: u32, stop: impl Future<Output = ()>) {
+pub async fn serve(
+    listener: TcpListener,
+    services: Arc<Services>,
+    router: Router,
+    max_connections: u32,
+    stop: impl Future<Output = ()>,
+) {
     let places = Arc::new(Semaphore::new(max_connections as usize));
     let graceful = GracefulShutdown::new();
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_LIMIT).max_buf_size(HEADER_LIMIT);
     let mut stop = pin!(stop);
     loop {
         // A place first: when there is none, connections wait in the system's queue.
@@ -51,24 +63,87 @@ pub async fn serve(listener: TcpListener, router: Router, max_connections: u32, 
                 continue;
             }
         };
-        // Answers are written whole; waiting to fill packets only delays them.
-        let _ = stream.set_nodelay(true);
-        let service = router.clone().map_request(move |request: Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(Peer(peer));
-            request
-        });
-        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection broke off");
-            }
-            drop(place);
-        });
+        let connection = connection(stream, peer, Arc::clone(&services), router.clone(), graceful.watcher());
+        tokio::spawn(connection.map(|()| drop(place)));
     }
     drop(listener);
     if tokio::time::timeout(LAST_REQUESTS, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests did not finish in time");
+    }
+}
+
+/// One connection, to its end.
+async fn connection(stream: TcpStream, peer: SocketAddr, services: Arc<Services>, router: Router, watcher: Watcher) {
+    // Answers are written whole; waiting to fill packets only delays them.
+    let _ = stream.set_nodelay(true);
+    let active = Arc::new(AtomicBool::new(false));
+    let service = service_fn(|request| {
+        active.store(true, Ordering::Relaxed);
+        match native::hot(&services, Peer(peer), request) {
+            Either::Left(answer) => Either::Left(answer.map(Ok::<_, Infallible>)),
+            Either::Right(request) => {
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(Peer(peer));
+                let answer = router.clone().oneshot(request);
+                let active = Arc::clone(&active);
+                Either::Right(answer.map_ok(|answer| answer.map(|body| while_it_streams(body, active))))
+            }
+        }
+    });
+    let mut http = http1::Builder::new();
+    // Its own time limit for headers costs a timer a request; ours costs one a look.
+    http.header_read_timeout(None).max_buf_size(HEADER_LIMIT);
+    let connection = watcher.watch(http.serve_connection(TokioIo::new(stream), service));
+    match while_active(&active, connection).await {
+        Some(Ok(())) => {}
+        Some(Err(error)) => tracing::debug!(%error, "a connection broke off"),
+        None => tracing::debug!("a quiet connection was closed"),
+    }
+}
+
+/// An answer that may be long, each piece of which shows that the connection is in use.
+fn while_it_streams(body: Body, active: Arc<AtomicBool>) -> Body {
+    Body::new(body.map_frame(move |frame| {
+        active.store(true, Ordering::Relaxed);
+        frame
+    }))
+}
+
+/// Waits for the end of a connection; `None` if it was not in use for too long.
+async fn while_active<C: Future>(active: &AtomicBool, connection: C) -> Option<C::Output> {
+    let mut connection = pin!(connection);
+    let mut quiet = 0;
+    while quiet < QUIET_LOOKS {
+        if let Ok(ended) = tokio::time::timeout(LOOK, connection.as_mut()).await {
+            return Some(ended);
+        }
+        quiet = if active.swap(false, Ordering::Relaxed) { 0 } else { quiet + 1 };
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_nobody_uses_is_closed_after_a_minute() {
+        let began = Instant::now();
+        assert_eq!(while_active(&AtomicBool::new(false), std::future::pending::<()>()).await, None);
+        assert_eq!(began.elapsed(), LOOK * QUIET_LOOKS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_used_now_and_then_is_not() {
+        let active = AtomicBool::new(false);
+        let used = async {
+            for _ in 0..20 {
+                sleep(Duration::from_secs(39)).await;
+                active.store(true, Ordering::Relaxed);
+            }
+        };
+        assert_eq!(while_active(&active, used).await, Some(()));
     }
 }

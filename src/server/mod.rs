@@ -101,7 +101,9 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     let upkeep = tokio::spawn(upkeep(services.clone(), stopped));
 
     announce(config, address, &services, set_up_token).await?;
-    listen::serve(listener, router, config.max_connections, stop_signal(draining, Duration::from_secs(config.drain_seconds))?).await;
+    let hot = Arc::new(services.clone());
+    let stop = stop_signal(draining, Duration::from_secs(config.drain_seconds))?;
+    listen::serve(listener, hot, router, config.max_connections, stop).await;
 
     tracing::info!("stopping");
     // Asked and not aborted: counts that are on their way to the database must arrive.

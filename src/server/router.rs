@@ -50,8 +50,6 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
         .route("/favicon.svg", get(async |headers: HeaderMap| assets::public("favicon.svg", headers)))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed());
 
-    let hot = native::hot_routes(services.clone());
-
     without
         .merge(with_sessions)
         .layer(from_fn_with_state(around.clone(), layers::refuse_cross_site))
@@ -59,7 +57,7 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
         // Outermost: what the layer before makes of a failure is hardened as well.
         .layer(from_fn_with_state(around, layers::harden))
         // Beside all layers.
-        .merge(hot)
+        .merge(native::hot_routes())
         .with_state(services)
 }
 

@@ -27,4 +27,4 @@ pub use nodes::{NodeRow, Notice, Notices};
 pub use quotas::QuotaPart;
 pub use sessions::StoredSession;
 pub use tokens::{NewToken, Refreshed, TokenKind};
-pub use usage::{HourlyUse, LoggedUse, UsageRows, UsedFrom};
+pub use usage::{HourlyUse, LoggedUses, UsageRows, UsedFrom};

@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::db::{Db, StoreError, reading, sql, writing};
 use crate::keys::{Code, SpentRow};
@@ -42,22 +41,71 @@ pub struct UsageRows {
     pub spent: Vec<SpentRow>,
 }
 
-/// A line of the log: key, hour, outcome, how often, and when the last good one was.
+/// A line of the log: how often checks of several keys had one outcome in one hour.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct LoggedUse(pub i64, pub i64, pub String, pub i64, pub i64);
+pub struct LoggedUses {
+    /// Hours since 1970.
+    pub hour: i64,
+    /// The outcome.
+    #[serde(with = "word")]
+    pub code: Code,
+    /// A moment of these, milliseconds since 1970.
+    from: i64,
+    /// Keys, how often, and when the last good one was: after `from`, to keep the line short.
+    uses: Vec<(i64, i64, i64)>,
+}
+
+impl LoggedUses {
+    /// A line with one key.
+    pub fn of(hour: i64, code: Code, (id, count, last): (KeyId, i64, Timestamp)) -> Self {
+        Self { hour, code, from: last.0, uses: vec![(id.0, count, 0)] }
+    }
+
+    /// Another key of the same hour and outcome.
+    pub fn add(&mut self, id: KeyId, count: i64, last: Timestamp) {
+        self.uses.push((id.0, count, last.0 - self.from));
+    }
+
+    /// Keys, how often, and when the last good one was.
+    pub fn uses(&self) -> impl Iterator<Item = (KeyId, i64, Timestamp)> {
+        self.uses.iter().map(|(id, count, after)| (KeyId(*id), *count, Timestamp(self.from + after)))
+    }
+}
+
+/// An outcome by its word.
+mod word {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::keys::Code;
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
+    pub(super) fn serialize<S: Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(code.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Code, D::Error> {
+        let word = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        Code::parse(&word).ok_or_else(|| serde::de::Error::custom("an outcome that is none"))
+    }
+}
 
 /// Writes rows within a transaction.
 macro_rules! write_rows {
     ($db:expr, $tx:ident, $rows:expr, $addresses:expr) => {{
         let rows: &UsageRows = $rows;
-        let uses = list(&rows.uses, |(id, requests, at)| json!({ "id": id.0, "requests": requests, "at": at.0 }));
-        let hours = list(&rows.hours, |(id, hour)| {
-            json!({ "key": id.0, "hour": hour.hour, "code": hour.code.as_str(), "count": hour.count })
-        });
-        let seen = list(&rows.addresses, |(id, from)| {
-            json!({ "key": id.0, "address": from.address.to_string(), "at": from.last_used_at.0 })
-        });
-        let spent = list(&rows.spent, |row| json!(row));
+        let uses = list(&rows.uses, |(id, requests, at)| UsesRow { id: id.0, requests: *requests, at: at.0 })?;
+        let hours = list(&rows.hours, |(id, HourlyUse { hour, code, count })| HourRow {
+            key: id.0,
+            hour: *hour,
+            code: code.as_str(),
+            count: *count,
+        })?;
+        let seen = list(&rows.addresses, |(id, from)| AddressRow {
+            key: id.0,
+            address: from.address,
+            at: from.last_used_at.0,
+        })?;
+        let spent = list(&rows.spent, |row| *row)?;
         if let Some(uses) = &uses {
             sqlx::query(sql!($db, "keys_count_use")).bind(uses).execute(&mut *$tx).await?;
         }
@@ -85,15 +133,15 @@ impl Db {
     /// Appends counts to the parts of the log, and writes addresses down.
     pub(crate) async fn log_usage(
         &self,
-        parts: &[Vec<LoggedUse>],
+        lines: &[(usize, LoggedUses)],
         rows: &UsageRows,
         addresses: i64,
     ) -> Result<(), StoreError> {
         writing!(self, tx => {
-            for (number, part) in parts.iter().enumerate().filter(|(_, part)| !part.is_empty()) {
+            for (part, line) in lines {
                 sqlx::query(sql!("usage_log_add"))
-                    .bind(i64::try_from(number).unwrap_or_default())
-                    .bind(json!(part).to_string())
+                    .bind(i64::try_from(*part).unwrap_or_default())
+                    .bind(serde_json::to_string(line).map_err(|error| sqlx::Error::Encode(error.into()))?)
                     .execute(&mut *tx)
                     .await?;
             }
@@ -114,8 +162,22 @@ impl Db {
         Ok(())
     }
 
+    /// Everything in the log becomes rows, whoever wrote it; `rows` reckons which.
+    pub(crate) async fn empty_usage_log(
+        &self,
+        rows: impl FnOnce(Vec<LoggedUses>) -> UsageRows,
+    ) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            let taken: Vec<String> = sqlx::query_scalar(sql!("usage_log_take")).fetch_all(&mut *tx).await?;
+            let read = |text: &String| serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(error.into()));
+            let rows = rows(taken.iter().map(read).collect::<Result<_, _>>()?);
+            write_rows!(self, tx, &rows, 0_i64);
+        });
+        Ok(())
+    }
+
     /// What stands in the log, line by line, each with the number of its part.
-    pub(crate) async fn logged_usage(&self) -> Result<Vec<(usize, Vec<LoggedUse>)>, StoreError> {
+    pub(crate) async fn logged_usage(&self) -> Result<Vec<(usize, LoggedUses)>, StoreError> {
         let rows: Vec<(i64, String)> = reading!(self, pool => {
             sqlx::query_as(sql!("usage_log_all")).fetch_all(pool).await?
         });
@@ -155,7 +217,38 @@ impl Db {
     }
 }
 
+// Rows, by the names that the statements know.
+
+#[derive(Serialize)]
+struct UsesRow {
+    id: i64,
+    requests: i64,
+    at: i64,
+}
+
+#[derive(Serialize)]
+struct HourRow {
+    key: i64,
+    hour: i64,
+    code: &'static str,
+    count: i64,
+}
+
+#[derive(Serialize)]
+struct AddressRow {
+    key: i64,
+    address: IpAddr,
+    at: i64,
+}
+
 /// Rows as one parameter: a JSON array; `None` without rows.
-fn list<T>(rows: &[T], row: impl Fn(&T) -> serde_json::Value) -> Option<String> {
-    (!rows.is_empty()).then(|| rows.iter().map(row).collect::<serde_json::Value>().to_string())
+fn list<T, R: Serialize>(rows: &[T], row: impl Fn(&T) -> R) -> Result<Option<String>, sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    serde_json::Serializer::new(&mut text)
+        .collect_seq(rows.iter().map(row))
+        .map_err(|error| sqlx::Error::Encode(error.into()))?;
+    Ok(String::from_utf8(text).ok())
 }

@@ -254,7 +254,8 @@ on_both_engines! {
         let (key, _) = restarted.get(made[0].field("/id").parse().unwrap()).await.unwrap().unwrap();
         assert_eq!(key.request_count, 2);
         // In time everything moves on to where it belongs.
-        for _ in 0..70 {
+        for _ in 0..130 {
+            app.clock.advance(1_000);
             app.services.keys.flush_usage().await.unwrap();
         }
         assert_eq!(listed().await, vec![3; 600]);

@@ -3,15 +3,13 @@
 //! What is demanded stands in the path, which the gateway's configuration fixes. What follows it (Envoy
 //! adds the original path) is nobody's demand and is not read.
 
-use std::sync::Arc;
-
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::{hot, limits};
 use crate::api::auth::{no_key, refusal};
-use crate::api::client_address::ClientAddress;
+use crate::api::client_address::{ClientAddress, Peer};
 use crate::api::openapi::Problem;
 use crate::api::{Services, credential};
 use crate::keys::{Ask, Code, Purpose, Record, Verdict};
@@ -58,16 +56,16 @@ impl<'a> Demand<'a> {
 }
 
 /// The handler.
-pub(super) async fn forward_auth(State(services): State<Arc<Services>>, request: Request) -> Response {
+pub(super) async fn forward_auth<B>(services: &Services, peer: Option<Peer>, request: Request<B>) -> Response {
     let (parts, _) = request.into_parts();
-    hot::answer(&services, "/v1/forward-auth", async |_| {
-        let path = parts.uri.path().strip_prefix("/v1/forward-auth/").unwrap_or_default();
+    hot::answer(services, "/v1/forward-auth", async |_| {
+        let path = parts.uri.path().strip_prefix(super::FORWARD_AUTH).unwrap_or_default();
         let demanded = demanded(path);
         // A proxy may have written the colons of scopes as %3A.
         let decoded = demanded.contains('%').then(|| percent_decoded(demanded)).transpose()?;
         let demand = Demand::read(decoded.as_deref().unwrap_or(demanded))?;
         let presented = credential::presented_key(&parts.headers).ok_or_else(no_key)?;
-        let address = ClientAddress::of_request(&parts.extensions, &parts.headers, &services.site);
+        let address = ClientAddress::of_peer(peer, &parts.headers, &services.site);
         let ask = Ask {
             scopes: demand.scopes,
             mode: demand.mode,
@@ -76,11 +74,8 @@ pub(super) async fn forward_auth(State(services): State<Arc<Services>>, request:
             ..Ask::default()
         };
         let for_nginx = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "compat=nginx"));
-        services
-            .keys
-            .check(presented, &ask, Purpose::Use, |verdict| answer(&verdict, &ask, address, for_nginx))
-            .await
-            .map_err(hot::unanswered)
+        let told = |verdict: Verdict<'_>| answer(&verdict, &ask, address, for_nginx);
+        hot::in_time(services.keys.check(presented, &ask, Purpose::Use, told)).await
     })
     .await
 }
@@ -112,6 +107,8 @@ fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, address: ClientAddress, for_ngin
 
 /// Says whose key it is, in headers that a gateway hands on.
 fn identify(record: &Record, headers: &mut HeaderMap) {
+    // With those that every answer gets.
+    headers.reserve(10);
     let mut set = |name: HeaderName, value: &str| {
         // Ids and scopes are visible ASCII.
         if let Ok(value) = HeaderValue::from_str(value) {

@@ -3,25 +3,26 @@
 //! that went well: the counts of the keys say more.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 
 use crate::api::auth::{no_key, refusal};
-use crate::api::client_address::ClientAddress;
+use crate::api::client_address::{ClientAddress, Peer};
 use crate::api::{Services, credential};
-use crate::keys::{Ask, Purpose, Unanswered};
+use crate::keys::{Ask, Code, Purpose, Unanswered};
 use crate::model::{ApiError, OrganisationId};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The scope that lets a key check others.
 pub(super) const VERIFY: &str = "keys:verify";
-/// A request that takes longer is given up. Without the database none takes a thousandth of it.
+/// A check that takes longer is given up. Without the database none takes a thousandth of it.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// The id of a request: 16 hex digits.
@@ -47,12 +48,10 @@ where
     A: Future<Output = Result<Response, ApiError>>,
 {
     let id = RequestId::new(services);
-    let outcome = tokio::time::timeout(TIME_LIMIT, AssertUnwindSafe(work(id)).catch_unwind()).await;
-    let mut response = match outcome {
-        Ok(Ok(Ok(response))) => response,
-        Ok(Ok(Err(error))) => error.into_response(),
-        Ok(Err(_)) => ApiError::internal().into_response(),
-        Err(_) => ApiError::unavailable("The answer took too long.").into_response(),
+    let mut response = match AssertUnwindSafe(work(id)).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => error.into_response(),
+        Err(_) => ApiError::internal().into_response(),
     };
     let status = response.status();
     if status.is_server_error() {
@@ -67,8 +66,24 @@ where
     response
 }
 
+/// Bounds the time of what may have to wait for the database. What does not wait needs no timer.
+///
+/// # Errors
+/// 503 when it takes too long.
+pub(super) async fn in_time<T>(work: impl Future<Output = Result<T, Unanswered>>) -> Result<T, ApiError> {
+    let mut work = pin!(work);
+    let done = match futures::poll!(work.as_mut()) {
+        Poll::Ready(done) => done,
+        // Boxed: the future of a request is moved about, and has no need of room for a timer.
+        Poll::Pending => Box::pin(tokio::time::timeout(TIME_LIMIT, work))
+            .await
+            .map_err(|_| ApiError::unavailable("The answer took too long."))?,
+    };
+    Ok(done?)
+}
+
 /// Answers a method that a path does not know.
-pub(super) async fn wrong_method(State(services): State<Arc<Services>>) -> Response {
+pub(super) async fn wrong_method(State(services): State<Services>) -> Response {
     answer(&services, "-", async |_| Err(ApiError::method_not_allowed())).await
 }
 
@@ -79,23 +94,16 @@ pub(super) async fn wrong_method(State(services): State<Arc<Services>>) -> Respo
 pub(super) async fn service(
     services: &Services,
     headers: &HeaderMap,
-    extensions: &Extensions,
+    peer: Option<Peer>,
 ) -> Result<OrganisationId, ApiError> {
     let presented = credential::presented_key(headers).ok_or_else(no_key)?;
-    let address = ClientAddress::of_request(extensions, headers, &services.site);
+    let address = ClientAddress::of_peer(peer, headers, &services.site);
     let ask = Ask { scopes: VERIFY, address: address.for_allowlist(), ..Ask::default() };
-    services
-        .keys
-        .check(presented, &ask, Purpose::Use, |verdict| match verdict.record {
-            Some(record) if verdict.code == crate::keys::Code::Valid => Ok(record.place.organisation),
-            _ => Err(refusal(&verdict, &ask, address)),
-        })
-        .await?
-}
-
-/// Nothing is known of a key, because the database does not answer.
-pub(super) fn unanswered(_: Unanswered) -> ApiError {
-    Unanswered.into()
+    let checked = services.keys.check(presented, &ask, Purpose::Use, |verdict| match verdict.record {
+        Some(record) if verdict.code == Code::Valid => Ok(record.place.organisation),
+        _ => Err(refusal(&verdict, &ask, address)),
+    });
+    in_time(checked).await?
 }
 
 /// An empty answer.

@@ -72,7 +72,7 @@ pub(super) async fn report(
     parts: Parts,
     body: Result<Json<Report>, ApiError>,
 ) -> Result<Answer<Reported>, ApiError> {
-    let organisation = hot::service(&services, &parts.headers, &parts.extensions).await?;
+    let organisation = hot::service(&services, &parts.headers, parts.extensions.get().copied()).await?;
     let Json(report) = body?;
     let now = services.keys.clock().now();
     let mut fields = Fields::default();

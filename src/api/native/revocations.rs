@@ -71,7 +71,7 @@ pub async fn stream(
     parts: Parts,
     stopping: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let organisation = hot::service(&services, &parts.headers, &parts.extensions).await?;
+    let organisation = hot::service(&services, &parts.headers, parts.extensions.get().copied()).await?;
     if services.keys.listeners() >= MOST_STREAMS {
         return Err(ApiError::unavailable("Too many services are listening at the moment."));
     }

@@ -1,12 +1,14 @@
 //! `POST /v1/keys/verify`: a service asks whether a key that somebody presented to it is good.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::BoxError;
+use axum::body::HttpBody;
+use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -14,6 +16,7 @@ use utoipa::ToSchema;
 use super::hot::{self, RequestId};
 use super::limits;
 use crate::api::Services;
+use crate::api::client_address::Peer;
 use crate::api::fields::Fields;
 use crate::api::json::{self, BODY_LIMIT};
 use crate::api::openapi::Problem;
@@ -200,19 +203,23 @@ struct RateLimitState {
     ),
     security(("api_key" = []), ("api_key_bearer" = [])),
 )]
-pub(super) async fn verify(State(services): State<Arc<Services>>, request: Request) -> Response {
-    hot::answer(&services, "/v1/keys/verify", async |id| {
-        let organisation = hot::service(&services, request.headers(), request.extensions()).await?;
+pub(super) async fn verify<B>(services: &Services, peer: Option<Peer>, request: Request<B>) -> Response
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    hot::answer(services, "/v1/keys/verify", async |id| {
+        let organisation = hot::service(services, request.headers(), peer).await?;
         let content_type = request.headers().get(CONTENT_TYPE).cloned();
         let body = json::read(request, BODY_LIMIT).await?;
         let is_plain_json = content_type.as_ref() == Some(&JSON);
         match serde_json::from_slice::<Borrowed<'_>>(&body) {
-            Ok(asked) if is_plain_json => check(&services, organisation, &asked, id).await,
+            Ok(asked) if is_plain_json => check(services, organisation, &asked, id).await,
             // The exact way, which says by name what is wrong.
             _ => {
                 let content_type = content_type.as_ref().and_then(|value| value.to_str().ok());
                 let asked = json::from_body::<Verify>(content_type, &body)?;
-                check(&services, organisation, &Borrowed::from(&asked), id).await
+                check(services, organisation, &Borrowed::from(&asked), id).await
             }
         }
     })
@@ -226,11 +233,8 @@ async fn check(
     id: RequestId,
 ) -> Result<Response, ApiError> {
     let ask = asked.ask(organisation)?;
-    services
-        .keys
-        .check(asked.key.0.trim(), &ask, Purpose::Use, |verdict| answer(&verdict, &ask, id))
+    hot::in_time(services.keys.check(asked.key.0.trim(), &ask, Purpose::Use, |verdict| answer(&verdict, &ask, id)))
         .await
-        .map_err(hot::unanswered)
 }
 
 fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, id: RequestId) -> Response {

@@ -62,11 +62,11 @@ pub(super) async fn tables(
     target: &mut PgConnection,
 ) -> Result<Vec<Table>, MigrateDataError> {
     let theirs: Vec<(String, String)> =
-        sqlx::query_as(include_str!("../sql/columns.sqlite.sql")).fetch_all(source).await?;
+        sqlx::query_as(include_str!("columns.sqlite.sql")).fetch_all(source).await?;
     let ours: Vec<Described> =
-        sqlx::query_as(include_str!("../sql/columns.postgres.sql")).fetch_all(&mut *target).await?;
+        sqlx::query_as(include_str!("columns.postgres.sql")).fetch_all(&mut *target).await?;
     let references: Vec<(String, String)> =
-        sqlx::query_as(include_str!("../sql/references.postgres.sql")).fetch_all(target).await?;
+        sqlx::query_as(include_str!("references.postgres.sql")).fetch_all(target).await?;
 
     let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (table, column) in theirs.into_iter().filter(|(table, _)| !NOT_COPIED.contains(&table.as_str())) {

@@ -1,0 +1,96 @@
+//! Counts that are in no record: by key, hour and outcome.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use super::Code;
+use crate::model::{KeyId, Timestamp};
+use crate::store::{HourlyUse, LoggedUses, UsageRows, UsedFrom};
+
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// By key, hour and outcome.
+    pub(super) counts: HashMap<(KeyId, i64, Code), i64>,
+    /// How many of them were good, by key, and when the last one was: what listings show.
+    pub(super) good: HashMap<KeyId, (i64, Timestamp)>,
+    pub(super) addresses: HashMap<(KeyId, IpAddr), Timestamp>,
+}
+
+/// Good requests of one key in one hour.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Uses {
+    pub(super) id: KeyId,
+    pub(super) hour: i64,
+    pub(super) count: u32,
+    pub(super) last: Timestamp,
+}
+
+impl Ledger {
+    pub(super) fn is_empty(&self) -> bool {
+        self.counts.is_empty() && self.addresses.is_empty()
+    }
+
+    pub(super) fn add(&mut self, id: KeyId, hour: i64, code: Code, count: i64, at: Timestamp) {
+        *self.counts.entry((id, hour, code)).or_default() += count;
+        if code == Code::Valid {
+            let (requests, last) = self.good.entry(id).or_default();
+            *requests += count;
+            *last = at.max(*last);
+        }
+    }
+
+    pub(super) fn add_uses(&mut self, uses: Uses) {
+        self.add(uses.id, uses.hour, Code::Valid, uses.count.into(), uses.last);
+    }
+
+    /// When the last good request of a key was.
+    fn last(&self, id: KeyId) -> Timestamp {
+        self.good.get(&id).map_or(Timestamp(0), |(_, last)| *last)
+    }
+
+    /// Everything of another one moves here.
+    pub(super) fn merge(&mut self, other: Self) {
+        for ((id, hour, code), count) in &other.counts {
+            self.add(*id, *hour, *code, *count, other.last(*id));
+        }
+        for (from, at) in other.addresses {
+            let known = self.addresses.entry(from).or_insert(at);
+            *known = at.max(*known);
+        }
+    }
+
+    /// As rows, in the order of the keys.
+    pub(super) fn rows(&self) -> UsageRows {
+        let mut rows = UsageRows {
+            uses: self.good.iter().map(|(id, (requests, last))| (*id, *requests, *last)).collect(),
+            hours: self
+                .counts
+                .iter()
+                .map(|((id, hour, code), count)| (*id, HourlyUse { hour: *hour, code: *code, count: *count }))
+                .collect(),
+            addresses: self.addresses(),
+            spent: Vec::new(),
+        };
+        rows.uses.sort_unstable_by_key(|(id, ..)| *id);
+        rows.hours.sort_unstable_by_key(|(id, hour)| (*id, hour.hour, hour.code));
+        rows
+    }
+
+    pub(super) fn addresses(&self) -> Vec<(KeyId, UsedFrom)> {
+        let row = |((id, address), at): (&(KeyId, IpAddr), &Timestamp)| {
+            (*id, UsedFrom { address: *address, last_used_at: *at })
+        };
+        self.addresses.iter().map(row).collect()
+    }
+
+    /// The counts, as they are kept in the log.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (KeyId, i64, Code, i64, Timestamp)> {
+        self.counts.iter().map(|((id, hour, code), count)| (*id, *hour, *code, *count, self.last(*id)))
+    }
+
+    pub(super) fn recall(&mut self, logged: &LoggedUses) {
+        for (id, count, last) in logged.uses() {
+            self.add(id, logged.hour, logged.code, count, last);
+        }
+    }
+}

@@ -2,20 +2,29 @@
 
 use std::time::Duration;
 
+use crate::breaking_nodes::assert_without;
 use crate::faults::Fault;
+use crate::limits::Limited;
 use crate::load::{Clients, Load, random};
 use crate::nodes::{Cluster, LEASE, Setup};
 use crate::proxy::Network;
-
-/// What a revocation takes that waits for a lease, with room for a busy machine.
-const WAITED: Duration = Duration::from_secs(15);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_postgres_known_keys_go_on_for_a_lease_and_all_comes_back_by_itself() {
     let mut cluster = Cluster::start(Setup::default()).await;
     let load = Load::start(cluster.addresses(), &cluster.account, Clients::default(), 4).await;
+    let known = Limited::new(&cluster, r#""metadata":{}"#).await;
+    for node in 0..3 {
+        assert_eq!(known.ask(node, 1).await, 1);
+    }
     Fault::PostgresCrashed.begin(&mut cluster).await;
     let gone = load.now();
+    for node in 0..3 {
+        // A test that is kept waiting for so long by other programs has nothing to say about this.
+        if load.now() < gone + Duration::from_secs(2) {
+            assert_eq!(known.ask(node, 1).await, 1, "{node}");
+        }
+    }
     load.go_on(8.0).await;
     let meanwhile = load.now();
     Fault::PostgresCrashed.end(&mut cluster).await;
@@ -25,7 +34,6 @@ async fn without_postgres_known_keys_go_on_for_a_lease_and_all_comes_back_by_its
     let outcome = load.finish().await;
 
     for node in 0..3 {
-        assert!(outcome.let_in(node, gone, meanwhile) > 0, "node {node} stopped at once");
         // The last news from PostgreSQL was older than `gone`.
         assert_eq!(outcome.let_in(node, gone + LEASE, meanwhile), 0, "node {node} went on without a lease");
     }
@@ -67,9 +75,7 @@ async fn a_node_without_postgres_stops_before_its_keys_end() {
         let outcome = load.finish().await;
 
         assert_eq!(outcome.let_in(2, cut + LEASE, whole), 0, "it went on without a lease");
-        let meanwhile = outcome.revocations(cut, whole);
-        assert!(meanwhile.iter().any(|revocation| revocation.waited_out == ["node-2"]), "{meanwhile:?}");
-        assert!(meanwhile.iter().all(|revocation| revocation.took() < WAITED), "{meanwhile:?}");
+        assert_without(&outcome.revocations(cut, whole), "node-2");
         // The others never stood still.
         for node in 0..2 {
             assert!(outcome.let_in(node, cut + LEASE, whole) > 0);
@@ -88,7 +94,8 @@ async fn a_node_that_hears_no_notification_asks_for_the_news_itself() {
     let whole = load.now();
     fault.end(&mut cluster).await;
     let outcome = load.finish().await;
-    assert!(outcome.revocations(deaf, whole).iter().all(|revocation| revocation.took() < WAITED));
+    let meanwhile = outcome.revocations(deaf, whole);
+    assert!(meanwhile.iter().all(|revocation| revocation.took() < 3 * LEASE), "{meanwhile:?}");
 }
 
 /// As when a firewall has forgotten them, or PostgreSQL's machine was replaced: nobody says that they are dead.

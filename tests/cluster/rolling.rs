@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::checker::Violation;
 use crate::load::{Clients, Load};
 use crate::nodes::{Cluster, PATIENCE, Setup};
 use crate::served::{Connection, free_port};
@@ -100,7 +101,13 @@ async fn a_rolling_restart_fails_no_request() {
         // The next one goes when this one is back.
         balancer.knows(3).await;
     }
-    let outcome = load.finish().await;
+    let outcome = load.stop().await;
+    // Behind a balancer, what one node has heard of another may not have; so that of two checks in a row the second
+    // may see more than the first, until the revocation is answered.
+    let broken: Vec<_> =
+        outcome.judgement.violations.iter().filter(|one| matches!(one, Violation::Impossible(_))).collect();
+    assert!(broken.is_empty(), "{broken:?}");
+    assert_eq!(outcome.shared.history.wrongs(), Vec::<String>::new());
     assert_eq!(outcome.failures(), Vec::<String>::new());
     assert!(
         outcome.revocations.iter().all(|revocation| revocation.waited_out.is_empty()),

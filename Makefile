@@ -1,7 +1,7 @@
 # The front door. Each command is a small script in tools/, or a line of cargo.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build dev lint end2end bench setup clean
+.PHONY: help run test build dev lint end2end bench soak setup clean
 ARGS ?=
 
 help:
@@ -13,6 +13,7 @@ help:
 	@printf '  make lint      formatting, Clippy on both halves, documentation, shell scripts\n'
 	@printf '  make end2end   the browser tests alone\n'
 	@printf '  make bench     downloads, the keys page, checks, ingest, pages of a million keys, beside their ceilings\n'
+	@printf '  make soak      three nodes under load for 10 minutes, while whatever can break is broken\n'
 	@printf '  make setup     what the others install on their way, without building\n'
 	@printf '  make clean     removes all that was built; the database stays\n\n'
 	@printf 'More for the program itself:   make run ARGS="--listen 127.0.0.1:8080"\n'
@@ -38,6 +39,10 @@ end2end: build
 
 bench: build
 	@tools/bench $(ARGS)
+
+soak: build
+	@tools/setup-test
+	@tools/soak
 
 setup:
 	@tools/setup

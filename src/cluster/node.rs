@@ -156,7 +156,9 @@ impl Node {
             .register_node(&row, |others| {
                 let (mut dead, mut in_the_way) = (Vec::new(), None);
                 for other in self.observe(others, before) {
-                    if process::has_ended(&other.row.process) {
+                    // For one that is to be alone, which nobody else relies on: machines that were copied while
+                    // they ran take each other's processes for their own.
+                    if self.own.sole != 0 && other.row.sole != 0 && process::has_ended(&other.row.process) {
                         dead.push(other.row);
                     } else if (other.row.sole != 0 || self.own.sole != 0) && other.row.id != self.own.id {
                         if other.is_live() { in_the_way = Some(other.row) } else { dead.push(other.row) }

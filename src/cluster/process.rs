@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
 /// Which process this is: the machine's start, the namespace that its number counts in, the number, and when
 /// it began (numbers are used again).
 pub(super) fn identity() -> String {
@@ -23,7 +26,14 @@ pub(super) fn has_ended(identity: &str) -> bool {
         return false;
     };
     let (pid, its_beginning) = rest;
-    place().as_deref() == Some(its_place) && began(pid).is_none_or(|began| began != its_beginning)
+    place().as_deref() == Some(its_place)
+        && began(pid).map_or_else(|| has_no_process(pid), |began| began != its_beginning)
+}
+
+/// Where `/proc` hides other users' processes (`hidepid`, systemd's `ProtectProc=`), it says nothing about them.
+fn has_no_process(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
 fn place() -> Option<String> {
@@ -37,10 +47,10 @@ fn place() -> Option<String> {
 fn began(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
-    // A zombie does nothing any more.
     let mut fields = fields.split_ascii_whitespace();
     let state = fields.next()?;
-    if state == "Z" { None } else { fields.nth(18).map(str::to_owned) }
+    // A zombie does nothing any more; it began as nobody does.
+    if state == "Z" { Some(String::new()) } else { fields.nth(18).map(str::to_owned) }
 }
 
 #[cfg(test)]

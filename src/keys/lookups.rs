@@ -39,8 +39,17 @@ pub(super) struct Flight {
 /// tried.
 #[derive(Debug)]
 pub(super) struct Flights<W> {
-    waiting: HashMap<KeyHash, (u64, Vec<W>)>,
+    waiting: HashMap<KeyHash, Waiting<W>>,
     next: u64,
+}
+
+#[derive(Debug)]
+struct Waiting<W> {
+    number: u64,
+    /// Whoever takes what this flight brings.
+    now: Vec<W>,
+    /// Whoever wants what is read after it has landed.
+    later: Vec<W>,
 }
 
 impl<W> Default for Flights<W> {
@@ -55,34 +64,49 @@ impl<W> Flights<W> {
         self.next
     }
 
-    /// Somebody wants to know. The flight to send off, unless one is under way.
-    pub(super) fn join(&mut self, hash: KeyHash, waiter: W) -> Option<Flight> {
-        if let Some((_, waiters)) = self.waiting.get_mut(&hash) {
-            waiters.push(waiter);
+    /// Somebody wants to know. The flight to send off, unless one is under way. That one may have read before
+    /// this was asked: who must know what is true now does not `share` it, and waits for the next.
+    pub(super) fn join(&mut self, hash: KeyHash, waiter: W, share: bool) -> Option<Flight> {
+        if let Some(waiting) = self.waiting.get_mut(&hash) {
+            if share {
+                waiting.now.push(waiter)
+            } else {
+                waiting.later.push(waiter)
+            }
             return None;
         }
+        Some(self.take_off(hash, vec![waiter]))
+    }
+
+    fn take_off(&mut self, hash: KeyHash, now: Vec<W>) -> Flight {
         let number = self.number();
-        self.waiting.insert(hash, (number, vec![waiter]));
-        Some(Flight { hash, number })
+        self.waiting.insert(hash, Waiting { number, now, later: Vec::new() });
+        Flight { hash, number }
     }
 
     /// What is known of a string has changed. The flight to send off again, if one was under way: it may
     /// have read what was true before.
     pub(super) fn invalidate(&mut self, hash: KeyHash) -> Option<Flight> {
-        let number = self.number();
-        let (current, _) = self.waiting.get_mut(&hash)?;
-        *current = number;
-        Some(Flight { hash, number })
+        let mut waiting = self.waiting.remove(&hash)?;
+        waiting.now.append(&mut waiting.later);
+        Some(self.take_off(hash, waiting.now))
     }
 
-    /// A flight is back. Who waits for what it brings; nobody if it is out of date.
-    pub(super) fn land(&mut self, flight: Flight) -> Option<Vec<W>> {
-        match self.waiting.get(&flight.hash) {
-            Some((number, _)) if *number == flight.number => {
-                self.waiting.remove(&flight.hash).map(|(_, waiters)| waiters)
-            }
-            _ => None,
+    /// A flight is back. Who waits for what it brings, and the next one to send off for the others; nobody if
+    /// it is out of date.
+    pub(super) fn land(&mut self, flight: Flight) -> Option<(Vec<W>, Option<Flight>)> {
+        let waiting = self.waiting.remove(&flight.hash)?;
+        if waiting.number != flight.number {
+            self.waiting.insert(flight.hash, waiting);
+            return None;
         }
+        let next = (!waiting.later.is_empty()).then(|| self.take_off(flight.hash, waiting.later));
+        Some((waiting.now, next))
+    }
+
+    /// A flight that never left: nobody waits for it any more.
+    pub(super) fn cancel(&mut self, flight: Flight) {
+        self.waiting.remove(&flight.hash);
     }
 }
 
@@ -113,7 +137,8 @@ impl Core {
         let (answer, answered) = oneshot::channel();
         {
             let mut flights = self.lookups.flights();
-            if let Some(flight) = flights.join(hash, answer) {
+            // Without a lease nobody says that what a flight has read is no longer true.
+            if let Some(flight) = flights.join(hash, answer, self.remembers()) {
                 self.send_off(&mut flights, flight)?;
             }
         }
@@ -123,7 +148,7 @@ impl Core {
     fn send_off(&self, flights: &mut Flights<oneshot::Sender<Answer>>, flight: Flight) -> Result<(), Unanswered> {
         self.lookups.queue.try_send(flight).map_err(|_| {
             // Who waits for it hears that nothing will come.
-            drop(flights.land(flight));
+            flights.cancel(flight);
             Unanswered
         })
     }
@@ -163,9 +188,12 @@ impl Core {
     /// What was read is here.
     pub(super) fn land(&self, flight: Flight, found: Answer) {
         let mut flights = self.lookups.flights();
-        let Some(waiters) = flights.land(flight) else {
+        let Some((waiters, next)) = flights.land(flight) else {
             return;
         };
+        if let Some(next) = next {
+            let _ = self.send_off(&mut flights, next);
+        }
         match &found {
             // Under the flights' lock: an invalidation comes before this, or finds it in the cache.
             _ if !self.remembers() => {}
@@ -199,10 +227,8 @@ pub(super) async fn read(core: Weak<Core>, mut asked: mpsc::Receiver<Flight>) {
             let hashes: Vec<KeyHash> = flights.iter().map(|flight| flight.hash).collect();
             match core.db.keys_by_hash(&hashes).await {
                 Ok(keys) => {
-                    let mut found: HashMap<KeyHash, Arc<Key>> =
-                        keys.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
-                    for flight in flights {
-                        core.land(flight, Ok(found.remove(&flight.hash)));
+                    for (flight, found) in deliver(flights, keys) {
+                        core.land(flight, Ok(found));
                     }
                 }
                 Err(error) => {
@@ -217,11 +243,19 @@ pub(super) async fn read(core: Weak<Core>, mut asked: mpsc::Receiver<Flight>) {
     }
 }
 
+/// What each flight of a group brings. One string can be in it twice: sent off, and sent off again because of
+/// a change.
+fn deliver(flights: Vec<Flight>, keys: Vec<Key>) -> impl Iterator<Item = (Flight, Option<Arc<Key>>)> {
+    let found: HashMap<KeyHash, Arc<Key>> = keys.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
+    flights.into_iter().map(move |flight| (flight, found.get(&flight.hash).cloned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::entropy::Entropy;
     use crate::keys::PlainKey;
+    use crate::keys::key::tests::key;
     use crate::model::Mode;
 
     fn hash() -> KeyHash {
@@ -231,21 +265,51 @@ mod tests {
     #[test]
     fn many_that_ask_at_once_share_one_flight() {
         let mut flights = Flights::default();
-        let flight = flights.join(hash(), 1).expect("the first one is sent off");
-        assert_eq!(flights.join(hash(), 2), None);
-        assert_eq!(flights.land(flight), Some(vec![1, 2]));
+        let flight = flights.join(hash(), 1, true).expect("the first one is sent off");
+        assert_eq!(flights.join(hash(), 2, true), None);
+        assert_eq!(flights.land(flight), Some((vec![1, 2], None)));
         assert_eq!(flights.land(flight), None);
-        assert!(flights.join(hash(), 3).is_some());
+        assert!(flights.join(hash(), 3, true).is_some());
+    }
+
+    #[test]
+    fn a_flight_that_was_sent_off_twice_in_one_group_is_found_twice() {
+        let mut key = key();
+        key.hash = hash();
+        let mut flights = Flights::default();
+        let before = flights.join(hash(), 1, true).expect("it is sent off");
+        let again = flights.invalidate(hash()).expect("it is sent off again");
+        let delivered: Vec<_> = deliver(vec![before, again], vec![key]).collect();
+        assert_eq!(delivered.iter().map(|(flight, _)| *flight).collect::<Vec<_>>(), [before, again]);
+        assert!(delivered.iter().all(|(_, found)| found.is_some()), "{delivered:?}");
+    }
+
+    #[test]
+    fn what_was_read_before_somebody_asked_is_not_for_who_must_know_what_is_true_now() {
+        let mut flights = Flights::default();
+        let before = flights.join(hash(), 1, false).expect("it is sent off");
+        assert_eq!(flights.join(hash(), 2, false), None);
+        assert_eq!(flights.join(hash(), 3, false), None);
+        let (waiters, next) = flights.land(before).expect("somebody waits");
+        let next = next.expect("it is sent off for the others");
+        assert_eq!(waiters, [1]);
+        assert_eq!(flights.land(next), Some((vec![2, 3], None)));
+        // A change does for them as well.
+        let before = flights.join(hash(), 1, true).expect("it is sent off");
+        assert_eq!(flights.join(hash(), 2, false), None);
+        let again = flights.invalidate(hash()).expect("it is sent off again");
+        assert_eq!(flights.land(before), None);
+        assert_eq!(flights.land(again), Some((vec![1, 2], None)));
     }
 
     #[test]
     fn what_was_read_before_an_invalidation_reaches_nobody() {
         let mut flights = Flights::default();
-        let before = flights.join(hash(), 1).expect("it is sent off");
+        let before = flights.join(hash(), 1, true).expect("it is sent off");
         let again = flights.invalidate(hash()).expect("it is sent off again");
-        assert_eq!(flights.join(hash(), 2), None, "the second one waits for the new flight");
+        assert_eq!(flights.join(hash(), 2, true), None, "the second one waits for the new flight");
         assert_eq!(flights.land(before), None);
-        assert_eq!(flights.land(again), Some(vec![1, 2]));
+        assert_eq!(flights.land(again), Some((vec![1, 2], None)));
         assert_eq!(flights.invalidate(hash()), None);
     }
 }

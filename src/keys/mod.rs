@@ -212,6 +212,12 @@ impl Keys {
         }
     }
 
+    /// Whether everything is heard here that other nodes commit: then what [`Keys::changes`] has not told has not
+    /// happened, but for the last moments, in which nobody was told yet that it has.
+    pub fn hears(&self) -> bool {
+        self.core.remembers()
+    }
+
     /// What ends or changes from now on, and what did after the change `(epoch, number)`.
     pub fn changes(&self, after: Option<(u64, i64)>) -> Subscription {
         self.core.feed.subscribe(after)

@@ -183,8 +183,12 @@ impl Db {
     }
 
     async fn open_postgres(url: &str) -> Result<Self, DatabaseUrlError> {
-        let options =
-            PgConnectOptions::from_str(url).map_err(DatabaseUrlError::Malformed)?.application_name("latchkey");
+        let options = PgConnectOptions::from_str(url)
+            .map_err(DatabaseUrlError::Malformed)?
+            .application_name("latchkey")
+            // A node that stands still or is cut off in the middle of a transaction keeps its locks, and nobody
+            // else could revoke these keys, or any, until it goes on.
+            .options([("idle_in_transaction_session_timeout", "3s")]);
         // A pool answers a failed connection with a time-out; a connection says what is wrong.
         let first = PgConnection::connect_with(&options).await.map_err(DatabaseUrlError::Unreachable)?;
         first.close().await.map_err(DatabaseUrlError::Unreachable)?;

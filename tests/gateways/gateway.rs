@@ -1,14 +1,13 @@
 //! The gateways of `examples/gateways/`: each with its own file, in which nothing but ports and the
 //! organisation are replaced, and on a folder of its own.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
-use std::{env, fs, process};
+use std::{env, fs};
 
-use crate::served::Connection;
+use crate::served::{Connection, free_port};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -203,15 +202,4 @@ fn installed(name: &str) -> PathBuf {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/gateways/bin").join(name);
     assert!(program.is_file(), "{name} is not installed in target/gateways: tools/setup-test does it");
     program
-}
-
-/// A port that nobody listens on, below those that the kernel hands out by itself: between this look
-/// and the gateway's start no other connection gets it.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = u16::try_from(process::id() % 100).expect("below 100") * 100;
-    (0..10_000)
-        .map(|_| 15_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
-        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-        .expect("a free port")
 }

@@ -2,9 +2,10 @@
 //! connection, one request after the other, so that whoever uses it knows what was sent when.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -63,10 +64,14 @@ impl Server {
         self.child.wait().expect("it is gone");
     }
 
+    /// Sends it a signal, `STOP`.
+    pub fn signal(&self, name: &str) {
+        signal(self.id(), name);
+    }
+
     /// SIGTERM, as a service manager does it: what it has in memory is written down.
     pub fn stop(mut self) {
-        let sent = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success());
+        self.signal("TERM");
         let status = self.child.wait().expect("it ends");
         assert!(status.success(), "{status}");
     }
@@ -81,6 +86,25 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends a process a signal, `TERM`.
+#[allow(dead_code, reason = "each program that includes this file uses what it needs")]
+pub fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &process.to_string()]).status().expect("kill runs");
+    assert!(sent.success(), "{name} to {process}");
+}
+
+/// A port that nobody listens on, below those that the kernel hands out by itself: between this look
+/// and the start of whoever is to have it, no other connection gets it.
+#[allow(dead_code, reason = "each program that includes this file uses what it needs")]
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = u16::try_from(std::process::id() % 100).expect("below 100") * 100;
+    (0..10_000)
+        .map(|_| 15_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 10_000)
+        .find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+        .expect("a free port")
 }
 
 /// An answer: status, head, body.

@@ -157,6 +157,10 @@ impl Listener {
                     if !is_still_allowed(&self.services, &self.parts).await {
                         return None;
                     }
+                    // It would say that nothing has ended. Who gets none stops going by what it remembers.
+                    if !self.services.keys.hears() {
+                        continue;
+                    }
                     let event = Event::default().event("heartbeat").id(self.id(self.subscription.last)).data("{}");
                     self.waiting.push_back(event);
                 }

@@ -7,5 +7,5 @@ FROM (SELECT k.id, u.requests, u.at
       FROM jsonb_to_recordset(CAST($1 AS jsonb)) AS u (id BIGINT, requests BIGINT, at BIGINT)
       JOIN keys k ON k.id = u.id
       ORDER BY k.id
-      FOR UPDATE OF k) AS used
+      FOR NO KEY UPDATE OF k) AS used
 WHERE keys.id = used.id

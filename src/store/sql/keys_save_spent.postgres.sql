@@ -7,5 +7,5 @@ FROM (SELECT k.id, s.rate_until, s.quota_month, s.quota_used
              AS s (id BIGINT, rate_until BIGINT, quota_month BIGINT, quota_used BIGINT)
       JOIN keys k ON k.id = s.id
       ORDER BY k.id
-      FOR UPDATE OF k) AS spent
+      FOR NO KEY UPDATE OF k) AS spent
 WHERE keys.id = spent.id

@@ -1,0 +1,116 @@
+//! PostgreSQL crashes, loses its connections, or cannot be reached from one node.
+
+use std::time::Duration;
+
+use crate::breaking_nodes::assert_without;
+use crate::faults::Fault;
+use crate::limits::Limited;
+use crate::load::{Clients, Load, random};
+use crate::nodes::{Cluster, LEASE, Setup};
+use crate::proxy::Network;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_postgres_known_keys_go_on_for_a_lease_and_all_comes_back_by_itself() {
+    let mut cluster = Cluster::start(Setup::default()).await;
+    let load = Load::start(cluster.addresses(), &cluster.account, Clients::default(), 4).await;
+    let known = Limited::new(&cluster, r#""metadata":{}"#).await;
+    for node in 0..3 {
+        assert_eq!(known.ask(node, 1).await, 1);
+    }
+    Fault::PostgresCrashed.begin(&mut cluster).await;
+    let gone = load.now();
+    for node in 0..3 {
+        // A test that is kept waiting for so long by other programs has nothing to say about this.
+        if load.now() < gone + Duration::from_secs(2) {
+            assert_eq!(known.ask(node, 1).await, 1, "{node}");
+        }
+    }
+    load.go_on(8.0).await;
+    let meanwhile = load.now();
+    Fault::PostgresCrashed.end(&mut cluster).await;
+    let back = load.now();
+    load.until(|history| history.revocations().iter().any(|revocation| revocation.start > back)).await;
+    // Every key whose making was answered is asked for in the end; none may be lost.
+    let outcome = load.finish().await;
+
+    for node in 0..3 {
+        // The last news from PostgreSQL was older than `gone`.
+        assert_eq!(outcome.let_in(node, gone + LEASE, meanwhile), 0, "node {node} went on without a lease");
+    }
+    assert_eq!(
+        outcome.revocations.iter().filter(|revocation| revocation.start > gone && revocation.end < meanwhile).count(),
+        0
+    );
+    assert!(outcome.shared.history.counted("check 503") > 0, "{:?}", outcome.shared.history.counts());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cut_connections_break_no_promise() {
+    let mut cluster = Cluster::start(Setup::default()).await;
+    let load = Load::start(cluster.addresses(), &cluster.account, Clients::default(), 5).await;
+    for _ in 0..5 {
+        Fault::ConnectionsCut.begin(&mut cluster).await;
+        load.go_on(0.4).await;
+    }
+    let calm = load.now();
+    load.until(|history| history.revocations().iter().filter(|revocation| revocation.start > calm).count() >= 20).await;
+    cluster.sees(0, 3).await;
+    load.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_postgres_stops_before_its_keys_end() {
+    let mut cluster = Cluster::start(Setup { proxied: true, ..Setup::default() }).await;
+    // Everything is lost; and only what comes back: PostgreSQL hears every renewal of the lease.
+    for (seed, network) in [(6, Network::Silent), (7, Network::Mute)] {
+        let load = Load::start(cluster.addresses(), &cluster.account, Clients::default(), seed).await;
+        let fault = Fault::Postgres(2, network);
+        fault.begin(&mut cluster).await;
+        let cut = load.now();
+        let waiting = load.press(2, Duration::from_secs(8), &mut random(seed, 5000)).await;
+        let whole = load.now();
+        fault.end(&mut cluster).await;
+        waiting.join_all().await;
+        cluster.sees(0, 3).await;
+        let outcome = load.finish().await;
+
+        assert_eq!(outcome.let_in(2, cut + LEASE, whole), 0, "it went on without a lease");
+        assert_without(&outcome.revocations(cut, whole), "node-2");
+        // The others never stood still.
+        for node in 0..2 {
+            assert!(outcome.let_in(node, cut + LEASE, whole) > 0);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_hears_no_notification_asks_for_the_news_itself() {
+    let mut cluster = Cluster::start(Setup { proxied: true, ..Setup::default() }).await;
+    let load = Load::start(cluster.addresses(), &cluster.account, Clients::default(), 8).await;
+    let fault = Fault::Postgres(2, Network::Deaf);
+    fault.begin(&mut cluster).await;
+    let deaf = load.now();
+    load.until(|history| history.revocations().iter().filter(|revocation| revocation.start > deaf).count() >= 10).await;
+    let whole = load.now();
+    fault.end(&mut cluster).await;
+    let outcome = load.finish().await;
+    let meanwhile = outcome.revocations(deaf, whole);
+    assert!(meanwhile.iter().all(|revocation| revocation.took() < 3 * LEASE), "{meanwhile:?}");
+}
+
+/// As when a firewall has forgotten them, or PostgreSQL's machine was replaced: nobody says that they are dead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_lead_nowhere_are_given_up() {
+    let mut cluster = Cluster::start(Setup { proxied: true, ..Setup::default() }).await;
+    let load = Load::start(cluster.addresses(), &cluster.account, Clients::default(), 12).await;
+    Fault::Postgres(2, Network::Amnesic).begin(&mut cluster).await;
+    let cut = load.now();
+    load.press(2, Duration::from_secs(1), &mut random(12, 5000)).await.join_all().await;
+    // It stays so, and new connections work: the clients of this node are served again by itself.
+    cluster.sees(0, 3).await;
+    cluster.sees(2, 3).await;
+    let well = load.now();
+    load.until(|history| history.revocations().iter().filter(|one| one.start > well).count() >= 10).await;
+    let outcome = load.finish().await;
+    println!("well again after {:?}", well.saturating_sub(cut));
+}

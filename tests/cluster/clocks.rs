@@ -1,0 +1,70 @@
+//! Nodes whose clocks are wrong, and jump (libfaketime: the wall clock alone, as when somebody sets it).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::limits::Limited;
+use crate::load::{Clients, Load};
+use crate::nodes::{Cluster, Setup};
+
+fn library() -> PathBuf {
+    let folders = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    folders
+        .map(|folder| folder.path().join("faketime/libfaketime.so.1"))
+        .find(|library| library.is_file())
+        .expect("libfaketime is not installed: tools/setup-test does it")
+}
+
+/// The file from which a node reads how wrong its clock is.
+fn set(clock: &Path, offset: &str) {
+    let new = clock.with_extension("new");
+    fs::write(&new, offset).expect("it can be written");
+    fs::rename(new, clock).expect("it can be replaced");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_clocks_break_no_promise() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let clocks = [1, 2].map(|node| folder.path().join(format!("clock-{node}")));
+    let variables = |clock: &PathBuf| {
+        vec![
+            ("LD_PRELOAD", library().display().to_string()),
+            ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".to_owned()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+        ]
+    };
+    set(&clocks[0], "+30m");
+    set(&clocks[1], "-30m");
+    let environment = vec![Vec::new(), variables(&clocks[0]), variables(&clocks[1])];
+    let cluster = Cluster::start(Setup { environment, ..Setup::default() }).await;
+    let load = Load::start(cluster.addresses(), &cluster.account, Clients::default(), 10).await;
+    load.go_on(1.0).await;
+    // Forward, far back, and right at last.
+    for offsets in [["+2h", "-2h"], ["-2h", "+2h"], ["+0", "+0"]] {
+        for (clock, offset) in clocks.iter().zip(offsets) {
+            set(clock, offset);
+        }
+        load.go_on(2.0).await;
+    }
+    set(&clocks[0], "+1h");
+    let outcome = load.finish().await;
+    for revocation in &outcome.revocations {
+        assert_eq!((revocation.acknowledged, &revocation.waited_out[..]), (3, &[][..]), "{revocation:?}");
+    }
+    assert_ne!(date_of(&cluster, 0).await, date_of(&cluster, 1).await, "libfaketime does not work here");
+
+    // Shared limits are counted by one clock, too.
+    let limited = Limited::new(&cluster, r#""rate_limit":{"limit":30,"window_seconds":3600}"#).await;
+    let allowed = [limited.ask(0, 30).await, limited.ask(1, 30).await, limited.ask(2, 30).await];
+    assert_eq!(allowed, [30, 0, 0]);
+}
+
+/// The hour of the node's clock: when it says that it made a key.
+async fn date_of(cluster: &Cluster, node: usize) -> String {
+    let mut connection = crate::served::Connection::open(cluster.nodes[node].address).await.expect("it listens");
+    let cookie = format!("Cookie: session={}", cluster.account.session);
+    let made = connection.call("POST", "/v1/auth/api-keys", &[&cookie], r#"{"name":"what time is it"}"#).await;
+    let made = made.expect("an answer").json(201);
+    made["created_at"].as_str().expect("a time")[..13].to_owned()
+}

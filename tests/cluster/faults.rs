@@ -1,0 +1,67 @@
+//! What can break, by breaking the real thing.
+
+use std::time::Duration;
+
+use crate::nodes::Cluster;
+use crate::proxy::Network;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// SIGKILL; started again at the end.
+    Killed(usize),
+    /// SIGTERM; started again at the end.
+    Stopped(usize),
+    /// SIGSTOP and SIGCONT.
+    Frozen(usize),
+    /// The whole of PostgreSQL, as by a crash.
+    PostgresCrashed,
+    /// All connections to PostgreSQL, once.
+    ConnectionsCut,
+    /// What is between a node and PostgreSQL.
+    Postgres(usize, Network),
+    RedisStopped,
+    /// SIGSTOP and SIGCONT.
+    RedisPaused,
+    /// FLUSHALL, once.
+    RedisFlushed,
+    /// What is between all nodes and Redis.
+    Redis(Network),
+}
+
+impl Fault {
+    pub async fn begin(self, cluster: &mut Cluster) {
+        match self {
+            Self::Killed(node) => cluster.nodes[node].kill(),
+            Self::Stopped(node) => cluster.nodes[node].stop(),
+            Self::Frozen(node) => cluster.nodes[node].freeze(),
+            Self::PostgresCrashed => cluster.postgres.crash(),
+            Self::ConnectionsCut => cluster.postgres.cut_connections().await,
+            Self::Postgres(node, network) => cluster.nodes[node].postgres_is(network),
+            Self::RedisStopped => cluster.redis.stop(),
+            Self::RedisPaused => cluster.redis.pause(),
+            Self::RedisFlushed => cluster.redis.flush().await,
+            Self::Redis(network) => cluster.nodes.iter().for_each(|node| node.redis_is(network)),
+        }
+    }
+
+    pub async fn end(self, cluster: &mut Cluster) {
+        match self {
+            Self::Killed(node) | Self::Stopped(node) => cluster.nodes[node].run(),
+            Self::Frozen(node) => cluster.nodes[node].thaw(),
+            Self::PostgresCrashed => cluster.postgres.run().await,
+            Self::Postgres(node, _) => cluster.nodes[node].postgres_is(Network::Whole),
+            Self::RedisStopped => cluster.redis.run().await,
+            Self::RedisPaused => cluster.redis.resume(),
+            Self::Redis(_) => cluster.nodes.iter().for_each(|node| node.redis_is(Network::Whole)),
+            Self::ConnectionsCut | Self::RedisFlushed => {}
+        }
+    }
+
+    /// How long it is worth lasting: some are only interesting for longer than a lease.
+    pub fn longest(self) -> Duration {
+        match self {
+            Self::ConnectionsCut | Self::RedisFlushed => Duration::from_secs(1),
+            _ => Duration::from_secs(12),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Minutes of load under whatever can break, drawn by a seed: `make soak`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::faults::Fault;
+use crate::history::Moment;
+use crate::load::{Clients, Load, Outcome, random};
+use crate::nodes::{Cluster, Setup};
+use crate::proxy::Network;
+
+/// Fewer of them prove nothing, but for a soak that is only tried out.
+const REVOCATIONS: usize = 10_000;
+
+/// Anything that can break, with the same chance each.
+fn draw(random: &mut ChaCha8Rng) -> Fault {
+    let node = random.random_range(0..3);
+    let slow = Network::Slow(Duration::from_millis(random.random_range(5..200)));
+    let faults = [
+        Fault::Killed(node),
+        Fault::Stopped(node),
+        Fault::Frozen(node),
+        Fault::PostgresCrashed,
+        Fault::ConnectionsCut,
+        Fault::Postgres(node, slow),
+        Fault::Postgres(node, Network::Silent),
+        Fault::Postgres(node, Network::Mute),
+        Fault::Postgres(node, Network::Deaf),
+        Fault::Postgres(node, Network::Leaseless),
+        Fault::Postgres(node, Network::Cut),
+        Fault::Postgres(node, Network::Amnesic),
+        Fault::RedisStopped,
+        Fault::RedisPaused,
+        Fault::RedisFlushed,
+        Fault::Redis(slow),
+        Fault::Redis(Network::Silent),
+    ];
+    *faults.choose(random).expect("there are some")
+}
+
+/// Whether two of them can be told apart and undone in any order.
+fn go_together(one: Fault, other: Fault) -> bool {
+    let is_redis =
+        |fault| matches!(fault, Fault::RedisStopped | Fault::RedisPaused | Fault::RedisFlushed | Fault::Redis(_));
+    let is_postgres = |fault| matches!(fault, Fault::PostgresCrashed | Fault::ConnectionsCut);
+    let process = |fault| match fault {
+        Fault::Killed(node) | Fault::Stopped(node) | Fault::Frozen(node) => Some(node),
+        _ => None,
+    };
+    let way = |fault| match fault {
+        Fault::Postgres(node, _) => Some(node),
+        _ => None,
+    };
+    // A node is started only where PostgreSQL can be reached, and `cut` needs a server that answers.
+    let starts = |fault| matches!(fault, Fault::Killed(_) | Fault::Stopped(_));
+    let needs = |fault, other| starts(fault) && (is_postgres(other) || way(other).is_some());
+    !(is_redis(one) && is_redis(other)
+        || is_postgres(one) && is_postgres(other)
+        || process(one).is_some() && process(other).is_some()
+        || way(one).is_some() && way(other).is_some()
+        || needs(one, other)
+        || needs(other, one))
+}
+
+struct Injected {
+    fault: Fault,
+    from: Moment,
+    to: Moment,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "minutes: make soak"]
+async fn soak() {
+    let number = |name: &str| std::env::var(name).ok().map(|value| value.parse().expect("a number"));
+    let minutes = number("LATCHKEY_SOAK_MINUTES").unwrap_or(10);
+    let seed = number("LATCHKEY_SOAK_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    println!("LATCHKEY_SOAK_SEED={seed}, {minutes} minutes");
+
+    let mut random = random(seed, 0);
+    let mut cluster = Cluster::start(Setup { proxied: true, ..Setup::default() }).await;
+    let load = Load::start(cluster.addresses(), &cluster.account, Clients { owners: 12, services: 12 }, seed).await;
+    let mut injected = Vec::new();
+    let time = Duration::from_mins(minutes);
+    let began = Instant::now();
+    let revoked = || load.shared.history.counted("set Revoked 200");
+    // It ends in time, but for what is missing to the number of revocations; and that not for ever.
+    while began.elapsed() < time || (revoked() < REVOCATIONS && began.elapsed() < time * 2) {
+        let fault = draw(&mut random);
+        // One on top of the other, every third time.
+        let second = random.random_bool(0.3).then(|| draw(&mut random)).filter(|second| go_together(fault, *second));
+        strike(&mut cluster, &load, &mut random, [Some(fault), second], &mut injected).await;
+        load.go_on(random.random_range(0.5..4.0)).await;
+    }
+    let took = load.now();
+    let outcome = load.stop().await;
+    let report = report(seed, took, &outcome, &injected);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/soak");
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(folder.join("report.md"), &report).expect("it can be written");
+    println!("{report}");
+    let logs = cluster.logs();
+    fs::write(folder.join("nodes.log"), &logs).expect("it can be written");
+    assert!(outcome.judgement.violations.is_empty() && outcome.shared.history.wrongs().is_empty(), "broken promises");
+    let revoked = outcome.shared.history.counted("set Revoked 200");
+    assert!(revoked >= REVOCATIONS || minutes < 10, "{revoked} revocations are too few to say anything");
+    assert!(!logs.contains("panicked"), "a node panicked: target/soak/nodes.log");
+}
+
+/// Breaks something, or two things on top of each other, and mends it.
+async fn strike(
+    cluster: &mut Cluster,
+    load: &Load,
+    random: &mut ChaCha8Rng,
+    faults: [Option<Fault>; 2],
+    injected: &mut Vec<Injected>,
+) {
+    let (mut begun, mut waiting) = (Vec::new(), Vec::new());
+    for fault in faults.into_iter().flatten() {
+        println!("{:7.1} s: {fault:?}", load.now().as_secs_f64());
+        fault.begin(cluster).await;
+        begun.push((fault, load.now()));
+        let longest = fault.longest().as_secs_f64();
+        let lasting = random.random_range(0.2..longest);
+        match fault {
+            Fault::Frozen(node) | Fault::Postgres(node, _) => {
+                waiting.push(load.press(node, Duration::from_secs_f64(lasting), random).await);
+            }
+            _ => load.go_on(lasting).await,
+        }
+    }
+    for (fault, from) in begun {
+        let to = load.now();
+        fault.end(cluster).await;
+        injected.push(Injected { fault, from, to });
+    }
+    for waiting in waiting {
+        waiting.join_all().await;
+    }
+}
+
+fn report(seed: u64, took: Moment, outcome: &Outcome, injected: &[Injected]) -> String {
+    let history = &outcome.shared.history;
+    let mut longest: Vec<f64> = outcome.revocations.iter().map(|one| one.took().as_secs_f64() * 1000.0).collect();
+    longest.sort_by(f64::total_cmp);
+    let percentile = |percent: usize| longest.get((longest.len() * percent / 100).min(longest.len() - 1)).copied();
+    let mut text = format!(
+        "# Soak\n\nThree nodes, one PostgreSQL, one Redis; {:.0} s, seed {seed}.\n\n\
+         - broken promises: **{}**\n- answers that nothing excuses: **{}**\n\
+         - revocations answered with success: {}\n\
+         - of those that say how they were proved, {} in all: median {:.1} ms, 99 % within {:.0} ms, longest {:.0} ms; \
+         {} waited for a lease to run out\n\
+         - checks that one node let in after another had refused, while the revocation was under way: {}\n\n",
+        took.as_secs_f64(),
+        outcome.judgement.violations.len(),
+        history.wrongs().len(),
+        history.counted("set Revoked 200"),
+        longest.len(),
+        percentile(50).unwrap_or_default(),
+        percentile(99).unwrap_or_default(),
+        percentile(100).unwrap_or_default(),
+        outcome.revocations.iter().filter(|one| !one.waited_out.is_empty()).count(),
+        outcome.judgement.overtaken,
+    );
+    for violation in outcome.judgement.violations.iter().take(100) {
+        let _ = writeln!(text, "- BROKEN: {violation}");
+    }
+    for wrong in history.wrongs().iter().take(100) {
+        let _ = writeln!(text, "- WRONG: {}", wrong.replace('\n', " "));
+    }
+    text.push_str("\n| request and outcome | how often |\n|---|---|\n");
+    for (what, count) in history.counts() {
+        let _ = writeln!(text, "| {what} | {count} |");
+    }
+    text.push_str("\n| from, s | to, s | what was broken |\n|---|---|---|\n");
+    for Injected { fault, from, to } in injected {
+        let _ = writeln!(text, "| {:.1} | {:.1} | {fault:?} |", from.as_secs_f64(), to.as_secs_f64());
+    }
+    text
+}

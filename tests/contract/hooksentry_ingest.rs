@@ -344,12 +344,12 @@ on_both_engines! {
         let send = |source: &'static str| ingest(&app, &ada.id, source, &key).json("{}");
         assert_eq!(send("old").send().await.status, 202);
         for table in ["events", "sources"] {
-            execute(&app, &format!("ALTER TABLE {table} RENAME TO lost")).await;
+            app.execute(&format!("ALTER TABLE {table} RENAME TO lost")).await;
             for answer in join_all(["old", "new", "old"].map(|source| send(source).send())).await {
                 answer.is_problem(503, "unavailable");
                 assert!(!answer.header("retry-after").is_empty());
             }
-            execute(&app, &format!("ALTER TABLE lost RENAME TO {table}")).await;
+            app.execute(&format!("ALTER TABLE lost RENAME TO {table}")).await;
             assert_eq!(app.number("SELECT (SELECT count(*) FROM events) * 10 + (SELECT count(*) FROM sources)").await, 11, "{table}");
             assert_eq!(app.number("SELECT CAST(sum(event_count) AS BIGINT) FROM sources").await, 1, "{table}");
         }

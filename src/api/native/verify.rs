@@ -21,7 +21,6 @@ use crate::api::hot::{self, RequestId};
 use crate::api::json::{self, BODY_LIMIT};
 use crate::api::openapi::Problem;
 use crate::api::time::seconds;
-use crate::api::{Services, hot};
 use crate::keys::{Ask, Code, Cost, Limited, Purpose, Record, Verdict};
 use crate::model::{ApiError, Mode, OrganisationId, Scopes};
 

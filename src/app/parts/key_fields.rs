@@ -24,32 +24,8 @@ pub fn KeyFields(form: KeyForm, page: String) -> AnyView {
         let text = "Nothing was saved: see what is wrong below.".to_owned();
         view! { <Notice id="edit-failed" text/> }
     });
-    let lines = |field: &'static str, words: &'static str, hint: AnyView, text: &str| {
-        let id = format!("key-{field}");
-        let (hint_id, error_id) = (format!("{id}-hint"), format!("{id}-error"));
-        view! {
-            <div class="field">
-                <label for=id.clone()>{words}</label>
-                <textarea
-                    class="input mono"
-                    id=id
-                    name=field
-                    rows="4"
-                    autocomplete="off"
-                    autocapitalize="none"
-                    spellcheck="false"
-                    autofocus=is_first(field)
-                    aria-invalid=invalid(field)
-                    aria-describedby=format!("{hint_id} {error_id}")
-                    inner_html=inside(text)
-                ></textarea>
-                <p class="hint" id=hint_id>{hint}</p>
-                <ErrorText id=error_id text=form.error(field)/>
-            </div>
-        }
-        .into_any()
-    };
     let networks = lines(
+        &form,
         "ip_allowlist",
         "Allowed networks",
         view! { "One a line, such as " <code>"203.0.113.0/24"</code> " or " <code>"2001:db8::/32"</code> ". None: from anywhere." }
@@ -58,6 +34,7 @@ pub fn KeyFields(form: KeyForm, page: String) -> AnyView {
     );
     let metadata = match &form.metadata {
         Some(text) => lines(
+            &form,
             "metadata",
             "Metadata",
             view! { "Lines like " <code>"team=billing"</code> ", which every check answers with." }.into_any(),
@@ -115,6 +92,33 @@ pub fn KeyFields(form: KeyForm, page: String) -> AnyView {
                 <a class="button quiet" href=page>"Discard"</a>
             </div>
         </form>
+    }
+    .into_any()
+}
+
+/// A field of several lines.
+fn lines(form: &KeyForm, field: &'static str, words: &'static str, hint: AnyView, text: &str) -> AnyView {
+    let id = format!("key-{field}");
+    let (hint_id, error_id) = (format!("{id}-hint"), format!("{id}-error"));
+    view! {
+        <div class="field">
+            <label for=id.clone()>{words}</label>
+            <textarea
+                class="input mono"
+                id=id
+                name=field
+                rows="4"
+                autocomplete="off"
+                autocapitalize="none"
+                spellcheck="false"
+                autofocus=form.errors.first().is_some_and(|error| error.field == field)
+                aria-invalid=form.error(field).is_some().then_some("true")
+                aria-describedby=format!("{hint_id} {error_id}")
+                inner_html=inside(text)
+            ></textarea>
+            <p class="hint" id=hint_id>{hint}</p>
+            <ErrorText id=error_id text=form.error(field)/>
+        </div>
     }
     .into_any()
 }

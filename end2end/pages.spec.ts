@@ -25,7 +25,7 @@ for (const { name, ...look } of looks) {
     };
 
     test(`pages and dialogs, ${name}`, async ({ page }) => {
-      // Seventeen looks at the page, each with a whole accessibility check.
+      // Two dozen looks at the page, each with a whole accessibility check.
       test.setTimeout(240_000);
       await page.goto("/sign-in");
       await check(page, "sign-in");
@@ -70,6 +70,36 @@ for (const { name, ...look } of looks) {
       await page.getByRole("dialog", { name: /Revoke/ }).getByRole("button", { name: /Revoke/ }).click();
       await expect(page.getByRole("status").filter({ hasText: /revoked/i })).toBeVisible();
       await check(page, "toast");
+      await page.goto(`/keys/${ended.id}`);
+      await check(page, "key-revoked");
+      const long = await make({ name: "y".repeat(100), scopes: `${"s".repeat(49)}:${"t".repeat(49)} a:b`, metadata: { ["m".repeat(80)]: "v".repeat(300) } });
+      await page.goto(`/keys/${long.id}`);
+      await check(page, "key-long");
+
+      const bounded = await make({
+        name: "Deploys", scopes: "events:write events:read keys:verify", expires_at: "2099-01-01T00:00:00Z", ip_allowlist: ["127.0.0.0/8", "2001:db8::/32"],
+        rate_limit: { limit: 100, window_seconds: 60 }, quota: { limit: 10000 }, metadata: { team: "billing", runbook: "https://wiki.example.com/billing/worker" },
+      });
+      await page.goto(`/keys/${bounded.id}`);
+      await check(page, "key-unused");
+      const organisation = (await (await page.request.get("/v1/auth/me")).json()).organisations[0].id;
+      const ask = (scope: string) => page.request.get(`/v1/forward-auth/${organisation}/any/${scope}`, { headers: { "x-api-key": bounded.key } });
+      for (let count = 0; count < 17; count++) await ask("events:write");
+      for (let count = 0; count < 4; count++) await ask("other:scope");
+      await page.goto(`/keys/${bounded.id}`);
+      await page.getByText("The numbers as a table").click();
+      await check(page, "key");
+      await page.getByRole("button", { name: "Pause" }).click();
+      await expect(page.getByRole("button", { name: "Resume" })).toBeVisible();
+      await page.reload();
+      await check(page, "key-paused");
+      await page.getByLabel("Name", { exact: true }).fill("");
+      await page.getByLabel("Rate limit, in requests").fill("many");
+      await page.getByLabel("Allowed networks").fill("at home");
+      await page.getByRole("button", { name: "Save changes" }).click();
+      await expect(page.getByRole("alert")).toBeVisible();
+      await page.evaluate(() => scrollTo(0, 0));
+      await check(page, "key-errors");
       await page.goto("/cluster");
       await check(page, "cluster");
       expect((await page.goto("/no/such/page"))!.status()).toBe(404);

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::accounts::SessionError;
-use crate::keys::{RevokeError, Unanswered, Unproven};
+use crate::keys::{EditError, RevokeError, Unanswered, Unproven};
 use crate::model::ApiError;
 use crate::store::StoreError;
 
@@ -65,6 +65,20 @@ impl From<RevokeError> for ApiError {
             ),
             RevokeError::Unproven(error) => error.into(),
             RevokeError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<EditError> for ApiError {
+    fn from(error: EditError) -> Self {
+        match error {
+            EditError::NotFound => Self::not_found("API key not found"),
+            EditError::NotAllowed => Self::forbidden(
+                "Another member made this key: they, or an admin or owner of the organisation, can change it.",
+            ),
+            EditError::Revoked => Self::conflict("The key is revoked, which nothing undoes. Make a new one."),
+            EditError::Unproven(error) => error.into(),
+            EditError::Store(error) => error.into(),
         }
     }
 }

@@ -1,6 +1,5 @@
-//! What the dashboard's plain forms post: signing in and out, registering, revoking, how long
-//! events are kept. They need no WASM, and call the
-//! same domain as the API does.
+//! What the dashboard's plain forms post: signing in and out, registering, changing and revoking a key, how long
+//! events are kept. They need no WASM, and call the same domain as the API does.
 
 use axum::extract::{FromRequestParts, Request};
 use axum::http::header::CONTENT_TYPE;
@@ -8,15 +7,18 @@ use axum::http::request::Parts;
 use tower_sessions::Session;
 
 use super::islands::ToastKind;
-use super::pages::{EventsLink, RegisterForm, SignInForm, events_page, local_path, register_page, sign_in_page};
-use super::parts::{Flash, RetentionForm, leave_flash, revoked_everywhere, thousands};
+use super::pages::{
+    EventsLink, FoundKey, RegisterForm, SignInForm, events_page, find_key, key_page, local_path, register_page,
+    sign_in_page,
+};
+use super::parts::{Flash, KeyForm, RetentionForm, leave_flash, revoked_everywhere, thousands};
 use super::shell::Answer;
 use crate::accounts::{Caller, EmailAddress, Password, RegisterError, SignInError, begin_session};
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::api::client_address::ClientAddress;
 use crate::events::Retention;
-use crate::keys::RevokeError;
+use crate::keys::{Edit, EditError, RevokeError};
 use crate::model::{ApiError, EnvironmentId, FieldError, KeyId, OrganisationId};
 
 /// A form as it was sent.
@@ -53,6 +55,25 @@ impl Form {
     fn take(&mut self, name: &str) -> String {
         let found = self.fields.iter_mut().find(|(field, _)| field == name);
         found.map(|(_, value)| std::mem::take(value)).unwrap_or_default()
+    }
+
+    /// Hands every field on to `take`, which says whether it knows it.
+    ///
+    /// # Errors
+    /// 400 for the first that it does not know, or that was sent twice.
+    fn hand_on(self, mut take: impl FnMut(&str, String) -> bool) -> Result<(), ApiError> {
+        let mut known: Vec<String> = Vec::new();
+        for (name, text) in self.fields {
+            let shown = || name.chars().take(60).collect::<String>();
+            if known.contains(&name) {
+                return Err(ApiError::invalid_field(shown(), "is given twice"));
+            }
+            if !take(&name, text) {
+                return Err(ApiError::invalid_field(shown(), "is not a known field"));
+            }
+            known.push(name);
+        }
+        Ok(())
     }
 
     /// A field that says where to go on.
@@ -126,6 +147,82 @@ pub async fn register(services: &Services, parts: &Parts, mut form: Form) -> Res
 pub async fn sign_out(parts: &Parts) -> Result<Answer, ApiError> {
     session(parts)?.flush().await?;
     Ok(Answer::SeeOther("/sign-in".to_owned()))
+}
+
+/// `POST /keys/{id}`: what a key may do changes.
+///
+/// # Errors
+/// 401 when nobody is signed in, 404 for a key that is not theirs to see, 403 for one that is not theirs to change,
+/// 503 when the database fails; what is wrong with the fields is said on the page.
+pub async fn edit_key(services: &Services, parts: &mut Parts, id: &str, form: Form) -> Result<Answer, ApiError> {
+    let found = find_key(services, parts, id).await?;
+    if let Err(error) = found.editable() {
+        return not_in_effect(parts, &found, error).await;
+    }
+    let shown = KeyForm::of(&found.key);
+    let mut typed = shown.clone();
+    form.hand_on(|field, text| typed.set(field, text))?;
+    match typed.read(&shown, services.keys.clock().now()) {
+        Ok(edit) => change(services, parts, found, edit, "saved", "In effect on every node").await,
+        Err(errors) => key_page(services, parts, found, KeyForm { errors, ..typed }).await,
+    }
+}
+
+/// `POST /keys/{id}/enabled`: a key is paused or resumed.
+///
+/// # Errors
+/// As [`edit_key`]; 400 when it is not said which of the two.
+pub async fn enable_key(services: &Services, parts: &mut Parts, id: &str, form: Form) -> Result<Answer, ApiError> {
+    let found = find_key(services, parts, id).await?;
+    if let Err(error) = found.editable() {
+        return not_in_effect(parts, &found, error).await;
+    }
+    let mut typed = String::new();
+    form.hand_on(|field, text| {
+        typed = text;
+        field == "enabled"
+    })?;
+    let enabled: bool = typed.parse().map_err(|_| ApiError::invalid_field("enabled", "must be `true` or `false`"))?;
+    let (done, detail) = if enabled {
+        ("resumed", "It works again, on every node")
+    } else {
+        ("paused", "In effect on every node: whatever uses it gets 401 until you resume it")
+    };
+    change(services, parts, found, Edit { enabled: Some(enabled), ..Edit::default() }, done, detail).await
+}
+
+async fn change(
+    services: &Services,
+    parts: &Parts,
+    found: FoundKey,
+    edit: Edit,
+    done: &str,
+    detail: &str,
+) -> Result<Answer, ApiError> {
+    match services.keys.edit(&Caller::Person(found.person.clone()), found.key.id, edit).await {
+        Ok(key) => {
+            tracing::info!(key = %key.id, organisation = %key.organisation, "a key was changed");
+            let text = format!("Key “{}” {done}", key.name);
+            leave_flash(&session(parts)?, &Flash { kind: ToastKind::Success, text, detail: detail.to_owned() }).await?;
+            Ok(Answer::SeeOther(found.here.key_href(key.id)))
+        }
+        Err(error) => not_in_effect(parts, &found, error).await,
+    }
+}
+
+/// What the page of the key has the rest of is said there.
+async fn not_in_effect(parts: &Parts, found: &FoundKey, error: EditError) -> Result<Answer, ApiError> {
+    let (text, detail) = match error {
+        EditError::Revoked => ("The key was not changed", "It is revoked, which nothing undoes"),
+        EditError::Unproven(_) => (
+            "Not every node may have heard of it yet",
+            "The change is stored. Save again: the answer comes when all have",
+        ),
+        error => return Err(error.into()),
+    };
+    let flash = Flash { kind: ToastKind::Error, text: text.to_owned(), detail: detail.to_owned() };
+    leave_flash(&session(parts)?, &flash).await?;
+    Ok(Answer::SeeOther(found.here.key_href(found.key.id)))
 }
 
 /// `POST /keys/{id}/revoke`.

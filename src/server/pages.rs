@@ -27,6 +27,8 @@ pub fn routes(draining: Draining) -> Router<Services> {
     Router::new()
         .route("/", get(async || Redirect::to("/keys")))
         .route("/keys", get(keys))
+        .route("/keys/{id}", get(key).post(edit_key))
+        .route("/keys/{id}/enabled", post(enable_key))
         .route("/keys/{id}/revoke", post(revoke))
         .route("/cluster", get(cluster))
         .route("/events", get(events))
@@ -49,6 +51,31 @@ pub async fn not_found(services: Services, request: Request) -> Response {
 async fn keys(State(services): State<Services>, mut parts: Parts) -> Response {
     let outcome = pages::keys(&services, &mut parts).await;
     answer(&services, parts, outcome).await
+}
+
+async fn key(State(services): State<Services>, Path(id): Path<String>, mut parts: Parts) -> Response {
+    let outcome = pages::key(&services, &mut parts, &id).await;
+    answer(&services, parts, outcome).await
+}
+
+async fn edit_key(State(services): State<Services>, Path(id): Path<String>, request: Request) -> Response {
+    match Form::read(request).await {
+        Ok((form, mut parts)) => {
+            let outcome = forms::edit_key(&services, &mut parts, &id, form).await;
+            answer(&services, parts, outcome).await
+        }
+        Err((error, parts)) => answer(&services, parts, Err(error)).await,
+    }
+}
+
+async fn enable_key(State(services): State<Services>, Path(id): Path<String>, request: Request) -> Response {
+    match Form::read(request).await {
+        Ok((form, mut parts)) => {
+            let outcome = forms::enable_key(&services, &mut parts, &id, form).await;
+            answer(&services, parts, outcome).await
+        }
+        Err((error, parts)) => answer(&services, parts, Err(error)).await,
+    }
 }
 
 async fn cluster(State(services): State<Services>, mut parts: Parts) -> Response {

@@ -22,6 +22,7 @@ mod hooksentry_model;
 mod hooksentry_plans;
 mod hooksentry_tokens;
 mod hunt;
+mod key_page;
 mod keys;
 mod list;
 mod managers;

@@ -17,7 +17,7 @@ use crate::api::fields::{self, Fields};
 use crate::api::json::Json;
 use crate::api::openapi::Problem;
 use crate::api::time::seconds;
-use crate::keys::{Edit, EditError, Key, KeyUsage};
+use crate::keys::{Edit, Key, KeyUsage};
 use crate::model::{ApiError, KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
 
 /// Outcomes are shown for so many hours.
@@ -285,15 +285,7 @@ pub(super) async fn edit(
     let id = key_id(path)?;
     let Json(asked) = Json::<EditKey>::from_request(Request::from_parts(parts, body), &services).await?;
     let edit = asked.read(services.keys.clock().now())?;
-    let key = services.keys.edit(&Caller::Person(person), id, edit).await.map_err(|error| match error {
-        EditError::NotFound => not_found(),
-        EditError::NotAllowed => ApiError::forbidden(
-            "Another member made this key: they, or an admin or owner of the organisation, can change it.",
-        ),
-        EditError::Revoked => ApiError::conflict("The key is revoked, which nothing undoes. Make a new one."),
-        EditError::Unproven(error) => error.into(),
-        EditError::Store(error) => error.into(),
-    })?;
+    let key = services.keys.edit(&Caller::Person(person), id, edit).await?;
     tracing::info!(key = %key.id, organisation = %key.organisation, "a key was changed");
     details(&services, key).await
 }

@@ -68,11 +68,25 @@ impl KeysLink {
         .collect()
     }
 
-    /// The address.
-    pub fn href(&self) -> String {
-        let mut query = form_urlencoded::Serializer::for_suffix(String::from("/keys?"), "/keys?".len());
+    fn at(&self, path: &str) -> String {
+        let mut query = form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
         query.extend_pairs(self.parameters());
         query.finish().trim_end_matches('?').to_owned()
+    }
+
+    /// The address.
+    pub fn href(&self) -> String {
+        self.at("/keys")
+    }
+
+    /// The address of one of the keys; it leads back here.
+    pub fn key_href(&self, id: KeyId) -> String {
+        self.without_revoke().at(&format!("/keys/{id}"))
+    }
+
+    /// Where one of the keys is paused and resumed.
+    pub fn enabled_href(&self, id: KeyId) -> String {
+        self.without_revoke().at(&format!("/keys/{id}/enabled"))
     }
 
     /// Whether less than everything is asked for.
@@ -148,6 +162,9 @@ mod tests {
         let href = link.href();
         assert_eq!(KeysLink::read(href.split_once('?').map(|(_, query)| query)), Ok(link));
         assert_eq!(KeysLink::default().href(), "/keys");
+        assert_eq!(KeysLink::default().key_href(KeyId(3)), "/keys/ak_0000000000000003");
+        let page = KeysLink { revoke: Some(KeyId(3)), ..KeysLink::to(OrganisationId(1), None) }.key_href(KeyId(3));
+        assert_eq!(page, "/keys/ak_0000000000000003?org=org_0000000000000001");
     }
 
     #[test]

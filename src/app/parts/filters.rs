@@ -40,9 +40,9 @@ pub fn Filters(here: KeysLink) -> AnyView {
         (Some(KeyState::Revoked), "Revoked"),
         (Some(KeyState::Expired), "Expired"),
     ];
-    // Few keys are ever switched off: their filter is there for who came by its address.
+    // Few keys are ever paused: their filter is there for who came by its address.
     if here.state == Some(KeyState::Disabled) {
-        states.push((Some(KeyState::Disabled), "Disabled"));
+        states.push((Some(KeyState::Disabled), "Paused"));
     }
     let state = |(state, words): (Option<KeyState>, &'static str)| {
         let is_current = here.state == state;

@@ -5,6 +5,7 @@
 
 use leptos::prelude::*;
 
+use super::words::with_code;
 use crate::accounts::Person;
 use crate::app::islands::icons::{ALERT, CHECK, DOWN, icon};
 use crate::app::pages::{EventsLink, KeysLink};
@@ -219,5 +220,5 @@ pub fn Notice(id: &'static str, text: String) -> impl IntoView {
 /// What is wrong with a field; there, and empty, when nothing is.
 #[component]
 pub fn ErrorText(#[prop(into)] id: String, text: Option<String>) -> impl IntoView {
-    view! { <p class="error" id=id>{text.map(|text| view! { {icon(ALERT)} <span>{text}</span> })}</p> }
+    view! { <p class="error" id=id>{text.map(|text| view! { {icon(ALERT)} <span>{with_code(&text)}</span> })}</p> }
 }

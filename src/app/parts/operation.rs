@@ -4,6 +4,7 @@ use leptos::prelude::*;
 use serde_json::Value;
 
 use super::schema::{examples, fields, kind, resolve};
+use super::words::with_code;
 
 fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
@@ -15,11 +16,7 @@ fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
 
 /// Paragraphs with `code` in them.
 pub fn prose(text: &str) -> AnyView {
-    let span = |(index, part): (usize, &str)| {
-        let part = part.to_owned();
-        if index % 2 == 1 { view! { <code>{part}</code> }.into_any() } else { part.into_any() }
-    };
-    let paragraph = |text: &str| view! { <p>{text.split('`').enumerate().map(span).collect_view()}</p> };
+    let paragraph = |text: &str| view! { <p>{with_code(text)}</p> };
     text.split("\n\n").filter(|text| !text.is_empty()).map(paragraph).collect_view().into_any()
 }
 

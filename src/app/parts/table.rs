@@ -41,12 +41,6 @@ pub fn KeysTable(keys: Vec<Key>, caller: Caller, environment: String, here: Keys
 fn Row(key: Key, caller: Caller, here: KeysLink, now: Timestamp) -> AnyView {
     let state = key.state(now);
     let ended = matches!(state, KeyState::Revoked | KeyState::Expired);
-    let (state_class, state_words) = match state {
-        KeyState::Active => ("state active", "Active"),
-        KeyState::Disabled => ("state disabled", "Disabled"),
-        KeyState::Expired => ("state expired", "Expired"),
-        KeyState::Revoked => ("state revoked", "Revoked"),
-    };
     let revocable = state != KeyState::Revoked && caller.access_to(&key) == Access::Manage;
     let used = key.last_used_at.map(|at| ago(now, at));
     let act = revocable.then(|| view! { <RevokeLink key=key.clone() used=used.clone() here=here.clone()/> });
@@ -57,7 +51,7 @@ fn Row(key: Key, caller: Caller, here: KeysLink, now: Timestamp) -> AnyView {
     view! {
         <tr role="row" id=key.id.to_string() class=ended.then_some("ended")>
             <th role="rowheader" scope="row" class="name">
-                <span class="title">{key.name}</span>
+                <a class="title" href=here.key_href(key.id)>{key.name}</a>
                 <code class="sub">{key.id.to_string()}</code>
             </th>
             <td role="cell" class="key"><Mask prefix=key.prefix/></td>
@@ -75,11 +69,23 @@ fn Row(key: Key, caller: Caller, here: KeysLink, now: Timestamp) -> AnyView {
                 <Moment at=key.created_at words=ago_or_date(now, key.created_at)/>
                 {by}
             </td>
-            <td role="cell" class="state-cell"><span class=state_class>{state_words}</span></td>
+            <td role="cell" class="state-cell"><State state/></td>
             <td role="cell" class="act">{act}</td>
         </tr>
     }
     .into_any()
+}
+
+/// A key's state: a word, and a mark.
+#[component]
+pub fn State(state: KeyState) -> impl IntoView {
+    let (class, words) = match state {
+        KeyState::Active => ("state active", "Active"),
+        KeyState::Disabled => ("state disabled", "Paused"),
+        KeyState::Expired => ("state expired", "Expired"),
+        KeyState::Revoked => ("state revoked", "Revoked"),
+    };
+    view! { <span class=class>{words}</span> }
 }
 
 /// The first characters of a key's string, and dots.
@@ -108,7 +114,7 @@ fn ScopeChips(scopes: Scopes) -> impl IntoView {
 /// A link to the page that asks; with WASM, the dialog opens at once from what stands in `data-…`.
 /// A key that may have made others is asked about on the page, which knows how many these are.
 #[component]
-fn RevokeLink(key: Key, used: Option<String>, here: KeysLink) -> impl IntoView {
+pub fn RevokeLink(key: Key, used: Option<String>, here: KeysLink) -> impl IntoView {
     let may_have_made_keys = key.scopes.name_explicitly(MANAGE_KEYS);
     let used = used.map_or_else(|| "Never used".to_owned(), |words| format!("Used {words}"));
     view! {

@@ -15,6 +15,8 @@ const EXACT: &[BorrowedFormatItem] =
 const TO_THE_SECOND: &[BorrowedFormatItem] =
     format_description!("[day padding:none] [month repr:short], [hour]:[minute]:[second] UTC");
 
+const TO_THE_HOUR: &[BorrowedFormatItem] = format_description!("[day padding:none] [month repr:short], [hour]:00");
+
 /// In milliseconds.
 const DAY: i64 = 24 * 3600 * 1000;
 
@@ -26,6 +28,16 @@ pub fn ago(now: Timestamp, at: Timestamp) -> String {
 /// `just now` and so on for a day, then the date: `12 Nov 2026`.
 pub fn ago_or_date(now: Timestamp, at: Timestamp) -> String {
     if now.since(at) < DAY { ago(now, at) } else { format(at, DATE) }
+}
+
+/// `12 Nov 2026`.
+pub fn date(at: Timestamp) -> String {
+    format(at, DATE)
+}
+
+/// `22 Nov, 10:00`, UTC.
+pub fn to_the_hour(at: Timestamp) -> String {
+    format(at, TO_THE_HOUR)
 }
 
 /// `22 November 2026, 10:25:07 UTC`.
@@ -54,6 +66,15 @@ fn format(at: Timestamp, description: &[BorrowedFormatItem]) -> String {
 #[component]
 pub fn Moment(at: Timestamp, #[prop(into)] words: String) -> impl IntoView {
     view! { <time datetime=on_wire(at) title=exact(at)>{words}</time> }
+}
+
+/// A text with `code` in it.
+pub fn with_code(text: &str) -> AnyView {
+    let span = |(index, part): (usize, &str)| {
+        let part = part.to_owned();
+        if index % 2 == 1 { view! { <code>{part}</code> }.into_any() } else { part.into_any() }
+    };
+    text.split('`').enumerate().map(span).collect_view().into_any()
 }
 
 /// What a revocation has reached: `All 3 nodes have dropped it`.
@@ -135,6 +156,7 @@ mod tests {
     fn dates() {
         assert_eq!(ago_or_date(NOW, before(HOUR)), "1 hour ago");
         assert_eq!(ago_or_date(NOW, before(10 * DAY)), "12 Nov 2026");
+        assert_eq!(to_the_hour(NOW), "22 Nov, 10:00");
         assert_eq!(exact(NOW), "22 November 2026, 10:28:19 UTC");
         assert_eq!(exact(Timestamp(i64::MAX)), "");
     }

@@ -111,6 +111,6 @@ async fn connections_that_lead_nowhere_are_given_up() {
     cluster.sees(2, 3).await;
     let well = load.now();
     load.until(|history| history.revocations().iter().filter(|one| one.start > well).count() >= 10).await;
-    let outcome = load.finish().await;
+    load.finish().await;
     println!("well again after {:?}", well.saturating_sub(cut));
 }

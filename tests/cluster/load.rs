@@ -425,8 +425,8 @@ impl Outcome {
         self.checks(node, from, to).filter(let_in).count()
     }
 
-    /// Revocations that were asked for in a stretch of time.
+    /// Revocations that were asked for and answered in a stretch of time.
     pub fn revocations(&self, from: Moment, to: Moment) -> Vec<&Revocation> {
-        self.revocations.iter().filter(|revocation| revocation.start > from && revocation.start < to).collect()
+        self.revocations.iter().filter(|revocation| revocation.start > from && revocation.end < to).collect()
     }
 }

@@ -73,10 +73,27 @@ impl Cluster {
         self.folder.path()
     }
 
+    fn cookie(&self) -> String {
+        format!("Cookie: session={}", self.account.session)
+    }
+
+    /// Makes a key beside those of the load; its id.
+    pub async fn make_key(&self) -> String {
+        let mut connection = Connection::open(self.nodes[0].address).await.expect("it listens");
+        let made = connection.call("POST", "/v1/auth/api-keys", &[&self.cookie()], r#"{"name":"a key"}"#).await;
+        made.expect("an answer").json(201)["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Revokes one; the answer.
+    pub async fn revoke(&self, node: usize, id: &str) -> Value {
+        let mut connection = Connection::open(self.nodes[node].address).await.expect("it listens");
+        let revoked = connection.call("POST", &format!("/v1/keys/{id}/revoke"), &[&self.cookie()], "").await;
+        revoked.expect("an answer").json(200)
+    }
+
     /// What `GET /v1/cluster` of a node says, once it is answered and is as it should be.
     pub async fn seen_by(&self, node: usize, as_it_should_be: impl Fn(&[Value]) -> bool) -> Value {
-        let cookie = format!("Cookie: session={}", self.account.session);
-        let request = request("GET", "/v1/cluster", &[&cookie], "");
+        let request = request("GET", "/v1/cluster", &[&self.cookie()], "");
         let mut client = Client::new(&self.addresses());
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -49,7 +49,7 @@ impl Accounts {
         set_up_token: Option<SetUpToken>,
     ) -> Self {
         let throttle = Throttle::new(clock.clone(), None);
-        Self { throttle, db, clock, entropy, passwords, registration, set_up_token }
+        Self { db, clock, entropy, passwords, throttle, registration, set_up_token }
     }
 
     /// The same, with attempts to sign in counted by all nodes together.

@@ -82,7 +82,7 @@ impl Fresh {
         let counted = usage.take_counted();
         let mut uses = Vec::with_capacity(counted.len());
         for some in counted.chunks(BREATH) {
-            uses.extend(some.iter().filter_map(|slot| Some((*slot, usage.take_uses(*slot, cache)?))));
+            uses.extend(some.iter().filter_map(|slot| Some((*slot, Usage::take_uses(*slot, cache)?))));
             tokio::task::yield_now().await;
         }
         Self { uses, ledger: usage.take_ledger() }
@@ -237,7 +237,9 @@ impl Keys {
         if self.core.together.get().is_some() {
             let rows = |logged: Vec<LoggedUses>| {
                 let mut ledger = Ledger::default();
-                logged.iter().for_each(|line| ledger.recall(line));
+                for line in &logged {
+                    ledger.recall(line);
+                }
                 ledger.rows()
             };
             return self.core.db.empty_usage_log(rows).await;

@@ -69,9 +69,9 @@ impl<W> Flights<W> {
     pub(super) fn join(&mut self, hash: KeyHash, waiter: W, share: bool) -> Option<Flight> {
         if let Some(waiting) = self.waiting.get_mut(&hash) {
             if share {
-                waiting.now.push(waiter)
+                waiting.now.push(waiter);
             } else {
-                waiting.later.push(waiter)
+                waiting.later.push(waiter);
             }
             return None;
         }

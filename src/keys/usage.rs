@@ -291,7 +291,7 @@ impl Usage {
     }
 
     /// The count of a record, taken out; a record that is gone was retired, and its count is in the ledger.
-    pub(super) fn take_uses(&self, slot: Slot, cache: &Cache) -> Option<Uses> {
+    pub(super) fn take_uses(slot: Slot, cache: &Cache) -> Option<Uses> {
         cache.at(slot, Record::take_pending).flatten()
     }
 
@@ -305,7 +305,7 @@ impl Usage {
     /// How many good requests were not in the database; now they are taken to be.
     #[cfg(test)]
     pub(super) fn take_good(&self, cache: &Cache) -> i64 {
-        let counted = self.take_counted().into_iter().filter_map(|slot| self.take_uses(slot, cache));
+        let counted = self.take_counted().into_iter().filter_map(|slot| Self::take_uses(slot, cache));
         let counted: i64 = counted.map(|uses| i64::from(uses.count)).sum();
         counted + self.take_ledger().counts.values().sum::<i64>()
     }

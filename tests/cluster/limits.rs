@@ -37,6 +37,30 @@ impl Limited {
         client.call(node, &self.request).await.expect("an answer").json(200)
     }
 
+    /// Asks all nodes at once for some time, about a thousand times a second. How often it was asked and let in, and
+    /// the seconds that it took.
+    async fn ask_for(&self, time: Duration) -> (u32, u32, f64) {
+        const CLIENTS: usize = 12;
+        let (began, over) = (Instant::now(), Instant::now() + time);
+        let mut clients = JoinSet::new();
+        for number in 0..CLIENTS {
+            let limited = Self { addresses: self.addresses.clone(), request: self.request.clone() };
+            clients.spawn(async move {
+                let (mut asked, mut allowed) = (0, 0);
+                while Instant::now() < over {
+                    allowed += u32::from(limited.ask(number % 3, 1).await == 1);
+                    asked += 1;
+                    // Twelve clients that wait so long ask for a thousand a second.
+                    tokio::time::sleep_until((began + Duration::from_millis(12) * asked).into()).await;
+                }
+                (asked, allowed)
+            });
+        }
+        let answered = clients.join_all().await;
+        let took = began.elapsed().as_secs_f64();
+        (answered.iter().map(|(asked, _)| asked).sum(), answered.iter().map(|(_, allowed)| allowed).sum(), took)
+    }
+
     /// Asks a node so often, one after the other. How often the key was let in.
     pub async fn ask(&self, node: usize, times: usize) -> usize {
         let mut client = Client::new(&self.addresses);
@@ -61,34 +85,24 @@ impl Limited {
 async fn three_nodes_allow_what_one_would() {
     const LIMIT: f64 = 500.0;
     const A_SECOND: f64 = 100.0;
-    const CLIENTS: usize = 12;
     let cluster = Cluster::start(Setup::default()).await;
-    let limited = Limited::new(&cluster, r#""rate_limit":{"limit":500,"window_seconds":5}"#).await;
-    let (addresses, question) = (limited.addresses.clone(), limited.request.clone());
-    let (began, over) = (Instant::now(), Instant::now() + Duration::from_secs(6));
-    let mut clients = JoinSet::new();
-    for number in 0..CLIENTS {
-        let limited = Limited { addresses: addresses.clone(), request: question.clone() };
-        clients.spawn(async move {
-            let (mut asked, mut allowed) = (0, 0);
-            while Instant::now() < over {
-                allowed += limited.ask(number % 3, 1).await;
-                asked += 1;
-                // Twelve clients that wait so long ask for a thousand a second.
-                tokio::time::sleep_until((began + Duration::from_millis(12) * asked).into()).await;
-            }
-            (asked, allowed)
-        });
+    // On a machine so busy that Redis seems to be away for a moment, nodes count by themselves in it, as they should:
+    // that is another test's.
+    let times_away = || cluster.logs().matches("going on without it").count();
+    for _ in 0..5 {
+        let before = times_away();
+        let limited = Limited::new(&cluster, r#""rate_limit":{"limit":500,"window_seconds":5}"#).await;
+        let (asked, allowed, took) = limited.ask_for(Duration::from_secs(6)).await;
+        let expected = LIMIT + A_SECOND * took;
+        println!("{asked} asked in {took:.2} s, {allowed} allowed, {expected:.1} expected");
+        if times_away() > before {
+            continue;
+        }
+        assert!(f64::from(asked) > 2.0 * expected, "asked too rarely to say anything: {asked}");
+        assert!((f64::from(allowed) - expected).abs() <= expected * 0.01, "{allowed} instead of {expected:.1}");
+        return;
     }
-    let answered = clients.join_all().await;
-    let took = began.elapsed().as_secs_f64();
-    let asked: u32 = answered.iter().map(|(asked, _)| asked).sum();
-    let allowed: usize = answered.iter().map(|(_, allowed)| allowed).sum();
-    let allowed = f64::from(u32::try_from(allowed).expect("few"));
-    let expected = LIMIT + A_SECOND * took;
-    println!("{asked} asked in {took:.2} s, {allowed} allowed, {expected:.1} expected");
-    assert!(f64::from(asked) > 2.0 * expected, "asked too rarely to say anything: {asked}");
-    assert!((allowed - expected).abs() <= expected * 0.01, "{allowed} instead of {expected:.1}");
+    panic!("Redis seemed to be away again and again: nothing was measured");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -170,16 +170,16 @@ impl Load {
 
         let found = self.all(connection, "/api/v1/apikeys?CpOrd=createdAt").await;
         let mut ids: HashMap<String, String> = found.iter().map(|key| (text(key, "id"), text(key, "name"))).collect();
-        let known = self.known.lock().expect("no panic");
-        for (name, id) in &known.keys {
-            assert_eq!(ids.remove(id).as_ref(), Some(name), "an acknowledged key is lost");
-        }
-        let unknown: Vec<&String> = ids.values().filter(|name| !known.unanswered_keys.contains(*name)).collect();
-        assert_eq!(unknown, ["the load's own"], "keys that nobody made");
-        drop(known);
-
+        let strings = {
+            let mut known = self.known.lock().expect("no panic");
+            for (name, id) in &known.keys {
+                assert_eq!(ids.remove(id).as_ref(), Some(name), "an acknowledged key is lost");
+            }
+            let unknown: Vec<&String> = ids.values().filter(|name| !known.unanswered_keys.contains(*name)).collect();
+            assert_eq!(unknown, ["the load's own"], "keys that nobody made");
+            std::mem::take(&mut known.new_keys)
+        };
         // And they are good: of those that were answered last, whose commits were the last.
-        let strings = std::mem::take(&mut self.known.lock().expect("no panic").new_keys);
         for string in strings.iter().rev().take(CONNECTIONS) {
             let header = format!("X-Api-Key: {string}");
             connection.call("GET", "/v1/whoami", &[&header], "").await.expect("an answer").json(200);

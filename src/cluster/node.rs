@@ -24,7 +24,7 @@ pub const LEASE: Duration = Duration::from_secs(5);
 const OWN_LEASE: Duration = Duration::from_millis(4500);
 /// How often it renews.
 pub const RENEW_EVERY: Duration = Duration::from_millis(500);
-/// A renewal that takes longer is given up, and tried again.
+/// A question to the database that takes longer is given up, and asked again.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long whoever waits for others goes without looking again, when nothing wakes it.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -197,7 +197,8 @@ impl Node {
             // All who have asked by now are served by what is read from now on.
             let served = self.asked.load(Ordering::Acquire);
             let before = self.clock.boottime();
-            let rows = self.db.nodes().await?;
+            // Others wait for this one: a connection that leads nowhere must not hold them up.
+            let rows = tokio::time::timeout(PATIENCE, self.db.nodes()).await.map_err(|_| StoreError::slow())??;
             *registry = (served, Arc::new(self.observe(rows, before)));
         }
         Ok(Arc::clone(&registry.1))

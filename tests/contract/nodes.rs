@@ -42,7 +42,7 @@ async fn code(keys: &Keys, key: &str) -> Code {
 async fn remembers(keys: &Keys, key: &str) {
     for _ in 0..500 {
         code(keys, key).await;
-        if keys.cache().len() > 0 {
+        if !keys.cache().is_empty() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

@@ -56,8 +56,8 @@ fn ClusterPage(person: Person, nodes: Nodes, now: Timestamp) -> AnyView {
                     <tr role="row">
                         <th role="columnheader" scope="col" class="name">"Server"</th>
                         <th role="columnheader" scope="col">"Heard"</th>
-                        <th role="columnheader" scope="col">"Lease"</th>
                         <th role="columnheader" scope="col">"Redis"</th>
+                        <th role="columnheader" scope="col">"Lease"</th>
                         <th role="columnheader" scope="col">"Started"</th>
                         <th role="columnheader" scope="col">"State"</th>
                     </tr>
@@ -73,6 +73,8 @@ fn ClusterPage(person: Person, nodes: Nodes, now: Timestamp) -> AnyView {
 #[component]
 fn Row(node: NodeState, last_change: i64, now: Timestamp) -> AnyView {
     let is_live = !node.lease_left.is_zero();
+    // Where there can be only one, it needs no lease, and no name to tell it from others.
+    let is_one_of_several = node.lease_left != Duration::MAX;
     let heard = match last_change - node.heard {
         0 => "Everything".to_owned(),
         1 => "All but the last change".to_owned(),
@@ -92,12 +94,12 @@ fn Row(node: NodeState, last_change: i64, now: Timestamp) -> AnyView {
     view! {
         <tr role="row" class=(!is_live).then_some("ended")>
             <th role="rowheader" scope="row" class="name">
-                <span class="title">{node.name} {node.is_self.then_some(" (this one)")}</span>
-                <code class="sub">{node.id.to_string()}</code>
+                <span class="title">{node.name} {(is_one_of_several && node.is_self).then_some(" (this one)")}</span>
+                {is_one_of_several.then(|| view! { <code class="sub">{node.id.to_string()}</code> })}
             </th>
             <td role="cell" class="scopes" data-label="Heard">{heard}</td>
-            <td role="cell" class="used" data-label="Lease">{lease}</td>
             <td role="cell" class="requests" data-label="Redis">{redis}</td>
+            <td role="cell" class="used" data-label="Lease">{lease}</td>
             <td role="cell" class="created" data-label="Started">
                 <Moment at=node.started_at words=ago_or_date(now, node.started_at)/>
                 <span class="sub">"version " {node.version}</span>

@@ -12,7 +12,7 @@ help:
 	@printf '  make dev       a debug server that is rebuilt when a file changes\n'
 	@printf '  make lint      formatting, Clippy on both halves, documentation, shell scripts\n'
 	@printf '  make end2end   the browser tests alone\n'
-	@printf '  make bench     downloads, the keys page, checks, ingest, pages of a million keys, beside their ceilings\n'
+	@printf '  make bench     downloads, the keys page, checks, ingest, a million keys, three nodes, beside their ceilings\n'
 	@printf '  make soak      three nodes under load for 10 minutes, while whatever can break is broken\n'
 	@printf '  make setup     what the others install on their way, without building\n'
 	@printf '  make clean     removes all that was built; the database stays\n\n'

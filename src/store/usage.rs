@@ -72,6 +72,20 @@ impl LoggedUses {
     }
 }
 
+/// A row of the log: one line, or as it was before there were lines, an array of counts, each with its key, hour,
+/// outcome, and when the last good one was.
+fn read_row(text: &str) -> Result<Vec<LoggedUses>, sqlx::Error> {
+    let decode = |error: serde_json::Error| sqlx::Error::Decode(error.into());
+    if !text.starts_with('[') {
+        return Ok(vec![serde_json::from_str(text).map_err(decode)?]);
+    }
+    let counts: Vec<(i64, i64, String, i64, i64)> = serde_json::from_str(text).map_err(decode)?;
+    let line = |(id, hour, code, count, last): (i64, i64, String, i64, i64)| {
+        Some(LoggedUses::of(hour, Code::parse(&code)?, (KeyId(id), count, Timestamp(last))))
+    };
+    Ok(counts.into_iter().filter_map(line).collect())
+}
+
 /// An outcome by its word.
 mod word {
     use serde::{Deserialize, Deserializer, Serializer};
@@ -169,8 +183,8 @@ impl Db {
     ) -> Result<(), StoreError> {
         writing!(self, tx => {
             let taken: Vec<String> = sqlx::query_scalar(sql!("usage_log_take")).fetch_all(&mut *tx).await?;
-            let read = |text: &String| serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(error.into()));
-            let rows = rows(taken.iter().map(read).collect::<Result<_, _>>()?);
+            let lines: Vec<Vec<LoggedUses>> = taken.iter().map(|text| read_row(text)).collect::<Result<_, _>>()?;
+            let rows = rows(lines.into_iter().flatten().collect());
             write_rows!(self, tx, &rows, 0_i64);
         });
         Ok(())
@@ -181,11 +195,12 @@ impl Db {
         let rows: Vec<(i64, String)> = reading!(self, pool => {
             sqlx::query_as(sql!("usage_log_all")).fetch_all(pool).await?
         });
-        let read = |(part, text): (i64, String)| {
-            let uses = serde_json::from_str(&text).map_err(|error| sqlx::Error::Decode(error.into()))?;
-            Ok((usize::try_from(part).unwrap_or_default(), uses))
-        };
-        Ok(rows.into_iter().map(read).collect::<Result<_, sqlx::Error>>()?)
+        let mut lines = Vec::with_capacity(rows.len());
+        for (part, text) in rows {
+            let part = usize::try_from(part).unwrap_or_default();
+            lines.extend(read_row(&text)?.into_iter().map(|line| (part, line)));
+        }
+        Ok(lines)
     }
 
     /// Outcomes of a key's checks from an hour on, oldest first.

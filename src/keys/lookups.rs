@@ -8,14 +8,18 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::token::KeyHash;
 use super::{Core, Key};
+use crate::store::StoreError;
 
 /// Hashes of one statement at the most.
 const GROUP: usize = 128;
+/// A statement that takes longer is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Statements at once.
 const AT_ONCE: usize = 4;
 /// Hashes that wait at the most; more are told to come again.
@@ -225,7 +229,9 @@ pub(super) async fn read(core: Weak<Core>, mut asked: mpsc::Receiver<Flight>) {
         }
         tokio::spawn(async move {
             let hashes: Vec<KeyHash> = flights.iter().map(|flight| flight.hash).collect();
-            match core.db.keys_by_hash(&hashes).await {
+            // A connection that leads nowhere must not keep its permit: soon there would be none left.
+            let reading = tokio::time::timeout(PATIENCE, core.db.keys_by_hash(&hashes));
+            match reading.await.unwrap_or_else(|_| Err(StoreError::slow())) {
                 Ok(keys) => {
                     for (flight, found) in deliver(flights, keys) {
                         core.land(flight, Ok(found));

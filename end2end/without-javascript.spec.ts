@@ -2,7 +2,8 @@
 
 import { expect, PASSWORD, register, test } from "./fixtures";
 
-test.use({ javaScriptEnabled: false });
+// A dialog that stands still at once: without scripts nothing tells a test when it does.
+test.use({ javaScriptEnabled: false, contextOptions: { reducedMotion: "reduce" } });
 
 test("all but creating works without JavaScript", async ({ page }) => {
   await register(page);

@@ -6,6 +6,7 @@ mod password;
 mod registration;
 mod session;
 mod sign_in;
+mod signed_in;
 mod throttle;
 mod tokens;
 
@@ -14,9 +15,10 @@ pub use email::{EmailAddress, EmailError};
 pub use password::{Password, PasswordError, Passwords};
 pub use registration::{RegisterError, Registration, SetUpToken};
 pub use session::{
-    ABSOLUTE_TIME_OUT, DatabaseSessions, FLASH, IDLE_TIME_OUT, SessionError, begin_session, session_user,
+    ABSOLUTE_TIME_OUT, DatabaseSessions, FLASH, IDLE_TIME_OUT, SessionError, begin_session, end_session,
 };
 pub use sign_in::SignInError;
+pub use signed_in::Unread;
 pub use throttle::Throttle;
 pub use tokens::{ACCESS_LIFETIME, TokenHolder, TokenPair, looks_like_access_token};
 
@@ -25,6 +27,7 @@ use crate::cluster::limits::SharedLimits;
 use crate::entropy::Entropy;
 use crate::model::UserId;
 use crate::store::{Db, StoreError};
+use signed_in::Sessions;
 
 /// The accounts, and all that is done with them.
 #[derive(Debug)]
@@ -36,6 +39,7 @@ pub struct Accounts {
     throttle: Throttle,
     registration: Registration,
     set_up_token: Option<SetUpToken>,
+    sessions: Sessions,
 }
 
 impl Accounts {
@@ -49,7 +53,8 @@ impl Accounts {
         set_up_token: Option<SetUpToken>,
     ) -> Self {
         let throttle = Throttle::new(clock.clone(), None);
-        Self { db, clock, entropy, passwords, throttle, registration, set_up_token }
+        let sessions = Sessions::new(db.clone(), clock.clone());
+        Self { db, clock, entropy, passwords, throttle, registration, set_up_token, sessions }
     }
 
     /// The same, with attempts to sign in counted by all nodes together.

@@ -19,7 +19,7 @@ pub const IDLE_TIME_OUT: i64 = 7 * 24 * 3600 * 1000;
 /// A session is over after so long, used or not: 30 days, in milliseconds.
 pub const ABSOLUTE_TIME_OUT: i64 = 30 * 24 * 3600 * 1000;
 /// How exactly it is known when a session was last used; so rarely is it written.
-const SEEN_PRECISION: i64 = 60 * 1000;
+pub(super) const SEEN_PRECISION: i64 = 60 * 1000;
 
 const USER: &str = "user";
 /// Where a message waits for the next page.
@@ -38,13 +38,12 @@ pub async fn begin_session(session: &Session, user: UserId) -> std::result::Resu
     session.insert(USER, user.to_string()).await
 }
 
-/// Who is signed in.
+/// Makes tower-sessions look for a session that is over, so that it tells the browser to forget it.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn session_user(session: &Session) -> std::result::Result<Option<UserId>, SessionError> {
-    let user: Option<String> = session.get(USER).await?;
-    Ok(user.and_then(|user| user.parse().ok()))
+pub async fn end_session(session: &Session) -> std::result::Result<(), SessionError> {
+    session.get_value(USER).await.map(drop)
 }
 
 /// tower-sessions' store over our database.
@@ -62,7 +61,8 @@ impl DatabaseSessions {
     }
 }
 
-fn hash(id: Id) -> [u8; 32] {
+/// What is stored of a session's id.
+pub(super) fn hash(id: Id) -> [u8; 32] {
     Sha256::digest(id.0.to_le_bytes()).into()
 }
 

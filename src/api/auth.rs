@@ -7,7 +7,7 @@ use tower_sessions::Session;
 use super::Services;
 use super::client_address::ClientAddress;
 use super::credential::Credential;
-use crate::accounts::{Caller, Person, session_user};
+use crate::accounts::{Caller, Person, end_session};
 use crate::keys::{Ask, Code, Limited, Pass, Purpose, Verdict};
 use crate::model::{ApiError, MANAGE_KEYS};
 
@@ -62,13 +62,15 @@ impl FromRequestParts<Services> for SignedIn {
 
 /// Whose session the request presents, if it is one.
 async fn person(parts: &Parts, services: &Services) -> Result<Option<Person>, ApiError> {
-    let Some(session) = parts.extensions.get::<Session>() else {
+    let Some((session, id)) = parts.extensions.get::<Session>().and_then(|session| Some((session, session.id()?)))
+    else {
         return Ok(None);
     };
-    match session_user(session).await? {
-        Some(user) => Ok(services.accounts.person(user).await?),
-        None => Ok(None),
+    let person = services.accounts.signed_in(id).await?;
+    if person.is_none() {
+        end_session(session).await?;
     }
+    Ok(person)
 }
 
 impl FromRequestParts<Services> for Manager {

@@ -4,7 +4,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::accounts::SessionError;
+use crate::accounts::{SessionError, Unread};
 use crate::keys::{EditError, RevokeError, Unanswered, Unproven};
 use crate::model::ApiError;
 use crate::store::StoreError;
@@ -88,6 +88,14 @@ impl From<Unanswered> for ApiError {
     fn from(error: Unanswered) -> Self {
         tracing::error!(%error, "the database failed");
         Self::unavailable("The key could not be looked up. Try again in a moment.")
+    }
+}
+
+// The cause was logged by the reading, which several requests may share.
+impl From<Unread> for ApiError {
+    fn from(error: Unread) -> Self {
+        tracing::error!(%error, "the database failed");
+        Self::unavailable("The database does not answer. Try again in a moment.")
     }
 }
 

@@ -100,20 +100,12 @@ async fn write(db: Db, mut waiting: mpsc::Receiver<Waiting>, heard: broadcast::S
     while let Some(first) = waiting.recv().await {
         let mut bytes = first.event.body.len();
         let mut group = vec![first];
-        // Those who were answered a moment ago send again at once: they have their turn before each group.
-        loop {
-            let before = group.len();
-            tokio::task::yield_now().await;
-            while group.len() < GROUP
-                && bytes < GROUP_BYTES
-                && let Ok(next) = waiting.try_recv()
-            {
-                bytes += next.event.body.len();
-                group.push(next);
-            }
-            if group.len() == before || group.len() == GROUP || bytes >= GROUP_BYTES {
-                break;
-            }
+        while group.len() < GROUP
+            && bytes < GROUP_BYTES
+            && let Ok(next) = waiting.try_recv()
+        {
+            bytes += next.event.body.len();
+            group.push(next);
         }
         let (ids, (events, answers)): (Vec<i64>, (Vec<NewEvent>, Vec<_>)) =
             group.into_iter().map(|waiting| (waiting.source_id, (waiting.event, waiting.answer))).unzip();

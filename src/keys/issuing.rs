@@ -46,7 +46,6 @@ impl Issuing {
 async fn write(core: Arc<Core>, most: i64, mut waiting: mpsc::Receiver<Waiting>) {
     let mut group = Vec::new();
     while waiting.recv_many(&mut group, GROUP).await > 0 {
-        gather(&mut waiting, &mut group).await;
         let (keys, answers): (Vec<Key>, Vec<_>) = group.drain(..).map(|waiting| (waiting.key, waiting.answer)).unzip();
         let stored = core.db.insert_keys(&keys, most).await;
         // Somebody may have asked for one before it was there.
@@ -63,23 +62,6 @@ async fn write(core: Arc<Core>, most: i64, mut waiting: mpsc::Receiver<Waiting>)
         for (answer, outcome) in answers.into_iter().zip(outcomes) {
             // Whoever does not wait any more has a key that nobody has seen.
             let _ = answer.send(outcome);
-        }
-    }
-}
-
-/// Takes what comes while others have their turn. Those who were answered a moment ago ask again at once:
-/// together they are one group, one by one they would each wait for a commit of their own.
-async fn gather(waiting: &mut mpsc::Receiver<Waiting>, group: &mut Vec<Waiting>) {
-    loop {
-        let before = group.len();
-        tokio::task::yield_now().await;
-        while group.len() < GROUP
-            && let Ok(next) = waiting.try_recv()
-        {
-            group.push(next);
-        }
-        if group.len() == before || group.len() == GROUP {
-            return;
         }
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use crate::api::client_address::Peer;
-use crate::api::{Services, native};
+use crate::api::{Services, hooksentry, native};
 
 /// The most bytes of a request's headers.
 const HEADER_LIMIT: usize = 32 * 1024;
@@ -79,8 +79,12 @@ async fn connection(stream: TcpStream, peer: SocketAddr, services: Arc<Services>
     let active = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request| {
         active.store(true, Ordering::Relaxed);
-        match native::hot(&services, Peer(peer), request) {
-            Either::Left(answer) => Either::Left(answer.map(Ok::<_, Infallible>)),
+        let request = match native::hot(&services, Peer(peer), request) {
+            Either::Left(answer) => return Either::Left(Either::Left(answer.map(Ok::<_, Infallible>))),
+            Either::Right(request) => request,
+        };
+        match hooksentry::hot(&services, Peer(peer), request) {
+            Either::Left(answer) => Either::Left(Either::Right(answer.map(Ok::<_, Infallible>))),
             Either::Right(request) => {
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(Peer(peer));

@@ -100,6 +100,11 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     let (stop_upkeep, stopped) = tokio::sync::oneshot::channel();
     let upkeep = tokio::spawn(upkeep(services.clone(), stopped));
 
+    let checkpoints = tokio::spawn({
+        let db = db.clone();
+        async move { db.keep_checkpointing().await }
+    });
+
     announce(config, address, &services, set_up_token).await?;
     let hot = Arc::new(services.clone());
     let stop = stop_signal(draining, Duration::from_secs(config.drain_seconds))?;
@@ -112,6 +117,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     services.keys.flush_usage().await?;
     services.keys.give_back_quotas(true).await?;
     services.keys.leave().await?;
+    checkpoints.abort();
     db.close().await;
     Ok(())
 }

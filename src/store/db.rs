@@ -3,11 +3,19 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, Database, PgConnection, Pool, Postgres, Sqlite, Transaction};
+use sqlx::{Connection, PgConnection, PgPool, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+/// A connection that was not used for so long is asked whether it is still there.
+const ASKED_AFTER: Duration = Duration::from_millis(200);
+/// And is given up when it does not answer in this time.
+const ASKED_FOR: Duration = Duration::from_millis(500);
 
 /// The database itself failed: a full disk, a lost connection, a broken file.
 #[derive(Debug, thiserror::Error)]
@@ -57,49 +65,78 @@ pub enum DatabaseUrlError {
     },
 }
 
-/// Connections of one engine.
-#[derive(Debug)]
-pub struct Pools<D: Database> {
-    pub(super) reader: Pool<D>,
-    pub(super) writer: Pool<D>,
-    begin: &'static str,
+/// An embedded file: several readers, one writer.
+#[derive(Debug, Clone)]
+pub struct SqliteFile {
+    path: PathBuf,
+    pub(super) reader: SqlitePool,
+    writer: SqlitePool,
+    /// The writer's one connection, between two who write. The pool asks a connection that is given back
+    /// whether it is well, and everybody waits for the answer; this way it does so only after a failure.
+    kept: Arc<Mutex<Option<PoolConnection<Sqlite>>>>,
 }
 
-// Derived, it would ask the engine's marker type to be Clone.
-impl<D: Database> Clone for Pools<D> {
-    fn clone(&self) -> Self {
-        Self { reader: self.reader.clone(), writer: self.writer.clone(), begin: self.begin }
+impl SqliteFile {
+    /// The turn to write. Turns are given in the order in which they were asked for.
+    pub(super) async fn write(&self) -> sqlx::Result<Turn> {
+        let mut kept = Arc::clone(&self.kept).lock_owned().await;
+        if kept.is_none() {
+            *kept = Some(self.writer.acquire().await?);
+        }
+        Ok(Turn { kept, well: false })
     }
 }
 
-impl<D: Database> Pools<D> {
+/// The turn to write to a file.
+pub(super) struct Turn {
+    kept: OwnedMutexGuard<Option<PoolConnection<Sqlite>>>,
+    well: bool,
+}
+
+impl Turn {
+    /// The connection.
+    pub(super) fn connection(&mut self) -> sqlx::Result<&mut SqliteConnection> {
+        // Only a turn that is over has none.
+        self.kept.as_deref_mut().ok_or(sqlx::Error::WorkerCrashed)
+    }
+
     /// Begins a transaction that is going to write.
-    pub(super) async fn begin(&self) -> sqlx::Result<Transaction<'static, D>> {
-        self.writer.begin_with(self.begin).await
+    pub(super) async fn begin(&mut self) -> sqlx::Result<Transaction<'_, Sqlite>> {
+        self.connection()?.begin_with("BEGIN IMMEDIATE").await
+    }
+
+    /// It went well: the next one may have the connection as it is.
+    pub(super) fn done(mut self) {
+        self.well = true;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.well {
+            *self.kept = None;
+        }
     }
 }
 
 /// The database.
 #[derive(Debug, Clone)]
 pub enum Db {
-    /// An embedded file: several readers, one writer.
-    Sqlite(Pools<Sqlite>, PathBuf),
+    /// A file.
+    Sqlite(SqliteFile),
     /// A server.
-    Postgres(Pools<Postgres>),
+    Postgres(PgPool),
 }
 
 /// Runs `$body` with a pool for reading, once for each engine.
 macro_rules! reading {
     ($db:expr, $pool:ident => $body:expr) => {
         match $db {
-            $crate::store::Db::Sqlite(pools, _) => {
-                let $pool = &pools.reader;
+            $crate::store::Db::Sqlite(file) => {
+                let $pool = &file.reader;
                 $body
             }
-            $crate::store::Db::Postgres(pools) => {
-                let $pool = &pools.reader;
-                $body
-            }
+            $crate::store::Db::Postgres($pool) => $body,
         }
     };
 }
@@ -109,14 +146,16 @@ macro_rules! reading {
 macro_rules! writing {
     ($db:expr, $tx:ident => $body:expr) => {
         match $db {
-            $crate::store::Db::Sqlite(pools, _) => {
-                let mut $tx = pools.begin().await?;
+            $crate::store::Db::Sqlite(file) => {
+                let mut turn = file.write().await?;
+                let mut $tx = turn.begin().await?;
                 let value = $body;
                 $tx.commit().await?;
+                turn.done();
                 value
             }
-            $crate::store::Db::Postgres(pools) => {
-                let mut $tx = pools.begin().await?;
+            $crate::store::Db::Postgres(pool) => {
+                let mut $tx = pool.begin().await?;
                 let value = $body;
                 $tx.commit().await?;
                 value
@@ -166,8 +205,11 @@ impl Db {
             // 32 MiB a connection: lists walk far along an index, and new keys touch pages all over. Not mapped
             // into memory, where a failing disk would be a signal and no error.
             .pragma("cache_size", "-32768")
-            // Pages that change again and again are brought to their place once for many commits.
-            .pragma("wal_autocheckpoint", "4000");
+            // What a statement of many rows would undo should it fail, and what it sorts, is kept in no file.
+            .pragma("temp_store", "MEMORY")
+            // A server makes its checkpoints beside its commits (`checkpoints.rs`); this bounds the log (256 MiB)
+            // should that fail.
+            .pragma("wal_autocheckpoint", "64000");
         let file = options.get_filename().to_path_buf();
         keep_private(&file);
         let pool = || {
@@ -178,8 +220,8 @@ impl Db {
             pool().max_connections(1).connect_with(options.clone()).await.map_err(DatabaseUrlError::Unreachable)?;
         let reader = pool().max_connections(4).connect_lazy_with(options.create_if_missing(false));
         // By its real name, so that a link to the file is the same file to the lock.
-        let file = std::fs::canonicalize(&file).unwrap_or(file);
-        Ok(Self::Sqlite(Pools { reader, writer, begin: "BEGIN IMMEDIATE" }, file))
+        let path = std::fs::canonicalize(&file).unwrap_or(file);
+        Ok(Self::Sqlite(SqliteFile { path, reader, writer, kept: Arc::default() }))
     }
 
     async fn open_postgres(url: &str) -> Result<Self, DatabaseUrlError> {
@@ -192,13 +234,8 @@ impl Db {
         // A pool answers a failed connection with a time-out; a connection says what is wrong.
         let first = PgConnection::connect_with(&options).await.map_err(DatabaseUrlError::Unreachable)?;
         first.close().await.map_err(DatabaseUrlError::Unreachable)?;
-        let pool = PgPoolOptions::new()
-            .max_connections(16)
-            .acquire_timeout(Duration::from_secs(5))
-            .connect_with(options)
-            .await
-            .map_err(DatabaseUrlError::Unreachable)?;
-        Ok(Self::Postgres(Pools { reader: pool.clone(), writer: pool, begin: "BEGIN" }))
+        let pool = connections(16, Duration::from_secs(5));
+        Ok(Self::Postgres(pool.connect_with(options).await.map_err(DatabaseUrlError::Unreachable)?))
     }
 
     /// Brings the schema up to date. Safe when several processes start at once.
@@ -207,8 +244,12 @@ impl Db {
     /// When the database fails, or was made by a newer version of this program.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self {
-            Self::Sqlite(pools, _) => sqlx::migrate!("migrations/sqlite").run(&pools.writer).await?,
-            Self::Postgres(pools) => sqlx::migrate!("migrations/postgres").run(&pools.writer).await?,
+            Self::Sqlite(file) => {
+                let mut turn = file.write().await?;
+                sqlx::migrate!("migrations/sqlite").run(turn.connection()?).await?;
+                turn.done();
+            }
+            Self::Postgres(pool) => sqlx::migrate!("migrations/postgres").run(pool).await?,
         }
         Ok(())
     }
@@ -219,12 +260,12 @@ impl Db {
     /// # Errors
     /// When another process holds it.
     pub fn lock(&self) -> Result<Option<File>, DatabaseUrlError> {
-        let Self::Sqlite(_, file) = self else { return Ok(None) };
-        let path = lock_path(file);
+        let Self::Sqlite(file) = self else { return Ok(None) };
+        let path = lock_path(&file.path);
         let lock = File::create(&path).map_err(|error| DatabaseUrlError::Lock { path: path.clone(), error })?;
         match lock.try_lock() {
             Ok(()) => Ok(Some(lock)),
-            Err(std::fs::TryLockError::WouldBlock) => Err(DatabaseUrlError::Locked(file.clone())),
+            Err(std::fs::TryLockError::WouldBlock) => Err(DatabaseUrlError::Locked(file.path.clone())),
             Err(std::fs::TryLockError::Error(error)) => Err(DatabaseUrlError::Lock { path, error }),
         }
     }
@@ -234,12 +275,9 @@ impl Db {
     pub fn aside(&self) -> Self {
         match self {
             Self::Sqlite(..) => self.clone(),
-            Self::Postgres(pools) => {
-                let pool = PgPoolOptions::new()
-                    .max_connections(4)
-                    .acquire_timeout(Duration::from_secs(2))
-                    .connect_lazy_with((*pools.writer.connect_options()).clone());
-                Self::Postgres(Pools { reader: pool.clone(), writer: pool, begin: pools.begin })
+            Self::Postgres(pool) => {
+                let options = (*pool.connect_options()).clone();
+                Self::Postgres(connections(4, Duration::from_secs(2)).connect_lazy_with(options))
             }
         }
     }
@@ -256,13 +294,29 @@ impl Db {
     /// Ends all connections, after what they still do.
     pub async fn close(&self) {
         match self {
-            Self::Sqlite(pools, _) => {
-                pools.reader.close().await;
-                pools.writer.close().await;
+            Self::Sqlite(file) => {
+                file.reader.close().await;
+                file.kept.lock().await.take();
+                file.writer.close().await;
             }
-            Self::Postgres(pools) => pools.writer.close().await,
+            Self::Postgres(pool) => pool.close().await,
         }
     }
+}
+
+/// Connections to a server. One that has not been used for a moment is asked whether it is still there, and
+/// must not take long to say so; one that has just been used says so by itself.
+fn connections(most: u32, patience: Duration) -> PgPoolOptions {
+    PgPoolOptions::new().max_connections(most).acquire_timeout(patience).test_before_acquire(false).before_acquire(
+        |connection, used| {
+            Box::pin(async move {
+                if used.idle_for < ASKED_AFTER {
+                    return Ok(true);
+                }
+                Ok(matches!(tokio::time::timeout(ASKED_FOR, connection.ping()).await, Ok(Ok(()))))
+            })
+        },
+    )
 }
 
 /// Makes a new database file readable for its owner only: it holds addresses and password hashes.

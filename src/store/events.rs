@@ -218,18 +218,19 @@ impl Db {
         let (heads, sources) = group.heads_and_sources()?;
         // One trip to the database, which makes a transaction of it.
         match self {
-            Self::Sqlite(pools, _) => {
-                let mut connection = pools.writer.acquire().await?;
+            Self::Sqlite(file) => {
                 let query = sqlx::query(TRANSACTION_ON_SQLITE).bind(heads).bind(group.bodies).bind(sources);
-                if let Err(error) = query.execute(&mut *connection).await {
+                let mut turn = file.write().await?;
+                if let Err(error) = query.execute(turn.connection()?).await {
                     // Fails where SQLite itself has rolled back already.
-                    let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+                    let _ = sqlx::query("ROLLBACK").execute(turn.connection()?).await;
                     return Err(error.into());
                 }
+                turn.done();
             }
-            Self::Postgres(pools) => {
+            Self::Postgres(pool) => {
                 let query = sqlx::query(sql!(self, "events_insert")).bind(heads).bind(group.bodies).bind(sources);
-                query.execute(&pools.writer).await?;
+                query.execute(pool).await?;
             }
         }
         Ok(events.iter().map(NewEvent::taken).collect())

@@ -211,26 +211,29 @@ impl Db {
     /// people make for one organisation. Whether it was that case, and there was room for all of them; if not,
     /// nothing has changed.
     async fn insert_keys_at_once(&self, keys: &[Key], most: i64) -> Result<bool, StoreError> {
-        let (Self::Sqlite(pools, _), Some(first)) = (self, keys.first()) else {
+        let (Self::Sqlite(file), Some(first)) = (self, keys.first()) else {
             return Ok(false);
         };
         if keys.iter().any(|key| key.parent.is_some() || key.organisation != first.organisation) {
             return Ok(false);
         }
         let rows = rows(keys.iter())?;
-        let mut connection = pools.writer.acquire().await?;
+        let mut turn = file.write().await?;
         let counted = sqlx::query(TRANSACTION_ON_SQLITE)
             .bind(rows)
             .bind(first.organisation.0)
             .bind(i64::try_from(keys.len()).unwrap_or(i64::MAX))
             .bind(most)
-            .fetch_all(&mut *connection)
+            .fetch_all(turn.connection()?)
             .await;
         match counted {
-            Ok(counted) => Ok(!counted.is_empty()),
+            Ok(counted) => {
+                turn.done();
+                Ok(!counted.is_empty())
+            }
             Err(error) => {
                 // Fails where SQLite itself has rolled back already.
-                let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+                let _ = sqlx::query("ROLLBACK").execute(turn.connection()?).await;
                 Err(error.into())
             }
         }

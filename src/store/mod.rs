@@ -4,6 +4,7 @@
 
 mod accounts;
 mod changes;
+mod checkpoints;
 mod db;
 mod events;
 mod key_pages;
@@ -25,6 +26,6 @@ pub use keys::{Inserted, KeyFilter, Listed, Owner};
 pub use migrate_data::{MigrateDataError, Progress, open_both};
 pub use nodes::{NodeRow, Notice, Notices};
 pub use quotas::QuotaPart;
-pub use sessions::StoredSession;
+pub use sessions::{SignedInRow, StoredSession};
 pub use tokens::{NewToken, Refreshed, TokenKind};
 pub use usage::{HourlyUse, LoggedUses, UsageRows, UsedFrom};

@@ -140,9 +140,9 @@ impl Db {
 
     /// Listens to what other nodes commit; `None` where there are no others.
     pub(crate) async fn notices(&self) -> Result<Option<Notices>, StoreError> {
-        let Self::Postgres(pools) = self else { return Ok(None) };
-        let channel: String = sqlx::query_scalar(CHANNEL).fetch_one(&pools.reader).await?;
-        let mut listener = PgListener::connect_with(&pools.reader).await?;
+        let Self::Postgres(pool) = self else { return Ok(None) };
+        let channel: String = sqlx::query_scalar(CHANNEL).fetch_one(pool).await?;
+        let mut listener = PgListener::connect_with(pool).await?;
         listener.listen(&channel).await?;
         Ok(Some(Notices(listener)))
     }

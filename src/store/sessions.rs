@@ -1,5 +1,8 @@
 //! Sessions, by the hash of their id.
 
+use uuid::Uuid;
+
+use super::accounts::MembershipRow;
 use super::db::{Db, StoreError, reading, sql, writing};
 use crate::model::{Timestamp, UserId};
 
@@ -11,7 +14,74 @@ pub struct StoredSession {
     pub(crate) seen_at: i64,
 }
 
+/// Somebody with a session, and one of the environments that they may use.
+#[derive(sqlx::FromRow)]
+pub struct SignedInRow {
+    id_hash: Vec<u8>,
+    pub(crate) seen_at: i64,
+    user_id: i64,
+    email: String,
+    role: Option<String>,
+    organisation_id: Option<i64>,
+    uuid: Option<Uuid>,
+    organisation_name: Option<String>,
+    environment_id: Option<i64>,
+    environment_name: Option<String>,
+    mode: Option<String>,
+}
+
+impl SignedInRow {
+    /// Whether it is this session's.
+    pub(crate) fn is_of(&self, id_hash: &[u8]) -> bool {
+        self.id_hash == id_hash
+    }
+
+    /// Who.
+    pub(crate) fn user(&self) -> UserId {
+        UserId(self.user_id)
+    }
+
+    /// Their address.
+    pub(crate) fn email(&self) -> &str {
+        &self.email
+    }
+
+    /// The environment; `None` for somebody who is in no organisation.
+    pub(crate) fn membership(&self) -> Option<MembershipRow> {
+        Some(MembershipRow {
+            email: self.email.clone(),
+            role: self.role.clone()?,
+            organisation_id: self.organisation_id?,
+            uuid: self.uuid?,
+            organisation_name: self.organisation_name.clone()?,
+            environment_id: self.environment_id?,
+            environment_name: self.environment_name.clone()?,
+            mode: self.mode.clone()?,
+        })
+    }
+}
+
 impl Db {
+    /// Who has the sessions that were made after `created_after` and seen after `seen_after`, in one statement.
+    /// The rows of a session are in the order of the memberships.
+    pub(crate) async fn signed_in(
+        &self,
+        id_hashes: &[[u8; 32]],
+        created_after: Timestamp,
+        seen_after: Timestamp,
+    ) -> Result<Vec<SignedInRow>, StoreError> {
+        let hashes: Vec<String> = id_hashes.iter().map(hex::encode).collect();
+        let hashes = serde_json::json!(hashes).to_string();
+        Ok(reading!(self, pool => {
+            sqlx::query_as(sql!(self, "signed_in"))
+                .bind(&hashes)
+                .bind(created_after.0)
+                .bind(seen_after.0)
+                .fetch_all(pool)
+                .await?
+        }))
+    }
+
     pub(crate) async fn insert_session(
         &self,
         id_hash: &[u8],

@@ -100,7 +100,6 @@ async fn a_node_that_hears_no_notification_asks_for_the_news_itself() {
 
 /// As when a firewall has forgotten them, or PostgreSQL's machine was replaced: nobody says that they are dead.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "how long it takes is not bounded yet: each of a pool's dead connections has to be found out by itself"]
 async fn connections_that_lead_nowhere_are_given_up() {
     let mut cluster = Cluster::start(Setup { proxied: true, ..Setup::default() }).await;
     let load = Load::start(cluster.addresses(), &cluster.account, Clients::default(), 12).await;

@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::postgres::Postgres;
 use crate::proxy::{Network, Proxy};
 use crate::redis::Redis;
-use crate::served::{Account, Answer, Connection, Server, free_port, request};
+use crate::served::{Account, Answer, Connection, Server, free_port, program, request};
 
 /// How long a node may answer from its memory without hearing from PostgreSQL, at most.
 pub const LEASE: Duration = Duration::from_secs(5);
@@ -193,9 +193,7 @@ impl Node {
     /// Starts it, again perhaps.
     pub fn run(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.folder.join("log")).expect("a log file");
-        // The soak runs the release binary.
-        let program = std::env::var_os("LATCHKEY_BINARY").unwrap_or(env!("CARGO_BIN_EXE_latchkey").into());
-        let mut command = Command::new(program);
+        let mut command = Command::new(program());
         command
             .current_dir(&self.folder)
             .args(&self.arguments)

@@ -1,9 +1,10 @@
 //! The built program on a folder of its own, and the plainest HTTP client that can talk to it: one
 //! connection, one request after the other, so that whoever uses it knows what was sent when.
 
+use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -21,9 +22,8 @@ pub struct Server {
 impl Server {
     /// Starts the program and waits until it says that it is ready.
     pub fn start(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let program = PathBuf::from(env!("CARGO_BIN_EXE_latchkey"));
         let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).expect("a log file");
-        let mut command = Command::new(program);
+        let mut command = Command::new(program());
         command
             .current_dir(folder)
             .args(["--listen", "127.0.0.1:0"])
@@ -86,6 +86,11 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The program that was built with this, or the one that `LATCHKEY_BINARY` names.
+pub fn program() -> OsString {
+    std::env::var_os("LATCHKEY_BINARY").unwrap_or(env!("CARGO_BIN_EXE_latchkey").into())
 }
 
 /// Sends a process a signal, `TERM`.

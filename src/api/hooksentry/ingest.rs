@@ -1,18 +1,19 @@
 //! `POST /api/v1/ingest/{tenantId}/{source}`: a 202 means that the event is on disk.
 
-use axum::Json as Answer;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::body::HttpBody;
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
+use axum::{BoxError, Json as Answer};
+use bytes::Bytes;
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use super::error::{Error, Invalid};
 use super::wire::Accepted;
 use crate::api::auth::limited;
-use crate::api::client_address::ClientAddress;
+use crate::api::client_address::{ClientAddress, Peer};
 use crate::api::openapi::Problem;
 use crate::api::time::milliseconds;
 use crate::api::{Services, credential, hot, json};
@@ -47,32 +48,48 @@ const SCOPE: &str = "events:write";
     ),
     security(("api_key" = []), ("api_key_bearer" = [])),
 )]
-pub async fn take(
-    State(services): State<Services>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    request: Request,
-) -> Response {
-    hot::answer(&services, "/api/v1/ingest", async |_| {
-        let received = tokio::time::timeout(hot::TIME_LIMIT, receive(&services, path, request)).await;
+pub(super) async fn take<B>(services: &Services, peer: Option<Peer>, place: Place, request: Request<B>) -> Response
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    hot::answer(services, "/api/v1/ingest", async |_| {
+        let received = tokio::time::timeout(hot::TIME_LIMIT, receive(services, peer, place, request)).await;
         received.unwrap_or_else(|_| Err(ApiError::unavailable("The answer took too long.").into()))
     })
     .await
 }
 
-async fn receive(
+/// Where an event is to go, as the path names it.
+#[derive(Default)]
+pub(super) struct Place {
+    pub(super) tenant: String,
+    pub(super) source: String,
+}
+
+impl Place {
+    /// What a path names that has nothing escaped in it.
+    pub(super) fn plain(path: &str) -> Option<Self> {
+        let (tenant, source) = path.strip_prefix("/api/v1/ingest/")?.split_once('/')?;
+        let is_plain = !tenant.is_empty() && !source.is_empty() && !source.contains('/') && !path.contains('%');
+        is_plain.then(|| Self { tenant: tenant.to_owned(), source: source.to_owned() })
+    }
+}
+
+async fn receive<B>(
     services: &Services,
-    path: Result<Path<(String, String)>, PathRejection>,
-    request: Request,
-) -> Result<Response, Error> {
+    peer: Option<Peer>,
+    place: Place,
+    request: Request<B>,
+) -> Result<Response, Error>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     let (parts, body) = request.into_parts();
-    let (tenant, source) = match path {
-        Ok(Path(path)) => path,
-        // No UTF-8: no tenant and no source is called that.
-        Err(_) => (parts.uri.path().split('/').nth(4).unwrap_or_default().to_owned(), String::new()),
-    };
-    let address = ClientAddress::of(&parts, &services.site);
-    let key = authenticate(&parts, services, &tenant, address).await?;
-    let source = SourceName::parse(&source).ok_or_else(|| {
+    let address = ClientAddress::of_peer(peer, &parts.headers, &services.site);
+    let key = authenticate(&parts, services, &place.tenant, address).await?;
+    let source = SourceName::parse(&place.source).ok_or_else(|| {
         Error::Invalid("The source must be 1 to 64 of the characters A-Z, a-z, 0-9, _ and -.".to_owned())
     })?;
     let idempotency_key = idempotency_key(&parts)?;

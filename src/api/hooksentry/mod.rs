@@ -12,11 +12,20 @@ mod wire;
 
 pub use ingest::BODY_LIMIT as INGEST_LIMIT;
 
-use axum::Router;
+use axum::body::HttpBody;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
+use axum::http::Method;
+use axum::response::Response;
 use axum::routing::{delete, get, post};
+use axum::{BoxError, Router};
+use bytes::Bytes;
+use futures::future::Either;
 use utoipa::OpenApi;
 
+use super::client_address::Peer;
 use super::{Services, hot};
+use ingest::Place;
 
 #[derive(OpenApi)]
 #[openapi(paths(
@@ -37,10 +46,41 @@ pub fn document() -> utoipa::openapi::OpenApi {
     Operations::openapi()
 }
 
-/// Where events come in: nothing stands before it but the router.
+/// Answers events that come in: nothing stands before it, not even a router. Other requests are given back.
+pub fn hot<B>(
+    services: &Services,
+    peer: Peer,
+    request: Request<B>,
+) -> Either<impl Future<Output = Response> + Send, Request<B>>
+where
+    B: HttpBody<Data = Bytes> + Send,
+    B::Error: Into<BoxError>,
+{
+    match Place::plain(request.uri().path()) {
+        Some(place) if request.method() == Method::POST => {
+            Either::Left(ingest::take(services, Some(peer), place, request))
+        }
+        _ => Either::Right(request),
+    }
+}
+
+/// The same path for who has a router only, or escapes something in it; and the methods that it does not know.
 pub fn hot_routes() -> Router<Services> {
+    let take = async |State(services): State<Services>,
+                      path: Result<Path<(String, String)>, PathRejection>,
+                      request: Request| {
+        let place = match path {
+            Ok(Path((tenant, source))) => Place { tenant, source },
+            // No UTF-8: no source is called that.
+            Err(_) => {
+                let tenant = request.uri().path().split('/').nth(4).unwrap_or_default().to_owned();
+                Place { tenant, source: String::new() }
+            }
+        };
+        ingest::take(&services, request.extensions().get().copied(), place, request).await
+    };
     Router::new()
-        .route("/api/v1/ingest/{tenant_id}/{source}", post(ingest::take))
+        .route("/api/v1/ingest/{tenant_id}/{source}", post(take))
         .method_not_allowed_fallback(hot::wrong_method)
 }
 

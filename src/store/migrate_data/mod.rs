@@ -138,10 +138,11 @@ impl Db {
         target: &Self,
         mut tell: impl FnMut(Progress<'_>),
     ) -> Result<u64, MigrateDataError> {
-        let Self::Sqlite(source_pools, _) = self else { return Err(MigrateDataError::NotSqlite) };
-        let Self::Postgres(target_pools) = target else { return Err(MigrateDataError::NotPostgres) };
-        let mut source = source_pools.begin().await?;
-        let mut target = target_pools.begin().await?;
+        let Self::Sqlite(file) = self else { return Err(MigrateDataError::NotSqlite) };
+        let Self::Postgres(target) = target else { return Err(MigrateDataError::NotPostgres) };
+        let mut turn = file.write().await?;
+        let mut source = turn.begin().await?;
+        let mut target = target.begin().await?;
         let tables = schema::tables(&mut source, &mut target).await?;
         lock(&mut target, &tables).await?;
         let mut counts = Vec::with_capacity(tables.len());

@@ -1,0 +1,10 @@
+-- $1: JSON, the hashes of session ids in hex. A row an environment, or one where somebody is in no organisation.
+SELECT s.id_hash, s.seen_at, s.user_id, u.email, m.role, o.id AS organisation_id, o.uuid,
+       o.name AS organisation_name, e.id AS environment_id, e.name AS environment_name, e.mode
+FROM sessions s
+JOIN users u ON u.id = s.user_id
+LEFT JOIN memberships m ON m.user_id = u.id
+LEFT JOIN organisations o ON o.id = m.organisation_id
+LEFT JOIN environments e ON e.organisation_id = o.id
+WHERE s.id_hash IN (SELECT unhex(value) FROM json_each($1)) AND s.created_at > $2 AND s.seen_at > $3
+ORDER BY m.created_at, o.id, e.mode, e.created_at, e.id

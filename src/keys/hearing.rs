@@ -139,6 +139,12 @@ pub(super) async fn follow(core: Weak<Core>, hearing: Arc<Hearing>, node: Option
             _ => {}
         }
         is_well = done.is_ok();
+        if let Some(node) = node.as_ref().filter(|_| is_time && is_well) {
+            // A lease is counted from when its renewal was seen: whoever looks only when a key is revoked waits for
+            // all of it. Beside this loop, which has its own lease to think of.
+            let node = Arc::clone(node);
+            tokio::spawn(async move { node.members().await });
+        }
         if !is_well {
             tokio::time::sleep(AFTER_FAILURE).await;
         }

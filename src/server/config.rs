@@ -86,8 +86,8 @@ pub struct Serve {
     /// The database.
     #[command(flatten)]
     pub database: Database,
-    /// The Redis (or Valkey) that several nodes on one PostgreSQL share: `redis://HOST:6379`. Without it there
-    /// is one server.
+    /// The Redis (or Valkey) that several nodes on one PostgreSQL share: `redis://HOST:6379` (without TLS:
+    /// `rediss://` is refused). Without it there is one server.
     #[arg(long, env = "LATCHKEY_REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
     /// What this node is called in logs and on the page of the cluster; the machine's name and the port,

@@ -44,3 +44,78 @@ async fn checkpoint(connection: &mut SqliteConnection) -> Result<i64, StoreError
         sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(connection).await?;
     Ok(pages)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn file(folder: &tempfile::TempDir) -> Db {
+        let db = Db::open(&format!("sqlite:{}", folder.path().join("test.db").display())).await.expect("it opens");
+        let Db::Sqlite(file) = &db else { unreachable!("a file") };
+        let mut turn = file.write().await.expect("a turn");
+        sqlx::query("CREATE TABLE lines (text TEXT NOT NULL)")
+            .execute(turn.connection().expect("a connection"))
+            .await
+            .expect("a table");
+        turn.done();
+        db
+    }
+
+    async fn add(file: &SqliteFile, text: &str) -> sqlx::Result<()> {
+        let mut turn = file.write().await?;
+        let mut transaction = turn.begin().await?;
+        sqlx::query("INSERT INTO lines (text) VALUES ($1)").bind(text).execute(&mut *transaction).await?;
+        // One that must not be NULL: fails where the text says so.
+        sqlx::query("INSERT INTO lines (text) SELECT NULL WHERE $1 = 'wrong'")
+            .bind(text)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        turn.done();
+        Ok(())
+    }
+
+    async fn lines(file: &SqliteFile) -> Vec<String> {
+        sqlx::query_scalar("SELECT text FROM lines WHERE length(text) < 100 ORDER BY rowid")
+            .fetch_all(&file.reader)
+            .await
+            .expect("lines")
+    }
+
+    #[tokio::test]
+    async fn whoever_writes_after_a_failure_finds_nothing_of_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = file(&folder).await;
+        let Db::Sqlite(file) = &db else { unreachable!("a file") };
+        add(file, "first").await.expect("it is written");
+        assert!(add(file, "wrong").await.is_err());
+        add(file, "second").await.expect("it is written");
+        assert_eq!(lines(file).await, ["first", "second"]);
+        // Nor of somebody who went away in the middle.
+        let mut turn = file.write().await.expect("a turn");
+        let mut transaction = turn.begin().await.expect("a transaction");
+        sqlx::query("INSERT INTO lines (text) VALUES ('half')").execute(&mut *transaction).await.expect("a line");
+        drop(transaction);
+        drop(turn);
+        add(file, "third").await.expect("it is written");
+        assert_eq!(lines(file).await, ["first", "second", "third"]);
+        db.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_log_is_begun_anew_once_it_is_in_its_place() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = file(&folder).await;
+        let Db::Sqlite(file) = &db else { unreachable!("a file") };
+        let mut connection = file.reader.connect_options().connect().await.expect("a connection");
+        for _ in 0..10 {
+            add(file, &"x".repeat(100_000)).await.expect("it is written");
+        }
+        let long = checkpoint(&mut connection).await.expect("a checkpoint");
+        assert!(long > 200, "{long}");
+        add(file, "after it").await.expect("it is written");
+        let begun_anew = checkpoint(&mut connection).await.expect("a checkpoint");
+        assert!((1..20).contains(&begun_anew), "{begun_anew}");
+        db.close().await;
+    }
+}

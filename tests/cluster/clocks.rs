@@ -15,39 +15,42 @@ fn library() -> PathBuf {
         .expect("libfaketime is not installed: tools/setup-test does it")
 }
 
-/// The file from which a node reads how wrong its clock is.
-fn set(clock: &Path, offset: &str) {
+/// Sets the clock of the node that has this folder.
+pub fn set(folder: &Path, offset: &str) {
+    let clock = folder.join("clock");
     let new = clock.with_extension("new");
     fs::write(&new, offset).expect("it can be written");
     fs::rename(new, clock).expect("it can be replaced");
 }
 
+/// Makes the node that has this folder go by a clock that can be set, and sets it right.
+pub fn variables(folder: &Path) -> [(&'static str, String); 4] {
+    set(folder, "+0");
+    [
+        ("LD_PRELOAD", library().display().to_string()),
+        ("FAKETIME_TIMESTAMP_FILE", folder.join("clock").display().to_string()),
+        ("FAKETIME_NO_CACHE", "1".to_owned()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_clocks_break_no_promise() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let clocks = [1, 2].map(|node| folder.path().join(format!("clock-{node}")));
-    let variables = |clock: &PathBuf| {
-        vec![
-            ("LD_PRELOAD", library().display().to_string()),
-            ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
-            ("FAKETIME_NO_CACHE", "1".to_owned()),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
-        ]
+    let cluster = Cluster::start(Setup { clocks: true, ..Setup::default() }).await;
+    let clocks = |offsets: [&str; 2]| {
+        for (node, offset) in cluster.nodes[1..].iter().zip(offsets) {
+            node.clock_is(offset);
+        }
     };
-    set(&clocks[0], "+30m");
-    set(&clocks[1], "-30m");
-    let environment = vec![Vec::new(), variables(&clocks[0]), variables(&clocks[1])];
-    let cluster = Cluster::start(Setup { environment, ..Setup::default() }).await;
+    clocks(["+30m", "-30m"]);
     let load = Load::start(cluster.addresses(), &cluster.account, Clients::default(), 10).await;
     load.go_on(1.0).await;
     // Forward, far back, and right at last.
     for offsets in [["+2h", "-2h"], ["-2h", "+2h"], ["+0", "+0"]] {
-        for (clock, offset) in clocks.iter().zip(offsets) {
-            set(clock, offset);
-        }
+        clocks(offsets);
         load.go_on(2.0).await;
     }
-    set(&clocks[0], "+1h");
+    clocks(["+1h", "+0"]);
     let outcome = load.finish().await;
     for revocation in &outcome.revocations {
         assert_eq!((revocation.acknowledged, &revocation.waited_out[..]), (3, &[][..]), "{revocation:?}");

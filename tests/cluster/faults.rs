@@ -19,6 +19,8 @@ pub enum Fault {
     ConnectionsCut,
     /// What is between a node and PostgreSQL.
     Postgres(usize, Network),
+    /// A node's clock is set wrong by so many minutes, and right again at the end.
+    Clock(usize, i32),
     RedisStopped,
     /// SIGSTOP and SIGCONT.
     RedisPaused,
@@ -37,6 +39,7 @@ impl Fault {
             Self::PostgresCrashed => cluster.postgres.crash(),
             Self::ConnectionsCut => cluster.postgres.cut_connections().await,
             Self::Postgres(node, network) => cluster.nodes[node].postgres_is(network),
+            Self::Clock(node, minutes) => cluster.nodes[node].clock_is(&format!("{minutes:+}m")),
             Self::RedisStopped => cluster.redis.stop(),
             Self::RedisPaused => cluster.redis.pause(),
             Self::RedisFlushed => cluster.redis.flush().await,
@@ -50,6 +53,7 @@ impl Fault {
             Self::Frozen(node) => cluster.nodes[node].thaw(),
             Self::PostgresCrashed => cluster.postgres.run().await,
             Self::Postgres(node, _) => cluster.nodes[node].postgres_is(Network::Whole),
+            Self::Clock(node, _) => cluster.nodes[node].clock_is("+0"),
             Self::RedisStopped => cluster.redis.run().await,
             Self::RedisPaused => cluster.redis.resume(),
             Self::Redis(_) => cluster.nodes.iter().for_each(|node| node.redis_is(Network::Whole)),

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::client::Client;
+use crate::clocks;
 use crate::postgres::Postgres;
 use crate::proxy::{Network, Proxy};
 use crate::redis::Redis;
@@ -26,6 +27,8 @@ pub struct Setup {
     pub nodes: usize,
     /// Whether there is a network between the nodes and their services that can be broken.
     pub proxied: bool,
+    /// Whether the nodes' clocks can be set.
+    pub clocks: bool,
     pub arguments: &'static [&'static str],
     /// Variables of the nodes, by number.
     pub environment: Vec<Vec<(&'static str, String)>>,
@@ -33,7 +36,7 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { nodes: 3, proxied: false, arguments: &[], environment: Vec::new() }
+        Self { nodes: 3, proxied: false, clocks: false, arguments: &[], environment: Vec::new() }
     }
 }
 
@@ -184,7 +187,10 @@ impl Node {
             name.clone(),
         ];
         arguments.extend(setup.arguments.iter().map(|&argument| argument.to_owned()));
-        let environment = setup.environment.get(number).cloned().unwrap_or_default();
+        let mut environment = setup.environment.get(number).cloned().unwrap_or_default();
+        if setup.clocks {
+            environment.extend(clocks::variables(&folder));
+        }
         let mut node = Self { name, address, to_postgres, to_redis, folder, arguments, environment, server: None };
         node.run();
         node
@@ -235,6 +241,11 @@ impl Node {
     /// Changes what is between it and Redis.
     pub fn redis_is(&self, network: Network) {
         self.to_redis.as_ref().expect("something between").make(network);
+    }
+
+    /// Sets its clock: so much before or after the right time, `+30m`.
+    pub fn clock_is(&self, offset: &str) {
+        clocks::set(&self.folder, offset);
     }
 
     pub fn log(&self) -> String {

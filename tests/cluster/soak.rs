@@ -35,6 +35,7 @@ fn draw(random: &mut ChaCha8Rng) -> Fault {
         Fault::Postgres(node, Network::Leaseless),
         Fault::Postgres(node, Network::Cut),
         Fault::Postgres(node, Network::Amnesic),
+        Fault::Clock(node, random.random_range(-120..=120)),
         Fault::RedisStopped,
         Fault::RedisPaused,
         Fault::RedisFlushed,
@@ -83,7 +84,7 @@ async fn soak() {
     println!("LATCHKEY_SOAK_SEED={seed}, {minutes} minutes");
 
     let mut random = random(seed, 0);
-    let mut cluster = Cluster::start(Setup { proxied: true, ..Setup::default() }).await;
+    let mut cluster = Cluster::start(Setup { proxied: true, clocks: true, ..Setup::default() }).await;
     let load = Load::start(cluster.addresses(), &cluster.account, Clients { owners: 12, services: 12 }, seed).await;
     let mut injected = Vec::new();
     let time = Duration::from_mins(minutes);

@@ -58,7 +58,8 @@ where
 {
     match Place::plain(request.uri().path()) {
         Some(place) if request.method() == Method::POST => {
-            Either::Left(ingest::take(services, Some(peer), place, request))
+            // Boxed: where it is kept, the futures of all other requests are kept as well, and moved about.
+            Either::Left(Box::pin(ingest::take(services, Some(peer), place, request)))
         }
         _ => Either::Right(request),
     }

@@ -15,7 +15,7 @@ pub use email::{EmailAddress, EmailError};
 pub use password::{Password, PasswordError, Passwords};
 pub use registration::{RegisterError, Registration, SetUpToken};
 pub use session::{
-    ABSOLUTE_TIME_OUT, DatabaseSessions, FLASH, IDLE_TIME_OUT, SessionError, begin_session, end_session,
+    ABSOLUTE_TIME_OUT, DatabaseSessions, FLASH, IDLE_TIME_OUT, SessionError, begin_session, forget_if_ended,
 };
 pub use sign_in::SignInError;
 pub use signed_in::Unread;

@@ -42,7 +42,7 @@ pub async fn begin_session(session: &Session, user: UserId) -> std::result::Resu
 ///
 /// # Errors
 /// When the database fails.
-pub async fn end_session(session: &Session) -> std::result::Result<(), SessionError> {
+pub async fn forget_if_ended(session: &Session) -> std::result::Result<(), SessionError> {
     session.get_value(USER).await.map(drop)
 }
 

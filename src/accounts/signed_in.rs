@@ -1,6 +1,7 @@
 //! Who is behind a session, and where they belong: one reading, shared by all who ask while another is under way.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower_sessions::session::Id;
@@ -15,6 +16,8 @@ use crate::store::{Db, MembershipRow, SignedInRow, StoreError};
 const GROUP: usize = 128;
 /// Statements at once.
 const AT_ONCE: usize = 2;
+/// A statement that takes longer is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Who waits at the most; more are told to come again.
 const WAITING: usize = 4096;
 
@@ -66,7 +69,9 @@ async fn read(db: Db, clock: Clock, mut asked: mpsc::Receiver<Asked>) {
         }
         let (db, clock, group) = (db.clone(), clock.clone(), std::mem::take(&mut group));
         tokio::spawn(async move {
-            if let Err(error) = answer(&db, &clock, group).await {
+            // A connection that leads nowhere must not keep its permit: soon there would be none left.
+            let answering = tokio::time::timeout(PATIENCE, answer(&db, &clock, group));
+            if let Err(error) = answering.await.unwrap_or_else(|_| Err(StoreError::slow())) {
                 // Those who wait hear that nothing will come.
                 tracing::error!(%error, "sessions could not be read");
             }

@@ -7,7 +7,7 @@ use tower_sessions::Session;
 use super::Services;
 use super::client_address::ClientAddress;
 use super::credential::Credential;
-use crate::accounts::{Caller, Person, end_session};
+use crate::accounts::{Caller, Person, forget_if_ended};
 use crate::keys::{Ask, Code, Limited, Pass, Purpose, Verdict};
 use crate::model::{ApiError, MANAGE_KEYS};
 
@@ -68,7 +68,7 @@ async fn person(parts: &Parts, services: &Services) -> Result<Option<Person>, Ap
     };
     let person = services.accounts.signed_in(id).await?;
     if person.is_none() {
-        end_session(session).await?;
+        forget_if_ended(session).await?;
     }
     Ok(person)
 }

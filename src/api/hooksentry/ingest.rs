@@ -61,7 +61,6 @@ where
 }
 
 /// Where an event is to go, as the path names it.
-#[derive(Default)]
 pub(super) struct Place {
     pub(super) tenant: String,
     pub(super) source: String,

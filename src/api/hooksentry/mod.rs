@@ -70,13 +70,12 @@ pub fn hot_routes() -> Router<Services> {
     let take = async |State(services): State<Services>,
                       path: Result<Path<(String, String)>, PathRejection>,
                       request: Request| {
-        let place = match path {
-            Ok(Path((tenant, source))) => Place { tenant, source },
+        let place = if let Ok(Path((tenant, source))) = path {
+            Place { tenant, source }
+        } else {
             // No UTF-8: no source is called that.
-            Err(_) => {
-                let tenant = request.uri().path().split('/').nth(4).unwrap_or_default().to_owned();
-                Place { tenant, source: String::new() }
-            }
+            let tenant = request.uri().path().split('/').nth(4).unwrap_or_default().to_owned();
+            Place { tenant, source: String::new() }
         };
         ingest::take(&services, request.extensions().get().copied(), place, request).await
     };

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use sqlx::{ConnectOptions, SqliteConnection};
+use tokio::time::MissedTickBehavior;
 
 use super::db::{Db, SqliteFile, StoreError};
 
@@ -16,25 +17,39 @@ impl Db {
     /// Makes checkpoints for as long as this is polled. On PostgreSQL, which does so by itself, nothing.
     pub async fn keep_checkpointing(&self) {
         let Self::Sqlite(file) = self else { return };
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_well = true;
+        // After a failure, another one.
+        let mut connection = None;
         loop {
-            tokio::time::sleep(EVERY).await;
-            if let Err(error) = checkpoint_again_and_again(file).await {
-                tracing::error!(%error, "no checkpoint could be made; it will be tried again");
+            tick.tick().await;
+            let done = file.keep_log_short(&mut connection).await;
+            if let Err(error) = &done {
+                connection = None;
+                // Once: it goes on for as long as the disk is full.
+                if is_well {
+                    tracing::error!(%error, "no checkpoint could be made; it is tried again until it can");
+                }
             }
+            is_well = done.is_ok();
         }
     }
 }
 
-async fn checkpoint_again_and_again(file: &SqliteFile) -> Result<(), StoreError> {
-    let mut connection = file.reader.connect_options().connect().await?;
-    loop {
-        if checkpoint(&mut connection).await? > LONG {
+impl SqliteFile {
+    async fn keep_log_short(&self, connection: &mut Option<SqliteConnection>) -> Result<(), StoreError> {
+        let connection = match connection {
+            Some(connection) => connection,
+            None => connection.insert(self.reader.connect_options().connect().await?),
+        };
+        if checkpoint(connection).await? > LONG {
             // The rest is little, and then the next one to write begins at the front.
-            let turn = file.write().await?;
-            checkpoint(&mut connection).await?;
+            let turn = self.write().await?;
+            checkpoint(connection).await?;
             turn.done();
         }
-        tokio::time::sleep(EVERY).await;
+        Ok(())
     }
 }
 

@@ -61,6 +61,17 @@ impl Fault {
         }
     }
 
+    /// Whether it is of the same kind, wherever and however strong.
+    pub fn is_like(self, other: Self) -> bool {
+        let kind = std::mem::discriminant::<Network>;
+        match (self, other) {
+            (Self::Postgres(_, one), Self::Postgres(_, other)) | (Self::Redis(one), Self::Redis(other)) => {
+                kind(&one) == kind(&other)
+            }
+            _ => std::mem::discriminant(&self) == std::mem::discriminant(&other),
+        }
+    }
+
     /// How long it is worth lasting: some are only interesting for longer than a lease.
     pub fn longest(self) -> Duration {
         match self {

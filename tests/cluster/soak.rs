@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
-use rand::seq::IndexedRandom;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::faults::Fault;
@@ -18,31 +18,56 @@ use crate::proxy::Network;
 /// Fewer of them prove nothing, but for a soak that is only tried out.
 const REVOCATIONS: usize = 10_000;
 
-/// Anything that can break, with the same chance each.
-fn draw(random: &mut ChaCha8Rng) -> Fault {
-    let node = random.random_range(0..3);
+/// Anything that can break, dealt like cards: each once, in an order that the seed gives, before any comes again.
+#[derive(Default)]
+struct Deck {
+    faults: Vec<Fault>,
+}
+
+impl Deck {
+    fn deal(&mut self, random: &mut ChaCha8Rng) -> Fault {
+        if self.faults.is_empty() {
+            self.faults = everything(random);
+            self.faults.shuffle(random);
+        }
+        self.faults.pop().expect("there are some")
+    }
+
+    /// The next, if it goes with `first`.
+    fn deal_beside(&mut self, first: Fault, random: &mut ChaCha8Rng) -> Option<Fault> {
+        let fault = self.deal(random);
+        if go_together(first, fault) {
+            return Some(fault);
+        }
+        self.faults.push(fault);
+        None
+    }
+}
+
+/// One of each kind, on a node and of a strength that are drawn.
+fn everything(random: &mut ChaCha8Rng) -> Vec<Fault> {
     let slow = Network::Slow(Duration::from_millis(random.random_range(5..200)));
-    let faults = [
-        Fault::Killed(node),
-        Fault::Stopped(node),
-        Fault::Frozen(node),
+    let mut node = || random.random_range(0..3);
+    vec![
+        Fault::Killed(node()),
+        Fault::Stopped(node()),
+        Fault::Frozen(node()),
         Fault::PostgresCrashed,
         Fault::ConnectionsCut,
-        Fault::Postgres(node, slow),
-        Fault::Postgres(node, Network::Silent),
-        Fault::Postgres(node, Network::Mute),
-        Fault::Postgres(node, Network::Deaf),
-        Fault::Postgres(node, Network::Leaseless),
-        Fault::Postgres(node, Network::Cut),
-        Fault::Postgres(node, Network::Amnesic),
-        Fault::Clock(node, random.random_range(-120..=120)),
+        Fault::Postgres(node(), slow),
+        Fault::Postgres(node(), Network::Silent),
+        Fault::Postgres(node(), Network::Mute),
+        Fault::Postgres(node(), Network::Deaf),
+        Fault::Postgres(node(), Network::Leaseless),
+        Fault::Postgres(node(), Network::Cut),
+        Fault::Postgres(node(), Network::Amnesic),
+        Fault::Clock(node(), random.random_range(-120..=120)),
         Fault::RedisStopped,
         Fault::RedisPaused,
         Fault::RedisFlushed,
         Fault::Redis(slow),
         Fault::Redis(Network::Silent),
-    ];
-    *faults.choose(random).expect("there are some")
+    ]
 }
 
 /// Whether two of them can be told apart and undone in any order.
@@ -86,15 +111,15 @@ async fn soak() {
     let mut random = random(seed, 0);
     let mut cluster = Cluster::start(Setup { proxied: true, clocks: true, ..Setup::default() }).await;
     let load = Load::start(cluster.addresses(), &cluster.account, Clients { owners: 12, services: 12 }, seed).await;
-    let mut injected = Vec::new();
+    let (mut deck, mut injected) = (Deck::default(), Vec::new());
     let time = Duration::from_mins(minutes);
     let began = Instant::now();
     let revoked = || load.shared.history.counted("set Revoked 200");
     // It ends in time, but for what is missing to the number of revocations; and that not for ever.
     while began.elapsed() < time || (revoked() < REVOCATIONS && began.elapsed() < time * 2) {
-        let fault = draw(&mut random);
+        let fault = deck.deal(&mut random);
         // One on top of the other, every third time.
-        let second = random.random_bool(0.3).then(|| draw(&mut random)).filter(|second| go_together(fault, *second));
+        let second = if random.random_bool(0.3) { deck.deal_beside(fault, &mut random) } else { None };
         strike(&mut cluster, &load, &mut random, [Some(fault), second], &mut injected).await;
         load.go_on(random.random_range(0.5..4.0)).await;
     }
@@ -110,6 +135,9 @@ async fn soak() {
     assert!(outcome.judgement.violations.is_empty() && outcome.shared.history.wrongs().is_empty(), "broken promises");
     let revoked = outcome.shared.history.counted("set Revoked 200");
     assert!(revoked >= REVOCATIONS || minutes < 10, "{revoked} revocations are too few to say anything");
+    let dealt = |fault: &Fault| injected.iter().any(|one| one.fault.is_like(*fault));
+    let missing: Vec<Fault> = everything(&mut random).into_iter().filter(|fault| !dealt(fault)).collect();
+    assert!(missing.is_empty() || minutes < 10, "it was too short to break everything: {missing:?}");
     assert!(!logs.contains("panicked"), "a node panicked: target/soak/nodes.log");
 }
 

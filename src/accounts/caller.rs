@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::keys::Key;
 use crate::model::{EnvironmentId, Mode, OrganisationId, Role, UserId};
-use crate::store::{MembershipRow, Owner};
+use crate::store::{Owner, PersonRow};
 
 /// Somebody who is signed in.
 #[derive(Debug, Clone)]
@@ -82,33 +82,44 @@ pub enum Caller {
     Key(Box<Key>),
 }
 
+/// The environment of a row, and the membership that it is by; none for somebody who is in no organisation, or when
+/// something is there that the schema's CHECKs forbid: deny rather than guess.
+fn membership(row: &PersonRow) -> Option<(Membership, Environment)> {
+    let membership = Membership {
+        organisation: OrganisationId(row.organisation_id?),
+        uuid: row.uuid?,
+        name: row.organisation_name.clone()?,
+        role: Role::parse(row.role.as_deref()?)?,
+        environments: Vec::new(),
+    };
+    let environment = Environment {
+        id: EnvironmentId(row.environment_id?),
+        name: row.environment_name.clone()?,
+        mode: Mode::parse(row.mode.as_deref()?)?,
+    };
+    Some((membership, environment))
+}
+
 impl Person {
     /// Whether they may see who serves the database: owners and admins, of whatever organisation.
     pub fn may_see_the_cluster(&self) -> bool {
         self.memberships.iter().any(|membership| matches!(membership.role, Role::Owner | Role::Admin))
     }
 
-    pub(super) fn new(id: UserId, email: String, rows: Vec<MembershipRow>) -> Self {
+    /// The person whose rows these are, in the order of their memberships; nobody without any.
+    pub(super) fn new<'a>(rows: impl IntoIterator<Item = &'a PersonRow>) -> Option<Self> {
+        let mut rows = rows.into_iter().peekable();
+        let (id, email) = rows.peek().map(|row| (UserId(row.user_id), row.email.clone()))?;
         let mut memberships: Vec<Membership> = Vec::new();
-        for row in rows {
-            let (Some(role), Some(mode)) = (Role::parse(&row.role), Mode::parse(&row.mode)) else {
-                // The schema's CHECKs leave no other values: deny rather than guess.
-                continue;
-            };
-            let organisation = OrganisationId(row.organisation_id);
-            let environment = Environment { id: EnvironmentId(row.environment_id), name: row.environment_name, mode };
-            match memberships.last_mut().filter(|last| last.organisation == organisation) {
-                Some(last) => last.environments.push(environment),
-                None => memberships.push(Membership {
-                    organisation,
-                    uuid: row.uuid,
-                    name: row.organisation_name,
-                    role,
-                    environments: vec![environment],
-                }),
+        for (mut membership, environment) in rows.filter_map(membership) {
+            if let Some(last) = memberships.last_mut().filter(|last| last.organisation == membership.organisation) {
+                last.environments.push(environment);
+            } else {
+                membership.environments.push(environment);
+                memberships.push(membership);
             }
         }
-        Self { id, email, memberships, bound_to: None }
+        Some(Self { id, email, memberships, bound_to: None })
     }
 
     /// The same person, for one organisation only, whether they are in it or not.

@@ -69,16 +69,7 @@ impl Accounts {
     /// # Errors
     /// When the database fails.
     pub async fn person(&self, user: UserId) -> Result<Option<Person>, StoreError> {
-        let rows = self.db.memberships(user).await?;
-        let email = match rows.first() {
-            Some(row) => row.email.clone(),
-            // In no organisation any more, or gone.
-            None => match self.db.user_by_id(user).await? {
-                Some(stored) => stored.email,
-                None => return Ok(None),
-            },
-        };
-        Ok(Some(Person::new(user, email, rows)))
+        Ok(Person::new(&self.db.person(user).await?))
     }
 
     /// Forgets throttles and sessions that no longer matter; called now and then.

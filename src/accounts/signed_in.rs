@@ -10,7 +10,7 @@ use super::session::{ABSOLUTE_TIME_OUT, IDLE_TIME_OUT, SEEN_PRECISION, hash};
 use super::{Accounts, Person};
 use crate::clock::Clock;
 use crate::model::Timestamp;
-use crate::store::{Db, MembershipRow, SignedInRow, StoreError};
+use crate::store::{Db, StoreError};
 
 /// Sessions of one statement at the most.
 const GROUP: usize = 128;
@@ -94,13 +94,8 @@ async fn answer(db: &Db, clock: &Clock, group: Vec<Asked>) -> Result<(), StoreEr
     }
     for asked in group {
         // Whoever does not wait any more asks again.
-        let _ = asked.answer.send(person(rows.iter().filter(|row| row.is_of(&asked.id_hash))));
+        let own = rows.iter().filter(|row| row.is_of(&asked.id_hash)).map(|row| &row.person);
+        let _ = asked.answer.send(Person::new(own));
     }
     Ok(())
-}
-
-fn person<'a>(rows: impl Iterator<Item = &'a SignedInRow>) -> Option<Person> {
-    let rows: Vec<&SignedInRow> = rows.collect();
-    let memberships: Vec<MembershipRow> = rows.iter().filter_map(|row| row.membership()).collect();
-    rows.first().map(|first| Person::new(first.user(), first.email().to_owned(), memberships))
 }

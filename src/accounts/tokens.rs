@@ -116,10 +116,12 @@ impl Accounts {
     /// # Errors
     /// When the database fails.
     pub async fn token_holder(&self, access: &str) -> Result<Option<TokenHolder>, StoreError> {
-        let Some((user, tenant)) = self.db.access_token(&hash(access), self.clock.now()).await? else {
+        let rows = self.db.token_holder(&hash(access), self.clock.now()).await?;
+        let Some(tenant) = rows.first().map(|row| OrganisationId(row.tenant_id)) else {
             return Ok(None);
         };
-        Ok(self.person(user).await?.map(|person| TokenHolder { person: person.bound_to(tenant), tenant }))
+        let person = Person::new(rows.iter().map(|row| &row.person));
+        Ok(person.map(|person| TokenHolder { person: person.bound_to(tenant), tenant }))
     }
 
     fn pair(&self, now: Timestamp) -> (TokenPair, [NewToken; 2]) {

@@ -72,6 +72,7 @@ impl World {
             limiter: Limiter::default(),
             together: OnceLock::new(),
             feed: Feed::new(1, 0, Vec::new()),
+            marked: Marked::default(),
             places: Mutex::default(),
         };
         let core = Arc::new(core);

@@ -7,7 +7,7 @@ use super::limiter::QuotaState;
 use super::usage::{ADDRESSES, HOUR};
 use super::{Key, Keys};
 use crate::model::{KeyId, Timestamp};
-use crate::store::{HourlyUse, KeyFilter, KeyPage, Owner, StoreError, UsedFrom};
+use crate::store::{HourlyUse, KeyFilter, Owner, StoreError, UsedFrom};
 
 /// Where a page begins: after this key. Its text is opaque to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,15 +93,6 @@ impl Keys {
         let next =
             listed.keys.last().filter(|_| listed.more).map(|key| Cursor { created_at: key.created_at, id: key.id });
         Ok(Page { keys: listed.keys, next })
-    }
-
-    /// A page of an organisation's keys by its number, in any order (HookSentry's way), and how
-    /// many there are in all. Who may see them is the caller's to have decided.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn page(&self, page: &KeyPage) -> Result<(i64, Vec<Key>), StoreError> {
-        self.core.db.key_page(page).await
     }
 
     /// One key, with how many keys that it made still work. Who may see it is the caller's to decide.

@@ -18,6 +18,7 @@ mod limiter;
 mod list;
 mod lookups;
 mod nodes;
+mod pages;
 mod quotas;
 mod record;
 mod revoke;
@@ -63,6 +64,7 @@ use hearing::Hearing;
 use issuing::Issuing;
 use limiter::Limiter;
 use lookups::Lookups;
+use pages::Marked;
 use together::Together;
 use usage::Usage;
 
@@ -123,6 +125,8 @@ struct Core {
     hearing: Arc<Hearing>,
     /// This server among others, where there may be any.
     node: Option<Arc<Node>>,
+    /// Lists that pages far inside were asked of.
+    marked: Marked,
     /// An environment's keys share what is said of it; environments do not change.
     places: Mutex<HashMap<EnvironmentId, Arc<Place>>>,
 }
@@ -167,6 +171,7 @@ impl Keys {
             feed: Feed::new(epoch, last, recent),
             hearing: Arc::clone(&hearing),
             node: node.clone(),
+            marked: Marked::default(),
             places: Mutex::default(),
         });
         tokio::spawn(lookups::read(Arc::downgrade(&core), asked));

@@ -91,7 +91,8 @@ impl Keys {
             let mut judge = |record: &Record| tell(core.verdict(record, ask, purpose, counted));
             let mut told = if core.remembers() { core.cache.with(&hash, &mut judge).flatten() } else { None };
             if told.is_none() {
-                told = match core.look_up(hash).await? {
+                // Boxed, as whatever else waits: the future of a request is moved about, and few have to wait.
+                told = match Box::pin(core.look_up(hash)).await? {
                     None => tell(Ok(Verdict::NOT_FOUND)),
                     Some(key) => {
                         // A node that may not go by its memory has an older one there, perhaps.
@@ -106,7 +107,7 @@ impl Keys {
                 // And then judged again: the key may have ended meanwhile.
                 Err(unspent) => {
                     counted = Some(match core.together.get() {
-                        Some(together) => core.count_together(together, unspent).await?,
+                        Some(together) => Box::pin(core.count_together(together, unspent)).await?,
                         None => Counted::Here,
                     });
                 }

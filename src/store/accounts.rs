@@ -42,18 +42,18 @@ pub struct NewUser<'a> {
     pub at: Timestamp,
 }
 
-/// One environment of one organisation of a user.
+/// Somebody, and one of the environments that they may use; nothing of one for who is in no organisation.
 #[derive(sqlx::FromRow)]
-pub struct MembershipRow {
-    /// The user's address.
-    pub email: String,
-    pub(crate) role: String,
-    pub(crate) organisation_id: i64,
-    pub(crate) uuid: Uuid,
-    pub(crate) organisation_name: String,
-    pub(crate) environment_id: i64,
-    pub(crate) environment_name: String,
-    pub(crate) mode: String,
+pub struct PersonRow {
+    pub(crate) user_id: i64,
+    pub(crate) email: String,
+    pub(crate) role: Option<String>,
+    pub(crate) organisation_id: Option<i64>,
+    pub(crate) uuid: Option<Uuid>,
+    pub(crate) organisation_name: Option<String>,
+    pub(crate) environment_id: Option<i64>,
+    pub(crate) environment_name: Option<String>,
+    pub(crate) mode: Option<String>,
 }
 
 /// What became of a registration.
@@ -137,12 +137,6 @@ impl Db {
         }))
     }
 
-    pub(crate) async fn user_by_id(&self, id: UserId) -> Result<Option<StoredUser>, StoreError> {
-        Ok(reading!(self, pool => {
-            sqlx::query_as(sql!("user_by_id")).bind(id.0).fetch_optional(pool).await?
-        }))
-    }
-
     /// Stores a new password and ends all sessions and tokens of the account.
     pub(crate) async fn set_password(&self, id: UserId, password_hash: &str, at: Timestamp) -> Result<(), StoreError> {
         writing!(self, tx => {
@@ -154,9 +148,9 @@ impl Db {
     }
 
     /// The user's organisations, oldest membership first, each with its environments.
-    pub(crate) async fn memberships(&self, user: UserId) -> Result<Vec<MembershipRow>, StoreError> {
+    pub(crate) async fn person(&self, user: UserId) -> Result<Vec<PersonRow>, StoreError> {
         Ok(reading!(self, pool => {
-            sqlx::query_as(sql!("memberships_of_user")).bind(user.0).fetch_all(pool).await?
+            sqlx::query_as(sql!("person")).bind(user.0).fetch_all(pool).await?
         }))
     }
 

@@ -1,12 +1,14 @@
 //! Keys by page number, in any order: HookSentry's way of listing.
 //!
 //! The ids of a page come from an index alone, which has the order and the filter in it; the rows are
-//! read for that page only. Beyond the middle an index is walked from its other end. The total is kept
-//! with the organisation, so no listing counts.
+//! read for that page only. How many there are is kept with the organisation, so no listing counts. To skip
+//! many entries an index is walked, from whichever end is nearer, or from a [`Mark`] that is known.
+
+use std::ops::Range;
+
+use uuid::Uuid;
 
 use super::db::{Db, StoreError, reading, sql};
-use super::keys::KeyRow;
-use crate::keys::Key;
 use crate::model::{EnvironmentId, OrganisationId};
 
 /// What keys are ordered by; ties are ordered by id.
@@ -43,73 +45,309 @@ pub struct KeyPage {
     pub limit: i64,
 }
 
+/// How many keys an organisation or an environment has. Of an organisation it changes with whatever moves a
+/// key within a list: keys are made, revoked and renamed, and nothing else.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct KeyCounts {
+    /// In all.
+    pub keys: i64,
+    /// Of them.
+    pub revoked: i64,
+    /// Names that changed, ever.
+    pub renames: i64,
+}
+
+impl KeyCounts {
+    fn of(&self, active: Option<bool>) -> i64 {
+        match active {
+            None => self.keys,
+            Some(true) => self.keys - self.revoked,
+            Some(false) => self.revoked,
+        }
+    }
+}
+
+/// What an index has in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Order {
+    Id,
+    Name,
+    CreatedAt,
+    /// Of revoked keys only.
+    RevokedAt,
+}
+
+/// Keys as an index has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyList {
+    organisation: OrganisationId,
+    active: Option<bool>,
+    order: Order,
+}
+
+/// An entry of a list: what it is ordered by.
+#[derive(Debug, Clone)]
+pub enum Mark {
+    /// The id alone.
+    Id(Uuid),
+    /// A label.
+    Name(String, Uuid),
+    /// A moment.
+    At(i64, Uuid),
+}
+
+/// Where a walk begins.
+#[derive(Debug, Clone, Copy)]
+pub enum Start<'a> {
+    /// The end of the list that is nearer.
+    End,
+    /// An entry, and how many are before it.
+    Mark(&'a Mark, i64),
+}
+
+/// A key as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct ListedKey {
+    /// HookSentry's id.
+    pub uuid: Uuid,
+    /// Its label.
+    pub name: String,
+    /// When it was made, milliseconds since 1970.
+    pub created_at: i64,
+    /// When it was revoked.
+    pub revoked_at: Option<i64>,
+}
+
 impl KeyPage {
-    /// The statement for one direction. All of it is made of the fixed texts below.
-    pub fn statement(&self, descending: bool) -> String {
-        let (direction, nulls) = if descending { ("DESC", "NULLS LAST") } else { ("ASC", "NULLS FIRST") };
-        let filter = match self.active {
+    /// How many keys there are, on all pages.
+    pub fn total(&self, counts: &KeyCounts) -> i64 {
+        counts.of(self.active)
+    }
+
+    /// The stretches of lists that the page is, in ascending order. In some orders one state's keys come
+    /// after all of the other's, in lists of their own.
+    pub fn stretches(&self, counts: &KeyCounts) -> Vec<(KeyList, Range<i64>)> {
+        let list = |active, order| KeyList { organisation: self.organisation, active, order };
+        let lists = match (self.column, self.active) {
+            (KeyColumn::IsActive, None) => vec![list(Some(false), Order::Id), list(Some(true), Order::Id)],
+            (KeyColumn::RevokedAt, None) => vec![list(Some(true), Order::Id), list(Some(false), Order::RevokedAt)],
+            (KeyColumn::RevokedAt, Some(false)) => vec![list(Some(false), Order::RevokedAt)],
+            (KeyColumn::Id | KeyColumn::IsActive | KeyColumn::RevokedAt, _) => vec![list(self.active, Order::Id)],
+            (KeyColumn::Name, _) => vec![list(self.active, Order::Name)],
+            (KeyColumn::CreatedAt, _) => vec![list(self.active, Order::CreatedAt)],
+        };
+        let total = self.total(counts);
+        let (from, to) = (self.offset.min(total), self.offset.saturating_add(self.limit).min(total));
+        let page = if self.descending { total - to..total - from } else { from..to };
+        let mut before = 0;
+        let mut stretches = Vec::new();
+        for list in lists {
+            let length = counts.of(list.active);
+            let within = (page.start - before).max(0)..(page.end - before).min(length);
+            if !within.is_empty() {
+                stretches.push((list, within));
+            }
+            before += length;
+        }
+        stretches
+    }
+}
+
+impl KeyList {
+    /// Whose keys.
+    pub fn organisation(self) -> OrganisationId {
+        self.organisation
+    }
+
+    /// How many of them.
+    pub fn length(self, counts: &KeyCounts) -> i64 {
+        counts.of(self.active)
+    }
+
+    /// What it is ordered by, before the id.
+    fn column(self) -> Option<&'static str> {
+        match self.order {
+            Order::Id => None,
+            Order::Name => Some("name"),
+            Order::CreatedAt => Some("created_at"),
+            Order::RevokedAt => Some("revoked_at"),
+        }
+    }
+
+    fn filter(self) -> &'static str {
+        match self.active {
             None => "",
-            Some(true) => "AND CAST(revoked_at IS NULL AS INTEGER) = 1",
-            Some(false) => "AND CAST(revoked_at IS NULL AS INTEGER) = 0",
-        };
-        // Where the filter leaves one value of the column, the ties decide.
-        let leading = match (self.column, self.active) {
-            (KeyColumn::Id, _) | (KeyColumn::IsActive, Some(_)) | (KeyColumn::RevokedAt, Some(true)) => String::new(),
-            (KeyColumn::Name, _) => format!("name {direction},"),
-            (KeyColumn::IsActive, None) => format!("CAST(revoked_at IS NULL AS INTEGER) {direction},"),
-            (KeyColumn::CreatedAt, _) => format!("created_at {direction},"),
-            (KeyColumn::RevokedAt, _) => format!("revoked_at {direction} {nulls},"),
-        };
-        // The index on revocation has all revoked keys in one stretch.
-        let filter = match (self.column, self.active) {
-            (KeyColumn::RevokedAt, Some(false)) => "AND revoked_at IS NOT NULL",
-            _ => filter,
-        };
-        let environment = if self.environment.is_some() { "AND environment_id = $4" } else { "" };
+            Some(true) => "AND revoked_at IS NULL",
+            Some(false) => "AND revoked_at IS NOT NULL",
+        }
+    }
+
+    fn order(self, direction: &str) -> String {
+        match self.column() {
+            None => format!("uuid {direction}"),
+            Some(column) => format!("{column} {direction}, uuid {direction}"),
+        }
+    }
+
+    /// The statement for some keys of it; `after` narrows it down further. All of it is made of fixed texts.
+    ///
+    /// `$1` is the organisation, `$2` how many, `$3` how many are before them.
+    fn statement(self, direction: &str, after: &str) -> String {
+        let (filter, order) = (self.filter(), self.order(direction));
         format!(
-            "SELECT * FROM keys_in_context WHERE id IN (\
-               SELECT id FROM keys WHERE organisation_id = $1 {filter} {environment} \
-               ORDER BY {leading} uuid {direction} LIMIT $2 OFFSET $3) \
-             ORDER BY {leading} uuid {direction}"
+            "SELECT uuid, name, created_at, revoked_at FROM keys WHERE id IN (\
+               SELECT id FROM keys WHERE organisation_id = $1 {filter} {after} \
+               ORDER BY {order} LIMIT $2 OFFSET $3) \
+             ORDER BY {order}"
+        )
+    }
+
+    /// The statement from one of the list's ends.
+    pub fn from_an_end(self, descending: bool) -> String {
+        self.statement(if descending { "DESC" } else { "ASC" }, "")
+    }
+
+    /// The statement from a mark on, which is `$4`, or `$4` and `$5`.
+    pub fn from_a_mark(self) -> String {
+        match self.column() {
+            None => self.statement("ASC", "AND uuid >= $4"),
+            Some(column) => self.statement("ASC", &format!("AND ({column}, uuid) >= ($4, $5)")),
+        }
+    }
+
+    /// The statement for every `$2`th entry, from the first.
+    pub fn marks(self) -> String {
+        let (filter, order) = (self.filter(), self.order("ASC"));
+        let columns = self.column().map_or("uuid".to_owned(), |column| format!("{column}, uuid"));
+        format!(
+            "SELECT {columns} FROM (\
+               SELECT {columns}, row_number() OVER (ORDER BY {order}) AS place \
+               FROM keys WHERE organisation_id = $1 {filter}) AS numbered \
+             WHERE (place - 1) % $2 = 0 ORDER BY place"
         )
     }
 }
 
 impl Db {
-    /// How many keys there are with that filter, and those on the page.
-    pub(crate) async fn key_page(&self, page: &KeyPage) -> Result<(i64, Vec<Key>), StoreError> {
-        let (counts, of) = match page.environment {
-            None => (sql!("organisation_counts"), page.organisation.0),
+    /// How many keys there are, as a page's total needs it.
+    pub(crate) async fn key_counts(
+        &self,
+        organisation: OrganisationId,
+        environment: Option<EnvironmentId>,
+    ) -> Result<KeyCounts, StoreError> {
+        let (counts, of) = match environment {
+            None => (sql!("organisation_counts"), organisation.0),
             Some(environment) => (sql!("environment_counts"), environment.0),
         };
-        let counts: Option<(i64, i64)> = reading!(self, pool => {
+        let counts: Option<KeyCounts> = reading!(self, pool => {
             sqlx::query_as(counts).bind(of).fetch_optional(pool).await?
         });
-        let (all, revoked) = counts.unwrap_or_default();
-        let total = match page.active {
-            None => all,
-            Some(true) => all - revoked,
-            Some(false) => revoked,
-        };
-        let limit = page.limit.min(total - page.offset);
-        if limit <= 0 {
-            return Ok((total, Vec::new()));
-        }
-        let from_the_end = page.offset > total / 2;
-        let offset = if from_the_end { total - page.offset - limit } else { page.offset };
-        let statement = page.statement(page.descending != from_the_end);
-        let rows: Vec<KeyRow> = reading!(self, pool => {
-            let mut query =
-                sqlx::query_as(sqlx::AssertSqlSafe(statement)).bind(page.organisation.0).bind(limit).bind(offset);
-            if let Some(environment) = page.environment {
-                query = query.bind(environment.0);
+        Ok(counts.unwrap_or_default())
+    }
+
+    /// A stretch of a list which has `length` keys, in ascending order.
+    pub(crate) async fn key_stretch(
+        &self,
+        (list, stretch): &(KeyList, Range<i64>),
+        length: i64,
+        environment: Option<EnvironmentId>,
+        start: Start<'_>,
+    ) -> Result<Vec<ListedKey>, StoreError> {
+        let limit = stretch.end - stretch.start;
+        let from_the_end = matches!(start, Start::End) && stretch.start > length - stretch.end;
+        let (statement, offset) = match start {
+            Start::Mark(_, before) => (list.from_a_mark(), stretch.start - before),
+            Start::End => {
+                let within = if environment.is_some() { "AND environment_id = $4" } else { "" };
+                let direction = if from_the_end { "DESC" } else { "ASC" };
+                let offset = if from_the_end { length - stretch.end } else { stretch.start };
+                (list.statement(direction, within), offset)
             }
+        };
+        let mut keys: Vec<ListedKey> = reading!(self, pool => {
+            let query =
+                sqlx::query_as(sqlx::AssertSqlSafe(statement)).bind(list.organisation.0).bind(limit).bind(offset);
+            let query = match (start, environment) {
+                (Start::Mark(Mark::Id(uuid), _), _) => query.bind(*uuid),
+                (Start::Mark(Mark::Name(name, uuid), _), _) => query.bind(name.clone()).bind(*uuid),
+                (Start::Mark(Mark::At(at, uuid), _), _) => query.bind(*at).bind(*uuid),
+                (Start::End, Some(environment)) => query.bind(environment.0),
+                (Start::End, None) => query,
+            };
             query.fetch_all(pool).await?
         });
-        let mut keys = rows.into_iter().map(KeyRow::into_key).collect::<Result<Vec<_>, _>>()?;
         if from_the_end {
             keys.reverse();
         }
-        Ok((total, keys))
+        Ok(keys)
+    }
+
+    /// Every so manyth entry of a list, from the first.
+    pub(crate) async fn key_marks(&self, list: KeyList, every: i64) -> Result<Vec<Mark>, StoreError> {
+        let statement = list.marks();
+        Ok(reading!(self, pool => {
+            macro_rules! marks {
+                ($row:ty, $mark:expr) => {{
+                    let rows: Vec<$row> = sqlx::query_as(sqlx::AssertSqlSafe(statement))
+                        .bind(list.organisation.0)
+                        .bind(every)
+                        .fetch_all(pool)
+                        .await?;
+                    rows.into_iter().map($mark).collect()
+                }};
+            }
+            match list.order {
+                Order::Id => marks!((Uuid,), |(uuid,)| Mark::Id(uuid)),
+                Order::Name => marks!((String, Uuid), |(name, uuid)| Mark::Name(name, uuid)),
+                Order::CreatedAt | Order::RevokedAt => marks!((i64, Uuid), |(at, uuid)| Mark::At(at, uuid)),
+            }
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNTS: KeyCounts = KeyCounts { keys: 10, revoked: 4, renames: 0 };
+
+    fn stretches(
+        column: KeyColumn,
+        active: Option<bool>,
+        descending: bool,
+        offset: i64,
+        limit: i64,
+    ) -> Vec<(Option<bool>, Order, Range<i64>)> {
+        let page =
+            KeyPage { organisation: OrganisationId(1), environment: None, active, column, descending, offset, limit };
+        page.stretches(&COUNTS).into_iter().map(|(list, stretch)| (list.active, list.order, stretch)).collect()
+    }
+
+    #[test]
+    fn a_page_is_a_stretch_from_its_offset_or_from_the_other_end() {
+        assert_eq!(stretches(KeyColumn::Name, None, false, 3, 2), [(None, Order::Name, 3..5)]);
+        assert_eq!(stretches(KeyColumn::Name, None, true, 3, 2), [(None, Order::Name, 5..7)]);
+        assert_eq!(stretches(KeyColumn::Id, Some(true), true, 4, 5), [(Some(true), Order::Id, 0..2)]);
+    }
+
+    #[test]
+    fn a_page_past_the_last_key_is_empty() {
+        assert_eq!(stretches(KeyColumn::Id, None, false, 10, 5), []);
+        assert_eq!(stretches(KeyColumn::Id, None, true, i64::MAX, i64::MAX), []);
+    }
+
+    #[test]
+    fn revoked_keys_come_first_by_activity_and_last_by_their_end() {
+        let (revoked, active) = (Some(false), Some(true));
+        assert_eq!(
+            stretches(KeyColumn::IsActive, None, false, 3, 3),
+            [(revoked, Order::Id, 3..4), (active, Order::Id, 0..2)]
+        );
+        assert_eq!(
+            stretches(KeyColumn::RevokedAt, None, false, 5, 3),
+            [(active, Order::Id, 5..6), (revoked, Order::RevokedAt, 0..2)]
+        );
+        assert_eq!(stretches(KeyColumn::IsActive, None, true, 0, 6), [(active, Order::Id, 0..6)]);
+        assert_eq!(stretches(KeyColumn::RevokedAt, None, true, 0, 2), [(revoked, Order::RevokedAt, 2..4)]);
     }
 }

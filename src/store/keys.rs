@@ -379,7 +379,11 @@ impl Db {
             let Some(mut key) = row.map(KeyRow::into_key).transpose()?.filter(|key| key.revoked_at.is_none()) else {
                 return Ok(None);
             };
+            let name = key.name.clone();
             edit(&mut key);
+            if key.name != name {
+                sqlx::query(sql!("organisation_count_rename")).bind(key.organisation.0).execute(&mut *tx).await?;
+            }
             let limits = StoredLimits::of(&key);
             sqlx::query(sql!("key_edit"))
                 .bind(key.id.0)

@@ -1,8 +1,6 @@
 //! Sessions, by the hash of their id.
 
-use uuid::Uuid;
-
-use super::accounts::MembershipRow;
+use super::accounts::PersonRow;
 use super::db::{Db, StoreError, reading, sql, writing};
 use crate::model::{Timestamp, UserId};
 
@@ -19,45 +17,14 @@ pub struct StoredSession {
 pub struct SignedInRow {
     id_hash: Vec<u8>,
     pub(crate) seen_at: i64,
-    user_id: i64,
-    email: String,
-    role: Option<String>,
-    organisation_id: Option<i64>,
-    uuid: Option<Uuid>,
-    organisation_name: Option<String>,
-    environment_id: Option<i64>,
-    environment_name: Option<String>,
-    mode: Option<String>,
+    #[sqlx(flatten)]
+    pub(crate) person: PersonRow,
 }
 
 impl SignedInRow {
     /// Whether it is this session's.
     pub(crate) fn is_of(&self, id_hash: &[u8]) -> bool {
         self.id_hash == id_hash
-    }
-
-    /// Who.
-    pub(crate) fn user(&self) -> UserId {
-        UserId(self.user_id)
-    }
-
-    /// Their address.
-    pub(crate) fn email(&self) -> &str {
-        &self.email
-    }
-
-    /// The environment; `None` for somebody who is in no organisation.
-    pub(crate) fn membership(&self) -> Option<MembershipRow> {
-        Some(MembershipRow {
-            email: self.email.clone(),
-            role: self.role.clone()?,
-            organisation_id: self.organisation_id?,
-            uuid: self.uuid?,
-            organisation_name: self.organisation_name.clone()?,
-            environment_id: self.environment_id?,
-            environment_name: self.environment_name.clone()?,
-            mode: self.mode.clone()?,
-        })
     }
 }
 

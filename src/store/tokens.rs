@@ -1,5 +1,6 @@
 //! Bearer tokens, by their hash, in families.
 
+use super::accounts::PersonRow;
 use super::db::{Db, StoreError, reading, sql, writing};
 use crate::model::{OrganisationId, Timestamp, UserId};
 
@@ -49,6 +50,14 @@ struct FamilyRow {
     used_at: Option<i64>,
     ended_at: Option<i64>,
     expires_at: i64,
+}
+
+/// Somebody with an access token, and one of the environments that they may use.
+#[derive(sqlx::FromRow)]
+pub struct TokenHolderRow {
+    pub(crate) tenant_id: i64,
+    #[sqlx(flatten)]
+    pub(crate) person: PersonRow,
 }
 
 impl Db {
@@ -141,16 +150,11 @@ impl Db {
         Ok(())
     }
 
-    /// Whose access token this is and for which tenant, while it is good.
-    pub(crate) async fn access_token(
-        &self,
-        hash: &[u8; 32],
-        at: Timestamp,
-    ) -> Result<Option<(UserId, OrganisationId)>, StoreError> {
-        let row: Option<(i64, i64)> = reading!(self, pool => {
-            sqlx::query_as(sql!("access_token")).bind(hash.as_slice()).bind(at.0).fetch_optional(pool).await?
-        });
-        Ok(row.map(|(user, tenant)| (UserId(user), OrganisationId(tenant))))
+    /// Whose access token this is and for which tenant, while it is good; a row for each of their environments.
+    pub(crate) async fn token_holder(&self, hash: &[u8; 32], at: Timestamp) -> Result<Vec<TokenHolderRow>, StoreError> {
+        Ok(reading!(self, pool => {
+            sqlx::query_as(sql!("token_holder")).bind(hash.as_slice()).bind(at.0).fetch_all(pool).await?
+        }))
     }
 
     /// Removes what no longer opens anything and proves nothing.

@@ -18,6 +18,7 @@ mod hooksentry_errors;
 mod hooksentry_events;
 mod hooksentry_ingest;
 mod hooksentry_keys;
+mod hooksentry_marks;
 mod hooksentry_model;
 mod hooksentry_plans;
 mod hooksentry_tokens;

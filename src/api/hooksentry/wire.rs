@@ -9,7 +9,7 @@ use crate::accounts::{ACCESS_LIFETIME, TokenPair};
 use crate::api::time::milliseconds;
 use crate::keys::Key;
 use crate::model::Timestamp;
-use crate::store::EventHead;
+use crate::store::{EventHead, ListedKey};
 
 /// The body of `login`.
 #[derive(Deserialize, ToSchema)]
@@ -93,6 +93,18 @@ impl From<Key> for KeyItem {
             is_active: key.revoked_at.is_none(),
             created_at: milliseconds(key.created_at),
             revoked_at: key.revoked_at.map(milliseconds),
+        }
+    }
+}
+
+impl From<ListedKey> for KeyItem {
+    fn from(key: ListedKey) -> Self {
+        Self {
+            id: key.uuid,
+            name: key.name,
+            is_active: key.revoked_at.is_none(),
+            created_at: milliseconds(Timestamp(key.created_at)),
+            revoked_at: key.revoked_at.map(|at| milliseconds(Timestamp(at))),
         }
     }
 }

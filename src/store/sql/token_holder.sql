@@ -1,0 +1,11 @@
+-- A row an environment, or one where somebody is in no organisation.
+SELECT f.organisation_id AS tenant_id, u.id AS user_id, u.email, m.role, o.id AS organisation_id, o.uuid,
+       o.name AS organisation_name, e.id AS environment_id, e.name AS environment_name, e.mode
+FROM tokens t
+JOIN token_families f ON f.id = t.family_id
+JOIN users u ON u.id = f.user_id
+LEFT JOIN memberships m ON m.user_id = u.id
+LEFT JOIN organisations o ON o.id = m.organisation_id
+LEFT JOIN environments e ON e.organisation_id = o.id
+WHERE t.hash = $1 AND t.kind = 'access' AND t.expires_at > $2 AND f.ended_at IS NULL
+ORDER BY m.created_at, o.id, e.mode, e.created_at, e.id

@@ -1,1 +1,0 @@
-SELECT id, email, password_hash FROM users WHERE id = $1

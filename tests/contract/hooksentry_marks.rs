@@ -1,0 +1,159 @@
+//! Pages far inside a long list are the same pages, whether the list is marked or not (issue 3, "Paging that stays
+//! fast").
+
+use std::time::Duration;
+
+use latchkey::model::{KeyId, OrganisationId};
+use latchkey::store::{KeyColumn, KeyPage, ListedKey};
+
+use crate::app::{Engine, TestApp, on_both_engines};
+use crate::hooksentry::{create, revoke, tenant};
+use crate::story::Call;
+
+/// Keys, every other one revoked: the middle of each list is far from both ends.
+const KEYS: i64 = 50_000;
+/// Lists that indexes have: all keys in three orders, those of either state, and revoked ones by their end.
+const LISTS: usize = 10;
+const COLUMNS: [KeyColumn; 5] =
+    [KeyColumn::Id, KeyColumn::Name, KeyColumn::IsActive, KeyColumn::CreatedAt, KeyColumn::RevokedAt];
+
+async fn fill(app: &TestApp, organisation: i64) {
+    let (uuid, hash, series) = match app.engine {
+        Engine::Sqlite => (
+            "randomblob(16)",
+            "randomblob(32)",
+            format!(
+                "(WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {KEYS}) SELECT n FROM s)"
+            ),
+        ),
+        Engine::Postgres => (
+            "gen_random_uuid()",
+            "sha256(gen_random_uuid()::text::bytea)",
+            format!("(SELECT n FROM generate_series(1, {KEYS}) n) AS s"),
+        ),
+    };
+    app.execute(&format!(
+        "INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, prefix, created_at, revoked_at)
+         SELECT n, {uuid}, {hash}, e.organisation_id, e.id, m.user_id, 'service ' || (n * 7919 % 1000), 'hs_live_0000',
+                n / 3, CASE WHEN n % 2 = 0 THEN n / 5 END
+         FROM {series}
+         JOIN environments e ON e.organisation_id = {organisation} AND e.mode = 'live'
+         JOIN memberships m ON m.organisation_id = e.organisation_id;
+         UPDATE organisations SET key_count = key_count + {KEYS}, revoked_count = revoked_count + {KEYS} / 2
+         WHERE id = {organisation};"
+    ))
+    .await;
+}
+
+fn page(organisation: i64, column: KeyColumn, active: Option<bool>) -> KeyPage {
+    let organisation = OrganisationId(organisation);
+    KeyPage { organisation, environment: None, active, column, descending: false, offset: 0, limit: i64::MAX }
+}
+
+/// The documented order: by bytes, null first, ties by id.
+fn sort(keys: &mut [ListedKey], column: KeyColumn) {
+    keys.sort_by(|one, other| {
+        let by_column = match column {
+            KeyColumn::Id => std::cmp::Ordering::Equal,
+            KeyColumn::Name => one.name.cmp(&other.name),
+            KeyColumn::IsActive => one.revoked_at.is_none().cmp(&other.revoked_at.is_none()),
+            KeyColumn::CreatedAt => one.created_at.cmp(&other.created_at),
+            KeyColumn::RevokedAt => one.revoked_at.cmp(&other.revoked_at),
+        };
+        by_column.then(one.uuid.as_bytes().cmp(other.uuid.as_bytes()))
+    });
+}
+
+/// Compares pages all over every list with what they should be.
+async fn look(app: &TestApp, organisation: i64) {
+    let keys = &app.services.keys;
+    let (_, everything) = keys.page(&page(organisation, KeyColumn::Id, None)).await.expect("all keys");
+    for column in COLUMNS {
+        for active in [None, Some(true), Some(false)] {
+            let mut expected: Vec<ListedKey> = everything
+                .iter()
+                .filter(|key| active.is_none_or(|active| active == key.revoked_at.is_none()))
+                .cloned()
+                .collect();
+            sort(&mut expected, column);
+            for descending in [false, true] {
+                let length = expected.len();
+                // At marks, beside them, where one state's keys end, and past the last one.
+                for offset in [0, 999, 12_000, 12_001, 12_345, length / 2 - 1, length - 12_002, length - 3, length + 5]
+                {
+                    let (offset, limit) = (i64::try_from(offset).unwrap(), 7);
+                    let page = KeyPage { descending, offset, limit, ..page(organisation, column, active) };
+                    let (total, got) = keys.page(&page).await.expect("a page");
+                    assert_eq!(total, i64::try_from(length).unwrap());
+                    let from = usize::try_from(offset).unwrap().min(length);
+                    let wanted: Vec<&ListedKey> = expected[from..length.min(from + 7)].iter().collect();
+                    assert_eq!(got.iter().collect::<Vec<_>>(), wanted, "{page:?}");
+                }
+                expected.reverse();
+            }
+        }
+    }
+}
+
+/// Looks far into every list until all are marked.
+async fn mark(app: &TestApp, organisation: i64) {
+    let keys = &app.services.keys;
+    for _ in 0..2_000 {
+        if keys.marked_lists(OrganisationId(organisation)).await.expect("counts") == LISTS {
+            return;
+        }
+        for column in COLUMNS {
+            for active in [None, Some(true), Some(false)] {
+                let (total, _) =
+                    keys.page(&KeyPage { limit: 1, ..page(organisation, column, active) }).await.expect("a total");
+                for offset in [total / 2, total / 4] {
+                    let page = KeyPage { offset, limit: 10, ..page(organisation, column, active) };
+                    keys.page(&page).await.expect("a page");
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the lists were not marked");
+}
+
+on_both_engines! {
+    async fn pages_are_the_same_with_marks_and_whatever_moves_between_them(app) {
+        let ada = tenant(&app, "ada@example.com").await;
+        let organisation = app.number("SELECT id FROM organisations").await;
+        fill(&app, organisation).await;
+        look(&app, organisation).await;
+        mark(&app, organisation).await;
+        look(&app, organisation).await;
+
+        let marked = async || app.services.keys.marked_lists(OrganisationId(organisation)).await.expect("counts");
+        assert_eq!(marked().await, LISTS);
+        // Whatever moves a key within a list makes the marks useless at once, and nobody misses them.
+        let made = create(&app, &ada.access, "a new one").await.field("/id");
+        assert_eq!(marked().await, 0);
+        look(&app, organisation).await;
+        app.clock.advance(60_000);
+        mark(&app, organisation).await;
+
+        assert_eq!(revoke(&app, &ada.access, &made).await.status, 200);
+        assert_eq!(marked().await, 0);
+        look(&app, organisation).await;
+        app.clock.advance(60_000);
+        mark(&app, organisation).await;
+
+        let path = format!("/v1/keys/{}", KeyId(25_001));
+        let rename = async |name: &str| {
+            let body = format!(r#"{{"name":"{name}"}}"#);
+            assert_eq!(Call::new(&app, "PATCH", &path).cookie(&ada.who.cookie).json(&body).send().await.status, 200);
+        };
+        rename("a").await;
+        assert_eq!(marked().await, 0);
+        look(&app, organisation).await;
+        app.clock.advance(60_000);
+        mark(&app, organisation).await;
+        look(&app, organisation).await;
+        // A name that is the old one is no change.
+        rename("a").await;
+        assert_eq!(marked().await, LISTS);
+    }
+}

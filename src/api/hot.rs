@@ -3,7 +3,7 @@
 //! that went well: the counts of the keys say more.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use futures::FutureExt;
 use crate::api::auth::{no_key, refusal};
 use crate::api::client_address::{ClientAddress, Peer};
 use crate::api::{Services, credential};
-use crate::keys::{Ask, Code, Purpose, Unanswered};
+use crate::keys::{Ask, Code, Purpose, Unanswered, Verdict};
 use crate::model::{ApiError, OrganisationId};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -71,11 +71,13 @@ where
 ///
 /// # Errors
 /// 503 when it takes too long.
-pub(super) async fn in_time<T>(work: impl Future<Output = Result<T, Unanswered>>) -> Result<T, ApiError> {
-    let mut work = pin!(work);
+///
+/// What it waits for is pinned where it is: a future that is handed on stands in both places, and all of a
+/// request's is copied when the request begins.
+pub(super) async fn in_time<T>(mut work: Pin<&mut impl Future<Output = Result<T, Unanswered>>>) -> Result<T, ApiError> {
     let done = match futures::poll!(work.as_mut()) {
         Poll::Ready(done) => done,
-        // Boxed: the future of a request is moved about, and has no need of room for a timer.
+        // Boxed, because there is seldom need of a timer, nor of room for one.
         Poll::Pending => Box::pin(tokio::time::timeout(TIME_LIMIT, work))
             .await
             .map_err(|_| ApiError::unavailable("The answer took too long."))?,
@@ -100,11 +102,11 @@ pub(super) async fn service(
     let presented = credential::presented_key(headers).ok_or_else(no_key)?;
     let address = ClientAddress::of_peer(peer, headers, &services.site);
     let ask = Ask { scopes: VERIFY, address: address.for_allowlist(), ..Ask::default() };
-    let checked = services.keys.check(presented, &ask, Purpose::Use, |verdict| match verdict.record {
+    let told = |verdict: Verdict<'_>| match verdict.record {
         Some(record) if verdict.code == Code::Valid => Ok(record.place.organisation),
         _ => Err(refusal(&verdict, &ask, address)),
-    });
-    in_time(checked).await?
+    };
+    in_time(pin!(services.keys.check(presented, &ask, Purpose::Use, told))).await?
 }
 
 /// An empty answer.

@@ -3,6 +3,8 @@
 //! What is demanded stands in the path, which the gateway's configuration fixes. What follows it (Envoy
 //! adds the original path) is nobody's demand and is not read.
 
+use std::pin::pin;
+
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -75,7 +77,7 @@ pub(super) async fn forward_auth<B>(services: &Services, peer: Option<Peer>, req
         };
         let for_nginx = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "compat=nginx"));
         let told = |verdict: Verdict<'_>| answer(&verdict, &ask, address, for_nginx);
-        hot::in_time(services.keys.check(presented, &ask, Purpose::Use, told)).await
+        hot::in_time(pin!(services.keys.check(presented, &ask, Purpose::Use, told))).await
     })
     .await
 }

@@ -90,3 +90,46 @@ struct Operations;
 pub fn document() -> utoipa::openapi::OpenApi {
     Operations::openapi()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::Body;
+
+    use super::*;
+    use crate::accounts::{Accounts, Passwords, Registration};
+    use crate::api::Site;
+    use crate::clock::Clock;
+    use crate::entropy::Entropy;
+    use crate::events::Events;
+    use crate::keys::{Keys, Policy};
+    use crate::store::Db;
+
+    /// It is copied several times before a request begins; what seldom waits has its room elsewhere.
+    #[tokio::test]
+    async fn what_is_set_aside_for_a_request_is_small() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Db::open(&format!("sqlite:{}", folder.path().join("latchkey.db").display())).await.unwrap();
+        db.migrate().await.unwrap();
+        let (clock, entropy) = (Clock::System, Entropy::System);
+        let passwords = Passwords::cheap(entropy.clone());
+        let keys = Keys::open(db.clone(), clock.clone(), entropy.clone(), Policy::default(), None).await.unwrap();
+        let services = Services {
+            keys: Arc::new(keys),
+            accounts: Arc::new(Accounts::new(
+                db.clone(),
+                clock.clone(),
+                entropy.clone(),
+                passwords,
+                Registration::Open,
+                None,
+            )),
+            events: Arc::new(Events::new(db, clock, entropy.clone())),
+            site: Arc::new(Site::default()),
+            entropy,
+        };
+        let answer = hot(&services, Peer(([127, 0, 0, 1], 1).into()), Request::new(Body::empty()));
+        assert!(size_of_val(&answer) <= 2560, "{} bytes", size_of_val(&answer));
+    }
+}

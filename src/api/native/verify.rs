@@ -1,6 +1,7 @@
 //! `POST /v1/keys/verify`: a service asks whether a key that somebody presented to it is good.
 
 use std::borrow::Cow;
+use std::pin::pin;
 
 use axum::BoxError;
 use axum::body::HttpBody;
@@ -233,8 +234,8 @@ async fn check(
     id: RequestId,
 ) -> Result<Response, ApiError> {
     let ask = asked.ask(organisation)?;
-    hot::in_time(services.keys.check(asked.key.0.trim(), &ask, Purpose::Use, |verdict| answer(&verdict, &ask, id)))
-        .await
+    let told = |verdict: Verdict<'_>| answer(&verdict, &ask, id);
+    hot::in_time(pin!(services.keys.check(asked.key.0.trim(), &ask, Purpose::Use, told))).await
 }
 
 fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, id: RequestId) -> Response {

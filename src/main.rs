@@ -7,6 +7,10 @@ use clap::Parser;
 use latchkey::server::config::{Cli, Command};
 use latchkey::server::{Failure, commands, serve};
 
+/// A request allocates and frees some dozens of times, most of it on another thread than the last one did.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match run(Cli::parse()).await {

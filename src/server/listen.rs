@@ -96,7 +96,8 @@ async fn connection(stream: TcpStream, peer: SocketAddr, services: Arc<Services>
     });
     let mut http = http1::Builder::new();
     // Its own time limit for headers costs a timer a request; ours costs one a look.
-    http.header_read_timeout(None).max_buf_size(HEADER_LIMIT);
+    // And an answer that is small, as most are, is sooner copied than sent in two pieces.
+    http.header_read_timeout(None).max_buf_size(HEADER_LIMIT).writev(false);
     let connection = watcher.watch(http.serve_connection(TokioIo::new(stream), service));
     match while_active(&active, connection).await {
         Some(Ok(())) => {}

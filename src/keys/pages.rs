@@ -5,6 +5,7 @@
 //! Marks are good for as long as nothing moved within the list, which the counts tell that each look reads anyway;
 //! so they need no invalidation, and several nodes need not tell each other.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::{Core, Keys};
 use crate::model::OrganisationId;
-use crate::store::{KeyCounts, KeyList, KeyPage, ListedKey, Mark, Start, StoreError};
+use crate::store::{KeyCounts, KeyList, KeyPage, ListedKey, Mark, StoreError};
 
 /// Entries from one mark to the next.
 const EVERY: i64 = 1_000;
@@ -36,9 +37,9 @@ struct Marks {
 
 impl Marks {
     /// The last mark that is not after a place, and its own place.
-    fn before(&self, place: i64) -> Option<(&Mark, i64)> {
+    fn before(&self, place: i64) -> Option<(Mark, i64)> {
         let number = place / EVERY;
-        Some((self.entries.get(usize::try_from(number).ok()?)?, number * EVERY))
+        Some((self.entries.get(usize::try_from(number).ok()?)?.clone(), number * EVERY))
     }
 }
 
@@ -64,25 +65,20 @@ impl Keys {
     /// When the database fails.
     pub async fn page(&self, page: &KeyPage) -> Result<(i64, Vec<ListedKey>), StoreError> {
         let core = &self.core;
-        let counts = core.db.key_counts(page.organisation, page.environment).await?;
-        let mut keys = Vec::new();
-        for (list, stretch) in page.stretches(&counts) {
-            let length = list.length(&counts);
-            let skipped = stretch.start.min(length - stretch.end);
-            let marks = if page.environment.is_none() { core.marked.lists.get(&list) } else { None };
-            let good = marks.as_ref().filter(|marks| skipped > EVERY && marks.counts == counts);
-            let start = match good.and_then(|marks| marks.before(stretch.start)) {
-                Some((mark, before)) => Start::Mark(mark, before),
-                None => Start::End,
-            };
-            if matches!(start, Start::End) && skipped > FAR && page.environment.is_none() {
+        let begin = |list: KeyList, stretch: &Range<i64>, counts: &KeyCounts| {
+            if page.environment.is_some() {
+                return None;
+            }
+            let skipped = stretch.start.min(list.length(counts) - stretch.end);
+            let marks = core.marked.lists.get(&list).filter(|_| skipped > EVERY);
+            let good = marks.as_ref().filter(|marks| marks.counts == *counts);
+            let mark = good.and_then(|marks| marks.before(stretch.start));
+            if mark.is_none() && skipped > FAR {
                 core.mark(list, marks.as_ref().map(|marks| marks.made_at));
             }
-            keys.extend(core.db.key_stretch(&(list, stretch), length, page.environment, start).await?);
-        }
-        if page.descending {
-            keys.reverse();
-        }
+            mark
+        };
+        let (counts, keys) = core.db.key_page(page, begin).await?;
         Ok((page.total(&counts), keys))
     }
 
@@ -91,7 +87,7 @@ impl Keys {
     /// # Errors
     /// When the database fails.
     pub async fn marked_lists(&self, organisation: OrganisationId) -> Result<usize, StoreError> {
-        let counts = self.core.db.key_counts(organisation, None).await?;
+        let counts = self.core.db.key_counts(organisation).await?;
         let lists = self.core.marked.lists.iter().filter(|(list, _)| list.organisation() == organisation);
         Ok(lists.filter(|(_, marks)| marks.counts == counts && !marks.entries.is_empty()).count())
     }
@@ -116,10 +112,10 @@ impl Core {
     }
 
     async fn marks_of(&self, list: KeyList) -> Result<Marks, StoreError> {
-        let counts = self.db.key_counts(list.organisation(), None).await?;
+        let counts = self.db.key_counts(list.organisation()).await?;
         let mut entries = self.db.key_marks(list, EVERY).await?;
         // Something moved meanwhile: these are good for nothing, and it is remembered that this was tried.
-        if self.db.key_counts(list.organisation(), None).await? != counts {
+        if self.db.key_counts(list.organisation()).await? != counts {
             entries.clear();
         }
         Ok(Marks { counts, entries, made_at: self.clock.monotonic() })

@@ -96,13 +96,40 @@ pub enum Mark {
     At(i64, Uuid),
 }
 
-/// Where a walk begins.
-#[derive(Debug, Clone, Copy)]
-pub enum Start<'a> {
-    /// The end of the list that is nearer.
-    End,
-    /// An entry, and how many are before it.
-    Mark(&'a Mark, i64),
+/// How to get to a stretch.
+struct Walk {
+    statement: String,
+    offset: i64,
+    descending: bool,
+    mark: Option<Mark>,
+}
+
+impl Walk {
+    /// From a mark, or from the end of the list that is nearer.
+    fn new(
+        list: KeyList,
+        stretch: &Range<i64>,
+        length: i64,
+        environment: Option<EnvironmentId>,
+        mark: Option<(Mark, i64)>,
+    ) -> Self {
+        if let Some((mark, before)) = mark {
+            return Self {
+                statement: list.from_a_mark(),
+                offset: stretch.start - before,
+                descending: false,
+                mark: Some(mark),
+            };
+        }
+        let descending = stretch.start > length - stretch.end;
+        let within = if environment.is_some() { "AND environment_id = $4" } else { "" };
+        Self {
+            statement: list.statement(if descending { "DESC" } else { "ASC" }, within),
+            offset: if descending { length - stretch.end } else { stretch.start },
+            descending,
+            mark: None,
+        }
+    }
 }
 
 /// A key as it is listed.
@@ -229,57 +256,56 @@ impl KeyList {
 }
 
 impl Db {
-    /// How many keys there are, as a page's total needs it.
-    pub(crate) async fn key_counts(
-        &self,
-        organisation: OrganisationId,
-        environment: Option<EnvironmentId>,
-    ) -> Result<KeyCounts, StoreError> {
-        let (counts, of) = match environment {
-            None => (sql!("organisation_counts"), organisation.0),
-            Some(environment) => (sql!("environment_counts"), environment.0),
-        };
+    /// How many keys an organisation has.
+    pub(crate) async fn key_counts(&self, organisation: OrganisationId) -> Result<KeyCounts, StoreError> {
         let counts: Option<KeyCounts> = reading!(self, pool => {
-            sqlx::query_as(counts).bind(of).fetch_optional(pool).await?
+            sqlx::query_as(sql!("organisation_counts")).bind(organisation.0).fetch_optional(pool).await?
         });
         Ok(counts.unwrap_or_default())
     }
 
-    /// A stretch of a list which has `length` keys, in ascending order.
-    pub(crate) async fn key_stretch(
+    /// The counts, and the keys on the page. `begin` knows the last mark before a stretch, perhaps, and how many
+    /// keys are before that.
+    pub(crate) async fn key_page(
         &self,
-        (list, stretch): &(KeyList, Range<i64>),
-        length: i64,
-        environment: Option<EnvironmentId>,
-        start: Start<'_>,
-    ) -> Result<Vec<ListedKey>, StoreError> {
-        let limit = stretch.end - stretch.start;
-        let from_the_end = matches!(start, Start::End) && stretch.start > length - stretch.end;
-        let (statement, offset) = match start {
-            Start::Mark(_, before) => (list.from_a_mark(), stretch.start - before),
-            Start::End => {
-                let within = if environment.is_some() { "AND environment_id = $4" } else { "" };
-                let direction = if from_the_end { "DESC" } else { "ASC" };
-                let offset = if from_the_end { length - stretch.end } else { stretch.start };
-                (list.statement(direction, within), offset)
-            }
+        page: &KeyPage,
+        begin: impl Fn(KeyList, &Range<i64>, &KeyCounts) -> Option<(Mark, i64)>,
+    ) -> Result<(KeyCounts, Vec<ListedKey>), StoreError> {
+        let (count, of) = match page.environment {
+            None => (sql!("organisation_counts"), page.organisation.0),
+            Some(environment) => (sql!("environment_counts"), environment.0),
         };
-        let mut keys: Vec<ListedKey> = reading!(self, pool => {
-            let query =
-                sqlx::query_as(sqlx::AssertSqlSafe(statement)).bind(list.organisation.0).bind(limit).bind(offset);
-            let query = match (start, environment) {
-                (Start::Mark(Mark::Id(uuid), _), _) => query.bind(*uuid),
-                (Start::Mark(Mark::Name(name, uuid), _), _) => query.bind(name.clone()).bind(*uuid),
-                (Start::Mark(Mark::At(at, uuid), _), _) => query.bind(*at).bind(*uuid),
-                (Start::End, Some(environment)) => query.bind(environment.0),
-                (Start::End, None) => query,
-            };
-            query.fetch_all(pool).await?
-        });
-        if from_the_end {
-            keys.reverse();
-        }
-        Ok(keys)
+        Ok(reading!(self, pool => {
+            // One for all: a connection that is given back is asked whether it is well.
+            let mut connection = pool.acquire().await?;
+            let counts: Option<KeyCounts> =
+                sqlx::query_as(count).bind(of).fetch_optional(&mut *connection).await?;
+            let counts = counts.unwrap_or_default();
+            let mut keys: Vec<ListedKey> = Vec::new();
+            for (list, stretch) in page.stretches(&counts) {
+                let walk = Walk::new(list, &stretch, list.length(&counts), page.environment, begin(list, &stretch, &counts));
+                let query = sqlx::query_as(sqlx::AssertSqlSafe(walk.statement))
+                    .bind(list.organisation.0)
+                    .bind(stretch.end - stretch.start)
+                    .bind(walk.offset);
+                let query = match (walk.mark, page.environment) {
+                    (Some(Mark::Id(uuid)), _) => query.bind(uuid),
+                    (Some(Mark::Name(name, uuid)), _) => query.bind(name).bind(uuid),
+                    (Some(Mark::At(at, uuid)), _) => query.bind(at).bind(uuid),
+                    (None, Some(environment)) => query.bind(environment.0),
+                    (None, None) => query,
+                };
+                let mut walked: Vec<ListedKey> = query.fetch_all(&mut *connection).await?;
+                if walk.descending {
+                    walked.reverse();
+                }
+                keys.append(&mut walked);
+            }
+            if page.descending {
+                keys.reverse();
+            }
+            (counts, keys)
+        }))
     }
 
     /// Every so manyth entry of a list, from the first.

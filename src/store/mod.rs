@@ -21,7 +21,7 @@ pub use accounts::{NewUser, PersonRow, StoredUser};
 pub use changes::Change;
 pub use db::{DatabaseUrlError, Db, StoreError};
 pub use events::{EventFilter, EventHead, EventPage, NewEvent, Retention, StoredEvent, Taken};
-pub use key_pages::{KeyColumn, KeyCounts, KeyList, KeyPage, ListedKey, Mark, Start};
+pub use key_pages::{KeyColumn, KeyCounts, KeyList, KeyPage, ListedKey, Mark};
 pub use keys::{Inserted, KeyFilter, Listed, Owner};
 pub use migrate_data::{MigrateDataError, Progress, open_both};
 pub use nodes::{NodeRow, Notice, Notices};

@@ -24,7 +24,7 @@ const FOLD_EVERY: u64 = 2_000_000_000;
 /// Up to so many counts are few.
 const FEW: usize = 500;
 /// After so many records a flush lets others have its place, and its locks.
-const BREATH: usize = 512;
+const BREATH: usize = 64;
 
 /// Which part of the log a key belongs to.
 fn shard(id: KeyId) -> usize {

@@ -1,5 +1,7 @@
 //! `POST /api/v1/ingest/{tenantId}/{source}`: a 202 means that the event is on disk.
 
+use std::pin::pin;
+
 use axum::body::HttpBody;
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -54,7 +56,7 @@ where
     B::Error: Into<BoxError>,
 {
     hot::answer(services, "/api/v1/ingest", async |_| {
-        let received = tokio::time::timeout(hot::TIME_LIMIT, receive(services, peer, place, request)).await;
+        let received = tokio::time::timeout(hot::TIME_LIMIT, pin!(receive(services, peer, place, request))).await;
         received.unwrap_or_else(|_| Err(ApiError::unavailable("The answer took too long.").into()))
     })
     .await

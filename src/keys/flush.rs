@@ -2,27 +2,32 @@
 //!
 //! Few counts go straight to the rows of their keys. Many would make the database rewrite a page for
 //! almost every one of them, each second: they are appended to a log instead, in [`SHARDS`] parts, and
-//! one part after the other moves on to the rows, where the keys of one part lie side by side. What stands
+//! one part after the other moves on to the rows, where the keys of one part lie side by side. A part with many keys
+//! is written anew most of the times, without its repetitions, which costs a tenth of what their rows do. What stands
 //! in the log is remembered in the records themselves, so that a million keys need no second memory. Where several
 //! nodes count, all goes to the rows, where each sees it.
 
 use std::time::Duration;
 
-use super::cache::{Cache, Slot};
+use super::cache::Slot;
 use super::ledger::{Ledger, Uses};
 use super::usage::{ADDRESSES, Usage};
 use super::{Code, Keys, Record};
-use crate::model::KeyId;
+use crate::model::{KeyId, Timestamp};
 use crate::store::{LoggedUses, StoreError, UsageRows};
 
 /// How often counts are written down; what a killed process loses at the most.
 pub const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Parts of the log, by the upper bits of a key's id.
 const SHARDS: usize = 64;
-/// Nanoseconds from one part that moves on to the next, so that each does about every two minutes.
+/// Nanoseconds from one part's turn to the next's, so that each has one about every two minutes.
 const FOLD_EVERY: u64 = 2_000_000_000;
+/// Turns of a part after which its counts move on to the rows even where it has many: a quarter of an hour.
+const TURNS: u32 = 8;
 /// Up to so many counts are few.
 const FEW: usize = 500;
+/// A part of the log with so many records is worth being written anew.
+const MANY: usize = 100;
 /// After so many records a flush lets others have its place, and its locks.
 const BREATH: usize = 64;
 
@@ -46,6 +51,19 @@ struct Part {
     ledger: Ledger,
     /// The records that have the rest.
     records: Vec<Slot>,
+    /// How often it was its turn since it moved on.
+    turns: u32,
+}
+
+impl Part {
+    /// What stands in the log of a key: its record has it, by `kept` (see [`Record::keep_logged`]), or the ledger.
+    fn remember(&mut self, slot: Slot, uses: Uses, kept: Option<bool>) {
+        match kept {
+            Some(true) => self.records.push(slot),
+            Some(false) => {}
+            None => self.ledger.add_uses(uses),
+        }
+    }
 }
 
 impl Default for Logged {
@@ -71,81 +89,33 @@ impl Logged {
     }
 }
 
-/// All that is not in the database, taken out.
-struct Fresh {
-    uses: Vec<(Slot, Uses)>,
-    ledger: Ledger,
-}
+/// What is appended to the log, each line with the number of its part.
+struct Lines(Vec<Vec<LoggedUses>>);
 
-impl Fresh {
-    async fn take(usage: &Usage, cache: &Cache) -> Self {
-        let counted = usage.take_counted();
-        let mut uses = Vec::with_capacity(counted.len());
-        for some in counted.chunks(BREATH) {
-            uses.extend(some.iter().filter_map(|slot| Some((*slot, Usage::take_uses(*slot, cache)?))));
-            tokio::task::yield_now().await;
+impl Lines {
+    fn new() -> Self {
+        Self(std::iter::repeat_with(Vec::new).take(SHARDS).collect())
+    }
+
+    fn add(&mut self, id: KeyId, hour: i64, code: Code, count: i64, last: Timestamp) {
+        let part = &mut self.0[shard(id)];
+        match part.iter_mut().find(|line| (line.hour, line.code) == (hour, code)) {
+            Some(line) => line.add(id, count, last),
+            None => part.push(LoggedUses::of(hour, code, (id, count, last))),
         }
-        Self { uses, ledger: usage.take_ledger() }
     }
 
-    fn len(&self) -> usize {
-        self.uses.len() + self.ledger.counts.len()
+    fn add_uses(&mut self, uses: Uses) {
+        self.add(uses.id, uses.hour, Code::Valid, uses.count.into(), uses.last);
     }
 
-    fn is_empty(&self) -> bool {
-        self.uses.is_empty() && self.ledger.is_empty()
+    fn add_ledger(&mut self, ledger: &Ledger) {
+        ledger.lines().for_each(|(id, hour, code, count, last)| self.add(id, hour, code, count, last));
     }
 
-    fn into_ledger(self) -> Ledger {
-        let mut ledger = self.ledger;
-        self.uses.into_iter().for_each(|(_, uses)| ledger.add_uses(uses));
-        ledger
-    }
-
-    /// As it is kept in the log, each line with the number of its part.
-    async fn lines(&self) -> Vec<(usize, LoggedUses)> {
-        let mut lines: Vec<Vec<LoggedUses>> = std::iter::repeat_with(Vec::new).take(SHARDS).collect();
-        let mut add = |(id, hour, code, count, last): (KeyId, i64, Code, i64, _)| {
-            let part = &mut lines[shard(id)];
-            match part.iter_mut().find(|line| (line.hour, line.code) == (hour, code)) {
-                Some(line) => line.add(id, count, last),
-                None => part.push(LoggedUses::of(hour, code, (id, count, last))),
-            }
-        };
-        for some in self.uses.chunks(BREATH) {
-            for (_, uses) in some {
-                add((uses.id, uses.hour, Code::Valid, uses.count.into(), uses.last));
-            }
-            tokio::task::yield_now().await;
-        }
-        self.ledger.lines().for_each(add);
-        lines
-            .into_iter()
-            .enumerate()
-            .flat_map(|(part, lines)| lines.into_iter().map(move |line| (part, line)))
-            .collect()
-    }
-
-    /// All of it stands in the log now.
-    async fn remember(self, usage: &Usage, cache: &Cache) {
-        for some in self.uses.chunks(BREATH) {
-            {
-                let (_ledger, mut logged) = (usage.ledger(), usage.logged());
-                for (slot, uses) in some {
-                    let part = &mut logged.parts[shard(uses.id)];
-                    match cache.at(*slot, |record| record.keep_logged(*uses)).flatten() {
-                        Some(true) => part.records.push(*slot),
-                        Some(false) => {}
-                        None => part.ledger.add_uses(*uses),
-                    }
-                }
-            }
-            tokio::task::yield_now().await;
-        }
-        let mut logged = usage.logged();
-        for (id, hour, code, count, last) in self.ledger.lines() {
-            logged.parts[shard(id)].ledger.add(id, hour, code, count, last);
-        }
+    fn of_parts(self) -> Vec<(usize, LoggedUses)> {
+        let of_part = |(part, lines): (usize, Vec<LoggedUses>)| lines.into_iter().map(move |line| (part, line));
+        self.0.into_iter().enumerate().flat_map(of_part).collect()
     }
 }
 
@@ -158,11 +128,14 @@ impl Keys {
         let (db, usage, cache) = (&self.core.db, &self.core.usage, &self.core.cache);
         let _flushing = usage.flushing.write().await;
         self.write_spent().await?;
-        let fresh = Fresh::take(usage, cache).await;
+        let (counted, mut ledger) = (usage.take_counted(), usage.take_ledger());
+        let is_few = counted.len() + ledger.counts.len() <= FEW && !usage.logged().is_logging();
         // What several nodes count must not wait in the memory of one of them.
-        let is_shared = self.core.together.get().is_some();
-        if is_shared || fresh.len() <= FEW && !usage.logged().is_logging() {
-            let ledger = fresh.into_ledger();
+        if is_few || self.core.together.get().is_some() {
+            for some in counted.chunks(BREATH) {
+                some.iter().filter_map(|slot| Usage::take_uses(*slot, cache)).for_each(|uses| ledger.add_uses(uses));
+                tokio::task::yield_now().await;
+            }
             if !ledger.is_empty()
                 && let Err(error) = db.write_usage(&ledger.rows(), ADDRESSES).await
             {
@@ -171,48 +144,117 @@ impl Keys {
             }
             return Ok(());
         }
-        if !fresh.is_empty() {
-            let addresses = UsageRows { addresses: fresh.ledger.addresses(), ..UsageRows::default() };
-            if let Err(error) = db.log_usage(&fresh.lines().await, &addresses, ADDRESSES).await {
-                usage.ledger().merge(fresh.into_ledger());
-                return Err(error);
-            }
-            fresh.remember(usage, cache).await;
+        let lines = self.take_lines(&counted, &ledger).await;
+        let addresses = UsageRows { addresses: ledger.addresses(), ..UsageRows::default() };
+        if !(lines.is_empty() && addresses.addresses.is_empty())
+            && let Err(error) = db.log_usage(&lines, &addresses, ADDRESSES).await
+        {
+            self.take_back(&lines, ledger);
+            return Err(error);
         }
         self.fold().await
     }
 
-    /// The next part of the log moves on to the rows of its keys, if it is time.
+    /// All that is written down nowhere, as it is about to stand in the log; from now on it is taken to.
+    async fn take_lines(&self, counted: &[Slot], ledger: &Ledger) -> Vec<(usize, LoggedUses)> {
+        let (usage, cache) = (&self.core.usage, &self.core.cache);
+        let mut lines = Lines::new();
+        for some in counted.chunks(BREATH) {
+            {
+                // Between these two nobody sees a count, so no reader misses one.
+                let (_ledger, mut logged) = (usage.ledger(), usage.logged());
+                for slot in some {
+                    let kept = |record: &Record| record.take_pending().map(|uses| (uses, record.keep_logged(uses)));
+                    // One that was thrown out meanwhile has left its count in the ledger.
+                    let Some((uses, kept)) = cache.at(*slot, kept).flatten() else { continue };
+                    lines.add_uses(uses);
+                    logged.parts[shard(uses.id)].remember(*slot, uses, kept);
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        lines.add_ledger(ledger);
+        let mut logged = usage.logged();
+        for (id, hour, code, count, last) in ledger.lines() {
+            logged.parts[shard(id)].ledger.add(id, hour, code, count, last);
+        }
+        lines.of_parts()
+    }
+
+    /// The log could not be written: what was to stand in it is written down nowhere, as before. Where a record has
+    /// it, it stays there, and is taken off what else the log has of that key.
+    fn take_back(&self, lines: &[(usize, LoggedUses)], addresses: Ledger) {
+        let (mut ledger, mut logged) = (self.core.usage.ledger(), self.core.usage.logged());
+        for (part, line) in lines {
+            for (id, count, last) in line.uses() {
+                logged.parts[*part].ledger.add(id, line.hour, line.code, -count, last);
+                ledger.add(id, line.hour, line.code, count, last);
+            }
+        }
+        ledger.merge(Ledger { addresses: addresses.addresses, ..Ledger::default() });
+    }
+
+    /// The next part of the log, if it is time: it moves on to the rows of its keys or, where it has many, mostly
+    /// becomes one entry for all of its lines.
     async fn fold(&self) -> Result<(), StoreError> {
         let (usage, now) = (&self.core.usage, self.core.clock.monotonic());
-        let (number, records) = {
+        let (number, records, is_due) = {
             let mut logged = usage.logged();
             if now.saturating_sub(logged.moved_on) < FOLD_EVERY {
                 return Ok(());
             }
             let number = logged.next;
             (logged.moved_on, logged.next) = (now, (number + 1) % SHARDS);
-            (number, std::mem::take(&mut logged.parts[number].records))
+            let part = &mut logged.parts[number];
+            part.turns += 1;
+            let is_due = part.turns >= TURNS || part.records.len() < MANY;
+            if is_due {
+                part.turns = 0;
+            }
+            (number, std::mem::take(&mut part.records), is_due)
         };
-        let mut ledger = Ledger::default();
+        let mut taken = Vec::with_capacity(records.len());
         for some in records.chunks(BREATH) {
             {
                 let _ledger = usage.ledger();
-                let logged = some.iter().filter_map(|slot| self.core.cache.at(*slot, Record::take_logged).flatten());
-                logged.for_each(|uses| ledger.add_uses(uses));
+                let uses = |slot: &Slot| Some((*slot, self.core.cache.at(*slot, Record::take_logged).flatten()?));
+                taken.extend(some.iter().filter_map(uses));
             }
             tokio::task::yield_now().await;
         }
         // After the records: what one of them gave up meanwhile is here.
-        ledger.merge(std::mem::take(&mut usage.logged().parts[number].ledger));
-        if ledger.is_empty() {
+        let mut ledger = std::mem::take(&mut usage.logged().parts[number].ledger);
+        if taken.is_empty() && ledger.is_empty() {
             return Ok(());
         }
-        let folded = self.core.db.fold_usage(number, &ledger.rows()).await;
-        if folded.is_err() {
-            usage.logged().parts[number].ledger.merge(ledger);
+        if is_due {
+            taken.into_iter().for_each(|(_, uses)| ledger.add_uses(uses));
+            let folded = self.core.db.fold_usage(number, &ledger.rows()).await;
+            if folded.is_err() {
+                usage.logged().parts[number].ledger.merge(ledger);
+            }
+            return folded;
         }
-        folded
+        let mut lines = Lines::new();
+        taken.iter().for_each(|(_, uses)| lines.add_uses(*uses));
+        lines.add_ledger(&ledger);
+        let compacted = self.core.db.compact_usage_log(number, &lines.of_parts()).await;
+        // It stands in the log, as before.
+        for some in taken.chunks(BREATH) {
+            self.keep_logged(some);
+            tokio::task::yield_now().await;
+        }
+        usage.logged().parts[number].ledger.merge(ledger);
+        compacted
+    }
+
+    /// Records remember what stands in the log of them.
+    fn keep_logged(&self, some: &[(Slot, Uses)]) {
+        let (_ledger, mut logged) = (self.core.usage.ledger(), self.core.usage.logged());
+        for (slot, uses) in some {
+            let kept = self.core.cache.at(*slot, |record| record.keep_logged(*uses)).flatten();
+            logged.parts[shard(uses.id)].remember(*slot, *uses, kept);
+        }
     }
 
     async fn write_spent(&self) -> Result<(), StoreError> {

@@ -66,6 +66,8 @@ impl Ledger {
             hours: self
                 .counts
                 .iter()
+                // What was taken back leaves nothing behind.
+                .filter(|(_, count)| **count != 0)
                 .map(|((id, hour, code), count)| (*id, HourlyUse { hour: *hour, code: *code, count: *count }))
                 .collect(),
             addresses: self.addresses(),

@@ -56,7 +56,7 @@ impl Record {
     }
 
     /// What was counted and is written down nowhere, taken out.
-    fn take_pending(&self) -> Option<Uses> {
+    pub(super) fn take_pending(&self) -> Option<Uses> {
         // The hour stays, and a retired record stays one.
         let pending = self.pending.fetch_and(!COUNT, Ordering::AcqRel);
         self.uses(hour_of(pending), count_of(pending))

@@ -117,23 +117,23 @@ impl Db {
 
     /// Whether an account was ever made.
     pub(crate) async fn has_accounts(&self) -> Result<bool, StoreError> {
-        let count: i64 = reading!(self, pool => {
-            sqlx::query_scalar(sql!("first_account_exists")).fetch_one(pool).await?
+        let count: i64 = reading!(self, connection => {
+            sqlx::query_scalar(sql!("first_account_exists")).fetch_one(connection).await?
         });
         Ok(count > 0)
     }
 
     /// Whether there are users, in a database that may be new, or of any version of the schema.
     pub(super) async fn has_users(&self) -> Result<bool, StoreError> {
-        Ok(reading!(self, pool => {
-            let tables: i64 = sqlx::query_scalar(sql!(self, "users_table_exists")).fetch_one(pool).await?;
-            tables > 0 && sqlx::query(sql!("users_any")).fetch_optional(pool).await?.is_some()
+        Ok(reading!(self, connection => {
+            let tables: i64 = sqlx::query_scalar(sql!(self, "users_table_exists")).fetch_one(&mut *connection).await?;
+            tables > 0 && sqlx::query(sql!("users_any")).fetch_optional(connection).await?.is_some()
         }))
     }
 
     pub(crate) async fn user_by_email(&self, email: &str) -> Result<Option<StoredUser>, StoreError> {
-        Ok(reading!(self, pool => {
-            sqlx::query_as(sql!("user_by_email")).bind(email).fetch_optional(pool).await?
+        Ok(reading!(self, connection => {
+            sqlx::query_as(sql!("user_by_email")).bind(email).fetch_optional(connection).await?
         }))
     }
 
@@ -149,8 +149,8 @@ impl Db {
 
     /// The user's organisations, oldest membership first, each with its environments.
     pub(crate) async fn person(&self, user: UserId) -> Result<Vec<PersonRow>, StoreError> {
-        Ok(reading!(self, pool => {
-            sqlx::query_as(sql!("person")).bind(user.0).fetch_all(pool).await?
+        Ok(reading!(self, connection => {
+            sqlx::query_as(sql!("person")).bind(user.0).fetch_all(connection).await?
         }))
     }
 

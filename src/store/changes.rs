@@ -85,31 +85,33 @@ pub(super) fn rows(
 impl Db {
     /// Which database the numbers of changes are of, and the last one.
     pub(crate) async fn last_change(&self) -> Result<(u64, i64), StoreError> {
-        let (epoch, number): (i64, i64) = reading!(self, pool => {
-            sqlx::query_as(sql!("changes_last")).fetch_one(pool).await?
+        let (epoch, number): (i64, i64) = reading!(self, connection => {
+            sqlx::query_as(sql!("changes_last")).fetch_one(connection).await?
         });
         Ok((epoch.cast_unsigned(), number))
     }
 
     /// At most so many changes after a number, in their order.
     pub(crate) async fn changes_after(&self, number: i64, most: i64) -> Result<Vec<Change>, StoreError> {
-        let rows: Vec<ChangeRow> = reading!(self, pool => {
-            sqlx::query_as(sql!("changes_after")).bind(number).bind(most).fetch_all(pool).await?
+        let rows: Vec<ChangeRow> = reading!(self, connection => {
+            sqlx::query_as(sql!("changes_after")).bind(number).bind(most).fetch_all(connection).await?
         });
         Ok(rows.into_iter().map(ChangeRow::into_change).collect::<Result<_, _>>()?)
     }
 
     /// The last changes, at most so many, in their order.
     pub(crate) async fn newest_changes(&self, most: i64) -> Result<Vec<Change>, StoreError> {
-        let rows: Vec<ChangeRow> = reading!(self, pool => {
-            sqlx::query_as(sql!("changes_newest")).bind(most).fetch_all(pool).await?
+        let rows: Vec<ChangeRow> = reading!(self, connection => {
+            sqlx::query_as(sql!("changes_newest")).bind(most).fetch_all(connection).await?
         });
         Ok(rows.into_iter().rev().map(ChangeRow::into_change).collect::<Result<_, _>>()?)
     }
 
     /// The number of a key's last change, unless that is long ago.
     pub(crate) async fn change_of_key(&self, id: KeyId) -> Result<Option<i64>, StoreError> {
-        Ok(reading!(self, pool => sqlx::query_scalar(sql!("change_of_key")).bind(id.0).fetch_one(pool).await?))
+        Ok(
+            reading!(self, connection => sqlx::query_scalar(sql!("change_of_key")).bind(id.0).fetch_one(connection).await?),
+        )
     }
 
     /// Forgets the changes before a moment.

@@ -41,11 +41,11 @@ impl SqliteFile {
     async fn keep_log_short(&self, connection: &mut Option<SqliteConnection>) -> Result<(), StoreError> {
         let connection = match connection {
             Some(connection) => connection,
-            None => connection.insert(self.reader.connect_options().connect().await?),
+            None => connection.insert(self.reader.options().connect().await?),
         };
         if checkpoint(connection).await? > LONG {
             // The rest is little, and then the next one to write begins at the front.
-            let turn = self.write().await?;
+            let turn = self.writer.lend().await?;
             checkpoint(connection).await?;
             turn.done();
         }
@@ -62,12 +62,14 @@ async fn checkpoint(connection: &mut SqliteConnection) -> Result<i64, StoreError
 
 #[cfg(test)]
 mod tests {
+    use sqlx::Connection;
+
     use super::*;
 
     async fn file(folder: &tempfile::TempDir) -> Db {
         let db = Db::open(&format!("sqlite:{}", folder.path().join("test.db").display())).await.expect("it opens");
         let Db::Sqlite(file) = &db else { unreachable!("a file") };
-        let mut turn = file.write().await.expect("a turn");
+        let mut turn = file.writer.lend().await.expect("a turn");
         sqlx::query("CREATE TABLE lines (text TEXT NOT NULL)")
             .execute(turn.connection().expect("a connection"))
             .await
@@ -77,8 +79,8 @@ mod tests {
     }
 
     async fn add(file: &SqliteFile, text: &str) -> sqlx::Result<()> {
-        let mut turn = file.write().await?;
-        let mut transaction = turn.begin().await?;
+        let mut turn = file.writer.lend().await?;
+        let mut transaction = turn.connection()?.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("INSERT INTO lines (text) VALUES ($1)").bind(text).execute(&mut *transaction).await?;
         // One that must not be NULL: fails where the text says so.
         sqlx::query("INSERT INTO lines (text) SELECT NULL WHERE $1 = 'wrong'")
@@ -91,8 +93,9 @@ mod tests {
     }
 
     async fn lines(file: &SqliteFile) -> Vec<String> {
+        let mut lent = file.reader.lend().await.expect("a connection");
         sqlx::query_scalar("SELECT text FROM lines WHERE length(text) < 100 ORDER BY rowid")
-            .fetch_all(&file.reader)
+            .fetch_all(lent.connection().expect("a connection"))
             .await
             .expect("lines")
     }
@@ -107,8 +110,9 @@ mod tests {
         add(file, "second").await.expect("it is written");
         assert_eq!(lines(file).await, ["first", "second"]);
         // Nor of somebody who went away in the middle.
-        let mut turn = file.write().await.expect("a turn");
-        let mut transaction = turn.begin().await.expect("a transaction");
+        let mut turn = file.writer.lend().await.expect("a turn");
+        let mut transaction =
+            turn.connection().expect("a connection").begin_with("BEGIN IMMEDIATE").await.expect("a transaction");
         sqlx::query("INSERT INTO lines (text) VALUES ('half')").execute(&mut *transaction).await.expect("a line");
         drop(transaction);
         drop(turn);
@@ -122,7 +126,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let db = file(&folder).await;
         let Db::Sqlite(file) = &db else { unreachable!("a file") };
-        let mut connection = file.reader.connect_options().connect().await.expect("a connection");
+        let mut connection = file.reader.options().connect().await.expect("a connection");
         for _ in 0..10 {
             add(file, &"x".repeat(100_000)).await.expect("it is written");
         }

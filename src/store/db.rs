@@ -6,16 +6,19 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection, PgConnection, PgPool, Sqlite, SqliteConnection, SqlitePool, Transaction};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{Connection, PgConnection, Postgres, Sqlite};
 
-/// A connection that was not used for so long is asked whether it is still there.
-const ASKED_AFTER: Duration = Duration::from_millis(200);
-/// And is given up when it does not answer in this time.
-const ASKED_FOR: Duration = Duration::from_millis(500);
+use super::log::{Committed, Log};
+use super::pool::Connections;
+
+/// How long somebody waits for the turn to read or write a file.
+const SQLITE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long somebody waits for a connection to a server.
+const POSTGRES_PATIENCE: Duration = Duration::from_secs(5);
+/// The same for what a node has to do in time.
+const ASIDE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The database itself failed: a full disk, a lost connection, a broken file.
 #[derive(Debug, thiserror::Error)]
@@ -69,54 +72,9 @@ pub enum DatabaseUrlError {
 #[derive(Debug, Clone)]
 pub struct SqliteFile {
     path: PathBuf,
-    pub(super) reader: SqlitePool,
-    writer: SqlitePool,
-    /// The writer's one connection, between two who write. The pool asks a connection that is given back
-    /// whether it is well, and everybody waits for the answer; this way it does so only after a failure.
-    kept: Arc<Mutex<Option<PoolConnection<Sqlite>>>>,
-}
-
-impl SqliteFile {
-    /// The turn to write. Turns are given in the order in which they were asked for.
-    pub(super) async fn write(&self) -> sqlx::Result<Turn> {
-        let mut kept = Arc::clone(&self.kept).lock_owned().await;
-        if kept.is_none() {
-            *kept = Some(self.writer.acquire().await?);
-        }
-        Ok(Turn { kept, well: false })
-    }
-}
-
-/// The turn to write to a file.
-pub(super) struct Turn {
-    kept: OwnedMutexGuard<Option<PoolConnection<Sqlite>>>,
-    well: bool,
-}
-
-impl Turn {
-    /// The connection.
-    pub(super) fn connection(&mut self) -> sqlx::Result<&mut SqliteConnection> {
-        // Only a turn that is over has none.
-        self.kept.as_deref_mut().ok_or(sqlx::Error::WorkerCrashed)
-    }
-
-    /// Begins a transaction that is going to write.
-    pub(super) async fn begin(&mut self) -> sqlx::Result<Transaction<'_, Sqlite>> {
-        self.connection()?.begin_with("BEGIN IMMEDIATE").await
-    }
-
-    /// It went well: the next one may have the connection as it is.
-    pub(super) fn done(mut self) {
-        self.well = true;
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if !self.well {
-            *self.kept = None;
-        }
-    }
+    pub(super) reader: Connections<Sqlite>,
+    pub(super) writer: Connections<Sqlite>,
+    pub(super) log: Arc<Log>,
 }
 
 /// The database.
@@ -125,43 +83,61 @@ pub enum Db {
     /// A file.
     Sqlite(SqliteFile),
     /// A server.
-    Postgres(PgPool),
+    Postgres(Connections<Postgres>),
 }
 
-/// Runs `$body` with a pool for reading, once for each engine.
+/// Runs `$body` with a connection for reading, once for each engine. Leaving the function early, by `?` or
+/// `return`, does no harm.
 macro_rules! reading {
-    ($db:expr, $pool:ident => $body:expr) => {
+    ($db:expr, $connection:ident => $body:expr) => {
         match $db {
-            $crate::store::Db::Sqlite(file) => {
-                let $pool = &file.reader;
-                $body
+            $crate::store::Db::Sqlite($crate::store::SqliteFile { reader: connections, .. }) => {
+                $crate::store::db::reading!(in connections, $connection => $body)
             }
-            $crate::store::Db::Postgres($pool) => $body,
+            $crate::store::Db::Postgres(connections) => {
+                $crate::store::db::reading!(in connections, $connection => $body)
+            }
         }
     };
+    (in $connections:ident, $connection:ident => $body:expr) => {{
+        let mut lent = $connections.lend().await?;
+        let $connection = lent.connection()?;
+        let value = $body;
+        lent.done();
+        value
+    }};
 }
 
 /// Runs `$body` in a transaction, once for each engine, and commits. Leaving the function early, by
-/// `?` or `return`, rolls back.
+/// `?` or `return`, rolls back. What was committed is on disk after that.
 macro_rules! writing {
+    ($db:expr, $tx:ident => $body:expr) => {
+        $crate::store::db::committing!($db, $tx => $body).on_disk().await?
+    };
+}
+
+/// The same, without waiting for the disk.
+macro_rules! committing {
     ($db:expr, $tx:ident => $body:expr) => {
         match $db {
             $crate::store::Db::Sqlite(file) => {
-                let mut turn = file.write().await?;
-                let mut $tx = turn.begin().await?;
-                let value = $body;
-                $tx.commit().await?;
-                turn.done();
-                value
+                let value = $crate::store::db::committing!(in file.writer, "BEGIN IMMEDIATE", $tx => $body);
+                $crate::store::log::Committed::to(&file.log, value)
             }
-            $crate::store::Db::Postgres(pool) => {
-                let mut $tx = pool.begin().await?;
-                let value = $body;
-                $tx.commit().await?;
-                value
+            $crate::store::Db::Postgres(connections) => {
+                let value = $crate::store::db::committing!(in connections, "BEGIN", $tx => $body);
+                $crate::store::log::Committed::by_a_server(value)
             }
         }
     };
+    (in $connections:expr, $begin:literal, $tx:ident => $body:expr) => {{
+        let mut lent = $connections.lend().await?;
+        let mut $tx = sqlx::Connection::begin_with(lent.connection()?, $begin).await?;
+        let value = $body;
+        $tx.commit().await?;
+        lent.done();
+        value
+    }};
 }
 
 /// The text of a statement file.
@@ -177,7 +153,7 @@ macro_rules! sql {
     };
 }
 
-pub(super) use {reading, sql, writing};
+pub(super) use {committing, reading, sql, writing};
 
 impl Db {
     /// Opens the database of a URL; a SQLite file is made if it is not there.
@@ -199,8 +175,8 @@ impl Db {
             .journal_mode(SqliteJournalMode::Wal)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
-            // What was answered is on disk: a key or a revocation may not be lost with the power.
-            .synchronous(SqliteSynchronous::Full)
+            // What was answered is on disk all the same: see `log`.
+            .synchronous(SqliteSynchronous::Normal)
             .statement_cache_capacity(256)
             // 32 MiB a connection: lists walk far along an index, and new keys touch pages all over. Not mapped
             // into memory, where a failing disk would be a signal and no error.
@@ -212,30 +188,28 @@ impl Db {
             .pragma("wal_autocheckpoint", "64000");
         let file = options.get_filename().to_path_buf();
         keep_private(&file);
-        let pool = || {
-            // Of a file nothing goes away, so no connection is asked whether it is still there.
-            SqlitePoolOptions::new().test_before_acquire(false).idle_timeout(None).max_lifetime(None)
-        };
-        let writer =
-            pool().max_connections(1).connect_with(options.clone()).await.map_err(DatabaseUrlError::Unreachable)?;
-        let reader = pool().max_connections(4).connect_lazy_with(options.create_if_missing(false));
+        let writer = Connections::local(options.clone(), 1, SQLITE_PATIENCE);
+        // Says what is wrong with the file, if anything is.
+        writer.lend().await.map_err(DatabaseUrlError::Unreachable)?.done();
+        let reader = Connections::local(options.create_if_missing(false), 4, SQLITE_PATIENCE);
         // By its real name, so that a link to the file is the same file to the lock.
         let path = std::fs::canonicalize(&file).unwrap_or(file);
-        Ok(Self::Sqlite(SqliteFile { path, reader, writer, kept: Arc::default() }))
+        let log = Arc::new(Log::of(&path));
+        Ok(Self::Sqlite(SqliteFile { path, reader, writer, log }))
     }
 
     async fn open_postgres(url: &str) -> Result<Self, DatabaseUrlError> {
         let options = PgConnectOptions::from_str(url)
             .map_err(DatabaseUrlError::Malformed)?
             .application_name("latchkey")
+            .statement_cache_capacity(256)
             // A node that stands still or is cut off in the middle of a transaction keeps its locks, and nobody
             // else could revoke these keys, or any, until it goes on.
             .options([("idle_in_transaction_session_timeout", "3s")]);
-        // A pool answers a failed connection with a time-out; a connection says what is wrong.
+        // One that serves nobody says at once what is wrong, without waiting for a server that is not there yet.
         let first = PgConnection::connect_with(&options).await.map_err(DatabaseUrlError::Unreachable)?;
         first.close().await.map_err(DatabaseUrlError::Unreachable)?;
-        let pool = connections(16, Duration::from_secs(5));
-        Ok(Self::Postgres(pool.connect_with(options).await.map_err(DatabaseUrlError::Unreachable)?))
+        Ok(Self::Postgres(Connections::remote(options, 16, POSTGRES_PATIENCE)))
     }
 
     /// Brings the schema up to date. Safe when several processes start at once.
@@ -245,11 +219,16 @@ impl Db {
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(file) => {
-                let mut turn = file.write().await?;
-                sqlx::migrate!("migrations/sqlite").run(turn.connection()?).await?;
-                turn.done();
+                let mut lent = file.writer.lend().await?;
+                sqlx::migrate!("migrations/sqlite").run(lent.connection()?).await?;
+                lent.done();
+                Committed::to(&file.log, ()).on_disk().await?;
             }
-            Self::Postgres(pool) => sqlx::migrate!("migrations/postgres").run(pool).await?,
+            Self::Postgres(connections) => {
+                let mut lent = connections.lend().await?;
+                sqlx::migrate!("migrations/postgres").run(lent.connection()?).await?;
+                lent.done();
+            }
         }
         Ok(())
     }
@@ -275,9 +254,8 @@ impl Db {
     pub fn aside(&self) -> Self {
         match self {
             Self::Sqlite(..) => self.clone(),
-            Self::Postgres(pool) => {
-                let options = (*pool.connect_options()).clone();
-                Self::Postgres(connections(4, Duration::from_secs(2)).connect_lazy_with(options))
+            Self::Postgres(connections) => {
+                Self::Postgres(Connections::remote(connections.options().clone(), 4, ASIDE_PATIENCE))
             }
         }
     }
@@ -287,7 +265,10 @@ impl Db {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        reading!(self, pool => sqlx::query("SELECT 1").execute(pool).await.map(drop)?);
+        if let Self::Sqlite(file) = self {
+            file.log.check().await.map_err(sqlx::Error::Io)?;
+        }
+        reading!(self, connection => sqlx::query("SELECT 1").execute(connection).await.map(drop)?);
         Ok(())
     }
 
@@ -296,27 +277,11 @@ impl Db {
         match self {
             Self::Sqlite(file) => {
                 file.reader.close().await;
-                file.kept.lock().await.take();
                 file.writer.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres(connections) => connections.close().await,
         }
     }
-}
-
-/// Connections to a server. One that has not been used for a moment is asked whether it is still there, and
-/// must not take long to say so; one that has just been used says so by itself.
-fn connections(most: u32, patience: Duration) -> PgPoolOptions {
-    PgPoolOptions::new().max_connections(most).acquire_timeout(patience).test_before_acquire(false).before_acquire(
-        |connection, used| {
-            Box::pin(async move {
-                if used.idle_for < ASKED_AFTER {
-                    return Ok(true);
-                }
-                Ok(matches!(tokio::time::timeout(ASKED_FOR, connection.ping()).await, Ok(Ok(()))))
-            })
-        },
-    )
 }
 
 /// Makes a new database file readable for its owner only: it holds addresses and password hashes.

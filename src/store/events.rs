@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::db::{Db, StoreError, reading, sql, writing};
+use super::db::{Db, StoreError, committing, reading, sql, writing};
+use super::log::Committed;
 use crate::model::{EnvironmentId, KeyId, OrganisationId, Timestamp};
 
 /// A request's repetition is recognised for so long: 24 hours, in milliseconds.
@@ -207,41 +208,52 @@ impl EventFilter {
 }
 
 impl Db {
-    /// Stores events in one transaction: when this returns, all of them are on disk. Repetitions are
-    /// answered with the first one's id.
-    pub(crate) async fn insert_events(&self, events: &[NewEvent], new_ids: &[i64]) -> Result<Vec<Taken>, StoreError> {
+    /// Stores events in one transaction. Repetitions are answered with the first one's id.
+    pub(crate) async fn insert_events(
+        &self,
+        events: &[NewEvent],
+        new_ids: &[i64],
+    ) -> Result<Committed<Vec<Taken>>, StoreError> {
         if events.iter().any(|event| event.idempotency_key.is_some()) {
             return self.insert_repeatable_events(events, new_ids).await;
         }
         let mut group = Group::default();
         events.iter().zip(new_ids).for_each(|(event, new_id)| group.add(event, *new_id));
         let (heads, sources) = group.heads_and_sources()?;
+        let taken = events.iter().map(NewEvent::taken).collect();
         // One trip to the database, which makes a transaction of it.
         match self {
             Self::Sqlite(file) => {
                 let query = sqlx::query(TRANSACTION_ON_SQLITE).bind(heads).bind(group.bodies).bind(sources);
-                let mut turn = file.write().await?;
-                if let Err(error) = query.execute(turn.connection()?).await {
+                let mut lent = file.writer.lend().await?;
+                if let Err(error) = query.execute(lent.connection()?).await {
                     // Fails where SQLite itself has rolled back already.
-                    let _ = sqlx::query("ROLLBACK").execute(turn.connection()?).await;
+                    let _ = sqlx::query("ROLLBACK").execute(lent.connection()?).await;
                     return Err(error.into());
                 }
-                turn.done();
+                lent.done();
+                Ok(Committed::to(&file.log, taken))
             }
-            Self::Postgres(pool) => {
+            Self::Postgres(connections) => {
                 let query = sqlx::query(sql!(self, "events_insert")).bind(heads).bind(group.bodies).bind(sources);
-                query.execute(pool).await?;
+                let mut lent = connections.lend().await?;
+                query.execute(lent.connection()?).await?;
+                lent.done();
+                Ok(Committed::by_a_server(taken))
             }
         }
-        Ok(events.iter().map(NewEvent::taken).collect())
     }
 
     /// The same, where some of them may have come before.
-    async fn insert_repeatable_events(&self, events: &[NewEvent], new_ids: &[i64]) -> Result<Vec<Taken>, StoreError> {
+    async fn insert_repeatable_events(
+        &self,
+        events: &[NewEvent],
+        new_ids: &[i64],
+    ) -> Result<Committed<Vec<Taken>>, StoreError> {
         let mut taken: Vec<Taken> = events.iter().map(NewEvent::taken).collect();
         let places: BTreeMap<(i64, &str), (&NewEvent, i64)> =
             events.iter().zip(new_ids).map(|(event, new_id)| (event.place(), (event, *new_id))).collect();
-        writing!(self, tx => {
+        let committed = committing!(self, tx => {
             let mut sources: BTreeMap<(i64, &str), i64> = BTreeMap::new();
             for (place, (event, new_id)) in places {
                 // Changes nothing where the source is known, but answers with its id and locks it.
@@ -287,7 +299,7 @@ impl Db {
             };
             sqlx::query(insert).bind(heads).bind(group.bodies).bind(sources).execute(&mut *tx).await?;
         });
-        Ok(taken)
+        Ok(committed.map(|()| taken))
     }
 
     /// How many events there are with that filter, and those on the page.
@@ -295,7 +307,7 @@ impl Db {
         let filter = &page.filter;
         let (lower, upper) = filter.bounds();
         let narrow = filter.key.is_some() || filter.since.is_some() || filter.until.is_some();
-        let total: i64 = reading!(self, pool => {
+        let total: i64 = reading!(self, connection => {
             if narrow {
                 sqlx::query_scalar(sql!("events_count_narrow"))
                     .bind(page.organisation.0)
@@ -303,13 +315,13 @@ impl Db {
                     .bind(filter.key)
                     .bind(lower)
                     .bind(upper)
-                    .fetch_one(pool)
+                    .fetch_one(connection)
                     .await?
             } else {
                 sqlx::query_scalar(sql!("events_count"))
                     .bind(page.organisation.0)
                     .bind(filter.source.as_deref())
-                    .fetch_one(pool)
+                    .fetch_one(connection)
                     .await?
             }
         });
@@ -321,7 +333,7 @@ impl Db {
         let filter = &page.filter;
         let (lower, upper) = filter.bounds();
         let statement = if page.descending { sql!("events_newest_first") } else { sql!("events_oldest_first") };
-        Ok(reading!(self, pool => {
+        Ok(reading!(self, connection => {
             sqlx::query_as(statement)
                 .bind(page.organisation.0)
                 .bind(filter.source.as_deref())
@@ -330,15 +342,15 @@ impl Db {
                 .bind(upper)
                 .bind(page.limit)
                 .bind(page.offset)
-                .fetch_all(pool)
+                .fetch_all(connection)
                 .await?
         }))
     }
 
     /// The first sources of an environment, by name.
     pub(crate) async fn sources(&self, environment: EnvironmentId, limit: i64) -> Result<Vec<String>, StoreError> {
-        Ok(reading!(self, pool => {
-            sqlx::query_scalar(sql!("source_names")).bind(environment.0).bind(limit).fetch_all(pool).await?
+        Ok(reading!(self, connection => {
+            sqlx::query_scalar(sql!("source_names")).bind(environment.0).bind(limit).fetch_all(connection).await?
         }))
     }
 
@@ -348,16 +360,16 @@ impl Db {
         organisation: OrganisationId,
         uuid: Uuid,
     ) -> Result<Option<StoredEvent>, StoreError> {
-        Ok(reading!(self, pool => {
+        Ok(reading!(self, connection => {
             let head: Option<EventHead> = sqlx::query_as(sql!("event_head"))
                 .bind(organisation.0)
                 .bind(uuid)
-                .fetch_optional(pool)
+                .fetch_optional(&mut *connection)
                 .await?;
             let body: Option<Vec<u8>> = sqlx::query_scalar(sql!("event_body"))
                 .bind(organisation.0)
                 .bind(uuid)
-                .fetch_optional(pool)
+                .fetch_optional(connection)
                 .await?;
             head.zip(body).map(|(head, body)| StoredEvent { head, body })
         }))
@@ -365,8 +377,8 @@ impl Db {
 
     /// How long an environment's events are kept.
     pub(crate) async fn retention(&self, environment: EnvironmentId) -> Result<Option<Retention>, StoreError> {
-        Ok(reading!(self, pool => {
-            sqlx::query_as(sql!("retention")).bind(environment.0).fetch_optional(pool).await?
+        Ok(reading!(self, connection => {
+            sqlx::query_as(sql!("retention")).bind(environment.0).fetch_optional(connection).await?
         }))
     }
 
@@ -386,8 +398,8 @@ impl Db {
     /// Removes events whose time is over, a bounded number a transaction; how many.
     pub(crate) async fn delete_old_events(&self, now: Timestamp) -> Result<u64, StoreError> {
         const DAY: i64 = 24 * 3600 * 1000;
-        let environments: Vec<Kept> = reading!(self, pool => {
-            sqlx::query_as(sql!("retention_all")).fetch_all(pool).await?
+        let environments: Vec<Kept> = reading!(self, connection => {
+            sqlx::query_as(sql!("retention_all")).fetch_all(connection).await?
         });
         let mut removed = 0;
         for kept in environments {
@@ -395,19 +407,19 @@ impl Db {
             if kept.event_count > kept.event_limit {
                 let over: Option<Uuid> = match kept.event_limit {
                     ..=0 => Some(Uuid::max()),
-                    limit => reading!(self, pool => {
+                    limit => reading!(self, connection => {
                         sqlx::query_scalar(sql!("event_at"))
                             .bind(kept.organisation_id)
                             .bind(kept.id)
                             .bind(limit - 1)
-                            .fetch_optional(pool)
+                            .fetch_optional(connection)
                             .await?
                     }),
                 };
                 bound = bound.max(over.unwrap_or_default());
             }
-            let sources: Vec<i64> = reading!(self, pool => {
-                sqlx::query_scalar(sql!("sources_of_environment")).bind(kept.id).fetch_all(pool).await?
+            let sources: Vec<i64> = reading!(self, connection => {
+                sqlx::query_scalar(sql!("sources_of_environment")).bind(kept.id).fetch_all(connection).await?
             });
             for source in sources {
                 removed += self.delete_events_before(source, bound).await?;

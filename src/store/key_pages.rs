@@ -1,7 +1,7 @@
 //! Keys by page number, in any order: HookSentry's way of listing.
 //!
-//! The ids of a page come from an index alone, which has the order and the filter in it; the rows are
-//! read for that page only. How many there are is kept with the organisation, so no listing counts. To skip
+//! An index has the order and the filter in it. The ids of a page that is far from both ends come from the index
+//! alone, and rows are read for that page only. How many there are is kept with the organisation, so no listing counts. To skip
 //! many entries an index is walked, from whichever end is nearer, or from a [`Mark`] that is known.
 
 use std::ops::Range;
@@ -96,6 +96,12 @@ pub enum Mark {
     At(i64, Uuid),
 }
 
+/// What is listed of a key.
+const LISTED: &str = "uuid, name, created_at, revoked_at";
+/// So many rows may be read to be skipped: that costs less than a statement that does not read them, which takes
+/// a database longer to plan.
+const NEAR: i64 = 50;
+
 /// How to get to a stretch.
 struct Walk {
     statement: String,
@@ -122,14 +128,15 @@ impl Walk {
             };
         }
         let descending = stretch.start > length - stretch.end;
+        let offset = if descending { length - stretch.end } else { stretch.start };
         let within = if environment.is_some() { "AND environment_id = $4" } else { "" };
-        Self {
-            statement: list.statement(if descending { "DESC" } else { "ASC" }, within),
-            offset: if descending { length - stretch.end } else { stretch.start },
-            descending,
-            mark: None,
-        }
+        let statement = list.statement(direction(descending), within, offset <= NEAR);
+        Self { statement, offset, descending, mark: None }
     }
+}
+
+fn direction(descending: bool) -> &'static str {
+    if descending { "DESC" } else { "ASC" }
 }
 
 /// A key as it is listed.
@@ -218,27 +225,28 @@ impl KeyList {
 
     /// The statement for some keys of it; `after` narrows it down further. All of it is made of fixed texts.
     ///
-    /// `$1` is the organisation, `$2` how many, `$3` how many are before them.
-    fn statement(self, direction: &str, after: &str) -> String {
+    /// `$1` is the organisation, `$2` how many, `$3` how many are before them. Those are parameters even where they
+    /// hardly change: PostgreSQL plans anew for each organisation, and not once for the average one.
+    fn statement(self, direction: &str, after: &str, near: bool) -> String {
         let (filter, order) = (self.filter(), self.order(direction));
-        format!(
-            "SELECT uuid, name, created_at, revoked_at FROM keys WHERE id IN (\
-               SELECT id FROM keys WHERE organisation_id = $1 {filter} {after} \
-               ORDER BY {order} LIMIT $2 OFFSET $3) \
-             ORDER BY {order}"
-        )
+        let found =
+            format!("FROM keys WHERE organisation_id = $1 {filter} {after} ORDER BY {order} LIMIT $2 OFFSET $3");
+        if near {
+            return format!("SELECT {LISTED} {found}");
+        }
+        format!("SELECT {LISTED} FROM keys WHERE id IN (SELECT id {found}) ORDER BY {order}")
     }
 
-    /// The statement from one of the list's ends.
-    pub fn from_an_end(self, descending: bool) -> String {
-        self.statement(if descending { "DESC" } else { "ASC" }, "")
+    /// The statement from one of the list's ends, for a page that is near it or far.
+    pub fn from_an_end(self, descending: bool, near: bool) -> String {
+        self.statement(direction(descending), "", near)
     }
 
     /// The statement from a mark on, which is `$4`, or `$4` and `$5`.
     pub fn from_a_mark(self) -> String {
         match self.column() {
-            None => self.statement("ASC", "AND uuid >= $4"),
-            Some(column) => self.statement("ASC", &format!("AND ({column}, uuid) >= ($4, $5)")),
+            None => self.statement("ASC", "AND uuid >= $4", false),
+            Some(column) => self.statement("ASC", &format!("AND ({column}, uuid) >= ($4, $5)"), false),
         }
     }
 
@@ -258,8 +266,8 @@ impl KeyList {
 impl Db {
     /// How many keys an organisation has.
     pub(crate) async fn key_counts(&self, organisation: OrganisationId) -> Result<KeyCounts, StoreError> {
-        let counts: Option<KeyCounts> = reading!(self, pool => {
-            sqlx::query_as(sql!("organisation_counts")).bind(organisation.0).fetch_optional(pool).await?
+        let counts: Option<KeyCounts> = reading!(self, connection => {
+            sqlx::query_as(sql!("organisation_counts")).bind(organisation.0).fetch_optional(connection).await?
         });
         Ok(counts.unwrap_or_default())
     }
@@ -275,9 +283,7 @@ impl Db {
             None => (sql!("organisation_counts"), page.organisation.0),
             Some(environment) => (sql!("environment_counts"), environment.0),
         };
-        Ok(reading!(self, pool => {
-            // One for all: a connection that is given back is asked whether it is well.
-            let mut connection = pool.acquire().await?;
+        Ok(reading!(self, connection => {
             let counts: Option<KeyCounts> =
                 sqlx::query_as(count).bind(of).fetch_optional(&mut *connection).await?;
             let counts = counts.unwrap_or_default();
@@ -311,13 +317,13 @@ impl Db {
     /// Every so manyth entry of a list, from the first.
     pub(crate) async fn key_marks(&self, list: KeyList, every: i64) -> Result<Vec<Mark>, StoreError> {
         let statement = list.marks();
-        Ok(reading!(self, pool => {
+        Ok(reading!(self, connection => {
             macro_rules! marks {
                 ($row:ty, $mark:expr) => {{
                     let rows: Vec<$row> = sqlx::query_as(sqlx::AssertSqlSafe(statement))
                         .bind(list.organisation.0)
                         .bind(every)
-                        .fetch_all(pool)
+                        .fetch_all(connection)
                         .await?;
                     rows.into_iter().map($mark).collect()
                 }};

@@ -3,7 +3,8 @@
 use uuid::Uuid;
 
 use super::changes::log_changes;
-use super::db::{Db, StoreError, reading, sql, writing};
+use super::db::{Db, StoreError, committing, reading, sql, writing};
+use super::log::Committed;
 use crate::keys::{Key, KeyHash, KeyState, Limits, Spent};
 use crate::model::{EnvironmentId, KeyId, Mode, OrganisationId, Quota, RateLimit, Scopes, Timestamp, UserId};
 
@@ -157,10 +158,10 @@ pub struct Listed {
 impl Db {
     /// Stores keys, all in one transaction; what became of each. An organisation gets no more than `most`
     /// keys that are not revoked.
-    pub(crate) async fn insert_keys(&self, keys: &[Key], most: i64) -> Result<Vec<Inserted>, StoreError> {
+    pub(crate) async fn insert_keys(&self, keys: &[Key], most: i64) -> Result<Committed<Vec<Inserted>>, StoreError> {
         let mut outcomes = vec![Inserted::Done; keys.len()];
-        if self.insert_keys_at_once(keys, most).await? {
-            return Ok(outcomes);
+        if let Some(committed) = self.insert_keys_at_once(keys, most).await? {
+            return Ok(committed.map(|()| outcomes));
         }
         // In one order, everywhere, and keys before organisations: two transactions must not wait for each other.
         let mut parents: Vec<KeyId> = keys.iter().filter_map(|key| key.parent).collect();
@@ -169,7 +170,7 @@ impl Db {
         let mut organisations: Vec<OrganisationId> = keys.iter().map(|key| key.organisation).collect();
         organisations.sort_unstable();
         organisations.dedup();
-        writing!(self, tx => {
+        let committed = committing!(self, tx => {
             for parent in parents {
                 let held = sqlx::query(sql!("key_hold_active")).bind(parent.0).execute(&mut *tx).await?;
                 if held.rows_affected() == 0 {
@@ -204,36 +205,36 @@ impl Db {
             let rows = rows(made.map(|(key, _)| key))?;
             sqlx::query(sql!(self, "keys_insert")).bind(&rows).execute(&mut *tx).await?;
         });
-        Ok(outcomes)
+        Ok(committed.map(|()| outcomes))
     }
 
     /// The usual case on SQLite, where every statement is a trip to another thread: one trip for keys that
-    /// people make for one organisation. Whether it was that case, and there was room for all of them; if not,
-    /// nothing has changed.
-    async fn insert_keys_at_once(&self, keys: &[Key], most: i64) -> Result<bool, StoreError> {
+    /// people make for one organisation. `None` if it was not that case, or there was no room for all of them:
+    /// nothing has changed then.
+    async fn insert_keys_at_once(&self, keys: &[Key], most: i64) -> Result<Option<Committed<()>>, StoreError> {
         let (Self::Sqlite(file), Some(first)) = (self, keys.first()) else {
-            return Ok(false);
+            return Ok(None);
         };
         if keys.iter().any(|key| key.parent.is_some() || key.organisation != first.organisation) {
-            return Ok(false);
+            return Ok(None);
         }
         let rows = rows(keys.iter())?;
-        let mut turn = file.write().await?;
+        let mut lent = file.writer.lend().await?;
         let counted = sqlx::query(TRANSACTION_ON_SQLITE)
             .bind(rows)
             .bind(first.organisation.0)
             .bind(i64::try_from(keys.len()).unwrap_or(i64::MAX))
             .bind(most)
-            .fetch_all(turn.connection()?)
+            .fetch_all(lent.connection()?)
             .await;
         match counted {
             Ok(counted) => {
-                turn.done();
-                Ok(!counted.is_empty())
+                lent.done();
+                Ok((!counted.is_empty()).then(|| Committed::to(&file.log, ())))
             }
             Err(error) => {
                 // Fails where SQLite itself has rolled back already.
-                let _ = sqlx::query("ROLLBACK").execute(turn.connection()?).await;
+                let _ = sqlx::query("ROLLBACK").execute(lent.connection()?).await;
                 Err(error.into())
             }
         }
@@ -243,8 +244,8 @@ impl Db {
     pub(crate) async fn keys_by_hash(&self, hashes: &[KeyHash]) -> Result<Vec<Key>, StoreError> {
         let hashes: Vec<String> = hashes.iter().map(|hash| hex::encode(hash.as_bytes())).collect();
         let hashes = serde_json::json!(hashes).to_string();
-        let rows: Vec<KeyRow> = reading!(self, pool => {
-            sqlx::query_as(sql!(self, "keys_by_hash")).bind(&hashes).fetch_all(pool).await?
+        let rows: Vec<KeyRow> = reading!(self, connection => {
+            sqlx::query_as(sql!(self, "keys_by_hash")).bind(&hashes).fetch_all(connection).await?
         });
         Ok(rows.into_iter().map(KeyRow::into_key).collect::<Result<_, _>>()?)
     }
@@ -253,27 +254,27 @@ impl Db {
     pub(crate) async fn keys_of(&self, organisation: OrganisationId, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         let ids = serde_json::json!(ids).to_string();
-        let known: Vec<i64> = reading!(self, pool => {
+        let known: Vec<i64> = reading!(self, connection => {
             sqlx::query_scalar(sql!(self, "keys_owned"))
                 .bind(organisation.0)
                 .bind(&ids)
-                .fetch_all(pool)
+                .fetch_all(connection)
                 .await?
         });
         Ok(known.into_iter().map(KeyId).collect())
     }
 
     pub(crate) async fn key_by_id(&self, id: KeyId) -> Result<Option<Key>, StoreError> {
-        let row: Option<KeyRow> = reading!(self, pool => {
-            sqlx::query_as(sql!("key_by_id")).bind(id.0).fetch_optional(pool).await?
+        let row: Option<KeyRow> = reading!(self, connection => {
+            sqlx::query_as(sql!("key_by_id")).bind(id.0).fetch_optional(connection).await?
         });
         Ok(row.map(KeyRow::into_key).transpose()?)
     }
 
     /// How many keys that this key made still work.
     pub(crate) async fn count_children(&self, id: KeyId) -> Result<i64, StoreError> {
-        Ok(reading!(self, pool => {
-            sqlx::query_scalar(sql!("key_count_children")).bind(id.0).fetch_one(pool).await?
+        Ok(reading!(self, connection => {
+            sqlx::query_scalar(sql!("key_count_children")).bind(id.0).fetch_one(connection).await?
         }))
     }
 
@@ -294,7 +295,7 @@ impl Db {
             Owner::Environment(environment) => (sql!("keys_of_environment"), environment.0, None),
         };
         let pattern = filter.name.as_deref().map(contains);
-        let mut rows: Vec<KeyRow> = reading!(self, pool => {
+        let mut rows: Vec<KeyRow> = reading!(self, connection => {
             sqlx::query_as(statement)
                 .bind(id)
                 .bind(before.0.0)
@@ -304,7 +305,7 @@ impl Db {
                 .bind(now.0)
                 .bind(pattern)
                 .bind(within)
-                .fetch_all(pool)
+                .fetch_all(connection)
                 .await?
         });
         let more = rows.len() > limit as usize;
@@ -314,8 +315,8 @@ impl Db {
     }
 
     pub(crate) async fn key_by_uuid(&self, uuid: Uuid) -> Result<Option<Key>, StoreError> {
-        let row: Option<KeyRow> = reading!(self, pool => {
-            sqlx::query_as(sql!("key_by_uuid")).bind(uuid).fetch_optional(pool).await?
+        let row: Option<KeyRow> = reading!(self, connection => {
+            sqlx::query_as(sql!("key_by_uuid")).bind(uuid).fetch_optional(connection).await?
         });
         Ok(row.map(KeyRow::into_key).transpose()?)
     }

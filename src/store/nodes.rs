@@ -1,12 +1,19 @@
 //! The servers of a database, and what they tell each other.
 
-use sqlx::postgres::PgListener;
+use std::time::Duration;
+
+use sqlx::postgres::{PgListener, PgPoolOptions};
 
 use super::db::{Db, StoreError, reading, sql, writing};
 
 /// Registrations come one after the other. No file, because it is nothing to the other engine.
 const REGISTERING: &str = "SELECT pg_advisory_xact_lock(1818325096, hashtext(current_schema()))";
 const CHANNEL: &str = "SELECT 'latchkey_' || hashtext(current_schema())";
+
+/// A connection on which nothing was heard for so long is asked whether it is still there.
+const SILENCE: Duration = Duration::from_secs(5);
+/// And is given up when it does not answer in this time.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A server of a database.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -50,13 +57,21 @@ impl Notices {
     /// The next one. A connection that breaks off is made anew.
     ///
     /// # Errors
-    /// When no connection can be made.
+    /// When it leads nowhere, or none can be made.
     pub async fn next(&mut self) -> Result<Notice, StoreError> {
-        // Without an answer the connection was lost, and has been made anew.
-        Ok(self.0.try_recv().await?.map_or(Notice::Perhaps, |notice| match notice.payload() {
-            "change" => Notice::Changed,
-            _ => Notice::Acknowledged,
-        }))
+        loop {
+            let Ok(heard) = tokio::time::timeout(SILENCE, self.0.try_recv()).await else {
+                // Nothing was said, or it does not arrive any more: a connection that only listens never finds out.
+                let asked = sqlx::query("SELECT 1").execute(&mut self.0);
+                tokio::time::timeout(PATIENCE, asked).await.map_err(|_| StoreError::slow())??;
+                continue;
+            };
+            // Without a notice the connection was lost, and has been made anew.
+            return Ok(heard?.map_or(Notice::Perhaps, |notice| match notice.payload() {
+                "change" => Notice::Changed,
+                _ => Notice::Acknowledged,
+            }));
+        }
     }
 }
 
@@ -111,15 +126,15 @@ impl Db {
 
     /// Tells the others that a node has dropped all that changed up to a number.
     pub(crate) async fn acknowledge_changes(&self, id: i64, heard: i64) -> Result<(), StoreError> {
-        reading!(self, pool => {
-            sqlx::query(sql!(self, "node_acknowledge")).bind(id).bind(heard).execute(pool).await?;
+        reading!(self, connection => {
+            sqlx::query(sql!(self, "node_acknowledge")).bind(id).bind(heard).execute(connection).await?;
         });
         Ok(())
     }
 
     /// All nodes, oldest first.
     pub(crate) async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
-        Ok(reading!(self, pool => sqlx::query_as(sql!("nodes")).fetch_all(pool).await?))
+        Ok(reading!(self, connection => sqlx::query_as(sql!("nodes")).fetch_all(connection).await?))
     }
 
     /// A node stops.
@@ -140,9 +155,15 @@ impl Db {
 
     /// Listens to what other nodes commit; `None` where there are no others.
     pub(crate) async fn notices(&self) -> Result<Option<Notices>, StoreError> {
-        let Self::Postgres(pool) = self else { return Ok(None) };
-        let channel: String = sqlx::query_scalar(CHANNEL).fetch_one(pool).await?;
-        let mut listener = PgListener::connect_with(pool).await?;
+        let Self::Postgres(connections) = self else { return Ok(None) };
+        let channel: String = reading!(self, connection => sqlx::query_scalar(CHANNEL).fetch_one(connection).await?);
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(PATIENCE)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(connections.options().clone());
+        let mut listener = PgListener::connect_with(&pool).await?;
         listener.listen(&channel).await?;
         Ok(Some(Notices(listener)))
     }

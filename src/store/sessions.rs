@@ -39,12 +39,12 @@ impl Db {
     ) -> Result<Vec<SignedInRow>, StoreError> {
         let hashes: Vec<String> = id_hashes.iter().map(hex::encode).collect();
         let hashes = serde_json::json!(hashes).to_string();
-        Ok(reading!(self, pool => {
+        Ok(reading!(self, connection => {
             sqlx::query_as(sql!(self, "signed_in"))
                 .bind(&hashes)
                 .bind(created_after.0)
                 .bind(seen_after.0)
-                .fetch_all(pool)
+                .fetch_all(connection)
                 .await?
         }))
     }
@@ -82,12 +82,12 @@ impl Db {
         created_after: Timestamp,
         seen_after: Timestamp,
     ) -> Result<Option<StoredSession>, StoreError> {
-        Ok(reading!(self, pool => {
+        Ok(reading!(self, connection => {
             sqlx::query_as(sql!("session_load"))
                 .bind(id_hash)
                 .bind(created_after.0)
                 .bind(seen_after.0)
-                .fetch_optional(pool)
+                .fetch_optional(connection)
                 .await?
         }))
     }

@@ -152,8 +152,8 @@ impl Db {
 
     /// Whose access token this is and for which tenant, while it is good; a row for each of their environments.
     pub(crate) async fn token_holder(&self, hash: &[u8; 32], at: Timestamp) -> Result<Vec<TokenHolderRow>, StoreError> {
-        Ok(reading!(self, pool => {
-            sqlx::query_as(sql!("token_holder")).bind(hash.as_slice()).bind(at.0).fetch_all(pool).await?
+        Ok(reading!(self, connection => {
+            sqlx::query_as(sql!("token_holder")).bind(hash.as_slice()).bind(at.0).fetch_all(connection).await?
         }))
     }
 

@@ -136,6 +136,19 @@ macro_rules! write_rows {
     }};
 }
 
+/// Appends lines to the log within a transaction.
+macro_rules! add_lines {
+    ($tx:ident, $lines:expr) => {
+        for (part, line) in $lines {
+            sqlx::query(sql!("usage_log_add"))
+                .bind(i64::try_from(*part).unwrap_or_default())
+                .bind(serde_json::to_string(line).map_err(|error| sqlx::Error::Encode(error.into()))?)
+                .execute(&mut *$tx)
+                .await?;
+        }
+    };
+}
+
 impl Db {
     /// Writes the use of several keys down, each kind in one statement. A key keeps its `addresses` newest
     /// addresses.
@@ -152,14 +165,20 @@ impl Db {
         addresses: i64,
     ) -> Result<(), StoreError> {
         writing!(self, tx => {
-            for (part, line) in lines {
-                sqlx::query(sql!("usage_log_add"))
-                    .bind(i64::try_from(*part).unwrap_or_default())
-                    .bind(serde_json::to_string(line).map_err(|error| sqlx::Error::Encode(error.into()))?)
-                    .execute(&mut *tx)
-                    .await?;
-            }
+            add_lines!(tx, lines);
             write_rows!(self, tx, rows, addresses);
+        });
+        Ok(())
+    }
+
+    /// A part of the log has these lines and no others.
+    pub(crate) async fn compact_usage_log(&self, part: usize, lines: &[(usize, LoggedUses)]) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("usage_log_delete"))
+                .bind(i64::try_from(part).unwrap_or_default())
+                .execute(&mut *tx)
+                .await?;
+            add_lines!(tx, lines);
         });
         Ok(())
     }
@@ -192,8 +211,8 @@ impl Db {
 
     /// What stands in the log, line by line, each with the number of its part.
     pub(crate) async fn logged_usage(&self) -> Result<Vec<(usize, LoggedUses)>, StoreError> {
-        let rows: Vec<(i64, String)> = reading!(self, pool => {
-            sqlx::query_as(sql!("usage_log_all")).fetch_all(pool).await?
+        let rows: Vec<(i64, String)> = reading!(self, connection => {
+            sqlx::query_as(sql!("usage_log_all")).fetch_all(connection).await?
         });
         let mut lines = Vec::with_capacity(rows.len());
         for (part, text) in rows {
@@ -205,8 +224,8 @@ impl Db {
 
     /// Outcomes of a key's checks from an hour on, oldest first.
     pub(crate) async fn key_hours(&self, id: KeyId, since: i64) -> Result<Vec<HourlyUse>, StoreError> {
-        let rows: Vec<(i64, String, i64)> = reading!(self, pool => {
-            sqlx::query_as(sql!("key_hours_since")).bind(id.0).bind(since).fetch_all(pool).await?
+        let rows: Vec<(i64, String, i64)> = reading!(self, connection => {
+            sqlx::query_as(sql!("key_hours_since")).bind(id.0).bind(since).fetch_all(connection).await?
         });
         let read = |(hour, code, count): (i64, String, i64)| Some(HourlyUse { hour, code: Code::parse(&code)?, count });
         Ok(rows.into_iter().filter_map(read).collect())
@@ -214,8 +233,8 @@ impl Db {
 
     /// Where a key was last used from, newest first.
     pub(crate) async fn key_addresses(&self, id: KeyId) -> Result<Vec<UsedFrom>, StoreError> {
-        let rows: Vec<(String, i64)> = reading!(self, pool => {
-            sqlx::query_as(sql!("key_addresses_of")).bind(id.0).fetch_all(pool).await?
+        let rows: Vec<(String, i64)> = reading!(self, connection => {
+            sqlx::query_as(sql!("key_addresses_of")).bind(id.0).fetch_all(connection).await?
         });
         let read = |(address, at): (String, i64)| {
             Some(UsedFrom { address: address.parse().ok()?, last_used_at: Timestamp(at) })

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use latchkey::store::Db;
+use tokio::task::JoinSet;
+
 use crate::breaking_nodes::assert_without;
 use crate::faults::Fault;
 use crate::limits::Limited;
 use crate::load::{Clients, Load, random};
 use crate::nodes::{Cluster, LEASE, Setup};
-use crate::proxy::Network;
+use crate::postgres::Postgres;
+use crate::proxy::{Network, Proxy};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_postgres_known_keys_go_on_for_a_lease_and_all_comes_back_by_itself() {
@@ -113,4 +117,32 @@ async fn connections_that_lead_nowhere_are_given_up() {
     load.until(|history| history.revocations().iter().filter(|one| one.start > well).count() >= 10).await;
     load.finish().await;
     println!("well again after {:?}", well.saturating_sub(cut));
+}
+
+/// Every place in a pool may be taken by such a connection; the time-outs of those who asked must free them all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_all_lead_nowhere_make_room_for_new_ones() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let postgres = Postgres::start(&folder.path().join("postgres")).await;
+    let network = Proxy::start(postgres.address).await;
+    let db = Db::open(&Postgres::url_by(network.address)).await.expect("it opens");
+    for db in [db.clone(), db.aside()] {
+        let mut asking = JoinSet::new();
+        for _ in 0..64 {
+            let db = db.clone();
+            asking.spawn(async move {
+                loop {
+                    db.ping().await.expect("it answers");
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        network.make(Network::Amnesic);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        asking.shutdown().await;
+        let answers = tokio::time::timeout(Duration::from_secs(20), async { while db.ping().await.is_err() {} });
+        answers.await.expect("new connections are made");
+        network.make(Network::Whole);
+        db.close().await;
+    }
 }

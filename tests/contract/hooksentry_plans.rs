@@ -133,7 +133,12 @@ on_both_engines! {
             };
             // PostgreSQL's planner must see a page in the middle of 15,000 keys.
             let end = vec!["1", "10", "2500"];
-            for (statement, literals) in [(list.from_an_end(false), end.clone()), (list.from_an_end(true), end), (list.from_a_mark(), mark)] {
+            for descending in [false, true] {
+                let near = plan(&app, &list.from_an_end(descending, true), &["1", "10", "50"]).await;
+                assert!(near.contains(index) && !scans(&near, &["keys"]) && !sorts(&near), "not by {index}: {what}:\n{near}");
+            }
+            let from_ends = [false, true].map(|descending| (list.from_an_end(descending, false), end.clone()));
+            for (statement, literals) in from_ends.into_iter().chain([(list.from_a_mark(), mark)]) {
                 let (_, inner) = statement.split_once("IN (").expect("ids first");
                 let (inner, _) = inner.rsplit_once(") ORDER BY").expect("the page in order");
                 let walk = plan(&app, inner, &literals).await;

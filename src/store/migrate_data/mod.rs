@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use futures::TryStreamExt;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, PgConnection, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
 
 use super::db::{DatabaseUrlError, Db, StoreError};
 use schema::{Table, quoted};
@@ -140,9 +140,11 @@ impl Db {
     ) -> Result<u64, MigrateDataError> {
         let Self::Sqlite(file) = self else { return Err(MigrateDataError::NotSqlite) };
         let Self::Postgres(target) = target else { return Err(MigrateDataError::NotPostgres) };
-        let mut turn = file.write().await?;
-        let mut source = turn.begin().await?;
-        let mut target = target.begin().await?;
+        let (mut source, mut target) = (file.writer.lend().await?, target.lend().await?);
+        let mut source = source.connection()?.begin_with("BEGIN IMMEDIATE").await?;
+        let mut target = target.connection()?.begin().await?;
+        // However long the source takes in between: what the target's lock is for may take its time.
+        sqlx::query("SET LOCAL idle_in_transaction_session_timeout = 0").execute(&mut *target).await?;
         let tables = schema::tables(&mut source, &mut target).await?;
         lock(&mut target, &tables).await?;
         let mut counts = Vec::with_capacity(tables.len());

@@ -135,7 +135,7 @@ async fn candidates(folder: &Path, postgres: Option<&str>) -> Vec<Candidate> {
     let mut all = vec![Candidate { name: "axum, reads the body and does nothing", kind: nothing, rates: Vec::new() }];
 
     let file = format!("sqlite:{}", folder.join("single.db").display());
-    // As SQLite by itself writes a row that is on disk when it is answered: write-ahead log, synchronous=FULL.
+    // Opened as the server opens it: write-ahead log, synchronous=FULL.
     let Db::Sqlite(..) = Db::open(&file).await.expect("the file opens") else { unreachable!("a file") };
     let options: sqlx::sqlite::SqliteConnectOptions = file.parse().expect("a URL");
     let single = sqlx::SqlitePool::connect_with(options.synchronous(sqlx::sqlite::SqliteSynchronous::Full))

@@ -10,14 +10,12 @@ use super::{IdempotencyKey, SourceName};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::keys::Pass;
-use crate::store::{Committed, Db, NewEvent, StoreError, Taken};
+use crate::store::{Db, NewEvent, Taken};
 
 /// Requests that wait at the most; more are told to come again.
 const WAITING: usize = 4096;
 /// Events of one transaction at the most.
 const GROUP: usize = 512;
-/// Transactions that wait for the disk at the most.
-const GROUPS: usize = 16;
 /// Bytes of bodies in one transaction, about.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// Events that a slow listener may be behind.
@@ -98,17 +96,7 @@ impl Inbox {
     }
 }
 
-/// Events of a transaction, with those who wait for them and what became of them.
-struct Group {
-    events: Vec<NewEvent>,
-    answers: Vec<oneshot::Sender<Result<Taken, Refused>>>,
-    written: Result<Committed<Vec<Taken>>, StoreError>,
-}
-
 async fn write(db: Db, mut waiting: mpsc::Receiver<Waiting>, heard: broadcast::Sender<NewEvent>) {
-    // The next group is written while those before come to rest on the disk.
-    let (done, groups) = mpsc::channel(GROUPS);
-    tokio::spawn(answer(groups, heard));
     while let Some(first) = waiting.recv().await {
         let mut bytes = first.event.body.len();
         let mut group = vec![first];
@@ -121,20 +109,7 @@ async fn write(db: Db, mut waiting: mpsc::Receiver<Waiting>, heard: broadcast::S
         }
         let (ids, (events, answers)): (Vec<i64>, (Vec<NewEvent>, Vec<_>)) =
             group.into_iter().map(|waiting| (waiting.source_id, (waiting.event, waiting.answer))).unzip();
-        let written = db.insert_events(&events, &ids).await;
-        // The task that answers ends after this one.
-        let _ = done.send(Group { events, answers, written }).await;
-    }
-}
-
-/// Answers what is on disk, and tells it on, in the order in which it was written.
-async fn answer(mut groups: mpsc::Receiver<Group>, heard: broadcast::Sender<NewEvent>) {
-    while let Some(Group { events, answers, written }) = groups.recv().await {
-        let taken = match written {
-            Ok(committed) => committed.on_disk().await,
-            Err(error) => Err(error),
-        };
-        match taken {
+        match db.insert_events(&events, &ids).await {
             Ok(taken) => {
                 for ((event, answer), taken) in events.into_iter().zip(answers).zip(taken) {
                     if !taken.repeated && heard.receiver_count() > 0 {

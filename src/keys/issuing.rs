@@ -6,14 +6,12 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Core, Key};
-use crate::store::{Committed, Inserted, StoreError};
+use crate::store::Inserted;
 
 /// Keys that wait at the most; more are told to come again.
 const WAITING: usize = 4096;
 /// Keys of one transaction at the most.
 const GROUP: usize = 256;
-/// Transactions that wait for the disk at the most.
-const GROUPS: usize = 16;
 
 /// The key was not stored. Nothing of it is kept, as far as anybody can know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,39 +42,17 @@ impl Issuing {
     }
 }
 
-/// Keys of a transaction, with those who wait for them and what became of them.
-struct Group {
-    keys: Vec<Key>,
-    answers: Vec<oneshot::Sender<Result<Inserted, NotStored>>>,
-    stored: Result<Committed<Vec<Inserted>>, StoreError>,
-}
-
 /// One transaction after the other, each with whatever has come during the last one.
 async fn write(core: Arc<Core>, most: i64, mut waiting: mpsc::Receiver<Waiting>) {
-    // The next group is written while those before come to rest on the disk.
-    let (written, groups) = mpsc::channel(GROUPS);
-    tokio::spawn(answer(Arc::clone(&core), groups));
     let mut group = Vec::new();
     while waiting.recv_many(&mut group, GROUP).await > 0 {
         let (keys, answers): (Vec<Key>, Vec<_>) = group.drain(..).map(|waiting| (waiting.key, waiting.answer)).unzip();
         let stored = core.db.insert_keys(&keys, most).await;
-        // The task that answers ends after this one.
-        let _ = written.send(Group { keys, answers, stored }).await;
-    }
-}
-
-/// Answers what is on disk.
-async fn answer(core: Arc<Core>, mut groups: mpsc::Receiver<Group>) {
-    while let Some(Group { keys, answers, stored }) = groups.recv().await {
-        let outcome = match stored {
-            Ok(committed) => committed.on_disk().await,
-            Err(error) => Err(error),
-        };
         // Somebody may have asked for one before it was there.
         for key in &keys {
             core.invalidate(key.hash);
         }
-        let outcomes = match outcome {
+        let outcomes = match stored {
             Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
             Err(error) => {
                 tracing::error!(%error, keys = keys.len(), "keys could not be stored");

@@ -3,14 +3,12 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Connection, PgConnection, Postgres, Sqlite};
 
-use super::log::{Committed, Log};
 use super::pool::Connections;
 
 /// How long somebody waits for the turn to read or write a file.
@@ -74,7 +72,6 @@ pub struct SqliteFile {
     path: PathBuf,
     pub(super) reader: Connections<Sqlite>,
     pub(super) writer: Connections<Sqlite>,
-    pub(super) log: Arc<Log>,
 }
 
 /// The database.
@@ -109,24 +106,15 @@ macro_rules! reading {
 }
 
 /// Runs `$body` in a transaction, once for each engine, and commits. Leaving the function early, by
-/// `?` or `return`, rolls back. What was committed is on disk after that.
+/// `?` or `return`, rolls back.
 macro_rules! writing {
-    ($db:expr, $tx:ident => $body:expr) => {
-        $crate::store::db::committing!($db, $tx => $body).on_disk().await?
-    };
-}
-
-/// The same, without waiting for the disk.
-macro_rules! committing {
     ($db:expr, $tx:ident => $body:expr) => {
         match $db {
             $crate::store::Db::Sqlite(file) => {
-                let value = $crate::store::db::committing!(in file.writer, "BEGIN IMMEDIATE", $tx => $body);
-                $crate::store::log::Committed::to(&file.log, value)
+                $crate::store::db::writing!(in file.writer, "BEGIN IMMEDIATE", $tx => $body)
             }
             $crate::store::Db::Postgres(connections) => {
-                let value = $crate::store::db::committing!(in connections, "BEGIN", $tx => $body);
-                $crate::store::log::Committed::by_a_server(value)
+                $crate::store::db::writing!(in connections, "BEGIN", $tx => $body)
             }
         }
     };
@@ -153,7 +141,7 @@ macro_rules! sql {
     };
 }
 
-pub(super) use {committing, reading, sql, writing};
+pub(super) use {reading, sql, writing};
 
 impl Db {
     /// Opens the database of a URL; a SQLite file is made if it is not there.
@@ -175,8 +163,8 @@ impl Db {
             .journal_mode(SqliteJournalMode::Wal)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
-            // What was answered is on disk all the same: see `log`.
-            .synchronous(SqliteSynchronous::Normal)
+            // What was answered is on disk: a key or a revocation may not be lost with the power.
+            .synchronous(SqliteSynchronous::Full)
             .statement_cache_capacity(256)
             // 32 MiB a connection: lists walk far along an index, and new keys touch pages all over. Not mapped
             // into memory, where a failing disk would be a signal and no error.
@@ -194,8 +182,7 @@ impl Db {
         let reader = Connections::local(options.create_if_missing(false), 4, SQLITE_PATIENCE);
         // By its real name, so that a link to the file is the same file to the lock.
         let path = std::fs::canonicalize(&file).unwrap_or(file);
-        let log = Arc::new(Log::of(&path));
-        Ok(Self::Sqlite(SqliteFile { path, reader, writer, log }))
+        Ok(Self::Sqlite(SqliteFile { path, reader, writer }))
     }
 
     async fn open_postgres(url: &str) -> Result<Self, DatabaseUrlError> {
@@ -222,7 +209,6 @@ impl Db {
                 let mut lent = file.writer.lend().await?;
                 sqlx::migrate!("migrations/sqlite").run(lent.connection()?).await?;
                 lent.done();
-                Committed::to(&file.log, ()).on_disk().await?;
             }
             Self::Postgres(connections) => {
                 let mut lent = connections.lend().await?;
@@ -265,9 +251,6 @@ impl Db {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        if let Self::Sqlite(file) = self {
-            file.log.check().await.map_err(sqlx::Error::Io)?;
-        }
         reading!(self, connection => sqlx::query("SELECT 1").execute(connection).await.map(drop)?);
         Ok(())
     }

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::db::{Db, StoreError, committing, reading, sql, writing};
-use super::log::Committed;
+use super::db::{Db, StoreError, reading, sql, writing};
 use crate::model::{EnvironmentId, KeyId, OrganisationId, Timestamp};
 
 /// A request's repetition is recognised for so long: 24 hours, in milliseconds.
@@ -208,19 +207,15 @@ impl EventFilter {
 }
 
 impl Db {
-    /// Stores events in one transaction. Repetitions are answered with the first one's id.
-    pub(crate) async fn insert_events(
-        &self,
-        events: &[NewEvent],
-        new_ids: &[i64],
-    ) -> Result<Committed<Vec<Taken>>, StoreError> {
+    /// Stores events in one transaction: when this returns, all of them are on disk. Repetitions are
+    /// answered with the first one's id.
+    pub(crate) async fn insert_events(&self, events: &[NewEvent], new_ids: &[i64]) -> Result<Vec<Taken>, StoreError> {
         if events.iter().any(|event| event.idempotency_key.is_some()) {
             return self.insert_repeatable_events(events, new_ids).await;
         }
         let mut group = Group::default();
         events.iter().zip(new_ids).for_each(|(event, new_id)| group.add(event, *new_id));
         let (heads, sources) = group.heads_and_sources()?;
-        let taken = events.iter().map(NewEvent::taken).collect();
         // One trip to the database, which makes a transaction of it.
         match self {
             Self::Sqlite(file) => {
@@ -232,28 +227,23 @@ impl Db {
                     return Err(error.into());
                 }
                 lent.done();
-                Ok(Committed::to(&file.log, taken))
             }
             Self::Postgres(connections) => {
                 let query = sqlx::query(sql!(self, "events_insert")).bind(heads).bind(group.bodies).bind(sources);
                 let mut lent = connections.lend().await?;
                 query.execute(lent.connection()?).await?;
                 lent.done();
-                Ok(Committed::by_a_server(taken))
             }
         }
+        Ok(events.iter().map(NewEvent::taken).collect())
     }
 
     /// The same, where some of them may have come before.
-    async fn insert_repeatable_events(
-        &self,
-        events: &[NewEvent],
-        new_ids: &[i64],
-    ) -> Result<Committed<Vec<Taken>>, StoreError> {
+    async fn insert_repeatable_events(&self, events: &[NewEvent], new_ids: &[i64]) -> Result<Vec<Taken>, StoreError> {
         let mut taken: Vec<Taken> = events.iter().map(NewEvent::taken).collect();
         let places: BTreeMap<(i64, &str), (&NewEvent, i64)> =
             events.iter().zip(new_ids).map(|(event, new_id)| (event.place(), (event, *new_id))).collect();
-        let committed = committing!(self, tx => {
+        writing!(self, tx => {
             let mut sources: BTreeMap<(i64, &str), i64> = BTreeMap::new();
             for (place, (event, new_id)) in places {
                 // Changes nothing where the source is known, but answers with its id and locks it.
@@ -299,7 +289,7 @@ impl Db {
             };
             sqlx::query(insert).bind(heads).bind(group.bodies).bind(sources).execute(&mut *tx).await?;
         });
-        Ok(committed.map(|()| taken))
+        Ok(taken)
     }
 
     /// How many events there are with that filter, and those on the page.

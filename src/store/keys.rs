@@ -3,8 +3,7 @@
 use uuid::Uuid;
 
 use super::changes::log_changes;
-use super::db::{Db, StoreError, committing, reading, sql, writing};
-use super::log::Committed;
+use super::db::{Db, StoreError, reading, sql, writing};
 use crate::keys::{Key, KeyHash, KeyState, Limits, Spent};
 use crate::model::{EnvironmentId, KeyId, Mode, OrganisationId, Quota, RateLimit, Scopes, Timestamp, UserId};
 
@@ -158,10 +157,10 @@ pub struct Listed {
 impl Db {
     /// Stores keys, all in one transaction; what became of each. An organisation gets no more than `most`
     /// keys that are not revoked.
-    pub(crate) async fn insert_keys(&self, keys: &[Key], most: i64) -> Result<Committed<Vec<Inserted>>, StoreError> {
+    pub(crate) async fn insert_keys(&self, keys: &[Key], most: i64) -> Result<Vec<Inserted>, StoreError> {
         let mut outcomes = vec![Inserted::Done; keys.len()];
-        if let Some(committed) = self.insert_keys_at_once(keys, most).await? {
-            return Ok(committed.map(|()| outcomes));
+        if self.insert_keys_at_once(keys, most).await? {
+            return Ok(outcomes);
         }
         // In one order, everywhere, and keys before organisations: two transactions must not wait for each other.
         let mut parents: Vec<KeyId> = keys.iter().filter_map(|key| key.parent).collect();
@@ -170,7 +169,7 @@ impl Db {
         let mut organisations: Vec<OrganisationId> = keys.iter().map(|key| key.organisation).collect();
         organisations.sort_unstable();
         organisations.dedup();
-        let committed = committing!(self, tx => {
+        writing!(self, tx => {
             for parent in parents {
                 let held = sqlx::query(sql!("key_hold_active")).bind(parent.0).execute(&mut *tx).await?;
                 if held.rows_affected() == 0 {
@@ -205,18 +204,18 @@ impl Db {
             let rows = rows(made.map(|(key, _)| key))?;
             sqlx::query(sql!(self, "keys_insert")).bind(&rows).execute(&mut *tx).await?;
         });
-        Ok(committed.map(|()| outcomes))
+        Ok(outcomes)
     }
 
     /// The usual case on SQLite, where every statement is a trip to another thread: one trip for keys that
-    /// people make for one organisation. `None` if it was not that case, or there was no room for all of them:
-    /// nothing has changed then.
-    async fn insert_keys_at_once(&self, keys: &[Key], most: i64) -> Result<Option<Committed<()>>, StoreError> {
+    /// people make for one organisation. Whether it was that case, and there was room for all of them; if not,
+    /// nothing has changed.
+    async fn insert_keys_at_once(&self, keys: &[Key], most: i64) -> Result<bool, StoreError> {
         let (Self::Sqlite(file), Some(first)) = (self, keys.first()) else {
-            return Ok(None);
+            return Ok(false);
         };
         if keys.iter().any(|key| key.parent.is_some() || key.organisation != first.organisation) {
-            return Ok(None);
+            return Ok(false);
         }
         let rows = rows(keys.iter())?;
         let mut lent = file.writer.lend().await?;
@@ -230,7 +229,7 @@ impl Db {
         match counted {
             Ok(counted) => {
                 lent.done();
-                Ok((!counted.is_empty()).then(|| Committed::to(&file.log, ())))
+                Ok(!counted.is_empty())
             }
             Err(error) => {
                 // Fails where SQLite itself has rolled back already.

@@ -228,7 +228,9 @@ impl Keys {
             return Ok(());
         }
         if is_due {
-            taken.into_iter().for_each(|(_, uses)| ledger.add_uses(uses));
+            for (_, uses) in taken {
+                ledger.add_uses(uses);
+            }
             let folded = self.core.db.fold_usage(number, &ledger.rows()).await;
             if folded.is_err() {
                 usage.logged().parts[number].ledger.merge(ledger);
@@ -236,7 +238,9 @@ impl Keys {
             return folded;
         }
         let mut lines = Lines::new();
-        taken.iter().for_each(|(_, uses)| lines.add_uses(*uses));
+        for (_, uses) in &taken {
+            lines.add_uses(*uses);
+        }
         lines.add_ledger(&ledger);
         let compacted = self.core.db.compact_usage_log(number, &lines.of_parts()).await;
         // It stands in the log, as before.

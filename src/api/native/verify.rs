@@ -8,7 +8,7 @@ use axum::body::HttpBody;
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -157,6 +157,65 @@ struct Verification<'a> {
     request_id: &'a str,
 }
 
+impl Verification<'_> {
+    /// By hand, because serde looks at every character for what must be escaped, and ids, words and moments have
+    /// nothing of that. A test holds it to what serde writes.
+    fn json(&self) -> Vec<u8> {
+        let mut json = Json(Vec::with_capacity(512));
+        json.put(&[r#"{"valid":"#, if self.valid { "true" } else { "false" }, r#","code":""#, self.code, "\""]);
+        json.plain(r#","key_id":"#, self.key_id);
+        json.value(r#","name":"#, &self.name);
+        json.plain(r#","org_id":"#, self.org_id);
+        json.plain(r#","env_id":"#, self.env_id);
+        json.plain(r#","environment":"#, self.environment);
+        json.value(r#","scopes":"#, &self.scopes);
+        json.plain(r#","expires_at":"#, self.expires_at.as_deref());
+        json.put(&[r#","metadata":"#, self.metadata.map_or("null", RawValue::get)]);
+        match &self.ratelimit {
+            None => json.put(&[r#","ratelimit":null"#]),
+            state => json.value(r#","ratelimit":"#, state),
+        }
+        if let Some(missing) = &self.missing_scopes {
+            json.value(r#","missing_scopes":"#, missing);
+        }
+        if let Some(seconds) = &self.retry_after {
+            json.value(r#","retry_after":"#, seconds);
+        }
+        json.plain(r#","request_id":"#, Some(self.request_id));
+        json.put(&["}"]);
+        json.0
+    }
+}
+
+/// JSON that is being written.
+struct Json(Vec<u8>);
+
+impl Json {
+    fn put(&mut self, parts: &[&str]) {
+        for part in parts {
+            self.0.extend_from_slice(part.as_bytes());
+        }
+    }
+
+    /// A text that has nothing to be escaped in it.
+    fn plain(&mut self, name: &str, text: Option<&str>) {
+        match text {
+            Some(text) => self.put(&[name, "\"", text, "\""]),
+            None => self.put(&[name, "null"]),
+        }
+    }
+
+    /// Anything.
+    fn value(&mut self, name: &str, value: &impl Serialize) {
+        self.put(&[name]);
+        if let Err(error) = serde_json::to_writer(&mut self.0, value) {
+            // Texts and numbers can be written.
+            tracing::error!(%error, "a part of an outcome cannot be written");
+            self.put(&["null"]);
+        }
+    }
+}
+
 /// How a rate limit stands.
 #[derive(Serialize, ToSchema)]
 struct RateLimitState {
@@ -264,12 +323,7 @@ fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, id: RequestId) -> Response {
         retry_after: verdict.limited.map(|(Limited::Rate(seconds) | Limited::Quota(seconds))| seconds),
         request_id: id.as_str(),
     };
-    let mut body = Vec::with_capacity(512);
-    if let Err(error) = serde_json::to_writer(&mut body, &verification) {
-        tracing::error!(%error, "an outcome cannot be written");
-        return ApiError::internal().into_response();
-    }
-    let mut response = Response::new(body.into());
+    let mut response = Response::new(verification.json().into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     limits::say(&verdict.limits, headers);
@@ -277,4 +331,50 @@ fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, id: RequestId) -> Response {
         headers.insert(CACHEABLE, HeaderValue::from_static("true"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_is_written_as_serde_would() {
+        let metadata = RawValue::from_string(r#"{"team":"\"a\"","n":1}"#.to_owned()).expect("JSON");
+        let nothing = Verification {
+            valid: false,
+            code: "NOT_FOUND",
+            key_id: None,
+            name: None,
+            org_id: None,
+            env_id: None,
+            environment: None,
+            scopes: None,
+            expires_at: None,
+            metadata: None,
+            ratelimit: None,
+            missing_scopes: None,
+            retry_after: None,
+            request_id: "0123456789abcdef",
+        };
+        let all = Verification {
+            valid: true,
+            code: "VALID",
+            key_id: Some("ak_8f3a1b2c4d5e6f7a"),
+            name: Some("\"Ärger\" \u{1}\\ \u{1f511}"),
+            org_id: Some("org_5b6c7d8e9f0a1b2c"),
+            env_id: Some("env_1a2b3c4d5e6f7a8b"),
+            environment: Some("live"),
+            scopes: Some("a:b c:*"),
+            expires_at: Some("2099-01-01T00:00:00Z".to_owned()),
+            metadata: Some(&metadata),
+            ratelimit: Some(RateLimitState { limit: 100, remaining: u64::MAX, reset: 0 }),
+            missing_scopes: Some(vec!["x:y", "*"]),
+            retry_after: Some(7),
+            request_id: "0123456789abcdef",
+        };
+        for outcome in [nothing, all] {
+            let by_hand = String::from_utf8(outcome.json()).expect("text");
+            assert_eq!(by_hand, serde_json::to_string(&outcome).expect("JSON"));
+        }
+    }
 }

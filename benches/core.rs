@@ -73,6 +73,7 @@ fn core(criterion: &mut Criterion) {
     let ask = Ask { scopes: "events:write", address: Some([192, 0, 2, 1].into()), ..Ask::default() };
     for (name, set) in [
         ("", ""),
+        (", a rate limit", "rate_limit = 1000000, rate_window_seconds = 1"),
         (
             ", scopes, a rate limit and a quota",
             "scopes = 'events:write keys:verify', rate_limit = 1000000, rate_window_seconds = 1, quota_limit = 1000000000",

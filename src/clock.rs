@@ -1,8 +1,10 @@
 //! Time as a parameter: whoever needs it is handed a [`Clock`], so that a test can stop it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, LazyLock};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::model::Timestamp;
 
@@ -35,6 +37,7 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => {
+                // By way of libc, where a test can set this clock and no other (tests/cluster/clocks.rs).
                 let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Timestamp(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
             }
@@ -44,9 +47,8 @@ impl Clock {
 
     /// Nanoseconds on a clock that nobody sets, from some moment on.
     pub fn monotonic(&self) -> u64 {
-        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         match self {
-            Self::System => u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            Self::System => nanoseconds(ClockId::Monotonic),
             Self::Fixed(now) => u64::try_from(now.load(Ordering::SeqCst)).unwrap_or_default().saturating_mul(1_000_000),
         }
     }
@@ -55,11 +57,7 @@ impl Clock {
     /// counted on.
     pub fn boottime(&self) -> u64 {
         match self {
-            Self::System => {
-                let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-                // Neither part is negative: the clock begins with the machine.
-                since.tv_sec.unsigned_abs().saturating_mul(1_000_000_000) + since.tv_nsec.unsigned_abs()
-            }
+            Self::System => nanoseconds(ClockId::Boottime),
             Self::Fixed(_) => self.monotonic(),
         }
     }
@@ -75,6 +73,15 @@ impl Clock {
             now.fetch_add(milliseconds, Ordering::SeqCst);
         }
     }
+}
+
+/// Of a clock that nobody sets. Not by way of `Instant`, whose differences take as long to reckon as the clock to be
+/// read.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clocks")]
+fn nanoseconds(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
+    // Neither is negative: it counts from when the machine began.
+    time.tv_sec.unsigned_abs().saturating_mul(1_000_000_000) + time.tv_nsec.unsigned_abs()
 }
 
 impl governor::clock::Clock for Clock {

@@ -131,8 +131,8 @@ impl<DB: Database> Drop for Lent<DB> {
 struct Maker<DB: Database> {
     options: Options<DB>,
     remote: bool,
-    /// When one was last found to lead nowhere. What happened to it has likely happened to those that have not
-    /// been used since: to ask them one after the other would take longer than anybody waits.
+    /// When one that nobody used was last found to lead nowhere. What happened to it has likely happened to those that
+    /// have not been used since: to ask them one after the other would take longer than anybody waits.
     failed: Mutex<Option<Instant>>,
 }
 
@@ -142,11 +142,7 @@ impl<DB: Database> Maker<DB> {
             // What is under way in a file comes to its end.
             return connection.ping().await.is_ok();
         }
-        let is_well = matches!(tokio::time::timeout(ASKED_FOR, connection.ping()).await, Ok(Ok(())));
-        if !is_well {
-            *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-        }
-        is_well
+        matches!(tokio::time::timeout(ASKED_FOR, connection.ping()).await, Ok(Ok(())))
     }
 
     fn is_suspect(&self, metrics: &Metrics) -> bool {
@@ -177,6 +173,7 @@ impl<DB: Database> Manager for Maker<DB> {
                 return Err(RecycleError::message("it is old"));
             }
             if metrics.last_used() >= ASKED_AFTER && !self.is_well(connection).await {
+                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
                 return Err(RecycleError::message("it does not answer"));
             }
         }

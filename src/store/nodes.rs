@@ -59,19 +59,18 @@ impl Notices {
     /// # Errors
     /// When it leads nowhere, or none can be made.
     pub async fn next(&mut self) -> Result<Notice, StoreError> {
-        loop {
-            let Ok(heard) = tokio::time::timeout(SILENCE, self.0.try_recv()).await else {
-                // Nothing was said, or it does not arrive any more: a connection that only listens never finds out.
-                let asked = sqlx::query("SELECT 1").execute(&mut self.0);
-                tokio::time::timeout(PATIENCE, asked).await.map_err(|_| StoreError::slow())??;
-                continue;
-            };
-            // Without a notice the connection was lost, and has been made anew.
-            return Ok(heard?.map_or(Notice::Perhaps, |notice| match notice.payload() {
-                "change" => Notice::Changed,
-                _ => Notice::Acknowledged,
-            }));
-        }
+        let Ok(heard) = tokio::time::timeout(SILENCE, self.0.try_recv()).await else {
+            // Nothing was said, or it does not arrive any more: a connection that only listens never finds out. It may
+            // have been made anew for this.
+            let asked = sqlx::query("SELECT 1").execute(&mut self.0);
+            tokio::time::timeout(PATIENCE, asked).await.map_err(|_| StoreError::slow())??;
+            return Ok(Notice::Perhaps);
+        };
+        // Without a notice the connection was lost, and has been made anew.
+        Ok(heard?.map_or(Notice::Perhaps, |notice| match notice.payload() {
+            "change" => Notice::Changed,
+            _ => Notice::Acknowledged,
+        }))
     }
 }
 

@@ -4,7 +4,7 @@
 //! trip for every statement, and its patience has no end: a connection that leads nowhere, because its server or
 //! the network went away without a word, keeps its place for ever (sqlx issue 4349), and a node whose places are
 //! all taken never comes back. Here a connection on which everything was read to its end goes back unasked, and
-//! any other is asked, for a moment.
+//! any other is closed.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -96,8 +96,9 @@ impl<DB: Database> fmt::Debug for Connections<DB> {
     }
 }
 
-/// A connection for as long as somebody uses it. When it is dropped before it is [`done`](Self::done), something
-/// may be under way on it, an answer or a transaction: it is asked whether it is well before anybody else has it.
+/// A connection for as long as somebody uses it. When it is dropped before it is [`done`](Self::done), it ends: something
+/// may be under way on it, an answer or a transaction, and the driver does not know of all of them. A `BEGIN` whose
+/// answer nobody waited for is none to it (sqlx issues 4385 and 4393), and one that SQLite itself has rolled back goes on.
 pub(super) struct Lent<DB: Database>(Option<Object<Maker<DB>>>);
 
 impl<DB: Database> Lent<DB> {
@@ -116,14 +117,18 @@ impl<DB: Database> Lent<DB> {
 impl<DB: Database> Drop for Lent<DB> {
     fn drop(&mut self) {
         let Some(mut object) = self.0.take() else { return };
-        let Ok(runtime) = Handle::try_current() else { return drop(Object::take(object)) };
-        runtime.spawn(async move {
-            let Some(pool) = Object::pool(&object) else { return };
-            // It is kept here until it has answered, so nobody finds it in the middle of anything.
-            if !pool.manager().is_well(&mut object).await {
-                drop(Object::take(object));
+        let is_local = Object::pool(&object).is_some_and(|pool| !pool.manager().remote);
+        match Handle::try_current() {
+            Ok(runtime) if is_local => {
+                // Nobody else writes before what is under way has come to its end.
+                runtime.spawn(async move {
+                    let _ = object.ping().await;
+                    let _ = Object::take(object).close().await;
+                });
             }
-        });
+            // A server sees that it was left, and rolls back.
+            _ => drop(Object::take(object)),
+        }
     }
 }
 
@@ -137,14 +142,6 @@ struct Maker<DB: Database> {
 }
 
 impl<DB: Database> Maker<DB> {
-    async fn is_well(&self, connection: &mut DB::Connection) -> bool {
-        if !self.remote {
-            // What is under way in a file comes to its end.
-            return connection.ping().await.is_ok();
-        }
-        matches!(tokio::time::timeout(ASKED_FOR, connection.ping()).await, Ok(Ok(())))
-    }
-
     fn is_suspect(&self, metrics: &Metrics) -> bool {
         let used = metrics.recycled.unwrap_or(metrics.created);
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|failed| used < failed)
@@ -172,7 +169,9 @@ impl<DB: Database> Manager for Maker<DB> {
             if metrics.age() > LIFETIME || self.is_suspect(metrics) {
                 return Err(RecycleError::message("it is old"));
             }
-            if metrics.last_used() >= ASKED_AFTER && !self.is_well(connection).await {
+            if metrics.last_used() >= ASKED_AFTER
+                && !matches!(tokio::time::timeout(ASKED_FOR, connection.ping()).await, Ok(Ok(())))
+            {
                 *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
                 return Err(RecycleError::message("it does not answer"));
             }
@@ -188,5 +187,60 @@ fn is_not_yet(error: &sqlx::Error) -> bool {
         // PostgreSQL: too many connections; starting up.
         sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("53300" | "57P03")),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{Postgres, Row, Sqlite};
+
+    use super::*;
+
+    /// However early somebody goes away who has begun a transaction, the next one is in none.
+    #[tokio::test]
+    async fn nobody_finds_the_transaction_of_another() {
+        let url = std::env::var("LATCHKEY_TEST_POSTGRES_URL").expect("`make test` starts PostgreSQL and sets it");
+        let options: Options<Postgres> = url.parse().expect("a URL");
+        let connections = Connections::<Postgres>::remote(options, 1, Duration::from_secs(5));
+        for microseconds in 0..400 {
+            let begin = async {
+                let mut lent = connections.lend().await.expect("a connection");
+                let begun = lent.connection().expect("a connection").begin().await;
+                begun.expect("a transaction").rollback().await.expect("it is rolled back");
+                lent.done();
+            };
+            let _ = tokio::time::timeout(Duration::from_micros(microseconds), begin).await;
+            let mut lent = connections.lend().await.expect("a connection");
+            // A transaction has one moment, from its first statement on.
+            let row = sqlx::raw_sql("SELECT now() = statement_timestamp()")
+                .fetch_one(lent.connection().expect("a connection"))
+                .await
+                .expect("an answer");
+            lent.done();
+            assert!(row.get::<bool, _>(0), "left after {microseconds} us");
+        }
+        connections.close().await;
+    }
+
+    /// As a full disk makes SQLite do at a commit.
+    #[tokio::test]
+    async fn what_sqlite_has_rolled_back_itself_is_over() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite:{}?mode=rwc", folder.path().join("test.db").display());
+        let options: Options<Sqlite> = url.parse().expect("a URL");
+        let connections = Connections::<Sqlite>::local(options, 1, Duration::from_secs(5));
+        let write = async |statement: &'static str| -> sqlx::Result<()> {
+            let mut lent = connections.lend().await?;
+            let mut transaction = lent.connection()?.begin_with("BEGIN IMMEDIATE").await?;
+            sqlx::query(statement).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            lent.done();
+            Ok(())
+        };
+        write("CREATE TABLE lines (id INTEGER PRIMARY KEY)").await.expect("a table");
+        write("INSERT INTO lines VALUES (1)").await.expect("a line");
+        assert!(write("INSERT OR ROLLBACK INTO lines VALUES (1)").await.is_err());
+        write("INSERT INTO lines VALUES (2)").await.expect("another line");
+        connections.close().await;
     }
 }

@@ -3,7 +3,7 @@
 //! Few counts go straight to the rows of their keys. Many would make the database rewrite a page for
 //! almost every one of them, each second: they are appended to a log instead, in [`SHARDS`] parts, and
 //! one part after the other moves on to the rows, where the keys of one part lie side by side. A part with many keys
-//! is written anew most of the times, without its repetitions, which costs a tenth of what their rows do. What stands
+//! is written anew most of the times, without its repetitions, which costs less than their rows do. What stands
 //! in the log is remembered in the records themselves, so that a million keys need no second memory. Where several
 //! nodes count, all goes to the rows, where each sees it.
 

@@ -143,7 +143,7 @@ impl Spending {
                 let free = (u128::from(rate.limit) * self.window).saturating_sub(self.debt);
                 RateState {
                     rate,
-                    remaining: u64::try_from(quotient(free, self.window).0).unwrap_or(u64::MAX),
+                    remaining: u64::try_from(free / self.window).unwrap_or(u64::MAX),
                     reset: self.seconds_until(0),
                 }
             }),
@@ -158,20 +158,11 @@ impl Spending {
     /// Seconds until the debt is down to `target`, rounded up.
     fn seconds_until(&self, target: u128) -> u64 {
         let each_second = u128::from(self.limit.max(1)) * NANOSECONDS;
-        let (seconds, rest) = quotient(self.debt.saturating_sub(target), each_second);
-        u64::try_from(seconds).unwrap_or(u64::MAX).saturating_add((rest > 0).into())
+        u64::try_from(self.debt.saturating_sub(target).div_ceil(each_second)).unwrap_or(u64::MAX)
     }
 
     fn seconds_of_month(&self, now: Timestamp) -> u64 {
         u64::try_from(self.month_ends.since(now)).unwrap_or_default().div_ceil(1000)
-    }
-}
-
-/// A quotient and its rest. Nearly all of them fit into 64 bits, where a processor has an instruction for both.
-fn quotient(dividend: u128, divisor: u128) -> (u128, u128) {
-    match (u64::try_from(dividend), u64::try_from(divisor)) {
-        (Ok(dividend), Ok(divisor)) => ((dividend / divisor).into(), (dividend % divisor).into()),
-        _ => (dividend / divisor, dividend % divisor),
     }
 }
 

@@ -76,16 +76,11 @@ impl World {
             places: Mutex::default(),
         };
         let core = Arc::new(core);
-        let issuing = Issuing::new(Arc::clone(&core), 0);
+        let entropy = Entropy::seeded(seed);
+        let issuing = Issuing::new(Arc::clone(&core), entropy.clone(), 0);
         let following = tokio::spawn(async {});
-        let keys = Arc::new(Keys {
-            core,
-            issuing,
-            entropy: Entropy::seeded(seed),
-            policy: Policy::default(),
-            opened_at: Timestamp(0),
-            following,
-        });
+        let keys =
+            Arc::new(Keys { core, issuing, entropy, policy: Policy::default(), opened_at: Timestamp(0), following });
         let strings = (0..KEYS).map(|_| PlainKey::hookstream(Mode::Live, &keys.entropy).reveal()).collect();
         Self {
             keys,

@@ -79,7 +79,7 @@ impl Keys {
         };
         let now = self.core.clock.now();
         let key = Key {
-            id: KeyId(self.entropy.id()),
+            id: KeyId(self.entropy.id_at(now)),
             uuid: self.entropy.uuid_at(now),
             hash: plain.hash(),
             organisation: draft.place.organisation,
@@ -102,7 +102,7 @@ impl Keys {
             last_used_at: None,
         };
         let most = self.policy.most_per_organisation;
-        let inserted = self.issuing.store(key.clone()).await?;
+        let (key, inserted) = self.issuing.store(key).await?;
         match inserted {
             Inserted::Done => Ok(Issued { key, plain }),
             Inserted::Full => Err(IssueError::OrganisationFull(most)),

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Core, Key};
-use crate::store::Inserted;
+use crate::entropy::Entropy;
+use crate::model::KeyId;
+use crate::store::{Inserted, StoreError};
 
 /// Keys that wait at the most; more are told to come again.
 const WAITING: usize = 4096;
@@ -20,7 +22,7 @@ pub struct NotStored;
 
 struct Waiting {
     key: Key,
-    answer: oneshot::Sender<Result<Inserted, NotStored>>,
+    answer: oneshot::Sender<Result<(Key, Inserted), NotStored>>,
 }
 
 /// Where new keys are stored.
@@ -28,14 +30,14 @@ struct Waiting {
 pub(super) struct Issuing(mpsc::Sender<Waiting>);
 
 impl Issuing {
-    pub(super) fn new(core: Arc<Core>, most: i64) -> Self {
+    pub(super) fn new(core: Arc<Core>, entropy: Entropy, most: i64) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(write(core, most, waiting));
+        tokio::spawn(write(core, entropy, most, waiting));
         Self(queue)
     }
 
-    /// Stores a key. When this answers, it is on disk.
-    pub(super) async fn store(&self, key: Key) -> Result<Inserted, NotStored> {
+    /// Stores a key. When this answers, it is on disk, with an id that no other key has.
+    pub(super) async fn store(&self, key: Key) -> Result<(Key, Inserted), NotStored> {
         let (answer, answered) = oneshot::channel();
         self.0.try_send(Waiting { key, answer }).map_err(|_| NotStored)?;
         answered.await.unwrap_or(Err(NotStored))
@@ -43,11 +45,19 @@ impl Issuing {
 }
 
 /// One transaction after the other, each with whatever has come during the last one.
-async fn write(core: Arc<Core>, most: i64, mut waiting: mpsc::Receiver<Waiting>) {
+async fn write(core: Arc<Core>, entropy: Entropy, most: i64, mut waiting: mpsc::Receiver<Waiting>) {
     let mut group = Vec::new();
     while waiting.recv_many(&mut group, GROUP).await > 0 {
-        let (keys, answers): (Vec<Key>, Vec<_>) = group.drain(..).map(|waiting| (waiting.key, waiting.answer)).unzip();
-        let stored = core.db.insert_keys(&keys, most).await;
+        let (mut keys, answers): (Vec<Key>, Vec<_>) =
+            group.drain(..).map(|waiting| (waiting.key, waiting.answer)).unzip();
+        let mut stored = core.db.insert_keys(&keys, most).await;
+        if stored.as_ref().is_err_and(StoreError::is_conflict) {
+            // Once in hours at the most. Nothing of the group was stored.
+            for key in &mut keys {
+                key.id = KeyId(entropy.id_at(key.created_at));
+            }
+            stored = core.db.insert_keys(&keys, most).await;
+        }
         // Somebody may have asked for one before it was there.
         for key in &keys {
             core.invalidate(key.hash);
@@ -59,9 +69,9 @@ async fn write(core: Arc<Core>, most: i64, mut waiting: mpsc::Receiver<Waiting>)
                 vec![Err(NotStored); keys.len()]
             }
         };
-        for (answer, outcome) in answers.into_iter().zip(outcomes) {
+        for ((key, answer), outcome) in keys.into_iter().zip(answers).zip(outcomes) {
             // Whoever does not wait any more has a key that nobody has seen.
-            let _ = answer.send(outcome);
+            let _ = answer.send(outcome.map(|inserted| (key, inserted)));
         }
     }
 }

@@ -3,27 +3,26 @@
 use std::fmt;
 use std::str::FromStr;
 
+use uuid::Uuid;
+
 use super::limiter::QuotaState;
 use super::usage::{ADDRESSES, HOUR};
 use super::{Key, Keys};
-use crate::model::{KeyId, Timestamp};
+use crate::model::KeyId;
 use crate::store::{HourlyUse, KeyFilter, Owner, StoreError, UsedFrom};
 
-/// Where a page begins: after this key. Its text is opaque to clients.
+/// Where a page begins: after the key with this UUID, which says when that was made. Its text is opaque to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cursor {
-    created_at: Timestamp,
-    id: KeyId,
-}
+pub struct Cursor(Uuid);
 
 impl Cursor {
     /// Before the newest key.
-    const START: Self = Self { created_at: Timestamp(i64::MAX), id: KeyId(i64::MAX) };
+    const START: Self = Self(Uuid::max());
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}{:016x}", self.created_at.0.cast_unsigned(), self.id.0.cast_unsigned())
+        self.0.simple().fmt(f)
     }
 }
 
@@ -42,9 +41,7 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
         let bytes: [u8; 16] = hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok()).ok_or(CursorError)?;
-        let (created_at, id) = bytes.split_at(8);
-        let number = |half: &[u8]| half.try_into().map(i64::from_be_bytes).map_err(|_| CursorError);
-        Ok(Self { created_at: Timestamp(number(created_at)?), id: KeyId(number(id)?) })
+        Ok(Self(Uuid::from_bytes(bytes)))
     }
 }
 
@@ -81,17 +78,10 @@ impl Keys {
         let mut listed = self
             .core
             .db
-            .list_keys(
-                request.owner,
-                (after.created_at, after.id),
-                &request.filter,
-                request.limit,
-                self.core.clock.now(),
-            )
+            .list_keys(request.owner, after.0, &request.filter, request.limit, self.core.clock.now())
             .await?;
         self.core.usage.complete(&mut listed.keys, &self.core.cache, &reading);
-        let next =
-            listed.keys.last().filter(|_| listed.more).map(|key| Cursor { created_at: key.created_at, id: key.id });
+        let next = listed.keys.last().filter(|_| listed.more).map(|key| Cursor(key.uuid));
         Ok(Page { keys: listed.keys, next })
     }
 
@@ -147,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_cursor_reads_back_what_it_printed() {
-        let cursor = Cursor { created_at: Timestamp(1_772_366_400_000), id: KeyId(-5) };
+        let cursor = Cursor(Uuid::from_u128(0x019c_a708_4c00_7000_8000_0000_0000_0005));
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
     }
 

@@ -176,7 +176,7 @@ impl Keys {
         });
         tokio::spawn(lookups::read(Arc::downgrade(&core), asked));
         let following = tokio::spawn(hearing::follow(Arc::downgrade(&core), hearing, node));
-        let issuing = Issuing::new(Arc::clone(&core), policy.most_per_organisation);
+        let issuing = Issuing::new(Arc::clone(&core), entropy.clone(), policy.most_per_organisation);
         Ok(Self { core, issuing, entropy, policy, opened_at, following })
     }
 

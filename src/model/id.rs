@@ -1,4 +1,4 @@
-//! Identifiers in hookstream's form: a prefix and 16 hex digits, 64 random bits.
+//! Identifiers in hookstream's form: a prefix and 16 hex digits (ADR 8).
 
 use std::fmt;
 use std::str::FromStr;

@@ -166,8 +166,8 @@ impl Db {
             // What was answered is on disk: a key or a revocation may not be lost with the power.
             .synchronous(SqliteSynchronous::Full)
             .statement_cache_capacity(256)
-            // 32 MiB a connection: lists walk far along an index, and new keys touch pages all over. Not mapped
-            // into memory, where a failing disk would be a signal and no error.
+            // 32 MiB a connection: lists walk far along an index. Not mapped into memory, where a failing disk would
+            // be a signal and no error.
             .pragma("cache_size", "-32768")
             // What a statement of many rows would undo should it fail, and what it sorts, is kept in no file.
             .pragma("temp_store", "MEMORY")
@@ -176,7 +176,9 @@ impl Db {
             .pragma("wal_autocheckpoint", "64000");
         let file = options.get_filename().to_path_buf();
         keep_private(&file);
-        let writer = Connections::local(options.clone(), 1, SQLITE_PATIENCE);
+        // SQLite looks through all pages that it keeps at each commit that parted one: fewer are quicker.
+        let writing = options.clone().pragma("cache_size", "-16384");
+        let writer = Connections::local(writing, 1, SQLITE_PATIENCE);
         // Says what is wrong with the file, if anything is.
         writer.lend().await.map_err(DatabaseUrlError::Unreachable)?.done();
         let reader = Connections::local(options.create_if_missing(false), 4, SQLITE_PATIENCE);

@@ -72,7 +72,6 @@ impl KeyCounts {
 enum Order {
     Id,
     Name,
-    CreatedAt,
     /// Of revoked keys only.
     RevokedAt,
 }
@@ -166,9 +165,11 @@ impl KeyPage {
             (KeyColumn::IsActive, None) => vec![list(Some(false), Order::Id), list(Some(true), Order::Id)],
             (KeyColumn::RevokedAt, None) => vec![list(Some(true), Order::Id), list(Some(false), Order::RevokedAt)],
             (KeyColumn::RevokedAt, Some(false)) => vec![list(Some(false), Order::RevokedAt)],
-            (KeyColumn::Id | KeyColumn::IsActive | KeyColumn::RevokedAt, _) => vec![list(self.active, Order::Id)],
             (KeyColumn::Name, _) => vec![list(self.active, Order::Name)],
-            (KeyColumn::CreatedAt, _) => vec![list(self.active, Order::CreatedAt)],
+            // An id begins with the moment it was made.
+            (KeyColumn::Id | KeyColumn::IsActive | KeyColumn::CreatedAt | KeyColumn::RevokedAt, _) => {
+                vec![list(self.active, Order::Id)]
+            }
         };
         let total = self.total(counts);
         let (from, to) = (self.offset.min(total), self.offset.saturating_add(self.limit).min(total));
@@ -203,7 +204,6 @@ impl KeyList {
         match self.order {
             Order::Id => None,
             Order::Name => Some("name"),
-            Order::CreatedAt => Some("created_at"),
             Order::RevokedAt => Some("revoked_at"),
         }
     }
@@ -331,7 +331,7 @@ impl Db {
             match list.order {
                 Order::Id => marks!((Uuid,), |(uuid,)| Mark::Id(uuid)),
                 Order::Name => marks!((String, Uuid), |(name, uuid)| Mark::Name(name, uuid)),
-                Order::CreatedAt | Order::RevokedAt => marks!((i64, Uuid), |(at, uuid)| Mark::At(at, uuid)),
+                Order::RevokedAt => marks!((i64, Uuid), |(at, uuid)| Mark::At(at, uuid)),
             }
         }))
     }

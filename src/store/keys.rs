@@ -277,11 +277,11 @@ impl Db {
         }))
     }
 
-    /// Up to `limit` keys that are older than `before`.
+    /// Up to `limit` keys that are older than the one whose UUID is `before`.
     pub(crate) async fn list_keys(
         &self,
         owner: Owner,
-        before: (Timestamp, KeyId),
+        before: Uuid,
         filter: &KeyFilter,
         limit: u32,
         now: Timestamp,
@@ -297,8 +297,7 @@ impl Db {
         let mut rows: Vec<KeyRow> = reading!(self, connection => {
             sqlx::query_as(statement)
                 .bind(id)
-                .bind(before.0.0)
-                .bind(before.1.0)
+                .bind(before)
                 .bind(i64::from(limit) + 1)
                 .bind(filter.state.map(KeyState::as_str))
                 .bind(now.0)

@@ -6,7 +6,7 @@ use latchkey::keys::Policy;
 use latchkey::model::Role;
 use sha2::{Digest, Sha256};
 
-use crate::app::{Settings, TestApp, on_both_engines};
+use crate::app::{Engine, Settings, TestApp, on_both_engines};
 use crate::story::{Answer, Call, Someone, Story, create, someone};
 
 fn at_most(most_per_organisation: i64) -> Settings {
@@ -50,6 +50,30 @@ on_both_engines! {
         for answer in [simple, placed] {
             assert_eq!(fields(&answer), ["id", "name", "key", "key_prefix", "scopes", "created_at"]);
         }
+    }
+
+    /// The same seed would give both servers' keys the same ids.
+    async fn an_id_that_is_taken_is_not_given_again(app) {
+        let other = TestApp::new(app.engine, Settings::default()).await;
+        let eve = someone(&other, "ada@example.com").await;
+        let taken = post(&other, &eve, r#"{"name": "first"}"#).await.field("/id");
+        let ada = someone(&app, "ada@example.com").await;
+        let id = u64::from_str_radix(taken.trim_start_matches("ak_"), 16).expect("16 hex digits").cast_signed();
+        let (uuid, hash) = match app.engine {
+            Engine::Sqlite => ("randomblob(16)", "randomblob(32)"),
+            Engine::Postgres => ("gen_random_uuid()", "sha256(gen_random_uuid()::text::bytea)"),
+        };
+        app.execute(&format!(
+            "INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, name, prefix, created_at)
+             SELECT {id}, {uuid}, {hash}, organisation_id, id, 'in the way', 'hs_live_0000', 0 FROM environments WHERE mode = 'live'"
+        ))
+        .await;
+        let answers = join_all((0..8).map(|_| post(&app, &ada, r#"{"name": "first"}"#))).await;
+        let mut ids: Vec<String> = answers.iter().map(|answer| answer.field("/id")).collect();
+        assert!(answers.iter().all(|answer| answer.status == 201) && !ids.contains(&taken), "{ids:?}");
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 8);
     }
 
     async fn scopes_are_honoured_in_both_forms(app) {

@@ -1,15 +1,15 @@
 SELECT * FROM keys_in_context
-WHERE created_by = $1 AND (created_at, id) < ($2, $3)
+WHERE created_by = $1 AND uuid < $2
   -- Not IN: as a join it makes PostgreSQL read an organisation's keys, all of them, and sort.
   AND (SELECT count(*) FROM memberships m
        WHERE m.user_id = $1 AND m.organisation_id = keys_in_context.organisation_id) > 0
-  AND (CAST($5 AS TEXT) IS NULL
-       OR ($5 = 'revoked' AND revoked_at IS NOT NULL)
-       OR ($5 = 'disabled' AND revoked_at IS NULL AND disabled_at IS NOT NULL)
-       OR ($5 = 'expired' AND revoked_at IS NULL AND disabled_at IS NULL AND expires_at <= $6)
-       OR ($5 = 'active' AND revoked_at IS NULL AND disabled_at IS NULL
-           AND (expires_at IS NULL OR expires_at > $6)))
-  AND (CAST($7 AS TEXT) IS NULL OR lower(name) LIKE $7 ESCAPE '\')
-  AND (CAST($8 AS BIGINT) IS NULL OR environment_id = $8)
-ORDER BY created_at DESC, id DESC
-LIMIT $4
+  AND (CAST($4 AS TEXT) IS NULL
+       OR ($4 = 'revoked' AND revoked_at IS NOT NULL)
+       OR ($4 = 'disabled' AND revoked_at IS NULL AND disabled_at IS NOT NULL)
+       OR ($4 = 'expired' AND revoked_at IS NULL AND disabled_at IS NULL AND expires_at <= $5)
+       OR ($4 = 'active' AND revoked_at IS NULL AND disabled_at IS NULL
+           AND (expires_at IS NULL OR expires_at > $5)))
+  AND (CAST($6 AS TEXT) IS NULL OR lower(name) LIKE $6 ESCAPE '\')
+  AND (CAST($7 AS BIGINT) IS NULL OR environment_id = $7)
+ORDER BY uuid DESC
+LIMIT $3

@@ -34,7 +34,9 @@ const ROUNDS: usize = 3;
 const FIRST_PAGES: i64 = 15;
 const DEEP_PAGES: i64 = 3;
 /// That indexes have.
-const LISTS: usize = 10;
+const LISTS: usize = 7;
+/// Looks far into each list, after which all must be marked.
+const MARKING: usize = 2_000;
 /// Milliseconds, for page 1 and for the deep page.
 const TARGETS: [f64; 2] = [2.0, 40.0];
 
@@ -117,11 +119,15 @@ impl Server {
 
     /// Looks at deep pages until every list is marked.
     async fn mark(&self, cases: &[Case]) {
-        while self.keys.marked_lists(self.organisation).await.expect("counts") < LISTS {
+        for _ in 0..MARKING {
+            if self.keys.marked_lists(self.organisation).await.expect("counts") == LISTS {
+                return;
+            }
             for case in cases {
                 self.page(case, true).await;
             }
         }
+        panic!("after {MARKING} looks at each list they are not {LISTS} that are marked");
     }
 }
 

@@ -1,8 +1,14 @@
 //! Who is behind a session, and where they belong: one reading, shared by all who ask while another is under way.
+//!
+//! Where nobody else writes to the database, what was read is remembered until this process writes something that
+//! may change it: signing out, leaving an organisation and a new password count from the moment they are answered,
+//! as they do without. Whatever a writer does not say to be harmless counts as such a change.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quick_cache::sync::Cache;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower_sessions::session::Id;
 
@@ -10,7 +16,7 @@ use super::session::{ABSOLUTE_TIME_OUT, IDLE_TIME_OUT, SEEN_PRECISION, hash};
 use super::{Accounts, Person};
 use crate::clock::Clock;
 use crate::model::Timestamp;
-use crate::store::{Db, StoreError};
+use crate::store::{Changes, Db, StoreError};
 
 /// Sessions of one statement at the most.
 const GROUP: usize = 128;
@@ -20,6 +26,9 @@ const AT_ONCE: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Who waits at the most; more are told to come again.
 const WAITING: usize = 4096;
+
+/// Sessions that are remembered.
+const REMEMBERED: usize = 4096;
 
 /// The database did not say whose session it is, or too many ask at once.
 #[derive(Debug, thiserror::Error)]
@@ -33,13 +42,52 @@ struct Asked {
 
 /// Where it is asked.
 #[derive(Debug)]
-pub(super) struct Sessions(mpsc::Sender<Asked>);
+pub(super) struct Sessions {
+    queue: mpsc::Sender<Asked>,
+    known: Arc<Known>,
+}
 
 impl Sessions {
     pub(super) fn new(db: Db, clock: Clock) -> Self {
         let (queue, asked) = mpsc::channel(WAITING);
-        tokio::spawn(read(db, clock, asked));
-        Self(queue)
+        let known = Arc::new(Known { db, clock, read: Cache::new(REMEMBERED) });
+        tokio::spawn(read(Arc::clone(&known), asked));
+        Self { queue, known }
+    }
+}
+
+/// What was read lately.
+struct Known {
+    db: Db,
+    clock: Clock,
+    read: Cache<[u8; 32], Arc<Read>>,
+}
+
+/// Somebody with a session, as they were in the database.
+struct Read {
+    person: Person,
+    created_at: Timestamp,
+    seen_at: Timestamp,
+    /// What [`Db::changes`] said before.
+    changes: Changes,
+}
+
+impl Known {
+    /// Whose session it is, if that is known to be so still.
+    fn of(&self, id_hash: &[u8; 32]) -> Option<Person> {
+        let changes = self.db.changes()?;
+        let read = self.read.get(id_hash)?;
+        let now = self.clock.now();
+        // Once a minute it is read in any case, to note that it was used: no time-out for lack of use comes before.
+        let is_recent = (0..SEEN_PRECISION).contains(&now.since(read.seen_at));
+        let is_good = read.changes == changes && is_recent && now.since(read.created_at) < ABSOLUTE_TIME_OUT;
+        is_good.then(|| read.person.clone())
+    }
+}
+
+impl std::fmt::Debug for Known {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Known").field("sessions", &self.read.len()).finish_non_exhaustive()
     }
 }
 
@@ -49,14 +97,18 @@ impl Accounts {
     /// # Errors
     /// When the database fails.
     pub async fn signed_in(&self, session: Id) -> Result<Option<Person>, Unread> {
+        let id_hash = hash(session);
+        if let Some(person) = self.sessions.known.of(&id_hash) {
+            return Ok(Some(person));
+        }
         let (answer, answered) = oneshot::channel();
-        self.sessions.0.try_send(Asked { id_hash: hash(session), answer }).map_err(|_| Unread)?;
+        self.sessions.queue.try_send(Asked { id_hash, answer }).map_err(|_| Unread)?;
         answered.await.map_err(|_| Unread)
     }
 }
 
 /// Reads what is asked for, until nobody can ask any more.
-async fn read(db: Db, clock: Clock, mut asked: mpsc::Receiver<Asked>) {
+async fn read(known: Arc<Known>, mut asked: mpsc::Receiver<Asked>) {
     let free = Arc::new(Semaphore::new(AT_ONCE));
     let mut group = Vec::new();
     while asked.recv_many(&mut group, GROUP).await > 0 {
@@ -67,10 +119,10 @@ async fn read(db: Db, clock: Clock, mut asked: mpsc::Receiver<Asked>) {
         {
             group.push(next);
         }
-        let (db, clock, group) = (db.clone(), clock.clone(), std::mem::take(&mut group));
+        let (known, group) = (Arc::clone(&known), std::mem::take(&mut group));
         tokio::spawn(async move {
             // A connection that leads nowhere must not keep its permit: soon there would be none left.
-            let answering = tokio::time::timeout(PATIENCE, answer(&db, &clock, group));
+            let answering = tokio::time::timeout(PATIENCE, answer(&known, group));
             if let Err(error) = answering.await.unwrap_or_else(|_| Err(StoreError::slow())) {
                 // Those who wait hear that nothing will come.
                 tracing::error!(%error, "sessions could not be read");
@@ -80,22 +132,30 @@ async fn read(db: Db, clock: Clock, mut asked: mpsc::Receiver<Asked>) {
     }
 }
 
-async fn answer(db: &Db, clock: &Clock, group: Vec<Asked>) -> Result<(), StoreError> {
-    let now = clock.now();
+async fn answer(known: &Known, group: Vec<Asked>) -> Result<(), StoreError> {
+    let now = known.clock.now();
     let mut id_hashes: Vec<[u8; 32]> = group.iter().map(|asked| asked.id_hash).collect();
     id_hashes.sort_unstable();
     id_hashes.dedup();
-    let rows = db.signed_in(&id_hashes, now.plus(-ABSOLUTE_TIME_OUT), now.plus(-IDLE_TIME_OUT)).await?;
+    let changes = known.db.changes();
+    let rows = known.db.signed_in(&id_hashes, now.plus(-ABSOLUTE_TIME_OUT), now.plus(-IDLE_TIME_OUT)).await?;
+    let mut people = HashMap::new();
     for id_hash in id_hashes {
-        let seen = rows.iter().find(|row| row.is_of(&id_hash)).map(|row| Timestamp(row.seen_at));
-        if seen.is_some_and(|seen| now.since(seen) >= SEEN_PRECISION) {
-            db.touch_session(&id_hash, now).await?;
+        let own = || rows.iter().filter(|row| row.is_of(&id_hash));
+        let (Some(row), Some(person)) = (own().next(), Person::new(own().map(|row| &row.person))) else { continue };
+        let (created_at, seen_at) = (Timestamp(row.created_at), Timestamp(row.seen_at));
+        if now.since(seen_at) >= SEEN_PRECISION {
+            known.db.touch_session(&id_hash, now).await?;
         }
+        if let Some(changes) = changes {
+            let read = Read { person: person.clone(), created_at, seen_at, changes };
+            known.read.insert(id_hash, Arc::new(read));
+        }
+        people.insert(id_hash, person);
     }
     for asked in group {
         // Whoever does not wait any more asks again.
-        let own = rows.iter().filter(|row| row.is_of(&asked.id_hash)).map(|row| &row.person);
-        let _ = asked.answer.send(Person::new(own));
+        let _ = asked.answer.send(people.get(&asked.id_hash).cloned());
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ pub async fn migrate(database: &Database) -> Result<String, Failure> {
 /// When one of the databases cannot be used or is served, the target is not empty, or the copy is not the same.
 pub async fn migrate_data(databases: &MigrateData) -> Result<String, Failure> {
     let (from, to) = open_both(&databases.from, &databases.to).await?;
-    let _right = from.lock().map_err(MigrateDataError::Source)?;
+    from.lock().map_err(MigrateDataError::Source)?;
     from.prepare_to_migrate(&to).await?;
     // For as long as this takes, it is the one server of the target.
     let name = "latchkey migrate-data".to_owned();
@@ -54,7 +54,7 @@ fn say(progress: Progress<'_>) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// `latchkey user …`. Works beside a running server: nothing of accounts is kept in its memory.
+/// `latchkey user …`. Works beside a running server, which is told of it.
 ///
 /// # Errors
 /// When the address or the password cannot be used, or the database fails.
@@ -63,25 +63,31 @@ pub async fn user(command: &User) -> Result<String, Failure> {
     let email = EmailAddress::parse(&account.email).map_err(|error| format!("{}: {error}", account.email))?;
     let password = ask_password()?;
     let (accounts, db) = open(account).await?;
+    db.announce_change()?;
     let said = match command {
-        User::Add(_) => match accounts.add(&email, password).await {
-            Ok(_) => format!("{} has an account now.", email.as_str()),
-            Err(RegisterError::EmailTaken) => {
-                return Err(
-                    format!("{} has an account already; see `latchkey user reset-password`", email.as_str()).into()
-                );
-            }
-            Err(error) => return Err(error.into()),
-        },
-        User::ResetPassword(_) => {
-            if !accounts.reset_password(&email, password).await? {
-                return Err(format!("{} has no account; see `latchkey user add`", email.as_str()).into());
-            }
-            format!("{} has a new password, and all its sessions are over.", email.as_str())
-        }
+        User::Add(_) => add(&accounts, &email, password).await,
+        User::ResetPassword(_) => reset_password(&accounts, &email, password).await,
     };
+    db.announce_change()?;
     db.close().await;
-    Ok(said)
+    said
+}
+
+async fn add(accounts: &Accounts, email: &EmailAddress, password: Password) -> Result<String, Failure> {
+    match accounts.add(email, password).await {
+        Ok(_) => Ok(format!("{} has an account now.", email.as_str())),
+        Err(RegisterError::EmailTaken) => {
+            Err(format!("{} has an account already; see `latchkey user reset-password`", email.as_str()).into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn reset_password(accounts: &Accounts, email: &EmailAddress, password: Password) -> Result<String, Failure> {
+    if !accounts.reset_password(email, password).await? {
+        return Err(format!("{} has no account; see `latchkey user add`", email.as_str()).into());
+    }
+    Ok(format!("{} has a new password, and all its sessions are over.", email.as_str()))
 }
 
 async fn open(account: &Account) -> Result<(Accounts, Db), Failure> {

@@ -45,8 +45,8 @@ const TIDY_EVERY: Duration = Duration::from_mins(1);
 pub async fn serve(config: &Serve) -> Result<(), Failure> {
     telemetry::init(config.log_format);
     let db = Db::open(&config.database.database_url).await?;
-    // Kept to the end: what a server has in memory is only right while nobody else changes keys.
-    let _sole_server = db.lock()?;
+    // What a server has in memory is only right while nobody else changes keys.
+    db.lock()?;
     db.migrate().await?;
 
     let listener = TcpListener::bind(&config.listen)

@@ -1,8 +1,10 @@
 //! The two engines, and the macros that write each body once for both.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
@@ -72,6 +74,15 @@ pub struct SqliteFile {
     path: PathBuf,
     pub(super) reader: Connections<Sqlite>,
     pub(super) writer: Connections<Sqlite>,
+    /// The lock file, if this process is the one that serves this file.
+    lock: Arc<OnceLock<File>>,
+}
+
+/// How often a database was changed, by this process and beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Changes {
+    own: u64,
+    beside: u64,
 }
 
 /// The database.
@@ -184,7 +195,7 @@ impl Db {
         let reader = Connections::local(options.create_if_missing(false), 4, SQLITE_PATIENCE);
         // By its real name, so that a link to the file is the same file to the lock.
         let path = std::fs::canonicalize(&file).unwrap_or(file);
-        Ok(Self::Sqlite(SqliteFile { path, reader, writer }))
+        Ok(Self::Sqlite(SqliteFile { path, reader, writer, lock: Arc::default() }))
     }
 
     async fn open_postgres(url: &str) -> Result<Self, DatabaseUrlError> {
@@ -221,20 +232,44 @@ impl Db {
         Ok(())
     }
 
-    /// Claims the sole right to serve a file, for as long as the answer is kept; on PostgreSQL, where servers
+    /// Claims the sole right to serve a file, for as long as this `Db` is there; on PostgreSQL, where servers
     /// register as nodes, nothing.
     ///
     /// # Errors
     /// When another process holds it.
-    pub fn lock(&self) -> Result<Option<File>, DatabaseUrlError> {
-        let Self::Sqlite(file) = self else { return Ok(None) };
-        let path = lock_path(&file.path);
-        let lock = File::create(&path).map_err(|error| DatabaseUrlError::Lock { path: path.clone(), error })?;
+    pub fn lock(&self) -> Result<(), DatabaseUrlError> {
+        let Self::Sqlite(file) = self else { return Ok(()) };
+        let lock = open_lock(file)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Some(lock)),
+            Ok(()) => {
+                // One that holds it already keeps its own.
+                let _ = file.lock.set(lock);
+                Ok(())
+            }
             Err(std::fs::TryLockError::WouldBlock) => Err(DatabaseUrlError::Locked(file.path.clone())),
-            Err(std::fs::TryLockError::Error(error)) => Err(DatabaseUrlError::Lock { path, error }),
+            Err(std::fs::TryLockError::Error(error)) => {
+                Err(DatabaseUrlError::Lock { path: lock_path(&file.path), error })
+            }
         }
+    }
+
+    /// How often the database was changed, new keys and events left out: what was read when this was something else may
+    /// be different now. `None` where others change it and do not say so.
+    pub(crate) fn changes(&self) -> Option<Changes> {
+        let Self::Sqlite(file) = self else { return None };
+        let beside = file.lock.get()?.metadata().ok()?.len();
+        Some(Changes { own: file.writer.uses(), beside })
+    }
+
+    /// Tells the server of a file, if there is one, that accounts are changed beside it: its lock file grows. To be
+    /// called before they are, so that nothing goes unnoticed whenever this process ends, and after.
+    ///
+    /// # Errors
+    /// When the lock file cannot be written.
+    pub fn announce_change(&self) -> Result<(), DatabaseUrlError> {
+        let Self::Sqlite(file) = self else { return Ok(()) };
+        let said = open_lock(file)?.write_all(b".");
+        said.map_err(|error| DatabaseUrlError::Lock { path: lock_path(&file.path), error })
     }
 
     /// The same with connections of its own, on which nothing of the requests waits.
@@ -274,6 +309,12 @@ impl Db {
 fn keep_private(file: &Path) {
     use std::os::unix::fs::OpenOptionsExt;
     let _ = File::options().write(true).create_new(true).mode(0o600).open(file);
+}
+
+/// Not emptied: its length is how often somebody has said that he changed something.
+fn open_lock(file: &SqliteFile) -> Result<File, DatabaseUrlError> {
+    let path = lock_path(&file.path);
+    File::options().create(true).append(true).open(&path).map_err(|error| DatabaseUrlError::Lock { path, error })
 }
 
 fn lock_path(database: &Path) -> PathBuf {

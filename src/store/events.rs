@@ -226,7 +226,7 @@ impl Db {
                     let _ = sqlx::query("ROLLBACK").execute(lent.connection()?).await;
                     return Err(error.into());
                 }
-                lent.done();
+                lent.done_quietly();
             }
             Self::Postgres(connections) => {
                 let query = sqlx::query(sql!(self, "events_insert")).bind(heads).bind(group.bodies).bind(sources);

@@ -228,7 +228,7 @@ impl Db {
             .await;
         match counted {
             Ok(counted) => {
-                lent.done();
+                lent.done_quietly();
                 Ok(!counted.is_empty())
             }
             Err(error) => {

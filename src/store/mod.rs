@@ -20,6 +20,7 @@ mod usage;
 pub(crate) use accounts::Registered;
 pub use accounts::{NewUser, PersonRow, StoredUser};
 pub use changes::Change;
+pub(crate) use db::Changes;
 pub use db::{DatabaseUrlError, Db, SqliteFile, StoreError};
 pub use events::{EventFilter, EventHead, EventPage, NewEvent, Retention, StoredEvent, Taken};
 pub use key_pages::{KeyColumn, KeyCounts, KeyList, KeyPage, ListedKey, Mark};

@@ -7,7 +7,8 @@
 //! any other is closed.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult};
@@ -31,6 +32,7 @@ type Options<DB> = <<DB as Database>::Connection as Connection>::Options;
 pub struct Connections<DB: Database> {
     pool: Pool<Maker<DB>>,
     patience: Duration,
+    uses: Arc<AtomicU64>,
 }
 
 impl<DB: Database> Connections<DB> {
@@ -50,7 +52,7 @@ impl<DB: Database> Connections<DB> {
         let pool = Pool::builder(maker).max_size(most).queue_mode(QueueMode::Lifo).build();
         // Only time limits need a runtime to build, and it has none.
         let pool = pool.unwrap_or_else(|error| unreachable!("{error}"));
-        Self { pool, patience }
+        Self { pool, patience, uses: Arc::default() }
     }
 
     /// How they are made.
@@ -61,11 +63,17 @@ impl<DB: Database> Connections<DB> {
     /// One of them.
     pub(super) async fn lend(&self) -> sqlx::Result<Lent<DB>> {
         match tokio::time::timeout(self.patience, self.pool.get()).await {
-            Ok(Ok(object)) => Ok(Lent(Some(object))),
+            Ok(Ok(object)) => Ok(Lent { object: Some(object), uses: Arc::clone(&self.uses) }),
             Ok(Err(PoolError::Backend(error))) => Err(error),
             Ok(Err(PoolError::Closed)) => Err(sqlx::Error::PoolClosed),
             Ok(Err(_)) | Err(_) => Err(sqlx::Error::PoolTimedOut),
         }
+    }
+
+    /// How many uses have ended, but for those that were ended [quietly](Lent::done_quietly). Who wrote by one of
+    /// them hears that it went well after it was counted here.
+    pub(super) fn uses(&self) -> u64 {
+        self.uses.load(Ordering::Acquire)
     }
 
     /// Ends all of them, after what they still do.
@@ -86,7 +94,7 @@ impl<DB: Database> Connections<DB> {
 
 impl<DB: Database> Clone for Connections<DB> {
     fn clone(&self) -> Self {
-        Self { pool: self.pool.clone(), patience: self.patience }
+        Self { pool: self.pool.clone(), patience: self.patience, uses: Arc::clone(&self.uses) }
     }
 }
 
@@ -99,30 +107,41 @@ impl<DB: Database> fmt::Debug for Connections<DB> {
 /// A connection for as long as somebody uses it. When it is dropped before it is [`done`](Self::done), it ends: something
 /// may be under way on it, an answer or a transaction, and the driver does not know of all of them. A `BEGIN` whose
 /// answer nobody waited for is none to it (sqlx issues 4385 and 4393), and one that SQLite itself has rolled back goes on.
-pub(super) struct Lent<DB: Database>(Option<Object<Maker<DB>>>);
+pub(super) struct Lent<DB: Database> {
+    object: Option<Object<Maker<DB>>>,
+    uses: Arc<AtomicU64>,
+}
 
 impl<DB: Database> Lent<DB> {
     /// The connection itself.
     pub(super) fn connection(&mut self) -> sqlx::Result<&mut DB::Connection> {
         // Only one that was given back has none.
-        self.0.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
+        self.object.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
     }
 
     /// All went well, and was read to its end: the next one may have it as it is.
-    pub(super) fn done(mut self) {
-        self.0 = None;
+    pub(super) fn done(self) {
+        self.uses.fetch_add(1, Ordering::Release);
+        self.done_quietly();
+    }
+
+    /// The same, where nothing was changed that anybody remembers by [`uses`](Connections::uses).
+    pub(super) fn done_quietly(mut self) {
+        self.object = None;
     }
 }
 
 impl<DB: Database> Drop for Lent<DB> {
     fn drop(&mut self) {
-        let Some(mut object) = self.0.take() else { return };
+        let Some(mut object) = self.object.take() else { return };
+        let uses = Arc::clone(&self.uses);
         let is_local = Object::pool(&object).is_some_and(|pool| !pool.manager().remote);
         match Handle::try_current() {
             Ok(runtime) if is_local => {
                 // Nobody else writes before what is under way has come to its end.
                 runtime.spawn(async move {
                     let _ = object.ping().await;
+                    uses.fetch_add(1, Ordering::Release);
                     let _ = Object::take(object).close().await;
                 });
             }

@@ -74,6 +74,8 @@ impl TestApp {
             Engine::Postgres => postgres_schema().await,
         };
         let db = Db::open(&url).await.expect("the database opens");
+        // As a server does, so that it remembers what one does.
+        db.lock().expect("nobody else serves it");
         db.migrate().await.expect("the schema is made");
         let clock = Clock::fixed(NOW);
         let entropy = Entropy::seeded(2026);
@@ -141,8 +143,14 @@ impl TestApp {
         }
     }
 
-    /// Does something to the database past the application.
+    /// Does something to the database past the application, and tells it, as `latchkey user` does.
     pub async fn execute(&self, statement: &str) {
+        self.execute_silently(statement).await;
+        self.db.announce_change().expect("the lock file grows");
+    }
+
+    /// Does something to the database that the application does not hear of.
+    pub async fn execute_silently(&self, statement: &str) {
         let statement = sqlx::AssertSqlSafe(statement.to_owned());
         match self.engine {
             Engine::Sqlite => {

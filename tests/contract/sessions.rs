@@ -61,6 +61,14 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM sessions").await, 0);
     }
 
+    async fn a_session_that_somebody_deletes_past_the_server_is_over_within_a_minute(app) {
+        let cookie = register(&app, "ada@example.com").await;
+        assert!(is_signed_in(&app, &cookie).await);
+        app.execute_silently("DELETE FROM sessions").await;
+        app.clock.advance(60_000);
+        assert!(!is_signed_in(&app, &cookie).await);
+    }
+
     async fn an_ended_session_tells_its_browser_to_forget_it(app) {
         let mut story = Story::new();
         let cookie = register(&app, "ada@example.com").await;

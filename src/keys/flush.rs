@@ -160,6 +160,7 @@ impl Keys {
         let (usage, cache) = (&self.core.usage, &self.core.cache);
         let mut lines = Lines::new();
         for some in counted.chunks(BREATH) {
+            cache.fetch(some.iter().copied());
             {
                 // Between these two nobody sees a count, so no reader misses one.
                 let (_ledger, mut logged) = (usage.ledger(), usage.logged());
@@ -215,6 +216,7 @@ impl Keys {
         };
         let mut taken = Vec::with_capacity(records.len());
         for some in records.chunks(BREATH) {
+            self.core.cache.fetch(some.iter().copied());
             {
                 let _ledger = usage.ledger();
                 let uses = |slot: &Slot| Some((*slot, self.core.cache.at(*slot, Record::take_logged).flatten()?));
@@ -254,6 +256,7 @@ impl Keys {
 
     /// Records remember what stands in the log of them.
     fn keep_logged(&self, some: &[(Slot, Uses)]) {
+        self.core.cache.fetch(some.iter().map(|(slot, _)| *slot));
         let (_ledger, mut logged) = (self.core.usage.ledger(), self.core.usage.logged());
         for (slot, uses) in some {
             let kept = self.core.cache.at(*slot, |record| record.keep_logged(*uses)).flatten();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crc::{CRC_32_ISO_HDLC, Crc, Table};
+use crc::{CRC_32_ISO_HDLC, Crc};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -10,8 +10,7 @@ use zeroize::Zeroizing;
 use crate::entropy::Entropy;
 use crate::model::Mode;
 
-/// By sixteen bytes at a time; a static, because the tables are large.
-static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISO_HDLC);
+static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 /// Random hex digits of an `hs_` key: 224 bits.
 const BODY: usize = 56;
 /// Hex digits of its checksum.
@@ -105,32 +104,33 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// A string that was presented as a key and has the form of one, so that a look-up is worth it.
-#[derive(Debug, Clone, Copy)]
-pub struct PresentedKey {
+/// A string that was presented as a key and has the form of one.
+#[derive(Clone, Copy)]
+pub struct PresentedKey<'a> {
+    text: &'a str,
     /// What it would be stored as.
     pub hash: KeyHash,
 }
 
-impl PresentedKey {
-    /// Reads a presented string; `None` for what cannot be a key: another form, or a checksum that
-    /// does not fit (CONTRACTS, "Key strings").
-    pub fn parse(text: &str) -> Option<Self> {
+impl<'a> PresentedKey<'a> {
+    /// Reads a presented string; `None` for what has not the form of a key (CONTRACTS, "Key strings").
+    pub fn parse(text: &'a str) -> Option<Self> {
         // To the end in any case, which the compiler makes a few instructions of.
         let lower_hex =
             |text: &str| text.bytes().fold(true, |so_far, byte| so_far & matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let plausible = if let Some(rest) = text.strip_prefix("hks_") {
-            rest.len() == HOOKSENTRY_BODY && lower_hex(rest)
-        } else {
-            text.strip_prefix("hs_live_")
-                .or_else(|| text.strip_prefix("hs_test_"))
-                .filter(|rest| rest.len() == BODY + CHECKSUM && lower_hex(rest))
-                .is_some_and(|rest| {
-                    let (body, checksum) = rest.split_at(BODY);
-                    u32::from_str_radix(checksum, 16) == Ok(CRC.checksum(body.as_bytes()))
-                })
+        let (digits, length) = match text.strip_prefix("hks_") {
+            Some(digits) => (digits, HOOKSENTRY_BODY),
+            None => (hookstream_digits(text)?, BODY + CHECKSUM),
         };
-        plausible.then(|| Self { hash: KeyHash::of(text) })
+        (digits.len() == length && lower_hex(digits)).then(|| Self { text, hash: KeyHash::of(text) })
+    }
+
+    /// Whether its checksum fits; without one, it does. What was found by its hash was made by us and fits; what was
+    /// not found need not be looked for where this says no.
+    pub fn checksum_fits(&self) -> bool {
+        hookstream_digits(self.text).and_then(|digits| digits.split_at_checked(BODY)).is_none_or(|(body, checksum)| {
+            u32::from_str_radix(checksum, 16) == Ok(CRC.checksum(body.as_bytes()))
+        })
     }
 
     /// Whether a Bearer token is meant as a key and not as a session.
@@ -139,24 +139,42 @@ impl PresentedKey {
     }
 }
 
+impl fmt::Debug for PresentedKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PresentedKey(…)")
+    }
+}
+
+/// What follows the prefix of an `hs_` key.
+fn hookstream_digits(text: &str) -> Option<&str> {
+    text.strip_prefix("hs_live_").or_else(|| text.strip_prefix("hs_test_"))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
+    /// Whether a string could be a key.
+    fn is_plausible(text: &str) -> bool {
+        PresentedKey::parse(text).is_some_and(|key| key.checksum_fits())
+    }
+
     #[test]
     fn the_checksum_is_the_contracts_example() {
         let body = format!("{}01234567", "0123456789abcdef".repeat(3));
         assert_eq!(CRC.checksum(body.as_bytes()), 0x1c63_7e5a);
-        assert!(PresentedKey::parse(&format!("hs_live_{body}1c637e5a")).is_some());
-        assert!(PresentedKey::parse(&format!("hs_live_{body}1c637e5b")).is_none());
+        assert!(is_plausible(&format!("hs_live_{body}1c637e5a")));
+        assert!(!is_plausible(&format!("hs_live_{body}1c637e5b")));
     }
 
     #[test]
     fn the_string_and_the_hash_never_print() {
         let key = PlainKey::hookstream(Mode::Live, &Entropy::seeded(1));
-        assert_eq!(format!("{key:?} {:?}", key.hash()), "PlainKey(…) KeyHash(…)");
+        let hash = key.hash();
+        assert_eq!(format!("{key:?} {hash:?}"), "PlainKey(…) KeyHash(…)");
+        assert_eq!(format!("{:?}", PresentedKey::parse(&key.reveal())), "Some(PresentedKey(…))");
     }
 
     #[test]
@@ -178,9 +196,10 @@ mod tests {
             prop_assert_eq!(text.len(), 72);
             prop_assert!(text.starts_with(&prefix) && prefix.len() == 12);
             prop_assert_eq!(PresentedKey::parse(&text).map(|key| key.hash), Some(hash));
+            prop_assert!(is_plausible(&text));
             let sentry = PlainKey::hooksentry(&Entropy::seeded(seed)).reveal();
             prop_assert_eq!(sentry.len(), 36);
-            prop_assert!(PresentedKey::parse(&sentry).is_some());
+            prop_assert!(is_plausible(&sentry));
         }
 
         #[test]
@@ -190,21 +209,22 @@ mod tests {
             let mut typed: Vec<char> = text.chars().collect();
             prop_assume!(typed[at] != digit);
             typed[at] = digit;
-            prop_assert!(PresentedKey::parse(&typed.iter().collect::<String>()).is_none());
+            prop_assert!(!is_plausible(&typed.iter().collect::<String>()));
         }
 
         #[test]
         fn no_text_panics(text in any::<String>()) {
-            let _ = PresentedKey::parse(&text);
-            let _ = PresentedKey::parse(&format!("hs_live_{text}"));
+            prop_assert!(!is_plausible(&text));
+            let prefixed = format!("hs_live_{text}");
+            prop_assert!(!is_plausible(&prefixed));
         }
 
         #[test]
         fn a_stored_hash_is_never_a_key(seed: u64) {
             let hash = hex::encode(PlainKey::hookstream(Mode::Live, &Entropy::seeded(seed)).hash().as_bytes());
-            prop_assert!(PresentedKey::parse(&hash).is_none());
+            prop_assert!(!is_plausible(&hash));
             let dressed_up = format!("hs_live_{hash}");
-            prop_assert!(PresentedKey::parse(&dressed_up).is_none());
+            prop_assert!(!is_plausible(&dressed_up));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Verify: is this string a key, and is it good for what is asked?
 //!
-//! The whole path: form and checksum (junk costs no look-up), SHA-256, the cache, on a miss the
+//! The whole path: form, SHA-256, the cache, on a miss the checksum (junk costs no look-up) and the
 //! database, judgement, limits, count. With the key in the cache nothing of it waits, locks what others
 //! need, or allocates.
 
@@ -75,9 +75,10 @@ impl Keys {
         purpose: Purpose,
         answer: impl FnOnce(Verdict<'_>) -> R,
     ) -> Result<R, Unanswered> {
-        let Some(PresentedKey { hash }) = PresentedKey::parse(presented) else {
+        let Some(presented) = PresentedKey::parse(presented) else {
             return Ok(answer(Verdict::NOT_FOUND));
         };
+        let hash = presented.hash;
         let core = &*self.core;
         // Taken by the first place that knows the key.
         let mut answer = Some(answer);
@@ -92,7 +93,8 @@ impl Keys {
             let mut told = if core.remembers() { core.cache.with(&hash, &mut judge).flatten() } else { None };
             if told.is_none() {
                 // Boxed, as whatever else waits: the future of a request is moved about, and few have to wait.
-                told = match Box::pin(core.look_up(hash)).await? {
+                let found = if presented.checksum_fits() { Box::pin(core.look_up(hash)).await? } else { None };
+                told = match found {
                     None => tell(Ok(Verdict::NOT_FOUND)),
                     Some(key) => {
                         // A node that may not go by its memory has an older one there, perhaps.

@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
+use super::threads::{Thread, Threads};
 use crate::api::client_address::Peer;
 use crate::api::{Services, hooksentry, native};
 
@@ -39,6 +40,7 @@ pub async fn serve(
     services: Arc<Services>,
     router: Router,
     max_connections: u32,
+    threads: &Threads,
     stop: impl Future<Output = ()>,
 ) {
     let places = Arc::new(Semaphore::new(max_connections as usize));
@@ -48,7 +50,9 @@ pub async fn serve(
         // A place first: when there is none, connections wait in the system's queue.
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
+            // Whoever serves it is woken by its own runtime, not by this one.
+            let accepted = listener.accept().await;
+            (place, accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))))
         };
         let (place, accepted) = tokio::select! {
             next = next => next,
@@ -63,8 +67,16 @@ pub async fn serve(
                 continue;
             }
         };
-        let connection = connection(stream, peer, Arc::clone(&services), router.clone(), graceful.watcher());
-        tokio::spawn(connection.map(|()| drop(place)));
+        let thread = threads.quietest();
+        let (services, router, watcher) = (Arc::clone(&services), router.clone(), graceful.watcher());
+        let own = Arc::clone(thread);
+        thread.serve(async move {
+            match TcpStream::from_std(stream) {
+                Ok(stream) => connection(stream, peer, &own, &services, &router, watcher).await,
+                Err(error) => tracing::warn!(%error, "a connection was not accepted"),
+            }
+            drop(place);
+        });
     }
     drop(listener);
     if tokio::time::timeout(LAST_REQUESTS, graceful.shutdown()).await.is_err() {
@@ -73,17 +85,25 @@ pub async fn serve(
 }
 
 /// One connection, to its end.
-async fn connection(stream: TcpStream, peer: SocketAddr, services: Arc<Services>, router: Router, watcher: Watcher) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    thread: &Thread,
+    services: &Services,
+    router: &Router,
+    watcher: Watcher,
+) {
     // Answers are written whole; waiting to fill packets only delays them.
     let _ = stream.set_nodelay(true);
     let active = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request| {
         active.store(true, Ordering::Relaxed);
-        let request = match native::hot(&services, Peer(peer), request) {
+        thread.has_request();
+        let request = match native::hot(services, Peer(peer), request) {
             Either::Left(answer) => return Either::Left(Either::Left(answer.map(Ok::<_, Infallible>))),
             Either::Right(request) => request,
         };
-        match hooksentry::hot(&services, Peer(peer), request) {
+        match hooksentry::hot(services, Peer(peer), request) {
             Either::Left(answer) => Either::Left(Either::Right(answer.map(Ok::<_, Infallible>))),
             Either::Right(request) => {
                 let mut request = request.map(Body::new);

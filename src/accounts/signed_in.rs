@@ -50,8 +50,8 @@ pub(super) struct Sessions {
 impl Sessions {
     pub(super) fn new(db: Db, clock: Clock) -> Self {
         let (queue, asked) = mpsc::channel(WAITING);
-        let known = Arc::new(Known { db, clock, read: Cache::new(REMEMBERED) });
-        tokio::spawn(read(Arc::clone(&known), asked));
+        let known = Arc::new(Known { db, clock, sessions: Cache::new(REMEMBERED) });
+        tokio::spawn(read_groups(Arc::clone(&known), asked));
         Self { queue, known }
     }
 }
@@ -60,11 +60,11 @@ impl Sessions {
 struct Known {
     db: Db,
     clock: Clock,
-    read: Cache<[u8; 32], Arc<Read>>,
+    sessions: Cache<[u8; 32], Arc<Remembered>>,
 }
 
 /// Somebody with a session, as they were in the database.
-struct Read {
+struct Remembered {
     person: Person,
     created_at: Timestamp,
     seen_at: Timestamp,
@@ -76,7 +76,7 @@ impl Known {
     /// Whose session it is, if that is known to be so still.
     fn of(&self, id_hash: &[u8; 32]) -> Option<Person> {
         let changes = self.db.changes()?;
-        let read = self.read.get(id_hash)?;
+        let read = self.sessions.get(id_hash)?;
         let now = self.clock.now();
         // Once a minute it is read in any case, to note that it was used: no time-out for lack of use comes before.
         let is_recent = (0..SEEN_PRECISION).contains(&now.since(read.seen_at));
@@ -87,7 +87,7 @@ impl Known {
 
 impl std::fmt::Debug for Known {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Known").field("sessions", &self.read.len()).finish_non_exhaustive()
+        f.debug_struct("Known").field("sessions", &self.sessions.len()).finish_non_exhaustive()
     }
 }
 
@@ -108,7 +108,7 @@ impl Accounts {
 }
 
 /// Reads what is asked for, until nobody can ask any more.
-async fn read(known: Arc<Known>, mut asked: mpsc::Receiver<Asked>) {
+async fn read_groups(known: Arc<Known>, mut asked: mpsc::Receiver<Asked>) {
     let free = Arc::new(Semaphore::new(AT_ONCE));
     let mut group = Vec::new();
     while asked.recv_many(&mut group, GROUP).await > 0 {
@@ -148,8 +148,8 @@ async fn answer(known: &Known, group: Vec<Asked>) -> Result<(), StoreError> {
             known.db.touch_session(&id_hash, now).await?;
         }
         if let Some(changes) = changes {
-            let read = Read { person: person.clone(), created_at, seen_at, changes };
-            known.read.insert(id_hash, Arc::new(read));
+            let read = Remembered { person: person.clone(), created_at, seen_at, changes };
+            known.sessions.insert(id_hash, Arc::new(read));
         }
         people.insert(id_hash, person);
     }

@@ -1,10 +1,15 @@
 //! Events: taken in many at a time, read by page, let go when their time is over.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{AssertSqlSafe, Sqlite};
 use uuid::Uuid;
 
 use super::db::{Db, StoreError, reading, sql, writing};
+use super::few::Few;
 use crate::model::{EnvironmentId, KeyId, OrganisationId, Timestamp};
 
 /// A request's repetition is recognised for so long: 24 hours, in milliseconds.
@@ -144,31 +149,69 @@ impl NewEvent {
 /// the statement that inserts them. $3: JSON, an array a source: the id if it is a new one, environment, name,
 /// moment, how many events.
 macro_rules! count_on_sqlite {
-    () => {
-        "INSERT INTO sources (id, environment_id, name, created_at, event_count) \
-         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each($3) WHERE TRUE \
-         ON CONFLICT (environment_id, name) DO UPDATE SET event_count = sources.event_count + excluded.event_count;"
+    ($sources:literal) => {
+        concat!(
+            "INSERT INTO sources (id, environment_id, name, created_at, event_count) \
+             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(",
+            $sources,
+            ") WHERE TRUE \
+             ON CONFLICT (environment_id, name) DO UPDATE SET event_count = sources.event_count + excluded.event_count;"
+        )
     };
 }
-const ON_SQLITE: &str = concat!(count_on_sqlite!(), include_str!("sql/events_insert.sqlite.sql"));
+const ON_SQLITE: &str = concat!(count_on_sqlite!("$3"), include_str!("sql/events_insert.sqlite.sql"));
 /// The same, as a transaction of its own.
 const TRANSACTION_ON_SQLITE: &str =
-    concat!("BEGIN IMMEDIATE;", count_on_sqlite!(), include_str!("sql/events_insert.sqlite.sql"), ";COMMIT");
+    concat!("BEGIN IMMEDIATE;", count_on_sqlite!("$3"), include_str!("sql/events_insert.sqlite.sql"), ";COMMIT");
+
+/// The same for few events, with the parameters of [`of_few`].
+static FEW_ON_SQLITE: LazyLock<Few> = LazyLock::new(|| {
+    let before = concat!(
+        "BEGIN IMMEDIATE;",
+        count_on_sqlite!("?"),
+        "INSERT INTO events (uuid, organisation_id, source_id, key_id, received_at, body) VALUES "
+    );
+    let row = "(?,?,(SELECT s.id FROM sources s WHERE s.environment_id=? AND s.name=?),?,?,?)";
+    Few::new(before, row, ";COMMIT")
+});
 
 /// The parameters of `events_insert`, whose text is the same for any number of events: so it stays prepared.
 #[derive(Default)]
 struct Group<'a> {
     heads: Vec<Head<'a>>,
     bodies: Vec<u8>,
-    /// By environment and name, with the id for a new one, a moment, and how many events. In one order
-    /// everywhere, as each is locked: two transactions must not wait for each other.
-    sources: BTreeMap<(i64, &'a str), (i64, i64, i64)>,
+    sources: Sources<'a>,
 }
 
 /// Id, organisation, environment, source, key, moment; where the body begins, and how long it is.
 type Head<'a> = (uuid::fmt::Simple, i64, i64, &'a str, i64, i64, usize, usize);
 
+/// By environment and name, with the id for a new one, a moment, and how many events. In one order
+/// everywhere, as each is locked: two transactions must not wait for each other.
+#[derive(Default)]
+struct Sources<'a>(BTreeMap<(i64, &'a str), (i64, i64, i64)>);
+
+impl<'a> Sources<'a> {
+    fn add(&mut self, event: &'a NewEvent, new_source: i64) {
+        self.0.entry(event.place()).or_insert((new_source, event.received_at.0, 0)).2 += 1;
+    }
+
+    /// As `count_on_sqlite` and `events_insert` read them.
+    fn json(&self) -> sqlx::Result<String> {
+        let each = self.0.iter();
+        let sources: Vec<(i64, i64, &str, i64, i64)> =
+            each.map(|((environment, name), (id, at, events))| (*id, *environment, *name, *at, *events)).collect();
+        json(&sources)
+    }
+}
+
 impl<'a> Group<'a> {
+    fn of(events: &'a [NewEvent], new_sources: &[i64]) -> Self {
+        let mut group = Self::default();
+        events.iter().zip(new_sources).for_each(|(event, new_source)| group.add(event, *new_source));
+        group
+    }
+
     fn add(&mut self, event: &'a NewEvent, new_source: i64) {
         let (environment, source) = event.place();
         self.heads.push((
@@ -182,21 +225,41 @@ impl<'a> Group<'a> {
             event.body.len(),
         ));
         self.bodies.extend_from_slice(&event.body);
-        self.sources.entry(event.place()).or_insert((new_source, event.received_at.0, 0)).2 += 1;
+        self.sources.add(event, new_source);
     }
 
-    fn heads_and_sources(&self) -> sqlx::Result<(String, String)> {
-        let unwritable = |error: serde_json::Error| sqlx::Error::Encode(error.into());
-        let sources: Vec<(i64, i64, &str, i64, i64)> = self
-            .sources
-            .iter()
-            .map(|((environment, name), (id, at, events))| (*id, *environment, *name, *at, *events))
-            .collect();
-        Ok((
-            serde_json::to_string(&self.heads).map_err(unwritable)?,
-            serde_json::to_string(&sources).map_err(unwritable)?,
-        ))
+    /// Heads, bodies, sources.
+    fn parameters(self) -> sqlx::Result<(String, Vec<u8>, String)> {
+        Ok((json(&self.heads)?, self.bodies, self.sources.json()?))
     }
+}
+
+fn json(rows: &impl serde::Serialize) -> sqlx::Result<String> {
+    serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+/// The statement for so many events, with its parameters.
+fn of_few<'q>(
+    statement: Arc<str>,
+    events: &'q [NewEvent],
+    new_sources: &[i64],
+) -> sqlx::Result<Query<'q, Sqlite, SqliteArguments>> {
+    let mut sources = Sources::default();
+    events.iter().zip(new_sources).for_each(|(event, new_source)| sources.add(event, *new_source));
+    // Nothing in its text is anybody's input.
+    let mut query = sqlx::query(AssertSqlSafe(statement)).bind(sources.json()?);
+    for event in events {
+        let (environment, source) = event.place();
+        query = query
+            .bind(event.uuid)
+            .bind(event.organisation.0)
+            .bind(environment)
+            .bind(source)
+            .bind(event.key.0)
+            .bind(event.received_at.0)
+            .bind(&event.body[..]);
+    }
+    Ok(query)
 }
 
 impl EventFilter {
@@ -213,13 +276,14 @@ impl Db {
         if events.iter().any(|event| event.idempotency_key.is_some()) {
             return self.insert_repeatable_events(events, new_ids).await;
         }
-        let mut group = Group::default();
-        events.iter().zip(new_ids).for_each(|(event, new_id)| group.add(event, *new_id));
-        let (heads, sources) = group.heads_and_sources()?;
         // One trip to the database, which makes a transaction of it.
         match self {
             Self::Sqlite(file) => {
-                let query = sqlx::query(TRANSACTION_ON_SQLITE).bind(heads).bind(group.bodies).bind(sources);
+                let few = FEW_ON_SQLITE.of(events.len()).map(|statement| of_few(statement, events, new_ids));
+                let query = few.unwrap_or_else(|| {
+                    let (heads, bodies, sources) = Group::of(events, new_ids).parameters()?;
+                    Ok(sqlx::query(TRANSACTION_ON_SQLITE).bind(heads).bind(bodies).bind(sources))
+                })?;
                 let mut lent = file.writer.lend().await?;
                 if let Err(error) = query.execute(lent.connection()?).await {
                     // Fails where SQLite itself has rolled back already.
@@ -229,7 +293,8 @@ impl Db {
                 lent.done_quietly();
             }
             Self::Postgres(connections) => {
-                let query = sqlx::query(sql!(self, "events_insert")).bind(heads).bind(group.bodies).bind(sources);
+                let (heads, bodies, sources) = Group::of(events, new_ids).parameters()?;
+                let query = sqlx::query(sql!(self, "events_insert")).bind(heads).bind(bodies).bind(sources);
                 let mut lent = connections.lend().await?;
                 query.execute(lent.connection()?).await?;
                 lent.done();
@@ -282,12 +347,12 @@ impl Db {
                 }
                 group.add(event, *source);
             }
-            let (heads, sources) = group.heads_and_sources()?;
+            let (heads, bodies, sources) = group.parameters()?;
             let insert = match self {
                 Self::Sqlite(..) => ON_SQLITE,
                 Self::Postgres(..) => sql!(self, "events_insert"),
             };
-            sqlx::query(insert).bind(heads).bind(group.bodies).bind(sources).execute(&mut *tx).await?;
+            sqlx::query(insert).bind(heads).bind(bodies).bind(sources).execute(&mut *tx).await?;
         });
         Ok(taken)
     }

@@ -1,9 +1,15 @@
 //! Keys.
 
+use std::sync::{Arc, LazyLock};
+
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{AssertSqlSafe, Sqlite};
 use uuid::Uuid;
 
 use super::changes::log_changes;
 use super::db::{Db, StoreError, reading, sql, writing};
+use super::few::Few;
 use crate::keys::{Key, KeyHash, KeyState, Limits, Spent};
 use crate::model::{EnvironmentId, KeyId, Mode, OrganisationId, Quota, RateLimit, Scopes, Timestamp, UserId};
 
@@ -217,16 +223,16 @@ impl Db {
         if keys.iter().any(|key| key.parent.is_some() || key.organisation != first.organisation) {
             return Ok(false);
         }
-        let rows = rows(keys.iter())?;
+        let query = match FEW_ON_SQLITE.of(keys.len()) {
+            Some(statement) => of_few(statement, keys, first.organisation, most),
+            None => sqlx::query(TRANSACTION_ON_SQLITE)
+                .bind(rows(keys.iter())?)
+                .bind(first.organisation.0)
+                .bind(i64::try_from(keys.len()).unwrap_or(i64::MAX))
+                .bind(most),
+        };
         let mut lent = file.writer.lend().await?;
-        let counted = sqlx::query(TRANSACTION_ON_SQLITE)
-            .bind(rows)
-            .bind(first.organisation.0)
-            .bind(i64::try_from(keys.len()).unwrap_or(i64::MAX))
-            .bind(most)
-            .fetch_all(lent.connection()?)
-            .await;
-        match counted {
+        match query.fetch_all(lent.connection()?).await {
             Ok(counted) => {
                 lent.done_quietly();
                 Ok(!counted.is_empty())
@@ -438,6 +444,52 @@ const TRANSACTION_ON_SQLITE: &str = concat!(
     include_str!("sql/keys_insert.sqlite.sql"),
     ";COMMIT"
 );
+/// The same for few keys, with the parameters of [`of_few`].
+static FEW_ON_SQLITE: LazyLock<Few> = LazyLock::new(|| {
+    let before = "BEGIN IMMEDIATE;\
+        UPDATE organisations SET key_count = key_count + ? WHERE id = ? AND key_count - revoked_count <= ? \
+        RETURNING id;\
+        INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, parent_id, name, prefix, \
+                          scopes, expires_at, ip_allowlist, metadata, rate_limit, rate_window_seconds, \
+                          quota_limit, created_at) \
+        SELECT * FROM (VALUES ";
+    // Only if the statement before has counted them.
+    Few::new(before, "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", ") WHERE changes() = 1;COMMIT")
+});
+
+/// The statement for so many keys, with its parameters.
+fn of_few<'q>(
+    statement: Arc<str>,
+    keys: &'q [Key],
+    organisation: OrganisationId,
+    most: i64,
+) -> Query<'q, Sqlite, SqliteArguments> {
+    let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
+    // Nothing in its text is anybody's input.
+    let query = sqlx::query(AssertSqlSafe(statement));
+    let query = query.bind(count).bind(organisation.0).bind(most.saturating_sub(count));
+    keys.iter().fold(query, |query, key| {
+        let limits = StoredLimits::of(key);
+        query
+            .bind(key.id.0)
+            .bind(key.uuid)
+            .bind(&key.hash.as_bytes()[..])
+            .bind(key.organisation.0)
+            .bind(key.environment.0)
+            .bind(key.created_by.map(|user| user.0))
+            .bind(key.parent.map(|parent| parent.0))
+            .bind(&*key.name)
+            .bind(&*key.prefix)
+            .bind(key.scopes.to_wire())
+            .bind(limits.expires_at)
+            .bind(limits.ip_allowlist)
+            .bind(limits.metadata)
+            .bind(limits.rate_limit)
+            .bind(limits.rate_window_seconds)
+            .bind(limits.quota_limit)
+            .bind(key.created_at.0)
+    })
+}
 
 /// The rows of new keys, for `keys_insert`.
 fn rows<'a>(keys: impl Iterator<Item = &'a Key>) -> sqlx::Result<String> {

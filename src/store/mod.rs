@@ -7,6 +7,7 @@ mod changes;
 mod checkpoints;
 mod db;
 mod events;
+mod few;
 mod key_pages;
 mod keys;
 mod migrate_data;

@@ -128,9 +128,9 @@ impl<'a> PresentedKey<'a> {
     /// Whether its checksum fits; without one, it does. What was found by its hash was made by us and fits; what was
     /// not found need not be looked for where this says no.
     pub fn checksum_fits(&self) -> bool {
-        hookstream_digits(self.text).and_then(|digits| digits.split_at_checked(BODY)).is_none_or(|(body, checksum)| {
-            u32::from_str_radix(checksum, 16) == Ok(CRC.checksum(body.as_bytes()))
-        })
+        hookstream_digits(self.text)
+            .and_then(|digits| digits.split_at_checked(BODY))
+            .is_none_or(|(body, checksum)| u32::from_str_radix(checksum, 16) == Ok(CRC.checksum(body.as_bytes())))
     }
 
     /// Whether a Bearer token is meant as a key and not as a session.

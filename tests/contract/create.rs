@@ -2,7 +2,7 @@
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use futures::future::join_all;
-use latchkey::keys::Policy;
+use latchkey::keys::{Ask, Code, Policy, Purpose};
 use latchkey::model::Role;
 use sha2::{Digest, Sha256};
 
@@ -266,6 +266,28 @@ on_both_engines! {
         answers.iter().filter(|answer| answer.status != 201).for_each(|answer| answer.is_problem(403, "forbidden"));
         assert_eq!(app.number("SELECT count(*) FROM keys").await, 3);
         assert_eq!(app.number("SELECT CAST(sum(key_count) AS BIGINT) FROM organisations").await, 3);
+    }
+
+    /// Few are stored by another statement than many, and what is stored is the same.
+    async fn what_is_made_alone_is_stored_as_what_is_made_with_many(app, at_most(1000)) {
+        let ada = someone(&app, "ada@example.com").await;
+        let body = r#"{"name": "key", "scopes": "a:b c:*", "expires_at": "2099-01-01T00:00:00Z", "ip_allowlist": ["10.0.0.0/8"],
+            "metadata": {"team": "a"}, "rate_limit": {"limit": 5, "window_seconds": 60}, "quota": {"limit": 7}}"#;
+        let mut answers = vec![post(&app, &ada, body).await];
+        answers.extend(join_all((0..10).map(|_| post(&app, &ada, body))).await);
+        answers.extend(join_all((0..100).map(|_| post(&app, &ada, body))).await);
+        let ask = Ask { scopes: "a:b", address: "10.1.2.3".parse().ok(), ..Ask::default() };
+        for answer in &answers {
+            assert_eq!(answer.status, 201, "{}", answer.text());
+            let code = app.services.keys.check(&answer.field("/key"), &ask, Purpose::Use, |verdict| verdict.code).await;
+            assert_eq!(code, Ok(Code::Valid));
+        }
+        assert_eq!(app.number("SELECT count(*) FROM keys").await, 111);
+        let alike = "SELECT count(*) FROM (SELECT DISTINCT organisation_id, environment_id, created_by, parent_id, name, scopes, \
+            expires_at, ip_allowlist, metadata, rate_limit, rate_window_seconds, quota_limit FROM keys \
+            WHERE rate_limit = 5 AND rate_window_seconds = 60 AND quota_limit = 7) AS alike";
+        assert_eq!(app.number(alike).await, 1);
+        assert_eq!(app.number("SELECT CAST(sum(key_count) AS BIGINT) FROM organisations").await, 111);
     }
 
     async fn whoever_is_in_no_organisation_has_no_place_for_a_key(app) {

@@ -458,12 +458,12 @@ static FEW_ON_SQLITE: LazyLock<Few> = LazyLock::new(|| {
 });
 
 /// The statement for so many keys, with its parameters.
-fn of_few<'q>(
+fn of_few(
     statement: Arc<str>,
-    keys: &'q [Key],
+    keys: &[Key],
     organisation: OrganisationId,
     most: i64,
-) -> Query<'q, Sqlite, SqliteArguments> {
+) -> Query<'_, Sqlite, SqliteArguments> {
     let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
     // Nothing in its text is anybody's input.
     let query = sqlx::query(AssertSqlSafe(statement));

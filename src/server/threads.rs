@@ -76,7 +76,7 @@ impl Threads {
         Ok(Self { all, _ends: ends })
     }
 
-    /// Makes the first one that which has what is spawned while the guard is there.
+    /// Enters the first one's runtime: what is spawned while the guard is there runs on it.
     pub fn first(&self) -> EnterGuard<'_> {
         self.all[0].runtime.enter()
     }

@@ -55,6 +55,8 @@ strict!(StrictDelete, RevokeApiKey, serde_urlencoded::to_string, try_new_req_que
 /// What the bodies share; they only exist on the server.
 #[cfg(feature = "ssr")]
 mod on_server {
+    use std::sync::Arc;
+
     use http::StatusCode;
     use http::header::{CACHE_CONTROL, HeaderValue};
     use http::request::Parts;
@@ -67,7 +69,8 @@ mod on_server {
 
     /// What the route provided.
     pub(super) fn context() -> Result<(Services, Parts), ApiError> {
-        use_context::<Services>().zip(use_context::<Parts>()).ok_or_else(ApiError::internal)
+        let (services, parts) = use_context().zip(use_context::<Arc<Parts>>()).ok_or_else(ApiError::internal)?;
+        Ok((services, Arc::unwrap_or_clone(parts)))
     }
 
     /// Gives the answer its status. None of these answers may be kept: one shows a secret, the

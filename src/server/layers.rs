@@ -43,9 +43,20 @@ pub fn is_api(path: &str) -> bool {
     path.starts_with("/v1/") || path.starts_with("/api/")
 }
 
+/// All of this, in one layer: each layer costs a copy of all that is inside of it, for every request.
+pub async fn surround(State(around): State<Around>, request: Request, next: Next) -> Response {
+    let response = observe(&around, request, |request| refuse_cross_site(&around.site, request, next)).await;
+    // Outermost: what is made of a failure is hardened as well.
+    harden(&around.site, response)
+}
+
 /// Gives the request an id, logs how it went, and bounds its time. The log has the route's pattern
 /// and never the address that was asked for: whatever somebody puts there by mistake stays out.
-pub async fn observe(State(around): State<Around>, mut request: Request, next: Next) -> Response {
+async fn observe<A: Future<Output = Response>>(
+    around: &Around,
+    mut request: Request,
+    answer: impl FnOnce(Request) -> A,
+) -> Response {
     let began = around.clock.now();
     let id = hex::encode(around.entropy.bytes::<8>());
     let method = request.method().clone();
@@ -57,7 +68,7 @@ pub async fn observe(State(around): State<Around>, mut request: Request, next: N
         request.headers_mut().insert(REQUEST_ID, id);
     }
     async move {
-        let outcome = tokio::time::timeout(TIME_LIMIT, AssertUnwindSafe(next.run(request)).catch_unwind()).await;
+        let outcome = tokio::time::timeout(TIME_LIMIT, AssertUnwindSafe(answer(request)).catch_unwind()).await;
         let mut response = match outcome {
             Ok(Ok(response)) => explain(response, path_is_api),
             // The panic itself was logged by its hook, in this span.
@@ -118,9 +129,9 @@ fn explain(response: Response, path_is_api: bool) -> Response {
 
 /// Refuses what another site makes a browser send (CONTRACTS: unsafe methods, `Origin` and
 /// `Sec-Fetch-Site`). Programs send neither header, and are let through.
-pub async fn refuse_cross_site(State(around): State<Around>, request: Request, next: Next) -> Response {
+async fn refuse_cross_site(site: &Site, request: Request, next: Next) -> Response {
     let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
-    match cross_site(request.headers(), &around.site) {
+    match cross_site(request.headers(), site) {
         Some(reason) if !safe => failed(ApiError::forbidden(reason), is_api(request.uri().path())),
         _ => next.run(request).await,
     }
@@ -173,8 +184,7 @@ fn is_local_name_or_address(host: &str) -> bool {
 }
 
 /// Headers that every answer has.
-pub async fn harden(State(around): State<Around>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+fn harden(site: &Site, mut response: Response) -> Response {
     let headers = response.headers_mut();
     let mut set = |name: HeaderName, value: &'static str| {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
@@ -188,7 +198,7 @@ pub async fn harden(State(around): State<Around>, request: Request, next: Next) 
     set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
     set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
     set(HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()");
-    if around.site.is_secure() {
+    if site.is_secure() {
         set(STRICT_TRANSPORT_SECURITY, "max-age=31536000");
     }
     // So that a HEAD and an empty answer say what they are.
@@ -220,7 +230,7 @@ mod tests {
         std::future::pending().await
     }
 
-    /// What `observe` makes of a handler: the status, the content type and the body. There is an id.
+    /// What becomes of a handler's answer: the status, the content type and the body. There is an id.
     async fn observed(path: &str) -> (StatusCode, String, String) {
         let around =
             Around { site: Arc::new(Site::default()), clock: Clock::fixed(Timestamp(0)), entropy: Entropy::seeded(1) };
@@ -229,7 +239,7 @@ mod tests {
             .route("/panics", get(panics))
             .route("/v1/hangs", get(hangs))
             .route("/hangs", get(hangs))
-            .layer(from_fn_with_state(around, observe));
+            .layer(from_fn_with_state(around, surround));
         let response = router.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
         let (head, body) = response.into_parts();
         let text = |name: HeaderName| head.headers.get(name).expect("the header").to_str().unwrap().to_owned();

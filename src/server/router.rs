@@ -52,10 +52,7 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
 
     without
         .merge(with_sessions)
-        .layer(from_fn_with_state(around.clone(), layers::refuse_cross_site))
-        .layer(from_fn_with_state(around.clone(), layers::observe))
-        // Outermost: what the layer before makes of a failure is hardened as well.
-        .layer(from_fn_with_state(around, layers::harden))
+        .layer(from_fn_with_state(around, layers::surround))
         // Beside all layers.
         .merge(native::hot_routes())
         .merge(hooksentry::hot_routes())

@@ -1,7 +1,11 @@
 //! The way from an axum route to a Leptos server function.
 
+use std::sync::Arc;
+
+use axum::body::Body;
 use axum::extract::{Path, RawQuery, Request, State};
-use axum::http::header::{ACCEPT, REFERER};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
 use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
 use leptos::prelude::provide_context;
@@ -12,25 +16,35 @@ use crate::model::ApiError;
 const API_KEYS: &str = "/v1/auth/api-keys";
 
 /// Calls the server function of the request's method and path.
-pub async fn call(State(services): State<Services>, mut request: Request) -> Response {
-    // A HEAD is a GET whose body axum leaves out; server functions are found by exact method.
-    if request.method() == Method::HEAD {
-        *request.method_mut() = Method::GET;
-    }
-    // With these two Leptos takes the call for a form's and redirects; forms have routes of their own.
-    request.headers_mut().remove(ACCEPT);
-    request.headers_mut().remove(REFERER);
+pub async fn call(State(services): State<Services>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = match json::read(Request::new(body), json::BODY_LIMIT).await {
         Ok(body) => body,
         Err(error) => return error.into_response(),
     };
-    let request = Request::from_parts(parts, body.into());
-    let provide = move || provide_context(services.clone());
+    let request = asked(&parts, body.into());
+    let parts = Arc::new(parts);
+    let provide = move || {
+        provide_context(services.clone());
+        provide_context(Arc::clone(&parts));
+    };
     let mut response = leptos_axum::handle_server_fns_with_context(provide, request).await.into_response();
     // Leptos' own mark on errors is nothing of the contract.
     response.headers_mut().remove("serverfnerror");
     response
+}
+
+/// What Leptos is to know of a request. It copies all that it is given; and with `Accept` or `Referer` it takes a call
+/// for a form's and redirects, but forms have routes of their own.
+fn asked(parts: &Parts, body: Body) -> Request {
+    let mut asked = Request::new(body);
+    // A HEAD is a GET whose body axum leaves out; server functions are found by exact method.
+    *asked.method_mut() = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
+    *asked.uri_mut() = parts.uri.clone();
+    if let Some(kind) = parts.headers.get(CONTENT_TYPE) {
+        asked.headers_mut().insert(CONTENT_TYPE, kind.clone());
+    }
+    asked
 }
 
 /// `DELETE /v1/auth/api-keys/{id}`: a server function's path takes no parameters, so the id goes on

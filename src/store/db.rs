@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use quick_cache::sync::Cache;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Connection, PgConnection, Postgres, Sqlite};
@@ -15,6 +16,8 @@ use super::pool::Connections;
 
 /// How long somebody waits for the turn to read or write a file.
 const SQLITE_PATIENCE: Duration = Duration::from_secs(30);
+/// Sources whose ids are known.
+const SOURCES: usize = 4096;
 /// How long somebody waits for a connection to a server.
 const POSTGRES_PATIENCE: Duration = Duration::from_secs(5);
 /// The same for what a node has to do in time.
@@ -76,6 +79,8 @@ pub struct SqliteFile {
     pub(super) writer: Connections<Sqlite>,
     /// The lock file, if this process is the one that serves this file.
     lock: Arc<OnceLock<File>>,
+    /// The ids of sources that were used lately, by environment and name.
+    pub(super) sources: Arc<Cache<(i64, String), i64>>,
 }
 
 /// How often a database was changed, by this process and beside it.
@@ -195,7 +200,13 @@ impl Db {
         let reader = Connections::local(options.create_if_missing(false), 4, SQLITE_PATIENCE);
         // By its real name, so that a link to the file is the same file to the lock.
         let path = std::fs::canonicalize(&file).unwrap_or(file);
-        Ok(Self::Sqlite(SqliteFile { path, reader, writer, lock: Arc::default() }))
+        Ok(Self::Sqlite(SqliteFile {
+            path,
+            reader,
+            writer,
+            lock: Arc::default(),
+            sources: Arc::new(Cache::new(SOURCES)),
+        }))
     }
 
     async fn open_postgres(url: &str) -> Result<Self, DatabaseUrlError> {

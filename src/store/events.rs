@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
+use quick_cache::Equivalent;
+use serde::Serialize;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite};
 use uuid::Uuid;
 
-use super::db::{Db, StoreError, reading, sql, writing};
+use super::db::{Db, SqliteFile, StoreError, reading, sql, writing};
 use super::few::Few;
 use crate::model::{EnvironmentId, KeyId, OrganisationId, Timestamp};
 
@@ -134,9 +136,8 @@ fn first_of(at: Timestamp) -> Uuid {
 }
 
 impl NewEvent {
-    /// The environment and the source's name.
-    fn place(&self) -> (i64, &str) {
-        (self.environment.0, &self.source)
+    fn place(&self) -> Place<'_> {
+        Place(self.environment.0, &self.source)
     }
 
     /// What is answered if it did not come before.
@@ -145,17 +146,14 @@ impl NewEvent {
     }
 }
 
-/// Counts the events, and makes sources that are not there. Here and in no file, because PostgreSQL does it in
-/// the statement that inserts them. $3: JSON, an array a source: the id if it is a new one, environment, name,
-/// moment, how many events.
+/// Counts the events of sources that are there. $3: JSON, an array a source: its id, how many events.
 macro_rules! count_on_sqlite {
-    ($sources:literal) => {
+    ($counts:literal) => {
         concat!(
-            "INSERT INTO sources (id, environment_id, name, created_at, event_count) \
-             SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(",
-            $sources,
-            ") WHERE TRUE \
-             ON CONFLICT (environment_id, name) DO UPDATE SET event_count = sources.event_count + excluded.event_count;"
+            "UPDATE sources SET event_count = event_count + counted.events \
+             FROM (SELECT value ->> 0 AS source, value ->> 1 AS events FROM json_each(",
+            $counts,
+            ")) AS counted WHERE id = counted.source;"
         )
     };
 }
@@ -171,70 +169,75 @@ static FEW_ON_SQLITE: LazyLock<Few> = LazyLock::new(|| {
         count_on_sqlite!("?"),
         "INSERT INTO events (uuid, organisation_id, source_id, key_id, received_at, body) VALUES "
     );
-    let row = "(?,?,(SELECT s.id FROM sources s WHERE s.environment_id=? AND s.name=?),?,?,?)";
-    Few::new(before, row, ";COMMIT")
+    Few::new(before, "(?,?,?,?,?,?)", ";COMMIT")
 });
 
-/// The parameters of `events_insert`, whose text is the same for any number of events: so it stays prepared.
-#[derive(Default)]
-struct Group<'a> {
-    heads: Vec<Head<'a>>,
-    bodies: Vec<u8>,
-    sources: Sources<'a>,
+/// The id of an event's source, which is made if it is not there. Changes nothing where it is known, but locks it.
+macro_rules! find_or_insert {
+    ($event:expr, $new_id:expr, $tx:ident) => {{
+        let Place(environment, name) = $event.place();
+        let id: i64 = sqlx::query_scalar(sql!("source_find_or_insert"))
+            .bind($new_id)
+            .bind(environment)
+            .bind(name)
+            .bind($event.received_at.0)
+            .fetch_one(&mut *$tx)
+            .await?;
+        id
+    }};
 }
 
-/// Id, organisation, environment, source, key, moment; where the body begins, and how long it is.
-type Head<'a> = (uuid::fmt::Simple, i64, i64, &'a str, i64, i64, usize, usize);
+/// The environment and the name of a source; an array in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+struct Place<'a>(i64, &'a str);
 
-/// By environment and name, with the id for a new one, a moment, and how many events. In one order
-/// everywhere, as each is locked: two transactions must not wait for each other.
-#[derive(Default)]
-struct Sources<'a>(BTreeMap<(i64, &'a str), (i64, i64, i64)>);
-
-impl<'a> Sources<'a> {
-    fn add(&mut self, event: &'a NewEvent, new_source: i64) {
-        self.0.entry(event.place()).or_insert((new_source, event.received_at.0, 0)).2 += 1;
-    }
-
-    /// As `count_on_sqlite` and `events_insert` read them.
-    fn json(&self) -> sqlx::Result<String> {
-        let each = self.0.iter();
-        let sources: Vec<(i64, i64, &str, i64, i64)> =
-            each.map(|((environment, name), (id, at, events))| (*id, *environment, *name, *at, *events)).collect();
-        json(&sources)
+impl Equivalent<(i64, String)> for Place<'_> {
+    fn equivalent(&self, known: &(i64, String)) -> bool {
+        *self == Place(known.0, &known.1)
     }
 }
 
-impl<'a> Group<'a> {
-    fn of(events: &'a [NewEvent], new_sources: &[i64]) -> Self {
-        let mut group = Self::default();
-        events.iter().zip(new_sources).for_each(|(event, new_source)| group.add(event, *new_source));
-        group
-    }
-
-    fn add(&mut self, event: &'a NewEvent, new_source: i64) {
-        let (environment, source) = event.place();
-        self.heads.push((
+/// Events as `events_insert` reads them, whose text is the same for any number of them: so it stays prepared. Heads, and
+/// the bodies one after the other. A source is an id on SQLite, and its place on PostgreSQL.
+fn written<'a, Source: Serialize>(
+    events: impl Iterator<Item = (&'a NewEvent, Source)>,
+) -> sqlx::Result<(String, Vec<u8>)> {
+    let (mut heads, mut bodies) = (Vec::new(), Vec::new());
+    for (event, source) in events {
+        heads.push((
             event.uuid.simple(),
             event.organisation.0,
-            environment,
             source,
             event.key.0,
             event.received_at.0,
-            self.bodies.len() + 1,
+            bodies.len() + 1,
             event.body.len(),
         ));
-        self.bodies.extend_from_slice(&event.body);
-        self.sources.add(event, new_source);
+        bodies.extend_from_slice(&event.body);
     }
-
-    /// Heads, bodies, sources.
-    fn parameters(self) -> sqlx::Result<(String, Vec<u8>, String)> {
-        Ok((json(&self.heads)?, self.bodies, self.sources.json()?))
-    }
+    Ok((json(&heads)?, bodies))
 }
 
-fn json(rows: &impl serde::Serialize) -> sqlx::Result<String> {
+/// How many events each source gets: JSON.
+fn counts(sources: impl Iterator<Item = i64>) -> sqlx::Result<String> {
+    let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
+    sources.for_each(|source| *counts.entry(source).or_default() += 1);
+    json(&counts.into_iter().collect::<Vec<_>>())
+}
+
+/// The sources of the events, each with an id for a new one, its place, a moment, and how many events it gets: JSON.
+/// In one order everywhere, as each is locked: two transactions must not wait for each other.
+fn sources<'a>(events: impl Iterator<Item = (&'a NewEvent, i64)>) -> sqlx::Result<String> {
+    let mut sources: BTreeMap<Place, (i64, i64, i64)> = BTreeMap::new();
+    for (event, new_id) in events {
+        sources.entry(event.place()).or_insert((new_id, event.received_at.0, 0)).2 += 1;
+    }
+    let each =
+        sources.into_iter().map(|(Place(environment, name), (id, at, events))| (id, environment, name, at, events));
+    json(&each.collect::<Vec<_>>())
+}
+
+fn json(rows: &impl Serialize) -> sqlx::Result<String> {
     serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
@@ -242,24 +245,19 @@ fn json(rows: &impl serde::Serialize) -> sqlx::Result<String> {
 fn of_few<'q>(
     statement: Arc<str>,
     events: &'q [NewEvent],
-    new_sources: &[i64],
+    sources: &[i64],
 ) -> sqlx::Result<Query<'q, Sqlite, SqliteArguments>> {
-    let mut sources = Sources::default();
-    events.iter().zip(new_sources).for_each(|(event, new_source)| sources.add(event, *new_source));
     // Nothing in its text is anybody's input.
-    let mut query = sqlx::query(AssertSqlSafe(statement)).bind(sources.json()?);
-    for event in events {
-        let (environment, source) = event.place();
-        query = query
+    let query = sqlx::query(AssertSqlSafe(statement)).bind(counts(sources.iter().copied())?);
+    Ok(events.iter().zip(sources).fold(query, |query, (event, source)| {
+        query
             .bind(event.uuid)
             .bind(event.organisation.0)
-            .bind(environment)
-            .bind(source)
+            .bind(*source)
             .bind(event.key.0)
             .bind(event.received_at.0)
-            .bind(&event.body[..]);
-    }
-    Ok(query)
+            .bind(&event.body[..])
+    }))
 }
 
 impl EventFilter {
@@ -279,10 +277,12 @@ impl Db {
         // One trip to the database, which makes a transaction of it.
         match self {
             Self::Sqlite(file) => {
-                let few = FEW_ON_SQLITE.of(events.len()).map(|statement| of_few(statement, events, new_ids));
+                let sources = self.sources_of(events, new_ids, file).await?;
+                let few = FEW_ON_SQLITE.of(events.len()).map(|statement| of_few(statement, events, &sources));
                 let query = few.unwrap_or_else(|| {
-                    let (heads, bodies, sources) = Group::of(events, new_ids).parameters()?;
-                    Ok(sqlx::query(TRANSACTION_ON_SQLITE).bind(heads).bind(bodies).bind(sources))
+                    let (heads, bodies) = written(events.iter().zip(sources.iter().copied()))?;
+                    let counts = counts(sources.iter().copied())?;
+                    Ok(sqlx::query(TRANSACTION_ON_SQLITE).bind(heads).bind(bodies).bind(counts))
                 })?;
                 let mut lent = file.writer.lend().await?;
                 if let Err(error) = query.execute(lent.connection()?).await {
@@ -293,7 +293,8 @@ impl Db {
                 lent.done_quietly();
             }
             Self::Postgres(connections) => {
-                let (heads, bodies, sources) = Group::of(events, new_ids).parameters()?;
+                let (heads, bodies) = written(events.iter().map(|event| (event, event.place())))?;
+                let sources = sources(events.iter().zip(new_ids.iter().copied()))?;
                 let query = sqlx::query(sql!(self, "events_insert")).bind(heads).bind(bodies).bind(sources);
                 let mut lent = connections.lend().await?;
                 query.execute(lent.connection()?).await?;
@@ -303,32 +304,50 @@ impl Db {
         Ok(events.iter().map(NewEvent::taken).collect())
     }
 
+    /// The ids of the events' sources, on SQLite; new ones are made. No source is ever deleted, so those that were used
+    /// lately are known.
+    async fn sources_of(
+        &self,
+        events: &[NewEvent],
+        new_ids: &[i64],
+        file: &SqliteFile,
+    ) -> Result<Vec<i64>, StoreError> {
+        let known = |event: &NewEvent| file.sources.get(&event.place());
+        if let Some(ids) = events.iter().map(known).collect() {
+            return Ok(ids);
+        }
+        let places: BTreeMap<Place, (&NewEvent, i64)> =
+            events.iter().zip(new_ids).map(|(event, new_id)| (event.place(), (event, *new_id))).collect();
+        let mut ids = BTreeMap::new();
+        writing!(self, tx => {
+            for (place, (event, new_id)) in places {
+                ids.insert(place, find_or_insert!(event, new_id, tx));
+            }
+        });
+        for (Place(environment, name), id) in &ids {
+            file.sources.insert((*environment, (*name).to_owned()), *id);
+        }
+        Ok(events.iter().filter_map(|event| ids.get(&event.place()).copied()).collect())
+    }
+
     /// The same, where some of them may have come before.
     async fn insert_repeatable_events(&self, events: &[NewEvent], new_ids: &[i64]) -> Result<Vec<Taken>, StoreError> {
         let mut taken: Vec<Taken> = events.iter().map(NewEvent::taken).collect();
-        let places: BTreeMap<(i64, &str), (&NewEvent, i64)> =
+        let places: BTreeMap<Place, (&NewEvent, i64)> =
             events.iter().zip(new_ids).map(|(event, new_id)| (event.place(), (event, *new_id))).collect();
         writing!(self, tx => {
-            let mut sources: BTreeMap<(i64, &str), i64> = BTreeMap::new();
+            let mut ids: BTreeMap<Place, i64> = BTreeMap::new();
             for (place, (event, new_id)) in places {
-                // Changes nothing where the source is known, but answers with its id and locks it.
-                let id: i64 = sqlx::query_scalar(sql!("source_find_or_insert"))
-                    .bind(new_id)
-                    .bind(place.0)
-                    .bind(place.1)
-                    .bind(event.received_at.0)
-                    .fetch_one(&mut *tx)
-                    .await?;
-                sources.insert(place, id);
+                ids.insert(place, find_or_insert!(event, new_id, tx));
             }
-            let mut group = Group::default();
+            let mut fresh = Vec::new();
             for (event, taken) in events.iter().zip(&mut taken) {
-                let Some(source) = sources.get(&event.place()) else {
+                let Some(source) = ids.get(&event.place()).copied() else {
                     continue;
                 };
                 if let Some(text) = &event.idempotency_key {
                     let claimed = sqlx::query(sql!("idempotency_key_claim"))
-                        .bind(*source)
+                        .bind(source)
                         .bind(text)
                         .bind(event.uuid)
                         .bind(event.received_at.0)
@@ -337,7 +356,7 @@ impl Db {
                         .await?;
                     if claimed.rows_affected() == 0 {
                         let (uuid, at): (Uuid, i64) = sqlx::query_as(sql!("idempotency_key_find"))
-                            .bind(*source)
+                            .bind(source)
                             .bind(text)
                             .fetch_one(&mut *tx)
                             .await?;
@@ -345,12 +364,15 @@ impl Db {
                         continue;
                     }
                 }
-                group.add(event, *source);
+                fresh.push((event, source));
             }
-            let (heads, bodies, sources) = group.parameters()?;
-            let insert = match self {
-                Self::Sqlite(..) => ON_SQLITE,
-                Self::Postgres(..) => sql!(self, "events_insert"),
+            let fresh = fresh.into_iter();
+            let (insert, (heads, bodies), sources) = match self {
+                Self::Sqlite(..) => (ON_SQLITE, written(fresh.clone())?, counts(fresh.map(|(_, source)| source))?),
+                Self::Postgres(..) => {
+                    let placed = fresh.clone().map(|(event, _)| (event, event.place()));
+                    (sql!(self, "events_insert"), written(placed)?, sources(fresh)?)
+                }
             };
             sqlx::query(insert).bind(heads).bind(bodies).bind(sources).execute(&mut *tx).await?;
         });

@@ -1,5 +1,5 @@
--- $1: JSON, an array an event: id in hex, organisation, environment, source's name, key, moment, and where in
--- $2 the body begins, counted from 1, and how long it is. $2: all bodies, as they came.
+-- $1: JSON, an array an event: id in hex, organisation, an array of environment and source's name, key, moment,
+-- and where in $2 the body begins, counted from 1, and how long it is. $2: all bodies, as they came.
 -- $3: JSON, an array a source: the id if it is a new one, environment, name, moment, how many events. They are
 -- locked in this order.
 WITH counted AS (
@@ -12,8 +12,8 @@ WITH counted AS (
   RETURNING id, environment_id, name
 )
 INSERT INTO events (uuid, organisation_id, source_id, key_id, received_at, body)
-SELECT CAST(value ->> 0 AS UUID), CAST(value ->> 1 AS BIGINT), c.id, CAST(value ->> 4 AS BIGINT),
-       CAST(value ->> 5 AS BIGINT),
-       substring(CAST($2 AS BYTEA) FROM CAST(value ->> 6 AS INTEGER) FOR CAST(value ->> 7 AS INTEGER))
+SELECT CAST(value ->> 0 AS UUID), CAST(value ->> 1 AS BIGINT), c.id, CAST(value ->> 3 AS BIGINT),
+       CAST(value ->> 4 AS BIGINT),
+       substring(CAST($2 AS BYTEA) FROM CAST(value ->> 5 AS INTEGER) FOR CAST(value ->> 6 AS INTEGER))
 FROM jsonb_array_elements(CAST($1 AS jsonb)) AS e (value)
-JOIN counted c ON c.environment_id = CAST(value ->> 2 AS BIGINT) AND c.name = value ->> 3
+JOIN counted c ON c.environment_id = CAST(value -> 2 ->> 0 AS BIGINT) AND c.name = value -> 2 ->> 1

@@ -172,18 +172,26 @@ static FEW_ON_SQLITE: LazyLock<Few> = LazyLock::new(|| {
     Few::new(before, "(?,?,?,?,?,?)", ";COMMIT")
 });
 
-/// The id of an event's source, which is made if it is not there. Changes nothing where it is known, but locks it.
-macro_rules! find_or_insert {
-    ($event:expr, $new_id:expr, $tx:ident) => {{
-        let Place(environment, name) = $event.place();
-        let id: i64 = sqlx::query_scalar(sql!("source_find_or_insert"))
-            .bind($new_id)
-            .bind(environment)
-            .bind(name)
-            .bind($event.received_at.0)
-            .fetch_one(&mut *$tx)
-            .await?;
-        id
+/// The ids of the events' sources, which are made where they are not there. Changes nothing of those that are, but
+/// locks them: in one order everywhere, as two transactions must not wait for each other.
+macro_rules! find_sources {
+    ($events:expr, $new_ids:expr, $tx:ident) => {{
+        let events: &[NewEvent] = $events;
+        let places: BTreeMap<Place, (&NewEvent, &i64)> =
+            events.iter().zip($new_ids).map(|(event, new_id)| (event.place(), (event, new_id))).collect();
+        let mut ids: BTreeMap<Place, i64> = BTreeMap::new();
+        for (place, (event, new_id)) in places {
+            let id = sqlx::query_scalar(sql!("source_find_or_insert"))
+                .bind(new_id)
+                .bind(place.0)
+                .bind(place.1)
+                .bind(event.received_at.0)
+                .fetch_one(&mut *$tx)
+                .await?;
+            ids.insert(place, id);
+        }
+        let found: Option<Vec<i64>> = events.iter().map(|event| ids.get(&event.place()).copied()).collect();
+        found.ok_or(sqlx::Error::RowNotFound)?
     }};
 }
 
@@ -267,6 +275,21 @@ impl EventFilter {
     }
 }
 
+impl SqliteFile {
+    /// The ids of the events' sources; new ones are made. No source is ever deleted, so those that were used lately are
+    /// known.
+    async fn sources_of(&self, events: &[NewEvent], new_ids: &[i64]) -> Result<Vec<i64>, StoreError> {
+        if let Some(known) = events.iter().map(|event| self.sources.get(&event.place())).collect() {
+            return Ok(known);
+        }
+        let sources = writing!(in self.writer, "BEGIN IMMEDIATE", tx => find_sources!(events, new_ids, tx));
+        for (event, source) in events.iter().zip(&sources) {
+            self.sources.insert((event.environment.0, event.source.clone()), *source);
+        }
+        Ok(sources)
+    }
+}
+
 impl Db {
     /// Stores events in one transaction: when this returns, all of them are on disk. Repetitions are
     /// answered with the first one's id.
@@ -277,7 +300,7 @@ impl Db {
         // One trip to the database, which makes a transaction of it.
         match self {
             Self::Sqlite(file) => {
-                let sources = self.sources_of(events, new_ids, file).await?;
+                let sources = file.sources_of(events, new_ids).await?;
                 let few = FEW_ON_SQLITE.of(events.len()).map(|statement| of_few(statement, events, &sources));
                 let query = few.unwrap_or_else(|| {
                     let (heads, bodies) = written(events.iter().zip(sources.iter().copied()))?;
@@ -304,47 +327,13 @@ impl Db {
         Ok(events.iter().map(NewEvent::taken).collect())
     }
 
-    /// The ids of the events' sources, on SQLite; new ones are made. No source is ever deleted, so those that were used
-    /// lately are known.
-    async fn sources_of(
-        &self,
-        events: &[NewEvent],
-        new_ids: &[i64],
-        file: &SqliteFile,
-    ) -> Result<Vec<i64>, StoreError> {
-        let known = |event: &NewEvent| file.sources.get(&event.place());
-        if let Some(ids) = events.iter().map(known).collect() {
-            return Ok(ids);
-        }
-        let places: BTreeMap<Place, (&NewEvent, i64)> =
-            events.iter().zip(new_ids).map(|(event, new_id)| (event.place(), (event, *new_id))).collect();
-        let mut ids = BTreeMap::new();
-        writing!(self, tx => {
-            for (place, (event, new_id)) in places {
-                ids.insert(place, find_or_insert!(event, new_id, tx));
-            }
-        });
-        for (Place(environment, name), id) in &ids {
-            file.sources.insert((*environment, (*name).to_owned()), *id);
-        }
-        Ok(events.iter().filter_map(|event| ids.get(&event.place()).copied()).collect())
-    }
-
     /// The same, where some of them may have come before.
     async fn insert_repeatable_events(&self, events: &[NewEvent], new_ids: &[i64]) -> Result<Vec<Taken>, StoreError> {
         let mut taken: Vec<Taken> = events.iter().map(NewEvent::taken).collect();
-        let places: BTreeMap<Place, (&NewEvent, i64)> =
-            events.iter().zip(new_ids).map(|(event, new_id)| (event.place(), (event, *new_id))).collect();
         writing!(self, tx => {
-            let mut ids: BTreeMap<Place, i64> = BTreeMap::new();
-            for (place, (event, new_id)) in places {
-                ids.insert(place, find_or_insert!(event, new_id, tx));
-            }
+            let known = find_sources!(events, new_ids, tx);
             let mut fresh = Vec::new();
-            for (event, taken) in events.iter().zip(&mut taken) {
-                let Some(source) = ids.get(&event.place()).copied() else {
-                    continue;
-                };
+            for ((event, source), taken) in events.iter().zip(known).zip(&mut taken) {
                 if let Some(text) = &event.idempotency_key {
                     let claimed = sqlx::query(sql!("idempotency_key_claim"))
                         .bind(source)
@@ -370,8 +359,8 @@ impl Db {
             let (insert, (heads, bodies), sources) = match self {
                 Self::Sqlite(..) => (ON_SQLITE, written(fresh.clone())?, counts(fresh.map(|(_, source)| source))?),
                 Self::Postgres(..) => {
-                    let placed = fresh.clone().map(|(event, _)| (event, event.place()));
-                    (sql!(self, "events_insert"), written(placed)?, sources(fresh)?)
+                    let by_place = fresh.clone().map(|(event, _)| (event, event.place()));
+                    (sql!(self, "events_insert"), written(by_place)?, sources(fresh)?)
                 }
             };
             sqlx::query(insert).bind(heads).bind(bodies).bind(sources).execute(&mut *tx).await?;

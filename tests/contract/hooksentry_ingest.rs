@@ -253,6 +253,25 @@ on_both_engines! {
         assert_eq!(listed.json()["api_keys"][0]["request_count"], 200);
     }
 
+    /// A server knows the sources that it has met by their environment and their name.
+    async fn the_same_name_in_two_environments_is_two_sources(app) {
+        let ada = tenant(&app, "ada@example.com").await;
+        let make = async |environment: &str| crate::story::create(&app, &ada.who.cookie, &ada.who.in_env(environment, "")).await.field("/key");
+        let (live, test) = (make(&ada.who.live).await, make(&ada.who.test).await);
+        for _ in 0..2 {
+            let sent = [&live, &test, &live, &test, &live].map(|key| ingest(&app, &ada.id, "s", key).json("1").send());
+            assert!(join_all(sent).await.iter().all(|answer| answer.status == 202));
+        }
+        assert_eq!(app.number("SELECT count(*) FROM sources").await, 2);
+        let at_home = app.number(
+            "SELECT count(*) FROM events e JOIN sources s ON s.id = e.source_id JOIN keys k ON k.id = e.key_id \
+             WHERE s.environment_id = k.environment_id",
+        );
+        assert_eq!(at_home.await, 10);
+        let counts = (app.number("SELECT max(event_count) FROM sources").await, app.number("SELECT min(event_count) FROM sources").await);
+        assert_eq!(counts, (6, 4));
+    }
+
     /// Two servers on one database, whose groups name the same sources in any order, and one that
     /// tidies up meanwhile: nobody waits for another that waits for them.
     async fn several_servers_take_events_at_once(app) {

@@ -10,7 +10,7 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite};
 use uuid::Uuid;
 
-use super::db::{Db, SqliteFile, StoreError, reading, sql, writing};
+use super::db::{Db, StoreError, reading, sql, writing};
 use super::few::Few;
 use crate::model::{EnvironmentId, KeyId, OrganisationId, Timestamp};
 
@@ -275,32 +275,19 @@ impl EventFilter {
     }
 }
 
-impl SqliteFile {
-    /// The ids of the events' sources; new ones are made. No source is ever deleted, so those that were used lately are
-    /// known.
-    async fn sources_of(&self, events: &[NewEvent], new_ids: &[i64]) -> Result<Vec<i64>, StoreError> {
-        if let Some(known) = events.iter().map(|event| self.sources.get(&event.place())).collect() {
-            return Ok(known);
-        }
-        let sources = writing!(in self.writer, "BEGIN IMMEDIATE", tx => find_sources!(events, new_ids, tx));
-        for (event, source) in events.iter().zip(&sources) {
-            self.sources.insert((event.environment.0, event.source.clone()), *source);
-        }
-        Ok(sources)
-    }
-}
-
 impl Db {
     /// Stores events in one transaction: when this returns, all of them are on disk. Repetitions are
     /// answered with the first one's id.
     pub(crate) async fn insert_events(&self, events: &[NewEvent], new_ids: &[i64]) -> Result<Vec<Taken>, StoreError> {
         if events.iter().any(|event| event.idempotency_key.is_some()) {
-            return self.insert_repeatable_events(events, new_ids).await;
+            return self.insert_in_steps(events, new_ids).await;
         }
         // One trip to the database, which makes a transaction of it.
         match self {
             Self::Sqlite(file) => {
-                let sources = file.sources_of(events, new_ids).await?;
+                // No source is ever deleted, so those that were used lately are known.
+                let known: Option<Vec<i64>> = events.iter().map(|event| file.sources.get(&event.place())).collect();
+                let Some(sources) = known else { return self.insert_in_steps(events, new_ids).await };
                 let few = FEW_ON_SQLITE.of(events.len()).map(|statement| of_few(statement, events, &sources));
                 let query = few.unwrap_or_else(|| {
                     let (heads, bodies) = written(events.iter().zip(sources.iter().copied()))?;
@@ -327,13 +314,13 @@ impl Db {
         Ok(events.iter().map(NewEvent::taken).collect())
     }
 
-    /// The same, where some of them may have come before.
-    async fn insert_repeatable_events(&self, events: &[NewEvent], new_ids: &[i64]) -> Result<Vec<Taken>, StoreError> {
+    /// The same, where some of them may have come before, or a source is new.
+    async fn insert_in_steps(&self, events: &[NewEvent], new_ids: &[i64]) -> Result<Vec<Taken>, StoreError> {
         let mut taken: Vec<Taken> = events.iter().map(NewEvent::taken).collect();
-        writing!(self, tx => {
-            let known = find_sources!(events, new_ids, tx);
+        let found = writing!(self, tx => {
+            let found = find_sources!(events, new_ids, tx);
             let mut fresh = Vec::new();
-            for ((event, source), taken) in events.iter().zip(known).zip(&mut taken) {
+            for ((event, source), taken) in events.iter().zip(found.iter().copied()).zip(&mut taken) {
                 if let Some(text) = &event.idempotency_key {
                     let claimed = sqlx::query(sql!("idempotency_key_claim"))
                         .bind(source)
@@ -364,7 +351,13 @@ impl Db {
                 }
             };
             sqlx::query(insert).bind(heads).bind(bodies).bind(sources).execute(&mut *tx).await?;
+            found
         });
+        if let Self::Sqlite(file) = self {
+            for (event, source) in events.iter().zip(found) {
+                file.sources.insert((event.environment.0, event.source.clone()), source);
+            }
+        }
         Ok(taken)
     }
 

@@ -51,6 +51,11 @@ fn figure(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::NAN, f64::from)
 }
 
+/// Waits until the disk has what others have written: what a part leaves behind is not the next one's load.
+fn settle() {
+    let _ = std::process::Command::new("sync").status();
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -67,18 +72,23 @@ fn main() -> ExitCode {
     runtime.block_on(async {
         machine::describe(&mut report).await;
         if wanted("verify") {
+            settle();
             verify::run(&mut report).await;
         }
         if wanted("issue") {
+            settle();
             issue::run(&mut report).await;
         }
         if wanted("ingest") {
+            settle();
             ingest::run(&mut report).await;
         }
         if wanted("list") {
+            settle();
             list::run(&mut report).await;
         }
         if wanted("cluster") {
+            settle();
             cluster::run(&mut report).await;
         }
     });

@@ -1,6 +1,6 @@
 //! `POST /api/v1/ingest/{tenantId}/{source}` (CONTRACTS, HookSentry).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use axum::body::Body;
 use futures::future::join_all;
@@ -251,6 +251,37 @@ on_both_engines! {
         assert_eq!(app.number("SELECT CAST(sum(event_count) AS BIGINT) FROM sources").await, 200);
         let listed = Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&ada.who.cookie).send().await;
         assert_eq!(listed.json()["api_keys"][0]["request_count"], 200);
+    }
+
+    /// What one statement does for a whole group is right for each of it: new sources and old ones, with an idempotency
+    /// key and without, and repetitions in the same group and in a later one.
+    async fn a_group_of_all_kinds_is_stored_as_each_would_be(app) {
+        let ada = tenant(&app, "ada@example.com").await;
+        let key = create(&app, &ada.access, "key").await.field("/key");
+        assert_eq!(ingest(&app, &ada.id, "s0", &key).json("{}").send().await.status, 202);
+        let send = async |n: usize| {
+            let call = ingest(&app, &ada.id, &format!("s{}", n % 20), &key).json(&n.to_string());
+            // Of the sources with an even number; each text comes twice to a source, and to several sources.
+            let call = if n.is_multiple_of(2) { call.header("x-idempotency-key", &format!("k{}", n % 40 / 20 + n / 80)) } else { call };
+            (n, call.send().await)
+        };
+        let answers = join_all((0..160).map(send)).await;
+        let mut first: HashMap<(usize, String), HashSet<String>> = HashMap::new();
+        for (n, answer) in &answers {
+            if n.is_multiple_of(2) {
+                first.entry((n % 20, format!("k{}", n % 40 / 20 + n / 80))).or_default().insert(answer.text());
+            }
+        }
+        assert!(first.len() == 30 && first.values().all(|answers| answers.len() == 1), "one answer for each source and text");
+        let taken = answers.iter().filter(|(_, answer)| answer.status == 202).count();
+        assert_eq!((taken, answers.iter().filter(|(_, answer)| answer.status == 200).count()), (80 + 30, 50));
+        assert_eq!(app.number("SELECT count(*) FROM sources").await, 20);
+        assert_eq!(app.number("SELECT count(*) FROM events").await, 111);
+        assert_eq!(app.number("SELECT CAST(sum(event_count) AS BIGINT) FROM sources").await, 111);
+        for source in 0..20_i64 {
+            let expected = 8 * (source % 2) + 3 * (1 - source % 2) + i64::from(source == 0);
+            assert_eq!(get(&app, &ada.access, &format!("/api/v1/events?Source=s{source}")).await.total(), expected, "s{source}");
+        }
     }
 
     /// A server knows the sources that it has met by their environment and their name.

@@ -174,7 +174,6 @@ on_both_engines! {
             (statement!("token_families_end_of_user"), vec!["1", "5"]),
             (statement!("tokens_delete_ended"), vec!["5"]),
             (statement!("key_by_uuid"), vec![uuid]),
-            (statement!("idempotency_key_find"), vec!["1", "'a'"]),
             (statement!("idempotency_keys_delete_old"), vec!["5"]),
             (statement!("source_count"), vec!["1", "5"]),
             (statement!("event_head"), vec!["1", uuid]),

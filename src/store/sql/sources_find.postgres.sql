@@ -1,0 +1,7 @@
+-- $1: JSON, an array a source: the id if it is a new one, environment, name, moment. They are locked in this order.
+INSERT INTO sources (id, environment_id, name, created_at)
+SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT), value ->> 2, CAST(value ->> 3 AS BIGINT)
+FROM jsonb_array_elements(CAST($1 AS jsonb)) WITH ORDINALITY AS s (value, place)
+ORDER BY place
+ON CONFLICT (environment_id, name) DO UPDATE SET name = excluded.name
+RETURNING environment_id, name, id

@@ -1,0 +1,7 @@
+-- $1: JSON, an array a source: the id if it is a new one, environment, name, moment.
+INSERT INTO sources (id, environment_id, name, created_at)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3
+FROM json_each($1)
+WHERE true -- Without it, ON CONFLICT would be read as a part of a join.
+ON CONFLICT (environment_id, name) DO UPDATE SET name = excluded.name
+RETURNING environment_id, name, id

@@ -15,9 +15,10 @@ use tokio::sync::oneshot;
 
 /// Requests of a thread from one look at its neighbour to the next.
 const LOOK_EVERY: usize = 8;
-/// And from one look where it is itself to the next; a multiple of that.
+/// And from one look where it is itself to the next.
 const PLACE_EVERY: usize = 64;
-/// Who has not looked for so long does not work, milliseconds.
+const _: () = assert!(PLACE_EVERY.is_multiple_of(LOOK_EVERY));
+/// Who has not looked where it is for so long does not work, milliseconds.
 const AT_WORK: u64 = 20;
 /// Who has had no request for so long stands still, or has nothing to do.
 const STILL: Duration = Duration::from_micros(250);
@@ -59,7 +60,7 @@ struct Sightings {
 struct Sighting {
     /// How many it has had.
     requests: AtomicUsize,
-    /// Whether it has something to do.
+    /// Whether it is awake. One that was woken and waits for a processor cannot say so yet.
     is_at_work: AtomicBool,
     /// Where it was when it looked last: milliseconds since the beginning, and the number of the processor in the
     /// lower 16 bits.
@@ -152,8 +153,11 @@ impl Thread {
         }
         let next = &self.sightings.each[(self.number + 1) % self.sightings.each.len()];
         let (requests, is_at_work) = (next.requests.load(Ordering::Relaxed), next.is_at_work.load(Ordering::Relaxed));
-        let mut neighbour = self.neighbour.lock().unwrap_or_else(PoisonError::into_inner);
-        if neighbour.stands_still(requests, is_at_work, now) {
+        let rests = {
+            let mut neighbour = self.neighbour.lock().unwrap_or_else(PoisonError::into_inner);
+            neighbour.stands_still(requests, is_at_work, now)
+        };
+        if rests {
             // Whoever is fed by this thread runs out of work and leaves its processor, or the system finds this one
             // free: either way the neighbour gets on.
             std::thread::sleep(REST);
@@ -163,8 +167,8 @@ impl Thread {
 
 impl Neighbour {
     /// Notes what is seen of it. Whether it should be rested for: it has stood still while this thread is busy, for
-    /// which nobody has rested yet. One that is at work waits for a processor; another one may have been woken and wait
-    /// as well, or have nothing to do.
+    /// which nobody has rested yet. One that is at work waits for a processor, unless a request takes it that long;
+    /// another one may have been woken and wait as well, or have nothing to do.
     fn stands_still(&mut self, requests: usize, is_at_work: bool, now: Duration) -> bool {
         let is_busy = now.saturating_sub(self.looked) < BUSY;
         self.looked = now;

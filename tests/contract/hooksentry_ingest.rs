@@ -254,14 +254,14 @@ on_both_engines! {
     }
 
     /// What one statement does for a whole group is right for each of it: new sources and old ones, with an idempotency
-    /// key and without, and repetitions in the same group and in a later one.
+    /// key and without, and repetitions, in whatever groups they come.
     async fn a_group_of_all_kinds_is_stored_as_each_would_be(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
         assert_eq!(ingest(&app, &ada.id, "s0", &key).json("{}").send().await.status, 202);
         let send = async |n: usize| {
             let call = ingest(&app, &ada.id, &format!("s{}", n % 20), &key).json(&n.to_string());
-            // Of the sources with an even number; each text comes twice to a source, and to several sources.
+            // Of the sources with an even number; each text comes two or four times to a source, and to several sources.
             let call = if n.is_multiple_of(2) { call.header("x-idempotency-key", &format!("k{}", n % 40 / 20 + n / 80)) } else { call };
             (n, call.send().await)
         };

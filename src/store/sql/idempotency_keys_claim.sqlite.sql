@@ -1,4 +1,5 @@
 -- $1: JSON, an array a key: source's id, text, the event's id in hex, moment. $2: for how long a key is its event's.
+-- A key that is another event's is written as it was, to be returned.
 INSERT INTO idempotency_keys (source_id, text, event_uuid, accepted_at)
 SELECT value ->> 0, value ->> 1, unhex(value ->> 2), value ->> 3
 FROM json_each($1)

@@ -1,6 +1,6 @@
 // Events: taken in with a key, listed, read as they came, watched as they come, and kept for a while.
 
-import type { APIRequestContext, Page } from "@playwright/test";
+import type { APIRequestContext, Locator, Page } from "@playwright/test";
 import { expect, expectAccessible, register, Server, test } from "./fixtures";
 
 /** The page's organisation gets a key; what sends events with it. */
@@ -249,6 +249,9 @@ for (const { name, ...look } of looks) {
       await expect(live(page)).toHaveText("Live");
       await send("stripe", '{"new":true}');
       await expect(live(page)).toHaveText("Live · 1 new");
+      // What stands above the list ends where the list does.
+      const end = async (what: Locator) => what.evaluate((element) => element.getBoundingClientRect().right);
+      expect(await end(page.getByRole("button", { name: "Pause" }))).toBeCloseTo(await end(page.locator(".list-bar")), 0);
       await check("events");
       await page.getByRole("button", { name: "Pause" }).click();
       await page.getByRole("form", { name: /Production/ }).getByLabel("Keep for, in days").fill("9999");

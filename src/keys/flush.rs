@@ -9,9 +9,10 @@
 
 use std::time::Duration;
 
+use super::addresses::ADDRESSES;
 use super::cache::Slot;
 use super::ledger::{Ledger, Uses};
-use super::usage::{ADDRESSES, Usage};
+use super::usage::Usage;
 use super::{Code, Keys, Record};
 use crate::model::{KeyId, Timestamp};
 use crate::store::{LoggedUses, StoreError, UsageRows};
@@ -128,7 +129,8 @@ impl Keys {
         let (db, usage, cache) = (&self.core.db, &self.core.usage, &self.core.cache);
         let _flushing = usage.flushing.write().await;
         self.write_spent().await?;
-        let (counted, mut ledger) = (usage.take_counted(), usage.take_ledger());
+        let (counted, mut ledger, seen) = (usage.take_counted(), usage.take_ledger(), usage.addresses.take());
+        let addresses = seen.iter().flat_map(|(id, seen)| seen.iter().map(|from| (*id, *from))).collect::<Vec<_>>();
         let is_few = counted.len() + ledger.counts.len() <= FEW && !usage.logged().is_logging();
         // What several nodes count must not wait in the memory of one of them.
         if is_few || self.core.together.get().is_some() {
@@ -136,20 +138,21 @@ impl Keys {
                 some.iter().filter_map(|slot| Usage::take_uses(*slot, cache)).for_each(|uses| ledger.add_uses(uses));
                 tokio::task::yield_now().await;
             }
-            if !ledger.is_empty()
-                && let Err(error) = db.write_usage(&ledger.rows(), ADDRESSES).await
+            if !(ledger.is_empty() && addresses.is_empty())
+                && let Err(error) = db.write_usage(&UsageRows { addresses, ..ledger.rows() }, ADDRESSES).await
             {
-                usage.ledger().merge(ledger);
+                usage.ledger().merge(&ledger);
+                usage.addresses.keep(seen);
                 return Err(error);
             }
             return Ok(());
         }
         let lines = self.take_lines(&counted, &ledger).await;
-        let addresses = UsageRows { addresses: ledger.addresses(), ..UsageRows::default() };
-        if !(lines.is_empty() && addresses.addresses.is_empty())
-            && let Err(error) = db.log_usage(&lines, &addresses, ADDRESSES).await
+        if !(lines.is_empty() && addresses.is_empty())
+            && let Err(error) = db.log_usage(&lines, &UsageRows { addresses, ..UsageRows::default() }, ADDRESSES).await
         {
-            self.take_back(&lines, ledger);
+            self.take_back(&lines);
+            usage.addresses.keep(seen);
             return Err(error);
         }
         self.fold().await
@@ -184,7 +187,7 @@ impl Keys {
 
     /// The log could not be written: what was to stand in it is written down nowhere, as before. Where a record has
     /// it, it stays there, and is taken off what else the log has of that key.
-    fn take_back(&self, lines: &[(usize, LoggedUses)], addresses: Ledger) {
+    fn take_back(&self, lines: &[(usize, LoggedUses)]) {
         let (mut ledger, mut logged) = (self.core.usage.ledger(), self.core.usage.logged());
         for (part, line) in lines {
             for (id, count, last) in line.uses() {
@@ -192,7 +195,6 @@ impl Keys {
                 ledger.add(id, line.hour, line.code, count, last);
             }
         }
-        ledger.merge(Ledger { addresses: addresses.addresses, ..Ledger::default() });
     }
 
     /// The next part of the log, if it is time: it moves on to the rows of its keys or, where it has many, mostly
@@ -235,7 +237,7 @@ impl Keys {
             }
             let folded = self.core.db.fold_usage(number, &ledger.rows()).await;
             if folded.is_err() {
-                usage.logged().parts[number].ledger.merge(ledger);
+                usage.logged().parts[number].ledger.merge(&ledger);
             }
             return folded;
         }
@@ -250,7 +252,7 @@ impl Keys {
             self.keep_logged(some);
             tokio::task::yield_now().await;
         }
-        usage.logged().parts[number].ledger.merge(ledger);
+        usage.logged().parts[number].ledger.merge(&ledger);
         compacted
     }
 

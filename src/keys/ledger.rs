@@ -1,11 +1,10 @@
 //! Counts that are in no record: by key, hour and outcome.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 
 use super::Code;
 use crate::model::{KeyId, Timestamp};
-use crate::store::{HourlyUse, LoggedUses, UsageRows, UsedFrom};
+use crate::store::{HourlyUse, LoggedUses, UsageRows};
 
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
@@ -13,7 +12,6 @@ pub(super) struct Ledger {
     pub(super) counts: HashMap<(KeyId, i64, Code), i64>,
     /// How many of them were good, by key, and when the last one was: what listings show.
     pub(super) good: HashMap<KeyId, (i64, Timestamp)>,
-    pub(super) addresses: HashMap<(KeyId, IpAddr), Timestamp>,
 }
 
 /// Good requests of one key in one hour.
@@ -27,7 +25,7 @@ pub(super) struct Uses {
 
 impl Ledger {
     pub(super) fn is_empty(&self) -> bool {
-        self.counts.is_empty() && self.addresses.is_empty()
+        self.counts.is_empty()
     }
 
     pub(super) fn add(&mut self, id: KeyId, hour: i64, code: Code, count: i64, at: Timestamp) {
@@ -49,13 +47,9 @@ impl Ledger {
     }
 
     /// Everything of another one moves here.
-    pub(super) fn merge(&mut self, other: Self) {
+    pub(super) fn merge(&mut self, other: &Self) {
         for ((id, hour, code), count) in &other.counts {
             self.add(*id, *hour, *code, *count, other.last(*id));
-        }
-        for (from, at) in other.addresses {
-            let known = self.addresses.entry(from).or_insert(at);
-            *known = at.max(*known);
         }
     }
 
@@ -70,19 +64,11 @@ impl Ledger {
                 .filter(|(_, count)| **count != 0)
                 .map(|((id, hour, code), count)| (*id, HourlyUse { hour: *hour, code: *code, count: *count }))
                 .collect(),
-            addresses: self.addresses(),
-            spent: Vec::new(),
+            ..UsageRows::default()
         };
         rows.uses.sort_unstable_by_key(|(id, ..)| *id);
         rows.hours.sort_unstable_by_key(|(id, hour)| (*id, hour.hour, hour.code));
         rows
-    }
-
-    pub(super) fn addresses(&self) -> Vec<(KeyId, UsedFrom)> {
-        let row = |((id, address), at): (&(KeyId, IpAddr), &Timestamp)| {
-            (*id, UsedFrom { address: *address, last_used_at: *at })
-        };
-        self.addresses.iter().map(row).collect()
     }
 
     /// The counts, as they are kept in the log.

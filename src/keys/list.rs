@@ -5,8 +5,9 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+use super::addresses::ADDRESSES;
 use super::limiter::QuotaState;
-use super::usage::{ADDRESSES, HOUR};
+use super::usage::HOUR;
 use super::{Key, Keys};
 use crate::model::KeyId;
 use crate::store::{HourlyUse, KeyFilter, Owner, StoreError, UsedFrom};
@@ -126,7 +127,7 @@ impl Keys {
         counted.retain(|hour| hour.hour >= since);
         counted.sort_by_key(|hour| (hour.hour, hour.code));
         addresses.sort_by_key(|from| std::cmp::Reverse(from.last_used_at));
-        addresses.truncate(usize::try_from(ADDRESSES).unwrap_or_default());
+        addresses.truncate(ADDRESSES);
         Ok(KeyUsage { hours: counted, addresses, quota: core.quota_of(key) })
     }
 }

@@ -3,6 +3,7 @@
 //! Rules only. How they are stored is `store`'s, how they are asked for and answered is each
 //! contract's in `api`.
 
+mod addresses;
 mod cache;
 mod edit;
 mod feed;

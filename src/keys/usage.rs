@@ -1,18 +1,19 @@
 //! Counting the use of keys: merged into every answer at once, written down in batches.
 //!
 //! A good request is counted in the key's record, which the check has in its hands anyway: one atomic
-//! operation, no lock. Whatever does not fit there (refusals, addresses, the uses of a record that was
+//! operation, no lock. Whatever does not fit there (refusals, the uses of a record that was
 //! thrown out) goes to a ledger. What a reader sees is database + ledgers + record, and each move from
 //! one to the next is made where no reader can see it half done: between records and ledgers under their
 //! locks, from there to the database under `flushing`. How that is done is [`flush`](super::flush)'s.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, RwLock, RwLockReadGuard};
 
+use super::addresses::Addresses;
 use super::cache::{Slot, slot};
 use super::flush::{FLUSH_EVERY, Logged};
 use super::ledger::{Ledger, Uses};
@@ -21,11 +22,6 @@ use super::{Cache, Code, Key};
 use crate::model::{KeyId, Timestamp};
 use crate::store::{HourlyUse, UsedFrom};
 
-/// Addresses of one key that are remembered.
-pub const ADDRESSES: i64 = 10;
-/// Addresses that wait to be written down, all keys together. For others there is another time: the next
-/// use of the key from there.
-const WAITING_ADDRESSES: usize = 2_000;
 /// Milliseconds.
 pub(super) const HOUR: i64 = 3_600_000;
 /// Who uses a key for the first time is written down at once, together with others of this moment.
@@ -90,8 +86,7 @@ pub struct Usage {
     logged: Mutex<Logged>,
     /// Records with a count, so that a flush need not look through all.
     counted: [Mutex<Vec<Slot>>; 16],
-    /// How many addresses are in the ledger, about.
-    waiting_addresses: AtomicUsize,
+    pub(super) addresses: Addresses,
     /// Held for reading from before a key is read until the pending uses are added to it, and for
     /// writing while they move to the database: no use is seen twice, and none is missed.
     pub(super) flushing: RwLock<()>,
@@ -140,11 +135,8 @@ impl Usage {
             let folded = fold(address);
             // Whenever it is another one, and once an hour. In between, its time is that of the key.
             let is_news = used_before / HOUR != hour || record.last_address.load(Ordering::Relaxed) != folded;
-            if is_news && self.waiting_addresses.load(Ordering::Relaxed) < WAITING_ADDRESSES {
+            if is_news && self.addresses.note(record.id, address, now) {
                 record.last_address.store(folded, Ordering::Relaxed);
-                let mut ledger = self.ledger();
-                ledger.addresses.insert((record.id, address), now);
-                self.waiting_addresses.store(ledger.addresses.len(), Ordering::Relaxed);
             }
         }
     }
@@ -259,12 +251,7 @@ impl Usage {
                 add(hour, Code::Valid, count);
             }
         });
-        for ((_, address), at) in ledger.addresses.iter().filter(|((id, _), _)| *id == key.id) {
-            match addresses.iter_mut().find(|known| known.address == *address) {
-                Some(known) => known.last_used_at = known.last_used_at.max(*at),
-                None => addresses.push(UsedFrom { address: *address, last_used_at: *at }),
-            }
-        }
+        self.addresses.complete(key.id, addresses);
         cache.peek(&key.hash, |record| {
             let (current, last) = (&record.last_address, Timestamp(record.last_used.load(Ordering::Relaxed)));
             let current = current.load(Ordering::Relaxed);
@@ -297,9 +284,7 @@ impl Usage {
 
     /// What the ledger has, taken out.
     pub(super) fn take_ledger(&self) -> Ledger {
-        let mut ledger = self.ledger();
-        self.waiting_addresses.store(0, Ordering::Relaxed);
-        std::mem::take(&mut *ledger)
+        std::mem::take(&mut *self.ledger())
     }
 
     /// How many good requests were not in the database; now they are taken to be.

@@ -131,7 +131,11 @@ macro_rules! write_rows {
         }
         if let Some(seen) = &seen {
             sqlx::query(sql!($db, "key_addresses_note")).bind(seen).execute(&mut *$tx).await?;
-            sqlx::query(sql!($db, "key_addresses_prune")).bind(seen).bind($addresses).execute(&mut *$tx).await?;
+            sqlx::query(sql!($db, "key_addresses_prune"))
+                .bind(seen)
+                .bind(i64::try_from($addresses).unwrap_or(i64::MAX))
+                .execute(&mut *$tx)
+                .await?;
         }
     }};
 }
@@ -152,7 +156,7 @@ macro_rules! add_lines {
 impl Db {
     /// Writes the use of several keys down, each kind in one statement. A key keeps its `addresses` newest
     /// addresses.
-    pub(crate) async fn write_usage(&self, rows: &UsageRows, addresses: i64) -> Result<(), StoreError> {
+    pub(crate) async fn write_usage(&self, rows: &UsageRows, addresses: usize) -> Result<(), StoreError> {
         writing!(self, tx => write_rows!(self, tx, rows, addresses));
         Ok(())
     }
@@ -162,7 +166,7 @@ impl Db {
         &self,
         lines: &[(usize, LoggedUses)],
         rows: &UsageRows,
-        addresses: i64,
+        addresses: usize,
     ) -> Result<(), StoreError> {
         writing!(self, tx => {
             add_lines!(tx, lines);
@@ -186,7 +190,7 @@ impl Db {
     /// A part of the log has become rows.
     pub(crate) async fn fold_usage(&self, part: usize, rows: &UsageRows) -> Result<(), StoreError> {
         writing!(self, tx => {
-            write_rows!(self, tx, rows, 0_i64);
+            write_rows!(self, tx, rows, 0);
             sqlx::query(sql!("usage_log_delete"))
                 .bind(i64::try_from(part).unwrap_or_default())
                 .execute(&mut *tx)
@@ -204,7 +208,7 @@ impl Db {
             let taken: Vec<String> = sqlx::query_scalar(sql!("usage_log_take")).fetch_all(&mut *tx).await?;
             let lines: Vec<Vec<LoggedUses>> = taken.iter().map(|text| read_row(text)).collect::<Result<_, _>>()?;
             let rows = rows(lines.into_iter().flatten().collect());
-            write_rows!(self, tx, &rows, 0_i64);
+            write_rows!(self, tx, &rows, 0);
         });
         Ok(())
     }

@@ -1,0 +1,131 @@
+//! Where keys were used from, as far as it is not written down.
+//!
+//! Apart from the ledger, which a flush holds most of the time that it takes: no request should wait for that.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::model::{KeyId, Timestamp};
+use crate::store::UsedFrom;
+
+/// Addresses of one key that are remembered.
+pub(super) const ADDRESSES: usize = 10;
+/// Keys whose addresses wait to be written down. For others there is another time: the next use of the key from there.
+/// Each of them has a page of the database rewritten: at 2,000 a second that was a sixteenth of a busy server's work.
+const KEYS: usize = 250;
+
+/// By key: as many as are kept of it, so that one that is used from everywhere takes no place from the others.
+pub(super) type Waiting = HashMap<KeyId, Vec<UsedFrom>>;
+
+#[derive(Debug, Default)]
+pub(super) struct Addresses {
+    waiting: Mutex<Waiting>,
+    /// How many keys they are of, about.
+    keys: AtomicUsize,
+}
+
+impl Addresses {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a key was used from there, if there is a place for it; whether there is.
+    pub(super) fn note(&self, id: KeyId, address: IpAddr, at: Timestamp) -> bool {
+        if self.keys.load(Ordering::Relaxed) >= KEYS {
+            return false;
+        }
+        let mut waiting = self.waiting();
+        let noted = note(waiting.entry(id).or_default(), UsedFrom { address, last_used_at: at });
+        self.keys.store(waiting.len(), Ordering::Relaxed);
+        noted
+    }
+
+    /// Adds those of a key to what is known of it.
+    pub(super) fn complete(&self, id: KeyId, known: &mut Vec<UsedFrom>) {
+        for from in self.waiting().get(&id).into_iter().flatten() {
+            if !renew(known, *from) {
+                known.push(*from);
+            }
+        }
+    }
+
+    /// All of them, taken out.
+    pub(super) fn take(&self) -> Waiting {
+        let mut waiting = self.waiting();
+        self.keys.store(0, Ordering::Relaxed);
+        std::mem::take(&mut *waiting)
+    }
+
+    /// They could not be written down, and wait again.
+    pub(super) fn keep(&self, taken: Waiting) {
+        let mut waiting = self.waiting();
+        for (id, seen) in taken {
+            let known = waiting.entry(id).or_default();
+            for from in seen {
+                note(known, from);
+            }
+        }
+        self.keys.store(waiting.len(), Ordering::Relaxed);
+    }
+}
+
+fn note(known: &mut Vec<UsedFrom>, from: UsedFrom) -> bool {
+    let noted = renew(known, from);
+    let has_place = known.len() < ADDRESSES;
+    if !noted && has_place {
+        known.push(from);
+    }
+    noted || has_place
+}
+
+/// Whether it was known.
+fn renew(known: &mut [UsedFrom], from: UsedFrom) -> bool {
+    let same = known.iter_mut().find(|known| known.address == from.address);
+    same.map(|known| known.last_used_at = known.last_used_at.max(from.last_used_at)).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn from(last: u32, at: i64) -> UsedFrom {
+        UsedFrom { address: Ipv4Addr::from_bits(last).into(), last_used_at: Timestamp(at) }
+    }
+
+    #[test]
+    fn one_key_takes_no_place_from_the_others() {
+        let addresses = Addresses::default();
+        let note = |id, from: UsedFrom| addresses.note(KeyId(id), from.address, from.last_used_at);
+        let everywhere = (0..1_000).filter(|n| note(1, from(*n, 5))).count();
+        assert_eq!(everywhere, ADDRESSES);
+        assert!(note(1, from(3, 7)), "known");
+        for id in 2..=i64::try_from(KEYS).expect("a number") {
+            assert!(note(id, from(0, 5)), "{id}");
+        }
+        assert!(!note(0, from(0, 5)), "full");
+
+        let taken = addresses.take();
+        assert_eq!(taken.len(), KEYS);
+        assert_eq!(taken[&KeyId(1)][3], from(3, 7));
+        assert!(note(1, from(77, 9)), "there is place again");
+    }
+
+    #[test]
+    fn what_could_not_be_written_down_waits_again() {
+        let addresses = Addresses::default();
+        assert!(addresses.note(KeyId(1), from(1, 5).address, Timestamp(5)));
+        let taken = addresses.take();
+        assert!(addresses.note(KeyId(1), from(1, 6).address, Timestamp(6)));
+        assert!(addresses.note(KeyId(2), from(2, 6).address, Timestamp(6)));
+        addresses.keep(taken);
+        let mut known = vec![from(1, 1), from(3, 1)];
+        addresses.complete(KeyId(1), &mut known);
+        assert_eq!(known, [from(1, 6), from(3, 1)]);
+        addresses.complete(KeyId(2), &mut known);
+        assert_eq!(known, [from(1, 6), from(3, 1), from(2, 6)]);
+    }
+}

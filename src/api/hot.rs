@@ -2,9 +2,8 @@
 //! headers that matter to programs, and a clean answer to whatever goes wrong. No log line for a request
 //! that went well: the counts of the keys say more.
 
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
-use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -12,11 +11,12 @@ use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
+use futures::future::BoxFuture;
 
 use crate::api::auth::{no_key, refusal};
 use crate::api::client_address::{ClientAddress, Peer};
 use crate::api::{Services, credential};
-use crate::keys::{Ask, Code, Purpose, Unanswered, Verdict};
+use crate::keys::{Ask, Code, Purpose, Verdict};
 use crate::model::{ApiError, OrganisationId};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -24,6 +24,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const VERIFY: &str = "keys:verify";
 /// A request that takes longer is given up. Without the database no check takes a thousandth of it.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// An answer that is being made. Boxed: it is kept beside its connection, where the futures of all kinds of requests
+/// would need as much room as the largest one, and is moved there twice.
+pub type Answering<'a> = BoxFuture<'a, Result<Response, Infallible>>;
 
 /// The id of a request: 16 hex digits.
 #[derive(Clone, Copy)]
@@ -43,11 +47,11 @@ impl RequestId {
 }
 
 /// Answers a request of a hot path.
-pub(super) async fn answer<A, E>(services: &Services, path: &'static str, work: impl FnOnce(RequestId) -> A) -> Response
-where
-    A: Future<Output = Result<Response, E>>,
-    E: IntoResponse,
-{
+pub(super) async fn answer<E: IntoResponse>(
+    services: &Services,
+    path: &'static str,
+    work: impl AsyncFnOnce(RequestId) -> Result<Response, E>,
+) -> Result<Response, Infallible> {
     let id = RequestId::new(services);
     let mut response = match AssertUnwindSafe(work(id)).catch_unwind().await {
         Ok(Ok(response)) => response,
@@ -64,30 +68,32 @@ where
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    Ok(response)
 }
 
-/// Bounds the time of what may have to wait for the database. What does not wait needs no timer.
+/// Checks a presented key: at once if nobody has to be asked, and else for a bounded time.
 ///
 /// # Errors
-/// 503 when it takes too long.
-///
-/// What it waits for is pinned where it is: a future that is handed on stands in both places, and all of a
-/// request's is copied when the request begins.
-pub(super) async fn in_time<T>(mut work: Pin<&mut impl Future<Output = Result<T, Unanswered>>>) -> Result<T, ApiError> {
-    let done = match futures::poll!(work.as_mut()) {
-        Poll::Ready(done) => done,
-        // Boxed, because there is seldom need of a timer, nor of room for one.
-        Poll::Pending => Box::pin(tokio::time::timeout(TIME_LIMIT, work))
-            .await
-            .map_err(|_| ApiError::unavailable("The answer took too long."))?,
-    };
-    Ok(done?)
+/// 503 when it takes too long, or the database does not answer.
+pub(super) async fn check<R>(
+    services: &Services,
+    presented: &str,
+    ask: &Ask<'_>,
+    purpose: Purpose,
+    mut told: impl FnMut(Verdict<'_>) -> R,
+) -> Result<R, ApiError> {
+    if let Some(told) = services.keys.check_at_once(presented, ask, purpose, &mut told) {
+        return Ok(told);
+    }
+    // Boxed, because few have to wait, and the future of a request is kept beside its connection: it should be small.
+    let asking = services.keys.check(presented, ask, purpose, told);
+    let asked = Box::pin(tokio::time::timeout(TIME_LIMIT, asking)).await;
+    Ok(asked.map_err(|_| ApiError::unavailable("The answer took too long."))??)
 }
 
 /// Answers a method that a path does not know.
-pub(super) async fn wrong_method(State(services): State<Services>) -> Response {
-    answer(&services, "-", async |_| Err::<Response, _>(ApiError::method_not_allowed())).await
+pub(super) async fn wrong_method(State(services): State<Services>) -> Result<Response, Infallible> {
+    answer(&services, "-", async |_| Err(ApiError::method_not_allowed())).await
 }
 
 /// Lets a service in that checks keys: by a key of its own, which may.
@@ -106,7 +112,7 @@ pub(super) async fn service(
         Some(record) if verdict.code == Code::Valid => Ok(record.place.organisation),
         _ => Err(refusal(&verdict, &ask, address)),
     };
-    in_time(pin!(services.keys.check(presented, &ask, Purpose::Use, told))).await?
+    check(services, presented, &ask, Purpose::Use, told).await?
 }
 
 /// An empty answer.

@@ -45,7 +45,7 @@ impl Form {
             };
             return Err((error, parts));
         }
-        match crate::api::json::read(Request::new(body), crate::api::json::BODY_LIMIT).await {
+        match crate::api::json::read(body, crate::api::json::BODY_LIMIT).await {
             Ok(body) => Ok((Self { fields: form_urlencoded::parse(&body).into_owned().collect() }, parts)),
             Err(error) => Err((error, parts)),
         }

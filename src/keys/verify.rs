@@ -64,6 +64,21 @@ pub struct Pass {
 }
 
 impl Keys {
+    /// Checks a presented string, and answers with what `answer` makes of the outcome: with what is in memory, or not
+    /// at all. `None` says that somebody has to be asked first, as [`check`](Self::check) does; nothing was charged or counted.
+    pub fn check_at_once<R>(
+        &self,
+        presented: &str,
+        ask: &Ask<'_>,
+        purpose: Purpose,
+        answer: &mut impl FnMut(Verdict<'_>) -> R,
+    ) -> Option<R> {
+        match PresentedKey::parse(presented) {
+            Some(presented) => self.core.remembered(&presented.hash, ask, purpose, None, answer)?.ok(),
+            None => Some(answer(Verdict::NOT_FOUND)),
+        }
+    }
+
     /// Checks a presented string, and answers with what `answer` makes of the outcome.
     ///
     /// # Errors
@@ -73,34 +88,30 @@ impl Keys {
         presented: &str,
         ask: &Ask<'_>,
         purpose: Purpose,
-        answer: impl FnOnce(Verdict<'_>) -> R,
+        mut answer: impl FnMut(Verdict<'_>) -> R,
     ) -> Result<R, Unanswered> {
         let Some(presented) = PresentedKey::parse(presented) else {
             return Ok(answer(Verdict::NOT_FOUND));
         };
         let hash = presented.hash;
         let core = &*self.core;
-        // Taken by the first place that knows the key.
-        let mut answer = Some(answer);
         // What those were asked who count for all nodes.
         let mut counted = None;
         loop {
-            let mut tell = |outcome: Result<Verdict<'_>, Unspent>| match outcome {
-                Ok(verdict) => answer.take().map(|answer| Ok(answer(verdict))),
-                Err(unspent) => Some(Err(unspent)),
-            };
-            let mut judge = |record: &Record| tell(core.verdict(record, ask, purpose, counted));
-            let mut told = if core.remembers() { core.cache.with(&hash, &mut judge).flatten() } else { None };
+            let mut told = core.remembered(&hash, ask, purpose, counted, &mut answer);
             if told.is_none() {
                 // Boxed, as whatever else waits: the future of a request is moved about, and few have to wait.
                 let found = if presented.checksum_fits() { Box::pin(core.look_up(hash)).await? } else { None };
                 told = match found {
-                    None => tell(Ok(Verdict::NOT_FOUND)),
+                    None => Some(Ok(answer(Verdict::NOT_FOUND))),
                     Some(key) => {
                         // A node that may not go by its memory has an older one there, perhaps.
-                        let landed = core.remembers().then(|| core.cache.with(&hash, &mut judge)).flatten();
+                        let landed = core.remembered(&hash, ask, purpose, counted, &mut answer);
                         // Out again already: what was read is as good for a request that came before.
-                        landed.unwrap_or_else(|| judge(&core.record(&key).apart()))
+                        landed.or_else(|| {
+                            let record = core.record(&key).apart();
+                            Some(core.verdict(&record, ask, purpose, counted).map(&mut answer))
+                        })
                     }
                 };
             }
@@ -155,6 +166,22 @@ impl Keys {
 }
 
 impl Core {
+    /// What `answer` makes of the outcome for a key that is in the cache, where it may be gone by; or what others have
+    /// to be asked about first.
+    fn remembered<R>(
+        &self,
+        hash: &KeyHash,
+        ask: &Ask<'_>,
+        purpose: Purpose,
+        counted: Option<Counted>,
+        answer: &mut impl FnMut(Verdict<'_>) -> R,
+    ) -> Option<Result<R, Unspent>> {
+        if !self.remembers() {
+            return None;
+        }
+        self.cache.with(hash, |record| self.verdict(record, ask, purpose, counted).map(answer))
+    }
+
     /// The outcome for a key that is known, or what others have to be asked about first.
     fn verdict<'a>(
         &self,

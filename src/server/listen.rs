@@ -1,6 +1,5 @@
 //! The listener: bounded connections, bounded headers, and an end that loses no request.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -9,8 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use futures::future::Either;
-use futures::{FutureExt, TryFutureExt};
+use futures::TryFutureExt;
 use http_body_util::BodyExt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -99,18 +97,15 @@ async fn connection(
     let service = service_fn(|request| {
         active.store(true, Ordering::Relaxed);
         thread.has_request();
-        let request = match native::hot(services, Peer(peer), request) {
-            Either::Left(answer) => return Either::Left(Either::Left(answer.map(Ok::<_, Infallible>))),
-            Either::Right(request) => request,
-        };
-        match hooksentry::hot(services, Peer(peer), request) {
-            Either::Left(answer) => Either::Left(Either::Right(answer.map(Ok::<_, Infallible>))),
-            Either::Right(request) => {
+        let hot = native::hot(services, Peer(peer), request);
+        match hot.or_else(|request| hooksentry::hot(services, Peer(peer), request)) {
+            Ok(answer) => answer,
+            Err(request) => {
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(Peer(peer));
                 let answer = router.clone().oneshot(request);
                 let active = Arc::clone(&active);
-                Either::Right(answer.map_ok(|answer| answer.map(|body| while_it_streams(body, active))))
+                Box::pin(answer.map_ok(|answer| answer.map(|body| while_it_streams(body, active))))
             }
         }
     });

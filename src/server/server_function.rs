@@ -18,7 +18,7 @@ const API_KEYS: &str = "/v1/auth/api-keys";
 /// Calls the server function of the request's method and path.
 pub async fn call(State(services): State<Services>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let body = match json::read(Request::new(body), json::BODY_LIMIT).await {
+    let body = match json::read(body, json::BODY_LIMIT).await {
         Ok(body) => body,
         Err(error) => return error.into_response(),
     };

@@ -16,9 +16,10 @@ use super::error::{Error, Invalid};
 use super::wire::Accepted;
 use crate::api::auth::limited;
 use crate::api::client_address::{ClientAddress, Peer};
+use crate::api::hot::{self, Answering};
 use crate::api::openapi::Problem;
 use crate::api::time::milliseconds;
-use crate::api::{Services, credential, hot, json};
+use crate::api::{Services, credential, json};
 use crate::events::{IdempotencyKey, Incoming, SourceName};
 use crate::keys::{Ask, Code, Pass, Purpose};
 use crate::model::ApiError;
@@ -50,16 +51,15 @@ const SCOPE: &str = "events:write";
     ),
     security(("api_key" = []), ("api_key_bearer" = [])),
 )]
-pub(super) async fn take<B>(services: &Services, peer: Option<Peer>, place: Place, request: Request<B>) -> Response
+pub(super) fn take<B>(services: &Services, peer: Option<Peer>, place: Place, request: Request<B>) -> Answering<'_>
 where
-    B: HttpBody<Data = Bytes>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    hot::answer(services, "/api/v1/ingest", async |_| {
+    Box::pin(hot::answer(services, "/api/v1/ingest", async move |_| {
         let received = tokio::time::timeout(hot::TIME_LIMIT, pin!(receive(services, peer, place, request))).await;
         received.unwrap_or_else(|_| Err(ApiError::unavailable("The answer took too long.").into()))
-    })
-    .await
+    }))
 }
 
 /// Where an event is to go, as the path names it.
@@ -94,7 +94,7 @@ where
         Error::Invalid("The source must be 1 to 64 of the characters A-Z, a-z, 0-9, _ and -.".to_owned())
     })?;
     let idempotency_key = idempotency_key(&parts)?;
-    let body = json::read(Request::new(body), BODY_LIMIT).await?;
+    let body = json::read(body, BODY_LIMIT).await?;
     check_json(&body)?;
     let incoming = Incoming { key: &key, source, idempotency_key, body };
     let taken =

@@ -16,15 +16,14 @@ use axum::body::HttpBody;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::Method;
-use axum::response::Response;
 use axum::routing::{delete, get, post};
 use axum::{BoxError, Router};
 use bytes::Bytes;
-use futures::future::Either;
 use utoipa::OpenApi;
 
+use super::Services;
 use super::client_address::Peer;
-use super::{Services, hot};
+use super::hot::{self, Answering};
 use ingest::Place;
 
 #[derive(OpenApi)]
@@ -47,21 +46,17 @@ pub fn document() -> utoipa::openapi::OpenApi {
 }
 
 /// Answers events that come in: nothing stands before it, not even a router. Other requests are given back.
-pub fn hot<B>(
-    services: &Services,
-    peer: Peer,
-    request: Request<B>,
-) -> Either<impl Future<Output = Response> + Send, Request<B>>
+///
+/// # Errors
+/// The request, if it is another one.
+pub fn hot<B>(services: &Services, peer: Peer, request: Request<B>) -> Result<Answering<'_>, Request<B>>
 where
-    B: HttpBody<Data = Bytes> + Send,
+    B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     match Place::plain(request.uri().path()) {
-        Some(place) if request.method() == Method::POST => {
-            // Boxed: where it is kept, the futures of all other requests are kept as well, and moved about.
-            Either::Left(Box::pin(ingest::take(services, Some(peer), place, request)))
-        }
-        _ => Either::Right(request),
+        Some(place) if request.method() == Method::POST => Ok(ingest::take(services, Some(peer), place, request)),
+        _ => Err(request),
     }
 }
 

@@ -3,8 +3,6 @@
 //! What is demanded stands in the path, which the gateway's configuration fixes. What follows it (Envoy
 //! adds the original path) is nobody's demand and is not read.
 
-use std::pin::pin;
-
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -12,8 +10,9 @@ use axum::response::{IntoResponse, Response};
 use super::limits;
 use crate::api::auth::{no_key, refusal};
 use crate::api::client_address::{ClientAddress, Peer};
+use crate::api::hot::{self, Answering};
 use crate::api::openapi::Problem;
-use crate::api::{Services, credential, hot};
+use crate::api::{Services, credential};
 use crate::keys::{Ask, Code, Purpose, Record, Verdict};
 use crate::model::{ApiError, Mode, OrganisationId, Scopes};
 
@@ -57,29 +56,35 @@ impl<'a> Demand<'a> {
     }
 }
 
-/// The handler.
-pub(super) async fn forward_auth<B>(services: &Services, peer: Option<Peer>, request: Request<B>) -> Response {
-    let (parts, _) = request.into_parts();
-    hot::answer(services, "/v1/forward-auth", async |_| {
-        let path = parts.uri.path().strip_prefix(super::FORWARD_AUTH).unwrap_or_default();
-        let demanded = demanded(path);
-        // A proxy may have written the colons of scopes as %3A.
-        let decoded = demanded.contains('%').then(|| percent_decoded(demanded)).transpose()?;
-        let demand = Demand::read(decoded.as_deref().unwrap_or(demanded))?;
-        let presented = credential::presented_key(&parts.headers).ok_or_else(no_key)?;
-        let address = ClientAddress::of_peer(peer, &parts.headers, &services.site);
-        let ask = Ask {
-            scopes: demand.scopes,
-            mode: demand.mode,
-            address: address.for_allowlist(),
-            organisation: Some(demand.organisation),
-            ..Ask::default()
-        };
-        let for_nginx = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "compat=nginx"));
-        let told = |verdict: Verdict<'_>| answer(&verdict, &ask, address, for_nginx);
-        hot::in_time(pin!(services.keys.check(presented, &ask, Purpose::Use, told))).await
+/// The handler. It never looks at the body.
+pub(super) fn forward_auth<B: Send + 'static>(
+    services: &Services,
+    peer: Option<Peer>,
+    request: Request<B>,
+) -> Answering<'_> {
+    Box::pin(async move {
+        let (headers, uri) = (request.headers(), request.uri());
+        hot::answer(services, "/v1/forward-auth", async |_| {
+            let path = uri.path().strip_prefix(super::FORWARD_AUTH).unwrap_or_default();
+            let demanded = demanded(path);
+            // A proxy may have written the colons of scopes as %3A.
+            let decoded = demanded.contains('%').then(|| percent_decoded(demanded)).transpose()?;
+            let demand = Demand::read(decoded.as_deref().unwrap_or(demanded))?;
+            let presented = credential::presented_key(headers).ok_or_else(no_key)?;
+            let address = ClientAddress::of_peer(peer, headers, &services.site);
+            let ask = Ask {
+                scopes: demand.scopes,
+                mode: demand.mode,
+                address: address.for_allowlist(),
+                organisation: Some(demand.organisation),
+                ..Ask::default()
+            };
+            let for_nginx = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "compat=nginx"));
+            let told = |verdict: Verdict<'_>| answer(&verdict, &ask, address, for_nginx);
+            hot::check(services, presented, &ask, Purpose::Use, told).await
+        })
+        .await
     })
-    .await
 }
 
 fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, address: ClientAddress, for_nginx: bool) -> Response {

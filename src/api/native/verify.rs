@@ -1,7 +1,6 @@
 //! `POST /v1/keys/verify`: a service asks whether a key that somebody presented to it is good.
 
 use std::borrow::Cow;
-use std::pin::pin;
 
 use axum::BoxError;
 use axum::body::HttpBody;
@@ -18,7 +17,7 @@ use super::limits;
 use crate::api::Services;
 use crate::api::client_address::Peer;
 use crate::api::fields::Fields;
-use crate::api::hot::{self, RequestId};
+use crate::api::hot::{self, Answering, RequestId};
 use crate::api::json::{self, BODY_LIMIT};
 use crate::api::openapi::Problem;
 use crate::api::time::seconds;
@@ -263,27 +262,28 @@ struct RateLimitState {
     ),
     security(("api_key" = []), ("api_key_bearer" = [])),
 )]
-pub(super) async fn verify<B>(services: &Services, peer: Option<Peer>, request: Request<B>) -> Response
+pub(super) fn verify<B>(services: &Services, peer: Option<Peer>, mut request: Request<B>) -> Answering<'_>
 where
-    B: HttpBody<Data = Bytes>,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    hot::answer(services, "/v1/keys/verify", async |id| {
-        let organisation = hot::service(services, request.headers(), peer).await?;
-        let content_type = request.headers().get(CONTENT_TYPE).cloned();
-        let body = json::read(request, BODY_LIMIT).await?;
-        let is_plain_json = content_type.as_ref() == Some(&JSON);
-        match serde_json::from_slice::<Borrowed<'_>>(&body) {
-            Ok(asked) if is_plain_json => check(services, organisation, &asked, id).await,
-            // The exact way, which says by name what is wrong.
-            _ => {
-                let content_type = content_type.as_ref().and_then(|value| value.to_str().ok());
-                let asked = json::from_body::<Verify>(content_type, &body)?;
-                check(services, organisation, &Borrowed::from(&asked), id).await
+    Box::pin(async move {
+        hot::answer(services, "/v1/keys/verify", async |id| {
+            let organisation = hot::service(services, request.headers(), peer).await?;
+            let body = json::read(request.body_mut(), BODY_LIMIT).await?;
+            let content_type = request.headers().get(CONTENT_TYPE);
+            match serde_json::from_slice::<Borrowed<'_>>(&body) {
+                Ok(asked) if content_type == Some(&JSON) => check(services, organisation, &asked, id).await,
+                // The exact way, which says by name what is wrong.
+                _ => {
+                    let content_type = content_type.and_then(|value| value.to_str().ok());
+                    let asked = json::from_body::<Verify>(content_type, &body)?;
+                    check(services, organisation, &Borrowed::from(&asked), id).await
+                }
             }
-        }
+        })
+        .await
     })
-    .await
 }
 
 async fn check(
@@ -294,7 +294,7 @@ async fn check(
 ) -> Result<Response, ApiError> {
     let ask = asked.ask(organisation)?;
     let told = |verdict: Verdict<'_>| answer(&verdict, &ask, id);
-    hot::in_time(pin!(services.keys.check(asked.key.0.trim(), &ask, Purpose::Use, told))).await
+    hot::check(services, asked.key.0.trim(), &ask, Purpose::Use, told).await
 }
 
 fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, id: RequestId) -> Response {

@@ -22,6 +22,8 @@ const UNKNOWN_FOR: i64 = 10_000;
 const UNKNOWN: usize = 65_536;
 /// What a record takes beside its extras: itself, its place in the map and in the round.
 const EACH: usize = size_of::<(u64, Record)>() + ALLOCATION + MAP_SLOT + size_of::<u64>() * 2;
+// Two lines of memory, which a processor fetches together.
+const _: () = assert!(size_of::<(u64, Record)>() <= 128);
 /// Of the map's table, at its emptiest (just after it has grown).
 const MAP_SLOT: usize = 36;
 

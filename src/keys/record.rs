@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 
+use compact_str::CompactString;
 use ipnet::IpNet;
 use serde_json::value::RawValue;
 
@@ -24,8 +25,8 @@ pub struct Record {
     pub id: KeyId,
     /// Where it belongs; shared by all keys of an environment.
     pub place: Arc<Place>,
-    /// Its label.
-    pub name: Box<str>,
+    /// Its label. A short one stands right here: an answer that names the key should not wait for memory once more.
+    pub name: CompactString,
     /// Milliseconds since 1970; the largest number for never.
     expires_at: i64,
     more: Option<Box<More>>,
@@ -112,7 +113,8 @@ impl Record {
             let meter = more.meter.as_ref().map_or(0, |_| size_of::<Meter>() + 2 * ALLOCATION);
             size_of::<More>() + ALLOCATION + text(&more.scopes) + metadata + networks + meter
         });
-        self.name.len() + ALLOCATION + more
+        let name = if self.name.is_heap_allocated() { self.name.capacity() + ALLOCATION } else { 0 };
+        name + more
     }
 
     /// The moment from which it is refused.

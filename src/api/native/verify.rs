@@ -305,7 +305,7 @@ fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, id: RequestId) -> Response {
         valid: verdict.code == Code::Valid,
         code: verdict.code.as_str(),
         key_id: texts.as_ref().map(|(key, ..)| key.as_str()),
-        name: verdict.record.map(|record| &*record.name),
+        name: verdict.record.map(|record| record.name.as_str()),
         org_id: texts.as_ref().map(|(_, organisation, _)| organisation.as_str()),
         env_id: texts.as_ref().map(|(.., environment)| environment.as_str()),
         environment: verdict.record.map(|record| record.place.mode.as_str()),

@@ -98,24 +98,23 @@ impl Keys {
         // What those were asked who count for all nodes.
         let mut counted = None;
         loop {
-            let mut told = core.remembered(&hash, ask, purpose, counted, &mut answer);
-            if told.is_none() {
-                // Boxed, as whatever else waits: the future of a request is moved about, and few have to wait.
-                let found = if presented.checksum_fits() { Box::pin(core.look_up(hash)).await? } else { None };
-                told = match found {
-                    None => Some(Ok(answer(Verdict::NOT_FOUND))),
-                    Some(key) => {
-                        // A node that may not go by its memory has an older one there, perhaps.
-                        let landed = core.remembered(&hash, ask, purpose, counted, &mut answer);
-                        // Out again already: what was read is as good for a request that came before.
-                        landed.or_else(|| {
-                            let record = core.record(&key).apart();
-                            Some(core.verdict(&record, ask, purpose, counted).map(&mut answer))
-                        })
-                    }
-                };
-            }
-            match told.ok_or(Unanswered)? {
+            let told = match core.remembered(&hash, ask, purpose, counted, &mut answer) {
+                Some(told) => told,
+                None => {
+                    // Boxed, as whatever else waits: few have to, and the future of a request should be small.
+                    let found = if presented.checksum_fits() { Box::pin(core.look_up(hash)).await? } else { None };
+                    let Some(key) = found else {
+                        return Ok(answer(Verdict::NOT_FOUND));
+                    };
+                    // A node that may not go by its memory has an older one there, perhaps.
+                    let landed = core.remembered(&hash, ask, purpose, counted, &mut answer);
+                    // Out again already: what was read is as good for a request that came before.
+                    landed.unwrap_or_else(|| {
+                        core.verdict(&core.record(&key).apart(), ask, purpose, counted).map(&mut answer)
+                    })
+                }
+            };
+            match told {
                 Ok(told) => return Ok(told),
                 // And then judged again: the key may have ended meanwhile.
                 Err(unspent) => {

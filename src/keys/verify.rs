@@ -98,21 +98,19 @@ impl Keys {
         // What those were asked who count for all nodes.
         let mut counted = None;
         loop {
-            let told = match core.remembered(&hash, ask, purpose, counted, &mut answer) {
-                Some(told) => told,
-                None => {
-                    // Boxed, as whatever else waits: few have to, and the future of a request should be small.
-                    let found = if presented.checksum_fits() { Box::pin(core.look_up(hash)).await? } else { None };
-                    let Some(key) = found else {
-                        return Ok(answer(Verdict::NOT_FOUND));
-                    };
-                    // A node that may not go by its memory has an older one there, perhaps.
-                    let landed = core.remembered(&hash, ask, purpose, counted, &mut answer);
-                    // Out again already: what was read is as good for a request that came before.
-                    landed.unwrap_or_else(|| {
-                        core.verdict(&core.record(&key).apart(), ask, purpose, counted).map(&mut answer)
-                    })
-                }
+            let told = if let Some(told) = core.remembered(&hash, ask, purpose, counted, &mut answer) {
+                told
+            } else {
+                // Boxed, as whatever else waits: few have to, and the future of a request should be small.
+                let found = if presented.checksum_fits() { Box::pin(core.look_up(hash)).await? } else { None };
+                let Some(key) = found else {
+                    return Ok(answer(Verdict::NOT_FOUND));
+                };
+                // A node that may not go by its memory has an older one there, perhaps.
+                let landed = core.remembered(&hash, ask, purpose, counted, &mut answer);
+                // Out again already: what was read is as good for a request that came before.
+                landed
+                    .unwrap_or_else(|| core.verdict(&core.record(&key).apart(), ask, purpose, counted).map(&mut answer))
             };
             match told {
                 Ok(told) => return Ok(told),

@@ -1,0 +1,1 @@
+SELECT uses FROM usage_log WHERE part = $1

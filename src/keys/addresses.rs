@@ -1,6 +1,6 @@
 //! Where keys were used from, as far as it is not written down.
 //!
-//! Apart from the ledger: no request that has one of them to note should wait for what moves there.
+//! Apart from the ledger, which a flush holds most of the time that it takes: no request should wait for that.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

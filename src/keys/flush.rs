@@ -3,20 +3,19 @@
 //! Few counts go straight to the rows of their keys. Many would make the database rewrite a page for
 //! almost every one of them, each second: they are appended to a log instead, in [`SHARDS`] parts, and
 //! one part after the other moves on to the rows, where the keys of one part lie side by side. A part with many keys
-//! is written anew most of the times, without its repetitions, which costs less than their rows do. The log is for whoever
-//! starts after a crash: what stands in it stays in memory too, in the records and the ledger, until it is in the rows. Where several
+//! is written anew most of the times, without its repetitions, which costs less than their rows do. What stands
+//! in the log is remembered in the records themselves, so that a million keys need no second memory. Where several
 //! nodes count, all goes to the rows, where each sees it.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::addresses::ADDRESSES;
-use super::cache::{Slot, slot};
-use super::journal::{Counted, empty, merge};
+use super::cache::Slot;
+use super::ledger::{Ledger, Uses};
 use super::usage::Usage;
-use super::{Code, KeyHash, Keys};
-use crate::model::KeyId;
-use crate::store::{HourlyUse, LoggedUses, StoreError, UsageRows};
+use super::{Code, Keys, Record};
+use crate::model::{KeyId, Timestamp};
+use crate::store::{LoggedUses, StoreError, UsageRows};
 
 /// How often counts are written down; what a killed process loses at the most.
 pub const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -28,7 +27,7 @@ const FOLD_EVERY: u64 = 2_000_000_000;
 const TURNS: u32 = 8;
 /// Up to so many counts are few.
 const FEW: usize = 500;
-/// A part of the log with so many counts is worth being written anew.
+/// A part of the log with so many records is worth being written anew.
 const MANY: usize = 100;
 /// After so many records a flush lets others have its place, and its locks.
 const BREATH: usize = 64;
@@ -38,75 +37,87 @@ fn shard(id: KeyId) -> usize {
     usize::try_from(id.0.cast_unsigned() >> 58).unwrap_or_default()
 }
 
-/// What a flush knows of the log.
+/// What stands in the log and not in the rows of the keys yet.
 #[derive(Debug)]
-pub(super) struct Log {
-    parts: [Part; SHARDS],
+pub(super) struct Logged {
+    parts: Vec<Part>,
     /// The next one to move on, and when the last one did, on the monotonic clock.
     next: usize,
     moved_on: u64,
-    /// What a flush works with, kept for the next one: memory that has been used is cheaper than new one.
-    counted: Vec<Counted>,
-    again: Vec<Slot>,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default)]
 struct Part {
-    has_lines: bool,
+    /// What has no place in a record.
+    ledger: Ledger,
+    /// The records that have the rest.
+    records: Vec<Slot>,
     /// How often it was its turn since it moved on.
     turns: u32,
 }
 
-impl Default for Log {
+impl Part {
+    /// What stands in the log of a key: its record has it, by `kept` (see [`Record::keep_logged`]), or the ledger.
+    fn remember(&mut self, slot: Slot, uses: Uses, kept: Option<bool>) {
+        match kept {
+            Some(true) => self.records.push(slot),
+            Some(false) => {}
+            None => self.ledger.add_uses(uses),
+        }
+    }
+}
+
+impl Default for Logged {
     fn default() -> Self {
-        let parts = [Part::default(); SHARDS];
-        Self { parts, next: 0, moved_on: 0, counted: Vec::new(), again: Vec::new() }
+        Self { parts: std::iter::repeat_with(Part::default).take(SHARDS).collect(), next: 0, moved_on: 0 }
     }
 }
 
-impl Log {
-    fn has_lines(&self) -> bool {
-        self.parts.iter().any(|part| part.has_lines)
+impl Logged {
+    /// Whether the log has anything.
+    pub(super) fn is_logging(&self) -> bool {
+        self.parts.iter().any(|part| !part.records.is_empty() || !part.ledger.is_empty())
+    }
+
+    /// What is not in the record of a key.
+    pub(super) fn of(&self, id: KeyId) -> &Ledger {
+        &self.parts[shard(id)].ledger
+    }
+
+    /// A record cannot keep this any more.
+    pub(super) fn add(&mut self, uses: Uses) {
+        self.parts[shard(uses.id)].ledger.add_uses(uses);
     }
 }
 
-/// Counts as they stand in the log, each line with the number of its part. They come in the order of [`merge`].
-fn lines(counted: &[Counted]) -> impl Iterator<Item = (usize, LoggedUses)> {
-    counted.chunk_by(|one, next| shard(one.id) == shard(next.id)).flat_map(|of_part| {
-        let mut lines: Vec<(usize, LoggedUses)> = Vec::with_capacity(1);
-        for Counted { id, code, count, at } in of_part {
-            let hour = at.hour();
-            let known = lines.iter().position(|(_, line)| line.is_of(hour, *code)).unwrap_or(lines.len());
-            if known == lines.len() {
-                lines.push((shard(*id), LoggedUses::of(hour, *code, *at)));
-            }
-            lines[known].1.add(*id, *count, *at);
-        }
-        lines
-    })
-}
+/// What is appended to the log, each line with the number of its part.
+struct Lines(Vec<Vec<LoggedUses>>);
 
-/// What a line of the log says.
-fn counted(line: &LoggedUses) -> impl Iterator<Item = Counted> {
-    let code = line.code;
-    line.uses().map(move |(id, count, at)| Counted { id, code, count, at })
-}
+impl Lines {
+    fn new() -> Self {
+        Self(std::iter::repeat_with(Vec::new).take(SHARDS).collect())
+    }
 
-/// Counts as they go to the rows. They come in the order of [`merge`].
-fn rows(counted: &[Counted]) -> UsageRows {
-    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let mut rows = UsageRows::default();
-    for of_key in counted.chunk_by(|one, next| one.id == next.id) {
-        let good = of_key.iter().filter(|counted| counted.code == Code::Valid);
-        if let Some(last) = good.clone().map(|counted| counted.at).max() {
-            rows.uses.push((of_key[0].id, number(good.map(|counted| counted.count).sum()), last));
+    fn add(&mut self, id: KeyId, hour: i64, code: Code, count: i64, last: Timestamp) {
+        let part = &mut self.0[shard(id)];
+        match part.iter_mut().find(|line| (line.hour, line.code) == (hour, code)) {
+            Some(line) => line.add(id, count, last),
+            None => part.push(LoggedUses::of(hour, code, (id, count, last))),
         }
     }
-    let hour = |counted: &Counted| {
-        (counted.id, HourlyUse { hour: counted.hour(), code: counted.code, count: number(counted.count) })
-    };
-    rows.hours = counted.iter().map(hour).collect();
-    rows
+
+    fn add_uses(&mut self, uses: Uses) {
+        self.add(uses.id, uses.hour, Code::Valid, uses.count.into(), uses.last);
+    }
+
+    fn add_ledger(&mut self, ledger: &Ledger) {
+        ledger.lines().for_each(|(id, hour, code, count, last)| self.add(id, hour, code, count, last));
+    }
+
+    fn of_parts(self) -> Vec<(usize, LoggedUses)> {
+        let of_part = |(part, lines): (usize, Vec<LoggedUses>)| lines.into_iter().map(move |line| (part, line));
+        self.0.into_iter().enumerate().flat_map(of_part).collect()
+    }
 }
 
 impl Keys {
@@ -115,93 +126,144 @@ impl Keys {
     /// # Errors
     /// When the database fails.
     pub async fn flush_usage(&self) -> Result<(), StoreError> {
-        let (db, usage) = (&self.core.db, &self.core.usage);
-        let mut log = usage.log.lock().await;
+        let (db, usage, cache) = (&self.core.db, &self.core.usage, &self.core.cache);
+        let _flushing = usage.flushing.write().await;
         self.write_spent().await?;
-        self.take_counted(&mut log).await;
-        let counted = &log.counted;
-        let seen = usage.addresses.take();
-        let addresses: Vec<_> = seen.iter().flat_map(|(id, seen)| seen.iter().map(|from| (*id, *from))).collect();
+        let (counted, mut ledger, seen) = (usage.take_counted(), usage.take_ledger(), usage.addresses.take());
+        let addresses = seen.iter().flat_map(|(id, seen)| seen.iter().map(|from| (*id, *from))).collect::<Vec<_>>();
+        let is_few = counted.len() + ledger.counts.len() <= FEW && !usage.logged().is_logging();
         // What several nodes count must not wait in the memory of one of them.
-        let goes_to_rows = (counted.len() <= FEW && !log.has_lines()) || self.core.together.get().is_some();
-        let written = if counted.is_empty() && addresses.is_empty() {
-            Ok(())
-        } else if goes_to_rows {
-            let rows = UsageRows { addresses, ..rows(counted) };
-            self.settle(counted, db.write_usage(&rows, ADDRESSES)).await
-        } else {
-            db.log_usage(lines(counted), &UsageRows { addresses, ..UsageRows::default() }, ADDRESSES).await
-        };
-        if let Err(error) = written {
-            usage.journal.put_back(counted);
+        if is_few || self.core.together.get().is_some() {
+            for some in counted.chunks(BREATH) {
+                some.iter().filter_map(|slot| Usage::take_uses(*slot, cache)).for_each(|uses| ledger.add_uses(uses));
+                tokio::task::yield_now().await;
+            }
+            if !(ledger.is_empty() && addresses.is_empty())
+                && let Err(error) = db.write_usage(&UsageRows { addresses, ..ledger.rows() }, ADDRESSES).await
+            {
+                usage.ledger().merge(&ledger);
+                usage.addresses.keep(seen);
+                return Err(error);
+            }
+            return Ok(());
+        }
+        let lines = self.take_lines(&counted, &ledger).await;
+        if !(lines.is_empty() && addresses.is_empty())
+            && let Err(error) = db.log_usage(&lines, &UsageRows { addresses, ..UsageRows::default() }, ADDRESSES).await
+        {
+            self.take_back(&lines);
             usage.addresses.keep(seen);
             return Err(error);
         }
-        if !goes_to_rows {
-            let Log { parts, counted, .. } = &mut *log;
-            for counted in counted {
-                parts[shard(counted.id)].has_lines = true;
-            }
-            self.fold(&mut log).await?;
-        }
-        usage.is_logging.store(log.has_lines(), Ordering::Relaxed);
-        Ok(())
+        self.fold().await
     }
 
-    /// All that is written down nowhere; from now on it is taken to be.
-    async fn take_counted(&self, log: &mut Log) {
+    /// All that is written down nowhere, as it is about to stand in the log; from now on it is taken to.
+    async fn take_lines(&self, counted: &[Slot], ledger: &Ledger) -> Vec<(usize, LoggedUses)> {
         let (usage, cache) = (&self.core.usage, &self.core.cache);
-        let Log { counted, again, .. } = log;
-        empty(counted, |_| ());
-        empty(again, |_| ());
-        usage.journal.take(counted, again);
-        for some in again.chunks(BREATH) {
+        let mut lines = Lines::new();
+        for some in counted.chunks(BREATH) {
             cache.fetch(some.iter().copied());
-            counted.extend(Usage::take_fresh(some, cache));
+            {
+                // Between these two nobody sees a count, so no reader misses one.
+                let (_ledger, mut logged) = (usage.ledger(), usage.logged());
+                for slot in some {
+                    let kept = |record: &Record| record.take_pending().map(|uses| (uses, record.keep_logged(uses)));
+                    // One that was thrown out meanwhile has left its count in the ledger.
+                    let Some((uses, kept)) = cache.at(*slot, kept).flatten() else { continue };
+                    lines.add_uses(uses);
+                    logged.parts[shard(uses.id)].remember(*slot, uses, kept);
+                }
+            }
             tokio::task::yield_now().await;
         }
-        merge(counted);
+        lines.add_ledger(ledger);
+        let mut logged = usage.logged();
+        for (id, hour, code, count, last) in ledger.lines() {
+            logged.parts[shard(id)].ledger.add(id, hour, code, count, last);
+        }
+        lines.of_parts()
     }
 
-    /// Counts become rows, and are no more in memory alone.
-    async fn settle(
-        &self,
-        counted: &[Counted],
-        write: impl Future<Output = Result<Vec<(KeyId, KeyHash)>, StoreError>>,
-    ) -> Result<(), StoreError> {
-        let _flushing = self.core.usage.flushing.write().await;
-        let slots = write.await?.into_iter().map(|(id, hash)| (id, slot(&hash))).collect();
-        for some in counted.chunks(BREATH) {
-            self.core.usage.settle(some, &slots, &self.core.cache);
-            tokio::task::yield_now().await;
+    /// The log could not be written: what was to stand in it is written down nowhere, as before. Where a record has
+    /// it, it stays there, and is taken off what else the log has of that key.
+    fn take_back(&self, lines: &[(usize, LoggedUses)]) {
+        let (mut ledger, mut logged) = (self.core.usage.ledger(), self.core.usage.logged());
+        for (part, line) in lines {
+            for (id, count, last) in line.uses() {
+                logged.parts[*part].ledger.add(id, line.hour, line.code, -count, last);
+                ledger.add(id, line.hour, line.code, count, last);
+            }
         }
-        Ok(())
     }
 
     /// The next part of the log, if it is time: it moves on to the rows of its keys or, where it has many, mostly
     /// becomes one entry for all of its lines.
-    async fn fold(&self, log: &mut Log) -> Result<(), StoreError> {
-        let (db, now) = (&self.core.db, self.core.clock.monotonic());
-        if now.saturating_sub(log.moved_on) < FOLD_EVERY {
+    async fn fold(&self) -> Result<(), StoreError> {
+        let (usage, now) = (&self.core.usage, self.core.clock.monotonic());
+        let (number, records, is_due) = {
+            let mut logged = usage.logged();
+            if now.saturating_sub(logged.moved_on) < FOLD_EVERY {
+                return Ok(());
+            }
+            let number = logged.next;
+            (logged.moved_on, logged.next) = (now, (number + 1) % SHARDS);
+            let part = &mut logged.parts[number];
+            part.turns += 1;
+            let is_due = part.turns >= TURNS || part.records.len() < MANY;
+            if is_due {
+                part.turns = 0;
+            }
+            (number, std::mem::take(&mut part.records), is_due)
+        };
+        let mut taken = Vec::with_capacity(records.len());
+        for some in records.chunks(BREATH) {
+            self.core.cache.fetch(some.iter().copied());
+            {
+                let _ledger = usage.ledger();
+                let uses = |slot: &Slot| Some((*slot, self.core.cache.at(*slot, Record::take_logged).flatten()?));
+                taken.extend(some.iter().filter_map(uses));
+            }
+            tokio::task::yield_now().await;
+        }
+        // After the records: what one of them gave up meanwhile is here.
+        let mut ledger = std::mem::take(&mut usage.logged().parts[number].ledger);
+        if taken.is_empty() && ledger.is_empty() {
             return Ok(());
         }
-        let number = log.next;
-        (log.moved_on, log.next) = (now, (number + 1) % SHARDS);
-        let Log { parts, counted: logged, .. } = log;
-        let part = &mut parts[number];
-        if !part.has_lines {
-            return Ok(());
+        if is_due {
+            for (_, uses) in taken {
+                ledger.add_uses(uses);
+            }
+            let folded = self.core.db.fold_usage(number, &ledger.rows()).await;
+            if folded.is_err() {
+                usage.logged().parts[number].ledger.merge(&ledger);
+            }
+            return folded;
         }
-        part.turns += 1;
-        logged.clear();
-        db.usage_log_of(number, |line| logged.extend(counted(&line))).await?;
-        merge(logged);
-        if part.turns < TURNS && logged.len() >= MANY {
-            return db.compact_usage_log(number, lines(logged)).await;
+        let mut lines = Lines::new();
+        for (_, uses) in &taken {
+            lines.add_uses(*uses);
         }
-        self.settle(logged, db.fold_usage(number, &rows(logged))).await?;
-        *part = Part::default();
-        Ok(())
+        lines.add_ledger(&ledger);
+        let compacted = self.core.db.compact_usage_log(number, &lines.of_parts()).await;
+        // It stands in the log, as before.
+        for some in taken.chunks(BREATH) {
+            self.keep_logged(some);
+            tokio::task::yield_now().await;
+        }
+        usage.logged().parts[number].ledger.merge(&ledger);
+        compacted
+    }
+
+    /// Records remember what stands in the log of them.
+    fn keep_logged(&self, some: &[(Slot, Uses)]) {
+        self.core.cache.fetch(some.iter().map(|(slot, _)| *slot));
+        let (_ledger, mut logged) = (self.core.usage.ledger(), self.core.usage.logged());
+        for (slot, uses) in some {
+            let kept = self.core.cache.at(*slot, |record| record.keep_logged(*uses)).flatten();
+            logged.parts[shard(uses.id)].remember(*slot, *uses, kept);
+        }
     }
 
     async fn write_spent(&self) -> Result<(), StoreError> {
@@ -215,7 +277,7 @@ impl Keys {
         if written.is_err() {
             core.limiter.keep_unsaved(&rows.spent);
         }
-        written.map(drop)
+        written
     }
 
     /// Reads what an earlier server left in the log. To be done before anything is counted.
@@ -223,23 +285,21 @@ impl Keys {
     /// # Errors
     /// When the database fails.
     pub async fn recall_usage(&self) -> Result<(), StoreError> {
-        let (db, usage) = (&self.core.db, &self.core.usage);
         if self.core.together.get().is_some() {
-            let logged_rows = |lines: Vec<LoggedUses>| {
-                let mut logged = lines.iter().flat_map(counted).collect();
-                merge(&mut logged);
-                rows(&logged)
+            let rows = |logged: Vec<LoggedUses>| {
+                let mut ledger = Ledger::default();
+                for line in &logged {
+                    ledger.recall(line);
+                }
+                ledger.rows()
             };
-            return db.empty_usage_log(logged_rows).await;
+            return self.core.db.empty_usage_log(rows).await;
         }
-        let mut log = usage.log.lock().await;
-        for (number, line) in db.logged_usage().await? {
-            counted(&line).for_each(|counted| usage.ledger().add(counted));
-            if let Some(part) = log.parts.get_mut(number) {
-                part.has_lines = true;
+        for (number, logged) in self.core.db.logged_usage().await? {
+            if let Some(part) = self.core.usage.logged().parts.get_mut(number) {
+                part.ledger.recall(&logged);
             }
         }
-        usage.is_logging.store(log.has_lines(), Ordering::Relaxed);
         Ok(())
     }
 

@@ -1,43 +1,84 @@
-//! Counts that are in no row and in no record: by key, hour and outcome.
+//! Counts that are in no record: by key, hour and outcome.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use super::Code;
-use super::journal::Counted;
 use crate::model::{KeyId, Timestamp};
+use crate::store::{HourlyUse, LoggedUses, UsageRows};
 
-/// How often, and when the last time was.
 #[derive(Debug, Default)]
-pub(super) struct Ledger(BTreeMap<(KeyId, i64, Code), (u64, Timestamp)>);
+pub(super) struct Ledger {
+    /// By key, hour and outcome.
+    pub(super) counts: HashMap<(KeyId, i64, Code), i64>,
+    /// How many of them were good, by key, and when the last one was: what listings show.
+    pub(super) good: HashMap<KeyId, (i64, Timestamp)>,
+}
+
+/// Good requests of one key in one hour.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Uses {
+    pub(super) id: KeyId,
+    pub(super) hour: i64,
+    pub(super) count: u32,
+    pub(super) last: Timestamp,
+}
 
 impl Ledger {
-    pub(super) fn add(&mut self, counted: Counted) {
-        let (count, last) = self.0.entry((counted.id, counted.hour(), counted.code)).or_default();
-        *count += counted.count;
-        *last = counted.at.max(*last);
-    }
-
-    /// As much of these as is here goes; how many are left.
-    pub(super) fn take(&mut self, counted: &Counted) -> u64 {
-        let entry = (counted.id, counted.hour(), counted.code);
-        let Some((count, _)) = self.0.get_mut(&entry) else { return counted.count };
-        let taken = counted.count.min(*count);
-        *count -= taken;
-        if *count == 0 {
-            self.0.remove(&entry);
-        }
-        counted.count - taken
-    }
-
-    /// What is here of a key.
-    pub(super) fn of(&self, id: KeyId) -> impl Iterator<Item = Counted> {
-        let (first, last) = (Code::ALL[0], Code::ALL[Code::ALL.len() - 1]);
-        let entries = self.0.range((id, i64::MIN, first)..=(id, i64::MAX, last));
-        entries.map(|((id, _, code), (count, last))| Counted { id: *id, code: *code, count: *count, at: *last })
-    }
-
-    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.counts.is_empty()
+    }
+
+    pub(super) fn add(&mut self, id: KeyId, hour: i64, code: Code, count: i64, at: Timestamp) {
+        *self.counts.entry((id, hour, code)).or_default() += count;
+        if code == Code::Valid {
+            let (requests, last) = self.good.entry(id).or_default();
+            *requests += count;
+            *last = at.max(*last);
+        }
+    }
+
+    pub(super) fn add_uses(&mut self, uses: Uses) {
+        self.add(uses.id, uses.hour, Code::Valid, uses.count.into(), uses.last);
+    }
+
+    /// When the last good request of a key was.
+    fn last(&self, id: KeyId) -> Timestamp {
+        self.good.get(&id).map_or(Timestamp(0), |(_, last)| *last)
+    }
+
+    /// Everything of another one moves here.
+    pub(super) fn merge(&mut self, other: &Self) {
+        for ((id, hour, code), count) in &other.counts {
+            self.add(*id, *hour, *code, *count, other.last(*id));
+        }
+    }
+
+    /// As rows, in the order of the keys.
+    pub(super) fn rows(&self) -> UsageRows {
+        let mut rows = UsageRows {
+            uses: self.good.iter().map(|(id, (requests, last))| (*id, *requests, *last)).collect(),
+            hours: self
+                .counts
+                .iter()
+                // What was taken back leaves nothing behind.
+                .filter(|(_, count)| **count != 0)
+                .map(|((id, hour, code), count)| (*id, HourlyUse { hour: *hour, code: *code, count: *count }))
+                .collect(),
+            ..UsageRows::default()
+        };
+        rows.uses.sort_unstable_by_key(|(id, ..)| *id);
+        rows.hours.sort_unstable_by_key(|(id, hour)| (*id, hour.hour, hour.code));
+        rows
+    }
+
+    /// The counts, as they are kept in the log.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (KeyId, i64, Code, i64, Timestamp)> {
+        self.counts.iter().map(|((id, hour, code), count)| (*id, *hour, *code, *count, self.last(*id)))
+    }
+
+    pub(super) fn recall(&mut self, logged: &LoggedUses) {
+        for (id, count, last) in logged.uses() {
+            self.add(id, logged.hour, logged.code, count, last);
+        }
     }
 }

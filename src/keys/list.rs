@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::addresses::ADDRESSES;
 use super::limiter::QuotaState;
+use super::usage::HOUR;
 use super::{Key, Keys};
 use crate::model::KeyId;
 use crate::store::{HourlyUse, KeyFilter, Owner, StoreError, UsedFrom};
@@ -119,7 +120,7 @@ impl Keys {
     pub async fn usage_of(&self, key: &Key, hours: i64) -> Result<KeyUsage, StoreError> {
         let core = &self.core;
         let reading = core.usage.reading().await;
-        let since = core.clock.now().hour() - hours + 1;
+        let since = core.clock.now().0 / HOUR - hours + 1;
         let mut counted = core.db.key_hours(key.id, since).await?;
         let mut addresses = core.db.key_addresses(key.id).await?;
         core.usage.complete_usage(key, &core.cache, &mut counted, &mut addresses, &reading);

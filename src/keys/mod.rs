@@ -13,7 +13,6 @@ mod hearing;
 mod interleavings;
 mod issue;
 mod issuing;
-mod journal;
 mod key;
 mod ledger;
 mod limiter;
@@ -246,7 +245,7 @@ impl Keys {
             node.bury().await?;
         }
         self.core.db.delete_changes_before(now.plus(-CHANGES_KEPT)).await?;
-        self.core.db.delete_hours_before(now.hour() - HOURS_KEPT).await
+        self.core.db.delete_hours_before(now.0 / usage::HOUR - HOURS_KEPT).await
     }
 
     /// Does something that must not stop half-way when whoever asked for it goes away: between a

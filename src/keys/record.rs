@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::limiter::Meter;
 use super::token::KeyHash;
-use super::usage::{APART, RETIRED};
+use super::usage::RETIRED;
 use super::{Ask, Code, Key, KeyState};
 use crate::accounts::Place;
 use crate::model::{KeyId, Quota, RateLimit, Scopes, Timestamp};
@@ -36,8 +36,8 @@ pub struct Record {
     pub(super) last_used: AtomicI64,
     /// Of the address that it was last used from, folded into 64 bits.
     pub(super) last_address: AtomicU64,
-    /// Of these, what was counted since the last flush: see [`usage`](super::usage).
-    pub(super) fresh: AtomicU32,
+    /// What was counted in the same hour and stands in the log.
+    pub(super) logged: AtomicU32,
     /// Used since the cache last looked for what it could do without.
     pub(super) touched: AtomicBool,
     revoked: bool,
@@ -90,7 +90,7 @@ impl Record {
             pending: AtomicU64::new(0),
             last_used: AtomicI64::new(key.last_used_at.map_or(0, |at| at.0)),
             last_address: AtomicU64::new(0),
-            fresh: AtomicU32::new(0),
+            logged: AtomicU32::new(0),
             touched: AtomicBool::new(false),
             revoked: key.revoked_at.is_some(),
             disabled: key.disabled_at.is_some(),
@@ -101,7 +101,6 @@ impl Record {
     /// The same, for one who has no place in the cache: its uses are counted elsewhere.
     pub(super) fn apart(self) -> Self {
         self.pending.store(RETIRED, Ordering::Relaxed);
-        self.fresh.store(APART, Ordering::Relaxed);
         self
     }
 

@@ -1,15 +1,13 @@
 //! Counting the use of keys: merged into every answer at once, written down in batches.
 //!
-//! A good request is counted in the key's record, which the check has in its hands anyway: two atomic
-//! operations. Whatever does not fit there (refusals, the uses of a record that was
-//! thrown out) goes to the ledger. What a reader sees is rows + ledger + record: each move from
-//! one to the next is made where no reader can see it half done, between record and ledger under the lock of the ledger,
-//! from there to the rows under `flushing`. What is to be written down is in the [`journal`](super::journal), after it was
-//! counted; how that is done is [`flush`](super::flush)'s.
+//! A good request is counted in the key's record, which the check has in its hands anyway: one atomic
+//! operation, no lock. Whatever does not fit there (refusals, the uses of a record that was
+//! thrown out) goes to a ledger. What a reader sees is database + ledgers + record, and each move from
+//! one to the next is made where no reader can see it half done: between records and ledgers under their
+//! locks, from there to the database under `flushing`. How that is done is [`flush`](super::flush)'s.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,30 +15,23 @@ use tokio::sync::{Notify, RwLock, RwLockReadGuard};
 
 use super::addresses::Addresses;
 use super::cache::{Slot, slot};
-use super::flush::{FLUSH_EVERY, Log};
-use super::journal::{Counted, Journal};
-use super::ledger::Ledger;
+use super::flush::{FLUSH_EVERY, Logged};
+use super::ledger::{Ledger, Uses};
 use super::record::Record;
 use super::{Cache, Code, Key};
 use crate::model::{KeyId, Timestamp};
 use crate::store::{HourlyUse, UsedFrom};
 
+/// Milliseconds.
+pub(super) const HOUR: i64 = 3_600_000;
 /// Who uses a key for the first time is written down at once, together with others of this moment.
 const GATHER: Duration = Duration::from_millis(50);
 
-/// `Record::pending`: what is in no row. The hour is in the upper half, what was counted in it in the lower.
+/// A record's count: the hour in the upper half, what was counted in it in the lower.
 ///
 /// The top bit says that the record is retired: what comes later goes to the ledger.
 pub(super) const RETIRED: u64 = 1 << 63;
 const COUNT: u64 = u32::MAX as u64;
-
-/// `Record::fresh`: the lower bits are what was counted and not noted in the journal, which has the record's slot then.
-/// The four above are the lowest of the hour that it was counted in; those at the top are of the number of flushes before
-/// the last use that was noted, so that the first one after a flush is known from those that follow.
-const MORE: u32 = (1 << 20) - 1;
-const HOURS: u32 = 0xf;
-/// Nothing is counted here: each use is noted by itself.
-pub(super) const APART: u32 = u32::MAX;
 
 fn hour_of(pending: u64) -> i64 {
     i64::try_from((pending & !RETIRED) >> 32).unwrap_or_default()
@@ -54,104 +45,50 @@ fn pack(hour: i64, count: u32) -> u64 {
     (u64::try_from(hour).unwrap_or_default() & 0x7fff_ffff) << 32 | u64::from(count)
 }
 
-/// The lowest bits of an hour.
-fn low(hour: i64) -> u32 {
-    u32::try_from(hour & i64::from(HOURS)).unwrap_or_default()
-}
-
-/// What a use has to leave in the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Note {
-    /// Itself.
-    Use,
-    /// That the record has more.
-    Again,
-    /// Nothing: that has been said.
-    None,
-}
-
 impl Record {
-    fn last_used(&self) -> Timestamp {
-        Timestamp(self.last_used.load(Ordering::Relaxed))
+    fn uses(&self, hour: i64, count: u32) -> Option<Uses> {
+        let last = Timestamp(self.last_used.load(Ordering::Relaxed));
+        (count > 0).then_some(Uses { id: self.id, hour, count, last })
     }
 
-    fn counted(&self, hour: i64, count: u32) -> Option<Counted> {
-        let at = self.last_used().min(Timestamp((hour + 1) * Timestamp::HOUR - 1));
-        (count > 0).then_some(Counted { id: self.id, code: Code::Valid, count: count.into(), at })
+    /// What was counted and is written down nowhere, taken out.
+    pub(super) fn take_pending(&self) -> Option<Uses> {
+        // The hour stays, and a retired record stays one.
+        let pending = self.pending.fetch_and(!COUNT, Ordering::AcqRel);
+        self.uses(hour_of(pending), count_of(pending))
     }
 
-    /// Counts a use in an hour, if this is the place for it.
-    fn add(&self, hour: i64) -> bool {
-        let fits = |pending: u64| {
-            let stays = pending == 0 || hour_of(pending) == hour;
-            let fits = pending & RETIRED == 0 && stays && count_of(pending) < u32::MAX;
-            fits.then(|| pack(hour, count_of(pending) + 1))
-        };
-        self.pending.fetch_update(Ordering::AcqRel, Ordering::Relaxed, fits).is_ok()
+    /// What stands in the log and not in the rows of the key, taken out. Under the lock of the ledger.
+    pub(super) fn take_logged(&self) -> Option<Uses> {
+        let count = self.logged.swap(0, Ordering::AcqRel);
+        self.uses(hour_of(self.pending.load(Ordering::Acquire)), count)
     }
 
-    /// Says how a use in an hour gets into the journal, after so many flushes.
-    fn note(&self, flushes: u32, hour: i64) -> Note {
-        let mark = (flushes << 4 | low(hour)) << MORE.count_ones();
-        let mut fresh = self.fresh.load(Ordering::Relaxed);
-        loop {
-            let more = fresh & MORE;
-            let is_same_hour = (fresh ^ mark) >> MORE.count_ones() & HOURS == 0;
-            let (next, note) = match more {
-                _ if fresh == APART => return Note::Use,
-                0 if fresh == mark => (fresh + 1, Note::Again),
-                0 => (mark, Note::Use),
-                // As long as these are here, the journal knows that there are some.
-                _ if is_same_hour && more < MORE - 1 => (fresh + 1, Note::None),
-                _ => return Note::Use,
-            };
-            match self.fresh.compare_exchange_weak(fresh, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return note,
-                Err(changed) => fresh = changed,
-            }
+    /// Remembers what was logged. Whether there was none before, or `None` if this is not the place for it.
+    /// Under the lock of the ledger.
+    pub(super) fn keep_logged(&self, uses: Uses) -> Option<bool> {
+        let pending = self.pending.load(Ordering::Acquire);
+        if pending & RETIRED != 0 || self.id != uses.id || hour_of(pending) != uses.hour {
+            return None;
         }
-    }
-
-    /// What was counted and is not in the journal, taken out to be noted there. Its hour is one of these, or less than
-    /// sixteen before the last one.
-    fn take_more(&self, hours: [i64; 2], leaves: impl Fn(u32) -> u32) -> Option<Counted> {
-        let take = |fresh: u32| (fresh != APART).then(|| leaves(fresh));
-        let fresh = self.fresh.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).ok()?;
-        let mark = fresh >> MORE.count_ones() & HOURS;
-        let before = || hours[1] - i64::from(low(hours[1]).wrapping_sub(mark) & HOURS);
-        let hour = hours.into_iter().find(|hour| low(*hour) == mark).unwrap_or_else(before);
-        self.counted(hour, fresh & MORE)
-    }
-
-    /// The same for a flush.
-    pub(super) fn take_fresh(&self) -> Option<Counted> {
-        self.take_more([self.last_used().hour(); 2], |fresh| fresh & !MORE)
-    }
-
-    /// So many of what was counted in an hour are in the row of the key now.
-    pub(super) fn settle(&self, hour: i64, count: u64) {
-        let less = |pending: u64| {
-            let is_here = pending & RETIRED == 0 && hour_of(pending) == hour;
-            is_here.then(|| pending - count.min(pending & COUNT))
-        };
-        let _ = self.pending.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+        let before = self.logged.load(Ordering::Acquire);
+        self.logged.store(before.checked_add(uses.count)?, Ordering::Release);
+        Some(before == 0)
     }
 }
 
 /// Uses that are not in the rows of their keys yet.
 #[derive(Debug, Default)]
 pub struct Usage {
-    /// What is in no record.
+    /// What is written down nowhere. Whoever takes both locks takes this one first.
     ledger: Mutex<Ledger>,
-    /// What is to be written down.
-    pub(super) journal: Journal,
+    /// What stands in the log.
+    logged: Mutex<Logged>,
+    /// Records with a count, so that a flush need not look through all.
+    counted: [Mutex<Vec<Slot>>; 16],
     pub(super) addresses: Addresses,
-    /// Of a flush, and there is one at a time.
-    pub(super) log: tokio::sync::Mutex<Log>,
-    /// Whether the log has anything.
-    pub(super) is_logging: AtomicBool,
     /// Held for reading from before a key is read until the pending uses are added to it, and for
-    /// writing while they move to the rows: no use is seen twice, and none is missed.
+    /// writing while they move to the database: no use is seen twice, and none is missed.
     pub(super) flushing: RwLock<()>,
     /// Somebody should not wait for the next flush.
     urgent: Notify,
@@ -162,21 +99,34 @@ impl Usage {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn logged(&self) -> MutexGuard<'_, Logged> {
+        self.logged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Counts a request that a key was good for.
     pub(super) fn count(&self, record: &Record, address: Option<IpAddr>, now: Timestamp) {
-        let hour = now.hour();
+        let hour = now.0 / HOUR;
         let used_before = record.last_used.load(Ordering::Relaxed);
         // Written only when it changes: many requests of a busy key share a millisecond.
         if used_before < now.0 {
             record.last_used.fetch_max(now.0, Ordering::AcqRel);
         }
-        if !record.add(hour) {
-            self.count_in_ledger(record, hour, now);
-        }
-        match record.note(self.journal.flushes(), hour) {
-            Note::Use => self.journal.note(Counted { id: record.id, code: Code::Valid, count: 1, at: now }),
-            Note::Again => self.journal.note_again(slot(&record.hash)),
-            Note::None => {}
+        let mut pending = record.pending.load(Ordering::Relaxed);
+        let is_first = loop {
+            let count = count_of(pending);
+            let fits = pending & RETIRED == 0 && (pending == 0 || hour_of(pending) == hour) && count < u32::MAX;
+            if !fits {
+                break self.count_in_ledger(record, hour, now);
+            }
+            let next = pack(hour, count + 1);
+            match record.pending.compare_exchange_weak(pending, next, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => break count == 0,
+                Err(changed) => pending = changed,
+            }
+        };
+        if is_first {
+            let shard = usize::from(record.hash.as_bytes()[0]) % self.counted.len();
+            self.counted[shard].lock().unwrap_or_else(PoisonError::into_inner).push(slot(&record.hash));
         }
         if used_before == 0 {
             self.urgent.notify_one();
@@ -184,32 +134,37 @@ impl Usage {
         if let Some(address) = address {
             let folded = fold(address);
             // Whenever it is another one, and once an hour. In between, its time is that of the key.
-            let is_news =
-                Timestamp(used_before).hour() != hour || record.last_address.load(Ordering::Relaxed) != folded;
+            let is_news = used_before / HOUR != hour || record.last_address.load(Ordering::Relaxed) != folded;
             if is_news && self.addresses.note(record.id, address, now) {
                 record.last_address.store(folded, Ordering::Relaxed);
             }
         }
     }
 
-    /// The rare case: the hour turned, or the record is retired.
+    /// The rare case: the hour turned, or the record is retired. Whether the record has a count that it
+    /// had not.
     #[cold]
-    fn count_in_ledger(&self, record: &Record, hour: i64, now: Timestamp) {
+    fn count_in_ledger(&self, record: &Record, hour: i64, now: Timestamp) -> bool {
         let mut ledger = self.ledger();
         let mut pending = record.pending.load(Ordering::Acquire);
         loop {
             if pending & RETIRED != 0 {
-                return ledger.add(Counted { id: record.id, code: Code::Valid, count: 1, at: now });
+                ledger.add(record.id, hour, Code::Valid, 1, now);
+                return false;
             }
             let stays = hour_of(pending) == hour && count_of(pending) < u32::MAX;
             let next = if stays { pending + 1 } else { pack(hour, 1) };
+            // What stands in the log is of the old hour, as long as that is the record's.
+            if !stays && let Some(uses) = record.take_logged() {
+                self.logged().add(uses);
+            }
             match record.pending.compare_exchange(pending, next, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) if stays => return,
+                Ok(_) if stays => return count_of(pending) == 0,
                 Ok(_) => {
-                    let before = hour_of(pending);
-                    let more = record.take_more([before, before.max(hour)], |fresh| fresh & !MORE);
-                    self.leave(&mut ledger, record.counted(before, count_of(pending)), more);
-                    return;
+                    if let Some(uses) = record.uses(hour_of(pending), count_of(pending)) {
+                        ledger.add_uses(uses);
+                    }
+                    return count_of(pending) == 0;
                 }
                 Err(changed) => pending = changed,
             }
@@ -218,17 +173,12 @@ impl Usage {
 
     /// Counts a request that a key was not good for.
     pub(super) fn count_refusal(&self, id: KeyId, code: Code, now: Timestamp) {
-        self.count_apart(Counted { id, code, count: 1, at: now });
+        self.ledger().add(id, now.0 / HOUR, code, 1, now);
     }
 
     /// Counts requests that were answered elsewhere on the word of an earlier check.
     pub(super) fn count_reported(&self, id: KeyId, count: u32, at: Timestamp) {
-        self.count_apart(Counted { id, code: Code::Valid, count: count.into(), at });
-    }
-
-    fn count_apart(&self, counted: Counted) {
-        self.ledger().add(counted);
-        self.journal.note(counted);
+        self.ledger().add(id, at.0 / HOUR, Code::Valid, i64::from(count), at);
     }
 
     /// A record is about to be thrown out: its count moves to the ledger, and so does every later one.
@@ -236,18 +186,12 @@ impl Usage {
         let mut ledger = self.ledger();
         let pending = record.pending.fetch_or(RETIRED, Ordering::AcqRel);
         if pending & RETIRED == 0 {
-            let more = record.take_more([record.last_used().hour(); 2], |_| APART);
-            self.leave(&mut ledger, record.counted(hour_of(pending), count_of(pending)), more);
-        }
-    }
-
-    /// A record gives up what it counted, and `more` of which is not in the journal.
-    fn leave(&self, ledger: &mut Ledger, counted: Option<Counted>, more: Option<Counted>) {
-        if let Some(counted) = counted {
-            ledger.add(counted);
-        }
-        if let Some(more) = more {
-            self.journal.note(more);
+            if let Some(uses) = record.take_pending() {
+                ledger.add_uses(uses);
+            }
+            if let Some(uses) = record.take_logged() {
+                self.logged().add(uses);
+            }
         }
     }
 
@@ -259,14 +203,23 @@ impl Usage {
     /// Adds the uses that the database does not know yet. `_reading` was taken before the read.
     pub(super) fn complete(&self, keys: &mut [Key], cache: &Cache, _reading: &RwLockReadGuard<'_, ()>) {
         // Held to the end: no record's count moves meanwhile.
-        let ledger = self.ledger();
+        let (ledger, logged) = (self.ledger(), self.logged());
         for key in keys {
-            let in_ledger = ledger.of(key.id).filter(|counted| counted.code == Code::Valid);
-            let in_record = cache.peek(&key.hash, in_record).flatten();
-            for counted in in_ledger.chain(in_record) {
-                key.request_count += i64::try_from(counted.count).unwrap_or(i64::MAX);
-                key.last_used_at = key.last_used_at.max(Some(counted.at));
+            let mut add = |requests: i64, last: Timestamp| {
+                key.request_count += requests;
+                key.last_used_at = key.last_used_at.max(Some(last));
+            };
+            for known in [&*ledger, logged.of(key.id)] {
+                if let Some((requests, last)) = known.good.get(&key.id) {
+                    add(*requests, *last);
+                }
             }
+            cache.peek(&key.hash, |record| {
+                let count = in_record(record).1;
+                if count > 0 {
+                    add(count, Timestamp(record.last_used.load(Ordering::Relaxed)));
+                }
+            });
         }
     }
 
@@ -279,14 +232,25 @@ impl Usage {
         addresses: &mut Vec<UsedFrom>,
         _reading: &RwLockReadGuard<'_, ()>,
     ) {
-        let ledger = self.ledger();
-        for counted in ledger.of(key.id).chain(cache.peek(&key.hash, in_record).flatten()) {
-            let (hour, code, count) = (counted.hour(), counted.code, i64::try_from(counted.count).unwrap_or(i64::MAX));
-            match hours.iter_mut().find(|known| (known.hour, known.code) == (hour, code)) {
-                Some(known) => known.count += count,
-                None => hours.push(HourlyUse { hour, code, count }),
+        let (ledger, logged) = (self.ledger(), self.logged());
+        let mut add = |hour: i64, code: Code, count: i64| match hours
+            .iter_mut()
+            .find(|known| (known.hour, known.code) == (hour, code))
+        {
+            Some(known) => known.count += count,
+            None => hours.push(HourlyUse { hour, code, count }),
+        };
+        for known in [&*ledger, logged.of(key.id)] {
+            for ((_, hour, code), count) in known.counts.iter().filter(|((id, ..), _)| *id == key.id) {
+                add(*hour, *code, *count);
             }
         }
+        cache.peek(&key.hash, |record| {
+            let (hour, count) = in_record(record);
+            if count > 0 {
+                add(hour, Code::Valid, count);
+            }
+        });
         self.addresses.complete(key.id, addresses);
         cache.peek(&key.hash, |record| {
             let (current, last) = (&record.last_address, Timestamp(record.last_used.load(Ordering::Relaxed)));
@@ -302,35 +266,41 @@ impl Usage {
         self.urgent.notified().await;
         // While there are many, the next flush is soon enough: another one for each moment costs more than
         // the counting.
-        let is_busy = self.is_logging.load(Ordering::Relaxed);
+        let is_busy = self.logged().is_logging();
         tokio::time::sleep(if is_busy { FLUSH_EVERY } else { GATHER }).await;
     }
 
-    /// The records that have counted more than the journal says, asked for it.
-    pub(super) fn take_fresh<'a>(again: &'a [Slot], cache: &'a Cache) -> impl Iterator<Item = Counted> + 'a {
-        again.iter().filter_map(|slot| cache.at(*slot, Record::take_fresh).flatten())
+    /// The records that have a count, taken out.
+    pub(super) fn take_counted(&self) -> Vec<Slot> {
+        let take =
+            |shard: &Mutex<Vec<Slot>>| std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner));
+        self.counted.iter().flat_map(take).collect()
     }
 
-    /// These are in the rows now: they go from the ledger and, what is not there, from the records of their keys.
-    pub(super) fn settle(&self, counted: &[Counted], slots: &HashMap<KeyId, Slot>, cache: &Cache) {
-        cache.fetch(counted.iter().filter_map(|counted| slots.get(&counted.id).copied()));
-        // No record's count moves to the ledger meanwhile.
-        let mut ledger = self.ledger();
-        for counted in counted {
-            let left = ledger.take(counted);
-            if left > 0
-                && let Some(slot) = slots.get(&counted.id)
-            {
-                cache.at(*slot, |record| record.settle(counted.hour(), left));
-            }
-        }
+    /// The count of a record, taken out; a record that is gone was retired, and its count is in the ledger.
+    pub(super) fn take_uses(slot: Slot, cache: &Cache) -> Option<Uses> {
+        cache.at(slot, Record::take_pending).flatten()
+    }
+
+    /// What the ledger has, taken out.
+    pub(super) fn take_ledger(&self) -> Ledger {
+        std::mem::take(&mut *self.ledger())
+    }
+
+    /// How many good requests were not in the database; now they are taken to be.
+    #[cfg(test)]
+    pub(super) fn take_good(&self, cache: &Cache) -> i64 {
+        let counted = self.take_counted().into_iter().filter_map(|slot| Self::take_uses(slot, cache));
+        let counted: i64 = counted.map(|uses| i64::from(uses.count)).sum();
+        counted + self.take_ledger().counts.values().sum::<i64>()
     }
 }
 
-/// What a record has that the row of its key has not.
-fn in_record(record: &Record) -> Option<Counted> {
+/// The hour that a record counts in, and what it knows of it that the rows of its key do not.
+fn in_record(record: &Record) -> (i64, i64) {
     let pending = record.pending.load(Ordering::Acquire);
-    record.counted(hour_of(pending), count_of(pending))
+    let logged = record.logged.load(Ordering::Acquire);
+    (hour_of(pending), i64::from(count_of(pending)) + i64::from(logged))
 }
 
 /// 64 bits of an address, so that one comparison tells whether it is another one.

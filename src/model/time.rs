@@ -5,14 +5,6 @@
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// An hour in milliseconds.
-    pub const HOUR: i64 = 3_600_000;
-
-    /// Hours since 1970.
-    pub fn hour(self) -> i64 {
-        self.0.div_euclid(Self::HOUR)
-    }
-
     /// This moment and some milliseconds.
     #[must_use]
     pub fn plus(self, milliseconds: i64) -> Self {

@@ -2,13 +2,10 @@
 
 use std::net::IpAddr;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::db::{Db, StoreError, reading, sql, writing};
-use super::keys::stored_hash;
-use crate::keys::{Code, KeyHash, SpentRow};
+use crate::keys::{Code, SpentRow};
 use crate::model::{KeyId, Timestamp};
 
 /// How often a check of a key had one outcome in one hour.
@@ -47,88 +44,46 @@ pub struct UsageRows {
 /// A line of the log: how often checks of several keys had one outcome in one hour.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LoggedUses {
-    hour: i64,
+    /// Hours since 1970.
+    pub hour: i64,
     /// The outcome.
     #[serde(with = "word")]
     pub code: Code,
     /// A moment of these, milliseconds since 1970.
     from: i64,
-    /// Keys, how often, and when the last time was. Ids are told from the one before and moments from `from`, to keep the
-    /// line short.
-    uses: Vec<(i64, u64, i64)>,
-    #[serde(skip)]
-    last: i64,
+    /// Keys, how often, and when the last good one was: after `from`, to keep the line short.
+    uses: Vec<(i64, i64, i64)>,
 }
 
 impl LoggedUses {
-    /// A line without keys, for times around a moment; the hour is in hours since 1970.
-    pub fn of(hour: i64, code: Code, from: Timestamp) -> Self {
-        Self { hour, code, from: from.0, uses: Vec::new(), last: 0 }
+    /// A line with one key.
+    pub fn of(hour: i64, code: Code, (id, count, last): (KeyId, i64, Timestamp)) -> Self {
+        Self { hour, code, from: last.0, uses: vec![(id.0, count, 0)] }
     }
 
-    /// Whether it is of this hour and outcome.
-    pub fn is_of(&self, hour: i64, code: Code) -> bool {
-        (self.hour, self.code) == (hour, code)
+    /// Another key of the same hour and outcome.
+    pub fn add(&mut self, id: KeyId, count: i64, last: Timestamp) {
+        self.uses.push((id.0, count, last.0 - self.from));
     }
 
-    /// Another key. A line is shortest where they come in order.
-    pub fn add(&mut self, id: KeyId, count: u64, at: Timestamp) {
-        self.uses.push((id.0.wrapping_sub(self.last), count, at.0 - self.from));
-        self.last = id.0;
-    }
-
-    /// Keys, how often, and when the last time was.
-    pub fn uses(&self) -> impl Iterator<Item = (KeyId, u64, Timestamp)> {
-        let mut last = 0_i64;
-        self.uses.iter().map(move |(id, count, after)| {
-            last = last.wrapping_add(*id);
-            (KeyId(last), *count, Timestamp(self.from + after))
-        })
-    }
-
-    /// A row of the log: `postcard` in Base64, as the column is of text.
-    fn to_row(&self) -> Result<String, sqlx::Error> {
-        let bytes = postcard::to_stdvec(self).map_err(|error| sqlx::Error::Encode(error.into()))?;
-        Ok(STANDARD_NO_PAD.encode(bytes))
+    /// Keys, how often, and when the last good one was.
+    pub fn uses(&self) -> impl Iterator<Item = (KeyId, i64, Timestamp)> {
+        self.uses.iter().map(|(id, count, after)| (KeyId(*id), *count, Timestamp(self.from + after)))
     }
 }
 
-/// A row of the log: one line, or as it was before: JSON of one, or of an array of counts.
+/// A row of the log: one line, or as it was before there were lines, an array of counts, each with its key, hour,
+/// outcome, and when the last good one was.
 fn read_row(text: &str) -> Result<Vec<LoggedUses>, sqlx::Error> {
-    fn decode<T>(result: Result<T, impl std::error::Error + Send + Sync + 'static>) -> Result<T, sqlx::Error> {
-        result.map_err(|error| sqlx::Error::Decode(error.into()))
+    let decode = |error: serde_json::Error| sqlx::Error::Decode(error.into());
+    if !text.starts_with('[') {
+        return Ok(vec![serde_json::from_str(text).map_err(decode)?]);
     }
-    /// Each key with how often, and when the last good one was after the moment `from`.
-    #[derive(Deserialize)]
-    struct Line {
-        hour: i64,
-        #[serde(with = "word")]
-        code: Code,
-        from: i64,
-        uses: Vec<(i64, u64, i64)>,
-    }
-    let line = |hour: i64, code: Code, from: i64, uses: &[(i64, u64, i64)]| {
-        let mut line = LoggedUses::of(hour, code, Timestamp(hour * Timestamp::HOUR));
-        for (id, count, after) in uses {
-            // A refusal had no moment: any one of its hour.
-            let within = (from + after).clamp(hour * Timestamp::HOUR, (hour + 1) * Timestamp::HOUR - 1);
-            line.add(KeyId(*id), *count, Timestamp(within));
-        }
-        line
+    let counts: Vec<(i64, i64, String, i64, i64)> = serde_json::from_str(text).map_err(decode)?;
+    let line = |(id, hour, code, count, last): (i64, i64, String, i64, i64)| {
+        Some(LoggedUses::of(hour, Code::parse(&code)?, (KeyId(id), count, Timestamp(last))))
     };
-    if text.starts_with('{') {
-        let Line { hour, code, from, uses } = decode(serde_json::from_str(text))?;
-        return Ok(vec![line(hour, code, from, &uses)]);
-    }
-    if text.starts_with('[') {
-        let counts: Vec<(i64, i64, String, u64, i64)> = decode(serde_json::from_str(text))?;
-        let count = |(id, hour, code, count, last): (i64, i64, String, u64, i64)| {
-            Some(line(hour, Code::parse(&code)?, last, &[(id, count, 0)]))
-        };
-        return Ok(counts.into_iter().filter_map(count).collect());
-    }
-    let bytes = decode(STANDARD_NO_PAD.decode(text))?;
-    Ok(vec![decode(postcard::from_bytes(&bytes))?])
+    Ok(counts.into_iter().filter_map(line).collect())
 }
 
 /// An outcome by its word.
@@ -148,7 +103,7 @@ mod word {
     }
 }
 
-/// Writes rows within a transaction: whose uses they are, by id and hash.
+/// Writes rows within a transaction.
 macro_rules! write_rows {
     ($db:expr, $tx:ident, $rows:expr, $addresses:expr) => {{
         let rows: &UsageRows = $rows;
@@ -165,9 +120,8 @@ macro_rules! write_rows {
             at: from.last_used_at.0,
         })?;
         let spent = list(&rows.spent, |row| *row)?;
-        let mut used: Vec<(i64, Vec<u8>)> = Vec::new();
         if let Some(uses) = &uses {
-            used = sqlx::query_as(sql!($db, "keys_count_use")).bind(uses).fetch_all(&mut *$tx).await?;
+            sqlx::query(sql!($db, "keys_count_use")).bind(uses).execute(&mut *$tx).await?;
         }
         if let Some(spent) = &spent {
             sqlx::query(sql!($db, "keys_save_spent")).bind(spent).execute(&mut *$tx).await?;
@@ -183,7 +137,6 @@ macro_rules! write_rows {
                 .execute(&mut *$tx)
                 .await?;
         }
-        used
     }};
 }
 
@@ -192,8 +145,8 @@ macro_rules! add_lines {
     ($tx:ident, $lines:expr) => {
         for (part, line) in $lines {
             sqlx::query(sql!("usage_log_add"))
-                .bind(i64::try_from(part).unwrap_or_default())
-                .bind(line.to_row()?)
+                .bind(i64::try_from(*part).unwrap_or_default())
+                .bind(serde_json::to_string(line).map_err(|error| sqlx::Error::Encode(error.into()))?)
                 .execute(&mut *$tx)
                 .await?;
         }
@@ -202,36 +155,28 @@ macro_rules! add_lines {
 
 impl Db {
     /// Writes the use of several keys down, each kind in one statement. A key keeps its `addresses` newest
-    /// addresses. Which keys were used.
-    pub(crate) async fn write_usage(
-        &self,
-        rows: &UsageRows,
-        addresses: usize,
-    ) -> Result<Vec<(KeyId, KeyHash)>, StoreError> {
-        let used = writing!(self, tx => write_rows!(self, tx, rows, addresses));
-        Ok(hashes(used))
+    /// addresses.
+    pub(crate) async fn write_usage(&self, rows: &UsageRows, addresses: usize) -> Result<(), StoreError> {
+        writing!(self, tx => write_rows!(self, tx, rows, addresses));
+        Ok(())
     }
 
     /// Appends counts to the parts of the log, and writes addresses down.
     pub(crate) async fn log_usage(
         &self,
-        lines: impl Iterator<Item = (usize, LoggedUses)>,
+        lines: &[(usize, LoggedUses)],
         rows: &UsageRows,
         addresses: usize,
     ) -> Result<(), StoreError> {
         writing!(self, tx => {
             add_lines!(tx, lines);
-            write_rows!(self, tx, rows, addresses)
+            write_rows!(self, tx, rows, addresses);
         });
         Ok(())
     }
 
     /// A part of the log has these lines and no others.
-    pub(crate) async fn compact_usage_log(
-        &self,
-        part: usize,
-        lines: impl Iterator<Item = (usize, LoggedUses)>,
-    ) -> Result<(), StoreError> {
+    pub(crate) async fn compact_usage_log(&self, part: usize, lines: &[(usize, LoggedUses)]) -> Result<(), StoreError> {
         writing!(self, tx => {
             sqlx::query(sql!("usage_log_delete"))
                 .bind(i64::try_from(part).unwrap_or_default())
@@ -242,29 +187,16 @@ impl Db {
         Ok(())
     }
 
-    /// What a part of the log has, line by line.
-    pub(crate) async fn usage_log_of(&self, part: usize, mut line: impl FnMut(LoggedUses)) -> Result<(), StoreError> {
-        let part = i64::try_from(part).unwrap_or_default();
-        let rows: Vec<String> = reading!(self, connection => {
-            sqlx::query_scalar(sql!("usage_log_of")).bind(part).fetch_all(connection).await?
-        });
-        for row in rows {
-            read_row(&row)?.into_iter().for_each(&mut line);
-        }
-        Ok(())
-    }
-
-    /// A part of the log has become rows. Which keys were used.
-    pub(crate) async fn fold_usage(&self, part: usize, rows: &UsageRows) -> Result<Vec<(KeyId, KeyHash)>, StoreError> {
-        let used = writing!(self, tx => {
-            let used = write_rows!(self, tx, rows, 0);
+    /// A part of the log has become rows.
+    pub(crate) async fn fold_usage(&self, part: usize, rows: &UsageRows) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            write_rows!(self, tx, rows, 0);
             sqlx::query(sql!("usage_log_delete"))
                 .bind(i64::try_from(part).unwrap_or_default())
                 .execute(&mut *tx)
                 .await?;
-            used
         });
-        Ok(hashes(used))
+        Ok(())
     }
 
     /// Everything in the log becomes rows, whoever wrote it; `rows` reckons which.
@@ -276,7 +208,7 @@ impl Db {
             let taken: Vec<String> = sqlx::query_scalar(sql!("usage_log_take")).fetch_all(&mut *tx).await?;
             let lines: Vec<Vec<LoggedUses>> = taken.iter().map(|text| read_row(text)).collect::<Result<_, _>>()?;
             let rows = rows(lines.into_iter().flatten().collect());
-            write_rows!(self, tx, &rows, 0)
+            write_rows!(self, tx, &rows, 0);
         });
         Ok(())
     }
@@ -323,10 +255,6 @@ impl Db {
     }
 }
 
-fn hashes(used: Vec<(i64, Vec<u8>)>) -> Vec<(KeyId, KeyHash)> {
-    used.iter().filter_map(|(id, hash)| Some((KeyId(*id), stored_hash(hash)?))).collect()
-}
-
 // Rows, by the names that the statements know.
 
 #[derive(Serialize)]
@@ -361,46 +289,4 @@ fn list<T, R: Serialize>(rows: &[T], row: impl Fn(&T) -> R) -> Result<Option<Str
         .collect_seq(rows.iter().map(row))
         .map_err(|error| sqlx::Error::Encode(error.into()))?;
     Ok(String::from_utf8(text).ok())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Keys, counts and moments.
-    type Uses = Vec<(i64, u64, i64)>;
-
-    fn read(row: &str) -> Vec<(i64, Code, Uses)> {
-        let line = |line: LoggedUses| {
-            let uses = line.uses().map(|(id, count, at)| (id.0, count, at.0)).collect();
-            (line.hour, line.code, uses)
-        };
-        read_row(row).expect("it is one").into_iter().map(line).collect()
-    }
-
-    #[test]
-    fn a_line_is_read_as_it_was_written() {
-        let uses = vec![(3, 1, 3_600_005), (i64::MAX, u64::MAX, 3_600_000), (i64::MIN, 7, 7_199_999)];
-        let mut line = LoggedUses::of(1, Code::QuotaExceeded, Timestamp(3_600_005));
-        for (id, count, at) in &uses {
-            line.add(KeyId(*id), *count, Timestamp(*at));
-        }
-        assert_eq!(read(&line.to_row().unwrap()), [(1, Code::QuotaExceeded, uses)]);
-    }
-
-    #[test]
-    fn lines_of_earlier_versions_are_read() {
-        let line = r#"{"hour":1,"code":"VALID","from":3600000,"uses":[[9,2,5],[8,1,0]]}"#;
-        assert_eq!(read(line), [(1, Code::Valid, vec![(9, 2, 3_600_005), (8, 1, 3_600_000)])]);
-        let counts = r#"[[9,1,"VALID",2,3600007],[9,1,"REVOKED",3,0]]"#;
-        let valid = (1, Code::Valid, vec![(9, 2, 3_600_007)]);
-        assert_eq!(read(counts), [valid, (1, Code::Revoked, vec![(9, 3, 3_600_000)])]);
-    }
-
-    #[test]
-    fn what_is_no_line_is_said_to_be_none() {
-        for row in ["", "{}", "[1]", "?", "AAAA", "/////w"] {
-            assert!(read_row(row).is_err(), "{row}");
-        }
-    }
 }

@@ -22,6 +22,7 @@ use crate::model::{ApiError, KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp
 
 /// Outcomes are shown for so many hours.
 const HOURS: i64 = 48;
+const HOUR: i64 = 3_600_000;
 
 /// A key, all but its string.
 #[derive(Debug, Serialize, ToSchema)]
@@ -105,7 +106,7 @@ impl KeyDetails {
     fn new(key: Key, usage: KeyUsage, now: Timestamp) -> Self {
         let mut hours: Vec<UsageHour> = Vec::new();
         for used in usage.hours {
-            let hour = seconds(Timestamp(used.hour * Timestamp::HOUR));
+            let hour = seconds(Timestamp(used.hour * HOUR));
             if hours.last().is_none_or(|last| last.hour != hour) {
                 hours.push(UsageHour { hour, outcomes: BTreeMap::new() });
             }

@@ -12,6 +12,7 @@ use crate::model::Timestamp;
 /// Hours that are shown, the current one is the last.
 pub const HOURS: i64 = 48;
 /// Milliseconds.
+const HOUR: i64 = 3_600_000;
 /// Of the bars, in pixels.
 const HEIGHT: i64 = 128;
 /// A bar is at least so high that it is seen.
@@ -28,7 +29,7 @@ struct Hour {
 
 impl Hour {
     fn begins(&self) -> Timestamp {
-        Timestamp(self.number.saturating_mul(Timestamp::HOUR))
+        Timestamp(self.number.saturating_mul(HOUR))
     }
 
     fn refusals(&self) -> i64 {
@@ -42,7 +43,7 @@ impl Hour {
 
 /// Every one of the hours, oldest first.
 fn hours(usage: &KeyUsage, now: Timestamp) -> Vec<Hour> {
-    let last = now.hour();
+    let last = now.0.div_euclid(HOUR);
     let hour = |number: i64| {
         let mut hour = Hour { number, ..Hour::default() };
         for used in usage.hours.iter().filter(|used| used.hour == number) {

@@ -9,4 +9,3 @@ FROM (SELECT k.id, u.requests, u.at
       ORDER BY k.id
       FOR NO KEY UPDATE OF k) AS used
 WHERE keys.id = used.id
-RETURNING keys.id, keys.hash

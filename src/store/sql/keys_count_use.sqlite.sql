@@ -5,4 +5,3 @@ SET request_count = request_count + used.requests,
 FROM (SELECT value ->> 'id' AS id, value ->> 'requests' AS requests, value ->> 'at' AS at
       FROM json_each($1)) AS used
 WHERE keys.id = used.id
-RETURNING keys.id, keys.hash

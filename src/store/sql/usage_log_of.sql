@@ -1,1 +1,0 @@
-SELECT uses FROM usage_log WHERE part = $1

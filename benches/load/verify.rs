@@ -347,15 +347,15 @@ fn table(report: &mut Report, candidates: &mut [Candidate], cold: f64) {
     report.line("");
     report.line("| | a second | p99 | of its ceiling | target |");
     report.line("|---|---|---|---|---|");
-    let ceilings = (0..candidates.len()).map(|number| if number == 3 || number == 4 { 3 } else { 0 });
     let beside = |own: &[f64], ceiling: &[f64]| {
         median(&mut own.iter().zip(ceiling).map(|(own, ceiling)| own / ceiling).collect::<Vec<_>>())
     };
-    let shares: Vec<(f64, f64)> = ceilings
-        .zip(&*candidates)
-        .map(|(ceiling, own)| (&candidates[ceiling], own))
-        .map(|(ceiling, own)| (beside(&own.rates, &ceiling.rates), beside(&own.tails, &ceiling.tails)))
-        .collect();
+    let share = |(number, own): (usize, &Candidate)| {
+        let ceiling = &candidates[if number == 3 || number == 4 { 3 } else { 0 }];
+        (beside(&own.rates, &ceiling.rates), beside(&own.tails, &ceiling.tails))
+    };
+    // Before the medians below put the rounds out of their order.
+    let shares: Vec<(f64, f64)> = candidates.iter().enumerate().map(share).collect();
     let measured: Vec<(f64, f64)> =
         candidates.iter_mut().map(|candidate| (median(&mut candidate.rates), median(&mut candidate.tails))).collect();
     let hit = measured[1].0;

@@ -7,7 +7,7 @@ use crate::model::{EnvironmentId, OrganisationId, Timestamp};
 
 /// A request's repetition is recognised for so long: 24 hours, in milliseconds.
 pub(super) const IDEMPOTENCY_WINDOW: i64 = 24 * 3600 * 1000;
-/// How many events one transaction removes at the most, so that others get their turn.
+/// How many events or idempotency keys one transaction removes at the most, so that others get their turn.
 const REMOVED_AT_ONCE: i64 = 1000;
 
 /// An event without its body.
@@ -225,10 +225,24 @@ impl Db {
                 removed += self.delete_events_before(source, bound).await?;
             }
         }
-        writing!(self, tx => {
-            sqlx::query(sql!("idempotency_keys_delete_old")).bind(now.0 - IDEMPOTENCY_WINDOW).execute(&mut *tx).await?;
-        });
+        self.delete_old_idempotency_keys(now).await?;
         Ok(removed)
+    }
+
+    async fn delete_old_idempotency_keys(&self, now: Timestamp) -> Result<(), StoreError> {
+        loop {
+            let gone = writing!(self, tx => {
+                sqlx::query(sql!(self, "idempotency_keys_delete_old"))
+                    .bind(now.0 - IDEMPOTENCY_WINDOW)
+                    .bind(REMOVED_AT_ONCE)
+                    .execute(&mut *tx)
+                    .await?
+                    .rows_affected()
+            });
+            if gone < REMOVED_AT_ONCE.unsigned_abs() {
+                return Ok(());
+            }
+        }
     }
 
     /// Removes events of one source; a transaction that locked several could meet the inbox's.

@@ -6,8 +6,9 @@ use axum::body::Body;
 use futures::future::join_all;
 use latchkey::events::{Events, IdempotencyKey, Incoming, SourceName};
 use latchkey::keys::{Ask, Purpose};
+use sqlx::Connection;
 
-use crate::app::on_both_engines;
+use crate::app::{Engine, Settings, TestApp, on_both_engines};
 use crate::hooksentry::{call, create, get, ingest, revoke, tenant};
 use crate::story::{Answer, Call, Story};
 
@@ -19,6 +20,28 @@ fn but_its_request_id(answer: &Answer) -> (u16, axum::http::HeaderMap, Vec<u8>) 
     let mut headers = answer.headers.clone();
     assert!(headers.remove("x-request-id").is_some());
     (answer.status.as_u16(), headers, answer.body.clone())
+}
+
+/// Two that wait for each other end in an error for one of them; SQLite has one writer at a time.
+#[tokio::test]
+async fn what_removes_old_idempotency_keys_does_not_wait_for_one_that_is_being_claimed() {
+    let app = TestApp::new(Engine::Postgres, Settings::default()).await;
+    let ada = tenant(&app, "ada@example.com").await;
+    let key = create(&app, &ada.access, "key").await.field("/key");
+    for text in ["a", "b", "c"] {
+        let taken = ingest(&app, &ada.id, "s", &key).header("x-idempotency-key", text).json("{}").send().await;
+        assert_eq!(taken.status, 202);
+    }
+    app.clock.advance(DAY);
+    let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
+    let mut claim = db.begin().await.expect("a transaction");
+    let claimed = "UPDATE idempotency_keys SET accepted_at = accepted_at + 1 WHERE text = 'b'";
+    assert_eq!(sqlx::query(claimed).execute(&mut *claim).await.expect("it is there").rows_affected(), 1);
+    let tidy = app.services.events.tidy();
+    tokio::time::timeout(std::time::Duration::from_secs(10), tidy).await.expect("no wait").expect("no error");
+    claim.commit().await.expect("it is still there");
+    assert_eq!(app.number("SELECT count(*) FROM idempotency_keys WHERE text = 'b'").await, 1);
+    assert_eq!(app.number("SELECT count(*) FROM idempotency_keys").await, 1, "the others are gone");
 }
 
 on_both_engines! {

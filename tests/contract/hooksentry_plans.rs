@@ -165,6 +165,10 @@ on_both_engines! {
                 ($name, include_str!(concat!("../../src/store/sql/", $name, ".sql")))
             };
         }
+        let delete_old = match app.engine {
+            Engine::Sqlite => statement!("idempotency_keys_delete_old.sqlite"),
+            Engine::Postgres => statement!("idempotency_keys_delete_old.postgres"),
+        };
         for ((name, text), literals) in [
             (statement!("token_holder"), vec![hash, "5"]),
             (statement!("token_use"), vec![hash, "5"]),
@@ -174,7 +178,7 @@ on_both_engines! {
             (statement!("token_families_end_of_user"), vec!["1", "5"]),
             (statement!("tokens_delete_ended"), vec!["5"]),
             (statement!("key_by_uuid"), vec![uuid]),
-            (statement!("idempotency_keys_delete_old"), vec!["5"]),
+            (delete_old, vec!["5", "1000"]),
             (statement!("source_count"), vec!["1", "5"]),
             (statement!("event_head"), vec!["1", uuid]),
             (statement!("event_body"), vec!["1", uuid]),

@@ -1,1 +1,0 @@
-DELETE FROM idempotency_keys WHERE accepted_at <= $1

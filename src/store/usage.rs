@@ -72,6 +72,12 @@ impl LoggedUses {
     }
 }
 
+/// A line as it stands in the log, behind the number of its part.
+fn log_row((part, line): &(usize, LoggedUses)) -> Result<(i64, String), sqlx::Error> {
+    let uses = serde_json::to_string(line).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    Ok((i64::try_from(*part).unwrap_or_default(), uses))
+}
+
 /// A row of the log: one line, or as it was before there were lines, an array of counts, each with its key, hour,
 /// outcome, and when the last good one was.
 fn read_row(text: &str) -> Result<Vec<LoggedUses>, sqlx::Error> {
@@ -140,15 +146,19 @@ macro_rules! write_rows {
     }};
 }
 
+/// So many lines go into one statement: usually all of them, and never more than it has room for (32,766 parameters).
+const LINES: usize = 1000;
+
 /// Appends lines to the log within a transaction.
 macro_rules! add_lines {
     ($tx:ident, $lines:expr) => {
-        for (part, line) in $lines {
-            sqlx::query(sql!("usage_log_add"))
-                .bind(i64::try_from(*part).unwrap_or_default())
-                .bind(serde_json::to_string(line).map_err(|error| sqlx::Error::Encode(error.into()))?)
-                .execute(&mut *$tx)
-                .await?;
+        for lines in $lines.chunks(LINES) {
+            let rows = lines.iter().map(log_row).collect::<Result<Vec<_>, _>>()?;
+            let mut insert = sqlx::QueryBuilder::new("INSERT INTO usage_log (part, uses) ");
+            insert.push_values(rows, |mut row, (part, uses)| {
+                row.push_bind(part).push_bind(uses);
+            });
+            insert.build().execute(&mut *$tx).await?;
         }
     };
 }

@@ -1,1 +1,0 @@
-INSERT INTO usage_log (part, uses) VALUES ($1, $2)

@@ -18,7 +18,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
-use super::threads::{Thread, Threads};
 use crate::api::client_address::Peer;
 use crate::api::{Services, hooksentry, native};
 
@@ -38,7 +37,6 @@ pub async fn serve(
     services: Arc<Services>,
     router: Router,
     max_connections: u32,
-    threads: &Threads,
     stop: impl Future<Output = ()>,
 ) {
     let places = Arc::new(Semaphore::new(max_connections as usize));
@@ -48,9 +46,7 @@ pub async fn serve(
         // A place first: when there is none, connections wait in the system's queue.
         let next = async {
             let place = Arc::clone(&places).acquire_owned().await;
-            // Whoever serves it is woken by its own runtime, not by this one.
-            let accepted = listener.accept().await;
-            (place, accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))))
+            (place, listener.accept().await)
         };
         let (place, accepted) = tokio::select! {
             next = next => next,
@@ -65,14 +61,9 @@ pub async fn serve(
                 continue;
             }
         };
-        let thread = threads.quietest();
         let (services, router, watcher) = (Arc::clone(&services), router.clone(), graceful.watcher());
-        let own = Arc::clone(thread);
-        thread.serve(async move {
-            match TcpStream::from_std(stream) {
-                Ok(stream) => connection(stream, peer, &own, &services, &router, watcher).await,
-                Err(error) => tracing::warn!(%error, "a connection was not accepted"),
-            }
+        tokio::spawn(async move {
+            connection(stream, peer, &services, &router, watcher).await;
             drop(place);
         });
     }
@@ -83,20 +74,12 @@ pub async fn serve(
 }
 
 /// One connection, to its end.
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    thread: &Thread,
-    services: &Services,
-    router: &Router,
-    watcher: Watcher,
-) {
+async fn connection(stream: TcpStream, peer: SocketAddr, services: &Services, router: &Router, watcher: Watcher) {
     // Answers are written whole; waiting to fill packets only delays them.
     let _ = stream.set_nodelay(true);
     let active = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request| {
         active.store(true, Ordering::Relaxed);
-        thread.has_request();
         let hot = native::hot(services, Peer(peer), request);
         match hot.or_else(|request| hooksentry::hot(services, Peer(peer), request)) {
             Ok(answer) => answer,

@@ -11,7 +11,6 @@ pub mod pages;
 mod router;
 mod server_function;
 mod telemetry;
-mod threads;
 
 pub use health::Draining;
 pub use router::router;
@@ -32,7 +31,6 @@ use crate::events::Events;
 use crate::keys::Keys;
 use crate::store::Db;
 use config::Serve;
-use threads::Threads;
 
 /// Anything that keeps a command from doing its work; its text is for the operator.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -88,12 +86,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
         public_url: config.public_url.as_ref().map(ToString::to_string),
         trusted_proxies: config.trusted_proxies.clone(),
     };
-    let threads = Threads::start()?;
-    let events = {
-        // Where some of the requests come from and go back to: one thread fewer to be woken.
-        let _first = threads.first();
-        Events::new(db.clone(), clock.clone(), entropy.clone())
-    };
+    let events = Events::new(db.clone(), clock.clone(), entropy.clone());
     let services = Services {
         keys: Arc::new(keys),
         accounts: Arc::new(accounts),
@@ -115,7 +108,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     announce(config, address, &services, set_up_token).await?;
     let hot = Arc::new(services.clone());
     let stop = stop_signal(draining, Duration::from_secs(config.drain_seconds))?;
-    listen::serve(listener, hot, router, config.max_connections, &threads, stop).await;
+    listen::serve(listener, hot, router, config.max_connections, stop).await;
 
     tracing::info!("stopping");
     // Asked and not aborted: counts that are on their way to the database must arrive.

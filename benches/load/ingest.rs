@@ -77,12 +77,12 @@ impl Candidate {
 }
 
 /// A webhook of ordinary size.
-fn body() -> String {
+pub fn body() -> String {
     format!(r#"{{"action":"opened","number":7,"repository":"latchkey","text":"{}"}}"#, "x".repeat(190))
 }
 
 /// Requests a second that a server answers with 202, each connection asking again when it is answered.
-async fn load(address: SocketAddr, request: &[u8]) -> f64 {
+pub async fn load(address: SocketAddr, request: &[u8]) -> f64 {
     let mut clients = Vec::new();
     let began = Instant::now();
     for _ in 0..CONNECTIONS {

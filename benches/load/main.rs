@@ -13,6 +13,7 @@ mod issue;
 mod list;
 mod machine;
 mod million;
+mod turns;
 mod verify;
 
 use std::process::ExitCode;
@@ -67,8 +68,18 @@ fn main() -> ExitCode {
         runtime.block_on(verify::serve_nothing());
         return ExitCode::SUCCESS;
     }
-    let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == part);
     let mut report = Report::default();
+    if arguments.first().is_some_and(|argument| argument == "turns") {
+        let Some(baseline) = std::env::var_os("LATCHKEY_BASELINE") else {
+            eprintln!(
+                "LATCHKEY_BASELINE must name another build of the program, to be measured in turns with this one"
+            );
+            return ExitCode::from(2);
+        };
+        runtime.block_on(turns::run(&mut report, &baseline));
+        return ExitCode::SUCCESS;
+    }
+    let wanted = |part: &str| arguments.is_empty() || arguments.iter().any(|argument| argument == part);
     runtime.block_on(async {
         machine::describe(&mut report).await;
         if wanted("verify") {

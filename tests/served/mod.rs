@@ -1,7 +1,7 @@
 //! The built program on a folder of its own, and the plainest HTTP client that can talk to it: one
 //! connection, one request after the other, so that whoever uses it knows what was sent when.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -22,8 +22,13 @@ pub struct Server {
 impl Server {
     /// Starts the program and waits until it says that it is ready.
     pub fn start(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        Self::start_program(&program(), folder, arguments, environment)
+    }
+
+    /// Starts another build of the program.
+    pub fn start_program(program: &OsStr, folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).expect("a log file");
-        let mut command = Command::new(program());
+        let mut command = Command::new(program);
         command
             .current_dir(folder)
             .args(["--listen", "127.0.0.1:0"])

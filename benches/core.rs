@@ -38,7 +38,7 @@ async fn keys(strings: &[String], set: &str, folder: &tempfile::TempDir) -> Keys
     );
     let email = EmailAddress::parse("bench@example.com").expect("an address");
     let password = Password::new("correct horse battery".to_owned()).expect("a password");
-    accounts.register(&email, password, None, None).await.expect("an account");
+    accounts.add(&email, password).await.expect("an account");
     million::load(&url, strings).await;
     if !set.is_empty() {
         let pool = sqlx::SqlitePool::connect(&url).await.expect("the file opens");

@@ -58,7 +58,7 @@ async fn scene(folder: &tempfile::TempDir) -> (Keys, Caller) {
     let accounts = Accounts::new(db.clone(), clock.clone(), entropy.clone(), passwords, Registration::Open, None);
     let email = EmailAddress::parse("ada@example.com").expect("an address");
     let password = Password::new("correct horse battery".to_owned()).expect("a password");
-    let user = accounts.register(&email, password, None, None).await.expect("an account");
+    let user = accounts.add(&email, password).await.expect("an account");
     let caller = Caller::Person(accounts.person(user).await.expect("an answer").expect("somebody"));
     (Keys::open(db, clock, entropy, Policy::default(), None).await.expect("it opens"), caller)
 }

@@ -412,17 +412,70 @@ fn accounts_are_added_and_reset_beside_a_running_server() {
     assert_eq!(server.log_in("ada@example.com", "another password").status, 200, "nothing of that changed anything");
 }
 
+/// Argon2 takes its time: a sign-in reads the stored hash long before it begins a session.
+#[test]
+fn sign_ins_in_flight_do_not_survive_a_password_reset() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = database(folder.path());
+    let server = Server::start(&url, folder.path(), &["--trusted-proxies", "127.0.0.1"]);
+    assert_eq!(user("add", "ada@example.com", &url, PASSWORD).status.code(), Some(0));
+    let body = format!(r#"{{"email": "ada@example.com", "password": "{PASSWORD}"}}"#);
+    let sign_in = |path: &str, n: usize| {
+        let from = format!("x-forwarded-for: 203.0.{n}.9\r\n");
+        let answer = server.call("POST", path, &from, &body);
+        (answer.status == 200).then_some(answer)
+    };
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let sign_ins: Vec<_> = (0..48)
+            .map(|n| {
+                let path = if n % 2 == 0 { "/v1/auth/login" } else { "/api/v1/auth/login" };
+                scope.spawn(move || sign_in(path, n))
+            })
+            .collect();
+        assert_eq!(user("reset-password", "ada@example.com", &url, "another password").status.code(), Some(0));
+        sign_ins.into_iter().filter_map(|sign_in| sign_in.join().expect("no panic")).collect()
+    });
+    let survived = answers.iter().filter(|answer| {
+        let (path, header) = match answer.json()["accessToken"].as_str() {
+            Some(token) => ("/api/v1/apikeys", format!("authorization: Bearer {token}\r\n")),
+            None => ("/v1/auth/me", format!("cookie: {}\r\n", answer.cookie())),
+        };
+        server.call("GET", path, &header, "").status != 401
+    });
+    assert_eq!(survived.count(), 0, "of {} that were answered", answers.len());
+}
+
+/// The set-up token, which a server prints after its first line.
+fn set_up_token(server: &mut Server) -> String {
+    loop {
+        // It was written at once with the first line, so nothing has to be waited for.
+        assert!(!server.said.buffer().is_empty(), "no token was printed");
+        let mut line = String::new();
+        server.said.read_line(&mut line).expect("a line");
+        if line.trim().len() == 32 {
+            return line.trim().to_owned();
+        }
+    }
+}
+
+#[test]
+fn a_proxy_that_the_server_was_not_told_of_needs_the_printed_token() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut server = Server::start(&database(folder.path()), folder.path(), &[]);
+    let token = set_up_token(&mut server);
+    let with = |token: &str| {
+        let body = format!(r#"{{"email": "ada@example.com", "password": "{PASSWORD}", "set_up_token": "{token}"}}"#);
+        server.call("POST", "/v1/auth/register", "x-forwarded-for: 203.0.113.9\r\n", &body).status
+    };
+    assert_eq!((with("0123456789abcdef0123456789abcdef"), with(&token)), (403, 201));
+}
+
 #[test]
 fn where_other_machines_can_come_the_first_account_needs_the_printed_token() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = database(folder.path());
     let mut server = Server::start(&url, folder.path(), &["--public-url", "http://keys.example.com"]);
-    let mut token = String::new();
-    while token.len() != 32 {
-        let mut line = String::new();
-        assert_ne!(server.said.read_line(&mut line).expect("a line"), 0, "no token was printed");
-        line.trim().clone_into(&mut token);
-    }
+    let token = set_up_token(&mut server);
     // With a public URL it does not say its port, which only the log has.
     server.address = loop {
         let log = std::fs::read_to_string(&server.log).expect("the log");

@@ -423,7 +423,7 @@ impl Nodes {
         let accounts = Accounts::new(db.clone(), Clock::System, entropy.clone(), passwords, Registration::Open, None);
         let email = EmailAddress::parse("ada@example.com").expect("an address");
         let password = Password::new("correct horse battery".to_owned()).expect("a password");
-        let user = accounts.register(&email, password, None, None).await.expect("an account");
+        let user = accounts.add(&email, password).await.expect("an account");
         let caller = Caller::Person(accounts.person(user).await.expect("an answer").expect("somebody"));
         let draft = Draft {
             name: KeyName::parse("Billing worker").expect("a name"),

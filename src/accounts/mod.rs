@@ -13,11 +13,9 @@ mod tokens;
 pub use caller::{Access, Caller, Environment, Membership, Person, Place, PlaceError};
 pub use email::{EmailAddress, EmailError};
 pub use password::{Password, PasswordError, Passwords};
-pub use registration::{RegisterError, Registration, SetUpToken};
-pub use session::{
-    ABSOLUTE_TIME_OUT, DatabaseSessions, FLASH, IDLE_TIME_OUT, SessionError, begin_session, forget_if_ended,
-};
-pub use sign_in::SignInError;
+pub use registration::{RegisterError, Registration, SetUpRight, SetUpToken};
+pub use session::{ABSOLUTE_TIME_OUT, DatabaseSessions, FLASH, IDLE_TIME_OUT, SessionError, begin_session, has_user};
+pub use sign_in::{SignInError, Verified};
 pub use signed_in::Unread;
 pub use throttle::Throttle;
 pub use tokens::{ACCESS_LIFETIME, TokenHolder, TokenPair, looks_like_access_token};
@@ -43,7 +41,7 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// The accounts of a database. With a `set_up_token`, the first account needs it.
+    /// The accounts of a database. With a `set_up_token`, a first account from another machine needs it.
     pub fn new(
         db: Db,
         clock: Clock,

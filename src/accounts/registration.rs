@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use subtle::ConstantTimeEq;
 
-use super::{Accounts, EmailAddress, Password};
+use super::{Accounts, EmailAddress, Password, Verified};
 use crate::entropy::Entropy;
 use crate::model::{EnvironmentId, Mode, OrganisationId, UserId};
 use crate::store::Registered;
@@ -21,7 +21,7 @@ pub enum Registration {
     Closed,
 }
 
-/// What is printed once at start, where the very first registration can come from another machine.
+/// The token that the very first registration needs when it comes from another machine. The server prints it at start.
 #[derive(Clone)]
 pub struct SetUpToken(String);
 
@@ -45,6 +45,15 @@ impl std::fmt::Debug for SetUpToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SetUpToken(…)")
     }
+}
+
+/// The right to create the very first account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetUpRight<'a> {
+    /// The request comes from the machine that the server runs on.
+    SameMachine,
+    /// The request comes from elsewhere, with or without a set-up token.
+    Token(Option<&'a str>),
 }
 
 /// Why nobody was registered.
@@ -88,9 +97,14 @@ impl Accounts {
         Ok(!self.db.has_accounts().await?)
     }
 
-    /// Whether a registration needs the set-up token.
-    pub fn needs_set_up_token(&self) -> bool {
-        self.registration == Registration::First && self.set_up_token.is_some()
+    /// Whether a registration that comes with this right lacks the set-up token.
+    pub fn lacks_set_up_token(&self, right: SetUpRight<'_>) -> bool {
+        match (&self.set_up_token, right) {
+            (Some(needed), SetUpRight::Token(given)) if self.registration == Registration::First => {
+                !given.is_some_and(|given| needed.is(given))
+            }
+            _ => false,
+        }
     }
 
     /// Registers somebody who asks for it themselves.
@@ -101,17 +115,14 @@ impl Accounts {
         &self,
         email: &EmailAddress,
         password: Password,
-        set_up_token: Option<&str>,
+        right: SetUpRight<'_>,
         from: Option<IpAddr>,
-    ) -> Result<UserId, RegisterError> {
+    ) -> Result<Verified, RegisterError> {
         self.throttle.attempt(from, Some(email)).await.map_err(RegisterError::Throttled)?;
         if !self.registration_is_open().await? {
             return Err(RegisterError::Closed);
         }
-        if self.registration == Registration::First
-            && let Some(needed) = &self.set_up_token
-            && !set_up_token.is_some_and(|given| needed.is(given))
-        {
+        if self.lacks_set_up_token(right) {
             return Err(RegisterError::SetUpToken);
         }
         self.insert(email, password, self.registration == Registration::First).await
@@ -122,7 +133,7 @@ impl Accounts {
     /// # Errors
     /// When the address is taken.
     pub async fn add(&self, email: &EmailAddress, password: Password) -> Result<UserId, RegisterError> {
-        self.insert(email, password, false).await
+        self.insert(email, password, false).await.map(|verified| verified.user())
     }
 
     /// Gives an account another password and ends all its sessions and tokens; `false` when there is none.
@@ -143,7 +154,7 @@ impl Accounts {
         email: &EmailAddress,
         password: Password,
         only_first: bool,
-    ) -> Result<UserId, RegisterError> {
+    ) -> Result<Verified, RegisterError> {
         let password_hash = self.passwords.hash(password).await;
         let environment = || EnvironmentId(self.entropy.id());
         let new = NewUser {
@@ -157,7 +168,7 @@ impl Accounts {
             at: self.clock.now(),
         };
         match self.db.insert_user(&new, only_first).await? {
-            Registered::Done => Ok(new.id),
+            Registered::Done => Ok(Verified { user: new.id, password_hash }),
             Registered::NotFirst => Err(RegisterError::Closed),
             Registered::EmailTaken => Err(RegisterError::EmailTaken),
         }

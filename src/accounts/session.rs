@@ -9,6 +9,7 @@ use tower_sessions::session::{Id, Record};
 use tower_sessions::session_store::{Error, Result};
 use tower_sessions::{Session, SessionStore};
 
+use super::sign_in::{SignInError, Verified};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::model::{Timestamp, UserId};
@@ -22,28 +23,40 @@ pub const ABSOLUTE_TIME_OUT: i64 = 30 * 24 * 3600 * 1000;
 pub(super) const SEEN_PRECISION: i64 = 60 * 1000;
 
 const USER: &str = "user";
+/// Carries the verified password hash from [`begin_session`] to [`DatabaseSessions::create`], which does not store it.
+const PASSWORD_HASH: &str = "password_hash";
 /// Where a message waits for the next page.
 pub const FLASH: &str = "flash";
 
 /// What goes wrong with sessions: the database.
 pub type SessionError = tower_sessions::session::Error;
 
-/// Signs a session in, under a new id: one that was planted before is worth nothing.
+/// Signs a session in, under a new id: one that was planted before is worth nothing. The session is stored here and
+/// not when the answer leaves, because only here a sign-in that lost against a password reset can still be refused.
 ///
 /// # Errors
-/// When the database fails.
-pub async fn begin_session(session: &Session, user: UserId) -> std::result::Result<(), SessionError> {
+/// [`SignInError::Wrong`] when the verified password is no longer the stored one, or when the database fails.
+pub async fn begin_session(session: &Session, verified: &Verified) -> std::result::Result<(), SignInError> {
     session.clear().await;
-    session.cycle_id().await?;
-    session.insert(USER, user.to_string()).await
+    if session.id().is_some() {
+        session.cycle_id().await?;
+    }
+    session.insert(USER, verified.user.to_string()).await?;
+    session.insert(PASSWORD_HASH, verified.password_hash.as_str()).await?;
+    session.save().await?;
+    if has_user(session).await? {
+        return Ok(());
+    }
+    session.flush().await?;
+    Err(SignInError::Wrong)
 }
 
-/// Makes tower-sessions look for a session that is over, so that it tells the browser to forget it.
+/// Whether the session is stored. tower-sessions then knows as well, and removes the cookie of one that has ended.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn forget_if_ended(session: &Session) -> std::result::Result<(), SessionError> {
-    session.get_value(USER).await.map(drop)
+pub async fn has_user(session: &Session) -> std::result::Result<bool, SessionError> {
+    Ok(session.get_value(USER).await?.is_some())
 }
 
 /// tower-sessions' store over our database.
@@ -78,10 +91,20 @@ impl SessionStore for DatabaseSessions {
             .get(USER)
             .and_then(|user| user.as_str()?.parse::<UserId>().ok())
             .ok_or_else(|| Error::Encode("a session without a user is not stored".to_owned()))?;
+        let Some(serde_json::Value::String(password_hash)) = record.data.remove(PASSWORD_HASH) else {
+            return Err(Error::Encode("only `begin_session` stores a new session".to_owned()));
+        };
+        let verified = Verified { user, password_hash };
         // 128 random bits do not meet by chance; a conflict would be an error, never another's session.
         record.id = Id(i128::from_le_bytes(self.entropy.bytes()));
         let data = serde_json::to_string(&record.data).map_err(|error| Error::Encode(error.to_string()))?;
-        self.db.insert_session(&hash(record.id), user, &data, self.clock.now()).await.map_err(failed)
+        let now = self.clock.now();
+        let is_stored = self.db.insert_session(&hash(record.id), &verified, &data, now).await.map_err(failed)?;
+        if !is_stored {
+            // An error would be logged as a failure of the store.
+            record.data.clear();
+        }
+        Ok(())
     }
 
     async fn save(&self, record: &Record) -> Result<()> {

@@ -105,6 +105,18 @@ impl Accounts {
         self.sessions.queue.try_send(Asked { id_hash, answer }).map_err(|_| Unread)?;
         answered.await.map_err(|_| Unread)
     }
+
+    /// Ends these sessions.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn end_sessions(&self, sessions: &[Id]) -> Result<(), StoreError> {
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        let id_hashes: Vec<[u8; 32]> = sessions.iter().copied().map(hash).collect();
+        self.db.delete_sessions(&id_hashes).await
+    }
 }
 
 /// Reads what is asked for, until nobody can ask any more.

@@ -6,7 +6,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Accounts, Person};
+use super::{Accounts, Person, SignInError, Verified};
 use crate::entropy::Entropy;
 use crate::model::{OrganisationId, Timestamp, UserId};
 use crate::store::{NewToken, Refreshed, StoreError, TokenKind};
@@ -77,12 +77,12 @@ impl Accounts {
     /// Begins a family of tokens for a tenant.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn begin_tokens(&self, user: UserId, tenant: OrganisationId) -> Result<TokenPair, StoreError> {
+    /// [`SignInError::Wrong`] when the verified password is no longer the stored one, or when the database fails.
+    pub async fn begin_tokens(&self, verified: &Verified, tenant: OrganisationId) -> Result<TokenPair, SignInError> {
         let now = self.clock.now();
         let (pair, tokens) = self.pair(now);
-        self.db.insert_token_family(self.entropy.id(), user, tenant, &tokens, now).await?;
-        Ok(pair)
+        let is_stored = self.db.insert_token_family(self.entropy.id(), verified, tenant, &tokens, now).await?;
+        is_stored.then_some(pair).ok_or(SignInError::Wrong)
     }
 
     /// The next pair for a refresh token. One that was used before ends its whole family: somebody

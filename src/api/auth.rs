@@ -7,7 +7,7 @@ use tower_sessions::Session;
 use super::Services;
 use super::client_address::ClientAddress;
 use super::credential::Credential;
-use crate::accounts::{Caller, Person, forget_if_ended};
+use crate::accounts::{Caller, Person, has_user};
 use crate::keys::{Ask, Code, Limited, Pass, Purpose, Verdict};
 use crate::model::{ApiError, MANAGE_KEYS};
 
@@ -53,7 +53,7 @@ impl FromRequestParts<Services> for SignedIn {
                 holder.map(|holder| Self(holder.person)).ok_or_else(not_signed_in)
             }
             Credential::Unreadable | Credential::None => Err(not_signed_in()),
-            Credential::BearerSession(_) | Credential::CookieSession => {
+            Credential::BearerSession(_) | Credential::CookieSession(_) => {
                 person(parts, services).await?.map(Self).ok_or_else(not_signed_in)
             }
         }
@@ -68,7 +68,8 @@ async fn person(parts: &Parts, services: &Services) -> Result<Option<Person>, Ap
     };
     let person = services.accounts.signed_in(id).await?;
     if person.is_none() {
-        forget_if_ended(session).await?;
+        // tower-sessions removes the cookie of a session that it has looked for in vain.
+        has_user(session).await?;
     }
     Ok(person)
 }
@@ -118,7 +119,7 @@ impl FromRequestParts<Services> for KeyCaller {
         let presented = match credential(parts) {
             Credential::Key(text) | Credential::AccessToken(text) | Credential::BearerSession(text) => text,
             Credential::Unreadable => return Err(bad_key()),
-            Credential::CookieSession | Credential::None => return Err(no_key()),
+            Credential::CookieSession(_) | Credential::None => return Err(no_key()),
         };
         let address = ClientAddress::of(parts, &services.site);
         let ask = Ask { address: address.for_allowlist(), ..Ask::default() };

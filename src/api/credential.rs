@@ -3,6 +3,8 @@
 //!
 //! tower-sessions reads one cookie. This layer stands in front of it: it finds the one credential
 //! that counts, hands a session over as that cookie, and keeps everything else from being read.
+//! Browsers send the cookies of every program on the same host, so each pair is read as bytes on its own, and a value
+//! that is no session token of ours is somebody else's cookie: neither tried nor removed.
 
 use std::sync::Arc;
 
@@ -11,11 +13,14 @@ use axum::http::header::{AUTHORIZATION, COOKIE, ORIGIN, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use tower_sessions::Session;
+use tower_sessions::session::Id;
 use zeroize::Zeroizing;
 
-use super::Site;
+use super::{Services, Site};
 use crate::accounts::looks_like_access_token;
 use crate::keys::PresentedKey;
+use crate::model::ApiError;
 
 /// The credential of a request; the first of these that is there.
 #[derive(Clone)]
@@ -26,8 +31,8 @@ pub enum Credential {
     AccessToken(Arc<Zeroizing<String>>),
     /// Another Bearer token.
     BearerSession(Arc<Zeroizing<String>>),
-    /// A session cookie.
-    CookieSession,
+    /// Session cookies: all values that have the form of our tokens, in the order in which they are tried.
+    CookieSession(Arc<[Id]>),
     /// Something is presented that cannot be read: as good as a wrong one.
     Unreadable,
     /// Nothing.
@@ -40,7 +45,7 @@ impl std::fmt::Debug for Credential {
             Self::Key(_) => "Key(…)",
             Self::AccessToken(_) => "AccessToken(…)",
             Self::BearerSession(_) => "BearerSession(…)",
-            Self::CookieSession => "CookieSession",
+            Self::CookieSession(_) => "CookieSession(…)",
             Self::Unreadable => "Unreadable",
             Self::None => "None",
         })
@@ -52,30 +57,69 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// Names of session cookies that other clients of the contracts send (seeds 000 and 001).
 const OTHER_COOKIES: [&str; 3] = ["session", "better-auth.session_token", "__Secure-better-auth.session_token"];
 
+/// Session cookies of a request that are tried; further ones are ignored, so that no request costs more look-ups.
+const MAX_SESSION_COOKIES: usize = 8;
+
 /// The layer.
-pub async fn find(State(site): State<Arc<Site>>, mut request: Request, next: Next) -> Response {
-    let (credential, session) = read(request.headers(), &site);
+pub async fn find(State(services): State<Services>, mut request: Request, next: Next) -> Response {
+    let site = Arc::clone(&services.site);
+    let credential = read(request.headers(), &site);
+    let is_removable = matches!(credential, Credential::CookieSession(_)) && owns_cookie(request.headers(), &site);
+    let session = match &credential {
+        Credential::BearerSession(token) => cookie(&site, token),
+        Credential::CookieSession(ids) => {
+            first_good(&services, ids).await.and_then(|id| cookie(&site, &Zeroizing::new(id.to_string())))
+        }
+        _ => None,
+    };
     request.headers_mut().remove(COOKIE);
-    if let Some(session) = session.as_ref().and_then(|token| cookie(&site, token)) {
+    if let Some(session) = session {
         request.headers_mut().insert(COOKIE, session);
     }
-    let has_cookie = matches!(credential, Credential::CookieSession);
     request.extensions_mut().insert(credential);
     let mut response = next.run(request).await;
-    settle_removal(response.headers_mut(), &site, has_cookie);
+    settle_removal(response.headers_mut(), &site, is_removable);
     response
+}
+
+/// The first session that is not over. When the database does not answer, the one that it was asked for: the handler
+/// asks again and says so.
+async fn first_good(services: &Services, ids: &[Id]) -> Option<Id> {
+    if ids.len() > 1 {
+        for id in ids {
+            if !matches!(services.accounts.signed_in(*id).await, Ok(None)) {
+                return Some(*id);
+            }
+        }
+    }
+    ids.first().copied()
+}
+
+/// Ends the session, and all others whose cookies the request has.
+///
+/// # Errors
+/// 503 when the database fails.
+pub async fn end_sessions(services: &Services, credential: &Credential, session: &Session) -> Result<(), ApiError> {
+    if let Credential::CookieSession(ids) = credential {
+        let others: Vec<Id> = ids.iter().copied().filter(|id| Some(*id) != session.id()).collect();
+        services.accounts.end_sessions(&others).await?;
+    }
+    if session.id().is_some() {
+        session.flush().await?;
+    }
+    Ok(())
 }
 
 /// tower-sessions removes the cookie of a session that is over by an attribute-less one, which a
 /// browser refuses for a `__Host-` name, and also when it was we who made a cookie of a Bearer token.
-fn settle_removal(headers: &mut HeaderMap, site: &Site, has_cookie: bool) {
+fn settle_removal(headers: &mut HeaderMap, site: &Site, is_removable: bool) {
     let removes = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("Max-Age=0;"));
     if !headers.get_all(SET_COOKIE).iter().any(removes) {
         return;
     }
     let kept: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().filter(|value| !removes(value)).cloned().collect();
     headers.remove(SET_COOKIE);
-    let removal = has_cookie.then(|| {
+    let removal = is_removable.then(|| {
         let secure = if site.is_secure() { " Secure;" } else { "" };
         HeaderValue::try_from(format!("{}=; HttpOnly; SameSite=Lax;{secure} Path=/; Max-Age=0", site.session_cookie()))
     });
@@ -90,37 +134,35 @@ fn cookie(site: &Site, token: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// The credential, and the session token of it if it is one.
-fn read(headers: &HeaderMap, site: &Site) -> (Credential, Option<Zeroizing<String>>) {
+/// The credential that counts.
+fn read(headers: &HeaderMap, site: &Site) -> Credential {
     let secret = |text: &str| Arc::new(Zeroizing::new(text.to_owned()));
     match single(headers, &API_KEY) {
-        Some(Ok(key)) => return (Credential::Key(secret(key.trim())), None),
-        Some(Err(())) => return (Credential::Unreadable, None),
+        Some(Ok(key)) => return Credential::Key(secret(key.trim())),
+        Some(Err(())) => return Credential::Unreadable,
         None => {}
     }
     match single(headers, &AUTHORIZATION) {
         Some(Ok(text)) => {
             let Some((scheme, token)) = text.split_once(' ') else {
-                return (Credential::Unreadable, None);
+                return Credential::Unreadable;
             };
             let token = token.trim();
             return if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
-                (Credential::Unreadable, None)
+                Credential::Unreadable
             } else if PresentedKey::looks_like_one(token) {
-                (Credential::Key(secret(token)), None)
+                Credential::Key(secret(token))
             } else if looks_like_access_token(token) {
-                (Credential::AccessToken(secret(token)), None)
+                Credential::AccessToken(secret(token))
             } else {
-                (Credential::BearerSession(secret(token)), Some(Zeroizing::new(token.to_owned())))
+                Credential::BearerSession(secret(token))
             };
         }
-        Some(Err(())) => return (Credential::Unreadable, None),
+        Some(Err(())) => return Credential::Unreadable,
         None => {}
     }
-    match session_cookie(headers, site) {
-        Some(token) => (Credential::CookieSession, Some(token)),
-        None => (Credential::None, None),
-    }
+    let ids = session_ids(headers, site);
+    if ids.is_empty() { Credential::None } else { Credential::CookieSession(ids.into()) }
 }
 
 /// The key that a request presents on a path that takes nothing but keys: `X-API-Key`, or else any Bearer
@@ -143,33 +185,62 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Result<&'a st
     Some(first.to_str().map_err(|_| ()))
 }
 
-fn session_cookie(headers: &HeaderMap, site: &Site) -> Option<Zeroizing<String>> {
-    let own = site.session_cookie();
+/// The values of the cookies of one name.
+fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(move |pair| {
+        let (known, value) = pair.split_at(pair.iter().position(|byte| *byte == b'=')?);
+        (known.trim_ascii() == name.as_bytes()).then(|| value[1..].trim_ascii())
+    })
+}
+
+/// The session of a cookie's value, bare or in quotes, if it has the form of our tokens.
+fn session_id(value: &[u8]) -> Option<Id> {
+    let bare = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+    std::str::from_utf8(bare).ok()?.parse().ok()
+}
+
+/// The sessions of all cookies that may hold one, our own name first.
+fn session_ids(headers: &HeaderMap, site: &Site) -> Vec<Id> {
     let by_browser = headers.contains_key(ORIGIN) || headers.keys().any(|name| name.as_str().starts_with("sec-fetch-"));
     let others: &[&str] = if site.is_secure() && by_browser { &[] } else { &OTHER_COOKIES };
-    let pairs: Vec<(&str, &str)> = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .collect();
-    std::iter::once(&own)
-        .chain(others)
-        .find_map(|name| pairs.iter().find(|(known, _)| known == name))
-        .map(|(_, token)| Zeroizing::new((*token).to_owned()))
+    let mut ids = Vec::new();
+    for name in std::iter::once(&site.session_cookie()).chain(others) {
+        for id in cookies(headers, name).filter_map(session_id) {
+            if ids.len() < MAX_SESSION_COOKIES && !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+    }
+    ids
+}
+
+/// Whether the cookie of our own name is ours to remove: it is there, and no value of it is another program's.
+fn owns_cookie(headers: &HeaderMap, site: &Site) -> bool {
+    let mut values = cookies(headers, site.session_cookie()).peekable();
+    values.peek().is_some() && values.all(|value| session_id(value).is_some())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn session(site: &Site, headers: &[(&str, &str)]) -> Option<String> {
+    /// A session token that ends in this letter: A, Q, g or w, which decode without spare bits.
+    fn token(end: char) -> String {
+        format!("AAAAAAAAAAAAAAAAAAAAA{end}")
+    }
+
+    fn sessions(site: &Site, headers: &[(&str, &str)]) -> Vec<String> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(name.parse::<axum::http::HeaderName>().unwrap(), value.parse().unwrap());
+            let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            map.append(name.parse::<axum::http::HeaderName>().unwrap(), value);
         }
-        read(&map, site).1.map(|token| token.to_string())
+        match read(&map, site) {
+            Credential::BearerSession(token) => vec![token.to_string()],
+            Credential::CookieSession(ids) => ids.iter().map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        }
     }
 
     fn https() -> Site {
@@ -178,39 +249,76 @@ mod tests {
 
     #[test]
     fn all_forms_of_a_session_are_read() {
+        let (site, t) = (Site::default(), token('A'));
+        for cookie in [
+            format!("a=b; session={t}"),
+            format!("better-auth.session_token={t}"),
+            format!("__Secure-better-auth.session_token={t}"),
+            format!("name=Jörg; session={t}"),
+            format!("junk; =; ;; a=\"b; session = \"{t}\" ;"),
+            format!("session=eyJhIjoxfQ.aFlask.Signature; session={t}"),
+        ] {
+            assert_eq!(sessions(&site, &[("cookie", &cookie)]), [t.as_str()], "{cookie}");
+        }
+        assert_eq!(sessions(&site, &[("authorization", "bearer t")]), ["t"]);
+        for cookie in [format!("__Host-session={t}"), "session=".into(), format!("session={t}A"), "session".into()] {
+            assert!(sessions(&site, &[("cookie", &cookie)]).is_empty(), "{cookie}");
+        }
+    }
+
+    #[test]
+    fn all_candidates_are_tried_in_order_and_at_most_eight() {
         let site = Site::default();
-        assert_eq!(session(&site, &[("cookie", "a=b; session=t")]).as_deref(), Some("t"));
-        assert_eq!(session(&site, &[("cookie", "better-auth.session_token=t")]).as_deref(), Some("t"));
-        assert_eq!(session(&site, &[("cookie", "__Secure-better-auth.session_token=t")]).as_deref(), Some("t"));
-        assert_eq!(session(&site, &[("authorization", "bearer t")]).as_deref(), Some("t"));
-        assert_eq!(session(&site, &[("cookie", "__Host-session=t")]), None);
+        let (a, q, g) = (token('A'), token('Q'), token('g'));
+        let cookie = format!("better-auth.session_token={a}; session={q}; session={g}; session={q}");
+        assert_eq!(sessions(&site, &[("cookie", &cookie)]), [q.as_str(), &g, &a]);
+        let many: Vec<String> = ('B'..='Z').map(|letter| format!("session={letter}{}", &a[1..])).collect();
+        let found = sessions(&site, &[("cookie", &many.join("; "))]);
+        assert_eq!((found.len(), &found[0][..2], &found[7][..2]), (8, "BA", "IA"));
+    }
+
+    #[test]
+    fn a_cookie_of_another_program_is_not_ours_to_remove() {
+        let owns = |cookie: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(COOKIE, cookie.parse().unwrap());
+            owns_cookie(&headers, &Site::default())
+        };
+        let t = token('A');
+        assert!(owns(&format!("session={t}")));
+        assert!(!owns("session=eyJhIjoxfQ.aFlask.Signature"));
+        assert!(!owns(&format!("session={t}; session=eyJhIjoxfQ.aFlask.Signature")));
+        assert!(!owns(&format!("better-auth.session_token={t}")));
     }
 
     #[test]
     fn under_https_a_browser_is_heard_by_our_own_cookie_only() {
-        let site = https();
-        assert_eq!(session(&site, &[("cookie", "session=planted"), ("sec-fetch-site", "same-origin")]), None);
-        assert_eq!(session(&site, &[("cookie", "session=planted"), ("origin", "https://keys.example.com")]), None);
-        assert_eq!(session(&site, &[("cookie", "session=t")]).as_deref(), Some("t"));
-        let both = [("cookie", "session=planted; __Host-session=t"), ("sec-fetch-site", "none")];
-        assert_eq!(session(&site, &both).as_deref(), Some("t"));
+        let (site, planted, t) = (https(), token('Q'), token('A'));
+        let cookie = format!("session={planted}");
+        assert!(sessions(&site, &[("cookie", &cookie), ("sec-fetch-site", "same-origin")]).is_empty());
+        assert!(sessions(&site, &[("cookie", &cookie), ("origin", "https://keys.example.com")]).is_empty());
+        assert_eq!(sessions(&site, &[("cookie", &cookie)]), [planted.as_str()]);
+        let both = format!("{cookie}; __Host-session={t}");
+        assert_eq!(sessions(&site, &[("cookie", &both), ("sec-fetch-site", "none")]), [t.as_str()]);
     }
 
     #[test]
     fn a_key_comes_before_bearer_before_cookie() {
         let site = Site::default();
-        let all = [("cookie", "session=c"), ("authorization", "Bearer b"), ("x-api-key", "k")];
-        assert_eq!(session(&site, &all), None);
-        assert_eq!(session(&site, &all[..2]).as_deref(), Some("b"));
+        let cookie = format!("session={}", token('A'));
+        let all = [("cookie", cookie.as_str()), ("authorization", "Bearer b"), ("x-api-key", "k")];
+        assert!(sessions(&site, &all).is_empty());
+        assert_eq!(sessions(&site, &all[..2]), ["b"]);
     }
 
     #[test]
     fn what_cannot_be_read_does_not_fall_through() {
         let site = Site::default();
+        let cookie = format!("session={}", token('A'));
         for first in [("authorization", "Basic YTpi"), ("authorization", "Bearer"), ("authorization", "Bearer  ")] {
-            assert_eq!(session(&site, &[first, ("cookie", "session=c")]), None);
+            assert!(sessions(&site, &[first, ("cookie", &cookie)]).is_empty());
         }
-        let twice = [("x-api-key", "a"), ("x-api-key", "b"), ("cookie", "session=c")];
-        assert_eq!(session(&site, &twice), None);
+        let twice = [("x-api-key", "a"), ("x-api-key", "b"), ("cookie", cookie.as_str())];
+        assert!(sessions(&site, &twice).is_empty());
     }
 }

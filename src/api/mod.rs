@@ -11,6 +11,7 @@ pub mod hooksentry;
 pub mod hookstream;
 mod hot;
 pub mod json;
+pub mod local;
 pub mod native;
 pub mod openapi;
 pub mod problem;

@@ -4,7 +4,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::accounts::{SessionError, Unread};
+use crate::accounts::{SessionError, SignInError, Unread};
 use crate::keys::{EditError, RevokeError, Unanswered, Unproven};
 use crate::model::ApiError;
 use crate::store::StoreError;
@@ -96,6 +96,17 @@ impl From<Unread> for ApiError {
     fn from(error: Unread) -> Self {
         tracing::error!(%error, "the database failed");
         Self::unavailable("The database does not answer. Try again in a moment.")
+    }
+}
+
+impl From<SignInError> for ApiError {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Wrong => Self::unauthenticated("Unknown account or wrong password."),
+            SignInError::Throttled(seconds) => Self::too_many_requests(seconds),
+            SignInError::Store(error) => error.into(),
+            SignInError::Session(error) => error.into(),
+        }
     }
 }
 

@@ -17,6 +17,8 @@ use crate::accounts::{Caller, EmailAddress, Password, RegisterError, SignInError
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::api::client_address::ClientAddress;
+use crate::api::credential::{Credential, end_sessions};
+use crate::api::local::set_up_right;
 use crate::events::Retention;
 use crate::keys::{Edit, EditError, RevokeError};
 use crate::model::{ApiError, EnvironmentId, FieldError, KeyId, OrganisationId};
@@ -94,15 +96,20 @@ fn session(parts: &Parts) -> Result<Session, ApiError> {
 pub async fn sign_in(services: &Services, parts: &Parts, mut form: Form) -> Result<Answer, ApiError> {
     let (email, password, next) = (form.take("email"), form.take("password"), form.take_path("next"));
     let from = ClientAddress::of(parts, &services.site).for_throttle();
-    let error = match services.accounts.sign_in(&email, password, from).await {
+    let session = session(parts)?;
+    let signed_in = async {
+        let verified = services.accounts.sign_in(&email, password, from).await?;
+        begin_session(&session, &verified).await?;
+        Ok(verified.user())
+    };
+    let error = match signed_in.await {
         Ok(user) => {
-            begin_session(&session(parts)?, user).await?;
             tracing::info!(%user, "signed in");
             return Ok(Answer::SeeOther(next.unwrap_or_else(|| "/keys".to_owned())));
         }
         Err(SignInError::Wrong) => ApiError::unauthenticated("Email or password is wrong."),
         Err(SignInError::Throttled(seconds)) => ApiError::too_many_requests(seconds),
-        Err(SignInError::Store(error)) => return Err(error.into()),
+        Err(error @ (SignInError::Store(_) | SignInError::Session(_))) => return Err(error.into()),
     };
     sign_in_page(services, SignInForm { email, next, error: Some(error) }).await
 }
@@ -119,10 +126,10 @@ pub async fn register(services: &Services, parts: &Parts, mut form: Form) -> Res
     let error = if let (Ok(email), Ok(password)) = (email, password) {
         let from = ClientAddress::of(parts, &services.site).for_throttle();
         let token = Some(token.as_str()).filter(|token| !token.is_empty());
-        match services.accounts.register(&email, password, token, from).await {
-            Ok(user) => {
-                begin_session(&session(parts)?, user).await?;
-                tracing::info!(%user, "registered");
+        match services.accounts.register(&email, password, set_up_right(parts, &services.site, token), from).await {
+            Ok(verified) => {
+                begin_session(&session(parts)?, &verified).await?;
+                tracing::info!(user = %verified.user(), "registered");
                 return Ok(Answer::SeeOther("/keys".to_owned()));
             }
             // The page says so itself.
@@ -137,15 +144,16 @@ pub async fn register(services: &Services, parts: &Parts, mut form: Form) -> Res
     } else {
         ApiError::invalid_fields(errors)
     };
-    register_page(services, RegisterForm { email: typed, error: Some(error) }).await
+    register_page(services, parts, RegisterForm { email: typed, error: Some(error) }).await
 }
 
 /// `POST /sign-out`.
 ///
 /// # Errors
 /// 503 when the database fails.
-pub async fn sign_out(parts: &Parts) -> Result<Answer, ApiError> {
-    session(parts)?.flush().await?;
+pub async fn sign_out(services: &Services, parts: &Parts) -> Result<Answer, ApiError> {
+    let credential = parts.extensions.get().unwrap_or(&Credential::None);
+    end_sessions(services, credential, &session(parts)?).await?;
     Ok(Answer::SeeOther("/sign-in".to_owned()))
 }
 

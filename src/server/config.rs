@@ -6,7 +6,6 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use super::layers::{host_of, is_loopback};
 use crate::accounts::Registration;
 use crate::keys::{Policy, WithoutRedis};
 
@@ -186,14 +185,6 @@ impl Serve {
 /// Scheme, host and perhaps port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl(String);
-
-impl PublicUrl {
-    /// Whether only this machine can open it.
-    pub fn is_local(&self) -> bool {
-        let authority = self.0.split_once("://").map_or("", |(_, authority)| authority);
-        is_loopback(host_of(authority))
-    }
-}
 
 impl fmt::Display for PublicUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -18,6 +18,7 @@ use futures::FutureExt;
 use tracing::Instrument;
 
 use crate::api::Site;
+use crate::api::local::host_of;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::model::ApiError;
@@ -162,20 +163,6 @@ fn cross_site(headers: &HeaderMap, site: &Site) -> Option<&'static str> {
     let named_by_operator = site.public_url.is_some();
     (!named_by_operator && !is_local_name_or_address(host))
         .then_some("This host name is not known here: start the server with --public-url.")
-}
-
-/// The host of an authority, without its port and an IPv6 address's brackets.
-pub fn host_of(authority: &str) -> &str {
-    let name = match authority.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => authority,
-    };
-    name.trim_start_matches('[').trim_end_matches(']')
-}
-
-/// Whether a host is this machine to itself.
-pub fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn is_local_name_or_address(host: &str) -> bool {

@@ -55,10 +55,8 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     let address = listener.local_addr()?;
 
     let (clock, entropy) = (Clock::System, Entropy::System);
-    let first = config.registration == Registration::First;
-    // Others can come: directly, or by way of a proxy that a public URL stands for.
-    let exposed = !address.ip().is_loopback() || config.public_url.as_ref().is_some_and(|url| !url.is_local());
-    let set_up_token = (first && exposed).then(|| SetUpToken::new(&entropy));
+    // Also where only this machine can come: a proxy that we are not told of may let others in.
+    let set_up_token = (config.registration == Registration::First).then(|| SetUpToken::new(&entropy));
     let passwords = Passwords::new(entropy.clone());
     let accounts =
         Accounts::new(db.clone(), clock.clone(), entropy.clone(), passwords, config.registration, set_up_token.clone());
@@ -139,7 +137,7 @@ async fn announce(
     {
         // Not by way of the log, which may be filtered: without this token nobody can begin.
         let token = token.reveal();
-        said.push_str("Other machines can reach this server, so the first account needs this set-up token:\n");
+        said.push_str("To create the first account from another machine or through a proxy, use this set-up token:\n");
         said.extend(["    ", token, "\n"]);
     }
     std::io::Write::write_all(&mut std::io::stdout().lock(), said.as_bytes())?;

@@ -131,7 +131,7 @@ async fn post_register(State(services): State<Services>, request: Request) -> Re
 }
 
 async fn sign_out(State(services): State<Services>, parts: Parts) -> Response {
-    let outcome = forms::sign_out(&parts).await;
+    let outcome = forms::sign_out(&services, &parts).await;
     answer(&services, parts, outcome).await
 }
 

@@ -40,7 +40,7 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
         .fallback(nowhere)
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(sessions)
-        .layer(from_fn_with_state(Arc::clone(&services.site), credential::find));
+        .layer(from_fn_with_state(services.clone(), credential::find));
 
     let without = Router::new()
         .route("/healthz", get(health::alive))

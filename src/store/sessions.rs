@@ -2,7 +2,8 @@
 
 use super::accounts::PersonRow;
 use super::db::{Db, StoreError, reading, sql, writing};
-use crate::model::{Timestamp, UserId};
+use crate::accounts::Verified;
+use crate::model::Timestamp;
 
 /// What is kept of a session.
 #[derive(sqlx::FromRow)]
@@ -50,23 +51,26 @@ impl Db {
         }))
     }
 
+    /// Stores a session, unless the password was changed since it was verified; returns whether it did.
     pub(crate) async fn insert_session(
         &self,
         id_hash: &[u8],
-        user: UserId,
+        verified: &Verified,
         data: &str,
         at: Timestamp,
-    ) -> Result<(), StoreError> {
-        writing!(self, tx => {
-            sqlx::query(sql!("session_insert"))
+    ) -> Result<bool, StoreError> {
+        let inserted = writing!(self, tx => {
+            sqlx::query(sql!(self, "session_insert"))
                 .bind(id_hash)
-                .bind(user.0)
+                .bind(verified.user.0)
                 .bind(data)
                 .bind(at.0)
+                .bind(verified.password_hash.as_str())
                 .execute(&mut *tx)
-                .await?;
+                .await?
+                .rows_affected()
         });
-        Ok(())
+        Ok(inserted > 0)
     }
 
     pub(crate) async fn save_session(&self, id_hash: &[u8], data: &str) -> Result<(), StoreError> {
@@ -96,6 +100,16 @@ impl Db {
     pub(crate) async fn touch_session(&self, id_hash: &[u8], at: Timestamp) -> Result<(), StoreError> {
         writing!(self, tx => {
             sqlx::query(sql!("session_seen")).bind(id_hash).bind(at.0).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
+    /// Deletes the sessions with these ids.
+    pub(crate) async fn delete_sessions(&self, id_hashes: &[[u8; 32]]) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            for id_hash in id_hashes {
+                sqlx::query(sql!("session_delete")).bind(id_hash.as_slice()).execute(&mut *tx).await?;
+            }
         });
         Ok(())
     }

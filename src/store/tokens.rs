@@ -2,6 +2,7 @@
 
 use super::accounts::PersonRow;
 use super::db::{Db, StoreError, reading, sql, writing};
+use crate::accounts::Verified;
 use crate::model::{OrganisationId, Timestamp, UserId};
 
 /// What a token is for.
@@ -61,22 +62,29 @@ pub struct TokenHolderRow {
 }
 
 impl Db {
+    /// Stores a family and its first tokens, unless the password was changed since it was verified; returns whether
+    /// it did.
     pub(crate) async fn insert_token_family(
         &self,
         id: i64,
-        user: UserId,
+        verified: &Verified,
         tenant: OrganisationId,
         tokens: &[NewToken],
         at: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         writing!(self, tx => {
-            sqlx::query(sql!("token_family_insert"))
+            let inserted = sqlx::query(sql!(self, "token_family_insert"))
                 .bind(id)
-                .bind(user.0)
+                .bind(verified.user.0)
                 .bind(tenant.0)
                 .bind(at.0)
+                .bind(verified.password_hash.as_str())
                 .execute(&mut *tx)
-                .await?;
+                .await?
+                .rows_affected();
+            if inserted == 0 {
+                return Ok(false);
+            }
             for token in tokens {
                 sqlx::query(sql!("token_insert"))
                     .bind(token.hash.as_slice())
@@ -87,7 +95,7 @@ impl Db {
                     .await?;
             }
         });
-        Ok(())
+        Ok(true)
     }
 
     /// Uses a refresh token up and stores the next tokens of its family.
@@ -106,7 +114,7 @@ impl Db {
                 .await?
                 .rows_affected();
             let row: Option<FamilyRow> =
-                sqlx::query_as(sql!("token_family_of_refresh")).bind(hash.as_slice()).fetch_optional(&mut *tx).await?;
+                sqlx::query_as(sql!(self, "token_family_of_refresh")).bind(hash.as_slice()).fetch_optional(&mut *tx).await?;
             match row {
                 None => Refreshed::Refused,
                 Some(row) if used == 0 && row.used_at.is_some() => {

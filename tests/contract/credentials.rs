@@ -2,12 +2,23 @@
 
 use latchkey::api::Site;
 
-use crate::app::{Settings, on_both_engines};
-use crate::story::{Call, Story, create, register};
+use crate::app::{Settings, TestApp, on_both_engines};
+use crate::story::{Answer, Call, Story, create, read, register};
 
 fn https() -> Settings {
     let site = Site { public_url: Some("https://keys.example.com".to_owned()), ..Site::default() };
     Settings { site, ..Settings::default() }
+}
+
+/// A call with a `Cookie` header of any bytes.
+async fn with_cookie(app: &TestApp, method: &str, path: &str, cookie: &[u8]) -> Answer {
+    let request = axum::http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("cookie", axum::http::HeaderValue::from_bytes(cookie).unwrap())
+        .body(axum::body::Body::empty())
+        .unwrap();
+    read(app.send(request).await).await
 }
 
 on_both_engines! {
@@ -132,12 +143,86 @@ on_both_engines! {
             &[("authorization", "Basic YTpi"), fine],
             &[("authorization", &session), ("authorization", &bad), fine],
             &[("authorization", &bad), ("authorization", &session), fine],
-            &[("cookie", "session=AAAAAAAAAAAAAAAAAAAAAA"), fine],
         ] {
             me(presented).await.is_problem(401, "unauthenticated");
         }
         assert_eq!(me(&[("authorization", &session), ("cookie", "session=AAAAAAAAAAAAAAAAAAAAAA")]).await.status, 200);
         assert_eq!(me(&[("cookie", "theme=dark"), fine]).await.status, 200, "HTTP allows several Cookie lines");
+    }
+
+    async fn cookies_of_other_programs_hide_no_session(app) {
+        let cookie = register(&app, "ada@example.com").await;
+        for (before, after) in [
+            (&b"name=J\xc3\xb6rg; "[..], &b""[..]),
+            (b"name=J\xf6rg; ", b""),
+            (b"", b"; \xff\xfe\xfd"),
+            (b"a=\"b; ", b"; c=\"d\""),
+            (b"junk; =; ;;", b";"),
+            (b"session=eyJhIjoxfQ.aFlask.Signature; ", b""),
+        ] {
+            let me = with_cookie(&app, "GET", "/v1/auth/me", &[before, cookie.as_bytes(), after].concat()).await;
+            assert_eq!(me.status, 200, "{}", before.escape_ascii());
+            let page = with_cookie(&app, "GET", "/keys", &[before, cookie.as_bytes(), after].concat()).await;
+            assert_eq!((page.status.as_u16(), page.header("set-cookie")), (200, ""), "{}", before.escape_ascii());
+        }
+        let out = with_cookie(&app, "POST", "/v1/auth/logout", &[b"name=J\xf6rg; ", cookie.as_bytes()].concat()).await;
+        assert_eq!(out.status, 204);
+        assert!(out.header("set-cookie").contains("Max-Age=0"));
+        assert_eq!(app.number("SELECT count(*) FROM sessions").await, 0);
+    }
+
+    async fn cookies_of_other_programs_hide_no_session_under_https(app, https()) {
+        let cookie = register(&app, "ada@example.com").await;
+        let all = [b"name=J\xc3\xb6rg; ", cookie.as_bytes()].concat();
+        assert_eq!(with_cookie(&app, "GET", "/v1/auth/me", &all).await.status, 200);
+        assert_eq!(with_cookie(&app, "GET", "/keys", &all).await.status, 200);
+        let out = with_cookie(&app, "POST", "/sign-out", &all).await;
+        assert!(out.header("set-cookie").starts_with("__Host-session=;"));
+        assert_eq!(app.number("SELECT count(*) FROM sessions").await, 0);
+    }
+
+    async fn the_first_good_session_cookie_counts_and_signing_out_ends_all(app) {
+        let ada = register(&app, "ada@example.com").await;
+        let bob = register(&app, "bob@example.com").await;
+        let stale = "session=AAAAAAAAAAAAAAAAAAAAAA";
+        let email = async |cookies: &[&str]| {
+            let answer = with_cookie(&app, "GET", "/v1/auth/me", cookies.join("; ").as_bytes()).await;
+            assert_eq!((answer.status.as_u16(), answer.header("set-cookie")), (200, ""), "{cookies:?}");
+            answer.field("/user/email")
+        };
+        assert_eq!(email(&[stale, &ada]).await, "ada@example.com");
+        assert_eq!(email(&[&ada, stale]).await, "ada@example.com");
+        assert_eq!(email(&[stale, &bob, &ada]).await, "bob@example.com");
+        let better = bob.replace("session=", "better-auth.session_token=");
+        assert_eq!(email(&[&better, stale]).await, "bob@example.com");
+        let seven: Vec<String> = ('B'..='H').map(|letter| format!("session={letter}AAAAAAAAAAAAAAAAAAAAA")).collect();
+        let mut many: Vec<&str> = seven.iter().map(String::as_str).collect();
+        assert_eq!(email(&[&many[..], &[&ada]].concat()).await, "ada@example.com", "the eighth");
+        many.push(stale);
+        let ninth = [&many[..], &[&ada]].concat().join("; ");
+        let refused = with_cookie(&app, "GET", "/v1/auth/me", ninth.as_bytes()).await;
+        refused.is_problem(401, "unauthenticated");
+
+        let out = with_cookie(&app, "POST", "/sign-out", [stale, &bob, &ada].join("; ").as_bytes()).await;
+        assert_eq!(out.status, 303);
+        assert_eq!(app.number("SELECT count(*) FROM sessions").await, 0);
+    }
+
+    /// Flask calls its cookie `session` as well.
+    async fn only_a_cookie_of_ours_is_removed(app) {
+        let flask = "session=eyJhIjoxfQ.aFlask.Signature";
+        let stale = "session=AAAAAAAAAAAAAAAAAAAAAA";
+        for (cookie, removed) in [
+            (flask.to_owned(), false),
+            (format!("{flask}; {stale}"), false),
+            ("better-auth.session_token=AAAAAAAAAAAAAAAAAAAAAA".to_owned(), false),
+            (stale.to_owned(), true),
+        ] {
+            for (method, path) in [("GET", "/keys"), ("GET", "/v1/auth/me"), ("POST", "/v1/auth/logout")] {
+                let answer = with_cookie(&app, method, path, cookie.as_bytes()).await;
+                assert_eq!(answer.header("set-cookie").starts_with("session=;"), removed, "{method} {path} {cookie}");
+            }
+        }
     }
 
     async fn a_header_that_is_no_text_is_no_credential(app) {

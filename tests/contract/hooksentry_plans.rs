@@ -169,10 +169,14 @@ on_both_engines! {
             Engine::Sqlite => statement!("idempotency_keys_delete_old.sqlite"),
             Engine::Postgres => statement!("idempotency_keys_delete_old.postgres"),
         };
+        let family_of_refresh = match app.engine {
+            Engine::Sqlite => statement!("token_family_of_refresh.sqlite"),
+            Engine::Postgres => statement!("token_family_of_refresh.postgres"),
+        };
         for ((name, text), literals) in [
             (statement!("token_holder"), vec![hash, "5"]),
             (statement!("token_use"), vec![hash, "5"]),
-            (statement!("token_family_of_refresh"), vec![hash]),
+            (family_of_refresh, vec![hash]),
             (statement!("token_family_end"), vec!["1", "5"]),
             (statement!("token_families_end"), vec![hash, hash, "1", "5"]),
             (statement!("token_families_end_of_user"), vec!["1", "5"]),

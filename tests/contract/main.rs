@@ -29,6 +29,7 @@ mod list;
 mod managers;
 mod nodes;
 mod openapi;
+mod password_reset;
 mod register;
 mod revoke;
 mod sessions;

@@ -66,6 +66,35 @@ on_both_engines! {
         story.is("where_others_can_reach_it_the_first_account_needs_the_token");
     }
 
+    /// A proxy that Latchkey was not told of connects from this machine.
+    async fn the_token_is_needed_unless_everything_says_that_the_request_is_local(app, guarded()) {
+        let host = ("host", "127.0.0.1:3000");
+        let from = |peer: &'static str, path: &str, headers: &[(&str, &str)]| {
+            let call = Call::new(&app, if path == "/register" { "GET" } else { "POST" }, path).from(peer);
+            headers.iter().fold(call, |call, (name, value)| call.header(name, value))
+        };
+        let home = "127.0.0.1:50000";
+        for (peer, headers) in [
+            ("192.0.2.10:50000", &[host][..]),
+            (home, &[("host", "keys.example.com")]),
+            (home, &[("host", "keys.example.com"), ("x-forwarded-for", "203.0.113.9")]),
+            (home, &[host, ("x-forwarded-for", "203.0.113.9")]),
+            (home, &[host, ("forwarded", "for=203.0.113.9")]),
+            (home, &[host, ("via", "1.1 proxy")]),
+            (home, &[host, ("x-real-ip", "127.0.0.1")]),
+            (home, &[host, ("cf-connecting-ip", "203.0.113.9")]),
+            (home, &[]),
+        ] {
+            let answer = from(peer, "/v1/auth/register", headers).json(ADA).send().await;
+            answer.is_problem(403, "forbidden");
+            let page = from(peer, "/register", headers).send().await.text();
+            assert!(page.contains("id=\"set-up-token\"") && page.contains("standard output"), "{headers:?}");
+        }
+        assert_eq!(app.number("SELECT count(*) FROM users").await, 0);
+        assert!(!from(home, "/register", &[host]).send().await.text().contains("set-up-token"));
+        assert_eq!(from(home, "/v1/auth/register", &[host]).json(ADA).send().await.status, 201);
+    }
+
     async fn an_open_server_takes_everybody_once(app) {
         let mut story = Story::new();
         Call::new(&app, "POST", "/v1/auth/register").json(ADA).tell(&mut story).await;

@@ -70,11 +70,7 @@ impl From<StoreError> for Error {
 
 impl From<SignInError> for Error {
     fn from(error: SignInError) -> Self {
-        Self::Problem(match error {
-            SignInError::Wrong => ApiError::unauthenticated("Unknown account or wrong password."),
-            SignInError::Throttled(seconds) => ApiError::too_many_requests(seconds),
-            SignInError::Store(error) => error.into(),
-        })
+        Self::Problem(error.into())
     }
 }
 

@@ -44,15 +44,17 @@ pub async fn log_in(
         return Err(ApiError::invalid_fields(missing).into());
     };
     let from = ClientAddress::of(&parts, &services.site).for_throttle();
-    let user = services.accounts.sign_in(&email, password, from).await?;
+    let verified = services.accounts.sign_in(&email, password, from).await?;
+    let user = verified.user();
     let person = services.accounts.person(user).await?.ok_or_else(ApiError::internal)?;
     let membership = match body.tenant_id {
         Some(tenant) => person.memberships.iter().find(|membership| membership.uuid == tenant),
         None => person.memberships.first(),
     };
     let tenant = membership.ok_or_else(|| ApiError::not_found("Tenant not found"))?.organisation;
+    let tokens = services.accounts.begin_tokens(&verified, tenant).await?;
     tracing::info!(user = %user, %tenant, "signed in with tokens");
-    Ok(Answer(services.accounts.begin_tokens(user, tenant).await?.into()))
+    Ok(Answer(tokens.into()))
 }
 
 fn refresh_token(body: RefreshToken) -> Result<String, Error> {

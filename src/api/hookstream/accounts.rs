@@ -12,14 +12,15 @@ use tower_sessions::Session;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::accounts::{EmailAddress, Password, Person, RegisterError, SignInError, begin_session};
+use crate::accounts::{EmailAddress, Password, Person, RegisterError, Verified, begin_session};
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::api::client_address::ClientAddress;
-use crate::api::credential::Credential;
+use crate::api::credential::{Credential, end_sessions};
 use crate::api::json::Json;
+use crate::api::local::set_up_right;
 use crate::api::openapi::Problem;
-use crate::model::{ApiError, FieldError, UserId};
+use crate::model::{ApiError, FieldError};
 
 /// The body of `register`.
 #[derive(Deserialize, ToSchema)]
@@ -28,7 +29,7 @@ pub struct Registration {
     email: Option<String>,
     #[schema(required, value_type = String, min_length = 10, max_length = 256, examples("correct horse battery"))]
     password: Option<String>,
-    /// Only for the first account of a server that other machines can reach, which prints it to standard
+    /// Only for the first account, unless it is created on the server's own machine. The server prints it to standard
     /// output at start.
     set_up_token: Option<String>,
 }
@@ -149,22 +150,20 @@ pub async fn register(
         return Err(ApiError::invalid_fields(errors));
     };
     let from = ClientAddress::of(&parts, &services.site).for_throttle();
-    let user =
-        services.accounts.register(&email, password, body.set_up_token.as_deref(), from).await.map_err(|error| {
-            match error {
-                RegisterError::Closed => ApiError::forbidden(
-                    "Registration is closed here. The operator adds accounts with `latchkey user add`.",
-                ),
-                RegisterError::SetUpToken => ApiError::forbidden(
-                    "The first account needs the set-up token that the server printed to its standard output when it \
-                     started: send it as `set_up_token`.",
-                ),
-                RegisterError::EmailTaken => ApiError::invalid_field("email", "has an account already: sign in"),
-                RegisterError::Throttled(seconds) => ApiError::too_many_requests(seconds),
-                RegisterError::Store(error) => error.into(),
-            }
-        })?;
-    signed_in(&services, &session, user, StatusCode::CREATED).await
+    let right = set_up_right(&parts, &services.site, body.set_up_token.as_deref());
+    let verified = services.accounts.register(&email, password, right, from).await.map_err(|error| match error {
+        RegisterError::Closed => {
+            ApiError::forbidden("Registration is closed here. The operator adds accounts with `latchkey user add`.")
+        }
+        RegisterError::SetUpToken => ApiError::forbidden(
+            "The first account needs the set-up token that the server printed to its standard output when it started: \
+             send it as `set_up_token`.",
+        ),
+        RegisterError::EmailTaken => ApiError::invalid_field("email", "has an account already: sign in"),
+        RegisterError::Throttled(seconds) => ApiError::too_many_requests(seconds),
+        RegisterError::Store(error) => error.into(),
+    })?;
+    signed_in(&services, &session, &verified, StatusCode::CREATED).await
 }
 
 /// Sign in
@@ -194,12 +193,8 @@ pub async fn log_in(
         return Err(ApiError::invalid_fields(errors));
     };
     let from = ClientAddress::of(&parts, &services.site).for_throttle();
-    let user = services.accounts.sign_in(&email, password, from).await.map_err(|error| match error {
-        SignInError::Wrong => ApiError::unauthenticated("Unknown account or wrong password."),
-        SignInError::Throttled(seconds) => ApiError::too_many_requests(seconds),
-        SignInError::Store(error) => error.into(),
-    })?;
-    signed_in(&services, &session, user, StatusCode::OK).await
+    let verified = services.accounts.sign_in(&email, password, from).await?;
+    signed_in(&services, &session, &verified, StatusCode::OK).await
 }
 
 fn required<T>(
@@ -218,18 +213,18 @@ fn required<T>(
 async fn signed_in(
     services: &Services,
     session: &Session,
-    user: UserId,
+    verified: &Verified,
     status: StatusCode,
 ) -> Result<impl IntoResponse + use<>, ApiError> {
-    begin_session(session, user).await?;
-    let person = services.accounts.person(user).await?.ok_or_else(ApiError::internal)?;
+    begin_session(session, verified).await?;
+    let person = services.accounts.person(verified.user()).await?.ok_or_else(ApiError::internal)?;
     tracing::info!(user = %person.id, "signed in");
     Ok((status, axum::Json(Me::from(person))))
 }
 
 /// Sign out
 ///
-/// Ends the session, if there is one, and removes the cookie. Whoever presents something else as well is told
+/// Ends the session, if there is one, and removes the cookie. Of several session cookies all are ended. Whoever presents something else as well is told
 /// so, rather than that the session is over.
 #[utoipa::path(
     post,
@@ -242,10 +237,14 @@ async fn signed_in(
     ),
     security((), ("session" = []), ("better_auth_session" = []), ("session_token" = [])),
 )]
-pub async fn log_out(Extension(credential): Extension<Credential>, session: Session) -> Result<StatusCode, ApiError> {
+pub async fn log_out(
+    State(services): State<Services>,
+    Extension(credential): Extension<Credential>,
+    session: Session,
+) -> Result<StatusCode, ApiError> {
     match credential {
-        Credential::CookieSession | Credential::BearerSession(_) | Credential::None => {
-            session.flush().await?;
+        Credential::CookieSession(_) | Credential::BearerSession(_) | Credential::None => {
+            end_sessions(&services, &credential, &session).await?;
             Ok(StatusCode::NO_CONTENT)
         }
         Credential::AccessToken(_) => Err(ApiError::forbidden("Access tokens end at /api/v1/auth/logout.")),

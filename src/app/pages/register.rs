@@ -6,6 +6,7 @@ use leptos::prelude::*;
 use super::{is_signed_in, registration_closed};
 use crate::accounts::Password;
 use crate::api::Services;
+use crate::api::local::set_up_right;
 use crate::app::parts::{Auth, EmailField, ErrorText, Notice, PasswordField};
 use crate::app::shell::{Answer, Document};
 use crate::model::ApiError;
@@ -40,19 +41,19 @@ pub async fn register(services: &Services, parts: &mut Parts) -> Result<Answer, 
     if is_signed_in(services, parts).await? {
         return Ok(super::start());
     }
-    register_page(services, RegisterForm::default()).await
+    register_page(services, parts, RegisterForm::default()).await
 }
 
 /// The page with a form in this state.
 ///
 /// # Errors
 /// 503 when the database fails.
-pub async fn register_page(services: &Services, form: RegisterForm) -> Result<Answer, ApiError> {
+pub async fn register_page(services: &Services, parts: &Parts, form: RegisterForm) -> Result<Answer, ApiError> {
     if !services.accounts.registration_is_open().await? {
         return Ok(registration_closed().into());
     }
     let is_first = services.accounts.has_none().await?;
-    let needs_token = services.accounts.needs_set_up_token();
+    let needs_token = services.accounts.lacks_set_up_token(set_up_right(parts, &services.site, None));
     let error = form.error.clone();
     let document = Document::new("Create an account", move || view! { <RegisterPage form is_first needs_token/> });
     Ok(document.with_error(error.as_ref()).into())
@@ -114,7 +115,10 @@ fn TokenField(#[prop(optional_no_strip)] error: Option<String>) -> AnyView {
                 aria-invalid=error.as_ref().map(|_| "true")
                 aria-describedby="set-up-hint set-up-error"
             />
-            <p class="hint" id="set-up-hint">"The server printed it to its terminal (standard output) when it started."</p>
+            <p class="hint" id="set-up-hint">
+                "Latchkey printed it to standard output when it started. Look in its terminal, in "
+                <code>"docker logs"</code> " or in " <code>"journalctl"</code> "."
+            </p>
             <ErrorText id="set-up-error" text=error/>
         </div>
     }

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 use tower_sessions::Session;
 
-use crate::accounts::FLASH;
+use crate::accounts::{FLASH, has_user};
 use crate::app::islands::ToastKind;
 use crate::app::islands::icons::{ALERT, CROSS, OK, icon};
 use crate::model::ApiError;
@@ -21,12 +21,15 @@ pub struct Flash {
     pub detail: String,
 }
 
-/// Leaves a message for the next page.
+/// Leaves a message for the next page; nothing, when the session has ended since the request began.
 ///
 /// # Errors
 /// When the session store fails.
 pub async fn leave_flash(session: &Session, flash: &Flash) -> Result<(), ApiError> {
-    Ok(session.insert(FLASH, flash).await?)
+    if has_user(session).await? {
+        session.insert(FLASH, flash).await?;
+    }
+    Ok(())
 }
 
 /// Takes the message that waits, if one does.

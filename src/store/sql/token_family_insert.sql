@@ -1,1 +1,0 @@
-INSERT INTO token_families (id, user_id, organisation_id, created_at) VALUES ($1, $2, $3, $4)

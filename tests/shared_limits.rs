@@ -515,7 +515,7 @@ async fn a_key_that_ends_while_redis_is_asked_has_ended() {
         assert!(code == Code::Revoked || !has_ended.get(), "{code:?}");
     };
     let end = async {
-        keys.revoke(&nodes.caller, nodes.id, false).await.expect("it is revoked");
+        keys.revoke(&nodes.caller, nodes.id, true).await.expect("it is revoked");
         has_ended.set(true);
     };
     tokio::join!(check, end);

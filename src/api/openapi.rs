@@ -18,6 +18,10 @@ use utoipa::{IntoResponses, Modify, OpenApi};
 
 use super::{hooksentry, hookstream, native};
 
+/// What the parameter of that name says, wherever a key ends or changes.
+pub const DESCENDANTS: &str = "Whether the keys that the key made, and those that they made, end or are narrowed with \
+    it. They do, unless this is `false`.";
+
 /// The contracts; what the server itself answers comes to it in `server`.
 #[derive(OpenApi)]
 #[openapi(

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::accounts::{SessionError, SignInError, Unread};
-use crate::keys::{EditError, RevokeError, Unanswered, Unproven};
+use crate::keys::{EditError, IssueError, RevokeError, Unanswered, Unproven};
 use crate::model::ApiError;
 use crate::store::StoreError;
 
@@ -53,6 +53,26 @@ impl From<Unproven> for ApiError {
             "The change is stored, but it is not known yet whether every node has heard of it. Ask again: the answer \
              comes when it is.",
         )
+    }
+}
+
+impl From<IssueError> for ApiError {
+    fn from(error: IssueError) -> Self {
+        match error {
+            IssueError::OrganisationFull(most) => Self::forbidden(format!(
+                "The organisation has {most} keys, as many as it may. Revoke some that are not used, or raise \
+                 --max-keys-per-organisation."
+            )),
+            IssueError::MakerEnded => Self::unauthenticated("The API key was revoked or disabled meanwhile."),
+            IssueError::MakerNarrowed => Self::forbidden(
+                "The API key was narrowed meanwhile: it may not make this key any more. Nothing was stored.",
+            ),
+            IssueError::MakerIsLimited => Self::key_has_limits(),
+            IssueError::Broader(fields) => Self::invalid_fields(fields),
+            IssueError::NotStored(_) => {
+                Self::unavailable("The key could not be stored. Nothing of it is kept: try again in a moment.")
+            }
+        }
     }
 }
 

@@ -169,9 +169,10 @@ pub async fn edit_key(services: &Services, parts: &mut Parts, id: &str, form: Fo
     }
     let shown = KeyForm::of(&found.key);
     let mut typed = shown.clone();
-    form.hand_on(|field, text| typed.set(field, text))?;
+    let mut descendants = true;
+    form.hand_on(|field, text| read_descendants(field, &text, &mut descendants) || typed.set(field, text))?;
     match typed.read(&shown, services.keys.clock().now()) {
-        Ok(edit) => change(services, parts, found, edit, "saved", "In effect on every node").await,
+        Ok(edit) => change(services, parts, found, edit, descendants, "saved", "In effect on every node").await,
         Err(errors) => key_page(services, parts, found, KeyForm { errors, ..typed }).await,
     }
 }
@@ -186,9 +187,12 @@ pub async fn enable_key(services: &Services, parts: &mut Parts, id: &str, form: 
         return not_in_effect(parts, &found, error).await;
     }
     let mut typed = String::new();
+    let mut descendants = true;
     form.hand_on(|field, text| {
-        typed = text;
-        field == "enabled"
+        read_descendants(field, &text, &mut descendants) || {
+            typed = text;
+            field == "enabled"
+        }
     })?;
     let enabled: bool = typed.parse().map_err(|_| ApiError::invalid_field("enabled", "must be `true` or `false`"))?;
     let (done, detail) = if enabled {
@@ -196,7 +200,17 @@ pub async fn enable_key(services: &Services, parts: &mut Parts, id: &str, form: 
     } else {
         ("paused", "In effect on every node: whatever uses it gets 401 until you resume it")
     };
-    change(services, parts, found, Edit { enabled: Some(enabled), ..Edit::default() }, done, detail).await
+    let edit = Edit { enabled: Some(enabled), ..Edit::default() };
+    change(services, parts, found, edit, descendants, done, detail).await
+}
+
+/// Reads the checkbox that leaves a key's descendants out of a change; false if this is another field.
+fn read_descendants(field: &str, text: &str, descendants: &mut bool) -> bool {
+    let is_it = field == "descendants";
+    if is_it {
+        *descendants = text != "false";
+    }
+    is_it
 }
 
 async fn change(
@@ -204,10 +218,11 @@ async fn change(
     parts: &Parts,
     found: FoundKey,
     edit: Edit,
+    descendants: bool,
     done: &str,
     detail: &str,
 ) -> Result<Answer, ApiError> {
-    match services.keys.edit(&Caller::Person(found.person.clone()), found.key.id, edit).await {
+    match services.keys.edit(&Caller::Person(found.person.clone()), found.key.id, edit, descendants).await {
         Ok(key) => {
             tracing::info!(key = %key.id, organisation = %key.organisation, "a key was changed");
             let text = format!("Key “{}” {done}", key.name);
@@ -241,7 +256,7 @@ pub async fn revoke(services: &Services, parts: &mut Parts, id: &str, mut form: 
     let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
     let not_found = || ApiError::not_found("There is no such key.");
     let id: KeyId = id.parse().map_err(|_| not_found())?;
-    let descendants = form.take("descendants") == "true";
+    let descendants = form.take("descendants") != "false";
     let flash = match services.keys.revoke(&Caller::Person(person), id, descendants).await {
         Ok((key, proof)) => {
             tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");

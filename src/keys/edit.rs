@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 
+use super::descendants::Narrowing;
 use super::{Key, Keys, Unproven};
 use crate::accounts::{Access, Caller};
 use crate::model::{KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
@@ -51,6 +52,16 @@ pub enum EditError {
 }
 
 impl Edit {
+    /// Whether the key may be narrower than it was.
+    fn may_narrow(&self) -> bool {
+        self.enabled == Some(false)
+            || matches!(self.scopes, Some(Scopes::Named(_)))
+            || matches!(self.expires_at, Some(Some(_)))
+            || matches!(self.ip_allowlist, Some(Some(_)))
+            || matches!(self.rate_limit, Some(Some(_)))
+            || matches!(self.quota, Some(Some(_)))
+    }
+
     fn apply(self, key: &mut Key, now: Timestamp) {
         fn set<T>(field: &mut T, value: Option<T>) {
             if let Some(value) = value {
@@ -74,11 +85,12 @@ impl Edit {
 }
 
 impl Keys {
-    /// Changes a key. When this has answered, every check on any node goes by what it is now.
+    /// Changes a key and, with `descendants`, pauses and narrows the keys below it as well. When this has answered,
+    /// every check on any node uses the new rights.
     ///
     /// # Errors
     /// When there is no such key for the caller, it is not theirs to change, or it is revoked.
-    pub async fn edit(&self, caller: &Caller, id: KeyId, edit: Edit) -> Result<Key, EditError> {
+    pub async fn edit(&self, caller: &Caller, id: KeyId, edit: Edit, descendants: bool) -> Result<Key, EditError> {
         let key = self.core.db.key_by_id(id).await?.ok_or(EditError::NotFound)?;
         match caller.access_to(&key) {
             Access::Hidden => return Err(EditError::NotFound),
@@ -88,13 +100,21 @@ impl Keys {
         let now = self.core.clock.now();
         let edited = self
             .to_the_end(async move |core| {
-                let edited = core.db.edit_key(id, now, |key| edit.apply(key, now)).await;
+                let family = descendants && edit.may_narrow();
+                let is_paused = edit.enabled == Some(false);
+                let edited = core.db.edit_key(id, family, now, |key, descendants| {
+                    let before = key.clone();
+                    edit.apply(key, now);
+                    let narrowing = Narrowing::between(&before, key, is_paused);
+                    descendants.retain_mut(|descendant| narrowing.apply(descendant, now));
+                });
+                let edited = edited.await;
                 // Whatever became of it: after a failure nobody knows.
                 core.changed(&[(key.id, key.hash)]);
-                match edited? {
-                    None => Err(EditError::Revoked),
-                    Some((key, number)) => core.effective(number).await.map(|_| key).map_err(EditError::from),
-                }
+                let Some(edited) = edited? else { return Err(EditError::Revoked) };
+                core.changed(&edited.changed);
+                core.effective(edited.number).await?;
+                Ok(edited.key)
             })
             .await;
         let mut edited = edited?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::descendants::is_within;
 use super::issuing::NotStored;
 use super::token::PlainKey;
 use super::{Key, Keys, Limits, Spent};
@@ -55,6 +56,12 @@ pub enum IssueError {
     /// The key that asked has ended meanwhile.
     #[error("the key that asked has ended")]
     MakerEnded,
+    /// The key that asked was narrowed meanwhile.
+    #[error("the key that asked was narrowed")]
+    MakerNarrowed,
+    /// The key that asked has a rate limit or a quota, which the keys that it makes would multiply.
+    #[error("the key that asked has a rate limit or a quota")]
+    MakerIsLimited,
     /// The key that asked may not give away so much.
     #[error("more than the key that asks has itself")]
     Broader(Vec<FieldError>),
@@ -71,6 +78,7 @@ impl Keys {
     pub async fn issue(&self, caller: &Caller, draft: Draft) -> Result<Issued, IssueError> {
         let (scopes, limits) = match caller {
             Caller::Person(_) => (draft.scopes.unwrap_or(draft.default_scopes), draft.limits),
+            Caller::Key(maker) if is_limited(maker) => return Err(IssueError::MakerIsLimited),
             Caller::Key(maker) => within(maker, draft.scopes, draft.limits).map_err(IssueError::Broader)?,
         };
         let plain = match draft.form {
@@ -107,13 +115,31 @@ impl Keys {
             Inserted::Done => Ok(Issued { key, plain }),
             Inserted::Full => Err(IssueError::OrganisationFull(most)),
             Inserted::ParentEnded => Err(IssueError::MakerEnded),
+            Inserted::ParentNarrowed => Err(IssueError::MakerNarrowed),
         }
     }
 }
 
+/// Each key that it made would have the same limits once more.
+fn is_limited(maker: &Key) -> bool {
+    maker.limits.rate_limit.is_some() || maker.limits.quota.is_some()
+}
+
+/// Holds a new key against its maker as that is when the key is stored. Returns false if the maker may not make it.
+pub(super) fn bind(maker: &Key, key: &mut Key) -> bool {
+    if is_limited(maker) || !maker.scopes.name_explicitly(MANAGE_KEYS) {
+        return false;
+    }
+    let bound = within(maker, Some(key.scopes.clone()), key.limits.clone());
+    bound.is_ok_and(|(_, limits)| {
+        key.limits = limits;
+        true
+    })
+}
+
 /// Holds what a key asks for against what it has itself (CONTRACTS, "Keys must not make keys"):
-/// scopes are named, held by the maker and never `api-keys:write`; expiry, networks and limits have
-/// the maker's as upper bounds, and are inherited where nothing was said.
+/// scopes are named, held by the maker and never `api-keys:write`; expiry and networks have the maker's as upper
+/// bounds, and are inherited where nothing was said. A maker has no rate limit and no quota.
 fn within(maker: &Key, scopes: Option<Scopes>, asked: Limits) -> Result<(Scopes, Limits), Vec<FieldError>> {
     let mut errors = Vec::new();
     let scopes = scopes.unwrap_or(Scopes::Unset);
@@ -135,9 +161,9 @@ fn within(maker: &Key, scopes: Option<Scopes>, asked: Limits) -> Result<(Scopes,
         }
         (asked, bound) => asked.or(bound),
     };
-    let ip_allowlist = match (asked.ip_allowlist, &bounds.ip_allowlist) {
+    let ip_allowlist = match (asked.ip_allowlist.clone(), &bounds.ip_allowlist) {
         (Some(asked), Some(bound)) => {
-            let outside = asked.iter().find(|network| !bound.iter().any(|wider| wider.contains(*network)));
+            let outside = asked.iter().find(|network| !is_within(**network, bound));
             if let Some(network) = outside {
                 let message = format!("`{network}` is outside the networks of the key that asks");
                 errors.push(FieldError::new("ip_allowlist", message));
@@ -146,24 +172,5 @@ fn within(maker: &Key, scopes: Option<Scopes>, asked: Limits) -> Result<(Scopes,
         }
         (asked, bound) => asked.or_else(|| bound.clone()),
     };
-    let rate_limit = match (asked.rate_limit, bounds.rate_limit) {
-        (Some(asked), Some(bound)) => {
-            // Neither more at once (the burst is the limit) nor more over time.
-            let more_over_time = u64::from(asked.limit) * u64::from(bound.window_seconds)
-                > u64::from(bound.limit) * u64::from(asked.window_seconds);
-            if asked.limit > bound.limit || more_over_time {
-                errors.push(FieldError::new("rate_limit", "must not allow more than that of the key that asks"));
-            }
-            Some(asked)
-        }
-        (asked, bound) => asked.or(bound),
-    };
-    let quota = match (asked.quota, bounds.quota) {
-        (Some(asked), Some(bound)) if asked.limit > bound.limit => {
-            errors.push(FieldError::new("quota", "must not allow more than that of the key that asks"));
-            None
-        }
-        (asked, bound) => asked.or(bound),
-    };
-    if errors.is_empty() { Ok((scopes, Limits { expires_at, ip_allowlist, rate_limit, quota })) } else { Err(errors) }
+    if errors.is_empty() { Ok((scopes, Limits { expires_at, ip_allowlist, ..asked })) } else { Err(errors) }
 }

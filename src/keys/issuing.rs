@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::issue::bind;
 use super::{Core, Key};
 use crate::entropy::Entropy;
 use crate::model::KeyId;
@@ -50,13 +51,13 @@ async fn write(core: Arc<Core>, entropy: Entropy, most: i64, mut waiting: mpsc::
     while waiting.recv_many(&mut group, GROUP).await > 0 {
         let (mut keys, answers): (Vec<Key>, Vec<_>) =
             group.drain(..).map(|waiting| (waiting.key, waiting.answer)).unzip();
-        let mut stored = core.db.insert_keys(&keys, most).await;
+        let mut stored = core.db.insert_keys(&mut keys, most, bind).await;
         if stored.as_ref().is_err_and(StoreError::is_conflict) {
             // Once in hours at the most. Nothing of the group was stored.
             for key in &mut keys {
                 key.id = KeyId(entropy.id_at(key.created_at));
             }
-            stored = core.db.insert_keys(&keys, most).await;
+            stored = core.db.insert_keys(&mut keys, most, bind).await;
         }
         // Somebody may have asked for one before it was there.
         for key in &keys {

@@ -1,5 +1,6 @@
 //! List: masked, newest first, a page at a time.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -86,7 +87,7 @@ impl Keys {
         Ok(Page { keys: listed.keys, next })
     }
 
-    /// One key, with how many keys that it made still work. Who may see it is the caller's to decide.
+    /// One key, with how many keys below it, at any depth, are not revoked. Who may see it is the caller's to decide.
     ///
     /// # Errors
     /// When the database fails.
@@ -96,8 +97,19 @@ impl Keys {
             return Ok(None);
         };
         self.core.usage.complete(std::slice::from_mut(&mut key), &self.core.cache, &reading);
-        let children = self.core.db.count_children(id).await?;
-        Ok(Some((key, children)))
+        let descendants = self.core.db.count_descendants(id).await?;
+        Ok(Some((key, descendants)))
+    }
+}
+
+impl Keys {
+    /// The keys among these that have made keys.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn makers_among(&self, keys: &[Key]) -> Result<HashSet<KeyId>, StoreError> {
+        let ids: Vec<KeyId> = keys.iter().map(|key| key.id).collect();
+        self.core.db.keys_with_children(&ids).await
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod cache;
+mod descendants;
 mod edit;
 mod feed;
 mod flush;

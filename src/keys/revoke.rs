@@ -45,7 +45,7 @@ pub enum RevokeOnceError {
 }
 
 impl Keys {
-    /// Ends a key and, with `descendants`, those that it made. When this has answered, no check on any node
+    /// Ends a key and, with `descendants`, the keys below it. When this has answered, no check on any node
     /// accepts it any more. A key that was revoked already is answered alike.
     ///
     /// # Errors
@@ -61,20 +61,21 @@ impl Keys {
         Ok((key, effective?))
     }
 
-    /// Ends the very key that was presented: every key may do that to itself.
+    /// Ends the very key that was presented and, with `descendants`, the keys below it: every key may do that to
+    /// itself.
     ///
     /// # Errors
     /// When the database fails, or it is not known whether every node has heard.
-    pub async fn revoke_itself(&self, pass: &Pass) -> Result<(), RevokeError> {
+    pub async fn revoke_itself(&self, pass: &Pass, descendants: bool) -> Result<(), RevokeError> {
         if let Some(key) = self.core.db.key_by_id(pass.id).await? {
-            self.end(key, None, false, self.core.clock.now()).await?.1?;
+            self.end(key, None, descendants, self.core.clock.now()).await?.1?;
         }
         Ok(())
     }
 
-    /// Ends a key of a tenant once: of several calls, one is told that it did (HookSentry answers
-    /// the others with a 404). Checks in that contract's order: an unknown or ended key first, then
-    /// another tenant's, then the caller's right.
+    /// Ends a key of a tenant, and with `descendants` the keys below it, once: of several calls, one is told that it
+    /// did (HookSentry answers the others with a 404). Checks in that contract's order: an unknown or ended key
+    /// first, then another tenant's, then the caller's right.
     ///
     /// # Errors
     /// The first of these that applies.
@@ -83,6 +84,7 @@ impl Keys {
         caller: &Caller,
         tenant: OrganisationId,
         uuid: Uuid,
+        descendants: bool,
     ) -> Result<Key, RevokeOnceError> {
         let key = self.core.db.key_by_uuid(uuid).await?.ok_or(RevokeOnceError::NotFound)?;
         if key.revoked_at.is_some() {
@@ -102,7 +104,7 @@ impl Keys {
             Access::Manage => {}
         }
         let at = self.core.clock.now();
-        let (ended, effective) = self.end(key.clone(), caller.user(), false, at).await?;
+        let (ended, effective) = self.end(key.clone(), caller.user(), descendants, at).await?;
         effective?;
         if !ended {
             return Err(RevokeOnceError::NotFound);

@@ -87,6 +87,16 @@ impl ApiError {
         Self::new(http::StatusCode::FORBIDDEN, "forbidden", detail)
     }
 
+    /// 403 `key_has_limits`, for a key with a rate limit or a quota that asks for another key.
+    pub fn key_has_limits() -> Self {
+        Self::new(
+            http::StatusCode::FORBIDDEN,
+            "key_has_limits",
+            "An API key with a rate limit or a quota cannot make keys: each of them would have these limits once more. \
+             Sign in to make the key, or use a key without limits.",
+        )
+    }
+
     /// 404 `not_found`.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(http::StatusCode::NOT_FOUND, "not_found", detail)

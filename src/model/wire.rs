@@ -220,7 +220,7 @@ pub struct ApiKeyItem {
 pub struct RevokeApiKey {
     /// `ak_` and 16 hex digits, or `current` for the key that the request itself presents.
     pub id: String,
-    /// Whether the keys that this key made end with it (`?descendants=true`).
+    /// Whether the keys below it, at any depth, end with it: yes, unless `?descendants=false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub descendants: Option<bool>,
 }

@@ -1,16 +1,17 @@
 //! Keys.
 
+use std::collections::HashSet;
+
 use uuid::Uuid;
 
-use super::changes::log_changes;
-use super::db::{Db, StoreError, reading, sql, writing};
+use super::db::{Db, StoreError, reading, sql};
 use crate::keys::{Key, KeyHash, KeyState, Limits, Spent};
 use crate::model::{EnvironmentId, KeyId, Mode, OrganisationId, Quota, RateLimit, Scopes, Timestamp, UserId};
 
 /// A row of the view `keys_in_context`.
 #[derive(sqlx::FromRow)]
 pub(super) struct KeyRow {
-    id: i64,
+    pub(super) id: i64,
     uuid: Uuid,
     organisation_id: i64,
     environment_id: i64,
@@ -100,17 +101,6 @@ pub(super) fn stored_hash(bytes: &[u8]) -> Option<KeyHash> {
     bytes.try_into().ok().map(KeyHash::stored)
 }
 
-/// What became of a revocation.
-#[derive(Debug)]
-pub(crate) struct Revoked {
-    /// Whether it was this call that ended the key.
-    pub(crate) ended: bool,
-    /// The keys that are ended now, whoever ended them.
-    pub(crate) family: Vec<(KeyId, KeyHash)>,
-    /// Of the last change that it is.
-    pub(crate) number: i64,
-}
-
 /// Whose keys a listing shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
@@ -175,11 +165,20 @@ impl Db {
         Ok(row.map(KeyRow::into_key).transpose()?)
     }
 
-    /// How many keys that this key made still work.
-    pub(crate) async fn count_children(&self, id: KeyId) -> Result<i64, StoreError> {
+    /// How many keys below this one, at any depth, are not revoked.
+    pub(crate) async fn count_descendants(&self, id: KeyId) -> Result<i64, StoreError> {
         Ok(reading!(self, connection => {
-            sqlx::query_scalar(sql!("key_count_children")).bind(id.0).fetch_one(connection).await?
+            sqlx::query_scalar(sql!("key_count_descendants")).bind(id.0).fetch_one(connection).await?
         }))
+    }
+
+    /// The keys among these that have made keys.
+    pub(crate) async fn keys_with_children(&self, ids: &[KeyId]) -> Result<HashSet<KeyId>, StoreError> {
+        let ids = serde_json::json!(ids.iter().map(|id| id.0).collect::<Vec<_>>()).to_string();
+        let parents: Vec<i64> = reading!(self, connection => {
+            sqlx::query_scalar(sql!(self, "keys_with_children")).bind(&ids).fetch_all(connection).await?
+        });
+        Ok(parents.into_iter().map(KeyId).collect())
     }
 
     /// Up to `limit` keys that are older than the one whose UUID is `before`.
@@ -222,90 +221,6 @@ impl Db {
             sqlx::query_as(sql!("key_by_uuid")).bind(uuid).fetch_optional(connection).await?
         });
         Ok(row.map(KeyRow::into_key).transpose()?)
-    }
-
-    /// Marks a key as revoked, with `descendants` those that it made as well. A key that is revoked already
-    /// stays as it was.
-    pub(crate) async fn revoke_key(
-        &self,
-        key: &Key,
-        by: Option<UserId>,
-        descendants: bool,
-        at: Timestamp,
-    ) -> Result<Revoked, StoreError> {
-        Ok(writing!(self, tx => {
-            let mut family = vec![(key.id, key.hash)];
-            if descendants {
-                let rows: Vec<(i64, Vec<u8>)> =
-                    sqlx::query_as(sql!(self, "key_lock_family")).bind(key.id.0).fetch_all(&mut *tx).await?;
-                family = rows.iter().filter_map(|(id, hash)| Some((KeyId(*id), stored_hash(hash)?))).collect();
-            }
-            let ended = sqlx::query(sql!("key_revoke"))
-                .bind(key.id.0)
-                .bind(at.0)
-                .bind(by.map(|user| user.0))
-                .execute(&mut *tx)
-                .await?
-                .rows_affected();
-            let mut revoked = ended;
-            if descendants {
-                revoked += sqlx::query(sql!("key_revoke_children"))
-                    .bind(key.id.0)
-                    .bind(at.0)
-                    .bind(by.map(|user| user.0))
-                    .execute(&mut *tx)
-                    .await?
-                    .rows_affected();
-            }
-            sqlx::query(sql!("organisation_count_revoked"))
-                .bind(key.organisation.0)
-                .bind(i64::try_from(revoked).unwrap_or(i64::MAX))
-                .execute(&mut *tx)
-                .await?;
-            // Those that had ended before as well: whoever ended them may have got no answer.
-            let number = log_changes!(self, tx, key.organisation, &family, true, at);
-            Revoked { ended: ended == 1, family, number }
-        }))
-    }
-
-    /// Changes a key as `edit` says, which sees it as it is now, with nobody else changing it meanwhile.
-    /// The number of the change, with the key; `None` when there is no such key, or it is revoked.
-    pub(crate) async fn edit_key(
-        &self,
-        id: KeyId,
-        at: Timestamp,
-        edit: impl FnOnce(&mut Key),
-    ) -> Result<Option<(Key, i64)>, StoreError> {
-        let edited = writing!(self, tx => {
-            sqlx::query(sql!(self, "key_lock")).bind(id.0).execute(&mut *tx).await?;
-            let row: Option<KeyRow> =
-                sqlx::query_as(sql!("key_by_id")).bind(id.0).fetch_optional(&mut *tx).await?;
-            let Some(mut key) = row.map(KeyRow::into_key).transpose()?.filter(|key| key.revoked_at.is_none()) else {
-                return Ok(None);
-            };
-            let name = key.name.clone();
-            edit(&mut key);
-            if key.name != name {
-                sqlx::query(sql!("organisation_count_rename")).bind(key.organisation.0).execute(&mut *tx).await?;
-            }
-            let limits = StoredLimits::of(&key);
-            sqlx::query(sql!("key_edit"))
-                .bind(key.id.0)
-                .bind(&key.name)
-                .bind(key.scopes.to_wire())
-                .bind(limits.expires_at)
-                .bind(&limits.ip_allowlist)
-                .bind(&limits.metadata)
-                .bind(limits.rate_limit)
-                .bind(limits.rate_window_seconds)
-                .bind(limits.quota_limit)
-                .bind(key.disabled_at.map(|at| at.0))
-                .execute(&mut *tx)
-                .await?;
-            let number = log_changes!(self, tx, key.organisation, &[(key.id, key.hash)], false, at);
-            (key, number)
-        });
-        Ok(Some(edited))
     }
 }
 

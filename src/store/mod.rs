@@ -7,6 +7,7 @@ mod changes;
 mod checkpoints;
 mod db;
 mod events;
+mod family;
 mod few;
 mod ingest;
 mod key_pages;

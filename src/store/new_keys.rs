@@ -7,8 +7,9 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Sqlite};
 
 use super::db::{Db, StoreError, sql, writing};
+use super::family::lock_trees;
 use super::few::Few;
-use super::keys::StoredLimits;
+use super::keys::{KeyRow, StoredLimits};
 use crate::keys::Key;
 use crate::model::{KeyId, OrganisationId};
 
@@ -21,12 +22,20 @@ pub enum Inserted {
     Full,
     /// The key that was to make this one has ended meanwhile.
     ParentEnded,
+    /// The key that was to make this one was narrowed meanwhile, and may not make it any more.
+    ParentNarrowed,
 }
 
 impl Db {
     /// Stores keys, all in one transaction; what became of each. An organisation gets no more than `most`
-    /// keys that are not revoked.
-    pub(crate) async fn insert_keys(&self, keys: &[Key], most: i64) -> Result<Vec<Inserted>, StoreError> {
+    /// keys that are not revoked. `bind` holds a key against its parent as that is now, which cannot change before
+    /// the key is stored; false if the parent may not make it.
+    pub(crate) async fn insert_keys(
+        &self,
+        keys: &mut [Key],
+        most: i64,
+        bind: impl Fn(&Key, &mut Key) -> bool,
+    ) -> Result<Vec<Inserted>, StoreError> {
         let mut outcomes = vec![Inserted::Done; keys.len()];
         if self.insert_keys_at_once(keys, most).await? {
             return Ok(outcomes);
@@ -39,11 +48,19 @@ impl Db {
         organisations.sort_unstable();
         organisations.dedup();
         writing!(self, tx => {
+            if !parents.is_empty() {
+                lock_trees!(self, tx, parents.iter().copied());
+            }
             for parent in parents {
                 let held = sqlx::query(sql!("key_hold_active")).bind(parent.0).execute(&mut *tx).await?;
-                if held.rows_affected() == 0 {
-                    let orphans = keys.iter().zip(&mut outcomes).filter(|(key, _)| key.parent == Some(parent));
-                    orphans.for_each(|(_, outcome)| *outcome = Inserted::ParentEnded);
+                let row: Option<KeyRow> = sqlx::query_as(sql!("key_by_id")).bind(parent.0).fetch_optional(&mut *tx).await?;
+                let row = row.map(KeyRow::into_key).transpose()?.filter(|_| held.rows_affected() == 1);
+                for (key, outcome) in keys.iter_mut().zip(&mut outcomes).filter(|(key, _)| key.parent == Some(parent)) {
+                    match &row {
+                        None => *outcome = Inserted::ParentEnded,
+                        Some(parent) if !bind(parent, key) => *outcome = Inserted::ParentNarrowed,
+                        Some(_) => {}
+                    }
                 }
             }
             for organisation in organisations {

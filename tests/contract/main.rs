@@ -8,6 +8,7 @@ mod accounts;
 mod create;
 mod credentials;
 mod cross_site;
+mod descendants;
 mod edit;
 mod errors;
 mod events_page;

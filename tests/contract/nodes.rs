@@ -15,6 +15,7 @@ use latchkey::model::{KeyId, KeyName};
 use latchkey::store::Db;
 
 use crate::app::{Engine, Settings, TestApp, postgres_schema};
+use crate::descendants::family;
 use crate::story::{Call, Someone, create, someone};
 
 async fn app() -> TestApp {
@@ -72,25 +73,62 @@ async fn a_change_is_answered_when_every_node_has_dropped_the_key() {
         remembers(keys, &string).await;
         assert_eq!(code(keys, &string).await, Code::Valid);
     }
-    nodes[0].edit(&owner, id, Edit { enabled: Some(false), ..Edit::default() }).await.expect("it is changed");
+    nodes[0].edit(&owner, id, Edit { enabled: Some(false), ..Edit::default() }, true).await.expect("it is changed");
     for keys in &nodes {
         assert_eq!(code(keys, &string).await, Code::Disabled);
     }
     let name = Some(KeyName::parse("renamed").expect("a name"));
-    nodes[1].edit(&owner, id, Edit { enabled: Some(true), name, ..Edit::default() }).await.expect("it is changed");
+    nodes[1]
+        .edit(&owner, id, Edit { enabled: Some(true), name, ..Edit::default() }, true)
+        .await
+        .expect("it is changed");
     for keys in &nodes {
         assert_eq!(code(keys, &string).await, Code::Valid);
     }
-    let (_, proof) = nodes[2].revoke(&owner, id, false).await.expect("it is revoked");
+    let (_, proof) = nodes[2].revoke(&owner, id, true).await.expect("it is revoked");
     assert_eq!(proof, Proof { nodes: 3, acknowledged: 3, waited_out: Vec::new() });
     for keys in &nodes {
         assert_eq!(code(keys, &string).await, Code::Revoked);
     }
     // Whoever leaves is not waited for.
     nodes[0].leave().await.expect("the database answers");
-    let (_, proof) = nodes[1].revoke(&owner, id, false).await.expect("again: the same");
+    let (_, proof) = nodes[1].revoke(&owner, id, true).await.expect("again: the same");
     assert_eq!(proof, Proof { nodes: 2, acknowledged: 2, waited_out: Vec::new() });
     assert_eq!(code(&nodes[0], &string).await, Code::Revoked, "it reads the database");
+}
+
+#[tokio::test]
+async fn descendants_are_dropped_by_every_node_before_the_answer() {
+    let settings =
+        Settings { policy: Policy { keys_may_manage_keys: true, ..Policy::default() }, ..Settings::default() };
+    let app = TestApp::new(Engine::Postgres, settings).await;
+    let ada = someone(&app, "ada@example.com").await;
+    let owner = owner(&app, &ada).await;
+    let nodes = [node(&app, "a").await, node(&app, "b").await];
+    for is_revoked in [false, true] {
+        let family = family(&app, &ada).await;
+        for keys in &nodes {
+            remembers(keys, &family[0].string).await;
+            for key in &family {
+                assert_eq!(code(keys, &key.string).await, Code::Valid);
+            }
+        }
+        let id = family[0].id.parse().expect("an id");
+        let expected = if is_revoked {
+            let (_, proof) = nodes[0].revoke(&owner, id, true).await.expect("it is revoked");
+            assert_eq!(proof, Proof { nodes: 2, acknowledged: 2, waited_out: Vec::new() });
+            Code::Revoked
+        } else {
+            let edit = Edit { enabled: Some(false), ..Edit::default() };
+            nodes[0].edit(&owner, id, edit, true).await.expect("it is changed");
+            Code::Disabled
+        };
+        for keys in &nodes {
+            for key in &family {
+                assert_eq!(code(keys, &key.string).await, expected);
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -104,7 +142,7 @@ async fn a_node_that_is_silent_is_waited_for_until_its_lease_is_over() {
     let silent = join(&app, "silent", false).await.expect("nobody is in the way");
     let mut revoking = tokio::spawn({
         let (keys, owner) = (Arc::clone(&keys), owner.clone());
-        async move { keys.revoke(&owner, id, false).await }
+        async move { keys.revoke(&owner, id, true).await }
     });
     let early = tokio::time::timeout(Duration::from_millis(700), &mut revoking).await;
     assert!(early.is_err(), "no answer while the silent one may still accept the key");
@@ -118,7 +156,7 @@ async fn a_node_that_is_silent_is_waited_for_until_its_lease_is_over() {
     states.sort_unstable();
     assert_eq!(states, [("a", false), ("silent", true)]);
     // Its renewal, when it wakes, is one like any other; until then nobody waits for it any more.
-    let (_, proof) = keys.revoke(&owner, id, false).await.expect("again: the same");
+    let (_, proof) = keys.revoke(&owner, id, true).await.expect("again: the same");
     assert_eq!(proof, Proof { nodes: 1, acknowledged: 1, waited_out: Vec::new() });
     assert!(silent.renew(0).await.expect("the database answers").is_some());
 }

@@ -80,14 +80,7 @@ impl From<IssueError> for Error {
             IssueError::OrganisationFull(most) => Self::Problem(ApiError::forbidden(format!(
                 "The tenant has {most} keys, as many as it may. Revoke some that are not used."
             ))),
-            IssueError::MakerEnded => {
-                Self::Problem(ApiError::unauthenticated("The API key was revoked or disabled meanwhile."))
-            }
-            IssueError::Broader(fields) => ApiError::invalid_fields(fields).into(),
-            IssueError::NotStored(_) => {
-                ApiError::unavailable("The key could not be stored. Nothing of it is kept: try again in a moment.")
-                    .into()
-            }
+            error => ApiError::from(error).into(),
         }
     }
 }

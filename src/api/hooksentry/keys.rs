@@ -15,7 +15,7 @@ use super::query::Query;
 use super::wire::{CreateKey, CreatedKey, KeyItem, Page};
 use crate::api::Services;
 use crate::api::json::Json;
-use crate::api::openapi::Problem;
+use crate::api::openapi::{DESCENDANTS, Problem};
 use crate::api::time::milliseconds;
 use crate::keys::{Draft, KeyStringForm, Limits};
 use crate::model::{ApiError, KeyName, Scopes};
@@ -141,13 +141,17 @@ pub async fn list(
 /// Revoke API key
 ///
 /// Ends the key at once, and for good. 404 when it is unknown or revoked already, 403 when it is another
-/// tenant's, or another member's and the caller no admin.
+/// tenant's, or another member's and the caller no admin. The keys that the key made, and those that they made,
+/// end with it.
 #[utoipa::path(
     delete,
     path = "/api/v1/apikeys/{id}",
     operation_id = "revokeTenantKey",
     tag = "Tenant keys",
-    params(("id" = Uuid, Path, description = "The key's id.", example = "1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d")),
+    params(
+        ("id" = Uuid, Path, description = "The key's id.", example = "1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d"),
+        ("descendants" = Option<bool>, Query, description = DESCENDANTS, nullable = false),
+    ),
     responses(
         (status = 200, description = "No check that begins after this answer accepts the key.", body = KeyItem,
             example = json!({
@@ -157,7 +161,7 @@ pub async fn list(
                 "createdAt": "2026-07-03T14:32:00.000Z",
                 "revokedAt": "2026-07-03T16:00:00.000Z",
             })),
-        Problem<401>, Problem<403>, Problem<404>,
+        Invalid, Problem<401>, Problem<403>, Problem<404>,
     ),
     security(("access_token" = []), ("api_key" = []), ("api_key_bearer" = [])),
 )]
@@ -165,10 +169,13 @@ pub async fn revoke(
     State(services): State<Services>,
     caller: TenantCaller,
     id: Result<Path<Uuid>, PathRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Answer<KeyItem>, Error> {
     let TenantCaller { caller, tenant } = caller.inside()?;
+    let query = Query::parse(query.as_deref(), &["descendants"])?;
+    let descendants = query.choose("descendants", &[("true", true), ("false", false)])?.unwrap_or(true);
     let Path(id) = id.map_err(|_| ApiError::not_found("There is no such key, or it is revoked already."))?;
-    let key = services.keys.revoke_once(&caller, tenant, id).await?;
+    let key = services.keys.revoke_once(&caller, tenant, id, descendants).await?;
     tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
     Ok(Answer(key.into()))
 }

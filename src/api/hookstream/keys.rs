@@ -6,8 +6,8 @@ use axum::http::request::Parts;
 use super::wire;
 use crate::api::Services;
 use crate::api::auth::{Manager, OwnKey};
-use crate::api::openapi::Problem;
-use crate::keys::{Cursor, IssueError, Request, RevokeError};
+use crate::api::openapi::{DESCENDANTS, Problem};
+use crate::keys::{Cursor, Request, RevokeError};
 use crate::model::wire::{ApiKeyList, CreateApiKey, CreatedApiKey, ListApiKeys, RevokeApiKey, Revoked};
 use crate::model::{ApiError, FieldError, KeyId};
 use crate::store::KeyFilter;
@@ -18,7 +18,8 @@ const CREATE: &str = "The plaintext key is in this answer and nowhere else: save
 const LIST: &str = "Newest first, revoked ones included: the keys that the caller made, or all keys of an \
     organisation (`org_id`). `next_cursor` is there only when there are more, and is passed back as `cursor`.";
 const REVOKE: &str = "Ends the key at once, and for good. The same answer for a key that was revoked before. Members \
-    revoke the keys that they made, admins and owners all keys of the organisation.";
+    revoke the keys that they made, admins and owners all keys of the organisation. The keys that the key made, and \
+    those that they made, end with it.";
 
 /// The most keys of one answer, and how many there are without a word.
 const LARGEST_PAGE: u32 = 1000;
@@ -61,14 +62,7 @@ const LARGEST_PAGE: u32 = 1000;
 pub async fn create(services: &Services, parts: &mut Parts, request: CreateApiKey) -> Result<CreatedApiKey, ApiError> {
     let Manager(caller) = Manager::from_request_parts(parts, services).await?;
     let draft = wire::draft(request, &caller, services.keys.clock().now())?;
-    let issued = services.keys.issue(&caller, draft).await.map_err(|error| match error {
-        IssueError::OrganisationFull(most) => ApiError::forbidden(format!(
-            "The organisation has {most} keys, as many as it may. Revoke some that are not used, or raise --max-keys-per-organisation."
-        )),
-        IssueError::MakerEnded => ApiError::unauthenticated("The API key was revoked or disabled meanwhile."),
-        IssueError::Broader(fields) => ApiError::invalid_fields(fields),
-        IssueError::NotStored(_) => ApiError::unavailable("The key could not be stored. Nothing of it is kept: try again in a moment."),
-    })?;
+    let issued = services.keys.issue(&caller, draft).await?;
     tracing::info!(key = %issued.key.id, organisation = %issued.key.organisation, "a key was created");
     Ok(wire::created(issued))
 }
@@ -146,7 +140,7 @@ pub async fn list(services: &Services, parts: &mut Parts, request: ListApiKeys) 
     description = REVOKE,
     params(
         ("id" = String, Path, description = "The key's id.", pattern = "^ak_[0-9a-f]{16}$", example = "ak_8f3a1b2c4d5e6f7a"),
-        ("descendants" = Option<bool>, Query, description = "Whether the keys that this key made end with it.", nullable = false),
+        ("descendants" = Option<bool>, Query, description = DESCENDANTS, nullable = false),
     ),
     responses(
         (status = 200, description = "No check that begins after this answer accepts the key.", body = Revoked, example = json!({ "success": true })),
@@ -156,12 +150,11 @@ pub async fn list(services: &Services, parts: &mut Parts, request: ListApiKeys) 
 )]
 pub async fn revoke(services: &Services, parts: &mut Parts, request: RevokeApiKey) -> Result<Revoked, ApiError> {
     if request.id == "current" {
-        return revoke_itself(services, parts).await;
+        return revoke_itself(services, parts, request.descendants).await;
     }
     let Manager(caller) = Manager::from_request_parts(parts, services).await?;
     let id: KeyId = request.id.parse().map_err(|_| RevokeError::NotFound)?;
-    let descendants = request.descendants.unwrap_or(false);
-    let (key, _) = services.keys.revoke(&caller, id, descendants).await?;
+    let (key, _) = services.keys.revoke(&caller, id, request.descendants.unwrap_or(true)).await?;
     tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
     Ok(Revoked { success: true })
 }
@@ -176,15 +169,16 @@ pub async fn revoke(services: &Services, parts: &mut Parts, request: RevokeApiKe
     operation_id = "revokeCurrentApiKey",
     tag = "API keys",
     description = "Revokes the API key that the request itself presents, whatever its scopes.",
+    params(("descendants" = Option<bool>, Query, description = DESCENDANTS, nullable = false)),
     responses(
         (status = 200, description = "No check that begins after this answer accepts the key.", body = Revoked, example = json!({ "success": true })),
         Problem<400>, Problem<401>, Problem<403>, Problem<413>,
     ),
     security(("api_key" = []), ("api_key_bearer" = [])),
 )]
-async fn revoke_itself(services: &Services, parts: &mut Parts) -> Result<Revoked, ApiError> {
+async fn revoke_itself(services: &Services, parts: &mut Parts, descendants: Option<bool>) -> Result<Revoked, ApiError> {
     let OwnKey(key) = OwnKey::from_request_parts(parts, services).await?;
-    services.keys.revoke_itself(&key).await?;
+    services.keys.revoke_itself(&key, descendants.unwrap_or(true)).await?;
     tracing::info!(key = %key.id, "a key revoked itself");
     Ok(Revoked { success: true })
 }
@@ -199,7 +193,7 @@ async fn revoke_itself(services: &Services, parts: &mut Parts) -> Result<Revoked
     tag = "API keys",
     params(
         ("id" = String, Query, description = "The key's id.", pattern = "^ak_[0-9a-f]{16}$", example = "ak_8f3a1b2c4d5e6f7a"),
-        ("descendants" = Option<bool>, Query, description = "Whether the keys that this key made end with it.", nullable = false),
+        ("descendants" = Option<bool>, Query, description = DESCENDANTS, nullable = false),
     ),
     responses(
         (status = 200, description = "No check that begins after this answer accepts the key.", body = Revoked, example = json!({ "success": true })),

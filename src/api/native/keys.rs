@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json as Answer;
 use axum::extract::FromRequest;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::extract::{FromRequestParts, Path, RawQuery, Request, State};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -14,8 +14,8 @@ use crate::accounts::{Access, Caller};
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::api::fields::{self, Fields};
-use crate::api::json::Json;
-use crate::api::openapi::Problem;
+use crate::api::json::{self, Json};
+use crate::api::openapi::{DESCENDANTS, Problem};
 use crate::api::time::seconds;
 use crate::keys::{Edit, Key, KeyUsage};
 use crate::model::{ApiError, KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
@@ -258,16 +258,35 @@ impl EditKey {
     }
 }
 
+/// The query of calls that change a key.
+#[derive(Debug, Deserialize)]
+struct ForFamily {
+    descendants: Option<bool>,
+}
+
+/// Whether a call is about the key's descendants as well.
+fn with_descendants(query: Option<&str>) -> Result<bool, ApiError> {
+    Ok(json::from_query::<ForFamily>(query)?.descendants.unwrap_or(true))
+}
+
 /// Change what a key may do
 ///
 /// Its string stays. Members change the keys that they made, admins and owners all keys of the organisation. When
 /// this is answered, every check goes by what the key is now.
+///
+/// A key that is paused or narrowed does the same to its descendants, the keys that it made and those that they
+/// made: they are paused, keep only scopes and networks that the key still has, and get its expiry, rate limit and
+/// quota as upper bounds. A descendant that no scope or no network is left for is paused. Resuming or widening a key
+/// leaves its descendants as they are.
 #[utoipa::path(
     patch,
     path = "/v1/keys/{id}",
     operation_id = "editKey",
     tag = "Managing a key",
-    params(("id" = String, Path, description = "The key's id.", pattern = "^ak_[0-9a-f]{16}$", example = "ak_8f3a1b2c4d5e6f7a")),
+    params(
+        ("id" = String, Path, description = "The key's id.", pattern = "^ak_[0-9a-f]{16}$", example = "ak_8f3a1b2c4d5e6f7a"),
+        ("descendants" = Option<bool>, Query, description = DESCENDANTS, nullable = false),
+    ),
     request_body(content = EditKey, example = json!({ "enabled": false })),
     responses(
         (status = 200, description = "The key as it is now.", body = KeyDetails),
@@ -283,9 +302,10 @@ pub(super) async fn edit(
     let (mut parts, body) = request.into_parts();
     let SignedIn(person) = SignedIn::from_request_parts(&mut parts, &services).await?;
     let id = key_id(path)?;
+    let descendants = with_descendants(parts.uri.query())?;
     let Json(asked) = Json::<EditKey>::from_request(Request::from_parts(parts, body), &services).await?;
     let edit = asked.read(services.keys.clock().now())?;
-    let key = services.keys.edit(&Caller::Person(person), id, edit).await?;
+    let key = services.keys.edit(&Caller::Person(person), id, edit, descendants).await?;
     tracing::info!(key = %key.id, organisation = %key.organisation, "a key was changed");
     details(&services, key).await
 }
@@ -308,18 +328,21 @@ pub(super) struct RevokedEverywhere {
 /// Revoke a key, with proof
 ///
 /// Ends the key at once, and for good; the answer says which servers have dropped it. The same for a key that was
-/// revoked before.
+/// revoked before. The keys that the key made, and those that they made, end with it.
 #[utoipa::path(
     post,
     path = "/v1/keys/{id}/revoke",
     operation_id = "revokeKeyWithProof",
     tag = "Managing a key",
-    params(("id" = String, Path, description = "The key's id.", pattern = "^ak_[0-9a-f]{16}$", example = "ak_8f3a1b2c4d5e6f7a")),
+    params(
+        ("id" = String, Path, description = "The key's id.", pattern = "^ak_[0-9a-f]{16}$", example = "ak_8f3a1b2c4d5e6f7a"),
+        ("descendants" = Option<bool>, Query, description = DESCENDANTS, nullable = false),
+    ),
     responses(
         (status = 200, description = "No check that begins after this answer accepts the key.", body = RevokedEverywhere, example = json!({
             "revoked": true, "nodes": 1, "acknowledged": 1, "waited_out": [], "milliseconds": 3,
         })),
-        Problem<401>, Problem<403>, Problem<404>,
+        Problem<400>, Problem<401>, Problem<403>, Problem<404>,
     ),
     security(("session" = []), ("better_auth_session" = []), ("session_token" = []), ("access_token" = [])),
 )]
@@ -327,10 +350,12 @@ pub(super) async fn revoke(
     State(services): State<Services>,
     SignedIn(person): SignedIn,
     path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Answer<RevokedEverywhere>, ApiError> {
     let id = key_id(path)?;
+    let descendants = with_descendants(query.as_deref())?;
     let began = services.keys.clock().monotonic();
-    let (key, proof) = services.keys.revoke(&Caller::Person(person), id, false).await?;
+    let (key, proof) = services.keys.revoke(&Caller::Person(person), id, descendants).await?;
     tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
     let nanoseconds = services.keys.clock().monotonic().saturating_sub(began);
     Ok(Answer(RevokedEverywhere {

@@ -12,8 +12,8 @@ use crate::api::auth::SignedIn;
 use crate::app::islands::RevokeKey;
 use crate::app::islands::icons::{ALERT, BACK, icon};
 use crate::app::parts::{
-    Addresses, EnvironmentBadge, Flash, HOURS_OF_USE, KeyFacts, KeyFields, KeyForm, Mask, Moment, Page, RevokeLink,
-    State, Toasts, UsageSection, ago, take_flash,
+    Addresses, EnvironmentBadge, Flash, HOURS_OF_USE, KeyFacts, KeyFields, KeyForm, LeaveDescendants, Mask, Moment,
+    Page, RevokeLink, State, Toasts, UsageSection, ago, take_flash,
 };
 use crate::app::shell::{Answer, Document};
 use crate::keys::{EditError, Key, KeyState, KeyUsage};
@@ -29,6 +29,8 @@ pub struct Found {
     pub here: KeysLink,
     /// The key.
     pub key: Key,
+    /// How many keys below it are not revoked.
+    pub made: i64,
 }
 
 impl Found {
@@ -56,7 +58,7 @@ pub async fn find(services: &Services, parts: &mut Parts, id: &str) -> Result<Fo
     let not_found = || ApiError::not_found("There is no such key.");
     let mut here = KeysLink::read(parts.uri.query()).map_err(|_| not_found())?;
     let id: KeyId = id.parse().map_err(|_| not_found())?;
-    let (key, _) = services.keys.get(id).await?.ok_or_else(not_found)?;
+    let (key, made) = services.keys.get(id).await?.ok_or_else(not_found)?;
     let access = Caller::Person(person.clone()).access_to(&key);
     let is_here = here.organisation.is_none_or(|asked| asked == key.organisation)
         && here.environment.is_none_or(|asked| asked == key.environment);
@@ -65,7 +67,7 @@ pub async fn find(services: &Services, parts: &mut Parts, id: &str) -> Result<Fo
     }
     here.organisation = Some(key.organisation);
     here.environment = Some(key.environment);
-    Ok(Found { person, access, here, key })
+    Ok(Found { person, access, here, key, made })
 }
 
 /// `GET /keys/{id}`.
@@ -105,14 +107,14 @@ struct Shown {
 fn KeyView(shown: Shown) -> AnyView {
     let Shown { found, usage, form, flash, now } = shown;
     let is_editable = found.editable().is_ok();
-    let Found { person, here, key, .. } = found;
+    let Found { person, here, key, made, .. } = found;
     let environment = person
         .in_organisation(key.organisation)
         .and_then(|membership| membership.environment(key.environment))
         .cloned();
     let page = here.key_href(key.id);
     let change = if is_editable {
-        view! { <KeyFields form page=page.clone()/> }.into_any()
+        view! { <KeyFields form page=page.clone() made/> }.into_any()
     } else if key.revoked_at.is_some() {
         view! { <p class="none">"A revoked key cannot be changed."</p> }.into_any()
     } else {
@@ -122,7 +124,7 @@ fn KeyView(shown: Shown) -> AnyView {
     view! {
         <Page person=person.clone() organisation=Some(key.organisation)>
             <a class="back" href=here.href()>{icon(BACK)} "Back to the list"</a>
-            <Head key=key.clone() environment here=here.clone() is_editable now/>
+            <Head key=key.clone() made environment here=here.clone() is_editable now/>
             <Standing key=key.clone() is_editable now/>
             <div class="key-page">
                 <UsageSection usage=usage.clone() last_used_at=key.last_used_at now/>
@@ -142,12 +144,21 @@ fn KeyView(shown: Shown) -> AnyView {
 
 /// What the key is called, and what can be done with it as a whole.
 #[component]
-fn Head(key: Key, environment: Option<Environment>, here: KeysLink, is_editable: bool, now: Timestamp) -> AnyView {
+fn Head(
+    key: Key,
+    made: i64,
+    environment: Option<Environment>,
+    here: KeysLink,
+    is_editable: bool,
+    now: Timestamp,
+) -> AnyView {
     let state = key.state(now);
     let actions = is_editable.then(|| {
         let is_paused = key.disabled_at.is_some();
         let (words, what) = if is_paused {
             ("Resume", "it works again at once.")
+        } else if made > 0 {
+            ("Pause", "requests get 401 until you resume it. The keys that it made are paused as well.")
         } else {
             ("Pause", "requests get 401 until you resume it.")
         };
@@ -158,8 +169,9 @@ fn Head(key: Key, environment: Option<Environment>, here: KeysLink, is_editable:
                 <form method="post" action=action>
                     <input type="hidden" name="enabled" value=is_paused.to_string()/>
                     <button class="button" type="submit" aria-describedby="pause-what">{words}</button>
+                    {(!is_paused).then(|| view! { <LeaveDescendants made/> })}
                 </form>
-                <RevokeLink key=key.clone() used here=here.clone()/>
+                <RevokeLink key=key.clone() has_made_keys={made > 0} used here=here.clone()/>
                 <p class="hint" id="pause-what">{format!("{words}: {what}")}</p>
             </div>
         }

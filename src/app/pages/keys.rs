@@ -1,5 +1,7 @@
 //! The main page: the keys of an environment.
 
+use std::collections::HashSet;
+
 use axum::extract::FromRequestParts;
 use axum::http::header::HOST;
 use axum::http::request::Parts;
@@ -16,7 +18,7 @@ use crate::app::parts::{
 };
 use crate::app::shell::{Answer, Document};
 use crate::keys::{Key, KeyState, Request};
-use crate::model::{ApiError, Timestamp};
+use crate::model::{ApiError, KeyId, Timestamp};
 
 /// What the page shows.
 struct List {
@@ -25,8 +27,10 @@ struct List {
     environment: Environment,
     here: KeysLink,
     keys: Vec<Key>,
+    /// The keys among them that have made keys.
+    makers: HashSet<KeyId>,
     older: Option<KeysLink>,
-    /// The key that is asked about, and how many that it made still work.
+    /// The key that is asked about, and how many keys below it are not revoked.
     asked: Option<(Key, i64)>,
     flash: Option<Flash>,
     origin: String,
@@ -54,6 +58,7 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
     request.filter.state = here.state;
     request.filter.name.clone_from(&here.name);
     let page = services.keys.list(&request).await?;
+    let makers = services.keys.makers_among(&page.keys).await?;
     let now = services.keys.clock().now();
 
     let asked = asked(services, &caller, &here, now).await?;
@@ -61,6 +66,7 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
     let list = List {
         older: page.next.map(|cursor| here.with_cursor(cursor)),
         keys: page.keys,
+        makers,
         flash: take_flash(parts).await?,
         origin: origin(services, parts),
         person,
@@ -121,7 +127,7 @@ pub(super) fn origin(services: &Services, parts: &Parts) -> String {
 
 #[component]
 fn KeysPage(list: List) -> AnyView {
-    let List { person, membership, environment, here, keys, older, asked, flash, origin, now } = list;
+    let List { person, membership, environment, here, keys, makers, older, asked, flash, origin, now } = list;
     let organisation = membership.organisation;
     let environments = membership
         .environments
@@ -135,7 +141,7 @@ fn KeysPage(list: List) -> AnyView {
     let content = if !keys.is_empty() {
         view! {
             <Filters here=here.clone()/>
-            <KeysTable keys caller environment=environment.name.clone() here=here.without_revoke() now/>
+            <KeysTable keys makers caller environment=environment.name.clone() here=here.without_revoke() now/>
             <Pager here=here.clone() older/>
         }
         .into_any()

@@ -4,6 +4,7 @@ use leptos::prelude::*;
 
 use super::frame::{ErrorText, Notice};
 use super::key_form::KeyForm;
+use super::revoke::LeaveDescendants;
 
 /// A text between `<textarea>` and `</textarea>`. Leptos writes it there as it is, and a browser drops the first
 /// line break.
@@ -11,11 +12,12 @@ fn inside(text: &str) -> String {
     format!("\n{}", text.replace('&', "&amp;").replace('<', "&lt;"))
 }
 
-/// `page` is where it is sent, and where the page without what was typed is.
+/// `page` is where it is sent, and where the page without what was typed is; `made` is how many keys are below this
+/// one.
 ///
 /// No fragment goes along: a browser that is led to one does not go to the first mistake.
 #[component]
-pub fn KeyFields(form: KeyForm, page: String) -> AnyView {
+pub fn KeyFields(form: KeyForm, page: String, made: i64) -> AnyView {
     let action = page.clone();
     let first_wrong = form.errors.first().map(|error| error.field.clone());
     let is_first = |field: &str| first_wrong.as_deref() == Some(field);
@@ -87,6 +89,7 @@ pub fn KeyFields(form: KeyForm, page: String) -> AnyView {
             <LimitFields form=form.clone() rate_focused=is_first("rate_limit") quota_focused=is_first("quota")/>
             {networks}
             {metadata}
+            <LeaveDescendants made/>
             <div class="buttons">
                 <button class="button primary" type="submit">"Save changes"</button>
                 <a class="button quiet" href=page>"Discard"</a>

@@ -31,7 +31,7 @@ pub use key_fields::KeyFields;
 pub use key_form::KeyForm;
 pub use key_usage::{HOURS as HOURS_OF_USE, UsageSection};
 pub use operation::{Operation, prose};
-pub use revoke::RevokeDialog;
+pub use revoke::{LeaveDescendants, RevokeDialog};
 pub use schema::fields;
 pub use table::{KeysTable, Mask, RevokeLink, State};
 pub use toast::{Flash, Toasts, leave_flash, take_flash};

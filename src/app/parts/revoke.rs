@@ -3,12 +3,26 @@
 use leptos::prelude::*;
 
 use super::table::Mask;
-use super::words::{Moment, ago};
+use super::words::{Moment, ago, thousands};
 use crate::app::pages::KeysLink;
 use crate::keys::Key;
 use crate::model::Timestamp;
 
-/// Stands in front of the list. `children` is how many keys that this one made still work.
+/// A checkbox that leaves the keys below a key, `made` of them, out of a change. Nothing where there are none.
+#[component]
+pub fn LeaveDescendants(made: i64) -> impl IntoView {
+    let words = if made == 1 { "the key".to_owned() } else { format!("the {} keys", thousands(made)) };
+    (made > 0).then(|| {
+        view! {
+            <label class="check">
+                <input type="checkbox" name="descendants" value="false"/>
+                <span>"Leave " {words} " that it made as they are"</span>
+            </label>
+        }
+    })
+}
+
+/// Stands in front of the list. `made` is how many keys below this one are not revoked.
 #[component]
 pub fn RevokeDialog(key: Key, made: i64, here: KeysLink, now: Timestamp) -> AnyView {
     let used = match key.last_used_at {
@@ -16,12 +30,10 @@ pub fn RevokeDialog(key: Key, made: i64, here: KeysLink, now: Timestamp) -> AnyV
         None => "Never used".into_any(),
     };
     let others = (made > 0).then(|| {
-        let words = if made == 1 { "the key".to_owned() } else { format!("the {made} keys") };
+        let words = if made == 1 { "The key".to_owned() } else { format!("The {} keys", thousands(made)) };
         view! {
-            <label class="check">
-                <input type="checkbox" name="descendants" value="true"/>
-                <span><strong>"Also revoke " {words} " that it made"</strong></span>
-            </label>
+            <p>{words} " that it made will be revoked as well."</p>
+            <LeaveDescendants made/>
         }
     });
     let back = here.without_revoke().href();

@@ -2,21 +2,33 @@
 //!
 //! Narrow screens show the rows as cards; the roles keep them a table for a screen reader.
 
+use std::collections::HashSet;
+
 use leptos::prelude::*;
 
 use super::words::{Moment, ago, ago_or_date, thousands};
 use crate::accounts::{Access, Caller};
 use crate::app::pages::KeysLink;
 use crate::keys::{Key, KeyState};
-use crate::model::{MANAGE_KEYS, Scopes, Timestamp};
+use crate::model::{KeyId, Scopes, Timestamp};
 
 /// How many scopes a row names; more of them are a number.
 const SHOWN_SCOPES: usize = 2;
 
-/// The keys of a page, as `caller` may see them.
+/// The keys of a page, as `caller` may see them. `makers` are the keys among them that have made keys.
 #[component]
-pub fn KeysTable(keys: Vec<Key>, caller: Caller, environment: String, here: KeysLink, now: Timestamp) -> AnyView {
-    let row = move |key: Key| view! { <Row caller=caller.clone() here=here.clone() now key/> };
+pub fn KeysTable(
+    keys: Vec<Key>,
+    makers: HashSet<KeyId>,
+    caller: Caller,
+    environment: String,
+    here: KeysLink,
+    now: Timestamp,
+) -> AnyView {
+    let row = move |key: Key| {
+        let has_made_keys = makers.contains(&key.id);
+        view! { <Row caller=caller.clone() here=here.clone() now key has_made_keys/> }
+    };
     view! {
         <table class="keys-table" role="table" aria-label=format!("API keys in {environment}")>
             <thead role="rowgroup">
@@ -38,12 +50,13 @@ pub fn KeysTable(keys: Vec<Key>, caller: Caller, environment: String, here: Keys
 }
 
 #[component]
-fn Row(key: Key, caller: Caller, here: KeysLink, now: Timestamp) -> AnyView {
+fn Row(key: Key, has_made_keys: bool, caller: Caller, here: KeysLink, now: Timestamp) -> AnyView {
     let state = key.state(now);
     let ended = matches!(state, KeyState::Revoked | KeyState::Expired);
     let revocable = state != KeyState::Revoked && caller.access_to(&key) == Access::Manage;
     let used = key.last_used_at.map(|at| ago(now, at));
-    let act = revocable.then(|| view! { <RevokeLink key=key.clone() used=used.clone() here=here.clone()/> });
+    let act =
+        revocable.then(|| view! { <RevokeLink key=key.clone() has_made_keys used=used.clone() here=here.clone()/> });
     let by = key.creator.clone().map(|email| {
         let who = if key.created_by == caller.user() { "by you".to_owned() } else { format!("by {email}") };
         view! { <span class="sub" title=format!("by {email}")>{who}</span> }
@@ -112,16 +125,15 @@ fn ScopeChips(scopes: Scopes) -> impl IntoView {
 }
 
 /// A link to the page that asks; with WASM, the dialog opens at once from what stands in `data-…`.
-/// A key that may have made others is asked about on the page, which knows how many these are.
+/// A key that has made others is asked about on the page, which knows how many these are.
 #[component]
-pub fn RevokeLink(key: Key, used: Option<String>, here: KeysLink) -> impl IntoView {
-    let may_have_made_keys = key.scopes.name_explicitly(MANAGE_KEYS);
+pub fn RevokeLink(key: Key, has_made_keys: bool, used: Option<String>, here: KeysLink) -> impl IntoView {
     let used = used.map_or_else(|| "Never used".to_owned(), |words| format!("Used {words}"));
     view! {
         <a
             class="button quiet danger small"
             href=here.with_revoke(key.id).href()
-            data-revoke=(!may_have_made_keys).then(|| key.id.to_string())
+            data-revoke=(!has_made_keys).then(|| key.id.to_string())
             data-name=key.name
             data-prefix=key.prefix
             data-used=used

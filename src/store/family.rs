@@ -1,0 +1,168 @@
+//! Changes of a key and of its descendants: the keys that it made, the keys that those made, and so on.
+//!
+//! Each change is one transaction. It holds the tree of the key, so that no new descendant can be committed beside it
+//! ([`lock_trees`]), and then locks the rows of the whole family in the order of their ids. A key's parent never
+//! changes, so a family has no cycle.
+
+use super::changes::log_changes;
+use super::db::{Db, StoreError, sql, writing};
+use super::keys::{KeyRow, StoredLimits, stored_hash};
+use crate::keys::{Key, KeyHash};
+use crate::model::{KeyId, Timestamp, UserId};
+
+/// The outcome of a revocation.
+#[derive(Debug)]
+pub(crate) struct Revoked {
+    /// Whether it was this call that ended the key.
+    pub(crate) ended: bool,
+    /// The keys that are revoked now, by this call or an earlier one.
+    pub(crate) family: Vec<(KeyId, KeyHash)>,
+    /// The number of the last change in the log.
+    pub(crate) number: i64,
+}
+
+/// The outcome of an edit.
+#[derive(Debug)]
+pub(crate) struct Edited {
+    /// The key as it is now.
+    pub(crate) key: Key,
+    /// The key and the descendants that changed with it.
+    pub(crate) changed: Vec<(KeyId, KeyHash)>,
+    /// The number of the last change in the log.
+    pub(crate) number: i64,
+}
+
+/// Holds the trees that some keys belong to until the transaction ends. To be taken before any row is locked.
+macro_rules! lock_trees {
+    ($db:expr, $tx:ident, $ids:expr) => {{
+        let ids: Vec<i64> = $ids.map(|id: KeyId| id.0).collect();
+        let ids = serde_json::json!(ids).to_string();
+        sqlx::query(sql!($db, "keys_lock_trees")).bind(ids).execute(&mut *$tx).await?;
+    }};
+}
+
+/// Locks a key and its descendants; returns all of them.
+macro_rules! lock_family {
+    ($db:expr, $tx:ident, $id:expr) => {{
+        lock_trees!($db, $tx, std::iter::once($id));
+        let rows: Vec<(i64, Vec<u8>)> =
+            sqlx::query_as(sql!($db, "keys_lock_family")).bind($id.0).fetch_all(&mut *$tx).await?;
+        rows.iter().filter_map(|(id, hash)| Some((KeyId(*id), stored_hash(hash)?))).collect::<Vec<_>>()
+    }};
+}
+
+pub(super) use lock_trees;
+
+impl Db {
+    /// Marks a key as revoked, with `descendants` the keys below it as well. A key that is revoked already stays
+    /// as it was.
+    pub(crate) async fn revoke_key(
+        &self,
+        key: &Key,
+        by: Option<UserId>,
+        descendants: bool,
+        at: Timestamp,
+    ) -> Result<Revoked, StoreError> {
+        let by = by.map(|user| user.0);
+        Ok(writing!(self, tx => {
+            let mut family = vec![(key.id, key.hash)];
+            if descendants {
+                family = lock_family!(self, tx, key.id);
+            }
+            let ended =
+                sqlx::query(sql!("key_revoke")).bind(key.id.0).bind(at.0).bind(by).execute(&mut *tx).await?.rows_affected();
+            let mut revoked = ended;
+            if family.len() > 1 {
+                let query = sqlx::query(sql!(self, "keys_revoke")).bind(ids(&family)).bind(at.0).bind(by);
+                revoked += query.execute(&mut *tx).await?.rows_affected();
+            }
+            sqlx::query(sql!("organisation_count_revoked"))
+                .bind(key.organisation.0)
+                .bind(i64::try_from(revoked).unwrap_or(i64::MAX))
+                .execute(&mut *tx)
+                .await?;
+            // Keys that had ended before are logged as well: the call that ended them may have got no answer.
+            let number = log_changes!(self, tx, key.organisation, &family, true, at);
+            Revoked { ended: ended == 1, family, number }
+        }))
+    }
+
+    /// Changes a key as `edit` says, which sees the key as it is now, with nobody else changing it meanwhile. With
+    /// `family`, `edit` also gets the descendants that are not revoked, and leaves those that it changed. `None` when
+    /// there is no such key, or it is revoked.
+    pub(crate) async fn edit_key(
+        &self,
+        id: KeyId,
+        family: bool,
+        at: Timestamp,
+        edit: impl FnOnce(&mut Key, &mut Vec<Key>),
+    ) -> Result<Option<Edited>, StoreError> {
+        let edited = writing!(self, tx => {
+            let rows: Vec<KeyRow> = if family {
+                let locked = lock_family!(self, tx, id);
+                sqlx::query_as(sql!(self, "keys_by_id")).bind(ids(&locked)).fetch_all(&mut *tx).await?
+            } else {
+                sqlx::query(sql!(self, "key_lock")).bind(id.0).execute(&mut *tx).await?;
+                sqlx::query_as(sql!("key_by_id")).bind(id.0).fetch_all(&mut *tx).await?
+            };
+            let mut descendants = rows.into_iter().map(KeyRow::into_key).collect::<Result<Vec<_>, _>>()?;
+            descendants.retain(|key| key.revoked_at.is_none());
+            let Some(place) = descendants.iter().position(|key| key.id == id) else { return Ok(None) };
+            let mut key = descendants.swap_remove(place);
+            let name = key.name.clone();
+            edit(&mut key, &mut descendants);
+            if key.name != name {
+                sqlx::query(sql!("organisation_count_rename")).bind(key.organisation.0).execute(&mut *tx).await?;
+            }
+            let limits = StoredLimits::of(&key);
+            sqlx::query(sql!("key_edit"))
+                .bind(key.id.0)
+                .bind(&key.name)
+                .bind(key.scopes.to_wire())
+                .bind(limits.expires_at)
+                .bind(&limits.ip_allowlist)
+                .bind(&limits.metadata)
+                .bind(limits.rate_limit)
+                .bind(limits.rate_window_seconds)
+                .bind(limits.quota_limit)
+                .bind(key.disabled_at.map(|at| at.0))
+                .execute(&mut *tx)
+                .await?;
+            if !descendants.is_empty() {
+                let rows: Vec<NarrowedRow> = descendants.iter().map(NarrowedRow::of).collect();
+                let rows = serde_json::to_string(&rows).map_err(|error| sqlx::Error::Encode(error.into()))?;
+                sqlx::query(sql!(self, "keys_narrow")).bind(rows).execute(&mut *tx).await?;
+            }
+            let changed: Vec<_> = std::iter::once(&key).chain(&descendants).map(|key| (key.id, key.hash)).collect();
+            let number = log_changes!(self, tx, key.organisation, &changed, false, at);
+            Edited { key, changed, number }
+        });
+        Ok(Some(edited))
+    }
+}
+
+/// Ids as one parameter: a JSON array.
+fn ids(keys: &[(KeyId, KeyHash)]) -> String {
+    serde_json::json!(keys.iter().map(|(id, _)| id.0).collect::<Vec<_>>()).to_string()
+}
+
+/// The columns of a key that its ancestors bound.
+#[derive(serde::Serialize)]
+struct NarrowedRow {
+    id: i64,
+    scopes: Option<String>,
+    disabled_at: Option<i64>,
+    #[serde(flatten)]
+    limits: StoredLimits,
+}
+
+impl NarrowedRow {
+    fn of(key: &Key) -> Self {
+        Self {
+            id: key.id.0,
+            scopes: key.scopes.to_wire(),
+            disabled_at: key.disabled_at.map(|at| at.0),
+            limits: StoredLimits::of(key),
+        }
+    }
+}

@@ -1,1 +1,0 @@
-SELECT count(*) FROM keys WHERE parent_id = $1 AND revoked_at IS NULL

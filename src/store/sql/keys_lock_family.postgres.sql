@@ -1,0 +1,6 @@
+-- In the order of their ids, as everybody locks keys: two transactions must not wait for each other.
+WITH RECURSIVE family (id) AS (
+  SELECT CAST($1 AS BIGINT)
+  UNION
+  SELECT k.id FROM family f JOIN keys k ON k.parent_id = f.id)
+SELECT id, hash FROM keys WHERE id IN (SELECT id FROM family) ORDER BY id FOR UPDATE

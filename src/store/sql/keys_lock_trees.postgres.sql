@@ -1,0 +1,8 @@
+-- $1: JSON, ids of keys. Holds the tree of each until the transaction ends: who adds a key below another, or reads
+-- which keys are below one in order to change them, has it. In the order of the ids, against deadlocks.
+WITH RECURSIVE ancestors (id, parent_id) AS (
+  SELECT id, parent_id FROM keys
+  WHERE id = ANY (ARRAY(SELECT CAST(value AS BIGINT) FROM jsonb_array_elements_text(CAST($1 AS jsonb)) AS value))
+  UNION
+  SELECT k.id, k.parent_id FROM ancestors a JOIN keys k ON k.id = a.parent_id)
+SELECT count(pg_advisory_xact_lock(id)) FROM (SELECT id FROM ancestors WHERE parent_id IS NULL ORDER BY id) AS roots

@@ -11,7 +11,7 @@ use super::pages::{
     EventsLink, FoundKey, RegisterForm, SignInForm, events_page, find_key, key_page, local_path, register_page,
     sign_in_page,
 };
-use super::parts::{Flash, KeyForm, RetentionForm, leave_flash, revoked_everywhere, thousands};
+use super::parts::{Flash, KeyForm, RetentionForm, isolate, leave_flash, revoked_everywhere, thousands};
 use super::shell::Answer;
 use crate::accounts::{Caller, EmailAddress, Password, RegisterError, SignInError, begin_session};
 use crate::api::Services;
@@ -225,7 +225,7 @@ async fn change(
     match services.keys.edit(&Caller::Person(found.person.clone()), found.key.id, edit, descendants).await {
         Ok(key) => {
             tracing::info!(key = %key.id, organisation = %key.organisation, "a key was changed");
-            let text = format!("Key “{}” {done}", key.name);
+            let text = format!("Key “{}” {done}", isolate(&key.name));
             leave_flash(&session(parts)?, &Flash { kind: ToastKind::Success, text, detail: detail.to_owned() }).await?;
             Ok(Answer::SeeOther(found.here.key_href(key.id)))
         }
@@ -262,7 +262,7 @@ pub async fn revoke(services: &Services, parts: &mut Parts, id: &str, mut form: 
             tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
             Flash {
                 kind: ToastKind::Success,
-                text: format!("Key “{}” revoked", key.name),
+                text: format!("Key “{}” revoked", isolate(&key.name)),
                 detail: revoked_everywhere(&proof),
             }
         }
@@ -306,7 +306,7 @@ pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -
     let days = if kept.event_days == 1 { "1 day".to_owned() } else { format!("{} days", thousands(kept.event_days)) };
     let flash = Flash {
         kind: ToastKind::Success,
-        text: format!("{} keeps events for {days}", environment.name),
+        text: format!("{} keeps events for {days}", isolate(&environment.name)),
         detail: format!("At most {} of them", thousands(kept.event_limit)),
     };
     leave_flash(&session(parts)?, &flash).await?;

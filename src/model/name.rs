@@ -1,49 +1,82 @@
-//! The label that people give a key.
+//! The rule for names that people give: of keys, organisations and environments.
 
 use std::fmt;
 
-/// A key's label: trimmed, 1 to 100 characters, no control characters (CONTRACTS, hookstream;
-/// seed 002 has the same upper bound).
+use super::nfc::nfc;
+
+/// A key's label: NFC, trimmed, 1 to 100 characters, at least one of them visible; none that breaks a line or reorders
+/// the text around it (CONTRACTS, hookstream; seed 002 has the same upper bound).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyName(String);
 
-/// Why a text cannot be a key's label.
+/// Why a text cannot be a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
     /// Nothing is left after trimming.
     Empty,
+    /// Every character is one that cannot be seen; the first of them.
+    Invisible(char),
     /// More than [`KeyName::LONGEST`] characters.
     TooLong,
-    /// A line break, a tab, or another character that cannot be seen.
-    Control,
+    /// A character that a name must not contain, and its place, counted from 1.
+    Forbidden(char, usize),
 }
 
 impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Empty => "must not be empty",
-            Self::TooLong => "must have at most 100 characters",
-            Self::Control => "must not contain control characters such as line breaks",
-        })
+        match *self {
+            Self::Empty => f.write_str("must not be empty"),
+            Self::Invisible(character) => {
+                write!(f, "must have a visible character: {} and the like cannot be seen", CodePoint(character))
+            }
+            Self::TooLong => f.write_str("must have at most 100 characters"),
+            Self::Forbidden(character, place) => write!(
+                f,
+                "must not contain {} (character {place}): {}",
+                CodePoint(character),
+                if character.is_control() {
+                    "control characters, such as line breaks, are not allowed"
+                } else if is_line_break(character) {
+                    "it breaks the line"
+                } else {
+                    "it changes the direction of the text around it"
+                }
+            ),
+        }
     }
 }
 
 impl std::error::Error for NameError {}
 
+/// A character as `U+202E`.
+struct CodePoint(char);
+
+impl fmt::Display for CodePoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "U+{:04X}", u32::from(self.0))
+    }
+}
+
 impl KeyName {
     /// The most characters (not bytes) that a label may have.
     pub const LONGEST: usize = 100;
 
-    /// Trims and checks a label.
+    /// Composes, trims and checks a label.
     ///
     /// # Errors
-    /// Says which of the three rules the text breaks.
+    /// Says which rule the text breaks, and where.
     pub fn parse(text: &str) -> Result<Self, NameError> {
+        let text = nfc(text);
         let text = text.trim();
-        if text.is_empty() {
-            Err(NameError::Empty)
-        } else if text.chars().any(char::is_control) {
-            Err(NameError::Control)
+        let is_forbidden =
+            |character: char| character.is_control() || is_line_break(character) || is_bidirectional_control(character);
+        let Some(first) = text.chars().next() else {
+            return Err(NameError::Empty);
+        };
+        if let Some((place, character)) = text.chars().enumerate().find(|(_, character)| is_forbidden(*character)) {
+            Err(NameError::Forbidden(character, place + 1))
+        } else if !text.chars().any(is_visible) {
+            Err(NameError::Invisible(first))
         } else if text.chars().count() > Self::LONGEST {
             Err(NameError::TooLong)
         } else {
@@ -55,6 +88,44 @@ impl KeyName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Line and paragraph separators. `trim` removes them from the ends.
+fn is_line_break(character: char) -> bool {
+    matches!(character, '\u{2028}' | '\u{2029}')
+}
+
+/// Embeddings, overrides and isolates, whose effect reaches beyond the name.
+fn is_bidirectional_control(character: char) -> bool {
+    matches!(character, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether a character leaves a mark on paper. Not those of Unicode's `Default_Ignorable_Code_Point`, blanks, and the
+/// empty Braille pattern.
+fn is_visible(character: char) -> bool {
+    !character.is_whitespace()
+        && !character.is_control()
+        && !matches!(
+            character,
+            '\u{00AD}'
+                | '\u{034F}'
+                | '\u{061C}'
+                | '\u{115F}'..='\u{1160}'
+                | '\u{17B4}'..='\u{17B5}'
+                | '\u{180B}'..='\u{180F}'
+                | '\u{200B}'..='\u{200F}'
+                | '\u{202A}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{FE00}'..='\u{FE0F}'
+                | '\u{FEFF}'
+                | '\u{FFA0}'
+                | '\u{FFF0}'..='\u{FFF8}'
+                | '\u{1BCA0}'..='\u{1BCA3}'
+                | '\u{1D173}'..='\u{1D17A}'
+                | '\u{E0000}'..='\u{E0FFF}'
+        )
 }
 
 #[cfg(test)]
@@ -69,9 +140,64 @@ mod tests {
     }
 
     #[test]
+    fn a_label_is_composed_before_it_is_counted() {
+        assert_eq!(KeyName::parse("Cafe\u{301}").unwrap().as_str(), "Caf\u{e9}");
+        assert_eq!(KeyName::parse(&"e\u{301}".repeat(100)).unwrap().as_str(), "é".repeat(100));
+        // A ligature is another character, and stays: that would be NFKC.
+        assert_eq!(KeyName::parse("ﬁle").unwrap().as_str(), "ﬁle");
+    }
+
+    #[test]
     fn blank_and_control_characters_are_refused() {
         assert_eq!(KeyName::parse(" \t\n"), Err(NameError::Empty));
-        assert_eq!(KeyName::parse("a\nb"), Err(NameError::Control));
-        assert_eq!(KeyName::parse("a\u{0}b"), Err(NameError::Control));
+        assert_eq!(KeyName::parse("a\nb"), Err(NameError::Forbidden('\n', 2)));
+        assert_eq!(KeyName::parse("a\u{0}b"), Err(NameError::Forbidden('\u{0}', 2)));
+        assert_eq!(KeyName::parse("ab\u{85}c"), Err(NameError::Forbidden('\u{85}', 3)));
+        assert_eq!(KeyName::parse("a\u{2028}b"), Err(NameError::Forbidden('\u{2028}', 2)));
+    }
+
+    #[test]
+    fn a_label_cannot_reorder_the_text_around_it() {
+        for character in ('\u{202A}'..='\u{202E}').chain('\u{2066}'..='\u{2069}') {
+            assert_eq!(KeyName::parse(&format!("a {character}b")), Err(NameError::Forbidden(character, 3)));
+        }
+        assert_eq!(
+            KeyName::parse("a\u{202E}b").unwrap_err().to_string(),
+            "must not contain U+202E (character 2): it changes the direction of the text around it"
+        );
+        // Marks of one direction, and letters of both, stay within the name.
+        assert!(KeyName::parse("שלום \u{200F}abc").is_ok());
+    }
+
+    #[test]
+    fn a_label_that_nobody_can_see_is_refused() {
+        for text in [
+            "\u{200B}",
+            "\u{AD}",
+            "\u{3164}",
+            "\u{2800}\u{200D}",
+            "\u{E0061}\u{E007F}",
+            "\u{FE0F}",
+            "\u{200B} \u{2060}",
+        ] {
+            assert!(matches!(KeyName::parse(text), Err(NameError::Invisible(_))), "{text:?}");
+        }
+        assert_eq!(
+            KeyName::parse("\u{200B}\u{AD}").unwrap_err().to_string(),
+            "must have a visible character: U+200B and the like cannot be seen"
+        );
+    }
+
+    #[test]
+    fn joiners_inside_a_label_stay() {
+        for text in [
+            "می\u{200C}خواهم",
+            "👩\u{200D}💻",
+            "🏴\u{E0067}\u{E0062}\u{E0065}\u{E006E}\u{E0067}\u{E007F}",
+            "❤\u{FE0F}",
+            "क्\u{200D}ष",
+        ] {
+            assert_eq!(KeyName::parse(text).unwrap().as_str(), text);
+        }
     }
 }

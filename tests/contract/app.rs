@@ -188,7 +188,7 @@ pub async fn postgres_schema() -> String {
             let process = |schema: &str| schema.split('_').nth(1).unwrap_or_default().to_owned();
             let gone = |schema: &String| !std::path::Path::new("/proc").join(process(schema)).exists();
             for schema in left.into_iter().filter(gone) {
-                let drop = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
+                let drop = sqlx::AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {schema} CASCADE"));
                 sqlx::query(drop).execute(&admin).await.expect("a schema of an earlier run is dropped");
             }
         })

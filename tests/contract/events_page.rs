@@ -189,7 +189,7 @@ on_both_engines! {
         assert_eq!((saved.status.as_u16(), saved.header("location")), (303, format!("/events?org={}", ada.org).as_str()));
         assert_eq!((kept().await.event_days, kept().await.event_limit), (30, 5000));
         let page = get(&app, &ada, "/events").await.text();
-        assert!(page.contains("Production keeps events for 30 days"), "{page}");
+        assert!(page.contains("<bdi>Production</bdi> keeps events for 30 days"), "{page}");
         assert!(page.contains("value=\"5000\""), "{page}");
 
         for (days, limit) in [("0", "1"), ("3651", "1"), ("1", "0"), ("1", "100000001"), ("", ""), ("%3Cb%3E", "1e9")] {

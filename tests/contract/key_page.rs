@@ -69,7 +69,7 @@ on_both_engines! {
         let uuid = key.details(&app, &ada).await["uuid"].as_str().unwrap().to_owned();
         let back = format!("href=\"/keys?org={}&amp;env={}&amp;state=active\"", ada.org, ada.live);
         shows(&unused, &[
-            "<h1>key</h1>", &key.id, &uuid, &key.key[..12], ">Active<", "badge live", &back,
+            "<h1><bdi>key</bdi></h1>", &key.id, &uuid, &key.key[..12], ">Active<", "badge live", &back,
             "events:write", "keys:verify", "1 January 2027, 00:00:00 UTC", "1 March 2026, 12:00:00 UTC", "by you",
             "192.0.2.0/24", "2001:db8::/32", "1,000 requests in 60 seconds", "20,000 requests a month",
             "20,000 left until 1 Apr 2026", "&lt;b&gt;billing&lt;/b&gt;", "Never used", "None yet.",
@@ -129,7 +129,7 @@ on_both_engines! {
         assert_eq!(details["metadata"], serde_json::json!({"team": "billing", "note": "a=b"}));
         let page = get(&app, &ada, &place).await.text();
         shows(&page, &[
-            "role=\"status\"", "Key “Billing &amp; &lt;worker&gt;” saved", "In effect on every node",
+            "role=\"status\"", "Key “<bdi>Billing &amp; &lt;worker&gt;</bdi>” saved", "In effect on every node",
             "value=\"2026-03-02T12:00:00\"", "note=a=b\nteam=billing</textarea>",
         ]);
         assert!(!page.contains("<worker>"), "{page}");
@@ -222,14 +222,14 @@ on_both_engines! {
         assert_eq!((paused.status.as_u16(), paused.header("location")), (303, page.as_str()));
         assert_eq!(key.used(&app).await, 401);
         let shown = get(&app, &ada, &page).await.text();
-        shows(&shown, &["Key “key” paused", ">Paused<", ">Resume<", "value=\"true\"", "1 paused"]);
+        shows(&shown, &["Key “<bdi>key</bdi>” paused", ">Paused<", ">Resume<", "value=\"true\"", "1 paused"]);
         for fields in [&[][..], &[("enabled", "yes")], &[("enabled", "true"), ("name", "x")], &[("enabled", "true"), ("enabled", "true")]] {
             assert_eq!(post(&app, &ada, &switch, fields).await.status, 400, "{fields:?}");
         }
         assert_eq!(key.used(&app).await, 401);
         assert_eq!(post(&app, &ada, &switch, &[("enabled", "true")]).await.status, 303);
         assert_eq!(key.used(&app).await, 200);
-        shows(&get(&app, &ada, &page).await.text(), &["Key “key” resumed", ">Active<", ">Pause<"]);
+        shows(&get(&app, &ada, &page).await.text(), &["Key “<bdi>key</bdi>” resumed", ">Active<", ">Pause<"]);
     }
 
     async fn who_may_see_and_change_a_key(app) {
@@ -243,7 +243,7 @@ on_both_engines! {
 
         let seen = get(&app, &bob, &key.page).await;
         assert_eq!(seen.status, 200);
-        shows(&seen.text(), &[&key.id, "by ada@example.com", "can change this key", "20,000 requests a month"]);
+        shows(&seen.text(), &[&key.id, "by <bdi>ada@example.com</bdi>", "can change this key", "20,000 requests a month"]);
         for absent in ["<textarea", "name=\"name\"", "Pause", "revoke="] {
             assert!(!seen.text().contains(absent), "{absent}");
         }
@@ -301,7 +301,7 @@ on_both_engines! {
         assert_eq!(key.used(&app).await, 401);
         let page = get(&app, &ada, &key.page).await.text();
         shows(&page, &[
-            "Key “key” revoked", ">Revoked<", "nothing brings it back", "A revoked key cannot be changed.",
+            "Key “<bdi>key</bdi>” revoked", ">Revoked<", "nothing brings it back", "A revoked key cannot be changed.",
             "1 good, 1 refused", "1 revoked", "20,000 requests a month", "192.0.2.10",
         ]);
         for absent in ["<textarea", "name=\"name\"", ">Pause<", "revoke=", &key.key] {

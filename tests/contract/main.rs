@@ -28,6 +28,7 @@ mod key_page;
 mod keys;
 mod list;
 mod managers;
+mod names;
 mod nodes;
 mod openapi;
 mod password_reset;

@@ -94,11 +94,12 @@ pub fn check_name(text: &str, moment: Moment) -> Option<String> {
     let message = match KeyName::parse(text) {
         Ok(_) => return None,
         Err(NameError::Empty) if moment == Moment::Typing => return None,
-        Err(NameError::Empty) => "Give the key a name.",
-        Err(NameError::TooLong) => "Use at most 100 characters.",
-        Err(NameError::Control) => "Leave out line breaks and other control characters.",
+        Err(NameError::Empty) => "Give the key a name.".to_owned(),
+        Err(NameError::Invisible(_)) => "Use at least one visible character.".to_owned(),
+        Err(NameError::TooLong) => "Use at most 100 characters.".to_owned(),
+        Err(error @ NameError::Forbidden(..)) => format!("A name {error}."),
     };
-    Some(message.to_owned())
+    Some(message)
 }
 
 /// What is wrong with a list of scopes. The word that is being typed is not looked at.

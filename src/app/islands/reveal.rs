@@ -80,7 +80,7 @@ pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + S
         >
             <div class="bitting" aria-hidden="true"></div>
             <header class="dialog-head">
-                <h2 id="reveal-title">"Save “" {text(|secret| secret.name.clone())} "” now"</h2>
+                <h2 id="reveal-title">"Save “" <bdi>{text(|secret| secret.name.clone())}</bdi> "” now"</h2>
                 <p class="once" id="reveal-once">
                     {icon(ONCE)}
                     <span>

@@ -65,7 +65,7 @@ pub fn RevokeKey(return_to: String) -> impl IntoView {
                 </header>
                 <div class="dialog-body">
                     <div class="subject">
-                        <strong>{text(|subject| subject.name.clone())}</strong>
+                        <strong><bdi>{text(|subject| subject.name.clone())}</bdi></strong>
                         <code class="key-mask">
                             {text(|subject| subject.prefix.clone())}
                             <span class="dots" aria-hidden="true">"••••••••"</span>

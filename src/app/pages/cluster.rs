@@ -94,7 +94,7 @@ fn Row(node: NodeState, last_change: i64, now: Timestamp) -> AnyView {
     view! {
         <tr role="row" class=(!is_live).then_some("ended")>
             <th role="rowheader" scope="row" class="name">
-                <span class="title">{node.name} {(is_one_of_several && node.is_self).then_some(" (this one)")}</span>
+                <span class="title"><bdi>{node.name}</bdi> {(is_one_of_several && node.is_self).then_some(" (this one)")}</span>
                 {is_one_of_several.then(|| view! { <code class="sub">{node.id.to_string()}</code> })}
             </th>
             <td role="cell" class="scopes" data-label="Heard">{heard}</td>

@@ -113,7 +113,7 @@ fn EventView(found: Found, now: Timestamp) -> AnyView {
                 <div>
                     <dt>"Key"</dt>
                     <dd>
-                        <a href=key_href(&head, &here)>{head.key_name.clone()}</a>
+                        <a href=key_href(&head, &here)><bdi>{head.key_name.clone()}</bdi></a>
                         " "
                         <Mask prefix=head.key_prefix.clone()/>
                         <a class="sub" href=of_key.href()>"All with this key"</a>
@@ -123,7 +123,7 @@ fn EventView(found: Found, now: Timestamp) -> AnyView {
                     <dt>"Environment"</dt>
                     <dd>
                         {environment.map(|environment| {
-                            view! { {environment.name.clone()} " " <EnvironmentBadge environment/> }
+                            view! { <bdi>{environment.name.clone()}</bdi> " " <EnvironmentBadge environment/> }
                         })}
                     </dd>
                 </div>

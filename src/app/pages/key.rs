@@ -179,12 +179,12 @@ fn Head(
     view! {
         <div class="page-head">
             <div>
-                <h1>{key.name.clone()}</h1>
+                <h1><bdi>{key.name.clone()}</bdi></h1>
                 <p class="lead key-lead">
                     <Mask prefix=key.prefix.clone()/>
                     <State state/>
                     {environment.map(|environment| {
-                        view! { <span>{environment.name.clone()} " " <EnvironmentBadge environment/></span> }
+                        view! { <span><bdi>{environment.name.clone()}</bdi> " " <EnvironmentBadge environment/></span> }
                     })}
                 </p>
             </div>

@@ -84,7 +84,7 @@ pub fn no_organisation(person: Person) -> Document {
                     <h1>"You are in no organisation"</h1>
                     <p>
                         "Keys belong to an organisation, and your account is a member of none at the moment. Ask an owner to add "
-                        <strong>{email}</strong> ", then load this page again."
+                        <strong><bdi>{email}</bdi></strong> ", then load this page again."
                     </p>
                     <div class="actions">
                         <a class="button primary" href="/keys">"Load again"</a>

@@ -2,6 +2,7 @@
 
 use leptos::prelude::*;
 
+use super::words::{Sentence, isolate};
 use crate::app::islands::icons::{PLUS, icon};
 use crate::app::pages::KeysLink;
 use crate::keys::KeyState;
@@ -20,7 +21,7 @@ pub fn Beginning(
     view! {
         <section class="empty" aria-labelledby="empty-title">
             <div class="teach">
-                <h2 id="empty-title">{title}</h2>
+                <h2 id="empty-title"><Sentence text=title/></h2>
                 <p>{lead}</p>
                 <ol class="steps">{steps}</ol>
                 {children()}
@@ -46,8 +47,8 @@ pub fn NothingFound(
 ) -> AnyView {
     view! {
         <section class="empty narrow" aria-labelledby="empty-title">
-            <h2 id="empty-title">{title}</h2>
-            <p>{hint}</p>
+            <h2 id="empty-title"><Sentence text=title/></h2>
+            <p><Sentence text=hint/></p>
             <a class="button" href=href>{clear}</a>
         </section>
     }
@@ -85,7 +86,7 @@ pub fn NoKeys(environment: String, mode: Mode, origin: String) -> AnyView {
     };
     view! {
         <Beginning
-            title=format!("No keys in {environment} yet")
+            title=format!("No keys in {} yet", isolate(&environment))
             lead="Anything that calls your API from outside a browser proves who it is with a key: \
                   a worker, a gateway, a script, a partner."
             steps=steps.into_any()
@@ -106,11 +107,12 @@ pub fn NoKeys(environment: String, mode: Mode, origin: String) -> AnyView {
 pub fn NoMatch(environment: String, here: KeysLink) -> AnyView {
     let state = here.state.map(KeyState::as_str);
     let title = match (state, &here.name) {
-        (Some(state), Some(name)) => format!("No {state} key named “{name}”"),
-        (None, Some(name)) => format!("No key named “{name}”"),
+        (Some(state), Some(name)) => format!("No {state} key named “{}”", isolate(name)),
+        (None, Some(name)) => format!("No key named “{}”", isolate(name)),
         (Some(state), None) => format!("No {state} keys"),
         (None, None) => "No older keys".to_owned(),
     };
+    let environment = isolate(&environment);
     let hint = if here.name.is_some() {
         format!("Names are searched in {environment} only.")
     } else if state.is_some() {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::empty::{Beginning, NothingFound};
 use super::frame::ErrorText;
 use super::table::Mask;
-use super::words::{Moment, ago, size, thousands, to_the_second};
+use super::words::{Moment, ago, isolate, size, thousands, to_the_second};
 use crate::accounts::{Environment, Membership};
 use crate::app::islands::LiveTail;
 use crate::app::pages::{EventsLink, KeysLink};
@@ -236,7 +236,7 @@ pub fn RetentionSection(
                 };
                 view! {
                     <div class="kept">
-                        <h3>{environment.name.clone()} <EnvironmentBadge environment/></h3>
+                        <h3><bdi>{environment.name.clone()}</bdi> <EnvironmentBadge environment/></h3>
                         <p>{days} ", at most " {thousands(kept.event_limit)} " events"</p>
                     </div>
                 }
@@ -297,11 +297,11 @@ fn RetentionFields(membership: Membership, environment: Environment, form: Reten
             <input type="hidden" name="org" value=membership.organisation.to_string()/>
             <input type="hidden" name="env" value=environment.id.to_string()/>
             <input type="hidden" name="return_to" value=here.href()/>
-            <h3 id=heading>{environment.name.clone()} <EnvironmentBadge environment=environment.clone()/></h3>
+            <h3 id=heading><bdi>{environment.name.clone()}</bdi> <EnvironmentBadge environment=environment.clone()/></h3>
             {days}
             {limit}
             <button class="button" type="submit">
-                "Save" <span class="visually-hidden">" for " {environment.name.clone()}</span>
+                "Save" <span class="visually-hidden">" for " <bdi>{environment.name.clone()}</bdi></span>
             </button>
         </form>
     }
@@ -331,7 +331,7 @@ pub fn NoEvents(organisation: String, address: String, waiting: bool) -> AnyView
     };
     view! {
         <Beginning
-            title=format!("No events in {organisation} yet")
+            title=format!("No events in {} yet", isolate(&organisation))
             lead="Latchkey takes in JSON from your services and webhooks, checks their key, and answers only \
                   once the event is on disk."
             steps=steps.into_any()

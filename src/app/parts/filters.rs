@@ -22,7 +22,7 @@ pub fn Tabs(membership: Membership, here: KeysLink) -> impl IntoView {
                 href=KeysLink::to(membership.organisation, Some(environment.id)).href()
                 aria-current=is_current.then_some("page")
             >
-                {environment.name.clone()}
+                <bdi>{environment.name.clone()}</bdi>
                 <span class=class>{environment.mode.as_str()}</span>
             </a>
         }

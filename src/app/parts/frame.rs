@@ -124,7 +124,7 @@ fn OrganisationMenu(person: Person, section: Section, current: Option<Organisati
                     href=section.href(membership.organisation)
                     aria-current=is_current.then_some("true")
                 >
-                    {membership.name.clone()}
+                    <bdi>{membership.name.clone()}</bdi>
                     <span class="end">{membership.role.as_str()}</span>
                     {is_current.then(|| icon(CHECK))}
                 </a>
@@ -156,11 +156,11 @@ fn AccountMenu(email: String, sees_cluster: bool) -> AnyView {
             <summary>
                 <span class="visually-hidden">"Account: "</span>
                 <span class="avatar" aria-hidden="true">{initial}</span>
-                <span class="label">{email.clone()}</span>
+                <span class="label"><bdi>{email.clone()}</bdi></span>
                 {icon(DOWN)}
             </summary>
             <div class="menu-panel">
-                <p class="menu-title">"Signed in as" <strong>{email}</strong></p>
+                <p class="menu-title">"Signed in as" <strong><bdi>{email}</bdi></strong></p>
                 <hr/>
                 {sees_cluster.then(|| view! { <a class="menu-item" href="/cluster">"Cluster"</a> })}
                 <form method="post" action="/sign-out">

@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 
-use super::words::{Moment, ago, date, exact, thousands};
+use super::words::{Moment, Sentence, ago, date, exact, isolate, thousands};
 use crate::accounts::Person;
 use crate::app::pages::KeysLink;
 use crate::keys::{Key, KeyUsage};
@@ -12,8 +12,9 @@ use crate::model::{Scopes, Timestamp};
 #[component]
 pub fn KeyFacts(key: Key, usage: KeyUsage, person: Person, here: KeysLink, now: Timestamp) -> AnyView {
     let by = key.creator.clone().map(|email| {
-        let who = if key.created_by == Some(person.id) { "by you".to_owned() } else { format!("by {email}") };
-        view! { <span class="sub">{who}</span> }
+        let who =
+            if key.created_by == Some(person.id) { "by you".to_owned() } else { format!("by {}", isolate(&email)) };
+        view! { <span class="sub"><Sentence text=who/></span> }
     });
     let used = match key.last_used_at {
         Some(at) => view! { <Moment at words=ago(now, at)/> <span class="sub">{exact(at)}</span> }.into_any(),

@@ -35,4 +35,6 @@ pub use revoke::{LeaveDescendants, RevokeDialog};
 pub use schema::fields;
 pub use table::{KeysTable, Mask, RevokeLink, State};
 pub use toast::{Flash, Toasts, leave_flash, take_flash};
-pub use words::{Moment, ago, ago_or_date, date, exact, on_wire, revoked_everywhere, size, thousands};
+pub use words::{
+    Moment, Sentence, ago, ago_or_date, date, exact, isolate, on_wire, revoked_everywhere, size, thousands,
+};

@@ -49,7 +49,7 @@ pub fn RevokeDialog(key: Key, made: i64, here: KeysLink, now: Timestamp) -> AnyV
                 <input type="hidden" name="return_to" value=back.clone()/>
                 <header class="dialog-head"><h2 id="revoke-title">"Revoke this key?"</h2></header>
                 <div class="dialog-body">
-                    <div class="subject"><strong>{key.name}</strong> <Mask prefix=key.prefix/></div>
+                    <div class="subject"><strong><bdi>{key.name}</bdi></strong> <Mask prefix=key.prefix/></div>
                     <div id="revoke-what">
                         <p>
                             <strong>{used} "."</strong>

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use leptos::prelude::*;
 
-use super::words::{Moment, ago, ago_or_date, thousands};
+use super::words::{Moment, Sentence, ago, ago_or_date, isolate, thousands};
 use crate::accounts::{Access, Caller};
 use crate::app::pages::KeysLink;
 use crate::keys::{Key, KeyState};
@@ -58,13 +58,13 @@ fn Row(key: Key, has_made_keys: bool, caller: Caller, here: KeysLink, now: Times
     let act =
         revocable.then(|| view! { <RevokeLink key=key.clone() has_made_keys used=used.clone() here=here.clone()/> });
     let by = key.creator.clone().map(|email| {
-        let who = if key.created_by == caller.user() { "by you".to_owned() } else { format!("by {email}") };
-        view! { <span class="sub" title=format!("by {email}")>{who}</span> }
+        let who = if key.created_by == caller.user() { "by you".to_owned() } else { format!("by {}", isolate(&email)) };
+        view! { <span class="sub" title=format!("by {email}")><Sentence text=who/></span> }
     });
     view! {
         <tr role="row" id=key.id.to_string() class=ended.then_some("ended")>
             <th role="rowheader" scope="row" class="name">
-                <a class="title" href=here.key_href(key.id)>{key.name}</a>
+                <a class="title" href=here.key_href(key.id)><bdi>{key.name}</bdi></a>
                 <code class="sub">{key.id.to_string()}</code>
             </th>
             <td role="cell" class="key"><Mask prefix=key.prefix/></td>
@@ -139,7 +139,7 @@ pub fn RevokeLink(key: Key, has_made_keys: bool, used: Option<String>, here: Key
             data-used=used
         >
             "Revoke"
-            <span class="visually-hidden">" " {key.name.clone()}</span>
+            <span class="visually-hidden">" " <bdi>{key.name.clone()}</bdi></span>
         </a>
     }
 }

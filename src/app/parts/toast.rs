@@ -5,6 +5,7 @@ use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 use tower_sessions::Session;
 
+use super::words::Sentence;
 use crate::accounts::{FLASH, has_user};
 use crate::app::islands::ToastKind;
 use crate::app::islands::icons::{ALERT, CROSS, OK, icon};
@@ -15,7 +16,7 @@ use crate::model::ApiError;
 pub struct Flash {
     /// Whether it worked.
     pub kind: ToastKind,
-    /// What happened.
+    /// What happened; names in it are marked by [`isolate`](super::isolate).
     pub text: String,
     /// What that means.
     pub detail: String,
@@ -56,7 +57,7 @@ pub fn Toasts(flash: Option<Flash>, here: String) -> impl IntoView {
             <div class="toasts">
                 <div class=class role=role>
                     {icon(mark)}
-                    <p>{flash.text} <small>{flash.detail}</small></p>
+                    <p><Sentence text=flash.text/> " " <small>{flash.detail}</small></p>
                     <a class="icon-button" href=here aria-label="Dismiss" data-dismiss>{icon(CROSS)}</a>
                 </div>
             </div>

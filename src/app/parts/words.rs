@@ -115,6 +115,23 @@ pub fn size(bytes: i64) -> String {
     format!("{}.{} {unit}", tenths / 10, tenths % 10)
 }
 
+/// Marks a name within a sentence, so that [`Sentence`] keeps its direction apart from that of the words around it. No
+/// name contains these two characters.
+pub fn isolate(name: &str) -> String {
+    format!("\u{2068}{name}\u{2069}")
+}
+
+/// A sentence with names in it that [`isolate`] has marked: each becomes a `<bdi>`.
+#[component]
+pub fn Sentence(text: String) -> AnyView {
+    let mut parts = Vec::new();
+    for (number, part) in text.split(['\u{2068}', '\u{2069}']).enumerate() {
+        let part = part.to_owned();
+        parts.push(if number % 2 == 0 { part.into_any() } else { view! { <bdi>{part}</bdi> }.into_any() });
+    }
+    parts.into_any()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

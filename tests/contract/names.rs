@@ -1,0 +1,99 @@
+//! Names that people give: one rule for every contract and form, and names that reach nothing around them on a page.
+
+use serde_json::json;
+
+use crate::app::{TestApp, on_both_engines};
+use crate::hooksentry::{self, Tenant, tenant};
+use crate::story::{Answer, Call, Story, create};
+
+/// Sends a name every way that a name comes in: two creations, a change, and the form.
+async fn give(app: &TestApp, ada: &Tenant, id: &str, name: &str) -> [Answer; 4] {
+    let body = json!({ "name": name }).to_string();
+    let cookie = &ada.who.cookie;
+    let form = form_urlencoded::Serializer::new(String::new()).append_pair("name", name).finish();
+    [
+        Call::new(app, "POST", "/v1/auth/api-keys").cookie(cookie).json(&body).send().await,
+        hooksentry::call(app, &ada.access, "POST", "/api/v1/apikeys").json(&body).send().await,
+        Call::new(app, "PATCH", &format!("/v1/keys/{id}")).cookie(cookie).json(&body).send().await,
+        Call::new(app, "POST", &format!("/keys/{id}"))
+            .cookie(cookie)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form)
+            .send()
+            .await,
+    ]
+}
+
+on_both_engines! {
+    async fn a_name_that_cannot_be_seen_or_reorders_its_surroundings_is_refused_everywhere(app) {
+        let ada = tenant(&app, "ada@example.com").await;
+        let id = create(&app, &ada.who.cookie, r#"{"name": "key"}"#).await.field("/id");
+        for (name, part) in [
+            ("\u{200B}", "U+200B"), ("\u{AD}", "U+00AD"), ("\u{3164}", "U+3164"), ("\u{2800}", "U+2800"),
+            ("\u{E0061}\u{E007F}", "U+E0061"), ("\u{200D}", "U+200D"), ("a\u{202E}b", "U+202E (character 2)"),
+            ("ab\u{2066}c", "U+2066 (character 3)"), ("a\u{2028}b", "U+2028 (character 2)"),
+            ("a\u{2029}b", "U+2029 (character 2)"), ("a\nb", "U+000A (character 2)"), (" ", "must not be empty"),
+        ] {
+            let [hookstream, hooksentry, changed, form] = give(&app, &ada, &id, name).await;
+            assert_eq!(hookstream.wrong_fields(), ["name"], "{name:?}");
+            assert_eq!(changed.wrong_fields(), ["name"], "{name:?}");
+            for text in [hookstream.text(), changed.text(), hooksentry.is_sentence()] {
+                assert!(text.contains(part), "{name:?}: no {part} in {text}");
+            }
+            assert_eq!(form.status, 400, "{name:?}");
+            assert!(form.text().contains(part), "{name:?}");
+        }
+        assert_eq!(app.number("SELECT count(*) FROM keys").await, 1);
+    }
+
+    async fn a_name_is_composed_before_it_is_stored(app) {
+        let ada = tenant(&app, "ada@example.com").await;
+        let id = create(&app, &ada.who.cookie, r#"{"name": "key"}"#).await.field("/id");
+        let shown = async || Call::new(&app, "GET", &format!("/v1/keys/{id}")).cookie(&ada.who.cookie).send().await.field("/name");
+        let long = "e\u{301}".repeat(100);
+        for (name, stored) in [("Cafe\u{301}", "Caf\u{e9}"), (&long, &"\u{e9}".repeat(100))] {
+            let [hookstream, hooksentry, changed, form] = give(&app, &ada, &id, name).await;
+            for answer in [hookstream, hooksentry, changed] {
+                assert_eq!(answer.field("/name"), stored);
+            }
+            assert_eq!(form.status, 303);
+            assert_eq!(shown().await, stored);
+        }
+        for name in ["می\u{200C}خواهم", "👩\u{200D}💻", "❤\u{FE0F}"] {
+            let [hookstream, ..] = give(&app, &ada, &id, name).await;
+            assert_eq!(hookstream.field("/name"), name);
+            assert_eq!(shown().await, name);
+        }
+    }
+
+    /// Letters that run from right to left stay within their own element, in lists, headings, dialogs and toasts.
+    async fn names_are_isolated_on_pages(app) {
+        let ada = tenant(&app, "ada@example.com").await;
+        let cookie = &ada.who.cookie;
+        let id = create(&app, cookie, &json!({ "name": "שלום 1" }).to_string()).await.field("/id");
+        let page = async |path: &str| Call::new(&app, "GET", path).cookie(cookie).send().await.text();
+        let key = format!("/keys/{id}");
+        for path in ["/keys", &key, &format!("/keys?revoke={id}"), "/keys?q=%D7%A9%D7%9C%D7%95%D7%9D"] {
+            assert!(page(path).await.contains("<bdi>שלום 1</bdi>"), "{path}");
+        }
+        for text in ["<bdi>Production</bdi>", "<bdi>ada@example.com</bdi>"] {
+            assert!(page("/keys").await.contains(text), "{text}");
+        }
+        let paused = Call::new(&app, "POST", &format!("{key}/enabled")).cookie(cookie);
+        let form = "application/x-www-form-urlencoded";
+        assert_eq!(paused.header("content-type", form).body("enabled=false").send().await.status, 303);
+        let toast = page(&key).await;
+        assert!(toast.contains("Key “<bdi>שלום 1</bdi>” paused"), "{toast}");
+        assert!(page("/keys?q=%D7%A9%D7%A9").await.contains("No key named “<bdi>שש</bdi>”"));
+    }
+
+    async fn the_message_says_what_is_wrong_and_where(app) {
+        let mut story = Story::new();
+        let ada = tenant(&app, "ada@example.com").await;
+        for name in ["\u{200B}", "Billing\u{202E}", "a\u{2028}b", "a\tb"] {
+            let body = json!({ "name": name }).to_string();
+            Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.who.cookie).json(&body).tell(&mut story).await;
+        }
+        story.is("the_message_says_what_is_wrong_and_where");
+    }
+}

@@ -6,6 +6,7 @@
 pub mod auth;
 pub mod client_address;
 pub mod credential;
+mod event_stream;
 pub mod fields;
 pub mod hooksentry;
 pub mod hookstream;
@@ -18,6 +19,8 @@ pub mod problem;
 pub mod time;
 
 use std::sync::Arc;
+
+pub use event_stream::event_stream;
 
 use crate::accounts::Accounts;
 use crate::entropy::Entropy;

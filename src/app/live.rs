@@ -10,10 +10,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, HeaderName};
 use axum::http::request::Parts;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::sse::{Event, KeepAlive};
 use axum::response::{IntoResponse, Response};
 use leptos::prelude::*;
 use tokio::sync::broadcast::Receiver;
@@ -25,8 +23,8 @@ use uuid::Uuid;
 use super::pages::{EventsLink, chosen_key};
 use super::parts::EventRow;
 use crate::accounts::Membership;
-use crate::api::Services;
 use crate::api::auth::SignedIn;
+use crate::api::{Services, event_stream};
 use crate::events::{EventFilter, EventHead, EventPage, NewEvent};
 use crate::model::{ApiError, KeyId, Timestamp};
 
@@ -84,13 +82,8 @@ pub async fn live(
         stopping: Box::pin(stopping),
         is_new: true,
     };
-    let stream = futures::stream::unfold(watch, Watch::next);
-    let headers = [
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        // nginx would gather what has to be sent at once.
-        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
-    ];
-    Ok((headers, Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT))).into_response())
+    let (headers, stream) = event_stream(futures::stream::unfold(watch, Watch::next));
+    Ok((headers, stream.keep_alive(KeepAlive::new().interval(HEARTBEAT))).into_response())
 }
 
 /// When the newest event came that the page has.

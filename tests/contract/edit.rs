@@ -25,16 +25,20 @@ impl Stream {
         Self(answer.into_body(), String::new())
     }
 
-    /// The next event: its kind, its id and its data. `None` at the end.
+    /// Returns the next event, its kind, its id and its data, and skips comments. `None` at the end.
     async fn next(&mut self) -> Option<(String, String, serde_json::Value)> {
         loop {
             if let Some((event, rest)) = self.1.split_once("\n\n") {
+                let end = self.1.len() - rest.len();
+                if event.starts_with(':') {
+                    self.1.drain(..end);
+                    continue;
+                }
                 let field = |name: &str| {
                     event.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
                 };
                 let told = (field("event:"), field("id:"), serde_json::from_str(&field("data:")).expect("JSON"));
-                let rest = rest.len();
-                self.1.drain(..self.1.len() - rest);
+                self.1.drain(..end);
                 return Some(told);
             }
             let frame = self.0.frame().await?.expect("a frame").into_data().expect("data");
@@ -190,6 +194,16 @@ on_both_engines! {
         while let Some((kind, ..)) = stream.next().await {
             assert!(["heartbeat", "changed"].contains(&kind.as_str()));
         }
+    }
+
+    /// Firefox opens an `EventSource` when the first bytes of the body arrive.
+    async fn a_stream_of_revocations_begins_with_a_comment(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let caller = create(&app, &ada.cookie, r#"{"name": "caller", "scopes": "keys:verify"}"#).await;
+        let mut stream = Stream::open(&app, &caller.field("/key"), None).await;
+        let first = stream.0.frame().await.unwrap().expect("a frame").into_data().expect("data");
+        assert_eq!(first, ": open\n\n");
+        assert_eq!(stream.next().await.unwrap().0, "heartbeat");
     }
 
     async fn only_who_may_check_keys_may_listen(app) {

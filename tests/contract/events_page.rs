@@ -235,6 +235,15 @@ on_both_engines! {
         assert_eq!(live.text.matches(&format!("id: {missed}\n")).count(), 1, "nothing is told twice");
     }
 
+    /// Firefox opens an `EventSource` when the first bytes of the body arrive. The heartbeat is the comment `:`,
+    /// which differs from this one.
+    async fn a_stream_of_events_begins_with_a_comment(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let mut live = Live::open(&app, &ada, "").await;
+        let first = live.body.next().await.expect("a chunk").expect("bytes");
+        assert_eq!(first, ": open\n\n");
+    }
+
     async fn a_flood_is_told_in_part_and_says_so(app) {
         let ada = someone(&app, "ada@example.com").await;
         let sender = sender(&app, &ada).await;

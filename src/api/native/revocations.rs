@@ -4,10 +4,8 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::time::Duration;
 
-use axum::http::HeaderValue;
-use axum::http::header::{CACHE_CONTROL, HeaderName};
 use axum::http::request::Parts;
-use axum::response::sse::{Event, Sse};
+use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
@@ -15,7 +13,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::api::client_address::ClientAddress;
 use crate::api::openapi::Problem;
-use crate::api::{Services, credential, hot};
+use crate::api::{Services, credential, event_stream, hot};
 use crate::keys::{Ask, Change, Code, Purpose, Subscription};
 use crate::model::{ApiError, OrganisationId};
 
@@ -90,12 +88,7 @@ pub async fn stream(
         stopping: Box::pin(stopping),
     };
     listener.catch_up();
-    let headers = [
-        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        // nginx would gather what has to be sent at once.
-        (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
-    ];
-    Ok((headers, Sse::new(futures::stream::unfold(listener, Listener::next))).into_response())
+    Ok(event_stream(futures::stream::unfold(listener, Listener::next)).into_response())
 }
 
 fn read_id(text: &str) -> Option<(u64, i64)> {

@@ -107,7 +107,10 @@ pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + S
                     />
                 </div>
                 <TryIt secret status/>
-                <p class="visually-hidden" role="status">{status}</p>
+                // A success shows on the button; a failure shows here.
+                <p class=move || if status.get() == BY_HAND { "error" } else { "visually-hidden" } role="status">
+                    {status}
+                </p>
             </div>
             <footer class="dialog-foot">
                 <label class="check">
@@ -159,6 +162,7 @@ fn TryIt(secret: RwSignal<Option<Secret>>, status: RwSignal<&'static str>) -> im
     }
 }
 
+/// The status after the browser refused to copy.
 const BY_HAND: &str = "Copying is not allowed here: select the text and copy it by hand";
 
 /// The line that tries the key, up to the key.

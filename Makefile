@@ -7,7 +7,7 @@ ARGS ?=
 help:
 	@printf 'Latchkey: API keys, made in a dashboard and shown once\n\n'
 	@printf '  make run       set up, build, serve on http://127.0.0.1:3000 with ./latchkey.db\n'
-	@printf '  make test      set up, build, all tests: both databases, and the browser\n\n'
+	@printf '  make test      set up, build, all tests: both databases, and three browsers\n\n'
 	@printf '  make build     the release binary: target/release/latchkey\n'
 	@printf '  make dev       a debug server that is rebuilt when a file changes\n'
 	@printf '  make lint      formatting, Clippy on both halves, documentation, shell scripts\n'

@@ -62,13 +62,28 @@ export class Server {
   }
 }
 
-export const test = base.extend<{ server: Server; quiet: void }>({
+/** A test with a server and without Playwright's page. */
+export const serverTest = base.extend<{ server: Server }>({
   server: async ({}, use) => {
     const server = await Server.start();
     await use(server);
     await server.stop();
     server.remove();
   },
+});
+
+/** Whether a line on the console is the browser's own and not about the page. */
+export function isExpected(line: string): boolean {
+  // The browser itself notes every 4xx that a test asks for.
+  const refused = /Failed to load resource: the server responded with a status of 4/.test(line);
+  // A matter of how busy the machine is, not of the page.
+  const late = /preload.* not used within a few seconds/.test(line);
+  // Firefox says so of every stream of server-sent events that is open when the page is left.
+  const left = /events\/live\S+ was interrupted while the page was loading/.test(line);
+  return refused || late || left;
+}
+
+export const test = serverTest.extend<{ quiet: void }>({
   baseURL: async ({ server }, use) => use(server.url),
   // A page that complains has failed: script errors, and all that the security policy refuses.
   quiet: [
@@ -76,11 +91,7 @@ export const test = base.extend<{ server: Server; quiet: void }>({
       const said: string[] = [];
       page.on("pageerror", (error) => said.push(`error: ${error.message}`));
       page.on("console", (message) => {
-        // The browser itself notes every 4xx that a test asks for.
-        const expected = /Failed to load resource: the server responded with a status of 4/.test(message.text());
-        // A matter of how busy the machine is, not of the page.
-        const late = /was preloaded using link preload but not used within a few seconds/.test(message.text());
-        if (["error", "warning"].includes(message.type()) && !expected && !late) said.push(message.text());
+        if (["error", "warning"].includes(message.type()) && !isExpected(message.text())) said.push(message.text());
       });
       await use();
       expect(said, "nothing on the console").toEqual([]);

@@ -1,9 +1,10 @@
 //! Randomness as a parameter: whoever needs it is handed an [`Entropy`], so that a test can seed it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
+use tracing_mutex::stdsync::Mutex;
 
 use crate::model::Timestamp;
 

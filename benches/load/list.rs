@@ -17,7 +17,7 @@ use latchkey::api::client_address::Peer;
 use latchkey::api::{Services, Site};
 use latchkey::clock::Clock;
 use latchkey::entropy::Entropy;
-use latchkey::events::Events;
+use latchkey::events::{EventLimits, Events};
 use latchkey::keys::{Keys, Policy};
 use latchkey::model::OrganisationId;
 use latchkey::server::{Draining, router};
@@ -70,7 +70,7 @@ impl Server {
         let services = Services {
             keys: Arc::clone(&keys),
             accounts: Arc::new(accounts),
-            events: Arc::new(Events::new(db.clone(), clock.clone(), entropy.clone())),
+            events: Arc::new(Events::new(db.clone(), clock.clone(), entropy.clone(), EventLimits::default())),
             site: Arc::new(Site::default()),
             entropy: entropy.clone(),
         };

@@ -6,7 +6,8 @@
 use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::{IdempotencyKey, SourceName};
+use super::reserve::Reserve;
+use super::{EventLimits, IdempotencyKey, SourceName};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::keys::Pass;
@@ -34,10 +35,16 @@ pub struct Incoming<'a> {
     pub body: Bytes,
 }
 
-/// The event was not taken: the database fails, or there is too much at once. Nothing of it is kept.
+/// Why an event was not taken. Nothing of it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the event was not taken")]
-pub struct Refused;
+pub enum Refused {
+    /// The database fails, or there is too much at once.
+    #[error("the event was not taken")]
+    Unavailable,
+    /// The rest of the disk is kept for revocations.
+    #[error("the disk is almost full")]
+    DiskReserve,
+}
 
 struct Waiting {
     event: NewEvent,
@@ -55,10 +62,11 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    pub(super) fn new(db: Db, clock: Clock, entropy: Entropy) -> Self {
+    pub(super) fn new(db: Db, clock: Clock, entropy: Entropy, limits: EventLimits) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
         let (heard, _) = broadcast::channel(HEARD);
-        tokio::spawn(write(db, waiting, heard.clone()));
+        let reserve = Reserve::new(db.clone(), clock.clone(), limits.disk_reserve);
+        tokio::spawn(write(db, waiting, heard.clone(), reserve));
         Self { queue, heard, clock, entropy }
     }
 
@@ -81,8 +89,8 @@ impl Inbox {
         };
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting { event, source_id: self.entropy.id(), answer };
-        self.queue.try_send(waiting).map_err(|_| Refused)?;
-        answered.await.unwrap_or(Err(Refused))
+        self.queue.try_send(waiting).map_err(|_| Refused::Unavailable)?;
+        answered.await.unwrap_or(Err(Refused::Unavailable))
     }
 
     /// Every event from now on, once it is on disk, without repetitions.
@@ -96,7 +104,7 @@ impl Inbox {
     }
 }
 
-async fn write(db: Db, mut waiting: mpsc::Receiver<Waiting>, heard: broadcast::Sender<NewEvent>) {
+async fn write(db: Db, mut waiting: mpsc::Receiver<Waiting>, heard: broadcast::Sender<NewEvent>, mut reserve: Reserve) {
     while let Some(first) = waiting.recv().await {
         let mut bytes = first.event.body.len();
         let mut group = vec![first];
@@ -106,6 +114,12 @@ async fn write(db: Db, mut waiting: mpsc::Receiver<Waiting>, heard: broadcast::S
         {
             bytes += next.event.body.len();
             group.push(next);
+        }
+        if reserve.is_low(bytes) {
+            for waiting in group {
+                let _ = waiting.answer.send(Err(Refused::DiskReserve));
+            }
+            continue;
         }
         let (ids, (events, answers)): (Vec<i64>, (Vec<NewEvent>, Vec<_>)) =
             group.into_iter().map(|waiting| (waiting.source_id, (waiting.event, waiting.answer))).unzip();
@@ -123,7 +137,7 @@ async fn write(db: Db, mut waiting: mpsc::Receiver<Waiting>, heard: broadcast::S
             Err(error) => {
                 tracing::error!(%error, events = events.len(), "events could not be written");
                 for answer in answers {
-                    let _ = answer.send(Err(Refused));
+                    let _ = answer.send(Err(Refused::Unavailable));
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! The ingest inbox: events that keys let in, on disk before they are answered.
 
 mod inbox;
+mod reserve;
 
 pub use crate::store::{EventFilter, EventHead, EventPage, NewEvent, Retention, StoredEvent};
 pub use inbox::{Inbox, Incoming, Refused};
@@ -69,6 +70,19 @@ impl Retention {
     }
 }
 
+/// Bounds of what events may take, set by the operator.
+#[derive(Debug, Clone, Copy)]
+pub struct EventLimits {
+    /// Bytes that stay free on the file system of a SQLite file: below, events get 503. 0 for no reserve.
+    pub disk_reserve: u64,
+}
+
+impl Default for EventLimits {
+    fn default() -> Self {
+        Self { disk_reserve: 64 << 20 }
+    }
+}
+
 /// The events, and all that is done with them.
 #[derive(Debug)]
 pub struct Events {
@@ -79,8 +93,8 @@ pub struct Events {
 
 impl Events {
     /// The events of a database. Needs a runtime: the inbox has a task of its own.
-    pub fn new(db: Db, clock: Clock, entropy: Entropy) -> Self {
-        Self { inbox: Inbox::new(db.clone(), clock.clone(), entropy), db, clock }
+    pub fn new(db: Db, clock: Clock, entropy: Entropy, limits: EventLimits) -> Self {
+        Self { inbox: Inbox::new(db.clone(), clock.clone(), entropy, limits), db, clock }
     }
 
     /// Where events come in.

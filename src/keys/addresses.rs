@@ -4,8 +4,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 use crate::model::{KeyId, Timestamp};
 use crate::store::UsedFrom;

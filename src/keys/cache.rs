@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::mem::size_of;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use super::record::{ALLOCATION, Record};
 use super::token::KeyHash;
@@ -64,11 +63,12 @@ impl Hasher for AsItIs {
 
 type Identity = BuildHasherDefault<AsItIs>;
 
+/// Slots in the order in which they are looked at for eviction. Whoever changes the cache has it, and so is alone.
+pub(super) type ClockQueue = VecDeque<Slot>;
+
 /// The cache.
 pub struct Cache {
     records: papaya::HashMap<Slot, Record, Identity>,
-    /// In the order in which they are looked at for throwing out.
-    round: Mutex<VecDeque<Slot>>,
     bytes: AtomicUsize,
     most_bytes: usize,
     unknown: quick_cache::sync::Cache<[u8; 32], Timestamp>,
@@ -85,7 +85,6 @@ impl Cache {
     pub fn new(most_bytes: usize) -> Self {
         Self {
             records: papaya::HashMap::with_hasher(Identity::default()),
-            round: Mutex::default(),
             bytes: AtomicUsize::new(0),
             most_bytes,
             unknown: quick_cache::sync::Cache::new(UNKNOWN),
@@ -149,37 +148,36 @@ impl Cache {
     }
 
     /// Puts a key in, and others out if there is no room. One at a time, and never beside
-    /// [`remove`](Self::remove): the flights' lock sees to that.
-    pub(super) fn insert(&self, record: Record, usage: &Usage) {
+    /// [`remove`](Self::remove): the lock of `Lookups` sees to that, which `queue` is behind.
+    pub(super) fn insert(&self, queue: &mut ClockQueue, record: Record, usage: &Usage) {
         let (hash, size) = (record.hash, EACH + record.extra_bytes());
         // The same key, or one that shares its slot (which none of 2³² keys does): the newer one stays.
         self.remove_slot(slot(&hash), usage);
         self.records.pin().insert(slot(&hash), record);
         self.bytes.fetch_add(size, Ordering::Relaxed);
-        let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
-        round.push_back(slot(&hash));
-        self.make_room(&mut round, usage);
+        queue.push_back(slot(&hash));
+        self.make_room(queue, usage);
         // Keys that were removed leave their slots behind.
-        if round.len() > 2 * self.records.len() + 1024 {
+        if queue.len() > 2 * self.records.len() + 1024 {
             let records = self.records.pin();
             let mut kept = std::collections::HashSet::new();
-            round.retain(|slot| records.contains_key(slot) && kept.insert(*slot));
+            queue.retain(|slot| records.contains_key(slot) && kept.insert(*slot));
         }
     }
 
-    fn make_room(&self, round: &mut VecDeque<Slot>, usage: &Usage) {
+    fn make_room(&self, queue: &mut ClockQueue, usage: &Usage) {
         // Twice round: the first time, those that were touched are let off.
-        for _ in 0..2 * round.len() {
+        for _ in 0..2 * queue.len() {
             if self.bytes() <= self.most_bytes {
                 return;
             }
-            let Some(slot) = round.pop_front() else {
+            let Some(slot) = queue.pop_front() else {
                 return;
             };
             let let_off =
                 self.records.pin().get(&slot).is_some_and(|record| record.touched.swap(false, Ordering::Relaxed));
             if let_off {
-                round.push_back(slot);
+                queue.push_back(slot);
             } else {
                 self.remove_slot(slot, usage);
             }
@@ -195,13 +193,13 @@ impl Cache {
     }
 
     /// Takes all out. Their uses are kept.
-    pub(super) fn clear(&self, usage: &Usage) {
+    pub(super) fn clear(&self, queue: &mut ClockQueue, usage: &Usage) {
         self.unknown.clear();
         let slots: Vec<Slot> = self.records.pin().keys().copied().collect();
         for slot in slots {
             self.remove_slot(slot, usage);
         }
-        self.round.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        queue.clear();
     }
 
     fn remove_slot(&self, slot: Slot, usage: &Usage) {

@@ -1,9 +1,10 @@
 //! What ended or changed, told to those who keep their own memory of keys, in the order of the commits.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
 use tokio::sync::broadcast;
+use tracing_mutex::stdsync::Mutex;
 
 use crate::store::Change;
 

@@ -126,12 +126,18 @@ impl Keys {
     /// # Errors
     /// When the database fails.
     pub async fn flush_usage(&self) -> Result<(), StoreError> {
+        let _flushing = self.core.usage.flushing.write().await;
+        // Either is tried when the other has failed.
+        let (spent, counts) = (self.write_spent().await, self.write_counts().await);
+        spent.and(counts)
+    }
+
+    /// Writes the counts down. Only while `flushing` is held for writing.
+    async fn write_counts(&self) -> Result<(), StoreError> {
         let (db, usage, cache) = (&self.core.db, &self.core.usage, &self.core.cache);
-        let _flushing = usage.flushing.write().await;
-        self.write_spent().await?;
         let (counted, mut ledger, seen) = (usage.take_counted(), usage.take_ledger(), usage.addresses.take());
         let addresses = seen.iter().flat_map(|(id, seen)| seen.iter().map(|from| (*id, *from))).collect::<Vec<_>>();
-        let is_few = counted.len() + ledger.counts.len() <= FEW && !usage.logged().is_logging();
+        let is_few = counted.len() + ledger.counts.len() <= FEW && !usage.ledgers().logged.is_logging();
         // What several nodes count must not wait in the memory of one of them.
         if is_few || self.core.together.get().is_some() {
             for some in counted.chunks(BREATH) {
@@ -141,7 +147,7 @@ impl Keys {
             if !(ledger.is_empty() && addresses.is_empty())
                 && let Err(error) = db.write_usage(&UsageRows { addresses, ..ledger.rows() }, ADDRESSES).await
             {
-                usage.ledger().merge(&ledger);
+                usage.ledgers().pending.merge(&ledger);
                 usage.addresses.keep(seen);
                 return Err(error);
             }
@@ -165,22 +171,22 @@ impl Keys {
         for some in counted.chunks(BREATH) {
             cache.fetch(some.iter().copied());
             {
-                // Between these two nobody sees a count, so no reader misses one.
-                let (_ledger, mut logged) = (usage.ledger(), usage.logged());
+                // Readers lock the ledgers as well, so none misses a count that is between a record and the log.
+                let mut ledgers = usage.ledgers();
                 for slot in some {
                     let kept = |record: &Record| record.take_pending().map(|uses| (uses, record.keep_logged(uses)));
                     // One that was thrown out meanwhile has left its count in the ledger.
                     let Some((uses, kept)) = cache.at(*slot, kept).flatten() else { continue };
                     lines.add_uses(uses);
-                    logged.parts[shard(uses.id)].remember(*slot, uses, kept);
+                    ledgers.logged.parts[shard(uses.id)].remember(*slot, uses, kept);
                 }
             }
             tokio::task::yield_now().await;
         }
         lines.add_ledger(ledger);
-        let mut logged = usage.logged();
+        let mut ledgers = usage.ledgers();
         for (id, hour, code, count, last) in ledger.lines() {
-            logged.parts[shard(id)].ledger.add(id, hour, code, count, last);
+            ledgers.logged.parts[shard(id)].ledger.add(id, hour, code, count, last);
         }
         lines.of_parts()
     }
@@ -188,11 +194,11 @@ impl Keys {
     /// The log could not be written: what was to stand in it is written down nowhere, as before. Where a record has
     /// it, it stays there, and is taken off what else the log has of that key.
     fn take_back(&self, lines: &[(usize, LoggedUses)]) {
-        let (mut ledger, mut logged) = (self.core.usage.ledger(), self.core.usage.logged());
+        let mut ledgers = self.core.usage.ledgers();
         for (part, line) in lines {
             for (id, count, last) in line.uses() {
-                logged.parts[*part].ledger.add(id, line.hour, line.code, -count, last);
-                ledger.add(id, line.hour, line.code, count, last);
+                ledgers.logged.parts[*part].ledger.add(id, line.hour, line.code, -count, last);
+                ledgers.pending.add(id, line.hour, line.code, count, last);
             }
         }
     }
@@ -202,7 +208,8 @@ impl Keys {
     async fn fold(&self) -> Result<(), StoreError> {
         let (usage, now) = (&self.core.usage, self.core.clock.monotonic());
         let (number, records, is_due) = {
-            let mut logged = usage.logged();
+            let mut ledgers = usage.ledgers();
+            let logged = &mut ledgers.logged;
             if now.saturating_sub(logged.moved_on) < FOLD_EVERY {
                 return Ok(());
             }
@@ -220,14 +227,14 @@ impl Keys {
         for some in records.chunks(BREATH) {
             self.core.cache.fetch(some.iter().copied());
             {
-                let _ledger = usage.ledger();
+                let _ledgers = usage.ledgers();
                 let uses = |slot: &Slot| Some((*slot, self.core.cache.at(*slot, Record::take_logged).flatten()?));
                 taken.extend(some.iter().filter_map(uses));
             }
             tokio::task::yield_now().await;
         }
         // After the records: what one of them gave up meanwhile is here.
-        let mut ledger = std::mem::take(&mut usage.logged().parts[number].ledger);
+        let mut ledger = std::mem::take(&mut usage.ledgers().logged.parts[number].ledger);
         if taken.is_empty() && ledger.is_empty() {
             return Ok(());
         }
@@ -237,7 +244,7 @@ impl Keys {
             }
             let folded = self.core.db.fold_usage(number, &ledger.rows()).await;
             if folded.is_err() {
-                usage.logged().parts[number].ledger.merge(&ledger);
+                usage.ledgers().logged.parts[number].ledger.merge(&ledger);
             }
             return folded;
         }
@@ -252,30 +259,30 @@ impl Keys {
             self.keep_logged(some);
             tokio::task::yield_now().await;
         }
-        usage.logged().parts[number].ledger.merge(&ledger);
+        usage.ledgers().logged.parts[number].ledger.merge(&ledger);
         compacted
     }
 
     /// Records remember what stands in the log of them.
     fn keep_logged(&self, some: &[(Slot, Uses)]) {
         self.core.cache.fetch(some.iter().map(|(slot, _)| *slot));
-        let (_ledger, mut logged) = (self.core.usage.ledger(), self.core.usage.logged());
+        let mut ledgers = self.core.usage.ledgers();
         for (slot, uses) in some {
             let kept = self.core.cache.at(*slot, |record| record.keep_logged(*uses)).flatten();
-            logged.parts[shard(uses.id)].remember(*slot, *uses, kept);
+            ledgers.logged.parts[shard(uses.id)].remember(*slot, *uses, kept);
         }
     }
 
     async fn write_spent(&self) -> Result<(), StoreError> {
         let core = &self.core;
-        let spent = core.limiter.take_unsaved(core.clock.both());
-        if spent.is_empty() {
+        let taken = core.limiter.take_unsaved(core.clock.both());
+        if taken.rows.is_empty() {
             return Ok(());
         }
-        let rows = UsageRows { spent, ..UsageRows::default() };
+        let rows = UsageRows { spent: taken.rows, ..UsageRows::default() };
         let written = core.db.write_usage(&rows, ADDRESSES).await;
         if written.is_err() {
-            core.limiter.keep_unsaved(&rows.spent);
+            core.limiter.keep_unsaved(taken.meters);
         }
         written
     }
@@ -296,8 +303,9 @@ impl Keys {
             return self.core.db.empty_usage_log(rows).await;
         }
         for (number, logged) in self.core.db.logged_usage().await? {
-            if let Some(part) = self.core.usage.logged().parts.get_mut(number) {
-                part.ledger.recall(&logged);
+            match self.core.usage.ledgers().logged.parts.get_mut(number) {
+                Some(part) => part.ledger.recall(&logged),
+                None => tracing::error!(part = number, "a line of the usage log is of no part; its counts are dropped"),
             }
         }
         Ok(())

@@ -284,8 +284,9 @@ async fn no_count_is_lost_between_the_record_the_ledger_and_the_database() {
     let world = World::new(2, 1 << 20).await;
     let core = &world.keys.core;
     let key = Key { hash: PresentedKey::parse(&world.strings[0]).unwrap().hash, ..key() };
-    let insert = || core.cache.insert(core.record(&key), &core.usage);
-    insert();
+    let insert = |queue: &mut cache::ClockQueue| core.cache.insert(queue, core.record(&key), &core.usage);
+    let mut queue = cache::ClockQueue::default();
+    insert(&mut queue);
     let written = std::sync::atomic::AtomicI64::new(0);
     let done = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -306,7 +307,7 @@ async fn no_count_is_lost_between_the_record_the_ledger_and_the_database() {
         scope.spawn(|| {
             while done.load(std::sync::atomic::Ordering::SeqCst) < 2 {
                 core.cache.remove(&key.hash, &core.usage);
-                insert();
+                insert(&mut queue);
             }
         });
         scope.spawn(|| {
@@ -317,4 +318,79 @@ async fn no_count_is_lost_between_the_record_the_ledger_and_the_database() {
     });
     let rest = core.usage.take_good(&core.cache);
     assert_eq!(written.into_inner() + rest, 2 * EACH);
+}
+
+/// Under the two locks that are held together: an invalidation that waits for the ledgers holds up no check of a key
+/// that is in the cache, and goes on when they are free.
+#[tokio::test]
+async fn checks_go_on_while_an_invalidation_waits_for_the_ledgers() {
+    let world = World::new(3, 1 << 20).await;
+    let core = &world.keys.core;
+    let keys: Vec<Key> = [0, 1]
+        .map(|n| Key { hash: PresentedKey::parse(&world.strings[n]).unwrap().hash, id: KeyId(n as i64), ..key() })
+        .into();
+    for key in &keys {
+        core.cache.insert(&mut cache::ClockQueue::default(), core.record(key), &core.usage);
+    }
+    let (ended, is_ended) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let reader = core.usage.ledgers();
+        scope.spawn(|| core.invalidate(keys[0].hash));
+        std::thread::sleep(Duration::from_millis(200));
+        let (checking, strings) = (&world.keys, &world.strings);
+        scope.spawn(move || {
+            let code = |string: &str| {
+                let mut code = |verdict: Verdict<'_>| verdict.code;
+                checking.check_at_once(string, &Ask::default(), Purpose::Use, &mut code)
+            };
+            ended.send(strings[..2].iter().map(|string| code(string)).collect::<Vec<_>>())
+        });
+        let codes = is_ended.recv_timeout(Duration::from_secs(20));
+        drop(reader);
+        assert_eq!(codes.expect("no check waits"), [Some(Code::Valid); 2]);
+    });
+    assert_eq!(core.cache.len(), 1, "the invalidation went on");
+}
+
+/// A reader beside checks, and beside evictions that move counts from records to the ledger: it finds each use once.
+#[tokio::test]
+async fn no_reader_finds_a_use_twice_or_misses_it_while_records_are_evicted() {
+    const EACH: i64 = 200_000;
+    use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
+    let world = World::new(4, 1 << 20).await;
+    let core = &world.keys.core;
+    let key = Key { hash: PresentedKey::parse(&world.strings[0]).unwrap().hash, ..key() };
+    let mut queue = cache::ClockQueue::default();
+    core.cache.insert(&mut queue, core.record(&key), &core.usage);
+    let (begun, ended, is_over) = (AtomicI64::new(0), AtomicI64::new(0), AtomicBool::new(false));
+    let reading = core.usage.reading().await;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..EACH {
+                begun.fetch_add(1, SeqCst);
+                let now = Timestamp(1_000 + n / 50_000 * usage::HOUR);
+                if core.cache.peek(&key.hash, |record| core.usage.count(record, None, now)).is_none() {
+                    core.usage.count_reported(key.id, 1, now);
+                }
+                ended.fetch_add(1, SeqCst);
+            }
+            is_over.store(true, SeqCst);
+        });
+        scope.spawn(|| {
+            while !is_over.load(SeqCst) {
+                core.cache.remove(&key.hash, &core.usage);
+                core.cache.insert(&mut queue, core.record(&key), &core.usage);
+            }
+        });
+        while !is_over.load(SeqCst) {
+            let least = ended.load(SeqCst);
+            let (mut listed, mut hours) = ([key.clone()], Vec::new());
+            core.usage.complete(&mut listed, &core.cache, &reading);
+            core.usage.complete_usage(&key, &core.cache, &mut hours, &mut Vec::new(), &reading);
+            let most = begun.load(SeqCst);
+            let [by_hour, shown] = [hours.iter().map(|hour| hour.count).sum(), listed[0].request_count];
+            assert!((least..=most).contains(&shown), "{least} to {most} uses, shown as {shown}");
+            assert!((least..=most).contains(&by_hour), "{least} to {most} uses, by the hour {by_hour}");
+        }
+    });
 }

@@ -5,7 +5,9 @@
 //! `limit × window`. So no limit is ever more or less than it says, whatever its numbers.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
+
+use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 use super::together::Counted;
 use super::{Cost, Key, Spent};
@@ -168,10 +170,21 @@ impl Spending {
 
 /// What all keys have spent. A key's meter outlives its record: neither an edit nor the cache's need for
 /// room gives anybody a new burst.
+///
+/// No method holds two of these locks at once, nor one of them and a meter's: a request that has one of them never
+/// waits for another thread that waits for it.
 #[derive(Debug, Default)]
 pub struct Limiter {
     meters: Mutex<HashMap<KeyId, Arc<Meter>>>,
+    /// Meters whose `unsaved` flag is set. Set the flag first, release the meter, then push.
     unsaved: Mutex<Vec<Arc<Meter>>>,
+}
+
+/// Spending that is about to be saved, with its meters.
+#[derive(Debug)]
+pub(super) struct TakenSpending {
+    pub(super) meters: Vec<Arc<Meter>>,
+    pub(super) rows: Vec<SpentRow>,
 }
 
 /// What is to be written down of a key's spending.
@@ -191,7 +204,7 @@ impl Limiter {
     /// The meter of a key that has a limit to be counted.
     pub(super) fn meter(&self, key: &Key, now: Now) -> Option<Arc<Meter>> {
         key.limits.rate_limit.is_some().then_some(()).or(key.limits.quota.map(drop))?;
-        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut meters = self.meters();
         let new = || Arc::new(Meter { id: key.id, spending: Mutex::new(Spending::restored(key, now)) });
         Some(Arc::clone(meters.entry(key.id).or_insert_with(new)))
     }
@@ -233,20 +246,23 @@ impl Limiter {
             None if is_used_up => Some(Limited::Quota(spending.seconds_of_month(now.wall).max(1))),
             None => None,
         };
+        let mut newly_unsaved = false;
         if limited.is_none() && cost > 0 {
             if rate.is_some() {
                 spending.debt = (spending.debt + added).min(whole.max(spending.debt));
             }
             if quota.is_some() {
-                spending.quota_used += u64::from(cost);
+                spending.quota_used = spending.quota_used.saturating_add(cost.into());
             }
             let worth_saving = quota.is_some() || rate.is_some_and(|rate| rate.window_seconds > SHORT_WINDOW);
             // What all count together is kept where they do.
-            if is_here && worth_saving && !std::mem::replace(&mut spending.unsaved, true) {
-                self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(meter));
-            }
+            newly_unsaved = is_here && worth_saving && !std::mem::replace(&mut spending.unsaved, true);
         }
         let mut state = spending.state(rate, quota, now);
+        drop(spending);
+        if newly_unsaved {
+            self.unsaved().push(Arc::clone(meter));
+        }
         if let (Some(rate), Some(Decision { remaining, reset, .. })) = (rate, decision) {
             state.rate = Some(RateState { rate, remaining, reset });
         }
@@ -266,9 +282,9 @@ impl Limiter {
     }
 
     /// What was spent since this was last asked.
-    pub(super) fn take_unsaved(&self, now: Now) -> Vec<SpentRow> {
-        let meters = std::mem::take(&mut *self.unsaved.lock().unwrap_or_else(PoisonError::into_inner));
-        meters
+    pub(super) fn take_unsaved(&self, now: Now) -> TakenSpending {
+        let meters = std::mem::take(&mut *self.unsaved());
+        let rows = meters
             .iter()
             .map(|meter| {
                 let mut spending = meter.lock();
@@ -283,33 +299,38 @@ impl Limiter {
                     quota_used: spending.quota_used,
                 }
             })
-            .collect()
+            .collect();
+        TakenSpending { meters, rows }
     }
 
-    /// Takes back what could not be written down: it is given out again.
-    pub(super) fn keep_unsaved(&self, rows: &[SpentRow]) {
-        let meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner);
-        for meter in rows.iter().filter_map(|row| meters.get(&KeyId(row.id))) {
-            let mut spending = meter.lock();
-            if !std::mem::replace(&mut spending.unsaved, true) {
-                unsaved.push(Arc::clone(meter));
+    /// Puts back meters whose rows could not be saved, so that the next flush writes them.
+    pub(super) fn keep_unsaved(&self, meters: Vec<Arc<Meter>>) {
+        for meter in meters {
+            let was_unsaved = std::mem::replace(&mut meter.lock().unsaved, true);
+            if !was_unsaved {
+                self.unsaved().push(meter);
             }
         }
     }
 
     /// Forgets the meters that no record uses and that have nothing to remember.
     pub(super) fn tidy(&self, now: u64) {
-        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
-        meters.retain(|_, meter| {
-            if Arc::strong_count(meter) > 1 {
-                return true;
-            }
-            let mut spending = meter.lock();
+        self.meters().retain(|_, meter| {
+            // Without a lock: a meter that is referenced from here alone is used by no other thread.
+            let Some(meter) = Arc::get_mut(meter) else { return true };
+            let spending = meter.spending.get_mut().unwrap_or_else(PoisonError::into_inner);
             spending.drain(now);
             // A long window's debt is in the database.
             spending.unsaved || (spending.debt > 0 && spending.window <= u128::from(SHORT_WINDOW) * NANOSECONDS)
         });
+    }
+
+    fn meters(&self) -> MutexGuard<'_, HashMap<KeyId, Arc<Meter>>> {
+        self.meters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, Vec<Arc<Meter>>> {
+        self.unsaved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -424,10 +445,10 @@ mod tests {
         let quota = Quota { limit: 5 };
         let scene = Scene::new(Some(rate), Some(quota));
         assert_eq!(scene.spend(3, 0).1, None);
-        let rows = scene.limiter.take_unsaved(at(1_000));
-        assert!(scene.limiter.take_unsaved(at(1_000)).is_empty(), "it is given out once");
-        scene.limiter.keep_unsaved(&rows);
-        let [row] = scene.limiter.take_unsaved(at(1_000))[..] else { panic!("one key") };
+        let taken = scene.limiter.take_unsaved(at(1_000));
+        assert!(scene.limiter.take_unsaved(at(1_000)).rows.is_empty(), "it is given out once");
+        scene.limiter.keep_unsaved(taken.meters);
+        let [row] = scene.limiter.take_unsaved(at(1_000)).rows[..] else { panic!("one key") };
         let spent = Spent {
             rate_until: row.rate_until.map(Timestamp),
             quota_month: Some(row.quota_month),
@@ -460,6 +481,68 @@ mod tests {
         assert_eq!(limiter.meters.lock().unwrap().len(), 1);
         limiter.tidy(at(10_000).monotonic);
         assert_eq!(limiter.meters.lock().unwrap().len(), 0);
+    }
+
+    /// The longest that a thread is waited for; much longer than any of them needs.
+    const WATCHDOG: std::time::Duration = std::time::Duration::from_secs(20);
+    /// Long enough for a thread to get to the lock that it has to wait for. A shorter one only finds less.
+    const UNTIL_IT_WAITS: std::time::Duration = std::time::Duration::from_millis(200);
+
+    /// Lets `first` wait for a lock that is held here, and says whether `second` ends nevertheless.
+    fn ends_while_another_waits<T>(
+        held: MutexGuard<'_, T>,
+        first: impl FnOnce() + Send,
+        second: impl FnOnce() + Send,
+    ) -> bool {
+        let (ended, is_ended) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(first);
+            std::thread::sleep(UNTIL_IT_WAITS);
+            scope.spawn(move || {
+                second();
+                ended.send(())
+            });
+            let ended = is_ended.recv_timeout(WATCHDOG).is_ok();
+            drop(held);
+            ended
+        })
+    }
+
+    #[test]
+    fn meters_that_are_put_back_hold_up_no_request() {
+        let quota = Some(Quota { limit: 9 });
+        let Scene { limiter, meter, .. } = Scene::new(None, quota);
+        let mut other = key();
+        (other.id, other.limits.quota) = (KeyId(2), quota);
+        limiter.spend(&meter, None, quota, Cost(1), Counted::Here, at(0));
+        let taken = limiter.take_unsaved(at(0));
+        // A request of this key is being counted, and one of another key comes.
+        let ended = ends_while_another_waits(
+            meter.lock(),
+            || limiter.keep_unsaved(taken.meters),
+            || {
+                let meter = limiter.meter(&other, at(0)).expect("it has a limit");
+                limiter.spend(&meter, None, quota, Cost(1), Counted::Here, at(0));
+                limiter.tidy(0);
+            },
+        );
+        assert!(ended, "a request waits for a lock of a thread that waits for another request");
+        assert_eq!(limiter.take_unsaved(at(0)).rows.len(), 2);
+    }
+
+    #[test]
+    fn a_request_that_waits_for_the_list_of_meters_to_save_holds_no_meter() {
+        let quota = Some(Quota { limit: 9 });
+        let Scene { limiter, meter, .. } = Scene::new(None, quota);
+        let ended = ends_while_another_waits(
+            limiter.unsaved(),
+            || {
+                limiter.spend(&meter, None, quota, Cost(1), Counted::Here, at(0));
+            },
+            || drop(meter.lock()),
+        );
+        assert!(ended, "a request holds its meter while it waits for the list");
+        assert_eq!(limiter.take_unsaved(at(0)).rows.len(), 1);
     }
 
     /// The textbook's GCRA and a calendar, in fractions of a nanosecond and without any state shared

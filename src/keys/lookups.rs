@@ -7,11 +7,13 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
+use super::cache::ClockQueue;
 use super::token::KeyHash;
 use super::{Core, Key};
 use crate::store::StoreError;
@@ -114,21 +116,32 @@ impl<W> Flights<W> {
     }
 }
 
+/// Look-ups under way, and the right to change the cache: an invalidation comes before a landing, or after it.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay {
+    flights: Flights<oneshot::Sender<Answer>>,
+    clock_queue: ClockQueue,
+}
+
 /// Where look-ups are asked for.
+///
+/// The order of locks in this program: the one here may be held while that of the usage ledgers is taken
+/// (`Usage::ledgers`), because a record that leaves the cache gives its counts to a ledger. No other lock is taken
+/// while one is held. All are tracing-mutex's: in a debug build an order that could deadlock panics.
 #[derive(Debug)]
 pub(super) struct Lookups {
-    flights: Mutex<Flights<oneshot::Sender<Answer>>>,
+    under_way: Mutex<UnderWay>,
     queue: mpsc::Sender<Flight>,
 }
 
 impl Lookups {
     pub(super) fn new() -> (Self, mpsc::Receiver<Flight>) {
         let (queue, asked) = mpsc::channel(WAITING);
-        (Self { flights: Mutex::default(), queue }, asked)
+        (Self { under_way: Mutex::default(), queue }, asked)
     }
 
-    fn flights(&self) -> MutexGuard<'_, Flights<oneshot::Sender<Answer>>> {
-        self.flights.lock().unwrap_or_else(PoisonError::into_inner)
+    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -140,10 +153,10 @@ impl Core {
         }
         let (answer, answered) = oneshot::channel();
         {
-            let mut flights = self.lookups.flights();
+            let mut under_way = self.lookups.under_way();
             // Without a lease nobody says that what a flight has read is no longer true.
-            if let Some(flight) = flights.join(hash, answer, self.remembers()) {
-                self.send_off(&mut flights, flight)?;
+            if let Some(flight) = under_way.flights.join(hash, answer, self.remembers()) {
+                self.send_off(&mut under_way.flights, flight)?;
             }
         }
         answered.await.unwrap_or(Err(Unanswered))
@@ -160,11 +173,11 @@ impl Core {
     /// Nothing that was read of this key before now is true any more: the one function for every change,
     /// called after the commit and before the answer.
     pub(super) fn invalidate(&self, hash: KeyHash) {
-        let mut flights = self.lookups.flights();
+        let mut under_way = self.lookups.under_way();
         self.cache.remove(&hash, &self.usage);
-        if let Some(flight) = flights.invalidate(hash) {
+        if let Some(flight) = under_way.flights.invalidate(hash) {
             // Without a place in the queue its waiters are told that there is no answer.
-            let _ = self.send_off(&mut flights, flight);
+            let _ = self.send_off(&mut under_way.flights, flight);
         }
     }
 
@@ -178,34 +191,38 @@ impl Core {
 
     /// Forgets all, because nobody knows what changed.
     pub(super) fn forget(&self) {
-        // Under the flights' lock: nothing lands between the two.
-        let mut flights = self.lookups.flights();
-        let under_way: Vec<KeyHash> = flights.waiting.keys().copied().collect();
-        for hash in under_way {
+        // Under one lock: nothing lands between the two.
+        let mut guard = self.lookups.under_way();
+        let UnderWay { flights, clock_queue } = &mut *guard;
+        let hashes: Vec<KeyHash> = flights.waiting.keys().copied().collect();
+        for hash in hashes {
             if let Some(flight) = flights.invalidate(hash) {
-                let _ = self.send_off(&mut flights, flight);
+                let _ = self.send_off(flights, flight);
             }
         }
-        self.cache.clear(&self.usage);
+        self.cache.clear(clock_queue, &self.usage);
     }
 
     /// What was read is here.
     pub(super) fn land(&self, flight: Flight, found: Answer) {
-        let mut flights = self.lookups.flights();
+        // Before the lock: a record takes others.
+        let record = found.as_ref().ok().and_then(Option::as_ref).map(|key| self.record(key));
+        let mut guard = self.lookups.under_way();
+        let UnderWay { flights, clock_queue } = &mut *guard;
         let Some((waiters, next)) = flights.land(flight) else {
             return;
         };
         if let Some(next) = next {
-            let _ = self.send_off(&mut flights, next);
+            let _ = self.send_off(flights, next);
         }
-        match &found {
-            // Under the flights' lock: an invalidation comes before this, or finds it in the cache.
+        match (&found, record) {
+            // Under the lock: an invalidation comes before this, or finds it in the cache.
             _ if !self.remembers() => {}
-            Ok(Some(key)) => self.cache.insert(self.record(key), &self.usage),
-            Ok(None) => self.cache.insert_unknown(&flight.hash, self.clock.now()),
-            Err(Unanswered) => {}
+            (Ok(Some(_)), Some(record)) => self.cache.insert(clock_queue, record, &self.usage),
+            (Ok(None), _) => self.cache.insert_unknown(&flight.hash, self.clock.now()),
+            _ => {}
         }
-        drop(flights);
+        drop(guard);
         for waiter in waiters {
             // Whoever does not wait any more asks again.
             let _ = waiter.send(found.clone());

@@ -49,8 +49,10 @@ pub use verify::{Pass, Purpose, Verdict};
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
+
+use tracing_mutex::stdsync::Mutex;
 
 use crate::accounts::Place;
 use crate::clock::Clock;

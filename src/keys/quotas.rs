@@ -2,7 +2,9 @@
 //! and gives back what it does not need. All together never let through more than the quota.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+
+use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 use super::{Core, Cost, Keys};
 use crate::clock::Now;

@@ -7,11 +7,12 @@
 //! locks, from there to the database under `flushing`. How that is done is [`flush`](super::flush)'s.
 
 use std::net::IpAddr;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, RwLock, RwLockReadGuard};
+use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 use super::addresses::Addresses;
 use super::cache::{Slot, slot};
@@ -80,10 +81,7 @@ impl Record {
 /// Uses that are not in the rows of their keys yet.
 #[derive(Debug, Default)]
 pub struct Usage {
-    /// What is written down nowhere. Whoever takes both locks takes this one first.
-    ledger: Mutex<Ledger>,
-    /// What stands in the log.
-    logged: Mutex<Logged>,
+    ledgers: Mutex<Ledgers>,
     /// Records with a count, so that a flush need not look through all.
     counted: [Mutex<Vec<Slot>>; 16],
     pub(super) addresses: Addresses,
@@ -94,13 +92,19 @@ pub struct Usage {
     urgent: Notify,
 }
 
-impl Usage {
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Counts that are in no record. Under one lock, because most moves between records and ledgers touch both.
+#[derive(Debug, Default)]
+pub(super) struct Ledgers {
+    /// Counts that are not persisted.
+    pub(super) pending: Ledger,
+    /// Counts that are in the log, and not in the rows of their keys yet.
+    pub(super) logged: Logged,
+}
 
-    pub(super) fn logged(&self) -> MutexGuard<'_, Logged> {
-        self.logged.lock().unwrap_or_else(PoisonError::into_inner)
+impl Usage {
+    /// Locks the ledgers. `Lookups` says in which order this and other locks are taken.
+    pub(super) fn ledgers(&self) -> MutexGuard<'_, Ledgers> {
+        self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a request that a key was good for.
@@ -145,24 +149,24 @@ impl Usage {
     /// had not.
     #[cold]
     fn count_in_ledger(&self, record: &Record, hour: i64, now: Timestamp) -> bool {
-        let mut ledger = self.ledger();
+        let mut ledgers = self.ledgers();
         let mut pending = record.pending.load(Ordering::Acquire);
         loop {
             if pending & RETIRED != 0 {
-                ledger.add(record.id, hour, Code::Valid, 1, now);
+                ledgers.pending.add(record.id, hour, Code::Valid, 1, now);
                 return false;
             }
             let stays = hour_of(pending) == hour && count_of(pending) < u32::MAX;
             let next = if stays { pending + 1 } else { pack(hour, 1) };
             // What stands in the log is of the old hour, as long as that is the record's.
             if !stays && let Some(uses) = record.take_logged() {
-                self.logged().add(uses);
+                ledgers.logged.add(uses);
             }
             match record.pending.compare_exchange(pending, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) if stays => return count_of(pending) == 0,
                 Ok(_) => {
                     if let Some(uses) = record.uses(hour_of(pending), count_of(pending)) {
-                        ledger.add_uses(uses);
+                        ledgers.pending.add_uses(uses);
                     }
                     return count_of(pending) == 0;
                 }
@@ -173,24 +177,24 @@ impl Usage {
 
     /// Counts a request that a key was not good for.
     pub(super) fn count_refusal(&self, id: KeyId, code: Code, now: Timestamp) {
-        self.ledger().add(id, now.0 / HOUR, code, 1, now);
+        self.ledgers().pending.add(id, now.0 / HOUR, code, 1, now);
     }
 
     /// Counts requests that were answered elsewhere on the word of an earlier check.
     pub(super) fn count_reported(&self, id: KeyId, count: u32, at: Timestamp) {
-        self.ledger().add(id, at.0 / HOUR, Code::Valid, i64::from(count), at);
+        self.ledgers().pending.add(id, at.0 / HOUR, Code::Valid, i64::from(count), at);
     }
 
     /// A record is about to be thrown out: its count moves to the ledger, and so does every later one.
     pub(super) fn retire(&self, record: &Record) {
-        let mut ledger = self.ledger();
+        let mut ledgers = self.ledgers();
         let pending = record.pending.fetch_or(RETIRED, Ordering::AcqRel);
         if pending & RETIRED == 0 {
             if let Some(uses) = record.take_pending() {
-                ledger.add_uses(uses);
+                ledgers.pending.add_uses(uses);
             }
             if let Some(uses) = record.take_logged() {
-                self.logged().add(uses);
+                ledgers.logged.add(uses);
             }
         }
     }
@@ -203,13 +207,13 @@ impl Usage {
     /// Adds the uses that the database does not know yet. `_reading` was taken before the read.
     pub(super) fn complete(&self, keys: &mut [Key], cache: &Cache, _reading: &RwLockReadGuard<'_, ()>) {
         // Held to the end: no record's count moves meanwhile.
-        let (ledger, logged) = (self.ledger(), self.logged());
+        let ledgers = self.ledgers();
         for key in keys {
             let mut add = |requests: i64, last: Timestamp| {
-                key.request_count += requests;
+                key.request_count = key.request_count.saturating_add(requests);
                 key.last_used_at = key.last_used_at.max(Some(last));
             };
-            for known in [&*ledger, logged.of(key.id)] {
+            for known in [&ledgers.pending, ledgers.logged.of(key.id)] {
                 if let Some((requests, last)) = known.good.get(&key.id) {
                     add(*requests, *last);
                 }
@@ -232,15 +236,15 @@ impl Usage {
         addresses: &mut Vec<UsedFrom>,
         _reading: &RwLockReadGuard<'_, ()>,
     ) {
-        let (ledger, logged) = (self.ledger(), self.logged());
+        let ledgers = self.ledgers();
         let mut add = |hour: i64, code: Code, count: i64| match hours
             .iter_mut()
             .find(|known| (known.hour, known.code) == (hour, code))
         {
-            Some(known) => known.count += count,
+            Some(known) => known.count = known.count.saturating_add(count),
             None => hours.push(HourlyUse { hour, code, count }),
         };
-        for known in [&*ledger, logged.of(key.id)] {
+        for known in [&ledgers.pending, ledgers.logged.of(key.id)] {
             for ((_, hour, code), count) in known.counts.iter().filter(|((id, ..), _)| *id == key.id) {
                 add(*hour, *code, *count);
             }
@@ -251,6 +255,7 @@ impl Usage {
                 add(hour, Code::Valid, count);
             }
         });
+        drop(ledgers);
         self.addresses.complete(key.id, addresses);
         cache.peek(&key.hash, |record| {
             let (current, last) = (&record.last_address, Timestamp(record.last_used.load(Ordering::Relaxed)));
@@ -266,7 +271,7 @@ impl Usage {
         self.urgent.notified().await;
         // While there are many, the next flush is soon enough: another one for each moment costs more than
         // the counting.
-        let is_busy = self.logged().is_logging();
+        let is_busy = self.ledgers().logged.is_logging();
         tokio::time::sleep(if is_busy { FLUSH_EVERY } else { GATHER }).await;
     }
 
@@ -284,7 +289,7 @@ impl Usage {
 
     /// What the ledger has, taken out.
     pub(super) fn take_ledger(&self) -> Ledger {
-        std::mem::take(&mut *self.ledger())
+        std::mem::take(&mut self.ledgers().pending)
     }
 
     /// How many good requests were not in the database; now they are taken to be.

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::accounts::Registration;
+use crate::events::EventLimits;
 use crate::keys::{Policy, WithoutRedis};
 
 /// Self-hosted API keys: made in a dashboard, shown once, stored as a hash, revoked at once.
@@ -134,6 +135,10 @@ pub struct Serve {
     /// The most memory for keys that are in use: `256MiB`, `1GiB`. About 210 bytes a key.
     #[arg(long, env = "LATCHKEY_CACHE_BYTES", default_value = "256MiB")]
     pub cache_bytes: bytesize::ByteSize,
+    /// Bytes that stay free on the file system of the SQLite file: below, events are refused (503) while revocations
+    /// still find room. 0 turns it off. Not for PostgreSQL, whose disk its operator watches.
+    #[arg(long, env = "LATCHKEY_DISK_RESERVE", default_value = "64MiB")]
+    pub disk_reserve: bytesize::ByteSize,
     /// The most connections at once; more wait.
     #[arg(
         long,
@@ -179,6 +184,11 @@ impl Serve {
                 LimitsWithoutRedis::Closed => WithoutRedis::Closed,
             },
         }
+    }
+
+    /// The bounds of what events may take.
+    pub fn event_limits(&self) -> EventLimits {
+        EventLimits { disk_reserve: self.disk_reserve.0 }
     }
 }
 

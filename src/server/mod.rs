@@ -84,7 +84,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
         public_url: config.public_url.as_ref().map(ToString::to_string),
         trusted_proxies: config.trusted_proxies.clone(),
     };
-    let events = Events::new(db.clone(), clock.clone(), entropy.clone());
+    let events = Events::new(db.clone(), clock.clone(), entropy.clone(), config.event_limits());
     let services = Services {
         keys: Arc::new(keys),
         accounts: Arc::new(accounts),
@@ -112,11 +112,16 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     // Asked and not aborted: counts that are on their way to the database must arrive.
     drop(stop_upkeep);
     upkeep.await?;
-    services.keys.flush_usage().await?;
-    services.keys.give_back_quotas(true).await?;
-    services.keys.leave().await?;
+    // Each is done whatever became of the one before; the exit code says whether something was lost.
+    let flushed = services.keys.flush_usage().await;
+    let given_back = services.keys.give_back_quotas(true).await;
+    if let Err(error) = services.keys.leave().await {
+        tracing::warn!(%error, "cannot remove this node from the database; the others wait until its lease ends");
+    }
     checkpoints.abort();
     db.close().await;
+    flushed.map_err(|error| format!("cannot save the last counts of uses, and what was spent of limits: {error}"))?;
+    given_back.map_err(|error| format!("cannot give back what is left of quotas: {error}"))?;
     Ok(())
 }
 

@@ -38,6 +38,23 @@ impl StoreError {
     pub fn is_conflict(&self) -> bool {
         matches!(&self.0, sqlx::Error::Database(error) if error.is_unique_violation())
     }
+
+    /// Whether a row is at fault, and not the database.
+    pub(super) fn is_row_fault(&self) -> bool {
+        is_row_fault(&self.0)
+    }
+}
+
+/// Whether a row is at fault, and not the database: other rows can be written without it.
+pub(super) fn is_row_fault(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    let Some(code) = error.code() else { return false };
+    match code.parse::<u32>() {
+        // SQLite's primary code is the lowest byte: TOOBIG, CONSTRAINT, MISMATCH. PostgreSQL's codes have five characters.
+        Ok(number) if code.len() < 5 => matches!(number & 0xff, 18..=20),
+        // PostgreSQL: data exceptions and integrity constraint violations.
+        _ => code.starts_with("22") || code.starts_with("23"),
+    }
 }
 
 impl From<sqlx::migrate::MigrateError> for StoreError {
@@ -292,6 +309,14 @@ impl Db {
                 Self::Postgres(Connections::remote(connections.options().clone(), 4, ASIDE_PATIENCE))
             }
         }
+    }
+
+    /// The free bytes of the file system that a SQLite file is on; `None` on PostgreSQL, whose disk is elsewhere.
+    pub(crate) fn free_bytes(&self) -> Option<std::io::Result<u64>> {
+        let Self::Sqlite(file) = self else { return None };
+        let folder = file.path.parent().unwrap_or(Path::new("."));
+        let disk = rustix::fs::statvfs(folder).map_err(std::io::Error::from);
+        Some(disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)))
     }
 
     /// Whether the database answers.

@@ -8,12 +8,13 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult};
 use sqlx::{ConnectOptions, Connection, Database};
 use tokio::runtime::Handle;
+use tracing_mutex::stdsync::Mutex;
 
 /// A connection that was not used for so long is asked whether it is still there.
 const ASKED_AFTER: Duration = Duration::from_millis(200);

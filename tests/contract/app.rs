@@ -13,7 +13,7 @@ use latchkey::api::client_address::Peer;
 use latchkey::api::{Services, Site};
 use latchkey::clock::Clock;
 use latchkey::entropy::Entropy;
-use latchkey::events::Events;
+use latchkey::events::{EventLimits, Events};
 use latchkey::keys::{Keys, Policy};
 use latchkey::model::Timestamp;
 use latchkey::server::{Draining, router};
@@ -91,7 +91,7 @@ impl TestApp {
         let keys = Keys::open(db.clone(), clock.clone(), entropy.clone(), settings.policy, None)
             .await
             .expect("the database answers");
-        let events = Events::new(db.clone(), clock.clone(), entropy.clone());
+        let events = Events::new(db.clone(), clock.clone(), entropy.clone(), EventLimits::default());
         let services = Services {
             keys: Arc::new(keys),
             accounts: Arc::new(accounts),

@@ -20,7 +20,7 @@ use crate::api::hot::{self, Answering};
 use crate::api::openapi::Problem;
 use crate::api::time::milliseconds;
 use crate::api::{Services, credential, json};
-use crate::events::{IdempotencyKey, Incoming, SourceName};
+use crate::events::{IdempotencyKey, Incoming, Refused, SourceName};
 use crate::keys::{Ask, Code, Pass, Purpose};
 use crate::model::ApiError;
 
@@ -97,10 +97,15 @@ where
     let body = json::read(body, BODY_LIMIT).await?;
     check_json(&body)?;
     let incoming = Incoming { key: &key, source, idempotency_key, body };
-    let taken =
-        services.events.inbox().take(incoming).await.map_err(|_| {
-            ApiError::unavailable("The event could not be written. Nothing of it is kept: send it again.")
-        })?;
+    let taken = services.events.inbox().take(incoming).await.map_err(|refused| {
+        ApiError::unavailable(match refused {
+            Refused::Unavailable => "The event could not be written. Nothing of it is kept: send it again.",
+            Refused::DiskReserve => {
+                "The server's disk is almost full, and events are refused until there is room. \
+                 Nothing of this one is kept: send it again later."
+            }
+        })
+    })?;
     services.keys.count(&key, address.for_allowlist());
     let status = if taken.repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
     let accepted = Accepted { id: taken.uuid, status: "Accepted", accepted_at: milliseconds(taken.accepted_at) };

@@ -100,7 +100,7 @@ mod tests {
     use crate::api::Site;
     use crate::clock::Clock;
     use crate::entropy::Entropy;
-    use crate::events::Events;
+    use crate::events::{EventLimits, Events};
     use crate::keys::{Keys, Policy};
     use crate::store::Db;
 
@@ -123,7 +123,7 @@ mod tests {
                 Registration::Open,
                 None,
             )),
-            events: Arc::new(Events::new(db, clock, entropy.clone())),
+            events: Arc::new(Events::new(db, clock, entropy.clone(), EventLimits::default())),
             site: Arc::new(Site::default()),
             entropy,
         };

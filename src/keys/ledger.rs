@@ -6,6 +6,7 @@ use super::Code;
 use crate::model::{KeyId, Timestamp};
 use crate::store::{HourlyUse, LoggedUses, UsageRows};
 
+/// Counts saturate: one key that is reported in absurd numbers must not stop the counting of the others.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// By key, hour and outcome.
@@ -29,10 +30,11 @@ impl Ledger {
     }
 
     pub(super) fn add(&mut self, id: KeyId, hour: i64, code: Code, count: i64, at: Timestamp) {
-        *self.counts.entry((id, hour, code)).or_default() += count;
+        let counted = self.counts.entry((id, hour, code)).or_default();
+        *counted = counted.saturating_add(count);
         if code == Code::Valid {
             let (requests, last) = self.good.entry(id).or_default();
-            *requests += count;
+            *requests = requests.saturating_add(count);
             *last = at.max(*last);
         }
     }

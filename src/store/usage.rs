@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::db::{Db, StoreError, reading, sql, writing};
+use super::db::{Db, StoreError, is_row_fault, reading, sql, writing};
 use crate::keys::{Code, SpentRow};
 use crate::model::{KeyId, Timestamp};
 
@@ -63,12 +63,12 @@ impl LoggedUses {
 
     /// Another key of the same hour and outcome.
     pub fn add(&mut self, id: KeyId, count: i64, last: Timestamp) {
-        self.uses.push((id.0, count, last.0 - self.from));
+        self.uses.push((id.0, count, last.since(Timestamp(self.from))));
     }
 
     /// Keys, how often, and when the last good one was.
     pub fn uses(&self) -> impl Iterator<Item = (KeyId, i64, Timestamp)> {
-        self.uses.iter().map(|(id, count, after)| (KeyId(*id), *count, Timestamp(self.from + after)))
+        self.uses.iter().map(|(id, count, after)| (KeyId(*id), *count, Timestamp(self.from).plus(*after)))
     }
 }
 
@@ -78,18 +78,40 @@ fn log_row((part, line): &(usize, LoggedUses)) -> Result<(i64, String), sqlx::Er
     Ok((i64::try_from(*part).unwrap_or_default(), uses))
 }
 
-/// A row of the log: one line, or as it was before there were lines, an array of counts, each with its key, hour,
-/// outcome, and when the last good one was.
-fn read_row(text: &str) -> Result<Vec<LoggedUses>, sqlx::Error> {
-    let decode = |error: serde_json::Error| sqlx::Error::Decode(error.into());
-    if !text.starts_with('[') {
-        return Ok(vec![serde_json::from_str(text).map_err(decode)?]);
-    }
-    let counts: Vec<(i64, i64, String, i64, i64)> = serde_json::from_str(text).map_err(decode)?;
-    let line = |(id, hour, code, count, last): (i64, i64, String, i64, i64)| {
-        Some(LoggedUses::of(hour, Code::parse(&code)?, (KeyId(id), count, Timestamp(last))))
+/// A row of the log: its id, its part and its text.
+type LogRow = (i64, i64, String);
+
+/// The lines of a row of the log: one, or as it was before there were lines, an array of counts, each with its key,
+/// hour, outcome, and when the last good one was.
+fn parse_row(text: &str) -> Result<Vec<LoggedUses>, serde_json::Error> {
+    use serde::de::Error;
+    let lines = if text.starts_with('[') {
+        let counts: Vec<(i64, i64, String, i64, i64)> = serde_json::from_str(text)?;
+        let line = |(id, hour, code, count, last): (i64, i64, String, i64, i64)| {
+            let code = Code::parse(&code).ok_or_else(|| Error::custom("an outcome that is none"))?;
+            Ok(LoggedUses::of(hour, code, (KeyId(id), count, Timestamp(last))))
+        };
+        counts.into_iter().map(line).collect::<Result<_, serde_json::Error>>()?
+    } else {
+        vec![serde_json::from_str::<LoggedUses>(text)?]
     };
-    Ok(counts.into_iter().filter_map(line).collect())
+    let is_sound = |line: &LoggedUses| {
+        (0..=i64::from(i32::MAX)).contains(&line.hour) && line.uses.iter().all(|(_, count, _)| *count >= 0)
+    };
+    if lines.iter().all(is_sound) { Ok(lines) } else { Err(Error::custom("an hour or a count out of range")) }
+}
+
+/// The lines of a row of the log. A row that cannot be read is logged and passed over: the counts of the other rows,
+/// and the start of the server, do not depend on it.
+fn read_row((id, part, text): &LogRow) -> Vec<(usize, LoggedUses)> {
+    let place = usize::try_from(*part).unwrap_or(usize::MAX);
+    match parse_row(text) {
+        Ok(lines) => lines.into_iter().map(|line| (place, line)).collect(),
+        Err(error) => {
+            tracing::error!(row = id, part, %error, "cannot read a row of the usage log; its counts are dropped");
+            Vec::new()
+        }
+    }
 }
 
 /// An outcome by its word.
@@ -109,40 +131,75 @@ mod word {
     }
 }
 
+/// Executes a statement for rows of one kind, which are its parameter `$json`. With `$isolate`, a row that the database
+/// rejects is looked for by halves, logged with its key, and left out.
+macro_rules! write_kind {
+    ($tx:ident, $isolate:expr, $rows:expr, $row:expr, $json:ident, $point:ident => $body:expr) => {{
+        let mut parts = vec![&$rows[..]];
+        while let Some(part) = parts.pop() {
+            let Some($json) = list(part, $row)? else { continue };
+            if !$isolate {
+                let $point = &mut *$tx;
+                $body;
+                continue;
+            }
+            let mut savepoint = sqlx::Connection::begin(&mut *$tx).await?;
+            let written = async {
+                let $point = &mut *savepoint;
+                $body;
+                Ok::<(), sqlx::Error>(())
+            };
+            match written.await {
+                Ok(()) => savepoint.commit().await?,
+                Err(error) if is_row_fault(&error) => {
+                    savepoint.rollback().await?;
+                    match part {
+                        [row] => {
+                            let key = row.key();
+                            tracing::error!(%key, %error, usage = ?row, "cannot save the usage of a key; it is dropped");
+                        }
+                        _ => parts.extend(<[_; 2]>::from(part.split_at(part.len() / 2))),
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }};
+}
+
 /// Writes rows within a transaction.
 macro_rules! write_rows {
-    ($db:expr, $tx:ident, $rows:expr, $addresses:expr) => {{
+    ($db:expr, $tx:ident, $rows:expr, $addresses:expr, $isolate:expr) => {{
         let rows: &UsageRows = $rows;
-        let uses = list(&rows.uses, |(id, requests, at)| UsesRow { id: id.0, requests: *requests, at: at.0 })?;
-        let hours = list(&rows.hours, |(id, HourlyUse { hour, code, count })| HourRow {
+        let uses = |(id, requests, at): &(KeyId, i64, Timestamp)| UsesRow { id: id.0, requests: *requests, at: at.0 };
+        write_kind!($tx, $isolate, rows.uses, uses, json, point => {
+            sqlx::query(sql!($db, "keys_count_use")).bind(&json).execute(&mut *point).await?
+        });
+        write_kind!($tx, $isolate, rows.spent, |row| *row, json, point => {
+            sqlx::query(sql!($db, "keys_save_spent")).bind(&json).execute(&mut *point).await?
+        });
+        let hours = |(id, HourlyUse { hour, code, count }): &(KeyId, HourlyUse)| HourRow {
             key: id.0,
             hour: *hour,
             code: code.as_str(),
             count: *count,
-        })?;
-        let seen = list(&rows.addresses, |(id, from)| AddressRow {
+        };
+        write_kind!($tx, $isolate, rows.hours, hours, json, point => {
+            sqlx::query(sql!($db, "key_hours_add")).bind(&json).execute(&mut *point).await?
+        });
+        let seen = |(id, from): &(KeyId, UsedFrom)| AddressRow {
             key: id.0,
             address: from.address,
             at: from.last_used_at.0,
-        })?;
-        let spent = list(&rows.spent, |row| *row)?;
-        if let Some(uses) = &uses {
-            sqlx::query(sql!($db, "keys_count_use")).bind(uses).execute(&mut *$tx).await?;
-        }
-        if let Some(spent) = &spent {
-            sqlx::query(sql!($db, "keys_save_spent")).bind(spent).execute(&mut *$tx).await?;
-        }
-        if let Some(hours) = &hours {
-            sqlx::query(sql!($db, "key_hours_add")).bind(hours).execute(&mut *$tx).await?;
-        }
-        if let Some(seen) = &seen {
-            sqlx::query(sql!($db, "key_addresses_note")).bind(seen).execute(&mut *$tx).await?;
+        };
+        write_kind!($tx, $isolate, rows.addresses, seen, json, point => {
+            sqlx::query(sql!($db, "key_addresses_note")).bind(&json).execute(&mut *point).await?;
             sqlx::query(sql!($db, "key_addresses_prune"))
-                .bind(seen)
+                .bind(&json)
                 .bind(i64::try_from($addresses).unwrap_or(i64::MAX))
-                .execute(&mut *$tx)
-                .await?;
-        }
+                .execute(&mut *point)
+                .await?
+        });
     }};
 }
 
@@ -165,10 +222,9 @@ macro_rules! add_lines {
 
 impl Db {
     /// Writes the use of several keys down, each kind in one statement. A key keeps its `addresses` newest
-    /// addresses.
+    /// addresses. A row that the database rejects is logged and dropped, here and below.
     pub(crate) async fn write_usage(&self, rows: &UsageRows, addresses: usize) -> Result<(), StoreError> {
-        writing!(self, tx => write_rows!(self, tx, rows, addresses));
-        Ok(())
+        self.write(LogChange::default(), rows, addresses).await
     }
 
     /// Appends counts to the parts of the log, and writes addresses down.
@@ -178,62 +234,74 @@ impl Db {
         rows: &UsageRows,
         addresses: usize,
     ) -> Result<(), StoreError> {
-        writing!(self, tx => {
-            add_lines!(tx, lines);
-            write_rows!(self, tx, rows, addresses);
-        });
-        Ok(())
+        self.write(LogChange { delete: None, append: lines }, rows, addresses).await
     }
 
     /// A part of the log has these lines and no others.
     pub(crate) async fn compact_usage_log(&self, part: usize, lines: &[(usize, LoggedUses)]) -> Result<(), StoreError> {
-        writing!(self, tx => {
-            sqlx::query(sql!("usage_log_delete"))
-                .bind(i64::try_from(part).unwrap_or_default())
-                .execute(&mut *tx)
-                .await?;
-            add_lines!(tx, lines);
-        });
-        Ok(())
+        self.write(LogChange { delete: Some(part), append: lines }, &UsageRows::default(), 0).await
     }
 
     /// A part of the log has become rows.
     pub(crate) async fn fold_usage(&self, part: usize, rows: &UsageRows) -> Result<(), StoreError> {
+        self.write(LogChange { delete: Some(part), append: &[] }, rows, 0).await
+    }
+
+    /// Changes the log and writes rows in one transaction: at once, or row by row where one of them is rejected.
+    async fn write(&self, log: LogChange<'_>, rows: &UsageRows, addresses: usize) -> Result<(), StoreError> {
+        match self.try_write(log, rows, addresses, false).await {
+            Err(error) if error.is_row_fault() => self.try_write(log, rows, addresses, true).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn try_write(
+        &self,
+        log: LogChange<'_>,
+        rows: &UsageRows,
+        addresses: usize,
+        isolate: bool,
+    ) -> Result<(), StoreError> {
         writing!(self, tx => {
-            write_rows!(self, tx, rows, 0);
-            sqlx::query(sql!("usage_log_delete"))
-                .bind(i64::try_from(part).unwrap_or_default())
-                .execute(&mut *tx)
-                .await?;
+            if let Some(part) = log.delete {
+                sqlx::query(sql!("usage_log_delete"))
+                    .bind(i64::try_from(part).unwrap_or_default())
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            add_lines!(tx, log.append);
+            write_rows!(self, tx, rows, addresses, isolate);
         });
         Ok(())
     }
 
     /// Everything in the log becomes rows, whoever wrote it; `rows` reckons which.
-    pub(crate) async fn empty_usage_log(
+    pub(crate) async fn empty_usage_log(&self, rows: impl Fn(Vec<LoggedUses>) -> UsageRows) -> Result<(), StoreError> {
+        match self.try_empty_usage_log(&rows, false).await {
+            Err(error) if error.is_row_fault() => self.try_empty_usage_log(&rows, true).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn try_empty_usage_log(
         &self,
-        rows: impl FnOnce(Vec<LoggedUses>) -> UsageRows,
+        rows: impl Fn(Vec<LoggedUses>) -> UsageRows,
+        isolate: bool,
     ) -> Result<(), StoreError> {
         writing!(self, tx => {
-            let taken: Vec<String> = sqlx::query_scalar(sql!("usage_log_take")).fetch_all(&mut *tx).await?;
-            let lines: Vec<Vec<LoggedUses>> = taken.iter().map(|text| read_row(text)).collect::<Result<_, _>>()?;
-            let rows = rows(lines.into_iter().flatten().collect());
-            write_rows!(self, tx, &rows, 0);
+            let taken: Vec<LogRow> = sqlx::query_as(sql!("usage_log_take")).fetch_all(&mut *tx).await?;
+            let rows = rows(taken.iter().flat_map(read_row).map(|(_, line)| line).collect());
+            write_rows!(self, tx, &rows, 0, isolate);
         });
         Ok(())
     }
 
     /// What stands in the log, line by line, each with the number of its part.
     pub(crate) async fn logged_usage(&self) -> Result<Vec<(usize, LoggedUses)>, StoreError> {
-        let rows: Vec<(i64, String)> = reading!(self, connection => {
+        let rows: Vec<LogRow> = reading!(self, connection => {
             sqlx::query_as(sql!("usage_log_all")).fetch_all(connection).await?
         });
-        let mut lines = Vec::with_capacity(rows.len());
-        for (part, text) in rows {
-            let part = usize::try_from(part).unwrap_or_default();
-            lines.extend(read_row(&text)?.into_iter().map(|line| (part, line)));
-        }
-        Ok(lines)
+        Ok(rows.iter().flat_map(read_row).collect())
     }
 
     /// Outcomes of a key's checks from an hour on, oldest first.
@@ -262,6 +330,36 @@ impl Db {
             sqlx::query(sql!("key_hours_delete_old")).bind(hour).execute(&mut *tx).await?;
         });
         Ok(())
+    }
+}
+
+/// A change of the log: a part whose lines are deleted, then lines that are appended.
+#[derive(Debug, Clone, Copy, Default)]
+struct LogChange<'a> {
+    delete: Option<usize>,
+    append: &'a [(usize, LoggedUses)],
+}
+
+/// A row of which the key is known.
+trait OfKey {
+    fn key(&self) -> KeyId;
+}
+
+impl OfKey for SpentRow {
+    fn key(&self) -> KeyId {
+        KeyId(self.id)
+    }
+}
+
+impl OfKey for (KeyId, i64, Timestamp) {
+    fn key(&self) -> KeyId {
+        self.0
+    }
+}
+
+impl<T> OfKey for (KeyId, T) {
+    fn key(&self) -> KeyId {
+        self.0
     }
 }
 

@@ -37,5 +37,6 @@ mod revoke;
 mod sessions;
 mod sign_in;
 mod store;
+mod usage;
 mod verify;
 mod whoami;

@@ -6,6 +6,10 @@ use std::time::SystemTime;
 
 /// Keys of one report. The server takes 1000, but bodies of no more than 64 KiB, and an entry has 80 bytes.
 pub(crate) const BATCH: usize = 500;
+/// Uses of one key in a report at the most.
+const MAX_COUNT: u32 = 1_000_000_000;
+/// Uses of one report at the most, of all of its keys together.
+const MAX_TOTAL: u64 = 10_000_000_000;
 /// Keys that wait at the most.
 const WAITING: usize = 100_000;
 
@@ -32,10 +36,10 @@ impl Usage {
     pub(crate) fn count(&self, key: &Arc<str>, at: SystemTime) -> bool {
         let mut waiting = self.waiting();
         if let Some(used) = waiting.get_mut(key) {
-            let Some(count) = used.count.checked_add(1) else {
+            if used.count >= MAX_COUNT {
                 return false;
-            };
-            *used = Use { count, last: used.last.max(at) };
+            }
+            *used = Use { count: used.count + 1, last: used.last.max(at) };
         } else if waiting.len() < WAITING {
             waiting.insert(Arc::clone(key), Use { count: 1, last: at });
         } else {
@@ -50,7 +54,14 @@ impl Usage {
         let mut uses = std::mem::take(&mut *self.waiting()).into_iter().peekable();
         std::iter::from_fn(|| {
             uses.peek()?;
-            Some(Batch { usage: self, uses: uses.by_ref().take(BATCH).collect() })
+            let (mut batch, mut total) = (Vec::new(), 0);
+            while batch.len() < BATCH
+                && let Some(next) = uses.next_if(|(_, used)| total + u64::from(used.count) <= MAX_TOTAL)
+            {
+                total += u64::from(next.1.count);
+                batch.push(next);
+            }
+            Some(Batch { usage: self, uses: batch })
         })
         .collect()
     }
@@ -78,7 +89,8 @@ impl Drop for Batch<'_> {
         let mut waiting = self.usage.waiting();
         for (key, used) in self.uses.drain(..) {
             let since = waiting.entry(key).or_insert(Use { count: 0, last: used.last });
-            *since = Use { count: since.count.saturating_add(used.count), last: since.last.max(used.last) };
+            *since =
+                Use { count: since.count.saturating_add(used.count).min(MAX_COUNT), last: since.last.max(used.last) };
         }
     }
 }

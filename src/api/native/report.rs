@@ -1,5 +1,7 @@
 //! `POST /v1/keys/usage`: a service that remembers keys says how often it let them through.
 
+use std::collections::HashMap;
+
 use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::request::Parts;
@@ -16,13 +18,15 @@ use crate::model::{ApiError, KeyId, Timestamp};
 const MOST: usize = 500;
 /// Uses of one key at the most, which nobody reaches between two reports.
 const MOST_USES: u32 = 1_000_000_000;
+/// Uses of one report at the most, of all of its keys together.
+const MAX_TOTAL: u64 = 10_000_000_000;
 /// A report may be late by a day, in milliseconds; what is older counts as that old.
 const LATE: i64 = 24 * 3_600_000;
 
 /// How often keys were let through.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct Report {
-    /// One entry a key, at most 500.
+    /// One entry a key, at most 500, whose counts are at most 10,000,000,000 together.
     #[schema(max_items = 500)]
     uses: Vec<Use>,
 }
@@ -78,8 +82,15 @@ pub(super) async fn report(
         return Err(ApiError::invalid_field("uses", format!("must have at most {MOST} entries")));
     }
     let mut uses = Vec::with_capacity(report.uses.len());
+    let mut places = HashMap::with_capacity(report.uses.len());
     for (place, used) in report.uses.iter().enumerate() {
         let id = fields.take(&format!("uses[{place}].key_id"), used.key_id.parse::<KeyId>());
+        if let Some(id) = id
+            && let Some(first) = places.insert(id, place)
+        {
+            let wrong = format!("must not be that of another entry: `uses[{first}]` has it as well");
+            fields.take::<(), _>(&format!("uses[{place}].key_id"), Err(wrong));
+        }
         let at = match used.last_used_at.as_deref() {
             None => Some(now),
             Some(text) => fields.take(&format!("uses[{place}].last_used_at"), moment(text, now)),
@@ -89,6 +100,10 @@ pub(super) async fn report(
             fields.take::<(), _>(&format!("uses[{place}].count"), Err(wrong));
         }
         uses.extend(id.zip(at).map(|(id, at)| (id, used.count, at)));
+    }
+    if report.uses.iter().map(|used| u64::from(used.count)).sum::<u64>() > MAX_TOTAL {
+        let wrong = format!("must have counts of at most {MAX_TOTAL} together: send several reports");
+        fields.take::<(), _>("uses", Err(wrong));
     }
     if !fields.are_right() {
         return Err(fields.error());

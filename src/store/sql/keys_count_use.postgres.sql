@@ -1,7 +1,7 @@
--- $1: JSON, one object a key: its id, its requests, the last one's moment.
+-- $1: JSON, one object a key: its id, its requests, the last one's moment. A count saturates.
 -- The rows are locked in the order of their ids, as everybody locks keys.
 UPDATE keys
-SET request_count = request_count + used.requests,
+SET request_count = least(request_count, 9223372036854775807 - greatest(used.requests, 0)) + used.requests,
     last_used_at = greatest(last_used_at, used.at)
 FROM (SELECT k.id, u.requests, u.at
       FROM jsonb_to_recordset(CAST($1 AS jsonb)) AS u (id BIGINT, requests BIGINT, at BIGINT)

@@ -1,6 +1,6 @@
--- $1: JSON, one object a key: its id, its requests, the last one's moment.
+-- $1: JSON, one object a key: its id, its requests, the last one's moment. A count saturates.
 UPDATE keys
-SET request_count = request_count + used.requests,
+SET request_count = min(request_count, 9223372036854775807 - max(used.requests, 0)) + used.requests,
     last_used_at = max(coalesce(last_used_at, 0), used.at)
 FROM (SELECT value ->> 'id' AS id, value ->> 'requests' AS requests, value ->> 'at' AS at
       FROM json_each($1)) AS used

@@ -1,1 +1,1 @@
-SELECT part, uses FROM usage_log
+SELECT id, part, uses FROM usage_log

@@ -1,1 +1,1 @@
-DELETE FROM usage_log RETURNING uses
+DELETE FROM usage_log RETURNING id, part, uses

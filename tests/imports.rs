@@ -312,3 +312,12 @@ fn the_halves_are_told_apart_in_few_places() {
     let expected: BTreeSet<&str> = GATES.into_iter().collect();
     assert_eq!(gates.iter().map(String::as_str).collect::<BTreeSet<_>>(), expected);
 }
+
+/// Other locks are not seen by the check of lock orders that every test does.
+#[test]
+fn all_blocking_locks_are_those_whose_order_is_checked() {
+    let unchecked = ["std::sync::Mutex", "std::sync::RwLock", "std::sync::Condvar"];
+    for (file, source) in files() {
+        assert_eq!(mentions(&file, &source, &unchecked), BTreeSet::new(), "{file}: use tracing_mutex::stdsync");
+    }
+}

@@ -38,7 +38,11 @@ pub struct Accounts {
     registration: Registration,
     set_up_token: Option<SetUpToken>,
     sessions: Sessions,
+    max_sessions: i64,
 }
+
+/// Sessions of one account, and token families of one account: a further one ends the oldest.
+pub const MAX_SESSIONS: i64 = 100;
 
 impl Accounts {
     /// The accounts of a database. With a `set_up_token`, a first account from another machine needs it.
@@ -52,13 +56,34 @@ impl Accounts {
     ) -> Self {
         let throttle = Throttle::new(clock.clone(), None);
         let sessions = Sessions::new(db.clone(), clock.clone());
-        Self { db, clock, entropy, passwords, throttle, registration, set_up_token, sessions }
+        Self {
+            db,
+            clock,
+            entropy,
+            passwords,
+            throttle,
+            registration,
+            set_up_token,
+            sessions,
+            max_sessions: MAX_SESSIONS,
+        }
     }
 
     /// The same, with attempts to sign in counted by all nodes together.
     #[must_use]
     pub fn with_shared_limits(self, shared: SharedLimits) -> Self {
         Self { throttle: Throttle::new(self.clock.clone(), Some(shared)), ..self }
+    }
+
+    /// The same, with another bound than [`MAX_SESSIONS`].
+    #[must_use]
+    pub fn with_max_sessions(self, max_sessions: i64) -> Self {
+        Self { max_sessions, ..self }
+    }
+
+    /// Sessions of one account, and token families of one account, at the most.
+    pub fn max_sessions(&self) -> i64 {
+        self.max_sessions
     }
 
     /// Somebody who is signed in, with the organisations that they are in now; `None` when the

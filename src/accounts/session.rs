@@ -65,12 +65,13 @@ pub struct DatabaseSessions {
     db: Db,
     clock: Clock,
     entropy: Entropy,
+    max_sessions: i64,
 }
 
 impl DatabaseSessions {
-    /// The sessions of a database.
-    pub fn new(db: Db, clock: Clock, entropy: Entropy) -> Self {
-        Self { db, clock, entropy }
+    /// The sessions of a database; one more than `max_sessions` of an account ends its oldest.
+    pub fn new(db: Db, clock: Clock, entropy: Entropy, max_sessions: i64) -> Self {
+        Self { db, clock, entropy, max_sessions }
     }
 }
 
@@ -99,7 +100,8 @@ impl SessionStore for DatabaseSessions {
         record.id = Id(i128::from_le_bytes(self.entropy.bytes()));
         let data = serde_json::to_string(&record.data).map_err(|error| Error::Encode(error.to_string()))?;
         let now = self.clock.now();
-        let is_stored = self.db.insert_session(&hash(record.id), &verified, &data, now).await.map_err(failed)?;
+        let is_stored =
+            self.db.insert_session(&hash(record.id), &verified, &data, now, self.max_sessions).await.map_err(failed)?;
         if !is_stored {
             // An error would be logged as a failure of the store.
             record.data.clear();

@@ -81,7 +81,8 @@ impl Accounts {
     pub async fn begin_tokens(&self, verified: &Verified, tenant: OrganisationId) -> Result<TokenPair, SignInError> {
         let now = self.clock.now();
         let (pair, tokens) = self.pair(now);
-        let is_stored = self.db.insert_token_family(self.entropy.id(), verified, tenant, &tokens, now).await?;
+        let (id, most) = (self.entropy.id(), self.max_sessions);
+        let is_stored = self.db.insert_token_family(id, verified, tenant, &tokens, now, most).await?;
         is_stored.then_some(pair).ok_or(SignInError::Wrong)
     }
 

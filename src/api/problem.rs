@@ -63,6 +63,10 @@ impl From<IssueError> for ApiError {
                 "The organisation has {most} keys, as many as it may. Revoke some that are not used, or raise \
                  --max-keys-per-organisation."
             )),
+            IssueError::TooManyRevoked(most) => Self::forbidden(format!(
+                "The organisation has {most} revoked keys, as many as it may. They are deleted in time \
+                 (--keep-revoked-keys-days), or raise --max-revoked-keys-per-organisation."
+            )),
             IssueError::MakerEnded => Self::unauthenticated("The API key was revoked or disabled meanwhile."),
             IssueError::MakerNarrowed => Self::forbidden(
                 "The API key was narrowed meanwhile: it may not make this key any more. Nothing was stored.",

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::reserve::Reserve;
+use super::sources::Sources;
 use super::{EventLimits, IdempotencyKey, SourceName};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
@@ -44,6 +45,9 @@ pub enum Refused {
     /// The rest of the disk is kept for revocations.
     #[error("the disk is almost full")]
     DiskReserve,
+    /// The source is new, and its environment has this many, which is the most that it may have.
+    #[error("the environment has {0} sources")]
+    TooManySources(i64),
 }
 
 struct Waiting {
@@ -66,7 +70,8 @@ impl Inbox {
         let (queue, waiting) = mpsc::channel(WAITING);
         let (heard, _) = broadcast::channel(HEARD);
         let reserve = Reserve::new(db.clone(), clock.clone(), limits.disk_reserve);
-        tokio::spawn(write(db, waiting, heard.clone(), reserve));
+        let sources = Sources::new(db.clone(), limits.max_sources);
+        tokio::spawn(write(db, waiting, heard.clone(), reserve, sources));
         Self { queue, heard, clock, entropy }
     }
 
@@ -104,7 +109,13 @@ impl Inbox {
     }
 }
 
-async fn write(db: Db, mut waiting: mpsc::Receiver<Waiting>, heard: broadcast::Sender<NewEvent>, mut reserve: Reserve) {
+async fn write(
+    db: Db,
+    mut waiting: mpsc::Receiver<Waiting>,
+    heard: broadcast::Sender<NewEvent>,
+    mut reserve: Reserve,
+    mut sources: Sources,
+) {
     while let Some(first) = waiting.recv().await {
         let mut bytes = first.event.body.len();
         let mut group = vec![first];
@@ -121,10 +132,29 @@ async fn write(db: Db, mut waiting: mpsc::Receiver<Waiting>, heard: broadcast::S
             }
             continue;
         }
+        match sources.admit(group.iter().map(|waiting| &waiting.event)).await {
+            Ok(admitted) => {
+                let mut admitted = admitted.into_iter();
+                for waiting in group.extract_if(.., |_| !admitted.next().unwrap_or_default()) {
+                    let _ = waiting.answer.send(Err(Refused::TooManySources(sources.most())));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, events = group.len(), "cannot look up the sources of events; they are refused");
+                for waiting in group {
+                    let _ = waiting.answer.send(Err(Refused::Unavailable));
+                }
+                continue;
+            }
+        }
+        if group.is_empty() {
+            continue;
+        }
         let (ids, (events, answers)): (Vec<i64>, (Vec<NewEvent>, Vec<_>)) =
             group.into_iter().map(|waiting| (waiting.source_id, (waiting.event, waiting.answer))).unzip();
         match db.insert_events(&events, &ids).await {
             Ok(taken) => {
+                sources.are_there(&events);
                 for ((event, answer), taken) in events.into_iter().zip(answers).zip(taken) {
                     if !taken.repeated && heard.receiver_count() > 0 {
                         // Nobody listening any more is no failure.

@@ -2,6 +2,7 @@
 
 mod inbox;
 mod reserve;
+mod sources;
 
 pub use crate::store::{EventFilter, EventHead, EventPage, NewEvent, Retention, StoredEvent};
 pub use inbox::{Inbox, Incoming, Refused};
@@ -75,11 +76,15 @@ impl Retention {
 pub struct EventLimits {
     /// Bytes that stay free on the file system of a SQLite file: below, events get 503. 0 for no reserve.
     pub disk_reserve: u64,
+    /// Sources of one environment at the most: an event of a further one gets 400.
+    pub max_sources: i64,
+    /// Bytes of the events of one environment at the most: beyond, the oldest are deleted within a minute.
+    pub max_bytes: i64,
 }
 
 impl Default for EventLimits {
     fn default() -> Self {
-        Self { disk_reserve: 64 << 20 }
+        Self { disk_reserve: 64 << 20, max_sources: 1000, max_bytes: 10 << 30 }
     }
 }
 
@@ -89,12 +94,13 @@ pub struct Events {
     db: Db,
     clock: Clock,
     inbox: Inbox,
+    limits: EventLimits,
 }
 
 impl Events {
     /// The events of a database. Needs a runtime: the inbox has a task of its own.
     pub fn new(db: Db, clock: Clock, entropy: Entropy, limits: EventLimits) -> Self {
-        Self { inbox: Inbox::new(db.clone(), clock.clone(), entropy, limits), db, clock }
+        Self { inbox: Inbox::new(db.clone(), clock.clone(), entropy, limits), db, clock, limits }
     }
 
     /// Where events come in.
@@ -164,7 +170,7 @@ impl Events {
     /// # Errors
     /// When the database fails.
     pub async fn tidy(&self) -> Result<u64, StoreError> {
-        self.db.delete_old_events(self.clock.now()).await
+        self.db.delete_old_events(self.clock.now(), self.limits.max_bytes).await
     }
 }
 

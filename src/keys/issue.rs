@@ -53,6 +53,9 @@ pub enum IssueError {
     /// The organisation has as many keys as it may.
     #[error("the organisation has as many keys as it may: {0}")]
     OrganisationFull(i64),
+    /// The organisation has so many revoked keys, the most that it may have.
+    #[error("the organisation has {0} revoked keys, the most that it may have")]
+    TooManyRevoked(i64),
     /// The key that asked has ended meanwhile.
     #[error("the key that asked has ended")]
     MakerEnded,
@@ -114,6 +117,7 @@ impl Keys {
         match inserted {
             Inserted::Done => Ok(Issued { key, plain }),
             Inserted::Full => Err(IssueError::OrganisationFull(most)),
+            Inserted::TooManyRevoked => Err(IssueError::TooManyRevoked(self.policy.most_revoked)),
             Inserted::ParentEnded => Err(IssueError::MakerEnded),
             Inserted::ParentNarrowed => Err(IssueError::MakerNarrowed),
         }

@@ -9,7 +9,7 @@ use super::issue::bind;
 use super::{Core, Key};
 use crate::entropy::Entropy;
 use crate::model::KeyId;
-use crate::store::{Inserted, StoreError};
+use crate::store::{Inserted, Most, StoreError};
 
 /// Keys that wait at the most; more are told to come again.
 const WAITING: usize = 4096;
@@ -31,7 +31,7 @@ struct Waiting {
 pub(super) struct Issuing(mpsc::Sender<Waiting>);
 
 impl Issuing {
-    pub(super) fn new(core: Arc<Core>, entropy: Entropy, most: i64) -> Self {
+    pub(super) fn new(core: Arc<Core>, entropy: Entropy, most: Most) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
         tokio::spawn(write(core, entropy, most, waiting));
         Self(queue)
@@ -46,7 +46,7 @@ impl Issuing {
 }
 
 /// One transaction after the other, each with whatever has come during the last one.
-async fn write(core: Arc<Core>, entropy: Entropy, most: i64, mut waiting: mpsc::Receiver<Waiting>) {
+async fn write(core: Arc<Core>, entropy: Entropy, most: Most, mut waiting: mpsc::Receiver<Waiting>) {
     let mut group = Vec::new();
     while waiting.recv_many(&mut group, GROUP).await > 0 {
         let (mut keys, answers): (Vec<Key>, Vec<_>) =

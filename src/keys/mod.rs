@@ -48,7 +48,7 @@ pub use token::{KeyHash, PlainKey, PresentedKey};
 pub use verify::{Pass, Purpose, Verdict};
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub use crate::cluster::{LEASE, Proof};
 use crate::entropy::Entropy;
 use crate::model::{EnvironmentId, KeyId, Timestamp};
 pub use crate::store::{Change, KeyFilter};
-use crate::store::{Db, StoreError};
+use crate::store::{Db, Most, StoreError};
 use feed::Feed;
 use hearing::Hearing;
 use issuing::Issuing;
@@ -82,6 +82,10 @@ const HOURS_KEPT: i64 = 24 * 396;
 pub struct Policy {
     /// The most keys that an organisation may have that are not revoked.
     pub most_per_organisation: i64,
+    /// The most revoked keys that an organisation may have: with so many, it makes no further keys.
+    pub most_revoked: i64,
+    /// Days after which a revoked key is deleted; its hash stays, so that it never comes back.
+    pub revoked_days: i64,
     /// Whether a key may manage keys (CONTRACTS, "Keys must not make keys").
     pub keys_may_manage_keys: bool,
     /// The most bytes of the keys that are kept in memory.
@@ -94,6 +98,8 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             most_per_organisation: 100_000,
+            most_revoked: 1_000_000,
+            revoked_days: 400,
             keys_may_manage_keys: false,
             cache_bytes: 256 << 20,
             without_redis: WithoutRedis::Open,
@@ -109,6 +115,8 @@ pub struct Keys {
     entropy: Entropy,
     policy: Policy,
     opened_at: Timestamp,
+    /// The hour in which revoked keys were last purged.
+    purged_in: AtomicI64,
     following: tokio::task::JoinHandle<()>,
 }
 
@@ -180,8 +188,9 @@ impl Keys {
         });
         tokio::spawn(lookups::read(Arc::downgrade(&core), asked));
         let following = tokio::spawn(hearing::follow(Arc::downgrade(&core), hearing, node));
-        let issuing = Issuing::new(Arc::clone(&core), entropy.clone(), policy.most_per_organisation);
-        Ok(Self { core, issuing, entropy, policy, opened_at, following })
+        let most = Most { keys: policy.most_per_organisation, revoked: policy.most_revoked };
+        let issuing = Issuing::new(Arc::clone(&core), entropy.clone(), most);
+        Ok(Self { core, issuing, entropy, policy, opened_at, purged_in: AtomicI64::new(0), following })
     }
 
     /// What the operator decided.
@@ -248,7 +257,16 @@ impl Keys {
             node.bury().await?;
         }
         self.core.db.delete_changes_before(now.plus(-CHANGES_KEPT)).await?;
-        self.core.db.delete_hours_before(now.0 / usage::HOUR - HOURS_KEPT).await
+        self.core.db.delete_hours_before(now.0 / usage::HOUR - HOURS_KEPT).await?;
+        // Once an hour is enough for what was kept for days.
+        let hour = now.0 / usage::HOUR;
+        if self.purged_in.swap(hour, Ordering::Relaxed) != hour {
+            let deleted = self.core.db.purge_revoked_keys(now, self.policy.revoked_days).await?;
+            if deleted > 0 {
+                tracing::info!(keys = deleted, "keys that were revoked long ago are deleted; their hashes are kept");
+            }
+        }
+        Ok(())
     }
 
     /// Does something that must not stop half-way when whoever asked for it goes away: between a

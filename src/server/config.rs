@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use crate::accounts::Registration;
+use crate::accounts::{MAX_SESSIONS, Registration};
 use crate::events::EventLimits;
 use crate::keys::{Policy, WithoutRedis};
 
@@ -132,6 +132,42 @@ pub struct Serve {
         value_parser = clap::value_parser!(i64).range(1..)
     )]
     pub max_keys_per_organisation: i64,
+    /// The most revoked keys that an organisation may have; with so many, it makes no further keys (403) until old ones
+    /// are deleted.
+    #[arg(
+        long,
+        env = "LATCHKEY_MAX_REVOKED_KEYS_PER_ORGANISATION",
+        default_value_t = 1_000_000,
+        value_parser = clap::value_parser!(i64).range(1..)
+    )]
+    pub max_revoked_keys_per_organisation: i64,
+    /// Days after which a revoked key is deleted, at least. Its hash is kept for ever, so that it never comes back.
+    #[arg(
+        long,
+        env = "LATCHKEY_KEEP_REVOKED_KEYS_DAYS",
+        default_value_t = 400,
+        value_parser = clap::value_parser!(i64).range(1..=36_500)
+    )]
+    pub keep_revoked_keys_days: i64,
+    /// The most sources of events that an environment may have; an event of a further one is refused (400).
+    #[arg(
+        long,
+        env = "LATCHKEY_MAX_SOURCES_PER_ENVIRONMENT",
+        default_value_t = 1000,
+        value_parser = clap::value_parser!(i64).range(1..)
+    )]
+    pub max_sources_per_environment: i64,
+    /// The most bytes of events that an environment keeps; beyond, the oldest are deleted within a minute.
+    #[arg(long, env = "LATCHKEY_MAX_EVENT_BYTES_PER_ENVIRONMENT", default_value = "10GiB")]
+    pub max_event_bytes_per_environment: bytesize::ByteSize,
+    /// The most sessions of an account, and the most sign-ins with tokens; one more ends the oldest.
+    #[arg(
+        long,
+        env = "LATCHKEY_MAX_SESSIONS_PER_ACCOUNT",
+        default_value_t = MAX_SESSIONS,
+        value_parser = clap::value_parser!(i64).range(1..)
+    )]
+    pub max_sessions_per_account: i64,
     /// The most memory for keys that are in use: `256MiB`, `1GiB`. About 210 bytes a key.
     #[arg(long, env = "LATCHKEY_CACHE_BYTES", default_value = "256MiB")]
     pub cache_bytes: bytesize::ByteSize,
@@ -177,6 +213,8 @@ impl Serve {
     pub fn policy(&self) -> Policy {
         Policy {
             most_per_organisation: self.max_keys_per_organisation,
+            most_revoked: self.max_revoked_keys_per_organisation,
+            revoked_days: self.keep_revoked_keys_days,
             keys_may_manage_keys: self.keys_may_manage_keys,
             cache_bytes: usize::try_from(self.cache_bytes.0).unwrap_or(usize::MAX),
             without_redis: match self.limits_without_redis {
@@ -188,7 +226,11 @@ impl Serve {
 
     /// The bounds of what events may take.
     pub fn event_limits(&self) -> EventLimits {
-        EventLimits { disk_reserve: self.disk_reserve.0 }
+        EventLimits {
+            disk_reserve: self.disk_reserve.0,
+            max_sources: self.max_sources_per_environment,
+            max_bytes: i64::try_from(self.max_event_bytes_per_environment.0).unwrap_or(i64::MAX),
+        }
     }
 }
 

@@ -59,7 +59,8 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     let set_up_token = (config.registration == Registration::First).then(|| SetUpToken::new(&entropy));
     let passwords = Passwords::new(entropy.clone());
     let accounts =
-        Accounts::new(db.clone(), clock.clone(), entropy.clone(), passwords, config.registration, set_up_token.clone());
+        Accounts::new(db.clone(), clock.clone(), entropy.clone(), passwords, config.registration, set_up_token.clone())
+            .with_max_sessions(config.max_sessions_per_account);
     let node = match &db {
         Db::Sqlite(..) if config.redis_url.is_some() => {
             return Err("--redis-url is for several nodes on one PostgreSQL; a SQLite file has one server".into());

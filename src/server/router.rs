@@ -30,7 +30,8 @@ use crate::store::Db;
 /// The whole application.
 pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draining: Draining) -> Router {
     let around = Around { site: Arc::clone(&services.site), clock: clock.clone(), entropy: entropy.clone() };
-    let sessions = sessions(&services.site, DatabaseSessions::new(db.clone(), clock, entropy));
+    let sessions =
+        sessions(&services.site, DatabaseSessions::new(db.clone(), clock, entropy, services.accounts.max_sessions()));
 
     let with_sessions = Router::new()
         .merge(hookstream())

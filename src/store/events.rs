@@ -1,5 +1,7 @@
 //! Events that are there: read by page, let go when their time is over.
 
+use std::collections::HashMap;
+
 use uuid::Uuid;
 
 use super::db::{Db, StoreError, reading, sql, writing};
@@ -86,6 +88,7 @@ struct Kept {
     event_days: i64,
     event_limit: i64,
     event_count: i64,
+    event_bytes: i64,
 }
 
 /// The smallest id that an event of this moment can have.
@@ -195,8 +198,9 @@ impl Db {
         Ok(())
     }
 
-    /// Removes events whose time is over, a bounded number a transaction; how many.
-    pub(crate) async fn delete_old_events(&self, now: Timestamp) -> Result<u64, StoreError> {
+    /// Removes events whose time is over, and the oldest ones of environments that have more than they may, in number or
+    /// in bytes; a bounded number a transaction. How many.
+    pub(crate) async fn delete_old_events(&self, now: Timestamp, max_bytes: i64) -> Result<u64, StoreError> {
         const DAY: i64 = 24 * 3600 * 1000;
         let environments: Vec<Kept> = reading!(self, connection => {
             sqlx::query_as(sql!("retention_all")).fetch_all(connection).await?
@@ -218,11 +222,27 @@ impl Db {
                 };
                 bound = bound.max(over.unwrap_or_default());
             }
+            if kept.event_bytes > max_bytes {
+                let oldest: Option<Uuid> = reading!(self, connection => {
+                    sqlx::query_scalar(sql!("event_at_bytes"))
+                        .bind(kept.organisation_id)
+                        .bind(kept.id)
+                        .bind(max_bytes)
+                        .fetch_optional(connection)
+                        .await?
+                });
+                // Without one, the newest is too large by itself.
+                bound = bound.max(oldest.unwrap_or(Uuid::max()));
+            }
             let sources: Vec<i64> = reading!(self, connection => {
                 sqlx::query_scalar(sql!("sources_of_environment")).bind(kept.id).fetch_all(connection).await?
             });
             for source in sources {
-                removed += self.delete_events_before(source, bound).await?;
+                let gone = self.delete_events_before(source, bound).await?;
+                if gone > 0 {
+                    self.delete_idempotency_keys_before(source, bound).await?;
+                }
+                removed += gone;
             }
         }
         self.delete_old_idempotency_keys(now).await?;
@@ -245,20 +265,57 @@ impl Db {
         }
     }
 
+    /// Removes idempotency keys of one source whose events are gone: those of events that came before the moment in
+    /// `bound`. So there are never more than an environment may have events.
+    async fn delete_idempotency_keys_before(&self, source: i64, bound: Uuid) -> Result<(), StoreError> {
+        let moment = i64::try_from(bound.as_u128() >> 80).unwrap_or(i64::MAX);
+        loop {
+            let gone = writing!(self, tx => {
+                sqlx::query(sql!(self, "idempotency_keys_delete_of_source"))
+                    .bind(source)
+                    .bind(moment)
+                    .bind(REMOVED_AT_ONCE)
+                    .execute(&mut *tx)
+                    .await?
+                    .rows_affected()
+            });
+            if gone < REMOVED_AT_ONCE.unsigned_abs() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Which of these sources are there, and how many sources each of their environments has.
+    pub(crate) async fn known_sources(
+        &self,
+        sources: &[(EnvironmentId, String)],
+    ) -> Result<(Vec<(EnvironmentId, String)>, HashMap<EnvironmentId, i64>), StoreError> {
+        let places: Vec<(i64, &str)> =
+            sources.iter().map(|(environment, name)| (environment.0, name.as_str())).collect();
+        let places = serde_json::json!(places).to_string();
+        let (known, counts): (Vec<(i64, String)>, Vec<(i64, i64)>) = reading!(self, connection => {
+            let known = sqlx::query_as(sql!(self, "sources_known")).bind(&places).fetch_all(&mut *connection).await?;
+            let counts = sqlx::query_as(sql!(self, "sources_counted")).bind(&places).fetch_all(connection).await?;
+            (known, counts)
+        });
+        let known = known.into_iter().map(|(environment, name)| (EnvironmentId(environment), name)).collect();
+        Ok((known, counts.into_iter().map(|(environment, count)| (EnvironmentId(environment), count)).collect()))
+    }
+
     /// Removes events of one source; a transaction that locked several could meet the inbox's.
     async fn delete_events_before(&self, source: i64, bound: Uuid) -> Result<u64, StoreError> {
         let mut removed = 0;
         loop {
             let gone: i64 = writing!(self, tx => {
-                let gone = sqlx::query(sql!("events_delete"))
+                let sizes: Vec<i64> = sqlx::query_scalar(sql!("events_delete"))
                     .bind(source)
                     .bind(bound)
                     .bind(REMOVED_AT_ONCE)
-                    .execute(&mut *tx)
-                    .await?
-                    .rows_affected();
-                let gone = i64::try_from(gone).unwrap_or(i64::MAX);
-                sqlx::query(sql!("source_count")).bind(source).bind(-gone).execute(&mut *tx).await?;
+                    .fetch_all(&mut *tx)
+                    .await?;
+                let gone = i64::try_from(sizes.len()).unwrap_or(i64::MAX);
+                let bytes: i64 = sizes.iter().sum();
+                sqlx::query(sql!("source_count")).bind(source).bind(-gone).bind(-bytes).execute(&mut *tx).await?;
                 gone
             });
             removed += gone.unsigned_abs();

@@ -53,18 +53,23 @@ impl NewEvent {
         Place(self.environment.0, &self.source)
     }
 
+    /// How long its body is, in bytes.
+    fn size(&self) -> i64 {
+        i64::try_from(self.body.len()).unwrap_or(i64::MAX)
+    }
+
     /// What is answered if it did not come before.
     fn taken(&self) -> Taken {
         Taken { uuid: self.uuid, accepted_at: self.received_at, repeated: false }
     }
 }
 
-/// Counts the events of sources that are there. $3: JSON, an array a source: its id, how many events.
+/// Counts the events of sources that are there. $3: JSON, an array a source: its id, how many events, their bytes.
 macro_rules! count_on_sqlite {
     ($counts:literal) => {
         concat!(
-            "UPDATE sources SET event_count = event_count + counted.events \
-             FROM (SELECT value ->> 0 AS source, value ->> 1 AS events FROM json_each(",
+            "UPDATE sources SET event_count = event_count + counted.events, event_bytes = event_bytes + counted.bytes \
+             FROM (SELECT value ->> 0 AS source, value ->> 1 AS events, value ->> 2 AS bytes FROM json_each(",
             $counts,
             ")) AS counted WHERE id = counted.source;"
         )
@@ -116,22 +121,28 @@ fn written<'a, Source: Serialize>(
     Ok((json(&heads)?, bodies))
 }
 
-/// How many events each source gets: JSON.
-fn counts(sources: impl Iterator<Item = i64>) -> sqlx::Result<String> {
-    let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
-    sources.for_each(|source| *counts.entry(source).or_default() += 1);
-    json(&counts.into_iter().collect::<Vec<_>>())
+/// How many events each source gets, and of how many bytes: JSON.
+fn counts<'a>(events: impl Iterator<Item = (&'a NewEvent, i64)>) -> sqlx::Result<String> {
+    let mut counts: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
+    for (event, source) in events {
+        let (events, bytes) = counts.entry(source).or_default();
+        (*events, *bytes) = (*events + 1, *bytes + event.size());
+    }
+    json(&counts.into_iter().map(|(source, (events, bytes))| (source, events, bytes)).collect::<Vec<_>>())
 }
 
-/// The sources of the events, each with an id for a new one, its place, a moment, and how many events it gets: JSON.
+/// The sources of the events, each with an id for a new one, its place, a moment, how many events it gets, and their
+/// bytes: JSON.
 /// In one order everywhere, as each is locked: two transactions must not wait for each other.
 fn sources<'a>(events: impl Iterator<Item = (&'a NewEvent, i64)>) -> sqlx::Result<String> {
-    let mut sources: BTreeMap<Place, (i64, i64, i64)> = BTreeMap::new();
+    let mut sources: BTreeMap<Place, (i64, i64, i64, i64)> = BTreeMap::new();
     for (event, new_id) in events {
-        sources.entry(event.place()).or_insert((new_id, event.received_at.0, 0)).2 += 1;
+        let source = sources.entry(event.place()).or_insert((new_id, event.received_at.0, 0, 0));
+        (source.2, source.3) = (source.2 + 1, source.3 + event.size());
     }
-    let each =
-        sources.into_iter().map(|(Place(environment, name), (id, at, events))| (id, environment, name, at, events));
+    let each = sources
+        .into_iter()
+        .map(|(Place(environment, name), (id, at, events, bytes))| (id, environment, name, at, events, bytes));
     json(&each.collect::<Vec<_>>())
 }
 
@@ -157,7 +168,7 @@ fn of_few<'q>(
     sources: &[i64],
 ) -> sqlx::Result<Query<'q, Sqlite, SqliteArguments>> {
     // Nothing in its text is anybody's input.
-    let query = sqlx::query(AssertSqlSafe(statement)).bind(counts(sources.iter().copied())?);
+    let query = sqlx::query(AssertSqlSafe(statement)).bind(counts(events.iter().zip(sources.iter().copied()))?);
     Ok(events.iter().zip(sources).fold(query, |query, (event, source)| {
         query
             .bind(event.uuid)
@@ -185,7 +196,7 @@ impl Db {
                 let few = FEW_ON_SQLITE.of(events.len()).map(|statement| of_few(statement, events, &sources));
                 let query = few.unwrap_or_else(|| {
                     let (heads, bodies) = written(events.iter().zip(sources.iter().copied()))?;
-                    let counts = counts(sources.iter().copied())?;
+                    let counts = counts(events.iter().zip(sources.iter().copied()))?;
                     Ok(sqlx::query(TRANSACTION_ON_SQLITE).bind(heads).bind(bodies).bind(counts))
                 })?;
                 let mut lent = file.writer.lend().await?;
@@ -237,7 +248,7 @@ impl Db {
             }
             let fresh = events.iter().zip(ids).zip(&taken).filter_map(|(event, taken)| (!taken.repeated).then_some(event));
             let (insert, (heads, bodies), sources) = match self {
-                Self::Sqlite(..) => (ON_SQLITE, written(fresh.clone())?, counts(fresh.map(|(_, source)| source))?),
+                Self::Sqlite(..) => (ON_SQLITE, written(fresh.clone())?, counts(fresh)?),
                 Self::Postgres(..) => {
                     let by_place = fresh.clone().map(|(event, _)| (event, event.place()));
                     (sql!(self, "events_insert"), written(by_place)?, sources(fresh)?)

@@ -20,20 +20,31 @@ pub enum Inserted {
     Done,
     /// The organisation has as many keys as it may.
     Full,
+    /// The organisation has as many revoked keys as it may.
+    TooManyRevoked,
     /// The key that was to make this one has ended meanwhile.
     ParentEnded,
     /// The key that was to make this one was narrowed meanwhile, and may not make it any more.
     ParentNarrowed,
 }
 
+/// How many keys an organisation may have.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// Those that are not revoked.
+    pub keys: i64,
+    /// Those that are: with so many it gets no further keys.
+    pub revoked: i64,
+}
+
 impl Db {
-    /// Stores keys, all in one transaction; what became of each. An organisation gets no more than `most`
-    /// keys that are not revoked. `bind` holds a key against its parent as that is now, which cannot change before
+    /// Stores keys, all in one transaction; what became of each. An organisation gets no more than `most`. `bind` holds a
+    /// key against its parent as that is now, which cannot change before
     /// the key is stored; false if the parent may not make it.
     pub(crate) async fn insert_keys(
         &self,
         keys: &mut [Key],
-        most: i64,
+        most: Most,
         bind: impl Fn(&Key, &mut Key) -> bool,
     ) -> Result<Vec<Inserted>, StoreError> {
         let mut outcomes = vec![Inserted::Done; keys.len()];
@@ -75,10 +86,19 @@ impl Db {
                     let counted = sqlx::query(sql!("organisation_count_new_keys"))
                         .bind(organisation.0)
                         .bind(i64::try_from(wanted.len()).unwrap_or(i64::MAX))
-                        .bind(most)
+                        .bind(most.keys)
+                        .bind(most.revoked)
                         .execute(&mut *tx)
                         .await?;
                     if counted.rows_affected() == 1 {
+                        break;
+                    }
+                    let (_, revoked, _): (i64, i64, i64) = sqlx::query_as(sql!("organisation_counts"))
+                        .bind(organisation.0)
+                        .fetch_one(&mut *tx)
+                        .await?;
+                    if revoked >= most.revoked {
+                        wanted.drain(..).for_each(|outcome| *outcome = Inserted::TooManyRevoked);
                         break;
                     }
                     if let Some(last) = wanted.pop() {
@@ -96,7 +116,7 @@ impl Db {
     /// The usual case on SQLite, where every statement is a trip to another thread: one trip for keys that
     /// people make for one organisation. Whether it was that case, and there was room for all of them; if not,
     /// nothing has changed.
-    async fn insert_keys_at_once(&self, keys: &[Key], most: i64) -> Result<bool, StoreError> {
+    async fn insert_keys_at_once(&self, keys: &[Key], most: Most) -> Result<bool, StoreError> {
         let (Self::Sqlite(file), Some(first)) = (self, keys.first()) else {
             return Ok(false);
         };
@@ -109,7 +129,8 @@ impl Db {
                 .bind(rows(keys.iter())?)
                 .bind(first.organisation.0)
                 .bind(i64::try_from(keys.len()).unwrap_or(i64::MAX))
-                .bind(most),
+                .bind(most.keys)
+                .bind(most.revoked),
         };
         let mut lent = file.writer.lend().await?;
         match query.fetch_all(lent.connection()?).await {
@@ -127,10 +148,12 @@ impl Db {
 }
 
 /// New keys of one organisation: if there is room for all of them they are counted and stored, and there is a
-/// row for an answer. $2: the organisation; $3: how many; $4: how many it may have that are not revoked.
+/// row for an answer. $2: the organisation; $3: how many; $4: how many it may have that are not revoked; $5: below how many
+/// revoked ones.
 const TRANSACTION_ON_SQLITE: &str = concat!(
     "BEGIN IMMEDIATE;",
     "UPDATE organisations SET key_count = key_count + $3 WHERE id = $2 AND key_count - revoked_count + $3 <= $4 \
+       AND revoked_count < $5 \
      RETURNING id;",
     include_str!("sql/keys_insert.sqlite.sql"),
     ";COMMIT"
@@ -139,6 +162,7 @@ const TRANSACTION_ON_SQLITE: &str = concat!(
 static FEW_ON_SQLITE: LazyLock<Few> = LazyLock::new(|| {
     let before = "BEGIN IMMEDIATE;\
         UPDATE organisations SET key_count = key_count + ? WHERE id = ? AND key_count - revoked_count <= ? \
+          AND revoked_count < ? \
         RETURNING id;\
         INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, parent_id, name, prefix, \
                           scopes, expires_at, ip_allowlist, metadata, rate_limit, rate_window_seconds, \
@@ -153,12 +177,12 @@ fn of_few(
     statement: Arc<str>,
     keys: &[Key],
     organisation: OrganisationId,
-    most: i64,
+    most: Most,
 ) -> Query<'_, Sqlite, SqliteArguments> {
     let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
     // Nothing in its text is anybody's input.
     let query = sqlx::query(AssertSqlSafe(statement));
-    let query = query.bind(count).bind(organisation.0).bind(most.saturating_sub(count));
+    let query = query.bind(count).bind(organisation.0).bind(most.keys.saturating_sub(count)).bind(most.revoked);
     keys.iter().fold(query, |query, key| {
         let limits = StoredLimits::of(key);
         query

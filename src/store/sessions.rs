@@ -51,16 +51,18 @@ impl Db {
         }))
     }
 
-    /// Stores a session, unless the password was changed since it was verified; returns whether it did.
+    /// Stores a session, unless the password was changed since it was verified; returns whether it did. The account
+    /// keeps its `most` newest sessions.
     pub(crate) async fn insert_session(
         &self,
         id_hash: &[u8],
         verified: &Verified,
         data: &str,
         at: Timestamp,
+        most: i64,
     ) -> Result<bool, StoreError> {
         let inserted = writing!(self, tx => {
-            sqlx::query(sql!(self, "session_insert"))
+            let inserted = sqlx::query(sql!(self, "session_insert"))
                 .bind(id_hash)
                 .bind(verified.user.0)
                 .bind(data)
@@ -68,7 +70,16 @@ impl Db {
                 .bind(verified.password_hash.as_str())
                 .execute(&mut *tx)
                 .await?
-                .rows_affected()
+                .rows_affected();
+            if inserted > 0 {
+                sqlx::query(sql!("sessions_delete_oldest"))
+                    .bind(verified.user.0)
+                    .bind(id_hash)
+                    .bind(most.saturating_sub(1))
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            inserted
         });
         Ok(inserted > 0)
     }

@@ -5,6 +5,10 @@ use super::db::{Db, StoreError, reading, sql, writing};
 use crate::accounts::Verified;
 use crate::model::{OrganisationId, Timestamp, UserId};
 
+/// Tokens of each kind that a family keeps: a further one deletes the oldest. A client that refreshes each quarter of an
+/// hour uses 672 refresh tokens in the week in which a second use of one is recognised.
+const TOKENS_OF_FAMILY: i64 = 1000;
+
 /// What a token is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
@@ -71,6 +75,7 @@ impl Db {
         tenant: OrganisationId,
         tokens: &[NewToken],
         at: Timestamp,
+        most: i64,
     ) -> Result<bool, StoreError> {
         writing!(self, tx => {
             let inserted = sqlx::query(sql!(self, "token_family_insert"))
@@ -85,6 +90,12 @@ impl Db {
             if inserted == 0 {
                 return Ok(false);
             }
+            sqlx::query(sql!("token_families_delete_oldest"))
+                .bind(verified.user.0)
+                .bind(id)
+                .bind(most.saturating_sub(1))
+                .execute(&mut *tx)
+                .await?;
             for token in tokens {
                 sqlx::query(sql!("token_insert"))
                     .bind(token.hash.as_slice())
@@ -132,6 +143,11 @@ impl Db {
                             .execute(&mut *tx)
                             .await?;
                     }
+                    sqlx::query(sql!("tokens_delete_oldest"))
+                        .bind(row.family_id)
+                        .bind(TOKENS_OF_FAMILY)
+                        .execute(&mut *tx)
+                        .await?;
                     Refreshed::Done
                 }
             }

@@ -151,15 +151,20 @@ impl TestApp {
 
     /// Does something to the database that the application does not hear of.
     pub async fn execute_silently(&self, statement: &str) {
+        self.try_execute(statement).await.expect("a statement");
+    }
+
+    /// Tries to do something to the database.
+    pub async fn try_execute(&self, statement: &str) -> sqlx::Result<()> {
         let statement = sqlx::AssertSqlSafe(statement.to_owned());
         match self.engine {
             Engine::Sqlite => {
                 let mut db = sqlx::SqliteConnection::connect(&self.url).await.expect("the file opens");
-                db.execute(statement).await.expect("a statement");
+                db.execute(statement).await.map(drop)
             }
             Engine::Postgres => {
                 let mut db = sqlx::PgConnection::connect(&self.url).await.expect("the server answers");
-                db.execute(statement).await.expect("a statement");
+                db.execute(statement).await.map(drop)
             }
         }
     }

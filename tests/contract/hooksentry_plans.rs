@@ -183,7 +183,7 @@ on_both_engines! {
             (statement!("tokens_delete_ended"), vec!["5"]),
             (statement!("key_by_uuid"), vec![uuid]),
             (delete_old, vec!["5", "1000"]),
-            (statement!("source_count"), vec!["1", "5"]),
+            (statement!("source_count"), vec!["1", "5", "5"]),
             (statement!("event_head"), vec!["1", uuid]),
             (statement!("event_body"), vec!["1", uuid]),
             (statement!("event_at"), vec!["1", "1", "3"]),

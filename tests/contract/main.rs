@@ -5,6 +5,7 @@ mod app;
 mod story;
 
 mod accounts;
+mod bounds;
 mod create;
 mod credentials;
 mod cross_site;

@@ -193,6 +193,8 @@ async fn a_server_goes_on_where_it_was() {
     let log = "INSERT INTO usage_log (id, part, uses) \
                SELECT 41, (id >> 58) & 63, json_array(json_array(id, unixepoch() / 3600, 'REVOKED', 700, 0)) FROM keys WHERE name = 'revoked'";
     assert_eq!(sqlx::query(log).execute(&mut file).await.expect("a row").rows_affected(), 1);
+    let gone = sqlx::query("INSERT INTO revoked_hashes (hash) VALUES (randomblob(32))").execute(&mut file).await;
+    assert_eq!(gone.expect("a row").rows_affected(), 1);
     let source = dump_sqlite(&mut file).await;
     assert_nothing_is_missing(&source);
 

@@ -80,6 +80,9 @@ impl From<IssueError> for Error {
             IssueError::OrganisationFull(most) => Self::Problem(ApiError::forbidden(format!(
                 "The tenant has {most} keys, as many as it may. Revoke some that are not used."
             ))),
+            IssueError::TooManyRevoked(most) => Self::Problem(ApiError::forbidden(format!(
+                "The tenant has {most} revoked keys, as many as it may. They are deleted in time."
+            ))),
             error => ApiError::from(error).into(),
         }
     }

@@ -98,13 +98,18 @@ where
     check_json(&body)?;
     let incoming = Incoming { key: &key, source, idempotency_key, body };
     let taken = services.events.inbox().take(incoming).await.map_err(|refused| {
-        ApiError::unavailable(match refused {
+        Error::from(ApiError::unavailable(match refused {
+            Refused::TooManySources(most) => {
+                return Error::Invalid(format!(
+                    "The environment has {most} sources, the most that it may have: use one of them."
+                ));
+            }
             Refused::Unavailable => "The event could not be written. Nothing of it is kept: send it again.",
             Refused::DiskReserve => {
                 "The server's disk is almost full, and events are refused until there is room. \
                  Nothing of this one is kept: send it again later."
             }
-        })
+        }))
     })?;
     services.keys.count(&key, address.for_allowlist());
     let status = if taken.repeated { StatusCode::OK } else { StatusCode::ACCEPTED };

@@ -1,14 +1,16 @@
 -- $1: JSON, an array an event: id in hex, organisation, an array of environment and source's name, key, moment,
 -- and where in $2 the body begins, counted from 1, and how long it is. $2: all bodies, as they came.
--- $3: JSON, an array a source: the id if it is a new one, environment, name, moment, how many events. They are
--- locked in this order.
+-- $3: JSON, an array a source: the id if it is a new one, environment, name, moment, how many events, their bytes.
+-- They are locked in this order.
 WITH counted AS (
-  INSERT INTO sources (id, environment_id, name, created_at, event_count)
+  INSERT INTO sources (id, environment_id, name, created_at, event_count, event_bytes)
   SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT), value ->> 2, CAST(value ->> 3 AS BIGINT),
-         CAST(value ->> 4 AS BIGINT)
+         CAST(value ->> 4 AS BIGINT), CAST(value ->> 5 AS BIGINT)
   FROM jsonb_array_elements(CAST($3 AS jsonb)) WITH ORDINALITY AS s (value, place)
   ORDER BY place
-  ON CONFLICT (environment_id, name) DO UPDATE SET event_count = sources.event_count + excluded.event_count
+  ON CONFLICT (environment_id, name) DO UPDATE
+  SET event_count = sources.event_count + excluded.event_count,
+      event_bytes = sources.event_bytes + excluded.event_bytes
   RETURNING id, environment_id, name
 )
 INSERT INTO events (uuid, organisation_id, source_id, key_id, received_at, body)

@@ -1,5 +1,5 @@
 SELECT e.id, e.organisation_id, e.event_days, e.event_limit,
-       CAST(sum(s.event_count) AS BIGINT) AS event_count
+       CAST(sum(s.event_count) AS BIGINT) AS event_count, CAST(sum(s.event_bytes) AS BIGINT) AS event_bytes
 FROM environments e
 JOIN sources s ON s.environment_id = e.id
 GROUP BY e.id, e.organisation_id, e.event_days, e.event_limit

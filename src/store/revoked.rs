@@ -1,0 +1,49 @@
+//! Keys that were revoked long ago: deleted, but for the hashes of their strings.
+
+use std::collections::BTreeMap;
+
+use super::db::{Db, StoreError, sql, writing};
+use crate::model::Timestamp;
+
+/// Keys of one transaction at the most, so that others get their turn.
+const DELETED_AT_ONCE: i64 = 500;
+const DAY: i64 = 24 * 3600 * 1000;
+
+impl Db {
+    /// Deletes keys that were revoked more than `days` ago, with what is known of their use; how many. Their hashes stay
+    /// in `revoked_hashes`, and a trigger refuses any key that has one of them.
+    pub(crate) async fn purge_revoked_keys(&self, now: Timestamp, days: i64) -> Result<u64, StoreError> {
+        let before = now.plus(-days.saturating_mul(DAY));
+        let mut deleted = 0;
+        loop {
+            let gone: i64 = writing!(self, tx => {
+                let ids: Vec<i64> = sqlx::query_scalar(sql!(self, "revoked_keys_to_purge"))
+                    .bind(before.0)
+                    .bind(now.0)
+                    .bind(DELETED_AT_ONCE)
+                    .fetch_all(&mut *tx)
+                    .await?;
+                let json = serde_json::json!(ids).to_string();
+                sqlx::query(sql!(self, "revoked_hashes_add")).bind(&json).execute(&mut *tx).await?;
+                sqlx::query(sql!(self, "key_hours_delete")).bind(&json).execute(&mut *tx).await?;
+                sqlx::query(sql!(self, "key_addresses_delete")).bind(&json).execute(&mut *tx).await?;
+                let of: Vec<i64> = sqlx::query_scalar(sql!(self, "keys_delete")).bind(&json).fetch_all(&mut *tx).await?;
+                // In one order, everywhere, and keys before organisations: two transactions must not wait for each other.
+                let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
+                of.into_iter().for_each(|organisation| *counts.entry(organisation).or_default() += 1);
+                for (organisation, count) in counts {
+                    sqlx::query(sql!("organisation_count_purged"))
+                        .bind(organisation)
+                        .bind(count)
+                        .execute(&mut *tx)
+                        .await?;
+                }
+                i64::try_from(ids.len()).unwrap_or(i64::MAX)
+            });
+            deleted += gone.unsigned_abs();
+            if gone < DELETED_AT_ONCE {
+                return Ok(deleted);
+            }
+        }
+    }
+}

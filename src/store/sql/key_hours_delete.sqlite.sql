@@ -1,0 +1,2 @@
+-- $1: JSON, the ids of keys.
+DELETE FROM key_hours WHERE key_id IN (SELECT value FROM json_each($1))

@@ -1,0 +1,7 @@
+-- $2: a session that stays; $3: how many others of the account do.
+DELETE FROM sessions
+WHERE user_id = $1 AND id_hash IN (
+  SELECT id_hash FROM sessions
+  WHERE user_id = $1 AND id_hash <> $2
+  ORDER BY created_at DESC, seen_at DESC, id_hash
+  LIMIT 1000000 OFFSET $3)

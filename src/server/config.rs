@@ -134,6 +134,10 @@ pub struct Serve {
     /// The most memory for keys that are in use: `256MiB`, `1GiB`. About 210 bytes a key.
     #[arg(long, env = "LATCHKEY_CACHE_BYTES", default_value = "256MiB")]
     pub cache_bytes: bytesize::ByteSize,
+    /// The most memory for request bodies that are arriving: `256MiB`, `1GiB`. Beyond it there is a 503; an
+    /// organisation that uses more than an eighth of it gets 429.
+    #[arg(long, env = "LATCHKEY_BODY_MEMORY", default_value = "256MiB", value_parser = body_memory)]
+    pub body_memory: bytesize::ByteSize,
     /// The most connections at once; more wait.
     #[arg(
         long,
@@ -168,6 +172,11 @@ pub enum LogFormat {
 }
 
 impl Serve {
+    /// The most bytes for request bodies that are arriving.
+    pub fn body_bytes(&self) -> usize {
+        usize::try_from(self.body_memory.0).unwrap_or(usize::MAX)
+    }
+
     /// What the operator decides about keys.
     pub fn policy(&self) -> Policy {
         Policy {
@@ -209,6 +218,16 @@ impl FromStr for PublicUrl {
         // Browsers leave a scheme's own port out of an origin, which is what this is compared with.
         let usual = if scheme == "https" { ":443" } else { ":80" };
         Ok(Self(format!("{scheme}://{}", authority.strip_suffix(usual).unwrap_or(&authority))))
+    }
+}
+
+/// Memory for bodies, of which an eighth has room for the largest event, and a 64th for the largest other body.
+fn body_memory(text: &str) -> Result<bytesize::ByteSize, String> {
+    const LEAST: bytesize::ByteSize = bytesize::ByteSize::mib(16);
+    match text.parse() {
+        Ok(bytes) if bytes >= LEAST => Ok(bytes),
+        Ok(_) => Err("must be at least 16MiB".to_owned()),
+        Err(_) => Err(format!("`{text}` is not a number of bytes such as 256MiB")),
     }
 }
 
@@ -254,6 +273,14 @@ mod tests {
             }
             let variable = format!("LATCHKEY_{}", long.replace('-', "_").to_uppercase());
             assert_eq!(argument.get_env().and_then(|name| name.to_str()), Some(variable.as_str()));
+        }
+    }
+
+    #[test]
+    fn memory_for_bodies_has_room_for_the_largest_body() {
+        assert_eq!(body_memory("64MiB"), Ok(bytesize::ByteSize::mib(64)));
+        for wrong in ["", "0", "15MiB", "many", "-1"] {
+            assert!(body_memory(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -125,6 +125,7 @@ mod tests {
             )),
             events: Arc::new(Events::new(db, clock, entropy.clone())),
             site: Arc::new(Site::default()),
+            bodies: Arc::default(),
             entropy,
         };
         let request =

@@ -4,6 +4,7 @@
 //! into the domain, and no contract knows another.
 
 pub mod auth;
+pub mod body;
 pub mod client_address;
 pub mod credential;
 mod event_stream;
@@ -20,7 +21,10 @@ pub mod time;
 
 use std::sync::Arc;
 
+use axum::http::HeaderValue;
+use body::BodyMemory;
 pub use event_stream::event_stream;
+pub use hot::Answering;
 
 use crate::accounts::Accounts;
 use crate::entropy::Entropy;
@@ -38,6 +42,8 @@ pub struct Services {
     pub events: Arc<Events>,
     /// How this server is reached.
     pub site: Arc<Site>,
+    /// The memory for bodies that are arriving.
+    pub bodies: Arc<BodyMemory>,
     /// For the ids of requests.
     pub entropy: Entropy,
 }
@@ -56,6 +62,11 @@ impl Site {
     /// Whether people come by HTTPS, so that cookies are `Secure` and have `__Host-` names.
     pub fn is_secure(&self) -> bool {
         self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+
+    /// `Strict-Transport-Security`, where people come by HTTPS: browsers then do for a year.
+    pub fn strict_transport(&self) -> Option<HeaderValue> {
+        self.is_secure().then_some(HeaderValue::from_static("max-age=31536000"))
     }
 
     /// The name of our own session cookie.

@@ -8,6 +8,8 @@ mod health;
 mod layers;
 mod listen;
 pub mod pages;
+mod refusals;
+mod request_head;
 mod router;
 mod server_function;
 mod telemetry;
@@ -22,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::accounts::{Accounts, Passwords, Registration, SetUpToken};
+use crate::api::body::BodyMemory;
 use crate::api::{Services, Site};
 use crate::clock::Clock;
 use crate::cluster::Node;
@@ -91,6 +94,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
         accounts: Arc::new(accounts),
         events: Arc::new(events),
         site: Arc::new(site),
+        bodies: Arc::new(BodyMemory::new(config.body_bytes())),
         entropy: entropy.clone(),
     };
 

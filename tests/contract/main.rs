@@ -35,6 +35,7 @@ mod openapi;
 mod password_reset;
 mod register;
 mod revoke;
+mod scopes;
 mod sessions;
 mod sign_in;
 mod store;

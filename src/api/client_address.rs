@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName};
 
 use super::Site;
-use crate::accounts::network;
+use crate::accounts::Network;
 use crate::model::KeyId;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -86,7 +86,7 @@ impl ClientAddress {
 
     /// The network to count by: the best there is.
     pub fn network(self) -> IpAddr {
-        self.for_throttle().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), network)
+        Network::of(self.for_throttle()).narrow
     }
 
     /// The address to throttle by: the best there is.

@@ -30,6 +30,7 @@ use crate::accounts::Accounts;
 use crate::entropy::Entropy;
 use crate::events::Events;
 use crate::keys::Keys;
+use crate::lists::Lists;
 
 /// What every handler is handed.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct Services {
     pub accounts: Arc<Accounts>,
     /// The events.
     pub events: Arc<Events>,
+    /// Places for searches and lists.
+    pub lists: Arc<Lists>,
     /// How this server is reached.
     pub site: Arc<Site>,
     /// The memory for bodies that are arriving.

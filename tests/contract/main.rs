@@ -36,6 +36,7 @@ mod password_reset;
 mod register;
 mod revoke;
 mod scopes;
+mod search;
 mod sessions;
 mod sign_in;
 mod store;

@@ -74,6 +74,7 @@ impl Server {
             events: Arc::new(Events::new(db.clone(), clock.clone(), entropy.clone(), EventLimits::default())),
             lists: Arc::new(Lists::unbounded()),
             site: Arc::new(Site::default()),
+            bodies: Arc::default(),
             entropy: entropy.clone(),
         };
         let router = router(services, db, clock, entropy, Draining::default());

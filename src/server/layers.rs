@@ -1,6 +1,5 @@
 //! What happens to every request before and after its handler.
 
-use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +19,6 @@ use tracing::Instrument;
 use crate::api::Site;
 use crate::api::body::{self, BodyMemory};
 use crate::api::client_address::ClientAddress;
-use crate::api::local::host_of;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::model::ApiError;
@@ -190,14 +188,8 @@ fn cross_site(headers: &HeaderMap, site: &Site) -> Option<&'static str> {
         }
     }
     // A name that somebody else lets point here (DNS rebinding) would be an origin of its own.
-    let named_by_operator = site.public_url.is_some();
-    (!named_by_operator && !is_local_name_or_address(host))
-        .then_some("This host name is not known here: start the server with --public-url.")
-}
-
-fn is_local_name_or_address(host: &str) -> bool {
-    let host = host_of(host);
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
+    let is_unknown = site.unknown_host(headers).is_some() || (site.public_url.is_none() && host.is_empty());
+    is_unknown.then_some("This host name is not known here: start the server with --public-url.")
 }
 
 /// Headers that every answer has.

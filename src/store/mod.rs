@@ -29,6 +29,7 @@ pub use changes::Change;
 pub(crate) use db::Changes;
 pub use db::{DatabaseUrlError, Db, SqliteFile, StoreError};
 pub use events::{EventFilter, EventHead, EventPage, Retention, StoredEvent};
+pub(crate) use family::KeyEdit;
 pub use ingest::{NewEvent, Taken};
 pub use key_lists::{KeyFilter, Owner};
 pub use key_pages::{KeyColumn, KeyCounts, KeyList, KeyPage, ListedKey, Mark};

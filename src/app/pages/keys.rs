@@ -15,10 +15,11 @@ use crate::api::auth::SignedIn;
 use crate::app::islands::icons::{ALERT, PLUS, icon};
 use crate::app::islands::{CreateKey, EnvironmentChoice, RevokeKey};
 use crate::app::parts::{
-    Filters, Flash, KeysTable, NoKeys, NoMatch, Page, Pager, RevokeDialog, Tabs, Toasts, Unsearchable, take_flash,
+    Filters, Flash, KeysTable, LostKey, NoKeys, NoMatch, Page, Pager, RevokeDialog, Tabs, Toasts, Unsearchable,
+    take_flash,
 };
 use crate::app::shell::{Answer, Document};
-use crate::keys::{self, Key, KeyState, Request, Search};
+use crate::keys::{self, Key, KeyFilter, KeyState, Request, Search};
 use crate::model::{ApiError, KeyId, NameError, Timestamp};
 
 /// What the page shows.
@@ -35,10 +36,15 @@ struct List {
     asked: Option<(Key, i64)>,
     /// What is wrong with the text that was searched for.
     unsearchable: Option<NameError>,
+    /// The key whose creation got no answer, if it is there.
+    lost: Option<Key>,
     flash: Option<Flash>,
     origin: String,
     now: Timestamp,
 }
+
+/// A key whose creation got no answer is looked for among those of the last 10 minutes.
+const LOST_FOR: i64 = 10 * 60 * 1000;
 
 /// `GET /keys`.
 ///
@@ -56,8 +62,7 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
 
     let caller = Caller::Person(person.clone());
     let owner = caller.listing(Some(membership.organisation), Some(environment.id)).map_err(|_| no_place())?;
-    let mut request =
-        Request { owner, filter: crate::keys::KeyFilter::default(), limit: KeysLink::PAGE, after: here.cursor };
+    let mut request = Request { owner, filter: KeyFilter::default(), limit: KeysLink::PAGE, after: here.cursor };
     request.filter.state = here.state;
     let search = Search::parse(here.name.as_deref().unwrap_or_default());
     let page = match &search {
@@ -74,6 +79,7 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
 
     let asked = asked(services, &caller, &here, now).await?;
     here.revoke = asked.as_ref().map(|(key, _)| key.id);
+    let lost = lost(services, &person, &request, &here, now).await?;
     let list = List {
         older: page.next.map(|cursor| here.with_cursor(cursor)),
         keys: page.keys,
@@ -86,6 +92,7 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
         here,
         asked,
         unsearchable: search.err(),
+        lost,
         now,
     };
     let status = if list.unsearchable.is_none() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
@@ -130,6 +137,28 @@ async fn asked(
     }))
 }
 
+/// The newest key of the name that the address says, if the person made it a moment ago and it was never used.
+async fn lost(
+    services: &Services,
+    person: &Person,
+    request: &Request,
+    here: &KeysLink,
+    now: Timestamp,
+) -> Result<Option<Key>, ApiError> {
+    let Some(name) = &here.lost else {
+        return Ok(None);
+    };
+    let filter = KeyFilter { name: Some(name.clone()), ..KeyFilter::default() };
+    let found = services.keys.list(&Request { filter, after: None, ..request.clone() }).await?;
+    Ok(found.keys.into_iter().find(|key| {
+        key.name == *name
+            && key.created_by == Some(person.id)
+            && key.revoked_at.is_none()
+            && key.last_used_at.is_none()
+            && now.since(key.created_at) <= LOST_FOR
+    }))
+}
+
 /// Where this server is reached, for a line to copy.
 pub(super) fn origin(services: &Services, parts: &Parts) -> String {
     services.site.public_url.clone().unwrap_or_else(|| {
@@ -140,8 +169,21 @@ pub(super) fn origin(services: &Services, parts: &Parts) -> String {
 
 #[component]
 fn KeysPage(list: List) -> AnyView {
-    let List { person, membership, environment, here, keys, makers, older, asked, unsearchable, flash, origin, now } =
-        list;
+    let List {
+        person,
+        membership,
+        environment,
+        here,
+        keys,
+        makers,
+        older,
+        asked,
+        unsearchable,
+        lost,
+        flash,
+        origin,
+        now,
+    } = list;
     let organisation = membership.organisation;
     let environments = membership
         .environments
@@ -152,12 +194,14 @@ fn KeysPage(list: List) -> AnyView {
         })
         .collect();
     let caller = Caller::Person(person.clone());
+    let marked = lost.as_ref().map(|key| key.id);
+    let notice = here.lost.clone().map(|name| view! { <LostKey name lost here=here.clone() now/> });
     let content = if let Some(error) = unsearchable {
         view! { <Filters here=here.clone()/> <Unsearchable error here=here.clone()/> }.into_any()
     } else if !keys.is_empty() {
         view! {
             <Filters here=here.clone()/>
-            <KeysTable keys makers caller environment=environment.name.clone() here=here.without_revoke() now/>
+            <KeysTable keys makers caller environment=environment.name.clone() here=here.without_revoke() marked now/>
             <Pager here=here.clone() older/>
         }
         .into_any()
@@ -178,9 +222,10 @@ fn KeysPage(list: List) -> AnyView {
         .into_any(),
     };
     view! {
-        <Page person organisation=Some(organisation) inert=here.revoke.is_some()>
+        <Page person organisation=Some(organisation) environment=Some(environment.id) inert=here.revoke.is_some()>
             <Head/>
             <Tabs membership here=here.clone()/>
+            {notice}
             {content}
         </Page>
         {dialogs}
@@ -206,15 +251,34 @@ fn Head() -> AnyView {
             </button>
         </div>
         <noscript>
-            <p class="notice plain">
-                {icon(ALERT)}
-                <span>
-                    <strong>"Creating a key needs JavaScript and WebAssembly,"</strong>
-                    " because the key is shown once and only inside your browser. Without them, use "
-                    <code>"POST /v1/auth/api-keys"</code> ". Everything else on this page works."
-                </span>
-            </p>
+            {needs_wasm(
+                "Creating a key needs JavaScript and WebAssembly,",
+                " because the key is shown once and only inside your browser. Without them, use ",
+            )
+            .into_any()}
         </noscript>
+        <div class="no-wasm" role="alert" tabindex="-1" data-no-wasm hidden>
+            {needs_wasm(
+                "The part of this page that creates keys did not start:",
+                " WebAssembly was blocked or did not arrive. Load the page again, allow WebAssembly, or use ",
+            )
+            .into_any()}
+        </div>
     }
     .into_any()
+}
+
+/// Says why no key can be created on this page, and the way without.
+fn needs_wasm(what: &'static str, why: &'static str) -> impl IntoView {
+    view! {
+        <p class="notice plain">
+            {icon(ALERT)}
+            <span>
+                <strong>{what}</strong>
+                {why}
+                <a href="/docs/api#createApiKey"><code>"POST /v1/auth/api-keys"</code></a>
+                ". Everything else on this page works."
+            </span>
+        </p>
+    }
 }

@@ -1,7 +1,8 @@
 //! Addresses of the dashboard: reading and writing them.
 
+use crate::app::key_in_address::key_in;
 use crate::keys::{Cursor, KeyState};
-use crate::model::{EnvironmentId, KeyId, OrganisationId};
+use crate::model::{EnvironmentId, KeyId, KeyName, OrganisationId};
 
 /// A list of keys, as an address says it: `/keys?org=…&env=…&state=…&q=…&cursor=…&revoke=…`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct KeysLink {
     pub cursor: Option<Cursor>,
     /// The key that is asked about.
     pub revoke: Option<KeyId>,
+    /// The name of a key whose creation got no answer. No link carries it on.
+    pub lost: Option<String>,
 }
 
 /// The address names something that cannot exist.
@@ -44,9 +47,12 @@ impl KeysLink {
                 "org" => link.organisation = Some(value.parse().map_err(|_| NoSuchPlace)?),
                 "env" => link.environment = Some(value.parse().map_err(|_| NoSuchPlace)?),
                 "state" => link.state = KeyState::parse(&value),
+                // A key that somebody pasted goes into no further address.
+                "q" | "lost" if key_in(&value).is_some() => {}
                 "q" => link.name = Some(value.trim().to_owned()).filter(|text| !text.is_empty()),
                 "cursor" => link.cursor = value.parse().ok(),
                 "revoke" => link.revoke = value.parse().ok(),
+                "lost" => link.lost = KeyName::parse(&value).ok().map(|name| name.as_str().to_owned()),
                 _ => {}
             }
         }
@@ -137,12 +143,12 @@ impl KeysLink {
     }
 }
 
-/// A path of this server that somebody may be sent to; everything that a browser could take for
-/// another server's address is none.
+/// A path of this server that somebody may be sent to. An address that a browser could take for another server's is
+/// none, and neither is one that contains a key string.
 pub fn local_path(text: &str) -> Option<&str> {
     let rest = text.strip_prefix('/')?;
     let own = !rest.starts_with('/') && !text.contains('\\') && text.bytes().all(|byte| byte.is_ascii_graphic());
-    own.then_some(text)
+    (own && key_in(text).is_none()).then_some(text)
 }
 
 #[cfg(test)]
@@ -158,6 +164,7 @@ mod tests {
             name: Some("a & b=é".to_owned()),
             cursor: "00000000000000010000000000000002".parse().ok(),
             revoke: Some(KeyId(3)),
+            lost: None,
         };
         let href = link.href();
         assert_eq!(KeysLink::read(href.split_once('?').map(|(_, query)| query)), Ok(link));
@@ -190,6 +197,7 @@ mod tests {
             "/a\nb",
             "/\t/evil",
             "/ é",
+            "/keys?q=hks_0123456789abcdef0123456789abcdef",
         ] {
             assert_eq!(local_path(bad), None, "{bad:?}");
         }

@@ -1,19 +1,22 @@
 //! What the dashboard's plain forms post: signing in and out, registering, changing and revoking a key, how long
 //! events are kept. They need no WASM, and call the same domain as the API does.
 
+mod key;
+
+pub use key::{edit_key, enable_key, revoke};
+
 use axum::extract::{FromRequestParts, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use tower_sessions::Session;
 
+use super::held_form::HeldForm;
 use super::islands::ToastKind;
-use super::pages::{
-    EventsLink, FoundKey, RegisterForm, SignInForm, events_page, find_key, key_page, local_path, register_page,
-    sign_in_page,
-};
-use super::parts::{Flash, KeyForm, RetentionForm, isolate, leave_flash, revoked_everywhere, thousands};
+use super::key_in_address::{key_in, page_of};
+use super::pages::{EventsLink, RegisterForm, SignInForm, events_page, local_path, register_page, sign_in_page};
+use super::parts::{Flash, RetentionForm, isolate, leave_flash, thousands};
 use super::shell::Answer;
-use crate::accounts::{Caller, EmailAddress, Password, RegisterError, SignInError, begin_session};
+use crate::accounts::{EmailAddress, Password, RegisterError, SignInError, begin_session};
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::api::client_address::ClientAddress;
@@ -21,10 +24,11 @@ use crate::api::credential::{Credential, end_sessions};
 use crate::api::local::set_up_right;
 use crate::api::problem::busy;
 use crate::events::Retention;
-use crate::keys::{Edit, EditError, RevokeError};
-use crate::model::{ApiError, EnvironmentId, FieldError, KeyId, OrganisationId};
+use crate::keys::KeyHash;
+use crate::model::{ApiError, EnvironmentId, FieldError, OrganisationId};
 
 /// A form as it was sent.
+#[derive(Clone)]
 pub struct Form {
     fields: Vec<(String, String)>,
 }
@@ -54,6 +58,11 @@ impl Form {
         }
     }
 
+    /// The form, to be held while its sender signs in again; `None` when it is not held.
+    pub fn held(self, parts: &Parts) -> Option<HeldForm> {
+        HeldForm::of(parts, self.fields)
+    }
+
     /// A field; empty when it was not sent.
     fn take(&mut self, name: &str) -> String {
         let found = self.fields.iter_mut().find(|(field, _)| field == name);
@@ -79,6 +88,24 @@ impl Form {
         Ok(())
     }
 
+    /// The address of the list that a search leads to, and the hash of a key that was pasted.
+    fn as_search(&self) -> (String, Option<KeyHash>) {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        let mut pasted = None;
+        for (name, text) in &self.fields {
+            // The script of the page sends the hash of a key that it recognised.
+            let hash = (name == "hash").then(|| hex::decode(text).ok()?.try_into().ok().map(KeyHash::stored)).flatten();
+            let key = hash.or_else(|| key_in(text)).or_else(|| key_in(name));
+            if key.is_none() && SEARCH_FIELDS.contains(&name.as_str()) && !text.trim().is_empty() {
+                query.append_pair(name, &text.trim().chars().take(SEARCH_LENGTH).collect::<String>());
+            }
+            pasted = pasted.or(key);
+        }
+        let query = query.finish();
+        let list = if query.is_empty() { "/keys".to_owned() } else { format!("/keys?{query}") };
+        (list, pasted)
+    }
+
     /// A field that says where to go on.
     fn take_path(&mut self, name: &str) -> Option<String> {
         let text = self.take(name);
@@ -96,6 +123,7 @@ fn session(parts: &Parts) -> Result<Session, ApiError> {
 /// 503 when the database fails; what is wrong with the form is said on its page.
 pub async fn sign_in(services: &Services, parts: &Parts, mut form: Form) -> Result<Answer, ApiError> {
     let (email, password, next) = (form.take("email"), form.take("password"), form.take_path("next"));
+    let held = HeldForm::read(&form.take("held_action"), &form.take("held_body"));
     let from = ClientAddress::of(parts, &services.site).for_throttle();
     let session = session(parts)?;
     let signed_in = async {
@@ -106,13 +134,16 @@ pub async fn sign_in(services: &Services, parts: &Parts, mut form: Form) -> Resu
     let error = match signed_in.await {
         Ok(user) => {
             tracing::info!(%user, "signed in");
-            return Ok(Answer::SeeOther(next.unwrap_or_else(|| "/keys".to_owned())));
+            return Ok(match held {
+                Some(held) => held.page().into(),
+                None => Answer::SeeOther(next.unwrap_or_else(|| "/keys".to_owned())),
+            });
         }
         Err(SignInError::Wrong) => ApiError::unauthenticated("Email or password is wrong."),
         Err(error @ (SignInError::Throttled(_) | SignInError::Busy(_))) => error.into(),
         Err(error @ (SignInError::Store(_) | SignInError::Session(_))) => return Err(error.into()),
     };
-    sign_in_page(services, SignInForm { email, next, error: Some(error) }).await
+    sign_in_page(services, SignInForm { email, next, held, error: Some(error), ..SignInForm::default() }).await
 }
 
 /// `POST /register`.
@@ -146,7 +177,7 @@ pub async fn register(services: &Services, parts: &Parts, mut form: Form) -> Res
     } else {
         ApiError::invalid_fields(errors)
     };
-    register_page(services, parts, RegisterForm { email: typed, error: Some(error) }).await
+    register_page(services, parts, RegisterForm { email: typed, error: Some(error), ..RegisterForm::default() }).await
 }
 
 /// `POST /sign-out`.
@@ -159,132 +190,39 @@ pub async fn sign_out(services: &Services, parts: &Parts) -> Result<Answer, ApiE
     Ok(Answer::SeeOther("/sign-in".to_owned()))
 }
 
-/// `POST /keys/{id}`: what a key may do changes.
-///
-/// # Errors
-/// 401 when nobody is signed in, 404 for a key that is not theirs to see, 403 for one that is not theirs to change,
-/// 503 when the database fails; what is wrong with the fields is said on the page.
-pub async fn edit_key(services: &Services, parts: &mut Parts, id: &str, form: Form) -> Result<Answer, ApiError> {
-    let found = find_key(services, parts, id).await?;
-    if let Err(error) = found.editable() {
-        return not_in_effect(parts, &found, error).await;
-    }
-    let shown = KeyForm::of(&found.key);
-    let mut typed = shown.clone();
-    let mut descendants = true;
-    form.hand_on(|field, text| read_descendants(field, &text, &mut descendants) || typed.set(field, text))?;
-    match typed.read(&shown, services.keys.clock().now()) {
-        Ok(edit) => change(services, parts, found, edit, descendants, "saved", "In effect on every node").await,
-        Err(errors) => key_page(services, parts, found, KeyForm { errors, ..typed }).await,
-    }
-}
+/// The fields of the search form that go on into the address of the list.
+const SEARCH_FIELDS: [&str; 4] = ["org", "env", "state", "q"];
+/// Characters of a field that go on. The longest search is shorter; the rest would only make the address long.
+const SEARCH_LENGTH: usize = 300;
 
-/// `POST /keys/{id}/enabled`: a key is paused or resumed.
+/// `POST /keys/search`: leads to the filtered list, or, when a whole key was pasted, to the page of that key. The key
+/// string stands in no answer.
 ///
 /// # Errors
-/// As [`edit_key`]; 400 when it is not said which of the two.
-pub async fn enable_key(services: &Services, parts: &mut Parts, id: &str, form: Form) -> Result<Answer, ApiError> {
-    let found = find_key(services, parts, id).await?;
-    if let Err(error) = found.editable() {
-        return not_in_effect(parts, &found, error).await;
-    }
-    let mut typed = String::new();
-    let mut descendants = true;
-    form.hand_on(|field, text| {
-        read_descendants(field, &text, &mut descendants) || {
-            typed = text;
-            field == "enabled"
-        }
-    })?;
-    let enabled: bool = typed.parse().map_err(|_| ApiError::invalid_field("enabled", "must be `true` or `false`"))?;
-    let (done, detail) = if enabled {
-        ("resumed", "It works again, on every node")
-    } else {
-        ("paused", "In effect on every node: whatever uses it gets 401 until you resume it")
+/// 503 when the database fails.
+pub async fn search(services: &Services, parts: &mut Parts, form: Form) -> Result<Answer, ApiError> {
+    let (list, pasted) = form.as_search();
+    let (Some(hash), Ok(SignedIn(person))) = (pasted, SignedIn::from_request_parts(parts, services).await) else {
+        return Ok(Answer::SeeOther(list));
     };
-    let edit = Edit { enabled: Some(enabled), ..Edit::default() };
-    change(services, parts, found, edit, descendants, done, detail).await
-}
-
-/// Reads the checkbox that leaves a key's descendants out of a change; false if this is another field.
-fn read_descendants(field: &str, text: &str, descendants: &mut bool) -> bool {
-    let is_it = field == "descendants";
-    if is_it {
-        *descendants = text != "false";
+    if let Some(page) = page_of(services, person, &hash).await? {
+        return Ok(Answer::SeeOther(page));
     }
-    is_it
-}
-
-async fn change(
-    services: &Services,
-    parts: &Parts,
-    found: FoundKey,
-    edit: Edit,
-    descendants: bool,
-    done: &str,
-    detail: &str,
-) -> Result<Answer, ApiError> {
-    match services.keys.edit(&Caller::Person(found.person.clone()), found.key.id, edit, descendants).await {
-        Ok(key) => {
-            tracing::info!(key = %key.id, organisation = %key.organisation, "a key was changed");
-            let text = format!("Key “{}” {done}", isolate(&key.name));
-            leave_flash(&session(parts)?, &Flash { kind: ToastKind::Success, text, detail: detail.to_owned() }).await?;
-            Ok(Answer::SeeOther(found.here.key_href(key.id)))
-        }
-        Err(error) => not_in_effect(parts, &found, error).await,
-    }
-}
-
-/// What the page of the key has the rest of is said there.
-async fn not_in_effect(parts: &Parts, found: &FoundKey, error: EditError) -> Result<Answer, ApiError> {
-    let (text, detail) = match error {
-        EditError::Revoked => ("The key was not changed", "It is revoked, which nothing undoes"),
-        EditError::Unproven(_) => (
-            "Not every node may have heard of it yet",
-            "The change is stored. Save again: the answer comes when all have",
-        ),
-        error => return Err(error.into()),
-    };
-    let flash = Flash { kind: ToastKind::Error, text: text.to_owned(), detail: detail.to_owned() };
-    leave_flash(&session(parts)?, &flash).await?;
-    Ok(Answer::SeeOther(found.here.key_href(found.key.id)))
-}
-
-/// `POST /keys/{id}/revoke`.
-///
-/// # Errors
-/// 401 when nobody is signed in, 404 for a key that is not theirs to see, 503 when the database fails.
-pub async fn revoke(services: &Services, parts: &mut Parts, id: &str, mut form: Form) -> Result<Answer, ApiError> {
-    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
-    let not_found = || ApiError::not_found("There is no such key.");
-    let id: KeyId = id.parse().map_err(|_| not_found())?;
-    let descendants = form.take("descendants") != "false";
-    let flash = match services.keys.revoke(&Caller::Person(person), id, descendants).await {
-        Ok((key, proof)) => {
-            tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
-            Flash {
-                kind: ToastKind::Success,
-                text: format!("Key “{}” revoked", isolate(&key.name)),
-                detail: revoked_everywhere(&proof),
-            }
-        }
-        Err(RevokeError::NotAllowed) => Flash {
-            kind: ToastKind::Error,
-            text: "The key was not revoked".to_owned(),
-            detail: "Who made it, an admin or an owner can revoke it".to_owned(),
-        },
-        Err(RevokeError::NotFound) => return Err(not_found()),
-        Err(error @ (RevokeError::Unproven(_) | RevokeError::Store(_))) => return Err(error.into()),
+    let flash = Flash {
+        kind: ToastKind::Error,
+        text: "No key found for the string that you pasted".to_owned(),
+        detail: "It belongs to no organisation of yours. The string was not kept".to_owned(),
     };
     leave_flash(&session(parts)?, &flash).await?;
-    Ok(Answer::SeeOther(form.take_path("return_to").unwrap_or_else(|| "/keys".to_owned())))
+    Ok(Answer::SeeOther(list))
 }
 
 /// `POST /events/retention`: how long the events of an environment are kept.
 ///
 /// # Errors
-/// 401 when nobody is signed in, 404 for a place that is not theirs, 403 for a mere member, 503 when
-/// the database fails; what is wrong with the numbers is said on the page.
+/// 401 when nobody is signed in, 404 for a place that is not theirs, 403 for a mere member, 503 when the database
+/// fails. Wrong numbers (400), and numbers that were changed elsewhere since the form was filled (409), are shown on
+/// the page.
 pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -> Result<Answer, ApiError> {
     let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
     let not_found = || ApiError::not_found("There is no such organisation or environment.");
@@ -296,14 +234,23 @@ pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -
         return Err(ApiError::forbidden("An owner or an admin of the organisation says how long its events are kept."));
     }
     let (days, limit) = (form.take("event_days"), form.take("event_limit"));
-    let kept = match Retention::parse(&days, &limit) {
-        Ok(kept) => kept,
+    let shown = RetentionForm::read_version(&form.take("version"));
+    let typed = RetentionForm { environment: Some(id), days, limit, shown, ..RetentionForm::default() };
+    let wanted = match Retention::parse(&typed.days, &typed.limit) {
+        Ok(wanted) => wanted,
         Err(errors) => {
-            let typed = RetentionForm { environment: Some(id), days, limit, errors };
+            let typed = RetentionForm { errors, ..typed };
             return events_page(services, parts, person, EventsLink::to(organisation), typed).await;
         }
     };
-    services.events.set_retention(id, kept).await?;
+    let changed = services.events.change_retention(id, |stored| RetentionForm::merge(shown, wanted, stored)).await?;
+    let kept = match changed.ok_or_else(not_found)? {
+        Ok(kept) => kept,
+        Err(stored) => {
+            let typed = typed.in_conflict(wanted, stored);
+            return events_page(services, parts, person, EventsLink::to(organisation), typed).await;
+        }
+    };
     tracing::info!(user = %person.id, environment = %id, days = kept.event_days, events = kept.event_limit, "events are kept for another time");
     let days = if kept.event_days == 1 { "1 day".to_owned() } else { format!("{} days", thousands(kept.event_days)) };
     let flash = Flash {

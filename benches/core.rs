@@ -71,7 +71,8 @@ fn core(criterion: &mut Criterion) {
         let parse = |key: String| (PresentedKey::parse(black_box(&key)).map(|key| key.hash), key);
         bench.iter_batched(another_of(million::KEYS), parse, BatchSize::SmallInput);
     });
-    let ask = Ask { scopes: "events:write", address: Some([192, 0, 2, 1].into()), ..Ask::default() };
+    let ask =
+        Ask { scopes: ScopeList::constant("events:write"), address: Some([192, 0, 2, 1].into()), ..Ask::default() };
     for (name, set) in [
         ("", ""),
         (", a rate limit", "rate_limit = 1000000, rate_window_seconds = 1"),

@@ -8,7 +8,7 @@ use latchkey::accounts::{Accounts, Caller, EmailAddress, Password, Passwords, Re
 use latchkey::clock::Clock;
 use latchkey::entropy::Entropy;
 use latchkey::keys::{Ask, Code, Draft, KeyStringForm, Keys, Limits, Policy, Purpose};
-use latchkey::model::{KeyName, Quota, RateLimit, Scopes};
+use latchkey::model::{KeyName, Quota, RateLimit, ScopeList, Scopes};
 use latchkey::store::Db;
 
 /// Counts what is asked for.
@@ -125,7 +125,11 @@ async fn a_check_of_a_known_key_allocates_nothing() {
         ..draft(&caller)
     };
     let string = keys.issue(&caller, draft).await.expect("a key").plain.reveal();
-    let ask = Ask { scopes: "events:write keys:verify", address: Some([192, 0, 2, 1].into()), ..Ask::default() };
+    let ask = Ask {
+        scopes: ScopeList::parse("events:write keys:verify").expect("scopes"),
+        address: Some([192, 0, 2, 1].into()),
+        ..Ask::default()
+    };
     let code = async || keys.check(&string, &ask, Purpose::Use, |verdict| verdict.code).await;
     // The first one reads the database, and the first of an address notes it.
     for _ in 0..3 {

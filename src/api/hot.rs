@@ -17,7 +17,7 @@ use crate::api::auth::{no_key, refusal};
 use crate::api::client_address::{ClientAddress, Peer};
 use crate::api::{Services, credential};
 use crate::keys::{Ask, Code, Purpose, Verdict};
-use crate::model::{ApiError, OrganisationId};
+use crate::model::{ApiError, OrganisationId, ScopeList};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The scope that lets a key check others.
@@ -107,7 +107,7 @@ pub(super) async fn service(
 ) -> Result<OrganisationId, ApiError> {
     let presented = credential::presented_key(headers).ok_or_else(no_key)?;
     let address = ClientAddress::of_peer(peer, headers, &services.site);
-    let ask = Ask { scopes: VERIFY, address: address.for_allowlist(), ..Ask::default() };
+    let ask = Ask { scopes: ScopeList::constant(VERIFY), address: address.for_allowlist(), ..Ask::default() };
     let told = |verdict: Verdict<'_>| match verdict.record {
         Some(record) if verdict.code == Code::Valid => Ok(record.place.organisation),
         _ => Err(refusal(&verdict, &ask, address)),

@@ -8,7 +8,9 @@ use uuid::Uuid;
 
 use super::KeyHash;
 use crate::accounts::Place;
-use crate::model::{EnvironmentId, KeyId, Mode, OrganisationId, Quota, RateLimit, Scopes, Timestamp, UserId};
+use crate::model::{
+    EnvironmentId, KeyId, Mode, OrganisationId, Quota, RateLimit, ScopeList, Scopes, Timestamp, UserId,
+};
 
 /// A key: everything but its string.
 #[derive(Debug, Clone)]
@@ -114,8 +116,8 @@ impl KeyState {
 /// What a request wants of a key.
 #[derive(Debug, Clone, Default)]
 pub struct Ask<'a> {
-    /// Scopes that must all be held, separated by blanks or `+`; `*` is full access.
-    pub scopes: &'a str,
+    /// Scopes that must all be held; `*` is full access.
+    pub scopes: ScopeList<'a>,
     /// The mode that its environment must have.
     pub mode: Option<Mode>,
     /// Where the request came from; `None` when that cannot be known.
@@ -124,13 +126,6 @@ pub struct Ask<'a> {
     pub organisation: Option<OrganisationId>,
     /// How much of its limits the request takes.
     pub cost: Cost,
-}
-
-impl<'a> Ask<'a> {
-    /// The asked scopes, one by one.
-    pub fn scope_names(&self) -> impl Iterator<Item = &'a str> {
-        self.scopes.split([' ', '\t', '\n', '\r', '+']).filter(|name| !name.is_empty())
-    }
 }
 
 /// How much of a key's limits a request takes.

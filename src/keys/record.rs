@@ -149,15 +149,13 @@ impl Record {
     fn holds(&self, asked: &str) -> bool {
         match self.more.as_ref().and_then(|more| more.scopes.as_deref()) {
             None => true,
-            // One of several characters, as it were: for a single one std prepares a search that is worth it in long
-            // texts only.
-            Some(held) => held.split([' ']).any(|held| Scopes::covers(held, asked)),
+            Some(held) => Scopes::wire_holds(held, asked),
         }
     }
 
     /// The asked scopes that are not held.
     pub fn missing<'a>(&'a self, ask: &'a Ask<'_>) -> impl Iterator<Item = &'a str> {
-        ask.scope_names().filter(|asked| !self.holds(asked))
+        ask.scopes.names().filter(|asked| !self.holds(asked))
     }
 
     /// Judges the key, purely by what is in it: limits that are counted come after this.
@@ -200,7 +198,7 @@ pub(super) const ALLOCATION: usize = 16;
 mod tests {
     use super::*;
     use crate::keys::key::tests::key;
-    use crate::model::{Mode, OrganisationId};
+    use crate::model::{Mode, OrganisationId, ScopeList};
 
     fn record(key: &Key) -> Record {
         Record::new(key, Arc::new(key.place()), None)
@@ -216,7 +214,7 @@ mod tests {
         key.disabled_at = Some(now);
         key.revoked_at = Some(now);
         let mut ask = Ask {
-            scopes: "events:write",
+            scopes: ScopeList::constant("events:write"),
             mode: Some(Mode::Test),
             organisation: Some(OrganisationId(2)),
             ..Ask::default()
@@ -235,7 +233,7 @@ mod tests {
         ask.address = Some("10.1.2.3".parse().unwrap());
         assert_eq!(record(&key).judge(now, &ask), Code::InsufficientScopes);
         assert_eq!(record(&key).missing(&ask).collect::<Vec<_>>(), ["events:write"]);
-        ask.scopes = "keys:verify";
+        ask.scopes = ScopeList::constant("keys:verify");
         assert_eq!(record(&key).judge(now, &ask), Code::Valid);
     }
 
@@ -260,12 +258,12 @@ mod tests {
         assert_eq!(record(&key).scopes(), None);
         key.scopes = Scopes::All;
         assert_eq!(record(&key).scopes(), Some("*"));
-        let everything = Ask { scopes: "*", ..Ask::default() };
+        let everything = Ask { scopes: ScopeList::constant("*"), ..Ask::default() };
         assert_eq!(record(&key).judge(Timestamp(0), &everything), Code::Valid);
         key.scopes = Scopes::Named(vec!["a:*".into(), "b:c".into()]);
         assert_eq!(record(&key).scopes(), Some("a:* b:c"));
         assert_eq!(record(&key).judge(Timestamp(0), &everything), Code::InsufficientScopes);
-        let asked = Ask { scopes: "a:x+b:c+b:d", ..Ask::default() };
+        let asked = Ask { scopes: ScopeList::parse_joined("a:x+b:c+b:d").unwrap(), ..Ask::default() };
         assert_eq!(record(&key).missing(&asked).collect::<Vec<_>>(), ["b:d"]);
     }
 }

@@ -19,5 +19,5 @@ pub use limits::{Quota, RateLimit};
 pub use name::{KeyName, NameError};
 pub use nfc::nfc;
 pub use organisation::{Mode, Role};
-pub use scopes::{MANAGE_KEYS, Scopes, ScopesError};
+pub use scopes::{MANAGE_KEYS, ScopeList, Scopes, ScopesError};
 pub use time::{Timestamp, ago};

@@ -19,13 +19,15 @@ pub enum Scopes {
     Named(Vec<String>),
 }
 
-/// Why a text is not a list of scopes.
+/// The reason why a text is not a list of scopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScopesError {
     /// No name in it.
     Empty,
     /// This word is not `resource:action`, `resource:*` or `*`.
     Malformed(String),
+    /// A blank or control character other than the separator.
+    Separator(char),
     /// `*` beside other names, which it would make meaningless.
     AllAndMore,
     /// More than [`Scopes::MOST`] names.
@@ -38,8 +40,12 @@ impl fmt::Display for ScopesError {
             Self::Empty => f.write_str("must name at least one scope, or be `*` for full access"),
             Self::Malformed(word) => write!(
                 f,
-                "`{word}` is not a scope: write `resource:action`, `resource:*`, or `*` alone for full access"
+                "`{}` is not a scope: write `resource:action`, `resource:*`, or `*` alone for full access",
+                word.escape_debug()
             ),
+            Self::Separator(found) => {
+                write!(f, "must separate names with spaces (U+0020), not with U+{:04X}", u32::from(*found))
+            }
             Self::AllAndMore => f.write_str("`*` already means everything: use it alone, or name the scopes"),
             Self::TooMany => write!(f, "must name at most {} scopes", Scopes::MOST),
         }
@@ -48,8 +54,90 @@ impl fmt::Display for ScopesError {
 
 impl std::error::Error for ScopesError {}
 
+/// A list of scopes, read and checked without copying: the one parser of such lists.
+///
+/// The separator is the ASCII space; spaces at either end and repeated ones are ignored. A `*` stands alone.
+/// Every other character that is not part of a name is an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScopeList<'a> {
+    text: &'a str,
+    separator: char,
+}
+
+impl<'a> ScopeList<'a> {
+    /// A list without a name, which every key holds.
+    pub const NONE: Self = Self { text: "", separator: ' ' };
+
+    /// A list of one name that the program itself knows.
+    pub const fn constant(name: &'static str) -> Self {
+        Self { text: name, separator: ' ' }
+    }
+
+    /// Reads names that are separated by spaces.
+    ///
+    /// # Errors
+    /// Says which word is wrong, and what would be right.
+    pub fn parse(text: &'a str) -> Result<Self, ScopesError> {
+        Self { text, separator: ' ' }.checked()
+    }
+
+    /// Reads names that are joined by `+`, as a path has them. Two of them in a row, and one at either end, are errors.
+    ///
+    /// # Errors
+    /// Says which word is wrong, and what would be right.
+    pub fn parse_joined(text: &'a str) -> Result<Self, ScopesError> {
+        if text.is_empty() {
+            return Err(ScopesError::Empty);
+        }
+        if text.split('+').any(str::is_empty) {
+            return Err(ScopesError::Malformed(String::new()));
+        }
+        Self { text, separator: '+' }.checked()
+    }
+
+    /// The names, in their order.
+    pub fn names(self) -> impl Iterator<Item = &'a str> {
+        words(self.text, self.separator)
+    }
+
+    fn checked(self) -> Result<Self, ScopesError> {
+        let (mut all, mut count) = (false, 0);
+        for word in self.names() {
+            all |= word == "*";
+            count += 1;
+            if word != "*" && !is_scope(word) {
+                return Err(malformed(word));
+            }
+        }
+        match count {
+            0 => Err(ScopesError::Empty),
+            2.. if all => Err(ScopesError::AllAndMore),
+            _ if count > Scopes::MOST => Err(ScopesError::TooMany),
+            _ => Ok(self),
+        }
+    }
+}
+
+impl Default for ScopeList<'_> {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+fn malformed(word: &str) -> ScopesError {
+    match word.chars().find(|character| character.is_whitespace() || character.is_control()) {
+        Some(found) => ScopesError::Separator(found),
+        None => ScopesError::Malformed(word.chars().take(60).collect()),
+    }
+}
+
+fn words(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    // A slice of characters: for a single one std prepares a search that only pays off in long texts.
+    text.split([separator]).filter(|word| !word.is_empty())
+}
+
 impl Scopes {
-    /// The most names that a key may hold.
+    /// The most names that a list may have, repeated ones included.
     pub const MOST: usize = 50;
     const LONGEST: usize = 100;
 
@@ -62,24 +150,25 @@ impl Scopes {
             return Ok(Self::Unset);
         };
         let mut names: Vec<String> = Vec::new();
-        let mut all = false;
-        for word in text.split_ascii_whitespace() {
-            if word == "*" {
-                all = true;
-            } else if !is_scope(word) {
-                let shown: String = word.chars().take(60).collect();
-                return Err(ScopesError::Malformed(shown));
-            } else if !names.iter().any(|name| name == word) {
-                names.push(word.to_owned());
+        for name in ScopeList::parse(text)?.names() {
+            if name == "*" {
+                return Ok(Self::All);
+            }
+            if !names.iter().any(|known| known == name) {
+                names.push(name.to_owned());
             }
         }
-        match (all, names.len()) {
-            (true, 0) => Ok(Self::All),
-            (true, _) => Err(ScopesError::AllAndMore),
-            (false, 0) => Err(ScopesError::Empty),
-            (false, count) if count > Self::MOST => Err(ScopesError::TooMany),
-            (false, _) => Ok(Self::Named(names)),
-        }
+        Ok(Self::Named(names))
+    }
+
+    /// The words of a list that may be unfinished, for the form in which it is typed.
+    pub fn words(text: &str) -> impl Iterator<Item = &str> {
+        words(text, ' ')
+    }
+
+    /// Whether the wire form of named scopes holds `asked`.
+    pub fn wire_holds(held: &str, asked: &str) -> bool {
+        words(held, ' ').any(|held| Self::covers(held, asked))
     }
 
     /// The wire form; `None` is JSON's `null`.
@@ -114,11 +203,6 @@ impl Scopes {
         held == asked || held.strip_suffix('*').is_some_and(|resource| asked.starts_with(resource))
     }
 
-    /// Whether a word is `resource:action` or `resource:*`.
-    pub fn is_name(word: &str) -> bool {
-        is_scope(word)
-    }
-
     /// Whether `name` itself is in the list: `*` and `resource:*` do not count.
     pub fn name_explicitly(&self, name: &str) -> bool {
         self.names().iter().any(|held| held == name)
@@ -135,6 +219,9 @@ fn is_scope(word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection;
+    use proptest::prelude::*;
+
     use super::*;
 
     fn named(text: &str) -> Scopes {
@@ -172,13 +259,90 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_scope_is_named_in_the_error() {
-        for word in ["events", "events:", ":write", "a:b:c", "ev ents:é", "events:w*", "*:*"] {
+    fn a_malformed_scope_is_named_in_the_error() {
+        for word in ["events", "events:", ":write", "a:b:c", "ev:ents:é", "events:w*", "*:*", "é:b", "a:b,c:d"] {
             assert!(matches!(Scopes::parse(Some(word)), Err(ScopesError::Malformed(_))), "{word}");
         }
         assert_eq!(Scopes::parse(Some("  ")), Err(ScopesError::Empty));
         assert_eq!(Scopes::parse(Some("* events:write")), Err(ScopesError::AllAndMore));
+        assert_eq!(Scopes::parse(Some("* *")), Err(ScopesError::AllAndMore));
         let many: Vec<String> = (0..51).map(|n| format!("r{n}:a")).collect();
         assert_eq!(Scopes::parse(Some(&many.join(" "))), Err(ScopesError::TooMany));
+        assert_eq!(Scopes::parse(Some(&many[1..].join(" "))).map(|scopes| scopes.names().len()), Ok(50));
+    }
+
+    #[test]
+    fn only_the_ascii_space_separates_names() {
+        for separator in
+            ['\t', '\n', '\r', '\u{b}', '\u{c}', '\0', '\u{1f}', '\u{85}', '\u{a0}', '\u{2003}', '\u{3000}']
+        {
+            let text = format!("a:x{separator}admin:all");
+            assert_eq!(Scopes::parse(Some(&text)), Err(ScopesError::Separator(separator)), "{text:?}");
+            assert_eq!(ScopeList::parse_joined(&text), Err(ScopesError::Separator(separator)), "{text:?}");
+        }
+        assert_eq!(
+            ScopesError::Separator('\u{c}').to_string(),
+            "must separate names with spaces (U+0020), not with U+000C"
+        );
+        for invisible in ['\u{200b}', '\u{feff}', '\u{ad}'] {
+            let text = format!("a:x{invisible}admin:all");
+            assert!(matches!(ScopeList::parse(&text), Err(ScopesError::Malformed(_))), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn joined_names_have_no_gaps_and_no_spaces() {
+        let names = |text| ScopeList::parse_joined(text).map(|list| list.names().collect::<Vec<_>>());
+        assert_eq!(names("a:b+c:*"), Ok(vec!["a:b", "c:*"]));
+        assert_eq!(names("*"), Ok(vec!["*"]));
+        for wrong in ["", "+", "a:b+", "+a:b", "a:b++c:d", "a:b c:d", "a:b+ c:d", "a:b+any", "a:b&c:d", "a:b%2Bc:d"] {
+            assert!(names(wrong).is_err(), "{wrong}");
+        }
+        assert!(ScopeList::parse("a:b+c:d").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_list_of_names_is_read_as_these_names(
+            names in collection::vec("[a-zA-Z0-9._-]{1,8}:([a-zA-Z0-9._-]{1,8}|[*])", 1..20),
+            gaps in collection::vec(1..4usize, 21),
+            ends in (0..3usize, 0..3usize),
+        ) {
+            let mut text = " ".repeat(ends.0);
+            for (name, gap) in names.iter().zip(&gaps) {
+                text.push_str(name);
+                text.push_str(&" ".repeat(*gap));
+            }
+            text.push_str(&" ".repeat(ends.1));
+            prop_assert_eq!(ScopeList::parse(&text).unwrap().names().collect::<Vec<_>>(), names.clone());
+            let joined = names.join("+");
+            prop_assert_eq!(ScopeList::parse_joined(&joined).unwrap().names().collect::<Vec<_>>(), names.clone());
+            let scopes = Scopes::parse(Some(&text)).unwrap();
+            prop_assert!(names.iter().all(|name| scopes.hold(name)));
+            let wire = scopes.to_wire().unwrap();
+            prop_assert_eq!(Scopes::parse(Some(&wire)), Ok(scopes.clone()));
+            prop_assert!(names.iter().all(|name| Scopes::wire_holds(&wire, name)));
+        }
+
+        /// Whatever text is accepted consists of names, stars and spaces, and both readings agree on it.
+        #[test]
+        fn every_accepted_text_consists_of_names_and_spaces(text in "([a-c*]:?[a-c*]|[ \\t\\x0c\\x00é+&/%\u{a0}]|\\PC){0,12}") {
+            match ScopeList::parse(&text) {
+                Ok(list) => {
+                    prop_assert!(list.names().all(|name| name == "*" || is_scope(name)));
+                    prop_assert_eq!(list.names().collect::<String>(), text.replace(' ', ""));
+                    prop_assert!(Scopes::parse(Some(&text)).is_ok());
+                }
+                Err(error) => prop_assert_eq!(Scopes::parse(Some(&text)), Err(error)),
+            }
+        }
+
+        #[test]
+        fn one_foreign_character_anywhere_makes_the_list_an_error(foreign: char, at in 0..=15usize) {
+            prop_assume!(!foreign.is_ascii_alphanumeric() && !" *:._-".contains(foreign));
+            let mut text = "a:bcd e:fgh i:*".to_owned();
+            text.insert(at, foreign);
+            prop_assert!(ScopeList::parse(&text).is_err(), "{:?}", text);
+        }
     }
 }

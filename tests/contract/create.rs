@@ -3,7 +3,7 @@
 use crc::{CRC_32_ISO_HDLC, Crc};
 use futures::future::join_all;
 use latchkey::keys::{Ask, Code, Policy, Purpose};
-use latchkey::model::Role;
+use latchkey::model::{Role, ScopeList};
 use sha2::{Digest, Sha256};
 
 use crate::app::{Engine, Settings, TestApp, on_both_engines};
@@ -276,7 +276,7 @@ on_both_engines! {
         let mut answers = vec![post(&app, &ada, body).await];
         answers.extend(join_all((0..10).map(|_| post(&app, &ada, body))).await);
         answers.extend(join_all((0..100).map(|_| post(&app, &ada, body))).await);
-        let ask = Ask { scopes: "a:b", address: "10.1.2.3".parse().ok(), ..Ask::default() };
+        let ask = Ask { scopes: ScopeList::constant("a:b"), address: "10.1.2.3".parse().ok(), ..Ask::default() };
         for answer in &answers {
             assert_eq!(answer.status, 201, "{}", answer.text());
             let code = app.services.keys.check(&answer.field("/key"), &ask, Purpose::Use, |verdict| verdict.code).await;

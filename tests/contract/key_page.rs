@@ -35,7 +35,7 @@ async fn get(app: &TestApp, who: &Someone, path: &str) -> Answer {
     Call::new(app, "GET", path).cookie(&who.cookie).send().await
 }
 
-fn form<'a>(app: &'a TestApp, path: &str, cookie: &str, fields: &[(&str, &str)]) -> Call<'a> {
+pub fn form<'a>(app: &'a TestApp, path: &str, cookie: &str, fields: &[(&str, &str)]) -> Call<'a> {
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     Call::new(app, "POST", path).cookie(cookie).header("content-type", "application/x-www-form-urlencoded").body(body)
 }

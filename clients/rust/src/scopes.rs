@@ -1,16 +1,29 @@
 //! Scopes, by the server's rules.
 
-/// As long as a name may be.
+/// The most characters of a name.
 const LONGEST: usize = 100;
+/// The most names of a list.
+const MOST: usize = 50;
 
-/// Whether all that is asked is surely held. What the server would not accept as a name is not.
+/// Whether all that is asked is surely held. A list that the server would refuse is not.
 pub(crate) fn hold_all(held: Option<&str>, asked: &str) -> bool {
-    asked.split_ascii_whitespace().all(|asked| (asked == "*" || is_name(asked)) && hold(held, asked))
+    let (mut count, mut all) = (0, false);
+    let are_held = words(asked).all(|asked| {
+        count += 1;
+        all |= asked == "*";
+        (asked == "*" || is_name(asked)) && hold(held, asked)
+    });
+    asked.is_empty() || are_held && (1..=MOST).contains(&count) && (count == 1 || !all)
+}
+
+/// The ASCII space is the only separator.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(' ').filter(|word| !word.is_empty())
 }
 
 /// Whether one scope is held; no list holds everything.
 pub(crate) fn hold(held: Option<&str>, asked: &str) -> bool {
-    held.is_none_or(|held| held.split_ascii_whitespace().any(|held| covers(held, asked)))
+    held.is_none_or(|held| words(held).any(|held| covers(held, asked)))
 }
 
 fn covers(held: &str, asked: &str) -> bool {
@@ -51,7 +64,20 @@ mod tests {
 
     #[test]
     fn what_is_no_scope_is_for_the_server_to_refuse() {
-        for asked in ["events", "events:", ":write", "a:b:c", "a:b*", "é:b", &format!("a:{}", "b".repeat(99))] {
+        for asked in [
+            "events",
+            "events:",
+            ":write",
+            "a:b:c",
+            "a:b*",
+            "é:b",
+            &format!("a:{}", "b".repeat(99)),
+            " ",
+            "* a:b",
+            "a:b\tc:d",
+            "a:b\u{c}c:d",
+            &"a:b ".repeat(51),
+        ] {
             assert!(!hold_all(None, asked), "{asked}");
         }
     }

@@ -22,7 +22,7 @@ use crate::api::time::milliseconds;
 use crate::api::{Services, credential, json};
 use crate::events::{IdempotencyKey, Incoming, Refused, SourceName};
 use crate::keys::{Ask, Code, Pass, Purpose};
-use crate::model::ApiError;
+use crate::model::{ApiError, ScopeList};
 
 /// The most bytes of an event: 1 MiB.
 pub const BODY_LIMIT: usize = 1024 * 1024;
@@ -117,7 +117,7 @@ async fn authenticate(parts: &Parts, services: &Services, tenant: &str, address:
     let bad = || ApiError::unauthenticated("The API key is missing, unknown, revoked, disabled or expired.");
     let presented = credential::presented_key(&parts.headers).ok_or_else(bad)?;
     // Whose key it is comes before what it may do; a bad one has no owner. So this only looks.
-    let look = Ask { address: address.for_allowlist(), scopes: SCOPE, ..Ask::default() };
+    let look = Ask { address: address.for_allowlist(), scopes: ScopeList::constant(SCOPE), ..Ask::default() };
     let organisation = services
         .keys
         .check(presented, &look, Purpose::Identify, |verdict| match (verdict.code, verdict.record) {

@@ -3,9 +3,12 @@
 //! What is demanded stands in the path, which the gateway's configuration fixes. What follows it (Envoy
 //! adds the original path) is nobody's demand and is not read.
 
+use std::borrow::Cow;
+
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use percent_encoding::percent_decode_str;
 
 use super::limits;
 use crate::api::auth::{no_key, refusal};
@@ -14,7 +17,7 @@ use crate::api::hot::{self, Answering};
 use crate::api::openapi::Problem;
 use crate::api::{Services, credential};
 use crate::keys::{Ask, Code, Purpose, Record, Verdict};
-use crate::model::{ApiError, Mode, OrganisationId, Scopes};
+use crate::model::{ApiError, Mode, OrganisationId, ScopeList};
 
 const KEY_ID: HeaderName = HeaderName::from_static("x-auth-key-id");
 const ORGANISATION: HeaderName = HeaderName::from_static("x-auth-org");
@@ -27,33 +30,54 @@ const ERROR: HeaderName = HeaderName::from_static("x-auth-error");
 struct Demand<'a> {
     organisation: OrganisationId,
     mode: Option<Mode>,
-    scopes: &'a str,
+    scopes: ScopeList<'a>,
 }
 
 impl<'a> Demand<'a> {
-    /// Reads it from what follows `/v1/forward-auth/`.
-    fn read(path: &'a str) -> Result<Self, ApiError> {
-        let wrong = |what: &str| {
-            ApiError::invalid(format!(
-                "The gateway asks for {what}. Write /v1/forward-auth/{{org_id}}/{{live, test or any}}/{{scopes joined by +, or any}}."
-            ))
+    /// Reads it from the decoded segments that follow `/v1/forward-auth/`.
+    fn read([organisation, mode, scopes]: [&'a str; 3]) -> Result<Self, ApiError> {
+        let organisation = organisation.parse().map_err(|_| wrong("an organisation id that is none"))?;
+        let mode = match mode {
+            "" => return Err(wrong("no mode")),
+            "any" => None,
+            word => Some(Mode::parse(word).ok_or_else(|| wrong("a mode that is not `live`, `test` or `any`"))?),
         };
-        let mut segments = path.split('/');
-        let organisation = segments.next().and_then(|id| id.parse().ok());
-        let organisation = organisation.ok_or_else(|| wrong("an organisation id that is none"))?;
-        let mode = match segments.next() {
-            Some("any") => None,
-            Some(word) => Some(Mode::parse(word).ok_or_else(|| wrong("a mode that is not `live`, `test` or `any`"))?),
-            None => return Err(wrong("no mode")),
-        };
-        let scopes = match segments.next() {
-            Some("any") => "",
-            Some(scopes) if scopes.split('+').all(|name| name == "*" || Scopes::is_name(name)) => scopes,
-            Some(_) => return Err(wrong("a scope that is not `resource:action`")),
-            None => return Err(wrong("no scopes")),
+        let scopes = match scopes {
+            "" => return Err(wrong("no scopes")),
+            "any" => ScopeList::NONE,
+            text => ScopeList::parse_joined(text)
+                .map_err(|_| wrong("scopes that are not `resource:action`, `resource:*` or `*`, joined by `+`"))?,
         };
         Ok(Self { organisation, mode, scopes })
     }
+}
+
+fn wrong(what: &str) -> ApiError {
+    ApiError::invalid(format!(
+        "The gateway asks for {what}. Write /v1/forward-auth/{{org_id}}/{{live, test or any}}/{{scopes joined by +, or any}}."
+    ))
+}
+
+/// The first three segments, decoded; those that are missing are empty. What follows is the client's, may be
+/// anything, and is not decoded.
+fn segments(path: &str) -> Result<[Cow<'_, str>; 3], ApiError> {
+    let mut segments = path.split('/');
+    let mut next = || decoded(segments.next().unwrap_or_default());
+    Ok([next()?, next()?, next()?])
+}
+
+/// Decodes a segment once, because a proxy may write the colons of scopes as `%3A`. A slash that was encoded is part
+/// of the segment, where nothing allows it. A `+` is a separator only where it is written as one.
+fn decoded(segment: &str) -> Result<Cow<'_, str>, ApiError> {
+    if !segment.contains('%') {
+        return Ok(Cow::Borrowed(segment));
+    }
+    let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| wrong("a path that is not UTF-8"))?;
+    let separators = |text: &str| text.matches('+').count();
+    if separators(&decoded) != separators(segment) {
+        return Err(wrong("scopes that are joined by an encoded `+`"));
+    }
+    Ok(decoded)
 }
 
 /// The handler. It never looks at the body.
@@ -66,10 +90,8 @@ pub(super) fn forward_auth<B: Send + 'static>(
         let (headers, uri) = (request.headers(), request.uri());
         hot::answer(services, "/v1/forward-auth", async |_| {
             let path = uri.path().strip_prefix(super::FORWARD_AUTH).unwrap_or_default();
-            let demanded = demanded(path);
-            // A proxy may have written the colons of scopes as %3A.
-            let decoded = demanded.contains('%').then(|| percent_decoded(demanded)).transpose()?;
-            let demand = Demand::read(decoded.as_deref().unwrap_or(demanded))?;
+            let segments = segments(path)?;
+            let demand = Demand::read(segments.each_ref().map(|segment| &**segment))?;
             let presented = credential::presented_key(headers).ok_or_else(no_key)?;
             let address = ClientAddress::of_peer(peer, headers, &services.site);
             let ask = Ask {
@@ -128,21 +150,6 @@ fn identify(record: &Record, headers: &mut HeaderMap) {
     set(SCOPES, record.scopes().unwrap_or("*"));
 }
 
-/// The first three segments; what follows is the client's, and may be anything.
-fn demanded(path: &str) -> &str {
-    path.match_indices('/').nth(2).map_or(path, |(end, _)| &path[..end])
-}
-
-fn percent_decoded(path: &str) -> Result<String, ApiError> {
-    // A `+` in a path is a `+`.
-    let encoded = path.replace('+', "%2B");
-    let (decoded, _) = form_urlencoded::parse(encoded.as_bytes()).next().unwrap_or_default();
-    if decoded.contains('\u{fffd}') {
-        return Err(ApiError::invalid("The path is not UTF-8."));
-    }
-    Ok(decoded.into_owned())
-}
-
 /// Check a request for a gateway
 ///
 /// For nginx `auth_request`, Caddy `forward_auth`, Traefik `ForwardAuth`, Envoy `ext_authz`: the key that the original
@@ -178,46 +185,85 @@ pub(super) fn described() {}
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn what_is_demanded_stands_in_the_first_three_segments() {
-        let organisation = OrganisationId(1);
-        let path = "org_0000000000000001/live/events:write+keys:verify/../../../admin?x";
-        let demand = Demand { organisation, mode: Some(Mode::Live), scopes: "events:write+keys:verify" };
-        assert_eq!(Demand::read(path).unwrap(), demand);
-        let demand = Demand { organisation, mode: None, scopes: "" };
-        assert_eq!(Demand::read("org_0000000000000001/any/any").unwrap(), demand);
+    fn read(path: &str) -> Result<(OrganisationId, Option<Mode>, String), ApiError> {
+        let segments = segments(path)?;
+        let demand = Demand::read(segments.each_ref().map(|segment| &**segment))?;
+        Ok((demand.organisation, demand.mode, demand.scopes.names().collect::<Vec<_>>().join(" ")))
     }
 
     #[test]
-    fn what_is_demanded_wrongly_lets_nobody_through() {
+    fn the_demand_is_the_first_three_segments() {
+        let organisation = OrganisationId(1);
+        let scopes = (organisation, Some(Mode::Live), "events:write keys:*".to_owned());
+        for path in [
+            "org_0000000000000001/live/events:write+keys:*",
+            "org_0000000000000001/live/events:write+keys:*/../../../admin?x",
+            "org_0000000000000001/live/events%3Awrite+keys%3a%2A/caf%E9/%2F",
+            "org%5f0000000000000001/%6cive/events:write+keys:*//",
+        ] {
+            assert_eq!(read(path).unwrap(), scopes, "{path}");
+        }
+        assert_eq!(read("org_0000000000000001/any/any").unwrap(), (organisation, None, String::new()));
+        assert_eq!(read("org_0000000000000001/any/*").unwrap(), (organisation, None, "*".to_owned()));
+    }
+
+    #[test]
+    fn an_unreadable_demand_lets_no_request_through() {
         for path in [
             "",
+            "/",
             "org_1/any/any",
             "org_0000000000000001",
             "org_0000000000000001/any",
             "org_0000000000000001//any",
             "org_0000000000000001/prod/any",
             "org_0000000000000001/any/",
+            "org_0000000000000001/any//a:b",
             "org_0000000000000001/any/events",
             "org_0000000000000001/any/a:b+",
+            "org_0000000000000001/any/+a:b",
+            "org_0000000000000001/any/a:b++c:d",
             "org_0000000000000001/any/any+a:b",
+            "org_0000000000000001/any/*+a:b",
+            "org_0000000000000001/any/..",
+            "org_0000000000000001/../any",
+            // A form decoder would end at the `&`.
+            "org_0000000000000001/any/events%3Awrite&keys%3Averify",
+            "org_0000000000000001/any/a:b&c:d",
+            "org_0000000000000001/any/a:b=c:d",
+            "org_0000000000000001/any/any%2F..",
+            "org_0000000000000001/any/any%2fa:b",
+            "org_0000000000000001/any%2Fany/a:b",
+            "org_0000000000000001%2Fany%2Fany",
+            "org_0000000000000001/any/a:b%2Bc:d",
+            "org_0000000000000001/any/a:b%20c:d",
+            "org_0000000000000001/any/a:b c:d",
+            // Encoded twice.
+            "org_0000000000000001/any/a%253Ab",
+            "org_0000000000000001/any/%2561ny",
+            "org_0000000000000001/any/a%3",
+            "org_0000000000000001/any/a%zzb",
+            "org_0000000000000001/any/a:b%00",
+            "org_0000000000000001/any/a:b%0C",
+            "org_0000000000000001/any/%ff",
+            "org_0000000000000001/any/a:%C3%A9",
         ] {
-            assert!(Demand::read(path).is_err(), "{path}");
+            assert_eq!(read(path).map_err(|error| error.status), Err(400), "{path}");
         }
     }
 
-    #[test]
-    fn what_follows_is_not_even_decoded() {
-        assert_eq!(demanded("org/any/a:b/caf%E9/%2F"), "org/any/a:b");
-        assert_eq!(demanded("org/any/a:b"), "org/any/a:b");
-        assert_eq!(demanded("org"), "org");
-    }
-
-    #[test]
-    fn escapes_are_read_and_a_plus_stays_one() {
-        assert_eq!(percent_decoded("org/any/a%3Ab+c%3ad").unwrap(), "org/any/a:b+c:d");
-        assert!(percent_decoded("%ff").is_err());
+    proptest! {
+        /// The demand is never less than what stands in the path: each name of it, decoded, is demanded.
+        #[test]
+        fn no_path_demands_less_than_it_says(scopes in "([a-c:+*&/.]|%3A|%2B|%2F|%20|%25|any){1,10}") {
+            if let Ok((_, _, names)) = read(&format!("org_0000000000000001/any/{scopes}")) {
+                let segment = scopes.split('/').next().unwrap().replace("%3A", ":");
+                prop_assert_eq!(names, if segment == "any" { String::new() } else { segment.replace('+', " ") });
+            }
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::api::client_address::ClientAddress;
 use crate::api::openapi::Problem;
 use crate::api::{Services, credential, event_stream, hot};
 use crate::keys::{Ask, Change, Code, Purpose, Subscription};
-use crate::model::{ApiError, OrganisationId};
+use crate::model::{ApiError, OrganisationId, ScopeList};
 
 /// Who hears nothing for three of these no longer knows what it remembers.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -169,7 +169,7 @@ async fn is_still_allowed(services: &Services, parts: &Parts) -> bool {
         return false;
     };
     let address = ClientAddress::of_request(&parts.extensions, headers, &services.site);
-    let ask = Ask { scopes: hot::VERIFY, address: address.for_allowlist(), ..Ask::default() };
+    let ask = Ask { scopes: ScopeList::constant(hot::VERIFY), address: address.for_allowlist(), ..Ask::default() };
     let good = services.keys.check(presented, &ask, Purpose::Identify, |verdict| verdict.code == Code::Valid).await;
     good.unwrap_or(false)
 }

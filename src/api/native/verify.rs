@@ -22,7 +22,7 @@ use crate::api::json::{self, BODY_LIMIT};
 use crate::api::openapi::Problem;
 use crate::api::time::seconds;
 use crate::keys::{Ask, Code, Cost, Limited, Purpose, Record, Verdict};
-use crate::model::{ApiError, Mode, OrganisationId, Scopes};
+use crate::model::{ApiError, Mode, OrganisationId, ScopeList, ScopesError};
 
 /// Tells a client that keeps its own memory of keys that it may remember this one.
 const CACHEABLE: HeaderName = HeaderName::from_static("latchkey-cacheable");
@@ -35,8 +35,11 @@ struct Verify {
     /// The whole string that was presented.
     #[schema(example = "hs_live_a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f8a9b0c1d2e3f4a5b6c7d8e9f0a1b2")]
     key: String,
-    /// Scopes that must all be held, separated by spaces.
-    #[schema(example = "events:write")]
+    /// Scopes that must all be held, separated by spaces; `*` asks for full access.
+    #[schema(
+        example = "events:write",
+        pattern = "^ *([*]|[A-Za-z0-9._-]+:([A-Za-z0-9._-]+|[*])( +[A-Za-z0-9._-]+:([A-Za-z0-9._-]+|[*]))*) *$"
+    )]
     scopes: Option<String>,
     /// The mode that the key's environment must have: `live` or `test`.
     #[schema(pattern = "^(live|test)$")]
@@ -84,11 +87,10 @@ impl<'a> From<&'a Verify> for Borrowed<'a> {
 impl Borrowed<'_> {
     fn ask(&self, organisation: OrganisationId) -> Result<Ask<'_>, ApiError> {
         let mut fields = Fields::default();
-        let scopes = self.scopes.as_ref().map_or("", |Text(scopes)| scopes);
-        for word in scopes.split_ascii_whitespace().filter(|word| *word != "*" && !Scopes::is_name(word)) {
-            let shown: String = word.chars().take(60).collect();
-            fields.take::<(), _>("scopes", Err(format!("`{shown}` is not a scope: write `resource:action`")));
-        }
+        let scopes = match &self.scopes {
+            None => None,
+            Some(Text(text)) => fields.take("scopes", demanded(text)),
+        };
         let mode = match &self.environment {
             None => None,
             Some(Text(word)) => fields.take("environment", Mode::parse(word).ok_or("must be `live` or `test`")),
@@ -108,11 +110,19 @@ impl Borrowed<'_> {
         if !fields.are_right() {
             return Err(fields.error());
         }
-        Ok(Ask { scopes, mode, address, organisation: Some(organisation), cost })
+        Ok(Ask { scopes: scopes.unwrap_or_default(), mode, address, organisation: Some(organisation), cost })
     }
 }
 
 /// The outcome of a check.
+/// Reads the scopes that are asked for. An empty text is more often an unset variable than a wish for none.
+fn demanded(text: &str) -> Result<ScopeList<'_>, String> {
+    ScopeList::parse(text).map_err(|error| match error {
+        ScopesError::Empty => "must name at least one scope: leave the field out to ask for none".to_owned(),
+        error => error.to_string(),
+    })
+}
+
 #[derive(Serialize, ToSchema)]
 struct Verification<'a> {
     /// Whether to let the request through.

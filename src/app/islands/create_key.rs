@@ -13,8 +13,8 @@ use super::field::{Field, check_name, check_scopes};
 use super::icons::{ALERT, icon};
 use super::reveal::{Reveal, Secret};
 use crate::app::server_fns::create_api_key;
-use crate::model::ApiError;
 use crate::model::wire::CreateApiKey;
+use crate::model::{ApiError, Scopes};
 
 /// Scopes that Latchkey itself knows.
 const SUGGESTED_SCOPES: [&str; 3] = ["events:write", "events:read", "keys:verify"];
@@ -345,10 +345,10 @@ fn ScopesField(form: Form) -> impl IntoView {
 /// A scope that a click adds, and another click takes away.
 #[component]
 fn Suggestion(scope: &'static str, field: Field) -> impl IntoView {
-    let is_named = move |text: &String| text.split_whitespace().any(|name| name == scope);
+    let is_named = move |text: &String| Scopes::words(text).any(|name| name == scope);
     let toggle = move |_| {
         let text = field.text.with_untracked(|text| {
-            let mut names: Vec<&str> = text.split_whitespace().filter(|name| *name != scope).collect();
+            let mut names: Vec<&str> = Scopes::words(text).filter(|name| *name != scope).collect();
             if !is_named(text) {
                 names.push(scope);
             }

@@ -105,7 +105,7 @@ pub fn check_name(text: &str, moment: Moment) -> Option<String> {
 /// What is wrong with a list of scopes. The word that is being typed is not looked at.
 pub fn check_scopes(text: &str, moment: Moment) -> Option<String> {
     let finished = match moment {
-        Moment::Typing => text.rsplit_once(char::is_whitespace).map_or("", |(before, _)| before),
+        Moment::Typing => text.rsplit_once(' ').map_or("", |(before, _)| before),
         Moment::Done => text,
     };
     match Scopes::parse(Some(finished)) {
@@ -116,6 +116,7 @@ pub fn check_scopes(text: &str, moment: Moment) -> Option<String> {
         Err(ScopesError::Malformed(word)) => {
             Some(format!("“{word}” is not a scope name. Write it like events:write or events:*."))
         }
+        Err(ScopesError::Separator(_)) => Some("Separate the names with spaces.".to_owned()),
         Err(ScopesError::AllAndMore) => Some("“*” is full access: leave it out, or choose that above.".to_owned()),
         Err(ScopesError::TooMany) => Some(format!("Name at most {} scopes.", Scopes::MOST)),
     }

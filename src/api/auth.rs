@@ -23,7 +23,7 @@ pub struct Manager(pub Caller);
 #[derive(Debug, Clone)]
 pub struct KeyCaller(pub Pass);
 
-/// A key that is good, for what is about the key itself: the request is not counted.
+/// A key that has not ended, whatever keeps it from being used otherwise: it may end itself. The request is not counted.
 #[derive(Debug, Clone)]
 pub struct OwnKey(pub Pass);
 
@@ -104,7 +104,14 @@ impl FromRequestParts<Services> for OwnKey {
 
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
         match credential(parts) {
-            Credential::Key(presented) => identify(parts, services, &presented).await.map(Self),
+            Credential::Key(presented) => {
+                let now = services.keys.clock().now();
+                let holder = services
+                    .keys
+                    .check(&presented, &Ask::default(), Purpose::Identify, |verdict| verdict.not_ended(now))
+                    .await?;
+                holder.map(Self).ok_or_else(bad_key)
+            }
             Credential::Unreadable => Err(bad_key()),
             _ => Err(ApiError::unauthenticated("Present the API key itself, in the header `X-API-Key`.")),
         }

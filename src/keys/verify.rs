@@ -48,8 +48,14 @@ impl Verdict<'_> {
 
     /// What is left of a good key when the check is over; `None` for any other outcome.
     pub fn pass(&self) -> Option<Pass> {
-        let record = self.record.filter(|_| self.code == Code::Valid)?;
-        Some(Pass { id: record.id, place: Arc::clone(&record.place), hash: record.hash })
+        self.record.filter(|_| self.code == Code::Valid).map(Pass::of)
+    }
+
+    /// Shows that the key is neither revoked nor expired: paused, or presented from outside its allowlist, it can still
+    /// end itself.
+    pub fn not_ended(&self, now: Timestamp) -> Option<Pass> {
+        let has_ended = matches!(self.code, Code::NotFound | Code::Revoked | Code::Expired);
+        self.record.filter(|record| !has_ended && record.expires_at().is_none_or(|at| at > now)).map(Pass::of)
     }
 }
 
@@ -61,6 +67,12 @@ pub struct Pass {
     /// Where it belongs.
     pub place: Arc<Place>,
     hash: KeyHash,
+}
+
+impl Pass {
+    fn of(record: &Record) -> Self {
+        Self { id: record.id, place: Arc::clone(&record.place), hash: record.hash }
+    }
 }
 
 impl Keys {

@@ -118,6 +118,31 @@ on_both_engines! {
         assert_eq!(app.number("SELECT CAST(sum(request_count) AS BIGINT) FROM keys").await, 0, "that is no use of a key");
     }
 
+    async fn a_key_ends_itself_whatever_else_it_may_not_do(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let current = |key: &str| Call::new(&app, "DELETE", "/v1/auth/api-keys/current").key(key);
+        // Presented from 192.0.2.10.
+        let elsewhere = create(&app, &ada.cookie, r#"{"name": "elsewhere", "ip_allowlist": ["10.0.0.0/8"]}"#).await;
+        assert_eq!(current(&elsewhere.field("/key")).header("x-forwarded-for", "10.0.0.1").send().await.json()["success"], true);
+        let paused = create(&app, &ada.cookie, r#"{"name": "paused", "ip_allowlist": ["10.0.0.0/8"], "quota": {"limit": 1}}"#).await;
+        let path = format!("/v1/keys/{}", paused.field("/id"));
+        assert_eq!(Call::new(&app, "PATCH", &path).cookie(&ada.cookie).json(r#"{"enabled": false}"#).send().await.status, 200);
+        assert_eq!(Call::new(&app, "DELETE", "/v1/auth/api-keys?id=current").key(&paused.field("/key")).send().await.json()["success"], true);
+        assert_eq!(app.number("SELECT count(*) FROM keys WHERE revoked_at IS NULL").await, 0);
+        for ended in [&elsewhere, &paused] {
+            current(&ended.field("/key")).send().await.is_problem(401, "unauthenticated");
+        }
+        let expired = create(&app, &ada.cookie, r#"{"name": "expired", "expires_at": "2026-03-01T12:00:01Z"}"#).await.field("/key");
+        let both = create(&app, &ada.cookie, r#"{"name": "both", "expires_at": "2026-03-01T12:00:01Z"}"#).await;
+        let path = format!("/v1/keys/{}", both.field("/id"));
+        assert_eq!(Call::new(&app, "PATCH", &path).cookie(&ada.cookie).json(r#"{"enabled": false}"#).send().await.status, 200);
+        app.clock.advance(1000);
+        for key in [&expired, &both.field("/key")] {
+            current(key).send().await.is_problem(401, "unauthenticated");
+        }
+        current("hs_live_nonsense").send().await.is_problem(401, "unauthenticated");
+    }
+
     async fn parameters_of_a_revocation_are_read_strictly(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;

@@ -168,7 +168,7 @@ pub async fn revoke(services: &Services, parts: &mut Parts, request: RevokeApiKe
     path = "/v1/auth/api-keys/current",
     operation_id = "revokeCurrentApiKey",
     tag = "API keys",
-    description = "Revokes the API key that the request itself presents, whatever its scopes.",
+    description = "Revokes the API key that the request itself presents, whatever its scopes, also from outside its IP allowlist and while it is paused.",
     params(("descendants" = Option<bool>, Query, description = DESCENDANTS, nullable = false)),
     responses(
         (status = 200, description = "No check that begins after this answer accepts the key.", body = Revoked, example = json!({ "success": true })),

@@ -7,7 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
@@ -72,6 +72,9 @@ pub(super) async fn answer<E: IntoResponse>(
 }
 
 /// Checks a presented key: at once if nobody has to be asked, and else for a bounded time.
+    if let Some(strict) = services.site.strict_transport() {
+        headers.insert(STRICT_TRANSPORT_SECURITY, strict);
+    }
 ///
 /// # Errors
 /// 503 when it takes too long, or the database does not answer.

@@ -23,6 +23,10 @@ use std::sync::Arc;
 pub use event_stream::event_stream;
 
 use crate::accounts::Accounts;
+use axum::http::HeaderValue;
+use body::BodyMemory;
+pub use hot::Answering;
+
 use crate::entropy::Entropy;
 use crate::events::Events;
 use crate::keys::Keys;
@@ -61,5 +65,10 @@ impl Site {
     /// The name of our own session cookie.
     pub fn session_cookie(&self) -> &'static str {
         if self.is_secure() { "__Host-session" } else { "session" }
+    /// `Strict-Transport-Security`, where people come by HTTPS: browsers then do for a year.
+    pub fn strict_transport(&self) -> Option<HeaderValue> {
+        self.is_secure().then_some(HeaderValue::from_static("max-age=31536000"))
+    }
+
     }
 }

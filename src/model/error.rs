@@ -129,6 +129,23 @@ impl ApiError {
         )
     }
 
+    /// 415 `unsupported_media_type`, for a `Content-Encoding`.
+    pub fn unsupported_encoding(detail: impl Into<String>) -> Self {
+        Self::new(http::StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+    }
+
+    /// 431 `headers_too_large`.
+    pub fn headers_too_large(limit: usize) -> Self {
+        Self::new(
+            http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "headers_too_large",
+            format!(
+                "The request line and the headers may have at most {} KiB together, in at most 100 headers.",
+                limit / 1024
+            ),
+        )
+    }
+
     /// 409 `conflict`.
     pub fn conflict(detail: impl Into<String>) -> Self {
         Self::new(http::StatusCode::CONFLICT, "conflict", detail)

@@ -185,8 +185,8 @@ fn harden(site: &Site, mut response: Response) -> Response {
     set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
     set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
     set(HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()");
-    if site.is_secure() {
-        set(STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+    if let Some(strict) = site.strict_transport() {
+        headers.insert(STRICT_TRANSPORT_SECURITY, strict);
     }
     // So that a HEAD and an empty answer say what they are.
     if response.body().size_hint().exact() == Some(0) {

@@ -1,5 +1,6 @@
 //! The listener: bounded connections, bounded headers, and an end that loses no request.
 
+use std::future::ready;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,11 +19,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
+use super::refusals::{Explained, refusal};
+use super::request_head::{self, HEAD_BYTES};
 use crate::api::client_address::Peer;
-use crate::api::{Services, hooksentry, native};
+use crate::api::{Answering, Services, hooksentry, native};
 
-/// The most bytes of a request's headers.
-const HEADER_LIMIT: usize = 32 * 1024;
 /// How often a connection is looked at.
 const LOOK: Duration = Duration::from_secs(20);
 /// A connection that was not in use for so many looks is closed: its client is idle, or does not finish
@@ -74,12 +75,17 @@ pub async fn serve(
 }
 
 /// One connection, to its end.
-async fn connection(stream: TcpStream, peer: SocketAddr, services: &Services, router: &Router, watcher: Watcher) {
+async fn connection(stream: TcpStream, peer: SocketAddr, services: &Arc<Services>, router: &Router, watcher: Watcher) {
     // Answers are written whole; waiting to fill packets only delays them.
     let _ = stream.set_nodelay(true);
     let active = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request| {
         active.store(true, Ordering::Relaxed);
+        if let Err(error) = request_head::check(&request) {
+            tracing::debug!(status = error.status, error = error.detail, "a request head was refused");
+            let refused: Answering<'_> = Box::pin(ready(Ok(refusal(services, error))));
+            return refused;
+        }
         let hot = native::hot(services, Peer(peer), request);
         match hot.or_else(|request| hooksentry::hot(services, Peer(peer), request)) {
             Ok(answer) => answer,
@@ -95,8 +101,9 @@ async fn connection(stream: TcpStream, peer: SocketAddr, services: &Services, ro
     let mut http = http1::Builder::new();
     // Its own time limit for headers costs a timer a request; ours costs one a look.
     // And an answer that is small, as most are, is sooner copied than sent in two pieces.
-    http.header_read_timeout(None).max_buf_size(HEADER_LIMIT).writev(false);
-    let connection = watcher.watch(http.serve_connection(TokioIo::new(stream), service));
+    http.header_read_timeout(None).max_buf_size(HEAD_BYTES).writev(false);
+    let connection =
+        watcher.watch(http.serve_connection(TokioIo::new(Explained::new(stream, Arc::clone(services))), service));
     match while_active(&active, connection).await {
         Some(Ok(())) => {}
         Some(Err(error)) => tracing::debug!(%error, "a connection broke off"),

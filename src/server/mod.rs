@@ -8,6 +8,8 @@ mod health;
 mod layers;
 mod listen;
 pub mod pages;
+mod refusals;
+mod request_head;
 mod router;
 mod server_function;
 mod telemetry;

@@ -258,7 +258,12 @@ pub struct Account {
 impl Account {
     /// Registers the first account of a new server.
     pub async fn register(connection: &mut Connection) -> Self {
-        let credentials = r#"{"email":"me@example.com","password":"correct horse battery"}"#;
+        Self::register_as(connection, "me@example.com").await
+    }
+
+    /// Registers an account.
+    pub async fn register_as(connection: &mut Connection, email: &str) -> Self {
+        let credentials = &format!(r#"{{"email":"{email}","password":"correct horse battery"}}"#);
         let answer = connection.call("POST", "/v1/auth/register", &[], credentials).await.expect("an answer");
         let me = answer.json(201);
         let cookie = answer.header("set-cookie").expect("a cookie");

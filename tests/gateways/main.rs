@@ -12,6 +12,8 @@ use gateway::{Gateway, Kind};
 use serde_json::{Value, json};
 use served::{Account, Answer, Connection, Server};
 use service::{Request, Service};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
@@ -60,6 +62,8 @@ through_every_gateway! {
     a_client_cannot_take_the_identity_away
     neither_path_nor_query_nor_headers_change_what_is_demanded
     an_allowlist_sees_the_client_that_the_gateway_sees
+    a_key_with_the_most_scopes_passes
+    a_websocket_is_opened_with_a_key_and_only_with_one
     without_the_judge_nobody_passes
 }
 
@@ -84,11 +88,16 @@ struct Key {
 
 impl Scene {
     async fn new(kind: Kind) -> Self {
+        Self::before(kind, ok).await
+    }
+
+    /// With a service that answers in this way.
+    async fn before(kind: Kind, answer: service::Answer) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let latchkey = Server::start(folder.path(), &["--trusted-proxies", "127.0.0.1/32"], &[]);
         let mut owner = latchkey.connect().await.expect("it listens");
         let account = Account::register(&mut owner).await;
-        let service = Service::start(ok).await;
+        let service = Service::start(answer).await;
         let gateway =
             Gateway::start(kind, folder.path(), latchkey.address, service.address, &account.organisation).await;
         assert!(service.seen().is_empty());
@@ -382,6 +391,81 @@ async fn an_allowlist_sees_the_client_that_the_gateway_sees(kind: Kind) {
         let arrived = scene.arrived();
         let forwarded = arrived.header("x-forwarded-for").expect("X-Forwarded-For");
         assert_eq!(forwarded.rsplit(',').next().map(str::trim), Some(CLIENT.to_string().as_str()));
+    }
+}
+
+async fn a_key_with_the_most_scopes_passes(kind: Kind) {
+    let mut scene = Scene::new(kind).await;
+    let mut scopes = vec!["orders:read".to_owned()];
+    scopes.extend((1..50).map(|n| format!("{}:{n:02}", "resource".repeat(12))));
+    let scopes = scopes.join(" ");
+    assert!(scopes.len() > 4900, "{}", scopes.len());
+    let key = scene.key(json!({"scopes": scopes})).await;
+    let cookie = format!("Cookie: large={}", "x".repeat(6000));
+    for headers in [&[key.header.as_str()][..], &[&key.header, &cookie]] {
+        let answer = scene.get("/orders", headers).await;
+        assert_eq!(answer.status, 200, "{}{}", answer.head, answer.text());
+        assert_eq!(scene.arrived().header("x-auth-scopes"), Some(scopes.as_str()));
+    }
+}
+
+/// The service's answer to an upgrade, after which it sends back what comes (RFC 6455, section 1.3).
+fn upgraded(request: &Request) -> String {
+    match request.header("upgrade") {
+        Some("websocket") => "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                              Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+            .to_owned(),
+        _ => ok(request),
+    }
+}
+
+async fn a_websocket_is_opened_with_a_key_and_only_with_one(kind: Kind) {
+    let mut scene = Scene::before(kind, upgraded).await;
+    let key = scene.key(json!({"scopes": "orders:read"})).await;
+    let other_scope = scene.key(json!({"scopes": "orders:write"})).await;
+    let upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"];
+    let nonce = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+    for (header, status) in [("X-Nothing: x", 401), (&other_scope.header, 403)] {
+        let answer = scene.get("/live", &[header, upgrade[0], upgrade[1], upgrade[2], nonce]).await;
+        scene.refused(&answer, status);
+    }
+
+    let head = format!(
+        "GET /live HTTP/1.1\r\nHost: localhost\r\n{}\r\n{}\r\n{nonce}\r\n\r\n",
+        key.header,
+        upgrade.join("\r\n")
+    );
+    let mut stream = TcpStream::connect(scene.gateway.address).await.expect("it listens");
+    stream.write_all(head.as_bytes()).await.expect("it is sent");
+    let mut read = Vec::new();
+    while !read.ends_with(b"\r\n\r\n") {
+        assert_ne!(stream.read_buf(&mut read).await.expect("an answer"), 0, "{}", String::from_utf8_lossy(&read));
+    }
+    assert!(read.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&read));
+    let arrived = scene.arrived();
+    assert_eq!((arrived.header("x-auth-key-id"), arrived.header("x-api-key")), (Some(key.id.as_str()), None));
+    // A frame, masked as a client's must be.
+    let frame = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
+    for _ in 0..3 {
+        stream.write_all(&frame).await.expect("it is open");
+        let mut back = [0; 11];
+        stream.read_exact(&mut back).await.expect("it comes back");
+        assert_eq!(back, frame);
+    }
+
+    // Another upgrade does not reach the service: what follows it would not be checked.
+    for other in ["h2c", "HTTP/2.0", "websocket, h2c", "TLS/1.0"] {
+        let headers = [
+            key.header.as_str(),
+            "Connection: Upgrade, HTTP2-Settings",
+            &format!("Upgrade: {other}"),
+            "HTTP2-Settings: AAMAAABk",
+        ];
+        let answer = scene.get("/live", &headers).await;
+        assert_ne!(answer.status, 101, "{other}");
+        for arrived in scene.service.seen() {
+            assert_eq!(arrived.header("upgrade"), None, "{other}: {arrived:?}");
+        }
     }
 }
 

@@ -52,6 +52,10 @@ impl Service {
                         if stream.write_all(answer.as_bytes()).await.is_err() {
                             break;
                         }
+                        if answer.starts_with("HTTP/1.1 101 ") {
+                            send_back(&mut stream).await;
+                            break;
+                        }
                     }
                 });
             }
@@ -63,6 +67,14 @@ impl Service {
     pub fn seen(&self) -> Vec<Request> {
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Returns every byte until the connection ends.
+async fn send_back(stream: &mut BufReader<TcpStream>) {
+    let mut bytes = [0; 1024];
+    while let Ok(length @ 1..) = stream.read(&mut bytes).await
+        && stream.write_all(&bytes[..length]).await.is_ok()
+    {}
 }
 
 /// The next request; none when the connection is closed.

@@ -107,7 +107,7 @@ fn quota(rate: RateLimit) -> Quota {
 }
 
 /// Whoever has one IPv6 address has the /64 around it.
-fn network(address: IpAddr) -> IpAddr {
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         v4 @ IpAddr::V4(_) => v4,

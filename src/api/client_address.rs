@@ -1,11 +1,12 @@
 //! Where a request really comes from (CONTRACTS, "Client address").
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName};
 
 use super::Site;
+use crate::accounts::network;
 use crate::model::KeyId;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -81,6 +82,11 @@ impl ClientAddress {
                 "a key with an IP allowlist was refused: the request was forwarded by a peer that is not trusted; if that is your proxy, name it in --trusted-proxies"
             );
         }
+    }
+
+    /// The network to count by: the best there is.
+    pub fn network(self) -> IpAddr {
+        self.for_throttle().map_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED), network)
     }
 
     /// The address to throttle by: the best there is.

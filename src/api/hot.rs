@@ -4,6 +4,8 @@
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -22,8 +24,9 @@ use crate::model::{ApiError, OrganisationId, ScopeList};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The scope that lets a key check others.
 pub(super) const VERIFY: &str = "keys:verify";
-/// A request that takes longer is given up. Without the database no check takes a thousandth of it.
-pub(super) const TIME_LIMIT: Duration = Duration::from_secs(30);
+/// A request that takes longer, from its head to its answer, is given up: 503. Without the database no check takes a
+/// thousandth of it.
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// An answer that is being made. Boxed: it is kept beside its connection, where the futures of all kinds of requests
 /// would need as much room as the largest one, and is moved there twice.
@@ -53,10 +56,11 @@ pub(super) async fn answer<E: IntoResponse>(
     work: impl AsyncFnOnce(RequestId) -> Result<Response, E>,
 ) -> Result<Response, Infallible> {
     let id = RequestId::new(services);
-    let mut response = match AssertUnwindSafe(work(id)).catch_unwind().await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => error.into_response(),
-        Err(_) => ApiError::internal().into_response(),
+    let mut response = match within(TIME_LIMIT, AssertUnwindSafe(work(id)).catch_unwind()).await {
+        Some(Ok(Ok(response))) => response,
+        Some(Ok(Err(error))) => error.into_response(),
+        Some(Err(_)) => ApiError::internal().into_response(),
+        None => ApiError::unavailable("The request took too long.").into_response(),
     };
     let status = response.status();
     if status.is_server_error() {
@@ -68,16 +72,26 @@ pub(super) async fn answer<E: IntoResponse>(
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok(response)
-}
-
-/// Checks a presented key: at once if nobody has to be asked, and else for a bounded time.
     if let Some(strict) = services.site.strict_transport() {
         headers.insert(STRICT_TRANSPORT_SECURITY, strict);
     }
+    Ok(response)
+}
+
+/// Bounds the time from the head of a request to its answer. Work that never waits, as most, gets no timer.
+async fn within<W: Future>(limit: Duration, work: W) -> Option<W::Output> {
+    let mut work = pin!(work);
+    match futures::poll!(work.as_mut()) {
+        Poll::Ready(done) => Some(done),
+        // Boxed, because few have to wait, and the future of a request is kept beside its connection: it should be small.
+        Poll::Pending => Box::pin(tokio::time::timeout(limit, work)).await.ok(),
+    }
+}
+
+/// Checks a presented key: at once, unless the database or Redis has to be asked.
 ///
 /// # Errors
-/// 503 when it takes too long, or the database does not answer.
+/// 503 when the database does not answer.
 pub(super) async fn check<R>(
     services: &Services,
     presented: &str,
@@ -88,10 +102,8 @@ pub(super) async fn check<R>(
     if let Some(told) = services.keys.check_at_once(presented, ask, purpose, &mut told) {
         return Ok(told);
     }
-    // Boxed, because few have to wait, and the future of a request is kept beside its connection: it should be small.
-    let asking = services.keys.check(presented, ask, purpose, told);
-    let asked = Box::pin(tokio::time::timeout(TIME_LIMIT, asking)).await;
-    Ok(asked.map_err(|_| ApiError::unavailable("The answer took too long."))??)
+    // Boxed: few have to wait.
+    Ok(Box::pin(services.keys.check(presented, ask, purpose, told)).await?)
 }
 
 /// Answers a method that a path does not know.
@@ -108,6 +120,27 @@ pub(super) async fn service(
     headers: &HeaderMap,
     peer: Option<Peer>,
 ) -> Result<OrganisationId, ApiError> {
+    service_for(services, headers, peer, Purpose::Use).await
+}
+
+/// Checks the key of a service again, which may have been revoked while the body arrived. Nothing is charged or counted.
+///
+/// # Errors
+/// 401 or 403 by what its own key is now.
+pub(super) async fn service_again(
+    services: &Services,
+    headers: &HeaderMap,
+    peer: Option<Peer>,
+) -> Result<(), ApiError> {
+    service_for(services, headers, peer, Purpose::Identify).await.map(drop)
+}
+
+async fn service_for(
+    services: &Services,
+    headers: &HeaderMap,
+    peer: Option<Peer>,
+    purpose: Purpose,
+) -> Result<OrganisationId, ApiError> {
     let presented = credential::presented_key(headers).ok_or_else(no_key)?;
     let address = ClientAddress::of_peer(peer, headers, &services.site);
     let ask = Ask { scopes: ScopeList::constant(VERIFY), address: address.for_allowlist(), ..Ask::default() };
@@ -115,10 +148,32 @@ pub(super) async fn service(
         Some(record) if verdict.code == Code::Valid => Ok(record.place.organisation),
         _ => Err(refusal(&verdict, &ask, address)),
     };
-    check(services, presented, &ask, Purpose::Use, told).await?
+    check(services, presented, &ask, purpose, told).await?
 }
 
 /// An empty answer.
 pub(super) fn empty(status: StatusCode) -> Response {
     status.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_has_one_deadline_for_everything_that_it_waits_for() {
+        let began = Instant::now();
+        let steps = async {
+            // The caller's key, the body, and the key that is checked.
+            for _ in 0..3 {
+                sleep(Duration::from_secs(11)).await;
+            }
+        };
+        assert_eq!(within(TIME_LIMIT, steps).await, None);
+        assert_eq!(began.elapsed(), TIME_LIMIT);
+        assert_eq!(within(TIME_LIMIT, async { 7 }).await, Some(7));
+        assert_eq!(within(TIME_LIMIT, async { sleep(Duration::from_secs(29)).await }).await, Some(()));
+    }
 }

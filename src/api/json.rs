@@ -1,15 +1,14 @@
 //! Reading what clients send: every mistake is answered by the name of the field that has it.
 
-use std::pin::{Pin, pin};
-
-use axum::BoxError;
-use axum::body::HttpBody;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
-use axum::http::header::CONTENT_TYPE;
-use bytes::{Buf, Bytes};
-use http_body_util::{BodyExt, Limited};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Collected, Limited};
 use serde::de::DeserializeOwned;
 
+use super::body;
 use crate::model::wire::Object;
 use crate::model::{ApiError, FieldError};
 
@@ -24,6 +23,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        refuse_encoding(request.headers())?;
         let content_type = content_type(&request);
         let body = read(request.into_body(), BODY_LIMIT).await?;
         from_body(content_type.as_deref(), &body).map(Self)
@@ -34,16 +34,17 @@ fn content_type(request: &Request) -> Option<String> {
     request.headers().get(CONTENT_TYPE)?.to_str().ok().map(str::to_owned)
 }
 
-/// The whole body, if it is not over the limit.
+/// The whole body, if it is not over the limit. The layers let small bodies arrive before a handler runs
+/// ([`body::await_small`]), so that this finds them in one piece.
 ///
 /// # Errors
 /// 413, or 400 when it broke off.
-pub async fn read<B>(body: B, limit: usize) -> Result<Bytes, ApiError>
-where
-    B: HttpBody<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    whole(pin!(Limited::new(body, limit))).await.map_err(|error| {
+pub async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+        return Err(ApiError::too_large(limit));
+    }
+    let collected = Limited::new(body, limit).collect().await;
+    collected.map(Collected::to_bytes).map_err(|error| {
         let mut cause: Option<&dyn std::error::Error> = Some(&*error);
         while let Some(error) = cause {
             if error.is::<http_body_util::LengthLimitError>() {
@@ -51,21 +52,26 @@ where
             }
             cause = error.source();
         }
-        ApiError::invalid("The body broke off before its end.")
+        body::broken_off()
     })
 }
 
-/// Most bodies come in one piece, and are not copied.
-async fn whole<B: HttpBody<Data = Bytes>>(mut body: Pin<&mut B>) -> Result<Bytes, B::Error> {
-    let Some(frame) = body.frame().await.transpose()? else {
-        return Ok(Bytes::new());
-    };
-    let first = frame.into_data().unwrap_or_default();
-    if body.is_end_stream() {
-        return Ok(first);
+/// Refuses a body that is compressed: only events are decoded.
+///
+/// # Errors
+/// 415.
+pub fn refuse_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
+    match headers.get(CONTENT_ENCODING) {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+            Err(ApiError::unsupported_encoding("Send the body without `Content-Encoding`."))
+        }
+        _ => Ok(()),
     }
-    let mut whole = first.chain(body.collect().await?.aggregate());
-    Ok(whole.copy_to_bytes(whole.remaining()))
+}
+
+/// The body without a byte order mark, which some programs write in front of UTF-8.
+pub fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
 /// Reads a JSON body.
@@ -78,7 +84,7 @@ pub fn from_body<T: DeserializeOwned>(content_type: Option<&str>, body: &[u8]) -
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err(ApiError::not_json());
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let mut deserializer = serde_json::Deserializer::from_slice(without_mark(body));
     let Object(value) = strictly(&mut deserializer, "body", describe_json)?;
     deserializer.end().map_err(|error| not_json(&error))?;
     Ok(value)
@@ -172,8 +178,6 @@ fn shorten(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::{Full, StreamBody};
-    use hyper::body::Frame;
     use proptest::prelude::*;
 
     use super::*;
@@ -181,31 +185,6 @@ mod tests {
 
     fn read(body: &str) -> Result<CreateApiKey, ApiError> {
         from_body(Some("application/json; charset=utf-8"), body.as_bytes())
-    }
-
-    /// A body that comes in pieces; an empty one stands for one that breaks off.
-    async fn whole_of(pieces: &[&'static str], limit: usize) -> Result<Bytes, u16> {
-        let frames = pieces.iter().map(|piece| match *piece {
-            "" => Err(std::io::Error::other("it broke off")),
-            piece => Ok(Frame::data(Bytes::from_static(piece.as_bytes()))),
-        });
-        let body = StreamBody::new(futures::stream::iter(frames.collect::<Vec<_>>()));
-        super::read(body, limit).await.map_err(|error| error.status)
-    }
-
-    #[tokio::test]
-    async fn a_body_is_read_to_its_end_or_to_the_limit() {
-        assert_eq!(whole_of(&[], 4).await, Ok(Bytes::new()));
-        assert_eq!(whole_of(&["abcd"], 4).await, Ok("abcd".into()));
-        assert_eq!(whole_of(&["ab", "c", "d"], 4).await, Ok("abcd".into()));
-        assert_eq!(whole_of(&["abcde"], 4).await, Err(413));
-        assert_eq!(whole_of(&["ab", "cde"], 4).await, Err(413));
-        assert_eq!(whole_of(&["ab", ""], 4).await, Err(400));
-        assert_eq!(whole_of(&[""], 4).await, Err(400));
-
-        let one = Bytes::from_static(b"abcd");
-        let read = super::read(Full::new(one.clone()), 4).await.expect("it is short");
-        assert_eq!(read.as_ptr(), one.as_ptr(), "one piece is not copied");
     }
 
     #[test]
@@ -236,6 +215,12 @@ mod tests {
             assert_eq!(read(body).unwrap_err().errors.len(), 1, "{body}");
         }
         assert_eq!(read(r#"{"name":"a","quota":null}"#).unwrap().quota, None);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped_once() {
+        assert_eq!(read("\u{feff}{\"name\":\"a\"}").unwrap().name.as_deref(), Some("a"));
+        assert_eq!(read("\u{feff}\u{feff}{\"name\":\"a\"}").unwrap_err().status, 400);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! into the domain, and no contract knows another.
 
 pub mod auth;
+pub mod body;
 pub mod client_address;
 pub mod credential;
 mod event_stream;
@@ -20,13 +21,12 @@ pub mod time;
 
 use std::sync::Arc;
 
-pub use event_stream::event_stream;
-
-use crate::accounts::Accounts;
 use axum::http::HeaderValue;
 use body::BodyMemory;
+pub use event_stream::event_stream;
 pub use hot::Answering;
 
+use crate::accounts::Accounts;
 use crate::entropy::Entropy;
 use crate::events::Events;
 use crate::keys::Keys;
@@ -42,6 +42,8 @@ pub struct Services {
     pub events: Arc<Events>,
     /// How this server is reached.
     pub site: Arc<Site>,
+    /// The memory for bodies that are arriving.
+    pub bodies: Arc<BodyMemory>,
     /// For the ids of requests.
     pub entropy: Entropy,
 }
@@ -62,13 +64,13 @@ impl Site {
         self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
     }
 
-    /// The name of our own session cookie.
-    pub fn session_cookie(&self) -> &'static str {
-        if self.is_secure() { "__Host-session" } else { "session" }
     /// `Strict-Transport-Security`, where people come by HTTPS: browsers then do for a year.
     pub fn strict_transport(&self) -> Option<HeaderValue> {
         self.is_secure().then_some(HeaderValue::from_static("max-age=31536000"))
     }
 
+    /// The name of our own session cookie.
+    pub fn session_cookie(&self) -> &'static str {
+        if self.is_secure() { "__Host-session" } else { "session" }
     }
 }

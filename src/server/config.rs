@@ -139,6 +139,10 @@ pub struct Serve {
     /// still find room. 0 turns it off. Not for PostgreSQL, whose disk its operator watches.
     #[arg(long, env = "LATCHKEY_DISK_RESERVE", default_value = "64MiB")]
     pub disk_reserve: bytesize::ByteSize,
+    /// The most memory for request bodies that are arriving: `256MiB`, `1GiB`. Beyond it there is a 503; an
+    /// organisation that uses more than an eighth of it gets 429.
+    #[arg(long, env = "LATCHKEY_BODY_MEMORY", default_value = "256MiB", value_parser = body_memory)]
+    pub body_memory: bytesize::ByteSize,
     /// The most connections at once; more wait.
     #[arg(
         long,
@@ -173,6 +177,11 @@ pub enum LogFormat {
 }
 
 impl Serve {
+    /// The most bytes for request bodies that are arriving.
+    pub fn body_bytes(&self) -> usize {
+        usize::try_from(self.body_memory.0).unwrap_or(usize::MAX)
+    }
+
     /// What the operator decides about keys.
     pub fn policy(&self) -> Policy {
         Policy {
@@ -222,6 +231,16 @@ impl FromStr for PublicUrl {
     }
 }
 
+/// Memory for bodies, of which an eighth has room for the largest event, and a 64th for the largest other body.
+fn body_memory(text: &str) -> Result<bytesize::ByteSize, String> {
+    const LEAST: bytesize::ByteSize = bytesize::ByteSize::mib(16);
+    match text.parse() {
+        Ok(bytes) if bytes >= LEAST => Ok(bytes),
+        Ok(_) => Err("must be at least 16MiB".to_owned()),
+        Err(_) => Err(format!("`{text}` is not a number of bytes such as 256MiB")),
+    }
+}
+
 /// What a node can be called.
 fn node_name(text: &str) -> Result<String, String> {
     let right = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
@@ -264,6 +283,14 @@ mod tests {
             }
             let variable = format!("LATCHKEY_{}", long.replace('-', "_").to_uppercase());
             assert_eq!(argument.get_env().and_then(|name| name.to_str()), Some(variable.as_str()));
+        }
+    }
+
+    #[test]
+    fn memory_for_bodies_has_room_for_the_largest_body() {
+        assert_eq!(body_memory("64MiB"), Ok(bytesize::ByteSize::mib(64)));
+        for wrong in ["", "0", "15MiB", "many", "-1"] {
+            assert!(body_memory(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -18,12 +18,15 @@ use futures::FutureExt;
 use tracing::Instrument;
 
 use crate::api::Site;
+use crate::api::body::{self, BodyMemory};
+use crate::api::client_address::ClientAddress;
 use crate::api::local::host_of;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::model::ApiError;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// A request that takes longer is given up.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -33,6 +36,8 @@ const TIME_LIMIT: Duration = Duration::from_secs(30);
 pub struct Around {
     /// How this server is reached.
     pub site: Arc<Site>,
+    /// The memory for bodies that are arriving.
+    pub bodies: Arc<BodyMemory>,
     /// For how long a request took.
     pub clock: Clock,
     /// For request ids.
@@ -46,7 +51,7 @@ pub fn is_api(path: &str) -> bool {
 
 /// All of this, in one layer: each layer costs a copy of all that is inside of it, for every request.
 pub async fn surround(State(around): State<Around>, request: Request, next: Next) -> Response {
-    let response = observe(&around, request, |request| refuse_cross_site(&around.site, request, next)).await;
+    let response = observe(&around, request, |request| let_in(&around, request, next)).await;
     // Outermost: what is made of a failure is hardened as well.
     harden(&around.site, response)
 }
@@ -128,20 +133,45 @@ fn explain(response: Response, path_is_api: bool) -> Response {
     explained
 }
 
+/// Hands a request on to its handler when nothing is wrong with where it comes from, and when its body is here: a
+/// session or a key that ends while a body arrives is found to have ended.
+async fn let_in(around: &Around, request: Request, next: Next) -> Response {
+    let path_is_api = is_api(request.uri().path());
+    if let Err(error) = refuse_cross_site(&around.site, &request) {
+        return failed(error, path_is_api);
+    }
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let network = ClientAddress::of_request(request.extensions(), request.headers(), &around.site).network();
+    let (parts, body) = request.into_parts();
+    match body::await_small(body, &around.bodies, network).await {
+        Ok(body) => next.run(Request::from_parts(parts, body)).await,
+        Err(error) => failed(error, path_is_api),
+    }
+}
+
 /// Refuses what another site makes a browser send (CONTRACTS: unsafe methods, `Origin` and
 /// `Sec-Fetch-Site`). Programs send neither header, and are let through.
-async fn refuse_cross_site(site: &Site, request: Request, next: Next) -> Response {
+fn refuse_cross_site(site: &Site, request: &Request) -> Result<(), ApiError> {
+    let headers = request.headers();
+    for name in [ORIGIN, SEC_FETCH_SITE] {
+        if headers.get_all(&name).iter().nth(1).is_some() {
+            // Whoever sits in front may have judged by the other one.
+            return Err(ApiError::invalid(format!("The header `{name}` must be given once at most.")));
+        }
+    }
     let safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
-    match cross_site(request.headers(), site) {
-        Some(reason) if !safe => failed(ApiError::forbidden(reason), is_api(request.uri().path())),
-        _ => next.run(request).await,
+    match cross_site(headers, site) {
+        Some(reason) if !safe => Err(ApiError::forbidden(reason)),
+        _ => Ok(()),
     }
 }
 
 fn cross_site(headers: &HeaderMap, site: &Site) -> Option<&'static str> {
     const OTHER_SITE: &str = "Another site sent this request; only pages of this server may.";
     let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let fetch_site = headers.get("sec-fetch-site").map(|value| value.to_str().unwrap_or("?"));
+    let fetch_site = headers.get(&SEC_FETCH_SITE).map(|value| value.to_str().unwrap_or("?"));
     let origin = text(&ORIGIN);
     if fetch_site.is_none() && origin.is_none() {
         return None;
@@ -171,7 +201,7 @@ fn is_local_name_or_address(host: &str) -> bool {
 }
 
 /// Headers that every answer has.
-fn harden(site: &Site, mut response: Response) -> Response {
+pub fn harden(site: &Site, mut response: Response) -> Response {
     let headers = response.headers_mut();
     let mut set = |name: HeaderName, value: &'static str| {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
@@ -219,8 +249,12 @@ mod tests {
 
     /// What becomes of a handler's answer: the status, the content type and the body. There is an id.
     async fn observed(path: &str) -> (StatusCode, String, String) {
-        let around =
-            Around { site: Arc::new(Site::default()), clock: Clock::fixed(Timestamp(0)), entropy: Entropy::seeded(1) };
+        let around = Around {
+            site: Arc::new(Site::default()),
+            bodies: Arc::default(),
+            clock: Clock::fixed(Timestamp(0)),
+            entropy: Entropy::seeded(1),
+        };
         let router = Router::new()
             .route("/v1/panics", get(panics))
             .route("/panics", get(panics))

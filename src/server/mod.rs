@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::accounts::{Accounts, Passwords, Registration, SetUpToken};
+use crate::api::body::BodyMemory;
 use crate::api::{Services, Site};
 use crate::clock::Clock;
 use crate::cluster::Node;
@@ -92,6 +93,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
         accounts: Arc::new(accounts),
         events: Arc::new(events),
         site: Arc::new(site),
+        bodies: Arc::new(BodyMemory::new(config.body_bytes())),
         entropy: entropy.clone(),
     };
 

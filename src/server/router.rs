@@ -29,7 +29,12 @@ use crate::store::Db;
 
 /// The whole application.
 pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draining: Draining) -> Router {
-    let around = Around { site: Arc::clone(&services.site), clock: clock.clone(), entropy: entropy.clone() };
+    let around = Around {
+        site: Arc::clone(&services.site),
+        bodies: Arc::clone(&services.bodies),
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+    };
     let sessions = sessions(&services.site, DatabaseSessions::new(db.clone(), clock, entropy));
 
     let with_sessions = Router::new()

@@ -97,6 +97,7 @@ impl TestApp {
             accounts: Arc::new(accounts),
             events: Arc::new(events),
             site: Arc::new(settings.site),
+            bodies: Arc::default(),
             entropy: entropy.clone(),
         };
         let draining = Draining::default();

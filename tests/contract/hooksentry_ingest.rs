@@ -1,6 +1,7 @@
 //! `POST /api/v1/ingest/{tenantId}/{source}` (CONTRACTS, HookSentry).
 
 use std::collections::{HashMap, HashSet};
+use std::io::Write;
 
 use axum::body::Body;
 use futures::future::join_all;
@@ -20,6 +21,12 @@ fn but_its_request_id(answer: &Answer) -> (u16, axum::http::HeaderMap, Vec<u8>) 
     let mut headers = answer.headers.clone();
     assert!(headers.remove("x-request-id").is_some());
     (answer.status.as_u16(), headers, answer.body.clone())
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).expect("memory");
+    encoder.finish().expect("memory")
 }
 
 /// Two that wait for each other end in an error for one of them; SQLite has one writer at a time.
@@ -45,6 +52,57 @@ async fn what_removes_old_idempotency_keys_does_not_wait_for_one_that_is_being_c
 }
 
 on_both_engines! {
+    async fn events_are_stored_as_their_decoded_json(app) {
+        let ada = tenant(&app, "ada@example.com").await;
+        let key = create(&app, &ada.access, "key").await.field("/key");
+        let json = r#"{"type": "invoice.paid", "é": 1}"#;
+        let marked = format!("\u{feff}{json}");
+        for (encoding, body) in [
+            (None, marked.as_bytes().to_vec()),
+            (Some("gzip"), gzip(json.as_bytes())),
+            (Some("x-gzip"), gzip(marked.as_bytes())),
+            (Some("identity"), json.as_bytes().to_vec()),
+        ] {
+            let call = ingest(&app, &ada.id, "s", &key).body(body);
+            let taken = match encoding { Some(encoding) => call.header("content-encoding", encoding), None => call }.send().await;
+            assert_eq!(taken.status, 202, "{encoding:?}: {}", taken.text());
+            let one = get(&app, &ada.access, &format!("/api/v1/events/{}", taken.field("/id"))).await;
+            assert!(one.text().contains(json) && !one.text().contains('\u{feff}'), "{}", one.text());
+        }
+        let refused = async |encoding: &'static str, body: Vec<u8>| ingest(&app, &ada.id, "s", &key).header("content-encoding", encoding).body(body).send().await;
+        for encoding in ["br", "deflate", "zstd", "gzip, gzip", ""] {
+            let answer = refused(encoding, json.as_bytes().to_vec()).await;
+            answer.is_problem(415, "unsupported_media_type");
+            assert!(answer.text().contains(&format!("`Content-Encoding: {encoding}`")) && answer.text().contains("gzip"), "{}", answer.text());
+        }
+        // A thousand times as large when it is decoded.
+        refused("gzip", gzip(&vec![b' '; 64 << 20])).await.is_problem(413, "payload_too_large");
+        let broken = refused("gzip", json.as_bytes().to_vec()).await;
+        assert_eq!(broken.status, 400);
+        assert!(broken.text().starts_with("\"The body is not gzip: "), "{}", broken.text());
+        assert_eq!(refused("gzip", gzip(b"{")).await.status, 400);
+        assert_eq!(app.number("SELECT count(*) FROM events").await, 4);
+        assert_eq!(app.services.bodies.used(), 0);
+    }
+
+    async fn compressed_bodies_are_for_events_only(app) {
+        let ada = tenant(&app, "ada@example.com").await;
+        let caller = create(&app, &ada.access, "key").await.field("/key");
+        for (path, body) in [("/v1/auth/login", "{}"), ("/v1/keys/verify", "{}"), ("/v1/keys/usage", "{}"), ("/api/v1/auth/login", "{}")] {
+            let verifier = crate::story::create(&app, &ada.who.cookie, r#"{"name": "verifier"}"#).await.field("/key");
+            let call = Call::new(&app, "POST", path).key(&verifier).header("content-type", "application/json");
+            let answer = call.header("content-encoding", "gzip").body(gzip(body.as_bytes())).send().await;
+            answer.is_problem(415, "unsupported_media_type");
+            assert!(answer.text().contains("Content-Encoding"), "{}", answer.text());
+        }
+        let marked = Call::new(&app, "POST", "/v1/keys/verify").key(&caller).header("content-type", "application/json");
+        assert_eq!(marked.body("\u{feff}{}").send().await.status, 403, "a key of events does not check keys");
+        let verifier = crate::story::create(&app, &ada.who.cookie, r#"{"name": "verifier"}"#).await.field("/key");
+        let marked = Call::new(&app, "POST", "/v1/keys/verify").key(&verifier).header("content-type", "application/json");
+        let body = format!("\u{feff}{{\"key\":\"{caller}\"}}");
+        assert_eq!(marked.body(body).send().await.field("/code"), "VALID");
+    }
+
     async fn an_event_comes_in_and_is_read(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
@@ -156,7 +214,7 @@ on_both_engines! {
             with(text).send().await.is_sentence();
         }
         with("a").header("x-idempotency-key", "a").tell(&mut story).await.is_sentence();
-        for body in ["", " ", "{", "[1,]", "nul", "{} {}", "'a'", "01", "NaN", "Infinity", "[NaN]", "\u{feff}1", "{a: 1}", "\"\n\"", "1 // one", "0x1", "\"\\x41\"", "+1", ".5"] {
+        for body in ["", " ", "{", "[1,]", "nul", "{} {}", "'a'", "01", "NaN", "Infinity", "[NaN]", "\u{feff}\u{feff}1", "{a: 1}", "\"\n\"", "1 // one", "0x1", "\"\\x41\"", "+1", ".5"] {
             ingest(&app, &ada.id, "s", &key).json(body).tell(&mut story).await.is_sentence();
         }
         for body in [b"\"\xff\"".to_vec(), b"\xff\xfe1\0".to_vec(), b"[\"\xed\xa0\x80\"]".to_vec(), "[".repeat(500_000).into_bytes(), vec![0]] {

@@ -1,7 +1,5 @@
 //! `POST /api/v1/ingest/{tenantId}/{source}`: a 202 means that the event is on disk.
 
-use std::pin::pin;
-
 use axum::body::HttpBody;
 use axum::extract::Request;
 use axum::http::StatusCode;
@@ -12,14 +10,16 @@ use bytes::Bytes;
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
+use super::encoding::Encoding;
 use super::error::{Error, Invalid};
 use super::wire::Accepted;
 use crate::api::auth::limited;
+use crate::api::body::{self, Arrived, Charged, Sender};
 use crate::api::client_address::{ClientAddress, Peer};
 use crate::api::hot::{self, Answering};
 use crate::api::openapi::Problem;
 use crate::api::time::milliseconds;
-use crate::api::{Services, credential, json};
+use crate::api::{Services, credential};
 use crate::events::{IdempotencyKey, Incoming, Refused, SourceName};
 use crate::keys::{Ask, Code, Pass, Purpose};
 use crate::model::{ApiError, ScopeList};
@@ -30,7 +30,7 @@ const SCOPE: &str = "events:write";
 
 /// Send an event in
 ///
-/// Any JSON of at most 1 MiB. A 202 means that the event is on disk. Every bad key is the same 401; a key of
+/// Any JSON of at most 1 MiB, also after decoding: `Content-Encoding: gzip` is understood. A 202 means that the event is on disk. Every bad key is the same 401; a key of
 /// another tenant, without the scope `events:write`, or from an address that is not allowed is a 403.
 #[utoipa::path(
     post,
@@ -47,7 +47,7 @@ const SCOPE: &str = "events:write";
     responses(
         (status = 202, description = "The event is on disk.", body = Accepted),
         (status = 200, description = "It was already, under the same idempotency key.", body = Accepted),
-        Invalid, Problem<401>, Problem<403>, Problem<413>, Problem<429>,
+        Invalid, Problem<401>, Problem<403>, Problem<413>, Problem<415>, Problem<429>,
     ),
     security(("api_key" = []), ("api_key_bearer" = [])),
 )]
@@ -56,10 +56,7 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    Box::pin(hot::answer(services, "/api/v1/ingest", async move |_| {
-        let received = tokio::time::timeout(hot::TIME_LIMIT, pin!(receive(services, peer, place, request))).await;
-        received.unwrap_or_else(|_| Err(ApiError::unavailable("The answer took too long.").into()))
-    }))
+    Box::pin(hot::answer(services, "/api/v1/ingest", async move |_| receive(services, peer, place, request).await))
 }
 
 /// Where an event is to go, as the path names it.
@@ -89,12 +86,18 @@ where
 {
     let (parts, body) = request.into_parts();
     let address = ClientAddress::of_peer(peer, &parts.headers, &services.site);
-    let key = authenticate(&parts, services, &place.tenant, address).await?;
+    let key = authenticate(&parts, services, &place.tenant, address, Purpose::Admit).await?;
     let source = SourceName::parse(&place.source).ok_or_else(|| {
         Error::Invalid("The source must be 1 to 64 of the characters A-Z, a-z, 0-9, _ and -.".to_owned())
     })?;
     let idempotency_key = idempotency_key(&parts)?;
-    let body = json::read(body, BODY_LIMIT).await?;
+    let encoding = Encoding::of(&parts.headers)?;
+    let sender = Sender::Organisation(key.place.organisation);
+    let Arrived { bytes, waited } = body::read(body, BODY_LIMIT, &services.bodies, sender).await?;
+    if waited {
+        authenticate(&parts, services, &place.tenant, address, Purpose::Identify).await?;
+    }
+    let body = encoding.decode(bytes, Charged::new(&services.bodies, sender))?;
     check_json(&body)?;
     let incoming = Incoming { key: &key, source, idempotency_key, body };
     let taken = services.events.inbox().take(incoming).await.map_err(|refused| {
@@ -113,7 +116,13 @@ where
 }
 
 /// A key of this tenant that may write events. Every bad key is the same 401.
-async fn authenticate(parts: &Parts, services: &Services, tenant: &str, address: ClientAddress) -> Result<Pass, Error> {
+async fn authenticate(
+    parts: &Parts,
+    services: &Services,
+    tenant: &str,
+    address: ClientAddress,
+    purpose: Purpose,
+) -> Result<Pass, Error> {
     let bad = || ApiError::unauthenticated("The API key is missing, unknown, revoked, disabled or expired.");
     let presented = credential::presented_key(&parts.headers).ok_or_else(bad)?;
     // Whose key it is comes before what it may do; a bad one has no owner. So this only looks.
@@ -131,7 +140,7 @@ async fn authenticate(parts: &Parts, services: &Services, tenant: &str, address:
     let ask = Ask { organisation: Some(organisation), ..look };
     let pass = services
         .keys
-        .check(presented, &ask, Purpose::Admit, |verdict| match verdict.code {
+        .check(presented, &ask, purpose, |verdict| match verdict.code {
             Code::Valid => verdict.pass().ok_or_else(bad),
             Code::NotFound | Code::Revoked | Code::Disabled | Code::Expired => Err(bad()),
             Code::InsufficientScopes => Err(ApiError::forbidden(format!("The API key lacks the scope `{SCOPE}`."))),

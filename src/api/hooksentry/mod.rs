@@ -1,6 +1,7 @@
 //! HookSentry's contract (seed 002): Bearer sign-in, keys, ingest, events.
 
 mod caller;
+mod encoding;
 mod error;
 mod events;
 mod ingest;

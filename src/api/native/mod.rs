@@ -125,6 +125,7 @@ mod tests {
             )),
             events: Arc::new(Events::new(db, clock, entropy.clone(), EventLimits::default())),
             site: Arc::new(Site::default()),
+            bodies: Arc::default(),
             entropy,
         };
         let request =

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use super::limits;
 use crate::api::Services;
+use crate::api::body::{self, Arrived, Sender};
 use crate::api::client_address::Peer;
 use crate::api::fields::Fields;
 use crate::api::hot::{self, Answering, RequestId};
@@ -114,7 +115,6 @@ impl Borrowed<'_> {
     }
 }
 
-/// The outcome of a check.
 /// Reads the scopes that are asked for. An empty text is more often an unset variable than a wish for none.
 fn demanded(text: &str) -> Result<ScopeList<'_>, String> {
     ScopeList::parse(text).map_err(|error| match error {
@@ -123,6 +123,7 @@ fn demanded(text: &str) -> Result<ScopeList<'_>, String> {
     })
 }
 
+/// The outcome of a check.
 #[derive(Serialize, ToSchema)]
 struct Verification<'a> {
     /// Whether to let the request through.
@@ -280,12 +281,18 @@ where
     Box::pin(async move {
         hot::answer(services, "/v1/keys/verify", async |id| {
             let organisation = hot::service(services, request.headers(), peer).await?;
-            let body = json::read(request.body_mut(), BODY_LIMIT).await?;
+            let sender = Sender::Organisation(organisation);
+            let Arrived { bytes: body, waited } =
+                body::read(request.body_mut(), BODY_LIMIT, &services.bodies, sender).await?;
+            if waited {
+                hot::service_again(services, request.headers(), peer).await?;
+            }
             let content_type = request.headers().get(CONTENT_TYPE);
             match serde_json::from_slice::<Borrowed<'_>>(&body) {
                 Ok(asked) if content_type == Some(&JSON) => check(services, organisation, &asked, id).await,
                 // The exact way, which says by name what is wrong.
                 _ => {
+                    json::refuse_encoding(request.headers())?;
                     let content_type = content_type.and_then(|value| value.to_str().ok());
                     let asked = json::from_body::<Verify>(content_type, &body)?;
                     check(services, organisation, &Borrowed::from(&asked), id).await

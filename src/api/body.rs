@@ -1,0 +1,350 @@
+//! Reading bodies that do not arrive in one piece: bounded in size, and in memory for all and for each sender.
+//!
+//! A body that is complete with its head, as nearly all are, costs nothing here: it is a piece of the
+//! connection's buffer. Any other is copied as it arrives, and each growth of the copy is charged to its sender
+//! before it is made. The charge lasts as long as the bytes.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::BoxError;
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
+use futures::stream;
+use hyper::body::Frame;
+
+use super::json::BODY_LIMIT;
+use crate::model::{ApiError, OrganisationId};
+
+/// The memory for bodies unless the operator says otherwise: 256 MiB.
+const DEFAULT_BYTES: usize = 256 << 20;
+/// An organisation may use this share of the memory; further bodies of it get 429.
+const ORGANISATION_SHARE: usize = 8;
+/// A network may use this share of the memory for bodies without a checked key; further ones get 429.
+const NETWORK_SHARE: usize = 64;
+/// All bodies without a checked key may use this share of the memory together; further ones get 503.
+const NETWORKS_SHARE: usize = 4;
+
+/// A sender of bodies, for the count of its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sender {
+    /// The organisation of a key that was checked before the body.
+    Organisation(OrganisationId),
+    /// The network of a request whose sender is only known after the body.
+    Network(IpAddr),
+}
+
+/// The memory that bodies take while they arrive and are worked on.
+#[derive(Debug)]
+pub struct BodyMemory {
+    bytes: usize,
+    used: Mutex<Used>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    all: usize,
+    networks: usize,
+    senders: HashMap<Sender, usize>,
+}
+
+/// The bound that a body would exceed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Full {
+    /// The server's.
+    Server,
+    /// The sender's own.
+    Sender,
+}
+
+impl From<Full> for ApiError {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Server => Self::unavailable(
+                "The request bodies that are arriving use all the memory that --body-memory allows. Send this one again.",
+            ),
+            Full::Sender => {
+                Self::too_many("This sender has too many bytes of request bodies under way at the same time.", 1)
+            }
+        }
+    }
+}
+
+impl Default for BodyMemory {
+    fn default() -> Self {
+        Self::new(DEFAULT_BYTES)
+    }
+}
+
+impl BodyMemory {
+    /// Allows that many bytes in all.
+    pub fn new(bytes: usize) -> Self {
+        Self { bytes, used: Mutex::default() }
+    }
+
+    /// The bytes that are charged at the moment.
+    pub fn used(&self) -> usize {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).all
+    }
+
+    fn charge(&self, sender: Sender, bytes: usize) -> Result<(), Full> {
+        let (share, is_network) = match sender {
+            Sender::Organisation(_) => (self.bytes / ORGANISATION_SHARE, false),
+            Sender::Network(_) => (self.bytes / NETWORK_SHARE, true),
+        };
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.senders.get(&sender).copied().unwrap_or_default() + bytes > share {
+            return Err(Full::Sender);
+        }
+        if used.all + bytes > self.bytes || is_network && used.networks + bytes > self.bytes / NETWORKS_SHARE {
+            return Err(Full::Server);
+        }
+        used.all += bytes;
+        used.networks += if is_network { bytes } else { 0 };
+        *used.senders.entry(sender).or_default() += bytes;
+        Ok(())
+    }
+
+    fn release(&self, sender: Sender, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.all -= bytes;
+        if let Sender::Network(_) = sender {
+            used.networks -= bytes;
+        }
+        if let Some(of_sender) = used.senders.get_mut(&sender) {
+            *of_sender -= bytes;
+            if *of_sender == 0 {
+                used.senders.remove(&sender);
+            }
+        }
+    }
+}
+
+/// Bytes whose memory is charged to a sender for as long as they live.
+pub(super) struct Charged {
+    bytes: Vec<u8>,
+    memory: Arc<BodyMemory>,
+    sender: Sender,
+}
+
+impl Charged {
+    pub(super) fn new(memory: &Arc<BodyMemory>, sender: Sender) -> Self {
+        Self { bytes: Vec::new(), memory: Arc::clone(memory), sender }
+    }
+
+    /// Appends a piece, if it stays within the limit.
+    ///
+    /// # Errors
+    /// 413 over the limit; 429 and 503 when there is no memory for it.
+    pub(super) fn push(&mut self, piece: &[u8], limit: usize) -> Result<(), ApiError> {
+        let length = self.bytes.len() + piece.len();
+        if length > limit {
+            return Err(ApiError::too_large(limit));
+        }
+        let capacity = self.bytes.capacity();
+        if length > capacity {
+            // Doubled, so that a body of many pieces is not copied for each of them.
+            let grown = length.max(2 * capacity).min(limit);
+            self.memory.charge(self.sender, grown - capacity)?;
+            let additional = grown - self.bytes.len();
+            self.bytes.reserve_exact(additional);
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(())
+    }
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Charged {
+    fn drop(&mut self) {
+        self.memory.release(self.sender, self.bytes.capacity());
+    }
+}
+
+impl From<Charged> for Bytes {
+    fn from(charged: Charged) -> Self {
+        Self::from_owner(charged)
+    }
+}
+
+/// A whole body.
+#[derive(Debug)]
+pub struct Arrived {
+    /// The bytes, with their charge.
+    pub bytes: Bytes,
+    /// Whether it was not there with its head, so that time has passed since: the key that was checked before may
+    /// have been revoked.
+    pub waited: bool,
+}
+
+/// Reads a body to its end.
+///
+/// # Errors
+/// 413 over the limit, 400 when it broke off, 429 and 503 when there is no memory for it.
+pub async fn read<B>(body: B, limit: usize, memory: &Arc<BodyMemory>, sender: Sender) -> Result<Arrived, ApiError>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let mut body = pin!(body);
+    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+        return Err(ApiError::too_large(limit));
+    }
+    let mut waited = false;
+    let Some(first) = frame(body.as_mut(), &mut waited).await else {
+        return Ok(Arrived { bytes: Bytes::new(), waited });
+    };
+    let first = first.map_err(|_| broken_off())?.into_data().unwrap_or_default();
+    if body.is_end_stream() && first.len() <= limit {
+        return Ok(Arrived { bytes: first, waited });
+    }
+    let mut charged = Charged::new(memory, sender);
+    charged.push(&first, limit)?;
+    // It is a piece of the connection's buffer, which is larger.
+    drop(first);
+    while let Some(next) = frame(body.as_mut(), &mut waited).await {
+        if let Ok(piece) = next.map_err(|_| broken_off())?.into_data() {
+            charged.push(&piece, limit)?;
+        }
+    }
+    Ok(Arrived { bytes: charged.into(), waited })
+}
+
+/// Waits for the whole of a small body, so that whoever sent it is judged after it and not before. A body that says
+/// it is larger than [`BODY_LIMIT`], or that breaks off, is left to the handler, which answers it in its own way.
+///
+/// # Errors
+/// 413 for a body that turns out to be larger, 429 and 503 when there is no memory for it.
+pub async fn await_small(body: Body, memory: &Arc<BodyMemory>, network: IpAddr) -> Result<Body, ApiError> {
+    let limit = u64::try_from(BODY_LIMIT).unwrap_or(u64::MAX);
+    if body.is_end_stream() || body.size_hint().lower() > limit {
+        return Ok(body);
+    }
+    match read(body, BODY_LIMIT, memory, Sender::Network(network)).await {
+        Ok(Arrived { bytes, .. }) => Ok(Body::from(bytes)),
+        Err(error) if error.status == 400 => Ok(Body::from_stream(stream::iter([Err::<Bytes, _>(error)]))),
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn broken_off() -> ApiError {
+    ApiError::invalid("The body broke off before its end.")
+}
+
+/// The next frame; notes whether it had to be waited for.
+async fn frame<B: HttpBody>(mut body: Pin<&mut B>, waited: &mut bool) -> Option<Result<Frame<B::Data>, B::Error>> {
+    poll_fn(|context| {
+        let polled = body.as_mut().poll_frame(context);
+        *waited |= polled.is_pending();
+        polled
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::{Full as One, StreamBody};
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn sender(id: i64) -> Sender {
+        Sender::Organisation(OrganisationId(id))
+    }
+
+    /// A body that comes in pieces; an empty one stands for one that breaks off.
+    fn pieces(pieces: &[&'static str]) -> impl HttpBody<Data = Bytes, Error = std::io::Error> + use<> {
+        let frames = pieces.iter().map(|piece| match *piece {
+            "" => Err(std::io::Error::other("it broke off")),
+            piece => Ok(Frame::data(Bytes::from_static(piece.as_bytes()))),
+        });
+        StreamBody::new(stream::iter(frames.collect::<Vec<_>>()))
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_to_its_end_or_to_the_limit() {
+        let memory = Arc::default();
+        let read = async |parts: &[&'static str]| {
+            let read = super::read(pieces(parts), 4, &memory, sender(1)).await;
+            read.map(|arrived| arrived.bytes).map_err(|error| error.status)
+        };
+        assert_eq!(read(&[]).await, Ok(Bytes::new()));
+        assert_eq!(read(&["abcd"]).await, Ok("abcd".into()));
+        assert_eq!(read(&["ab", "c", "d"]).await, Ok("abcd".into()));
+        assert_eq!(read(&["abcde"]).await, Err(413));
+        assert_eq!(read(&["ab", "cde"]).await, Err(413));
+        assert_eq!(read(&["ab", ""]).await, Err(400));
+        assert_eq!(read(&[""]).await, Err(400));
+        assert_eq!(memory.used(), 0, "every charge was released");
+    }
+
+    #[tokio::test]
+    async fn a_body_in_one_piece_is_neither_copied_nor_charged() {
+        let (memory, one) = (Arc::default(), Bytes::from_static(b"abcd"));
+        let arrived = read(One::new(one.clone()), 4, &memory, sender(1)).await.expect("it is short");
+        assert_eq!((arrived.bytes.as_ptr(), arrived.waited), (one.as_ptr(), false));
+        assert_eq!(memory.used(), 0);
+        let error = read(One::new(one), 3, &memory, sender(1)).await.expect_err("over the limit");
+        assert_eq!(error.status, 413);
+    }
+
+    #[tokio::test]
+    async fn a_body_in_pieces_is_charged_until_its_bytes_are_gone() {
+        let memory = Arc::default();
+        let arrived = read(pieces(&["ab", "cd", "e"]), 100, &memory, sender(1)).await.expect("it is short");
+        let part = arrived.bytes.slice(1..2);
+        drop(arrived);
+        assert_eq!(memory.used(), 8, "the capacity after it doubled");
+        drop(part);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_late_is_told_from_one_that_is_there() {
+        let late = StreamBody::new(stream::once(async {
+            tokio::task::yield_now().await;
+            Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"a")))
+        }));
+        let memory = Arc::default();
+        assert!(read(late, 4, &memory, sender(1)).await.expect("it is short").waited);
+        assert!(!read(pieces(&["a", "b"]), 4, &memory, sender(1)).await.expect("it is short").waited);
+    }
+
+    #[test]
+    fn one_organisation_uses_an_eighth_and_leaves_the_rest_to_others() {
+        let memory = BodyMemory::new(64 * MIB);
+        assert_eq!(memory.charge(sender(1), 8 * MIB), Ok(()));
+        assert_eq!(memory.charge(sender(1), 1), Err(Full::Sender));
+        for other in 2..=8 {
+            assert_eq!(memory.charge(sender(other), 8 * MIB), Ok(()), "{other}");
+        }
+        assert_eq!(memory.charge(sender(9), 1), Err(Full::Server));
+        memory.release(sender(1), MIB);
+        assert_eq!(memory.charge(sender(9), MIB), Ok(()));
+    }
+
+    #[test]
+    fn networks_together_leave_memory_for_checked_keys() {
+        let memory = BodyMemory::new(64 * MIB);
+        let network = |n: u8| Sender::Network([192, 0, 2, n].into());
+        assert_eq!(memory.charge(network(0), MIB), Ok(()));
+        assert_eq!(memory.charge(network(0), 1), Err(Full::Sender));
+        for n in 1..16 {
+            assert_eq!(memory.charge(network(n), MIB), Ok(()), "{n}");
+        }
+        assert_eq!(memory.charge(network(16), 1), Err(Full::Server));
+        assert_eq!(memory.charge(sender(1), 8 * MIB), Ok(()));
+    }
+}

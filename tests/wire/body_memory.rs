@@ -1,0 +1,147 @@
+//! More bodies under way than there is memory for: whoever sends them is refused, and nobody else is.
+
+use std::net::Ipv4Addr;
+
+use serde_json::json;
+
+use crate::raw::Raw;
+use crate::served::{Account, Answer, Server};
+
+/// The largest event.
+const EVENT: usize = 1024 * 1024;
+
+/// A request whose body is all sent but for its last byte.
+fn almost(path: &str, headers: &str, length: usize) -> Vec<u8> {
+    let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {length}\r\n\r\n");
+    let mut bytes = head.into_bytes();
+    bytes.extend(std::iter::repeat_n(b' ', length - 2));
+    bytes.push(b'1');
+    bytes
+}
+
+/// Opens requests that stay unfinished, and waits until all but `room` of them are answered; those that are not.
+async fn open(mut connections: Vec<Raw>, request: &[u8], room: usize) -> (Vec<Raw>, Vec<Answer>) {
+    let expected = connections.len() - room;
+    let mut tasks = tokio::task::JoinSet::new();
+    for (n, mut raw) in connections.drain(..).enumerate() {
+        let request = request.to_vec();
+        tasks.spawn(async move {
+            raw.send(&request).await;
+            (n, raw)
+        });
+    }
+    let sent = tasks.join_all().await;
+    let mut waiting: tokio::task::JoinSet<(Raw, Option<Answer>)> = tokio::task::JoinSet::new();
+    let (enough, _) = tokio::sync::watch::channel(false);
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    for (_, mut raw) in sent {
+        let (mut enough, tell) = (enough.subscribe(), tell.clone());
+        waiting.spawn(async move {
+            let answer = tokio::select! {
+                answer = raw.answer_to("POST") => answer.ok(),
+                _ = enough.wait_for(|enough| *enough) => None,
+            };
+            if answer.is_some() {
+                let _ = tell.send(());
+            }
+            (raw, answer)
+        });
+    }
+    for _ in 0..expected {
+        told.recv().await.expect("an answer");
+    }
+    enough.send_replace(true);
+    let (mut open, mut answers) = (Vec::new(), Vec::new());
+    for (raw, answer) in waiting.join_all().await {
+        match answer {
+            Some(answer) => answers.push(answer),
+            None => open.push(raw),
+        }
+    }
+    (open, answers)
+}
+
+async fn connections(server: &Server, count: usize) -> Vec<Raw> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        all.push(Raw::open(server.address).await);
+    }
+    all
+}
+
+async fn key(server: &Server, account: &Account) -> String {
+    let mut owner = server.connect().await.expect("it listens");
+    let cookie = format!("Cookie: session={}", account.session);
+    let wish = json!({"name": "k", "org_id": account.organisation, "env_id": account.environment}).to_string();
+    let made = owner.call("POST", "/v1/auth/api-keys", &[&cookie], &wish).await.expect("an answer").json(201);
+    format!("X-API-Key: {}\r\n", made["key"].as_str().expect("a key"))
+}
+
+#[tokio::test]
+async fn a_greedy_organisation_is_refused_and_others_are_not() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // An organisation may have an eighth of it under way: two events of the largest size.
+    let server = Server::start(folder.path(), &["--body-memory", "16MiB", "--registration", "open"], &[]);
+    let greedy = Account::register(&mut server.connect().await.expect("it listens")).await;
+    let other = Account::register_as(&mut server.connect().await.expect("it listens"), "other@example.com").await;
+    let (first, second) = (key(&server, &greedy).await, key(&server, &greedy).await);
+    let greedy_path = format!("/api/v1/ingest/{}/greedy", greedy.tenant);
+
+    let request = almost(&greedy_path, &first, EVENT);
+    let (mut unfinished, refused) = open(connections(&server, 12).await, &request, 2).await;
+    assert_eq!((unfinished.len(), refused.len()), (2, 10));
+    for answer in &refused {
+        assert_eq!(answer.json(429)["code"], "too_many_requests");
+        assert!(answer.header("retry-after").is_some(), "{}", answer.head);
+    }
+    // Another key does not help; a body that comes in one piece needs no memory.
+    let (_, refused) = open(connections(&server, 1).await, &almost(&greedy_path, &second, EVENT), 0).await;
+    refused[0].json(429);
+    let mut small = Raw::open(server.address).await;
+    small
+        .send(format!("POST {greedy_path} HTTP/1.1\r\nHost: localhost\r\n{first}Content-Length: 1\r\n\r\n1").as_bytes())
+        .await;
+    small.answer().await.json(202);
+
+    // Another organisation does not notice.
+    let header = key(&server, &other).await;
+    let path = format!("/api/v1/ingest/{}/patient", other.tenant);
+    let (mut patient, refused) = open(connections(&server, 2).await, &almost(&path, &header, EVENT), 2).await;
+    assert!(refused.is_empty(), "{}", refused[0].text());
+    for raw in unfinished.iter_mut().chain(&mut patient) {
+        raw.send(b" ").await;
+        raw.answer().await.json(202);
+    }
+    // All of it was given back.
+    for raw in &mut unfinished {
+        raw.send(&almost(&greedy_path, &second, EVENT)).await;
+        raw.send(b" ").await;
+        raw.answer().await.json(202);
+    }
+}
+
+#[tokio::test]
+async fn strangers_with_unfinished_bodies_do_not_keep_others_from_signing_in() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // A network may have a 64th of it under way: four bodies of 64 KiB.
+    let server = Server::start(folder.path(), &["--body-memory", "16MiB"], &[]);
+    Account::register(&mut server.connect().await.expect("it listens")).await;
+    let kind = "Content-Type: application/json\r\n";
+    let request = almost("/v1/auth/login", kind, 64 * 1024);
+    let (_unfinished, refused) = open(connections(&server, 12).await, &request, 4).await;
+    assert_eq!(refused.len(), 8);
+    for answer in &refused {
+        assert_eq!(answer.json(429)["code"], "too_many_requests");
+    }
+    let credentials = r#"{"email":"me@example.com","password":"correct horse battery"}"#;
+    // From the same network, as a browser sends it, and from another one, slowly.
+    let mut quick = server.connect().await.expect("it listens");
+    quick.call("POST", "/v1/auth/login", &[], credentials).await.expect("an answer").json(200);
+    let mut slow = Raw::open_from(Ipv4Addr::new(127, 0, 0, 2), server.address).await;
+    slow.begin("POST", "/v1/auth/login", &["Content-Type: application/json"], credentials.len()).await;
+    for piece in credentials.as_bytes().chunks(20) {
+        slow.send(piece).await;
+        tokio::task::yield_now().await;
+    }
+    slow.answer().await.json(200);
+}

@@ -209,7 +209,22 @@ where
     if body.is_end_stream() && first.len() <= limit {
         return Ok(Arrived { bytes: first, waited });
     }
-    let mut charged = Charged::new(memory, sender);
+    // Boxed: few bodies come in pieces, and the future of a request should be small.
+    Box::pin(rest(body, first, limit, Charged::new(memory, sender), waited)).await
+}
+
+/// Reads what follows the first piece.
+async fn rest<B>(
+    mut body: Pin<&mut B>,
+    first: Bytes,
+    limit: usize,
+    mut charged: Charged,
+    mut waited: bool,
+) -> Result<Arrived, ApiError>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     charged.push(&first, limit)?;
     // It is a piece of the connection's buffer, which is larger.
     drop(first);

@@ -4,7 +4,7 @@
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -56,7 +56,9 @@ pub(super) async fn answer<E: IntoResponse>(
     work: impl AsyncFnOnce(RequestId) -> Result<Response, E>,
 ) -> Result<Response, Infallible> {
     let id = RequestId::new(services);
-    let mut response = match within(TIME_LIMIT, AssertUnwindSafe(work(id)).catch_unwind()).await {
+    // Pinned where it is made: moved into another future, it would need its room twice.
+    let work = pin!(AssertUnwindSafe(work(id)).catch_unwind());
+    let mut response = match within(TIME_LIMIT, work).await {
         Some(Ok(Ok(response))) => response,
         Some(Ok(Err(error))) => error.into_response(),
         Some(Err(_)) => ApiError::internal().into_response(),
@@ -79,8 +81,7 @@ pub(super) async fn answer<E: IntoResponse>(
 }
 
 /// Bounds the time from the head of a request to its answer. Work that never waits, as most, gets no timer.
-async fn within<W: Future>(limit: Duration, work: W) -> Option<W::Output> {
-    let mut work = pin!(work);
+async fn within<W: Future>(limit: Duration, mut work: Pin<&mut W>) -> Option<W::Output> {
     match futures::poll!(work.as_mut()) {
         Poll::Ready(done) => Some(done),
         // Boxed, because few have to wait, and the future of a request is kept beside its connection: it should be small.
@@ -171,9 +172,9 @@ mod tests {
                 sleep(Duration::from_secs(11)).await;
             }
         };
-        assert_eq!(within(TIME_LIMIT, steps).await, None);
+        assert_eq!(within(TIME_LIMIT, pin!(steps)).await, None);
         assert_eq!(began.elapsed(), TIME_LIMIT);
-        assert_eq!(within(TIME_LIMIT, async { 7 }).await, Some(7));
-        assert_eq!(within(TIME_LIMIT, async { sleep(Duration::from_secs(29)).await }).await, Some(()));
+        assert_eq!(within(TIME_LIMIT, pin!(async { 7 })).await, Some(7));
+        assert_eq!(within(TIME_LIMIT, pin!(sleep(Duration::from_secs(29)))).await, Some(()));
     }
 }

@@ -95,7 +95,7 @@ where
     let sender = Sender::Organisation(key.place.organisation);
     let Arrived { bytes, waited } = body::read(body, BODY_LIMIT, &services.bodies, sender).await?;
     if waited {
-        authenticate(&parts, services, &place.tenant, address, Purpose::Identify).await?;
+        Box::pin(authenticate(&parts, services, &place.tenant, address, Purpose::Identify)).await?;
     }
     let body = encoding.decode(bytes, Charged::new(&services.bodies, sender))?;
     check_json(&body)?;

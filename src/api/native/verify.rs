@@ -285,7 +285,7 @@ where
             let Arrived { bytes: body, waited } =
                 body::read(request.body_mut(), BODY_LIMIT, &services.bodies, sender).await?;
             if waited {
-                hot::service_again(services, request.headers(), peer).await?;
+                Box::pin(hot::service_again(services, request.headers(), peer)).await?;
             }
             let content_type = request.headers().get(CONTENT_TYPE);
             match serde_json::from_slice::<Borrowed<'_>>(&body) {

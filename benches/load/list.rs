@@ -72,6 +72,7 @@ impl Server {
             accounts: Arc::new(accounts),
             events: Arc::new(Events::new(db.clone(), clock.clone(), entropy.clone(), EventLimits::default())),
             site: Arc::new(Site::default()),
+            bodies: Arc::default(),
             entropy: entropy.clone(),
         };
         let router = router(services, db, clock, entropy, Draining::default());

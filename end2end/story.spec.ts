@@ -66,10 +66,10 @@ test("keys are found by state and by name, in the environment they are in", asyn
   await expect(page.getByRole("row")).toHaveCount(2);
   await expect(page.getByRole("row", { name: /old one/ })).toBeVisible();
   await page.getByRole("link", { name: "Active", exact: true }).click();
-  await page.getByLabel("Search keys by name").fill("WORKER 6");
+  await page.getByLabel("Search keys by name or ID").fill("WORKER 6");
   await page.keyboard.press("Enter");
   await expect(page.getByRole("row")).toHaveCount(3);
-  await page.getByLabel("Search keys by name").fill("100%_");
+  await page.getByLabel("Search keys by name or ID").fill("100%_");
   await page.keyboard.press("Enter");
   await expect(page.getByRole("table")).toHaveCount(0);
   await expect(page.getByText(/No (active )?key/i).first()).toBeVisible();

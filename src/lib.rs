@@ -21,6 +21,8 @@ pub mod entropy;
 pub mod events;
 #[cfg(feature = "ssr")]
 pub mod keys;
+#[cfg(feature = "ssr")]
+pub mod lists;
 pub mod model;
 #[cfg(feature = "ssr")]
 pub mod server;

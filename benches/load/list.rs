@@ -19,6 +19,7 @@ use latchkey::clock::Clock;
 use latchkey::entropy::Entropy;
 use latchkey::events::{EventLimits, Events};
 use latchkey::keys::{Keys, Policy};
+use latchkey::lists::Lists;
 use latchkey::model::OrganisationId;
 use latchkey::server::{Draining, router};
 use latchkey::store::Db;
@@ -71,6 +72,7 @@ impl Server {
             keys: Arc::clone(&keys),
             accounts: Arc::new(accounts),
             events: Arc::new(Events::new(db.clone(), clock.clone(), entropy.clone(), EventLimits::default())),
+            lists: Arc::new(Lists::unbounded()),
             site: Arc::new(Site::default()),
             entropy: entropy.clone(),
         };

@@ -39,10 +39,10 @@ pub async fn load(url: &str, strings: &[String]) {
         sqlx::query(
             // With the ids that the program would give them, but for the last three bits: of eight keys that are born within
             // eight milliseconds, no two have the same.
-            "INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, prefix, created_at) \
+            "INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, prefix, created_at, name_folded) \
              SELECT (((born >> 3) & 63) << 58) | (((born >> 9) & 0x3ffffff) << 32) | (random() & 0xfffffff8) | (born & 7), \
                     unhex(printf('%012x7%.3s8%.15s', born, hex(randomblob(2)), hex(randomblob(8)))), \
-                    unhex(value ->> 0), e.organisation_id, e.id, m.user_id, 'service ' || number, value ->> 1, born \
+                    unhex(value ->> 0), e.organisation_id, e.id, m.user_id, 'service ' || number, value ->> 1, born, 'service ' || number \
              FROM (SELECT key + $2 AS number, 1772366400000 + key + $2 AS born, value FROM json_each($1)), \
                   (SELECT * FROM environments WHERE mode = 'live' LIMIT 1) e \
              JOIN memberships m ON m.organisation_id = e.organisation_id",

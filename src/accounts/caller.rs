@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use crate::keys::Key;
+use crate::lists::Tenant;
 use crate::model::{EnvironmentId, Mode, OrganisationId, Role, UserId};
 use crate::store::{Owner, PersonRow};
 
@@ -236,6 +237,21 @@ impl Caller {
                     && environment.is_none_or(|asked| asked == key.environment);
                 own.then_some(Owner::Environment(key.environment)).ok_or(PlaceError)
             }
+        }
+    }
+
+    /// The tenant that a listing counts for: the organisation, or the person where they list across organisations.
+    pub fn tenant(&self, owner: Owner) -> Tenant {
+        match (self, owner) {
+            (Self::Key(key), _) => Tenant::Organisation(key.organisation),
+            (_, Owner::Organisation(organisation) | Owner::CreatorFor(_, organisation)) => {
+                Tenant::Organisation(organisation)
+            }
+            (Self::Person(person), Owner::Environment(id) | Owner::CreatorIn(_, id)) => {
+                let membership = person.memberships.iter().find(|membership| membership.environment(id).is_some());
+                membership.map_or(Tenant::Person(person.id), |found| Tenant::Organisation(found.organisation))
+            }
+            (Self::Person(person), Owner::Creator(_)) => Tenant::Person(person.id),
         }
     }
 

@@ -26,6 +26,7 @@ use crate::accounts::Accounts;
 use crate::entropy::Entropy;
 use crate::events::Events;
 use crate::keys::Keys;
+use crate::lists::Lists;
 
 /// What every handler is handed.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct Services {
     pub accounts: Arc<Accounts>,
     /// The events.
     pub events: Arc<Events>,
+    /// Places for searches and lists.
+    pub lists: Arc<Lists>,
     /// How this server is reached.
     pub site: Arc<Site>,
     /// For the ids of requests.

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::accounts::{SessionError, SignInError, Unread};
 use crate::keys::{EditError, IssueError, RevokeError, Unanswered, Unproven};
+use crate::lists::Busy;
 use crate::model::ApiError;
 use crate::store::StoreError;
 
@@ -100,6 +101,12 @@ impl From<EditError> for ApiError {
             EditError::Unproven(error) => error.into(),
             EditError::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<Busy> for ApiError {
+    fn from(_: Busy) -> Self {
+        Self::too_many("Too many searches and lists of this organisation are under way.", 1)
     }
 }
 

@@ -10,6 +10,7 @@ use super::addresses::ADDRESSES;
 use super::limiter::QuotaState;
 use super::usage::HOUR;
 use super::{Key, Keys};
+use crate::lists::Admission;
 use crate::model::KeyId;
 use crate::store::{HourlyUse, KeyFilter, Owner, StoreError, UsedFrom};
 
@@ -74,17 +75,29 @@ impl Keys {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list(&self, request: &Request) -> Result<Page, StoreError> {
-        let after = request.after.unwrap_or(Cursor::START);
-        let reading = self.core.usage.reading().await;
-        let mut listed = self
-            .core
-            .db
-            .list_keys(request.owner, after.0, &request.filter, request.limit, self.core.clock.now())
-            .await?;
-        self.core.usage.complete(&mut listed.keys, &self.core.cache, &reading);
-        let next = listed.keys.last().filter(|_| listed.more).map(|key| Cursor(key.uuid));
-        Ok(Page { keys: listed.keys, next })
+    pub async fn list(&self, request: &Request, admission: &Admission<'_>) -> Result<Page, StoreError> {
+        let core = &self.core;
+        let limit = request.limit as usize;
+        let (mut found, mut before) = (Vec::new(), request.after.unwrap_or(Cursor::START).0);
+        // One more than the page has, to know whether there are older ones.
+        while found.len() <= limit {
+            let _place = admission.step().await;
+            let wanted = limit + 1 - found.len();
+            let step = core.db.list_step(request.owner, before, &request.filter, wanted, core.clock.now()).await?;
+            found.extend(step.keys);
+            match step.end {
+                Some(end) => before = end,
+                None => break,
+            }
+        }
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let _place = admission.step().await;
+        let reading = core.usage.reading().await;
+        let mut keys = core.db.keys_by_id(&found).await?;
+        core.usage.complete(&mut keys, &core.cache, &reading);
+        let next = keys.last().filter(|_| more).map(|key| Cursor(key.uuid));
+        Ok(Page { keys, next })
     }
 
     /// One key, with how many keys below it, at any depth, are not revoked. Who may see it is the caller's to decide.

@@ -89,6 +89,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
         keys: Arc::new(keys),
         accounts: Arc::new(accounts),
         events: Arc::new(events),
+        lists: Arc::new(db.list_places()),
         site: Arc::new(site),
         entropy: entropy.clone(),
     };

@@ -13,7 +13,12 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Connection, PgConnection, Postgres, Sqlite};
 
 use super::pool::Connections;
+use crate::lists::Lists;
 
+/// Connections that read a file.
+const SQLITE_READERS: usize = 4;
+/// Connections to a server.
+const POSTGRES_CONNECTIONS: usize = 16;
 /// How long somebody waits for the turn to read or write a file.
 const SQLITE_PATIENCE: Duration = Duration::from_secs(30);
 /// Sources whose ids are known.
@@ -214,7 +219,7 @@ impl Db {
         let writer = Connections::local(writing, 1, SQLITE_PATIENCE);
         // Says what is wrong with the file, if anything is.
         writer.lend().await.map_err(DatabaseUrlError::Unreachable)?.done();
-        let reader = Connections::local(options.create_if_missing(false), 4, SQLITE_PATIENCE);
+        let reader = Connections::local(options.create_if_missing(false), SQLITE_READERS, SQLITE_PATIENCE);
         // By its real name, so that a link to the file is the same file to the lock.
         let path = std::fs::canonicalize(&file).unwrap_or(file);
         Ok(Self::Sqlite(SqliteFile {
@@ -237,7 +242,7 @@ impl Db {
         // One that serves nobody says at once what is wrong, without waiting for a server that is not there yet.
         let first = PgConnection::connect_with(&options).await.map_err(DatabaseUrlError::Unreachable)?;
         first.close().await.map_err(DatabaseUrlError::Unreachable)?;
-        Ok(Self::Postgres(Connections::remote(options, 16, POSTGRES_PATIENCE)))
+        Ok(Self::Postgres(Connections::remote(options, POSTGRES_CONNECTIONS, POSTGRES_PATIENCE)))
     }
 
     /// Brings the schema up to date. Safe when several processes start at once.
@@ -257,7 +262,16 @@ impl Db {
                 lent.done();
             }
         }
-        Ok(())
+        self.fold_names().await
+    }
+
+    /// How many searches and lists may read at a time, and how many of them one tenant's: fewer than there are
+    /// connections, so that everything else finds one.
+    pub fn list_places(&self) -> Lists {
+        match self {
+            Self::Sqlite(..) => Lists::new(SQLITE_READERS / 2, SQLITE_READERS / 4),
+            Self::Postgres(_) => Lists::new(POSTGRES_CONNECTIONS / 2, POSTGRES_CONNECTIONS / 4),
+        }
     }
 
     /// Claims the sole right to serve a file, for as long as this `Db` is there; on PostgreSQL, where servers

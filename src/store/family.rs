@@ -7,7 +7,7 @@
 use super::changes::log_changes;
 use super::db::{Db, StoreError, sql, writing};
 use super::keys::{KeyRow, StoredLimits, stored_hash};
-use crate::keys::{Key, KeyHash};
+use crate::keys::{Key, KeyHash, fold};
 use crate::model::{KeyId, Timestamp, UserId};
 
 /// The outcome of a revocation.
@@ -126,6 +126,7 @@ impl Db {
                 .bind(limits.rate_window_seconds)
                 .bind(limits.quota_limit)
                 .bind(key.disabled_at.map(|at| at.0))
+                .bind(fold(&key.name))
                 .execute(&mut *tx)
                 .await?;
             if !descendants.is_empty() {

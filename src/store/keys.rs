@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 use super::db::{Db, StoreError, reading, sql};
-use crate::keys::{Key, KeyHash, KeyState, Limits, Spent};
+use crate::keys::{Key, KeyHash, Limits, Spent};
 use crate::model::{EnvironmentId, KeyId, Mode, OrganisationId, Quota, RateLimit, Scopes, Timestamp, UserId};
 
 /// A row of the view `keys_in_context`.
@@ -101,38 +101,6 @@ pub(super) fn stored_hash(bytes: &[u8]) -> Option<KeyHash> {
     bytes.try_into().ok().map(KeyHash::stored)
 }
 
-/// Whose keys a listing shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
-    /// Those that this user made, in organisations that they are still in.
-    Creator(UserId),
-    /// Those of them that belong to this environment.
-    CreatorIn(UserId, EnvironmentId),
-    /// Those of them that belong to this organisation.
-    CreatorFor(UserId, OrganisationId),
-    /// All of an organisation.
-    Organisation(OrganisationId),
-    /// All of an environment.
-    Environment(EnvironmentId),
-}
-
-/// Which of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KeyFilter {
-    /// Only in this state.
-    pub state: Option<KeyState>,
-    /// Only with this in the name, whatever the case.
-    pub name: Option<String>,
-}
-
-/// A page of keys, newest first.
-pub struct Listed {
-    /// The keys.
-    pub keys: Vec<Key>,
-    /// Whether there are older ones.
-    pub more: bool,
-}
-
 impl Db {
     /// Those of the keys that there are, in one statement.
     pub(crate) async fn keys_by_hash(&self, hashes: &[KeyHash]) -> Result<Vec<Key>, StoreError> {
@@ -181,41 +149,6 @@ impl Db {
         Ok(parents.into_iter().map(KeyId).collect())
     }
 
-    /// Up to `limit` keys that are older than the one whose UUID is `before`.
-    pub(crate) async fn list_keys(
-        &self,
-        owner: Owner,
-        before: Uuid,
-        filter: &KeyFilter,
-        limit: u32,
-        now: Timestamp,
-    ) -> Result<Listed, StoreError> {
-        let (statement, id, within) = match owner {
-            Owner::Creator(user) => (sql!("keys_of_creator"), user.0, None),
-            Owner::CreatorIn(user, environment) => (sql!("keys_of_creator"), user.0, Some(environment.0)),
-            Owner::CreatorFor(user, organisation) => (sql!("keys_made_for"), user.0, Some(organisation.0)),
-            Owner::Organisation(organisation) => (sql!("keys_of_organisation"), organisation.0, None),
-            Owner::Environment(environment) => (sql!("keys_of_environment"), environment.0, None),
-        };
-        let pattern = filter.name.as_deref().map(contains);
-        let mut rows: Vec<KeyRow> = reading!(self, connection => {
-            sqlx::query_as(statement)
-                .bind(id)
-                .bind(before)
-                .bind(i64::from(limit) + 1)
-                .bind(filter.state.map(KeyState::as_str))
-                .bind(now.0)
-                .bind(pattern)
-                .bind(within)
-                .fetch_all(connection)
-                .await?
-        });
-        let more = rows.len() > limit as usize;
-        rows.truncate(limit as usize);
-        let keys = rows.into_iter().map(KeyRow::into_key).collect::<Result<_, _>>()?;
-        Ok(Listed { keys, more })
-    }
-
     pub(crate) async fn key_by_uuid(&self, uuid: Uuid) -> Result<Option<Key>, StoreError> {
         let row: Option<KeyRow> = reading!(self, connection => {
             sqlx::query_as(sql!("key_by_uuid")).bind(uuid).fetch_optional(connection).await?
@@ -247,19 +180,4 @@ impl StoredLimits {
             quota_limit: limits.quota.map(|quota| i64::try_from(quota.limit).unwrap_or(i64::MAX)),
         }
     }
-}
-
-/// A `LIKE` pattern for names that contain a text, in which `\` takes the meaning off `%` and `_`.
-fn contains(text: &str) -> String {
-    let mut pattern = String::with_capacity(text.len() + 2);
-    pattern.push('%');
-    // Of ASCII letters only, as the statements fold names on both engines.
-    for character in text.to_ascii_lowercase().chars() {
-        if matches!(character, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(character);
-    }
-    pattern.push('%');
-    pattern
 }

@@ -10,7 +10,7 @@ use super::db::{Db, StoreError, sql, writing};
 use super::family::lock_trees;
 use super::few::Few;
 use super::keys::{KeyRow, StoredLimits};
-use crate::keys::Key;
+use crate::keys::{Key, fold};
 use crate::model::{KeyId, OrganisationId};
 
 /// What became of an insert.
@@ -142,10 +142,10 @@ static FEW_ON_SQLITE: LazyLock<Few> = LazyLock::new(|| {
         RETURNING id;\
         INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, parent_id, name, prefix, \
                           scopes, expires_at, ip_allowlist, metadata, rate_limit, rate_window_seconds, \
-                          quota_limit, created_at) \
+                          quota_limit, created_at, name_folded) \
         SELECT * FROM (VALUES ";
     // Only if the statement before has counted them.
-    Few::new(before, "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", ") WHERE changes() = 1;COMMIT")
+    Few::new(before, "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", ") WHERE changes() = 1;COMMIT")
 });
 
 /// The statement for so many keys, with its parameters.
@@ -179,6 +179,7 @@ fn of_few(
             .bind(limits.rate_window_seconds)
             .bind(limits.quota_limit)
             .bind(key.created_at.0)
+            .bind(fold(&key.name))
     })
 }
 
@@ -204,6 +205,7 @@ struct NewRow<'a> {
     #[serde(flatten)]
     limits: StoredLimits,
     created_at: i64,
+    name_folded: String,
 }
 
 impl<'a> NewRow<'a> {
@@ -221,6 +223,7 @@ impl<'a> NewRow<'a> {
             scopes: key.scopes.to_wire(),
             limits: StoredLimits::of(key),
             created_at: key.created_at.0,
+            name_folded: fold(&key.name),
         }
     }
 }

@@ -96,6 +96,7 @@ impl TestApp {
             keys: Arc::new(keys),
             accounts: Arc::new(accounts),
             events: Arc::new(events),
+            lists: Arc::new(db.list_places()),
             site: Arc::new(settings.site),
             entropy: entropy.clone(),
         };

@@ -34,6 +34,7 @@ mod openapi;
 mod password_reset;
 mod register;
 mod revoke;
+mod search;
 mod sessions;
 mod sign_in;
 mod store;

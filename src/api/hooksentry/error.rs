@@ -10,6 +10,7 @@ use utoipa::openapi::{self, Content, Object, RefOr, ResponseBuilder};
 
 use crate::accounts::SignInError;
 use crate::keys::{IssueError, RevokeOnceError, Unanswered};
+use crate::lists::Busy;
 use crate::model::ApiError;
 use crate::store::StoreError;
 
@@ -64,6 +65,12 @@ impl From<Unanswered> for Error {
 
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
+        Self::Problem(error.into())
+    }
+}
+
+impl From<Busy> for Error {
+    fn from(error: Busy) -> Self {
         Self::Problem(error.into())
     }
 }

@@ -14,6 +14,7 @@ use super::wire::{Event, EventItem, Page};
 use crate::api::openapi::Problem;
 use crate::api::{Services, time};
 use crate::events::SourceName;
+use crate::lists::Tenant;
 use crate::model::{ApiError, Timestamp};
 use crate::store::{EventFilter, EventPage};
 
@@ -31,7 +32,7 @@ const KNOWN: [&str; 8] = ["Qt", "Pg", "CpOrd", "TpOrd", "Source", "KeyId", "From
     params(params::Paging, params::OfEvents),
     responses(
         (status = 200, description = "A page.", body = Page<EventItem>),
-        Invalid, Problem<401>, Problem<403>,
+        Invalid, Problem<401>, Problem<403>, Problem<429>,
     ),
     security(("access_token" = []), ("api_key" = []), ("api_key_bearer" = [])),
 )]
@@ -56,6 +57,8 @@ pub async fn list(
         offset: paging.offset,
         limit: paging.limit,
     };
+    let admission = services.lists.admit(Tenant::Organisation(tenant)).await?;
+    let _place = admission.step().await;
     let (total, heads) = services.events.page(&page).await?;
     Ok(Answer(Page { total, items: heads.into_iter().map(EventItem::from).collect() }))
 }

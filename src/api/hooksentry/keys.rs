@@ -18,6 +18,7 @@ use crate::api::json::Json;
 use crate::api::openapi::{DESCENDANTS, Problem};
 use crate::api::time::milliseconds;
 use crate::keys::{Draft, KeyStringForm, Limits};
+use crate::lists::Tenant;
 use crate::model::{ApiError, KeyName, Scopes};
 use crate::store::{KeyColumn, KeyPage};
 
@@ -102,7 +103,7 @@ pub async fn create(
                 "revokedAt": null,
             }],
         })),
-        Invalid, Problem<401>, Problem<403>,
+        Invalid, Problem<401>, Problem<403>, Problem<429>,
     ),
     security(("access_token" = []), ("api_key" = []), ("api_key_bearer" = [])),
 )]
@@ -134,6 +135,8 @@ pub async fn list(
         offset: paging.offset,
         limit: paging.limit,
     };
+    let admission = services.lists.admit(Tenant::Organisation(caller.tenant)).await?;
+    let _place = admission.step().await;
     let (total, keys) = services.keys.page(&page).await?;
     Ok(Answer(Page { total, items: keys.into_iter().map(KeyItem::from).collect() }))
 }

@@ -89,7 +89,7 @@ pub async fn create(services: &Services, parts: &mut Parts, request: CreateApiKe
             "created_at": "2026-03-01T12:00:00Z",
             "last_used_at": "2026-03-01T14:30:00Z",
         }] })),
-        Problem<400>, Problem<401>, Problem<403>, Problem<404>,
+        Problem<400>, Problem<401>, Problem<403>, Problem<404>, Problem<429>,
     ),
     security(("session" = []), ("better_auth_session" = []), ("session_token" = []), ("access_token" = []), ("api_key" = []), ("api_key_bearer" = [])),
 )]
@@ -119,7 +119,9 @@ pub async fn list(services: &Services, parts: &mut Parts, request: ListApiKeys) 
     let organisation = request.org_id.map(|id| id.parse().map_err(|_| no_place())).transpose()?;
     let environment = request.env_id.map(|id| id.parse().map_err(|_| no_place())).transpose()?;
     let owner = caller.listing(organisation, environment).map_err(wire::no_place)?;
-    let page = services.keys.list(&Request { owner, filter: KeyFilter::default(), limit, after }).await?;
+    let admission = services.lists.admit(caller.tenant(owner)).await?;
+    let request = Request { owner, filter: KeyFilter::default(), limit, after };
+    let page = services.keys.list(&request, &admission).await?;
     Ok(ApiKeyList {
         api_keys: page.keys.iter().map(wire::item).collect(),
         next_cursor: page.next.map(|cursor| cursor.to_string()),

@@ -123,6 +123,7 @@ mod tests {
                 Registration::Open,
                 None,
             )),
+            lists: Arc::new(db.list_places()),
             events: Arc::new(Events::new(db, clock, entropy.clone(), EventLimits::default())),
             site: Arc::new(Site::default()),
             entropy,

@@ -17,6 +17,7 @@ use crate::app::parts::{
 use crate::app::shell::{Answer, Document};
 use crate::events::{EventFilter, EventHead, EventPage, Retention};
 use crate::keys::{Key, KeyFilter, Request};
+use crate::lists::{Admission, Tenant};
 use crate::model::{ApiError, EnvironmentId, Timestamp};
 
 /// So many sources and keys are offered as a choice.
@@ -87,7 +88,10 @@ pub async fn events_page(
         offset: here.pages_before * EventsLink::PAGE,
         limit: EventsLink::PAGE,
     };
+    let admission = services.lists.admit(Tenant::Organisation(membership.organisation)).await?;
+    let place = admission.step().await;
     let (total, events) = services.events.page(&page).await?;
+    drop(place);
 
     let environments: Vec<EnvironmentId> = membership.environments.iter().map(|environment| environment.id).collect();
     let mut sources = services.events.sources(&environments, CHOICES as usize + 1).await?;
@@ -102,7 +106,7 @@ pub async fn events_page(
     }
     let status = if retention.errors.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     let list = List {
-        keys: keys(services, &person, &membership, key).await?,
+        keys: keys(services, &admission, &person, &membership, key).await?,
         address: format!("{}/api/v1/ingest/{}", origin(services, parts), membership.uuid),
         flash: take_flash(parts).await?,
         now: services.keys.clock().now(),
@@ -141,6 +145,7 @@ pub async fn chosen_key(
 /// The newest keys, which are those that a choice offers, and the chosen one.
 async fn keys(
     services: &Services,
+    admission: &Admission<'_>,
     person: &Person,
     membership: &Membership,
     chosen: Option<Key>,
@@ -148,7 +153,7 @@ async fn keys(
     let caller = Caller::Person(person.clone());
     let owner = caller.listing(Some(membership.organisation), None).map_err(|_| no_place())?;
     let request = Request { owner, filter: KeyFilter::default(), limit: CHOICES, after: None };
-    let mut keys = services.keys.list(&request).await?.keys;
+    let mut keys = services.keys.list(&request, admission).await?.keys;
     if let Some(chosen) = chosen.filter(|chosen| keys.iter().all(|key| key.id != chosen.id)) {
         keys.insert(0, chosen);
     }

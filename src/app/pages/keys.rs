@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
 use axum::http::header::HOST;
 use axum::http::request::Parts;
 use leptos::prelude::*;
@@ -14,11 +15,11 @@ use crate::api::auth::SignedIn;
 use crate::app::islands::icons::{ALERT, PLUS, icon};
 use crate::app::islands::{CreateKey, EnvironmentChoice, RevokeKey};
 use crate::app::parts::{
-    Filters, Flash, KeysTable, NoKeys, NoMatch, Page, Pager, RevokeDialog, Tabs, Toasts, take_flash,
+    Filters, Flash, KeysTable, NoKeys, NoMatch, Page, Pager, RevokeDialog, Tabs, Toasts, Unsearchable, take_flash,
 };
 use crate::app::shell::{Answer, Document};
-use crate::keys::{Key, KeyState, Request};
-use crate::model::{ApiError, KeyId, Timestamp};
+use crate::keys::{self, Key, KeyState, Request, Search};
+use crate::model::{ApiError, KeyId, NameError, Timestamp};
 
 /// What the page shows.
 struct List {
@@ -32,6 +33,8 @@ struct List {
     older: Option<KeysLink>,
     /// The key that is asked about, and how many keys below it are not revoked.
     asked: Option<(Key, i64)>,
+    /// What is wrong with the text that was searched for.
+    unsearchable: Option<NameError>,
     flash: Option<Flash>,
     origin: String,
     now: Timestamp,
@@ -56,8 +59,16 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
     let mut request =
         Request { owner, filter: crate::keys::KeyFilter::default(), limit: KeysLink::PAGE, after: here.cursor };
     request.filter.state = here.state;
-    request.filter.name.clone_from(&here.name);
-    let page = services.keys.list(&request).await?;
+    let search = Search::parse(here.name.as_deref().unwrap_or_default());
+    let page = match &search {
+        Ok(search) => {
+            request.filter.search.clone_from(search);
+            let admission = services.lists.admit(caller.tenant(owner)).await?;
+            services.keys.list(&request, &admission).await?
+        }
+        // No name is like that, and all keys are not what was asked for.
+        Err(_) => keys::Page { keys: Vec::new(), next: None },
+    };
     let makers = services.keys.makers_among(&page.keys).await?;
     let now = services.keys.clock().now();
 
@@ -74,9 +85,11 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
         environment,
         here,
         asked,
+        unsearchable: search.err(),
         now,
     };
-    Ok(Document::new("API keys", move || view! { <KeysPage list/> }).with_islands().into())
+    let status = if list.unsearchable.is_none() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    Ok(Document::new("API keys", move || view! { <KeysPage list/> }).with_islands().with_status(status).into())
 }
 
 fn no_place() -> ApiError {
@@ -127,7 +140,8 @@ pub(super) fn origin(services: &Services, parts: &Parts) -> String {
 
 #[component]
 fn KeysPage(list: List) -> AnyView {
-    let List { person, membership, environment, here, keys, makers, older, asked, flash, origin, now } = list;
+    let List { person, membership, environment, here, keys, makers, older, asked, unsearchable, flash, origin, now } =
+        list;
     let organisation = membership.organisation;
     let environments = membership
         .environments
@@ -138,7 +152,9 @@ fn KeysPage(list: List) -> AnyView {
         })
         .collect();
     let caller = Caller::Person(person.clone());
-    let content = if !keys.is_empty() {
+    let content = if let Some(error) = unsearchable {
+        view! { <Filters here=here.clone()/> <Unsearchable error here=here.clone()/> }.into_any()
+    } else if !keys.is_empty() {
         view! {
             <Filters here=here.clone()/>
             <KeysTable keys makers caller environment=environment.name.clone() here=here.without_revoke() now/>

@@ -1,7 +1,7 @@
 //! Addresses of the dashboard: reading and writing them.
 
 use crate::keys::{Cursor, KeyState};
-use crate::model::{EnvironmentId, KeyId, KeyName, OrganisationId};
+use crate::model::{EnvironmentId, KeyId, OrganisationId};
 
 /// A list of keys, as an address says it: `/keys?org=…&env=…&state=…&q=…&cursor=…&revoke=…`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct KeysLink {
     pub environment: Option<EnvironmentId>,
     /// Only keys in this state.
     pub state: Option<KeyState>,
-    /// Only keys with this in their name.
+    /// Only keys that a search for this text finds.
     pub name: Option<String>,
     /// Only keys after this one.
     pub cursor: Option<Cursor>,
@@ -44,7 +44,7 @@ impl KeysLink {
                 "org" => link.organisation = Some(value.parse().map_err(|_| NoSuchPlace)?),
                 "env" => link.environment = Some(value.parse().map_err(|_| NoSuchPlace)?),
                 "state" => link.state = KeyState::parse(&value),
-                "q" => link.name = KeyName::parse(&value).ok().map(|name| name.as_str().to_owned()),
+                "q" => link.name = Some(value.trim().to_owned()).filter(|text| !text.is_empty()),
                 "cursor" => link.cursor = value.parse().ok(),
                 "revoke" => link.revoke = value.parse().ok(),
                 _ => {}

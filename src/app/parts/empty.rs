@@ -6,7 +6,7 @@ use super::words::{Sentence, isolate};
 use crate::app::islands::icons::{PLUS, icon};
 use crate::app::pages::KeysLink;
 use crate::keys::KeyState;
-use crate::model::Mode;
+use crate::model::{Mode, NameError};
 
 /// Nothing yet: what the list is for, how it begins, what to do (the children), and beside it a call to paste.
 #[component]
@@ -114,11 +114,19 @@ pub fn NoMatch(environment: String, here: KeysLink) -> AnyView {
     };
     let environment = isolate(&environment);
     let hint = if here.name.is_some() {
-        format!("Names are searched in {environment} only.")
+        format!("Names, IDs and key prefixes are searched, in {environment} only.")
     } else if state.is_some() {
         format!("This is about {environment} only.")
     } else {
         format!("This is the end of the list of {environment}.")
     };
     view! { <NothingFound title hint href=here.cleared().href() clear="Clear filters"/> }.into_any()
+}
+
+/// The text in the search field is one that no name can have.
+#[component]
+pub fn Unsearchable(error: NameError, here: KeysLink) -> AnyView {
+    let hint = format!("The text to search for {error}. Search for a part of a name, an ID, or the start of a key.");
+    view! { <NothingFound title="Nothing was searched" hint href=here.with_name(None).href() clear="Clear search"/> }
+        .into_any()
 }

@@ -60,14 +60,14 @@ pub fn Filters(here: KeysLink) -> AnyView {
             <form class="search" role="search" method="get" action="/keys">
                 {kept.collect_view()}
                 {icon(SEARCH)}
-                <label class="visually-hidden" for="q">"Search keys by name"</label>
+                <label class="visually-hidden" for="q">"Search keys by name or ID"</label>
                 <input
                     class="input"
                     id="q"
                     name="q"
                     type="search"
                     maxlength="100"
-                    placeholder="Search by name"
+                    placeholder="Search by name or ID"
                     value=here.name.clone().unwrap_or_default()
                     autocomplete="off"
                     enterkeyhint="search"

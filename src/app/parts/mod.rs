@@ -18,7 +18,7 @@ mod toast;
 mod words;
 
 pub use account::{EmailField, PasswordField};
-pub use empty::{NoKeys, NoMatch};
+pub use empty::{NoKeys, NoMatch, Unsearchable};
 pub use events::{
     EnvironmentBadge, EventFilters, EventPager, EventRow, EventsTable, Live, NoEventMatches, NoEvents, RetentionForm,
     RetentionSection, key_href,

@@ -1,0 +1,161 @@
+//! Places for searches and lists, which tenants share fairly.
+//!
+//! Searches and lists read many rows. Their number at a time is bounded below the number of database connections, so
+//! that checks and single keys always find a connection. A tenant has fewer places than there are. A search takes its
+//! place anew for each step, and places go to the callers in the order in which they asked: a tenant with a thousand
+//! searches makes another tenant wait for one step at most.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+use crate::model::{OrganisationId, UserId};
+
+/// A search or list waits this long for a place of its tenant; then it is refused.
+pub const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Tenants that are remembered; beyond it, those without a search or list are forgotten.
+const TENANTS: usize = 1024;
+
+/// The tenant that a search or list is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tenant {
+    /// An organisation.
+    Organisation(OrganisationId),
+    /// A person who lists their own keys, in whatever organisations.
+    Person(UserId),
+}
+
+/// The tenant has as many searches and lists under way as it may, and more of them wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too many searches and lists of this tenant are under way")]
+pub struct Busy;
+
+/// The places.
+#[derive(Debug)]
+pub struct Lists {
+    places: Semaphore,
+    places_per_tenant: usize,
+    tenants: Mutex<HashMap<Tenant, Arc<Semaphore>>>,
+}
+
+/// The right to one search or list.
+#[derive(Debug)]
+pub struct Admission<'a> {
+    places: &'a Semaphore,
+    _own: OwnedSemaphorePermit,
+}
+
+impl Lists {
+    /// `places` steps run at a time; a tenant has at most `places_per_tenant` searches and lists under way.
+    pub fn new(places: usize, places_per_tenant: usize) -> Self {
+        Self { places: Semaphore::new(places), places_per_tenant, tenants: Mutex::default() }
+    }
+
+    /// Without a bound, for benchmarks.
+    pub fn unbounded() -> Self {
+        Self::new(Semaphore::MAX_PERMITS, Semaphore::MAX_PERMITS)
+    }
+
+    /// Waits until the tenant has fewer searches and lists under way than it may.
+    ///
+    /// # Errors
+    /// When that takes longer than [`PLACE_TIMEOUT`].
+    pub async fn admit(&self, tenant: Tenant) -> Result<Admission<'_>, Busy> {
+        let own = {
+            let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+            if tenants.len() >= TENANTS {
+                // A search that runs or waits holds the semaphore of its tenant.
+                tenants.retain(|_, own| Arc::strong_count(own) > 1);
+            }
+            let own = tenants.entry(tenant).or_insert_with(|| Arc::new(Semaphore::new(self.places_per_tenant)));
+            Arc::clone(own)
+        };
+        let own =
+            tokio::time::timeout(PLACE_TIMEOUT, own.acquire_owned()).await.ok().and_then(Result::ok).ok_or(Busy)?;
+        Ok(Admission { places: &self.places, _own: own })
+    }
+}
+
+impl Admission<'_> {
+    /// Waits for a place; the step has it until it is dropped. `None` is never the answer of an open semaphore, and
+    /// this one is never closed.
+    pub async fn step(&self) -> Option<SemaphorePermit<'_>> {
+        self.places.acquire().await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    const GREEDY: Tenant = Tenant::Organisation(OrganisationId(1));
+    const OTHER: Tenant = Tenant::Organisation(OrganisationId(2));
+
+    /// Sixteen searches of fifty steps each, of one tenant; counts the steps.
+    fn be_greedy(lists: &Arc<Lists>, steps: &Arc<AtomicUsize>) -> Vec<tokio::task::JoinHandle<()>> {
+        let search = |_| {
+            let (lists, steps) = (Arc::clone(lists), Arc::clone(steps));
+            tokio::spawn(async move {
+                let admission = lists.admit(GREEDY).await.unwrap();
+                for _ in 0..50 {
+                    let place = admission.step().await;
+                    steps.fetch_add(1, Ordering::SeqCst);
+                    tokio::task::yield_now().await;
+                    drop(place);
+                }
+            })
+        };
+        (0..16).map(search).collect()
+    }
+
+    #[tokio::test]
+    async fn a_greedy_tenant_makes_another_one_wait_for_one_step_at_most() {
+        for (places, places_per_tenant) in [(2, 1), (8, 4), (1, 1)] {
+            let lists = Arc::new(Lists::new(places, places_per_tenant));
+            let steps = Arc::new(AtomicUsize::new(0));
+            let searches = be_greedy(&lists, &steps);
+            while steps.load(Ordering::SeqCst) < 5 {
+                tokio::task::yield_now().await;
+            }
+            for _ in 0..10 {
+                let before = steps.load(Ordering::SeqCst);
+                let admission = lists.admit(OTHER).await.unwrap();
+                let place = admission.step().await;
+                let waited = steps.load(Ordering::SeqCst) - before;
+                assert!(waited <= places_per_tenant, "{waited} steps of the greedy tenant came first");
+                drop(place);
+                tokio::task::yield_now().await;
+            }
+            assert!(searches.iter().any(|search| !search.is_finished()), "the greedy tenant was still at it");
+            for search in searches {
+                search.await.unwrap();
+            }
+            assert_eq!(steps.load(Ordering::SeqCst), 16 * 50);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_search_beyond_the_bound_waits_and_is_refused_in_the_end() {
+        let lists = Lists::new(4, 2);
+        let held = [lists.admit(GREEDY).await.unwrap(), lists.admit(GREEDY).await.unwrap()];
+        assert_eq!(lists.admit(GREEDY).await.unwrap_err(), Busy);
+        assert!(lists.admit(OTHER).await.is_ok());
+        drop(held);
+        assert!(lists.admit(GREEDY).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn tenants_without_a_search_are_forgotten() {
+        let lists = Lists::new(4, 1);
+        let _held = lists.admit(GREEDY).await.unwrap();
+        for id in 10..10_000 {
+            lists.admit(Tenant::Organisation(OrganisationId(id))).await.unwrap();
+        }
+        let tenants = lists.tenants.lock().unwrap();
+        assert!(tenants.len() <= TENANTS && tenants.contains_key(&GREEDY));
+    }
+}

@@ -1,0 +1,205 @@
+//! Keys newest first, and searches in them.
+//!
+//! A filter may match few of many keys, so a filtered list is read in steps of [`STEP`] keys of the owner's index. The
+//! connection goes back after each, and others have their turn.
+
+use uuid::Uuid;
+
+use super::db::{Db, StoreError, reading, sql, writing};
+use super::keys::KeyRow;
+use crate::keys::{Key, KeyState, Search, fold};
+use crate::model::{EnvironmentId, KeyId, OrganisationId, Timestamp, UserId};
+
+/// Keys that one step looks at.
+const STEP: i64 = 1_000;
+/// Names that one transaction folds.
+const FOLDED_AT_ONCE: i64 = 5_000;
+
+/// Whose keys a listing shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Those that this user made, in organisations that they are still in.
+    Creator(UserId),
+    /// Those of them that belong to this environment.
+    CreatorIn(UserId, EnvironmentId),
+    /// Those of them that belong to this organisation.
+    CreatorFor(UserId, OrganisationId),
+    /// All of an organisation.
+    Organisation(OrganisationId),
+    /// All of an environment.
+    Environment(EnvironmentId),
+}
+
+/// The statements of one way to list: the UUID of the last key of a step, and the keys of the step that match.
+///
+/// `$1` is the owner, `$2` the UUID before which the step begins, `$3` the one with which it ends.
+macro_rules! statements {
+    ($column:literal, $more:literal) => {
+        [
+            concat!(
+                "SELECT uuid FROM keys WHERE ",
+                $column,
+                " = $1 AND uuid < $2 ORDER BY uuid DESC LIMIT 1 OFFSET $3"
+            ),
+            concat!(
+                "SELECT id FROM keys WHERE ",
+                $column,
+                " = $1 AND uuid < $2 AND uuid >= $3 \
+                 AND (CAST($4 AS TEXT) IS NULL \
+                      OR ($4 = 'revoked' AND revoked_at IS NOT NULL) \
+                      OR ($4 = 'disabled' AND revoked_at IS NULL AND disabled_at IS NOT NULL) \
+                      OR ($4 = 'expired' AND revoked_at IS NULL AND disabled_at IS NULL AND expires_at <= $5) \
+                      OR ($4 = 'active' AND revoked_at IS NULL AND disabled_at IS NULL \
+                          AND (expires_at IS NULL OR expires_at > $5))) \
+                 AND (CAST($6 AS TEXT) IS NULL \
+                      OR coalesce(name_folded, lower(name)) LIKE $6 ESCAPE '\\' \
+                      OR substr(prefix, 1, length(CAST($7 AS TEXT))) = $7 \
+                      OR id BETWEEN $8 AND $9 \
+                      OR uuid BETWEEN $10 AND $11) \
+                 AND (CAST($12 AS BIGINT) IS NULL OR environment_id = $12) \
+                 AND (CAST($13 AS BIGINT) IS NULL OR organisation_id = $13) ",
+                $more,
+                "ORDER BY uuid DESC LIMIT $14"
+            ),
+        ]
+    };
+}
+
+const OF_CREATOR: [&str; 2] = statements!(
+    "created_by",
+    "AND (SELECT count(*) FROM memberships m WHERE m.user_id = $1 AND m.organisation_id = keys.organisation_id) > 0 "
+);
+const OF_ORGANISATION: [&str; 2] = statements!("organisation_id", "");
+const OF_ENVIRONMENT: [&str; 2] = statements!("environment_id", "");
+
+impl Owner {
+    /// What a step reads: the first statement finds its end, the second the keys that match.
+    pub fn statements(self) -> [&'static str; 2] {
+        match self {
+            Self::Creator(_) | Self::CreatorIn(..) | Self::CreatorFor(..) => OF_CREATOR,
+            Self::Organisation(_) => OF_ORGANISATION,
+            Self::Environment(_) => OF_ENVIRONMENT,
+        }
+    }
+
+    /// The owner, and the environment or organisation that narrows it.
+    fn parameters(self) -> (i64, Option<i64>, Option<i64>) {
+        match self {
+            Self::Creator(user) => (user.0, None, None),
+            Self::CreatorIn(user, environment) => (user.0, Some(environment.0), None),
+            Self::CreatorFor(user, organisation) => (user.0, None, Some(organisation.0)),
+            Self::Organisation(organisation) => (organisation.0, None, None),
+            Self::Environment(environment) => (environment.0, None, None),
+        }
+    }
+}
+
+/// Which of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyFilter {
+    /// Only in this state.
+    pub state: Option<KeyState>,
+    /// Only those that a search finds.
+    pub search: Option<Search>,
+}
+
+/// What a step found.
+#[derive(Debug)]
+pub(crate) struct Step {
+    /// The keys that match, newest first.
+    pub(crate) keys: Vec<KeyId>,
+    /// The UUID before which the next step begins; `None` after the last one.
+    pub(crate) end: Option<Uuid>,
+}
+
+impl Db {
+    /// Looks at up to [`STEP`] keys that are older than the one whose UUID is `before`; finds up to `limit`.
+    pub(crate) async fn list_step(
+        &self,
+        owner: Owner,
+        before: Uuid,
+        filter: &KeyFilter,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Step, StoreError> {
+        let [last, matching] = owner.statements();
+        let (id, environment, organisation) = owner.parameters();
+        // Without a filter every key of these indexes matches, and the limit is bound enough.
+        let is_whole_index = matches!(owner, Owner::Organisation(_) | Owner::Environment(_));
+        let is_bounded = !is_whole_index || *filter != KeyFilter::default();
+        let search = filter.search.as_ref();
+        let (ids, uuids) = (search.and_then(|search| search.ids), search.and_then(|search| search.uuids));
+        Ok(reading!(self, connection => {
+            let end: Option<Uuid> = if is_bounded {
+                sqlx::query_scalar(last).bind(id).bind(before).bind(STEP - 1).fetch_optional(&mut *connection).await?
+            } else {
+                None
+            };
+            let keys: Vec<i64> = sqlx::query_scalar(matching)
+                .bind(id)
+                .bind(before)
+                .bind(end.unwrap_or(Uuid::nil()))
+                .bind(filter.state.map(KeyState::as_str))
+                .bind(now.0)
+                .bind(search.map(|search| contains(&search.name)))
+                .bind(search.map(|search| &*search.prefix))
+                .bind(ids.map(|ids| ids.0))
+                .bind(ids.map(|ids| ids.1))
+                .bind(uuids.map(|uuids| uuids.0))
+                .bind(uuids.map(|uuids| uuids.1))
+                .bind(environment)
+                .bind(organisation)
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .fetch_all(connection)
+                .await?;
+            Step { keys: keys.into_iter().map(KeyId).collect(), end }
+        }))
+    }
+
+    /// These keys, newest first.
+    pub(crate) async fn keys_by_id(&self, ids: &[KeyId]) -> Result<Vec<Key>, StoreError> {
+        let ids = serde_json::json!(ids.iter().map(|id| id.0).collect::<Vec<_>>()).to_string();
+        let rows: Vec<KeyRow> = reading!(self, connection => {
+            sqlx::query_as(sql!(self, "keys_by_id")).bind(&ids).fetch_all(connection).await?
+        });
+        let mut keys = rows.into_iter().map(KeyRow::into_key).collect::<Result<Vec<_>, _>>()?;
+        keys.sort_by_key(|key| std::cmp::Reverse(key.uuid));
+        Ok(keys)
+    }
+
+    /// Folds the names that an older version of this program stored, so that searches find them in any case.
+    pub(super) async fn fold_names(&self) -> Result<(), StoreError> {
+        loop {
+            let names: Vec<(i64, String)> = reading!(self, connection => {
+                sqlx::query_as(sql!("keys_unfolded")).bind(FOLDED_AT_ONCE).fetch_all(connection).await?
+            });
+            let folded: Vec<serde_json::Value> = names
+                .iter()
+                .map(|(id, name)| serde_json::json!({ "id": id, "name": name, "folded": fold(name) }))
+                .collect();
+            if !folded.is_empty() {
+                let rows = serde_json::Value::from(folded).to_string();
+                writing!(self, tx => {
+                    sqlx::query(sql!(self, "keys_fold")).bind(&rows).execute(&mut *tx).await?;
+                });
+            }
+            if names.len() < usize::try_from(FOLDED_AT_ONCE).unwrap_or(usize::MAX) {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A `LIKE` pattern for names that contain a text, in which `\` takes the meaning off `%` and `_`.
+fn contains(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 2);
+    pattern.push('%');
+    for character in text.chars() {
+        if matches!(character, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern.push('%');
+    pattern
+}

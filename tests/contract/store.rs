@@ -95,7 +95,7 @@ async fn many_keys(app: &TestApp) {
          INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, prefix, created_at)
          SELECT n, gen_random_uuid(), sha256(n::text::bytea), o, o, o, n, 'hs_live_0000', n
          FROM (SELECT n, CASE WHEN n % 2 = 0 THEN 1 ELSE 1 + n % 50 END AS o FROM generate_series(1, 20000) n) AS numbered;
-         ANALYZE",
+         ANALYZE keys",
     )
     .await
     .expect("rows");

@@ -83,11 +83,3 @@ fn nanoseconds(clock: ClockId) -> u64 {
     // Neither is negative: it counts from when the machine began.
     time.tv_sec.unsigned_abs().saturating_mul(1_000_000_000) + time.tv_nsec.unsigned_abs()
 }
-
-impl governor::clock::Clock for Clock {
-    type Instant = std::time::Duration;
-
-    fn now(&self) -> Self::Instant {
-        std::time::Duration::from_millis(u64::try_from(Self::now(self).0).unwrap_or_default())
-    }
-}

@@ -380,11 +380,32 @@ async fn attempts_to_sign_in_are_counted_together_and_without_names() {
     let mut raw = raw(&shared_url()).await;
     let keys: Vec<String> =
         redis::cmd("KEYS").arg(format!("latchkey:{namespace}:*")).query_async(&mut raw).await.unwrap();
-    assert_eq!(keys.len(), 3, "an address, and two accounts from it");
+    assert_eq!(keys.len(), 4, "a wide network, an address, and two accounts from it");
     for key in keys {
         let hash = key.strip_prefix(&format!("latchkey:{namespace}:throttle:")).expect("a throttle");
         assert!(hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()), "{key}");
     }
+}
+
+#[tokio::test]
+async fn a_right_password_gives_an_attempt_back_to_all_nodes() {
+    let namespace = namespace();
+    let clock = Clock::fixed(Timestamp(1_000_000));
+    let nodes = [
+        Throttle::new(clock.clone(), Some(node(&namespace).await)),
+        Throttle::new(clock.clone(), Some(node(&namespace).await)),
+    ];
+    let (address, owner) = (Some("198.51.100.1".parse().unwrap()), EmailAddress::parse("owner@example.com").unwrap());
+    for attempt in 0..120 {
+        let [one, other] = [&nodes[attempt % 2], &nodes[(attempt + 1) % 2]];
+        assert_eq!(one.attempt(address, Some(&owner)).await, Ok(()));
+        assert_eq!(one.attempt_from_elsewhere(&owner).await, Ok(()));
+        other.refund(address, &owner, true).await;
+    }
+    for attempt in 0..10 {
+        assert_eq!(nodes[attempt % 2].attempt(address, Some(&owner)).await, Ok(()));
+    }
+    assert!(nodes[0].attempt(address, Some(&owner)).await.is_err(), "no more than was taken comes back");
 }
 
 #[tokio::test]

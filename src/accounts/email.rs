@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-/// An address in the form in which accounts are told apart: trimmed, in lower case.
+use crate::model::nfc;
+
+/// An address in the form in which accounts are told apart: trimmed, in NFC and lower case, its domain as IDNA shows it
+/// (`bücher.example` and `xn--bcher-kva.example` are one domain).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EmailAddress(String);
 
@@ -18,18 +21,26 @@ impl fmt::Display for EmailError {
 
 impl std::error::Error for EmailError {}
 
+/// The longest address that mail servers take, in bytes (RFC 5321).
+const MAX_BYTES: usize = 254;
+
 impl EmailAddress {
-    /// Reads an address (RFC 5321 forms, at most 254 characters).
+    /// Reads an address (RFC 5321 and 6531 forms).
     ///
     /// # Errors
     /// When it is none.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
         let text = text.trim();
-        if text.len() <= 254 && email_address::EmailAddress::is_valid(text) && !text.contains(['<', '>', ' ']) {
-            Ok(Self(text.to_lowercase()))
-        } else {
-            Err(EmailError)
+        if text.len() > 4 * MAX_BYTES || text.contains(['<', '>', ' ']) {
+            return Err(EmailError);
         }
+        let (local, domain) = text.rsplit_once('@').ok_or(EmailError)?;
+        let local = nfc(&nfc(local).to_lowercase());
+        let (ascii, shown) = domain_forms(domain)?;
+        let address = format!("{local}@{shown}");
+        // As mail servers see it: the bounds on a domain's length are those of its ASCII form.
+        let is_valid = email_address::EmailAddress::is_valid(&format!("{local}@{ascii}"));
+        if is_valid && address.len() <= MAX_BYTES { Ok(Self(address)) } else { Err(EmailError) }
     }
 
     /// The address.
@@ -43,6 +54,18 @@ impl EmailAddress {
     }
 }
 
+/// A domain in ASCII and as people read it; both are unique to it.
+fn domain_forms(domain: &str) -> Result<(String, String), EmailError> {
+    if domain.starts_with('[') {
+        let literal = domain.to_ascii_lowercase();
+        return Ok((literal.clone(), literal));
+    }
+    let ascii = idna::domain_to_ascii(domain).map_err(|_| EmailError)?;
+    let (shown, valid) = idna::domain_to_unicode(&ascii);
+    valid.map_err(|_| EmailError)?;
+    Ok((ascii, shown))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,9 +76,37 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_the_same_in_any_encoding() {
+        for text in [
+            "jörg@bücher.example",
+            "Jo\u{308}rg@bu\u{308}cher.example",
+            "JÖRG@BÜCHER.EXAMPLE",
+            "jörg@xn--bcher-kva.example",
+            "jörg@XN--BCHER-KVA.example",
+            "jörg@bücher。example",
+        ] {
+            assert_eq!(EmailAddress::parse(text).unwrap().as_str(), "jörg@bücher.example", "{text}");
+        }
+        assert_eq!(EmailAddress::parse("ada@[192.0.2.1]").unwrap().as_str(), "ada@[192.0.2.1]");
+    }
+
+    #[test]
     fn what_is_no_address_is_refused() {
         let long = format!("{}@example.com", "a".repeat(250));
-        for text in ["", "ada", "ada@", "@example.com", "a b@example.com", "Ada <ada@example.com>", long.as_str()] {
+        let long_domain = format!("ada@{}.example", "ü".repeat(60));
+        for text in [
+            "",
+            "ada",
+            "ada@",
+            "@example.com",
+            "a b@example.com",
+            "Ada <ada@example.com>",
+            long.as_str(),
+            long_domain.as_str(),
+            "ada@xn--a.example",
+            "ada@exa\u{202e}mple.com",
+            "ada@example..com",
+        ] {
             assert_eq!(EmailAddress::parse(text), Err(EmailError), "{text:?}");
         }
     }

@@ -2,7 +2,9 @@
 
 mod caller;
 mod email;
+mod network;
 mod password;
+mod queue;
 mod registration;
 mod session;
 mod sign_in;
@@ -13,6 +15,7 @@ mod tokens;
 pub use caller::{Access, Caller, Environment, Membership, Person, Place, PlaceError};
 pub use email::{EmailAddress, EmailError};
 pub use password::{Password, PasswordError, Passwords};
+pub use queue::RETRY_AFTER as SIGN_IN_RETRY_AFTER;
 pub use registration::{RegisterError, Registration, SetUpRight, SetUpToken};
 pub use session::{ABSOLUTE_TIME_OUT, DatabaseSessions, FLASH, IDLE_TIME_OUT, SessionError, begin_session, has_user};
 pub use sign_in::{SignInError, Verified};
@@ -25,6 +28,7 @@ use crate::cluster::limits::SharedLimits;
 use crate::entropy::Entropy;
 use crate::model::UserId;
 use crate::store::{Db, StoreError};
+use sign_in::KNOWN_FOR;
 use signed_in::Sessions;
 
 /// The accounts, and all that is done with them.
@@ -70,13 +74,13 @@ impl Accounts {
         Ok(Person::new(&self.db.person(user).await?))
     }
 
-    /// Forgets throttles and sessions that no longer matter; called now and then.
+    /// Deletes known networks, tokens and sessions that have expired; called now and then.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn tidy(&self) -> Result<(), StoreError> {
-        self.throttle.forget_idle();
         let now = self.clock.now();
+        self.db.delete_old_networks(now.plus(-KNOWN_FOR)).await?;
         self.db.delete_ended_tokens(now).await?;
         self.db.delete_ended_sessions(now.plus(-ABSOLUTE_TIME_OUT), now.plus(-IDLE_TIME_OUT)).await
     }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier};
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use super::network::Network;
+use super::queue::{Busy, Lane, Queue};
 use crate::entropy::Entropy;
+use crate::model::nfc;
 
-/// A password that somebody wants to have: 10 to 256 characters. Wiped when dropped.
+/// A password that somebody wants to have: 10 to 256 characters, in NFC, so that every keyboard types the same one.
+/// Wiped when dropped.
 pub struct Password(Zeroizing<String>);
 
 /// Why a text cannot be a new password.
@@ -44,18 +47,17 @@ impl Password {
     /// # Errors
     /// When it is too short or too long. There are no other rules (NIST SP 800-63B, 3.1.1.2).
     pub fn new(text: String) -> Result<Self, PasswordError> {
-        let text = Zeroizing::new(text);
+        let text = normalized(&Zeroizing::new(text));
         match text.chars().count() {
             0..Self::SHORTEST => Err(PasswordError::TooShort),
             Self::SHORTEST..=Self::LONGEST => Ok(Self(text)),
             _ => Err(PasswordError::TooLong),
         }
     }
+}
 
-    /// A password that is to be compared with a stored one: whatever was typed.
-    pub fn attempt(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
+fn normalized(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(nfc(text))
 }
 
 impl fmt::Debug for Password {
@@ -64,12 +66,21 @@ impl fmt::Debug for Password {
     }
 }
 
+/// How a password compares with the stored one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Comparison {
+    Wrong,
+    Right,
+    /// It is right as it was typed, before passwords were normalized. Holds the hash to store instead.
+    RightAsTyped(String),
+}
+
 /// Hashes and compares passwords, a few at a time: each costs 19 MiB and tens of milliseconds.
 #[derive(Clone)]
 pub struct Passwords {
     argon2: Argon2<'static>,
     entropy: Entropy,
-    at_once: Arc<Semaphore>,
+    pub(super) queue: Queue,
     /// Compared with where there is no account, so that the answer takes as long.
     nobody: Arc<str>,
 }
@@ -93,8 +104,7 @@ impl Passwords {
     }
 
     fn with_params(params: Params, entropy: Entropy) -> Self {
-        let mut this =
-            Self { argon2: Argon2::from(params), at_once: Arc::new(Semaphore::new(2)), nobody: Arc::from(""), entropy };
+        let mut this = Self { argon2: Argon2::from(params), queue: Queue::default(), nobody: Arc::from(""), entropy };
         if let Ok(hash) = hash(&this.argon2, b"nobody's password", &this.entropy.bytes::<16>()) {
             this.nobody = Arc::from(hash);
         }
@@ -105,39 +115,61 @@ impl Passwords {
     ///
     /// # Panics
     /// Never for a [`Password`]: Argon2 refuses only lengths beyond 4 GiB.
-    pub async fn hash(&self, password: Password) -> String {
+    pub(super) async fn hash(&self, password: Password, network: Network, lane: Lane) -> Result<String, Busy> {
         let salt = self.entropy.bytes::<16>();
         let argon2 = self.argon2.clone();
-        self.run(move || hash(&argon2, password.0.as_bytes(), &salt))
-            .await
-            .expect("a password of bounded length is hashed")
+        let hashed = self.run(network, lane, move || hash(&argon2, password.0.as_bytes(), &salt)).await?;
+        Ok(hashed.expect("a password of bounded length is hashed"))
     }
 
-    /// Whether a password is the stored one; takes as long when nothing is stored.
-    pub async fn verify(&self, password: Password, stored: Option<String>) -> bool {
+    /// How what was typed compares with the stored password; takes as long when nothing is stored.
+    pub(super) async fn compare(
+        &self,
+        typed: Zeroizing<String>,
+        stored: Option<String>,
+        network: Network,
+        lane: Lane,
+    ) -> Result<Comparison, Busy> {
         let argon2 = self.argon2.clone();
+        let entropy = self.entropy.clone();
         let exists = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.nobody.to_string());
-        self.run(move || {
-            // Nothing longer can have been stored, and hashing megabytes would be a way to tire us.
-            let length_is_possible = password.0.chars().count() <= Password::LONGEST;
-            length_is_possible
-                && PasswordHash::new(&stored)
-                    .is_ok_and(|stored| argon2.verify_password(password.0.as_bytes(), &stored).is_ok())
-        })
-        .await
-            && exists
+        let comparison = self.run(network, lane, move || compare(&argon2, &typed, &stored, &entropy)).await?;
+        Ok(if exists { comparison } else { Comparison::Wrong })
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        // The work keeps its place, even when nobody waits for it any more.
-        let place = Arc::clone(&self.at_once).acquire_owned().await;
+    async fn run<T: Send + 'static>(
+        &self,
+        network: Network,
+        lane: Lane,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Busy> {
+        let slot = self.queue.enter(network, lane).await?;
+        // The work keeps its slot, even when nobody waits for it any more.
         let work = move || {
-            let _place = place;
+            let _slot = slot;
             work()
         };
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
+        let done = tokio::task::spawn_blocking(work).await;
+        Ok(done.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic())))
     }
+}
+
+fn compare(argon2: &Argon2<'_>, typed: &str, stored: &str, entropy: &Entropy) -> Comparison {
+    let Ok(stored) = PasswordHash::new(stored) else { return Comparison::Wrong };
+    // Nothing longer can have been stored, and hashing megabytes would be a way to tire us.
+    let is_right = |text: &str| {
+        text.chars().count() <= Password::LONGEST && argon2.verify_password(text.as_bytes(), &stored).is_ok()
+    };
+    let password = normalized(typed);
+    if is_right(&password) {
+        return Comparison::Right;
+    }
+    if *password == *typed || !is_right(typed) {
+        return Comparison::Wrong;
+    }
+    let salt = entropy.bytes::<16>();
+    hash(argon2, password.as_bytes(), &salt).map_or(Comparison::Wrong, Comparison::RightAsTyped)
 }
 
 fn hash(argon2: &Argon2<'_>, password: &[u8], salt: &[u8]) -> Result<String, argon2::password_hash::Error> {
@@ -146,48 +178,73 @@ fn hash(argon2: &Argon2<'_>, password: &[u8], salt: &[u8]) -> Result<String, arg
 
 #[cfg(test)]
 mod tests {
+    use super::super::queue::SLOTS;
     use super::*;
+
+    fn home() -> Network {
+        Network::of(None)
+    }
 
     #[tokio::test]
     async fn a_password_is_its_own_and_no_other() {
         let passwords = Passwords::cheap(Entropy::seeded(1));
-        let stored = passwords.hash(Password::new("correct horse".into()).unwrap()).await;
+        let hashed = passwords.hash(Password::new("correct horse".into()).unwrap(), home(), Lane::Unknown).await;
+        let stored = hashed.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$"));
-        let verify = |text: &str, stored| passwords.verify(Password::attempt(text.into()), stored);
-        assert!(verify("correct horse", Some(stored.clone())).await);
-        assert!(!verify("correct horse ", Some(stored.clone())).await);
-        assert!(!verify(&"x".repeat(1_000_000), Some(stored)).await);
-        assert!(!verify("nobody's password", None).await);
+        let compare = async |text: &str, stored: Option<&String>| {
+            passwords.compare(text.to_owned().into(), stored.cloned(), home(), Lane::Unknown).await.unwrap()
+        };
+        assert_eq!(compare("correct horse", Some(&stored)).await, Comparison::Right);
+        assert_eq!(compare("correct horse ", Some(&stored)).await, Comparison::Wrong);
+        assert_eq!(compare(&"x".repeat(1_000_000), Some(&stored)).await, Comparison::Wrong);
+        assert_eq!(compare("nobody's password", None).await, Comparison::Wrong);
+    }
+
+    #[test]
+    fn composed_and_decomposed_letters_are_one_password() {
+        let Passwords { argon2, entropy, .. } = Passwords::cheap(Entropy::seeded(1));
+        let (nfc, nfd) = ("J\u{f6}rg's passw\u{f6}rd", "Jo\u{308}rg's passwo\u{308}rd");
+        let stored = hash(&argon2, Password::new(nfd.into()).unwrap().0.as_bytes(), b"some salt").unwrap();
+        assert_eq!(compare(&argon2, nfc, &stored, &entropy), Comparison::Right);
+        assert_eq!(compare(&argon2, nfd, &stored, &entropy), Comparison::Right);
+
+        let before = hash(&argon2, nfd.as_bytes(), b"some salt").unwrap();
+        assert_eq!(compare(&argon2, nfc, &before, &entropy), Comparison::Wrong);
+        let Comparison::RightAsTyped(after) = compare(&argon2, nfd, &before, &entropy) else {
+            panic!("a hash of what was typed verifies");
+        };
+        assert_eq!(compare(&argon2, nfc, &after, &entropy), Comparison::Right);
     }
 
     /// Clients that hang up must not make us hash more at once.
     #[tokio::test]
-    async fn work_that_nobody_waits_for_keeps_its_place() {
+    async fn work_that_nobody_waits_for_keeps_its_slot() {
         let passwords = Passwords::cheap(Entropy::seeded(1));
-        let free = passwords.at_once.available_permits();
         let (hold, holding) = std::sync::mpsc::channel::<()>();
         let (say, heard) = tokio::sync::oneshot::channel();
         let work = passwords.clone();
         let waiting = tokio::spawn(async move {
-            work.run(move || {
+            let work = work.run(home(), Lane::Unknown, move || {
                 let _ = say.send(());
                 let _ = holding.recv();
-            })
-            .await;
+            });
+            let _ = work.await;
         });
         heard.await.unwrap();
         waiting.abort();
         assert!(waiting.await.unwrap_err().is_cancelled());
-        assert_eq!(passwords.at_once.available_permits(), free - 1);
+        assert_eq!(passwords.queue.free(), SLOTS - 1);
         drop(hold);
-        let all = u32::try_from(free).unwrap();
-        drop(passwords.at_once.acquire_many(all).await.unwrap());
+        while passwords.queue.free() < SLOTS {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[test]
     fn length_counts_in_characters() {
         assert_eq!(Password::new("é".repeat(9)).err(), Some(PasswordError::TooShort));
-        assert!(Password::new("é".repeat(256)).is_ok());
+        assert_eq!(Password::new("e\u{301}".repeat(9)).err(), Some(PasswordError::TooShort));
+        assert!(Password::new("é".repeat(256)).is_ok() && Password::new("e\u{301}".repeat(256)).is_ok());
         assert_eq!(Password::new("é".repeat(257)).err(), Some(PasswordError::TooLong));
     }
 }

@@ -95,6 +95,12 @@ impl Queue {
         self.lock().free
     }
 
+    /// Whether a ticket waits in the known lane.
+    #[cfg(test)]
+    pub(super) fn known_waits(&self) -> bool {
+        !self.lock().known.waiting.is_empty()
+    }
+
     /// Tickets that wait.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {

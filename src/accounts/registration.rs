@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use subtle::ConstantTimeEq;
 
+use super::network::Network;
+use super::queue::{Busy, Lane};
 use super::{Accounts, EmailAddress, Password, Verified};
 use crate::entropy::Entropy;
 use crate::model::{EnvironmentId, Mode, OrganisationId, UserId};
@@ -71,6 +73,9 @@ pub enum RegisterError {
     /// Too many attempts; try again after so many seconds.
     #[error("too many attempts")]
     Throttled(u64),
+    /// Too many sign-ins and registrations at once.
+    #[error(transparent)]
+    Busy(#[from] Busy),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -125,7 +130,10 @@ impl Accounts {
         if self.lacks_set_up_token(right) {
             return Err(RegisterError::SetUpToken);
         }
-        self.insert(email, password, self.registration == Registration::First).await
+        let password_hash = self.passwords.hash(password, Network::of(from), Lane::Unknown).await?;
+        let verified = self.insert(email, password_hash, self.registration == Registration::First).await?;
+        self.remember_network(verified.user(), from).await?;
+        Ok(verified)
     }
 
     /// Adds an account on the operator's word.
@@ -133,18 +141,19 @@ impl Accounts {
     /// # Errors
     /// When the address is taken.
     pub async fn add(&self, email: &EmailAddress, password: Password) -> Result<UserId, RegisterError> {
-        self.insert(email, password, false).await.map(|verified| verified.user())
+        let password_hash = self.passwords.hash(password, Network::of(None), Lane::Known).await?;
+        self.insert(email, password_hash, false).await.map(|verified| verified.user())
     }
 
     /// Gives an account another password and ends all its sessions and tokens; `false` when there is none.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn reset_password(&self, email: &EmailAddress, password: Password) -> Result<bool, StoreError> {
-        let Some(user) = self.db.user_by_email(email.as_str()).await? else {
+    pub async fn reset_password(&self, email: &EmailAddress, password: Password) -> Result<bool, RegisterError> {
+        let Some(user) = self.db.user_by_email(email.as_str(), None).await? else {
             return Ok(false);
         };
-        let hash = self.passwords.hash(password).await;
+        let hash = self.passwords.hash(password, Network::of(None), Lane::Known).await?;
         self.db.set_password(user.id(), &hash, self.clock.now()).await?;
         Ok(true)
     }
@@ -152,10 +161,9 @@ impl Accounts {
     async fn insert(
         &self,
         email: &EmailAddress,
-        password: Password,
+        password_hash: String,
         only_first: bool,
     ) -> Result<Verified, RegisterError> {
-        let password_hash = self.passwords.hash(password).await;
         let environment = || EnvironmentId(self.entropy.id());
         let new = NewUser {
             id: UserId(self.entropy.id()),

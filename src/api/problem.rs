@@ -4,7 +4,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::accounts::{SessionError, SignInError, Unread};
+use crate::accounts::{SIGN_IN_RETRY_AFTER, SessionError, SignInError, Unread};
 use crate::keys::{EditError, IssueError, RevokeError, Unanswered, Unproven};
 use crate::model::ApiError;
 use crate::store::StoreError;
@@ -119,11 +119,18 @@ impl From<Unread> for ApiError {
     }
 }
 
+/// 503 for a sign-in or a registration that the queue in front of Argon2 has no room for.
+pub fn busy() -> ApiError {
+    let text = format!("Too many people are signing in at the moment. Try again in {SIGN_IN_RETRY_AFTER} s.");
+    ApiError { retry_after: Some(SIGN_IN_RETRY_AFTER), ..ApiError::unavailable(text) }
+}
+
 impl From<SignInError> for ApiError {
     fn from(error: SignInError) -> Self {
         match error {
             SignInError::Wrong => Self::unauthenticated("Unknown account or wrong password."),
             SignInError::Throttled(seconds) => Self::too_many_requests(seconds),
+            SignInError::Busy(_) => busy(),
             SignInError::Store(error) => error.into(),
             SignInError::Session(error) => error.into(),
         }

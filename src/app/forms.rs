@@ -19,6 +19,7 @@ use crate::api::auth::SignedIn;
 use crate::api::client_address::ClientAddress;
 use crate::api::credential::{Credential, end_sessions};
 use crate::api::local::set_up_right;
+use crate::api::problem::busy;
 use crate::events::Retention;
 use crate::keys::{Edit, EditError, RevokeError};
 use crate::model::{ApiError, EnvironmentId, FieldError, KeyId, OrganisationId};
@@ -108,7 +109,7 @@ pub async fn sign_in(services: &Services, parts: &Parts, mut form: Form) -> Resu
             return Ok(Answer::SeeOther(next.unwrap_or_else(|| "/keys".to_owned())));
         }
         Err(SignInError::Wrong) => ApiError::unauthenticated("Email or password is wrong."),
-        Err(SignInError::Throttled(seconds)) => ApiError::too_many_requests(seconds),
+        Err(error @ (SignInError::Throttled(_) | SignInError::Busy(_))) => error.into(),
         Err(error @ (SignInError::Store(_) | SignInError::Session(_))) => return Err(error.into()),
     };
     sign_in_page(services, SignInForm { email, next, error: Some(error) }).await
@@ -139,6 +140,7 @@ pub async fn register(services: &Services, parts: &Parts, mut form: Form) -> Res
             }
             Err(RegisterError::EmailTaken) => ApiError::invalid_field("email", "has an account already: sign in"),
             Err(RegisterError::Throttled(seconds)) => ApiError::too_many_requests(seconds),
+            Err(RegisterError::Busy(_)) => busy(),
             Err(RegisterError::Store(error)) => return Err(error.into()),
         }
     } else {

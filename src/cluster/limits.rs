@@ -13,6 +13,8 @@ const PARTS: u128 = 1_000_000;
 
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("limits.lua")));
 
+static REFUND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("refund.lua")));
+
 /// What a request was told, and how the limit stands after it. One that was not let through has spent
 /// nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,9 +65,20 @@ impl SharedLimits {
     /// # Errors
     /// When Redis does not answer.
     pub async fn attempt(&self, who: &str, rate: RateLimit) -> Result<Decision, Away> {
+        self.decide(&self.throttle(who), rate, 1, true).await
+    }
+
+    /// Gives back an attempt that was counted.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn refund(&self, who: &str) -> Result<(), Away> {
+        self.redis.run::<u8>(&REFUND.key(self.throttle(who))).await.map(drop)
+    }
+
+    fn throttle(&self, who: &str) -> String {
         let hash = Sha256::new().chain_update(&*self.namespace).chain_update([0]).chain_update(who).finalize();
-        let bucket = format!("latchkey:{}:throttle:{}", self.namespace, hex::encode(hash));
-        self.decide(&bucket, rate, 1, true).await
+        format!("latchkey:{}:throttle:{}", self.namespace, hex::encode(hash))
     }
 
     async fn decide(&self, bucket: &str, rate: RateLimit, cost: u32, take: bool) -> Result<Decision, Away> {

@@ -13,6 +13,8 @@ pub struct StoredUser {
     pub email: String,
     /// Argon2id in PHC form.
     pub password_hash: String,
+    /// When they last signed in from the network that was asked for.
+    pub known_at: Option<i64>,
 }
 
 impl StoredUser {
@@ -131,10 +133,52 @@ impl Db {
         }))
     }
 
-    pub(crate) async fn user_by_email(&self, email: &str) -> Result<Option<StoredUser>, StoreError> {
+    /// The account of an address, and whether it is known in a network.
+    pub(crate) async fn user_by_email(
+        &self,
+        email: &str,
+        network: Option<&str>,
+    ) -> Result<Option<StoredUser>, StoreError> {
         Ok(reading!(self, connection => {
-            sqlx::query_as(sql!("user_by_email")).bind(email).fetch_optional(connection).await?
+            sqlx::query_as(sql!("user_by_email")).bind(email).bind(network).fetch_optional(connection).await?
         }))
+    }
+
+    /// Notes that a user signed in from a network, and forgets all but the `keep` latest.
+    pub(crate) async fn note_network(
+        &self,
+        user: UserId,
+        network: &str,
+        at: Timestamp,
+        keep: i64,
+    ) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("known_network_note")).bind(user.0).bind(network).bind(at.0).execute(&mut *tx).await?;
+            sqlx::query(sql!("known_networks_prune")).bind(user.0).bind(keep).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
+    /// Forgets networks that nobody signed in from since.
+    pub(crate) async fn delete_old_networks(&self, until: Timestamp) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("known_networks_delete_old")).bind(until.0).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
+    /// Stores another hash of the same password, if `old` is still the stored one; returns whether it did.
+    pub(crate) async fn replace_password_hash(&self, id: UserId, old: &str, new: &str) -> Result<bool, StoreError> {
+        let replaced = writing!(self, tx => {
+            sqlx::query(sql!("user_replace_password_hash"))
+                .bind(id.0)
+                .bind(old)
+                .bind(new)
+                .execute(&mut *tx)
+                .await?
+                .rows_affected()
+        });
+        Ok(replaced > 0)
     }
 
     /// Stores a new password and ends all sessions and tokens of the account.

@@ -233,7 +233,10 @@ impl Db {
             .statement_cache_capacity(256)
             // A node that stands still or is cut off in the middle of a transaction keeps its locks, and nobody
             // else could revoke these keys, or any, until it goes on.
-            .options([("idle_in_transaction_session_timeout", "3s")]);
+            .options([("idle_in_transaction_session_timeout", "3s")])
+            // Each statement sees what was committed before it: a password reset that waited for a sign-in must see
+            // its session, whatever the database's own default is.
+            .options([("default_transaction_isolation", "read committed")]);
         // One that serves nobody says at once what is wrong, without waiting for a server that is not there yet.
         let first = PgConnection::connect_with(&options).await.map_err(DatabaseUrlError::Unreachable)?;
         first.close().await.map_err(DatabaseUrlError::Unreachable)?;

@@ -3,7 +3,16 @@
 use latchkey::api::Site;
 
 use crate::app::{Settings, TestApp, on_both_engines};
-use crate::story::{Answer, Call, Story, register};
+use crate::story::{Answer, Call, Story, read, register};
+
+const ADA: &str = r#"{"email": "ada@example.com", "password": "correct horse battery"}"#;
+
+/// A hash of the bytes as they are, by the cheapest parameters.
+fn argon2_of(password: &str) -> String {
+    use argon2::PasswordHasher;
+    let argon2 = argon2::Argon2::from(argon2::Params::new(8, 1, 1, None).unwrap());
+    argon2.hash_password_with_salt(password.as_bytes(), b"some salt").unwrap().to_string()
+}
 
 async fn log_in(app: &TestApp, email: &str, password: &str) -> Answer {
     log_in_from(app, "192.0.2.10:50000", email, password).await
@@ -83,6 +92,140 @@ on_both_engines! {
         app.clock.advance(1);
         log_in_from(&app, attacker, "ada@example.com", "a guess").await.is_problem(401, "unauthenticated");
         log_in_from(&app, attacker, "ada@example.com", "a guess").await.is_problem(429, "too_many_requests");
+    }
+
+    async fn a_right_password_does_not_use_up_the_limit(app) {
+        register(&app, "ada@example.com").await;
+        for _ in 0..70 {
+            assert_eq!(log_in(&app, "ada@example.com", "correct horse battery").await.status, 200);
+            let token = Call::new(&app, "POST", "/api/v1/auth/login").json(ADA).send().await;
+            assert_eq!(token.status, 200, "{}", token.text());
+        }
+    }
+
+    /// 100 networks guess no faster together than one does, and delay only those who come from elsewhere.
+    async fn an_account_is_guessed_slowly_from_any_number_of_networks(app) {
+        register(&app, "ada@example.com").await;
+        let guess = async |network: usize, path: &str, password: &str| {
+            let body = format!(r#"{{"email": "ada@example.com", "password": "{password}"}}"#);
+            let request = axum::http::Request::builder()
+                .method("POST")
+                .uri(path)
+                .header("content-type", "application/json")
+                .body(axum::body::Body::from(body))
+                .unwrap();
+            read(app.send_from(&format!("[2001:db8:{network:x}::1]:4000"), request).await).await
+        };
+        let mut taken = 0;
+        for n in 0..1000 {
+            let path = if n % 2 == 0 { "/v1/auth/login" } else { "/api/v1/auth/login" };
+            let answer = guess(n % 100, path, "a guess").await;
+            if answer.status == 401 {
+                taken += 1;
+            } else {
+                answer.is_problem(429, "too_many_requests");
+                assert_eq!(answer.header("retry-after"), "36");
+            }
+        }
+        assert_eq!(taken, 100);
+        for _ in 0..3 {
+            assert_eq!(log_in(&app, "ada@example.com", "correct horse battery").await.status, 200, "a known network");
+        }
+        guess(500, "/v1/auth/login", "correct horse battery").await.is_problem(429, "too_many_requests");
+        guess(500, "/v1/auth/login", "another guess").await.is_problem(429, "too_many_requests");
+        app.clock.advance(36_000);
+        assert_eq!(guess(500, "/v1/auth/login", "correct horse battery").await.status, 200);
+        assert_eq!(app.number("SELECT count(*) FROM known_networks").await, 2);
+        // It is known now.
+        guess(501, "/v1/auth/login", "a guess").await.is_problem(401, "unauthenticated");
+        guess(501, "/v1/auth/login", "a guess").await.is_problem(429, "too_many_requests");
+        assert_eq!(guess(500, "/v1/auth/login", "correct horse battery").await.status, 200);
+    }
+
+    async fn a_network_is_known_for_thirty_days_and_ten_are_kept(app) {
+        register(&app, "ada@example.com").await;
+        for n in 0..12 {
+            app.clock.advance(1000);
+            let peer: &'static str = format!("198.51.100.{n}:4000").leak();
+            assert_eq!(log_in_from(&app, peer, "ada@example.com", "correct horse battery").await.status, 200);
+        }
+        assert_eq!(app.number("SELECT count(*) FROM known_networks").await, 10);
+        assert_eq!(app.number("SELECT count(*) FROM known_networks WHERE network = '198.51.100.11'").await, 1);
+        app.clock.advance(30 * 24 * 3600 * 1000);
+        app.services.accounts.tidy().await.unwrap();
+        assert_eq!(app.number("SELECT count(*) FROM known_networks").await, 0);
+    }
+
+    /// macOS and Linux type the same letters differently.
+    async fn composed_and_decomposed_passwords_are_one(app) {
+        let with = |password: &str| serde_json::json!({ "email": "ada@example.com", "password": password }).to_string();
+        let (nfc, nfd) = ("passw\u{f6}rd of J\u{f6}rg", "passwo\u{308}rd of Jo\u{308}rg");
+        let made = Call::new(&app, "POST", "/v1/auth/register").json(&with(nfd)).send().await;
+        assert_eq!(made.status, 201);
+        for password in [nfc, nfd] {
+            for path in ["/v1/auth/login", "/api/v1/auth/login"] {
+                let answer = Call::new(&app, "POST", path).json(&with(password)).send().await;
+                assert_eq!(answer.status, 200, "{path} {password}");
+            }
+        }
+        // A hash from before passwords were normalized: right as it was typed once, and then in either form.
+        let old = argon2_of(nfd);
+        app.execute(&format!("UPDATE users SET password_hash = '{old}'")).await;
+        Call::new(&app, "POST", "/v1/auth/login").json(&with(nfc)).send().await.is_problem(401, "unauthenticated");
+        let body = with(nfd);
+        let log_in = || Call::new(&app, "POST", "/v1/auth/login").json(&body).send();
+        let (one, other) = futures::future::join(log_in(), log_in()).await;
+        assert_eq!((one.status.as_u16(), other.status.as_u16()), (200, 200));
+        let left = format!("SELECT count(*) FROM users WHERE password_hash = '{old}'");
+        assert_eq!(app.number(left.leak()).await, 0);
+        assert_eq!(Call::new(&app, "POST", "/v1/auth/login").json(&with(nfc)).send().await.status, 200);
+    }
+
+    async fn a_domain_in_unicode_and_in_punycode_is_one_account(app) {
+        let with = |email: &str| serde_json::json!({ "email": email, "password": "correct horse battery" }).to_string();
+        let made = Call::new(&app, "POST", "/v1/auth/register").json(&with("j\u{f6}rg@xn--bcher-kva.example")).send().await;
+        assert_eq!((made.status.as_u16(), made.field("/user/email")), (201, "j\u{f6}rg@b\u{fc}cher.example".into()));
+        for email in ["j\u{f6}rg@b\u{fc}cher.example", "Jo\u{308}rg@BU\u{308}CHER.example", "j\u{f6}rg@xn--bcher-kva.example"] {
+            let again = Call::new(&app, "POST", "/v1/auth/register").json(&with(email)).send().await;
+            assert_eq!(again.wrong_fields(), ["email"], "{email}");
+            for path in ["/v1/auth/login", "/api/v1/auth/login"] {
+                let answer = Call::new(&app, "POST", path).json(&with(email)).send().await;
+                assert_eq!(answer.status, 200, "{path} {email}");
+            }
+            let form = form_urlencoded::Serializer::new(String::new())
+                .extend_pairs([("email", email), ("password", "correct horse battery")])
+                .finish();
+            let page = Call::new(&app, "POST", "/sign-in")
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(form)
+                .send()
+                .await;
+            assert_eq!(page.status, 303, "{email}");
+        }
+    }
+
+    /// `type=email` and `maxlength` are rules of the browser's own, which differ from ours.
+    async fn the_forms_take_what_the_api_takes_and_say_the_same(app) {
+        for path in ["/sign-in", "/register"] {
+            let page = Call::new(&app, "GET", path).send().await.text();
+            assert!(page.contains(r#"inputmode="email""#) && page.contains(r#"autocomplete="username""#), "{path}");
+            for rule in ["type=\"email\"", "minlength", "maxlength"] {
+                assert!(!page.contains(rule), "{path}: {rule}");
+            }
+        }
+        let (email, password) = ("ada@exa mple.com", "short");
+        let body = serde_json::json!({ "email": email, "password": password }).to_string();
+        let api = Call::new(&app, "POST", "/v1/auth/register").json(&body).send().await;
+        let page = Call::new(&app, "POST", "/register")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body("email=ada%40exa+mple.com&password=short")
+            .send()
+            .await;
+        assert_eq!((api.status, page.status), (page.status, api.status));
+        for error in api.json()["errors"].as_array().unwrap() {
+            let message = error["message"].as_str().unwrap();
+            assert!(page.text().contains(message), "{message}");
+        }
     }
 
     async fn an_address_tries_sixty_accounts_and_then_waits(app) {

@@ -20,6 +20,7 @@ use crate::api::credential::{Credential, end_sessions};
 use crate::api::json::Json;
 use crate::api::local::set_up_right;
 use crate::api::openapi::Problem;
+use crate::api::problem::busy;
 use crate::model::{ApiError, FieldError};
 
 /// The body of `register`.
@@ -161,6 +162,7 @@ pub async fn register(
         ),
         RegisterError::EmailTaken => ApiError::invalid_field("email", "has an account already: sign in"),
         RegisterError::Throttled(seconds) => ApiError::too_many_requests(seconds),
+        RegisterError::Busy(_) => busy(),
         RegisterError::Store(error) => error.into(),
     })?;
     signed_in(&services, &session, &verified, StatusCode::CREATED).await

@@ -81,7 +81,6 @@ fn RegisterPage(form: RegisterForm, is_first: bool, needs_token: bool) -> AnyVie
                 </EmailField>
                 <PasswordField
                     autocomplete="new-password"
-                    bounds=(Password::SHORTEST, Password::LONGEST)
                     invalid=password_error.is_some()
                     described_by=Some("password-hint password-error")
                 >

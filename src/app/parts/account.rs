@@ -2,7 +2,8 @@
 
 use leptos::prelude::*;
 
-/// An account's address. What stands below it, and describes it, are the children.
+/// An account's address. What stands below it, and describes it, are the children. Not `type=email`, which refuses
+/// letters beyond ASCII that mail servers and the API take: what is no address, the server says.
 #[component]
 pub fn EmailField(
     value: String,
@@ -17,8 +18,10 @@ pub fn EmailField(
                 class="input"
                 id="email"
                 name="email"
-                type="email"
+                type="text"
                 autocomplete="username"
+                autocapitalize="none"
+                spellcheck="false"
                 inputmode="email"
                 required
                 value=value
@@ -31,11 +34,11 @@ pub fn EmailField(
     .into_any()
 }
 
-/// A password; `autocomplete` says whether it is a new one, and only a new one has bounds.
+/// A password; `autocomplete` says whether it is a new one. The server says what is wrong with its length: a browser
+/// counts UTF-16 units, and cuts off what is longer than `maxlength` without a word.
 #[component]
 pub fn PasswordField(
     autocomplete: &'static str,
-    #[prop(optional)] bounds: Option<(usize, usize)>,
     invalid: bool,
     #[prop(optional_no_strip)] described_by: Option<&'static str>,
     #[prop(optional)] children: Option<Children>,
@@ -49,8 +52,6 @@ pub fn PasswordField(
                 name="password"
                 type="password"
                 autocomplete=autocomplete
-                minlength=bounds.map(|(shortest, _)| shortest.to_string())
-                maxlength=bounds.map(|(_, longest)| longest.to_string())
                 required
                 aria-invalid=invalid.then_some("true")
                 aria-describedby=described_by

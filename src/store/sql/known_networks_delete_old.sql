@@ -1,0 +1,1 @@
+DELETE FROM known_networks WHERE signed_in_at <= $1

@@ -39,21 +39,43 @@ impl StoreError {
         matches!(&self.0, sqlx::Error::Database(error) if error.is_unique_violation())
     }
 
-    /// Whether a row is at fault, and not the database.
-    pub(super) fn is_row_fault(&self) -> bool {
+    /// Whether a row is at fault, and not the database: other rows can be written without it.
+    pub(crate) fn is_row_fault(&self) -> bool {
         is_row_fault(&self.0)
     }
 }
 
 /// Whether a row is at fault, and not the database: other rows can be written without it.
 pub(super) fn is_row_fault(error: &sqlx::Error) -> bool {
-    let sqlx::Error::Database(error) = error else { return false };
-    let Some(code) = error.code() else { return false };
-    match code.parse::<u32>() {
-        // SQLite's primary code is the lowest byte: TOOBIG, CONSTRAINT, MISMATCH. PostgreSQL's codes have five characters.
-        Ok(number) if code.len() < 5 => matches!(number & 0xff, 18..=20),
-        // PostgreSQL: data exceptions and integrity constraint violations.
-        _ => code.starts_with("22") || code.starts_with("23"),
+    match error {
+        sqlx::Error::Database(error) => match DatabaseCode::of(error.as_ref()) {
+            // SQL logic (such as an integer overflow), TOOBIG, CONSTRAINT, MISMATCH.
+            DatabaseCode::Sqlite(primary) => matches!(primary, 1 | 18 | 19 | 20),
+            // Data exceptions, integrity constraints, limits of a row, errors that a trigger raised.
+            DatabaseCode::Postgres(code) => ["22", "23", "54", "P0"].iter().any(|class| code.starts_with(class)),
+        },
+        sqlx::Error::Encode(_)
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::RowNotFound => true,
+        _ => false,
+    }
+}
+
+/// The code of an error: of SQLite the primary one.
+enum DatabaseCode {
+    Sqlite(i32),
+    Postgres(String),
+}
+
+impl DatabaseCode {
+    fn of(error: &dyn sqlx::error::DatabaseError) -> Self {
+        let code = error.code().unwrap_or_default();
+        if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+            Self::Sqlite(code.parse().map_or(0, |code: i32| code & 0xff))
+        } else {
+            Self::Postgres(code.into_owned())
+        }
     }
 }
 

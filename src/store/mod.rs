@@ -3,6 +3,7 @@
 //! A statement is a file in `sql/`; where the engines must differ there is one file for each.
 
 mod accounts;
+mod batch;
 mod changes;
 mod checkpoints;
 mod db;
@@ -23,6 +24,7 @@ mod usage;
 
 pub(crate) use accounts::Registered;
 pub use accounts::{NewUser, PersonRow, StoredUser};
+pub(crate) use batch::Batch;
 pub use changes::Change;
 pub(crate) use db::Changes;
 pub use db::{DatabaseUrlError, Db, SqliteFile, StoreError};

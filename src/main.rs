@@ -1,11 +1,9 @@
 //! The command `latchkey`.
 
-use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
 use latchkey::server::config::{Cli, Command};
-use latchkey::server::{Failure, commands, serve};
+use latchkey::server::{Failure, commands, output, serve, settings};
 
 /// A request allocates and frees some dozens of times, most of it on another thread than the last one did.
 #[global_allocator]
@@ -13,16 +11,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+    match run(settings::read().unwrap_or_else(|error| error.exit())).await {
         Ok(said) => {
             if !said.is_empty() {
-                // Whoever closed the pipe does not want to hear it.
-                let _ = writeln!(std::io::stdout(), "{said}");
+                output::print(std::io::stdout(), format!("{said}\n"));
             }
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "latchkey: {error}");
+            output::print(std::io::stderr(), format!("latchkey: {error}\n"));
             ExitCode::FAILURE
         }
     }

@@ -157,7 +157,10 @@ async fn answer(known: &Known, group: Vec<Asked>) -> Result<(), StoreError> {
         let (Some(row), Some(person)) = (own().next(), Person::new(own().map(|row| &row.person))) else { continue };
         let (created_at, seen_at) = (Timestamp(row.created_at), Timestamp(row.seen_at));
         if now.since(seen_at) >= SEEN_PRECISION {
-            known.db.touch_session(&id_hash, now).await?;
+            // A session that cannot be noted, because the disk is full for one, is good all the same.
+            if let Err(error) = known.db.touch_session(&id_hash, now).await {
+                tracing::error!(%error, "the use of a session could not be noted");
+            }
         }
         if let Some(changes) = changes {
             let read = Remembered { person: person.clone(), created_at, seen_at, changes };

@@ -12,7 +12,7 @@ use super::{EventLimits, IdempotencyKey, SourceName};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::keys::Pass;
-use crate::store::{Db, NewEvent, Taken};
+use crate::store::{Batch, Db, NewEvent, Taken};
 
 /// Requests that wait at the most; more are told to come again.
 const WAITING: usize = 4096;
@@ -152,24 +152,26 @@ async fn write(
         }
         let (ids, (events, answers)): (Vec<i64>, (Vec<NewEvent>, Vec<_>)) =
             group.into_iter().map(|waiting| (waiting.source_id, (waiting.event, waiting.answer))).unzip();
-        match db.insert_events(&events, &ids).await {
-            Ok(taken) => {
-                sources.are_there(&events);
-                for ((event, answer), taken) in events.into_iter().zip(answers).zip(taken) {
-                    if !taken.repeated && heard.receiver_count() > 0 {
-                        // Nobody listening any more is no failure.
-                        let _ = heard.send(event);
-                    }
-                    // Whoever does not wait any more finds the event all the same.
-                    let _ = answer.send(Ok(taken));
-                }
+        let mut batch = Batch::new(events.len());
+        while let Some(rows) = batch.next_rows() {
+            let stored = db.insert_events(&events[rows.clone()], &ids[rows.clone()]).await;
+            batch.settle(rows, stored);
+        }
+        let stored = batch.outcomes();
+        if stored.iter().any(Result::is_ok) {
+            sources.are_there(&events);
+        }
+        let failed = stored.iter().filter(|stored| stored.is_err()).count();
+        if let Some(error) = stored.iter().find_map(|stored| stored.as_ref().err()) {
+            tracing::error!(%error, events = failed, "events could not be written");
+        }
+        for ((event, answer), stored) in events.into_iter().zip(answers).zip(stored) {
+            if stored.as_ref().is_ok_and(|taken| !taken.repeated) && heard.receiver_count() > 0 {
+                // Nobody listening any more is no failure.
+                let _ = heard.send(event);
             }
-            Err(error) => {
-                tracing::error!(%error, events = events.len(), "events could not be written");
-                for answer in answers {
-                    let _ = answer.send(Err(Refused::Unavailable));
-                }
-            }
+            // Whoever does not wait any more finds the event all the same.
+            let _ = answer.send(stored.map_err(|_| Refused::Unavailable));
         }
     }
 }

@@ -9,7 +9,7 @@ use super::issue::bind;
 use super::{Core, Key};
 use crate::entropy::Entropy;
 use crate::model::KeyId;
-use crate::store::{Inserted, Most, StoreError};
+use crate::store::{Batch, Inserted, Most, StoreError};
 
 /// Keys that wait at the most; more are told to come again.
 const WAITING: usize = 4096;
@@ -51,28 +51,38 @@ async fn write(core: Arc<Core>, entropy: Entropy, most: Most, mut waiting: mpsc:
     while waiting.recv_many(&mut group, GROUP).await > 0 {
         let (mut keys, answers): (Vec<Key>, Vec<_>) =
             group.drain(..).map(|waiting| (waiting.key, waiting.answer)).unzip();
-        let mut stored = core.db.insert_keys(&mut keys, most, bind).await;
-        if stored.as_ref().is_err_and(StoreError::is_conflict) {
-            // Once in hours at the most. Nothing of the group was stored.
-            for key in &mut keys {
-                key.id = KeyId(entropy.id_at(key.created_at));
+        let mut outcomes = insert(&core, &mut keys, most).await;
+        let is_conflict =
+            |outcome: &Result<Inserted, Arc<StoreError>>| outcome.as_ref().is_err_and(|error| error.is_conflict());
+        let taken: Vec<usize> = (0..keys.len()).filter(|at| is_conflict(&outcomes[*at])).collect();
+        for at in taken {
+            // An id that another key has: once in hours at the most.
+            keys[at].id = KeyId(entropy.id_at(keys[at].created_at));
+            if let Some(outcome) = insert(&core, &mut keys[at..=at], most).await.pop() {
+                outcomes[at] = outcome;
             }
-            stored = core.db.insert_keys(&mut keys, most, bind).await;
         }
         // Somebody may have asked for one before it was there.
         for key in &keys {
             core.invalidate(key.hash);
         }
-        let outcomes = match stored {
-            Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
-            Err(error) => {
-                tracing::error!(%error, keys = keys.len(), "keys could not be stored");
-                vec![Err(NotStored); keys.len()]
-            }
-        };
         for ((key, answer), outcome) in keys.into_iter().zip(answers).zip(outcomes) {
+            let outcome = outcome.map_err(|error| {
+                tracing::error!(%error, key = %key.id, "a key could not be stored");
+                NotStored
+            });
             // Whoever does not wait any more has a key that nobody has seen.
             let _ = answer.send(outcome.map(|inserted| (key, inserted)));
         }
     }
+}
+
+/// Stores keys in one transaction, and in smaller ones if one of them cannot be stored.
+async fn insert(core: &Core, keys: &mut [Key], most: i64) -> Vec<Result<Inserted, Arc<StoreError>>> {
+    let mut batch = Batch::new(keys.len());
+    while let Some(rows) = batch.next_rows() {
+        let stored = core.db.insert_keys(&mut keys[rows.clone()], most, bind).await;
+        batch.settle(rows, stored);
+    }
+    batch.outcomes()
 }

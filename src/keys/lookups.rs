@@ -16,7 +16,7 @@ use tracing_mutex::stdsync::{Mutex, MutexGuard};
 use super::cache::ClockQueue;
 use super::token::KeyHash;
 use super::{Core, Key};
-use crate::store::StoreError;
+use crate::store::{Batch, StoreError};
 
 /// Hashes of one statement at the most.
 const GROUP: usize = 128;
@@ -246,31 +246,31 @@ pub(super) async fn read(core: Weak<Core>, mut asked: mpsc::Receiver<Flight>) {
         }
         tokio::spawn(async move {
             let hashes: Vec<KeyHash> = flights.iter().map(|flight| flight.hash).collect();
-            // A connection that leads nowhere must not keep its permit: soon there would be none left.
-            let reading = tokio::time::timeout(PATIENCE, core.db.keys_by_hash(&hashes));
-            match reading.await.unwrap_or_else(|_| Err(StoreError::slow())) {
-                Ok(keys) => {
-                    for (flight, found) in deliver(flights, keys) {
-                        core.land(flight, Ok(found));
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(%error, keys = flights.len(), "keys could not be looked up");
-                    for flight in flights {
-                        core.land(flight, Err(Unanswered));
-                    }
-                }
+            let mut batch = Batch::new(hashes.len());
+            while let Some(rows) = batch.next_rows() {
+                let hashes = &hashes[rows.clone()];
+                // A connection that leads nowhere must not keep its permit: soon there would be none left.
+                let reading = tokio::time::timeout(PATIENCE, core.db.keys_by_hash(hashes));
+                let found = reading.await.unwrap_or_else(|_| Err(StoreError::slow()));
+                batch.settle(rows, found.map(|keys| deliver(hashes, keys)));
+            }
+            let found = batch.outcomes();
+            let failed = found.iter().filter(|found| found.is_err()).count();
+            if let Some(error) = found.iter().find_map(|found| found.as_ref().err()) {
+                tracing::error!(%error, keys = failed, "keys could not be looked up");
+            }
+            for (flight, found) in flights.into_iter().zip(found) {
+                core.land(flight, found.map_err(|_| Unanswered));
             }
             drop(permit);
         });
     }
 }
 
-/// What each flight of a group brings. One string can be in it twice: sent off, and sent off again because of
-/// a change.
-fn deliver(flights: Vec<Flight>, keys: Vec<Key>) -> impl Iterator<Item = (Flight, Option<Arc<Key>>)> {
+/// The key of each hash. A hash can be asked for twice: a second time because of a change.
+fn deliver(hashes: &[KeyHash], keys: Vec<Key>) -> Vec<Option<Arc<Key>>> {
     let found: HashMap<KeyHash, Arc<Key>> = keys.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
-    flights.into_iter().map(move |flight| (flight, found.get(&flight.hash).cloned()))
+    hashes.iter().map(|hash| found.get(hash).cloned()).collect()
 }
 
 #[cfg(test)]
@@ -296,15 +296,11 @@ mod tests {
     }
 
     #[test]
-    fn a_flight_that_was_sent_off_twice_in_one_group_is_found_twice() {
+    fn a_hash_that_is_in_a_group_twice_is_found_twice() {
         let mut key = key();
         key.hash = hash();
-        let mut flights = Flights::default();
-        let before = flights.join(hash(), 1, true).expect("it is sent off");
-        let again = flights.invalidate(hash()).expect("it is sent off again");
-        let delivered: Vec<_> = deliver(vec![before, again], vec![key]).collect();
-        assert_eq!(delivered.iter().map(|(flight, _)| *flight).collect::<Vec<_>>(), [before, again]);
-        assert!(delivered.iter().all(|(_, found)| found.is_some()), "{delivered:?}");
+        let delivered = deliver(&[hash(), hash()], vec![key]);
+        assert_eq!(delivered.iter().filter(|found| found.is_some()).count(), 2, "{delivered:?}");
     }
 
     #[test]

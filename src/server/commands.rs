@@ -2,8 +2,8 @@
 
 use std::io::{IsTerminal, Read, Write};
 
-use super::Failure;
 use super::config::{Account, Database, MigrateData, User};
+use super::{Failure, of};
 use crate::accounts::{Accounts, EmailAddress, Password, Passwords, RegisterError, Registration};
 use crate::clock::Clock;
 use crate::cluster::Node;
@@ -15,7 +15,7 @@ use crate::store::{Db, MigrateDataError, Progress, open_both};
 /// # Errors
 /// When the database does not open or cannot be brought up to date.
 pub async fn migrate(database: &Database) -> Result<String, Failure> {
-    let db = Db::open(&database.database_url).await?;
+    let db = Db::open(&database.database_url).await.map_err(|error| of("database-url", error))?;
     db.migrate().await?;
     db.close().await;
     Ok("The database is up to date.".to_owned())
@@ -26,22 +26,28 @@ pub async fn migrate(database: &Database) -> Result<String, Failure> {
 /// # Errors
 /// When one of the databases cannot be used or is served, the target is not empty, or the copy is not the same.
 pub async fn migrate_data(databases: &MigrateData) -> Result<String, Failure> {
-    let (from, to) = open_both(&databases.from, &databases.to).await?;
-    from.lock().map_err(MigrateDataError::Source)?;
-    from.prepare_to_migrate(&to).await?;
+    let (from, to) = open_both(&databases.from, &databases.to).await.map_err(with_setting)?;
+    from.prepare_to_migrate(&to).await.map_err(with_setting)?;
     // For as long as this takes, it is the one server of the target.
     let name = "latchkey migrate-data".to_owned();
     let joined = Node::join(&to, Clock::System, &Entropy::System, name, None).await;
-    let node = joined.map_err(|error| format!("--to: {error}"))?;
+    let node = joined.map_err(|error| of("to", error))?;
     let copied = from.migrate_data(&to, say).await;
     node.leave().await?;
-    let rows = copied?;
+    let rows = copied.map_err(with_setting)?;
     from.close().await;
     to.close().await;
     Ok(format!(
         "{rows} rows were copied, and every one is the same. Serve the new database with --database-url from now on; \
          the file keeps its data."
     ))
+}
+
+fn with_setting(error: MigrateDataError) -> Failure {
+    match error.setting() {
+        Some(setting) => of(setting, error),
+        None => error.into(),
+    }
 }
 
 fn say(progress: Progress<'_>) {
@@ -61,8 +67,8 @@ fn say(progress: Progress<'_>) {
 pub async fn user(command: &User) -> Result<String, Failure> {
     let (User::Add(account) | User::ResetPassword(account)) = command;
     let email = EmailAddress::parse(&account.email).map_err(|error| format!("{}: {error}", account.email))?;
-    let password = ask_password()?;
     let (accounts, db) = open(account).await?;
+    let password = ask_password()?;
     db.announce_change()?;
     let said = match command {
         User::Add(_) => add(&accounts, &email, password).await,
@@ -91,7 +97,7 @@ async fn reset_password(accounts: &Accounts, email: &EmailAddress, password: Pas
 }
 
 async fn open(account: &Account) -> Result<(Accounts, Db), Failure> {
-    let db = Db::open(&account.database.database_url).await?;
+    let db = Db::open_existing(&account.database.database_url).await.map_err(|error| of("database-url", error))?;
     db.migrate().await?;
     let entropy = Entropy::System;
     let passwords = Passwords::new(entropy.clone());

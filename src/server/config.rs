@@ -3,8 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::accounts::{MAX_SESSIONS, Registration};
 use crate::events::EventLimits;
@@ -61,7 +64,7 @@ pub struct Account {
 /// Where the data is.
 #[derive(Debug, Clone, Args)]
 pub struct Database {
-    /// `sqlite:FILE` (made if it is not there) or `postgres://USER@HOST/DATABASE`.
+    /// `sqlite:FILE` (made by `serve` and `migrate` if it is not there) or `postgres://USER@HOST/DATABASE`.
     #[arg(long, env = "LATCHKEY_DATABASE_URL", default_value = "sqlite:latchkey.db", hide_env_values = true)]
     pub database_url: String,
 }
@@ -121,6 +124,7 @@ pub struct Serve {
         default_missing_value = "true",
         num_args = 0..=1,
         require_equals = true,
+        value_parser = BoolishValueParser::new(),
         action = clap::ArgAction::Set
     )]
     pub keys_may_manage_keys: bool,
@@ -187,9 +191,40 @@ pub struct Serve {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub max_connections: u32,
-    /// How the log looks, which goes to standard error. `LATCHKEY_LOG` filters it (`info`, `debug`).
+    /// The lines that the log has: a level, or levels of single targets (`latchkey=debug,warn`).
+    #[arg(long, env = "LATCHKEY_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: LogFilter,
+    /// How the log looks, which goes to standard error.
     #[arg(long, env = "LATCHKEY_LOG_FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
+}
+
+/// A filter of the log, known to be one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFilter(String);
+
+impl FromStr for LogFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const LEVELS: &str = "write off, error, warn, info, debug or trace, or target=level, separated by commas";
+        // A lone word that is no level would be a target with all of its lines, and silence for the rest: a slip.
+        let is_word = |part: &&str| !part.contains(['=', '[', ']', '{', '}', '"']);
+        for word in text.split(',').map(str::trim).filter(is_word) {
+            if word.is_empty() || word.parse::<LevelFilter>().is_err() {
+                return Err(format!("`{word}` is no level: {LEVELS}"));
+            }
+        }
+        let parts = text.split(',').map(str::trim).collect::<Vec<_>>().join(",");
+        EnvFilter::builder().parse(&parts).map_err(|error| format!("{error}: {LEVELS}"))?;
+        Ok(Self(parts))
+    }
+}
+
+impl From<&LogFilter> for EnvFilter {
+    fn from(filter: &LogFilter) -> Self {
+        Self::new(&filter.0)
+    }
 }
 
 /// What becomes of rate limits while Redis is away.
@@ -291,6 +326,7 @@ fn node_name(text: &str) -> Result<String, String> {
 
 /// A network, or one address.
 fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
     text.parse::<IpNet>()
         .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
         .map_err(|_| format!("`{text}` is neither a network such as 10.0.0.0/8 nor an address"))
@@ -334,6 +370,24 @@ mod tests {
         for wrong in ["", "0", "15MiB", "many", "-1"] {
             assert!(body_memory(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_log_filter_is_made_of_levels() {
+        for right in ["info", "WARN", "off", "latchkey=debug,warn", "warn, latchkey::cluster=info", "[request]=trace"] {
+            assert!(right.parse::<LogFilter>().is_ok(), "{right}");
+        }
+        for wrong in ["inof", "", "latchkey", "latchkey=inof", "info,", "info,debgu", "latchkey=debug,wran"] {
+            let said = wrong.parse::<LogFilter>().expect_err(wrong);
+            assert!(said.contains("debug or trace"), "{wrong}: {said}");
+        }
+    }
+
+    #[test]
+    fn blanks_in_a_list_of_networks_do_no_harm() {
+        let cli = Cli::parse_from(["latchkey", "--trusted-proxies", "10.0.0.0/8, ::1 ,192.0.2.7"]);
+        let networks: Vec<String> = cli.serve.trusted_proxies.iter().map(ToString::to_string).collect();
+        assert_eq!(networks, ["10.0.0.0/8", "::1/128", "192.0.2.7/32"]);
     }
 
     #[test]

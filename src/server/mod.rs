@@ -7,11 +7,15 @@ pub mod config;
 mod health;
 mod layers;
 mod listen;
+mod log_writer;
+mod open_files;
+pub mod output;
 pub mod pages;
 mod refusals;
 mod request_head;
 mod router;
 mod server_function;
+pub mod settings;
 mod telemetry;
 
 pub use health::Draining;
@@ -46,15 +50,19 @@ const TIDY_EVERY: Duration = Duration::from_mins(1);
 /// # Errors
 /// When the database, the address or a setting cannot be used.
 pub async fn serve(config: &Serve) -> Result<(), Failure> {
-    telemetry::init(config.log_format);
-    let db = Db::open(&config.database.database_url).await?;
+    // Until the end: what is logged while the server stops is written.
+    let _log = telemetry::init(config.log_format, &config.log)?;
+    let max_connections = open_files::connections(config.max_connections);
     // What a server has in memory is only right while nobody else changes keys.
-    db.lock()?;
+    let db = Db::open_to_serve(&config.database.database_url).await.map_err(|error| of("database-url", error))?;
     db.migrate().await?;
+    db.check_writable().await.map_err(|error| {
+        of("database-url", format!("the database takes no writes: {} ({error})", error.public_reason()))
+    })?;
 
     let listener = TcpListener::bind(&config.listen)
         .await
-        .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+        .map_err(|error| of("listen", format!("cannot listen on {}: {error}", config.listen)))?;
     let address = listener.local_addr()?;
 
     let (clock, entropy) = (Clock::System, Entropy::System);
@@ -66,13 +74,13 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
             .with_max_sessions(config.max_sessions_per_account);
     let node = match &db {
         Db::Sqlite(..) if config.redis_url.is_some() => {
-            return Err("--redis-url is for several nodes on one PostgreSQL; a SQLite file has one server".into());
+            return Err(of("redis-url", "Redis is for several nodes on one PostgreSQL; a SQLite file has one server"));
         }
         Db::Sqlite(..) => None,
         Db::Postgres(_) => {
             let name = config.node_name.clone().unwrap_or_else(|| node_name(address.port()));
             let redis = match &config.redis_url {
-                Some(url) => Some(Redis::open(url).await?),
+                Some(url) => Some(Redis::open(url).await.map_err(|error| of("redis-url", error))?),
                 None => None,
             };
             Some(Arc::new(Node::join(&db, clock.clone(), &entropy, name, redis).await?))
@@ -108,11 +116,17 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
         let db = db.clone();
         async move { db.keep_checkpointing().await }
     });
+    let watching = tokio::spawn({
+        let db = db.clone();
+        async move { db.keep_watching().await }
+    });
+    ignore_hangups()?;
 
+    // Whoever reads that it is ready may stop it at once.
+    let stop = stop_signal(draining, Duration::from_secs(config.drain_seconds))?;
     announce(config, address, &services, set_up_token).await?;
     let hot = Arc::new(services.clone());
-    let stop = stop_signal(draining, Duration::from_secs(config.drain_seconds))?;
-    listen::serve(listener, hot, router, config.max_connections, stop).await;
+    listen::serve(listener, hot, router, max_connections, stop).await;
 
     tracing::info!("stopping");
     // Asked and not aborted: counts that are on their way to the database must arrive.
@@ -125,6 +139,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
         tracing::warn!(%error, "cannot remove this node from the database; the others wait until its lease ends");
     }
     checkpoints.abort();
+    watching.abort();
     db.close().await;
     flushed.map_err(|error| format!("cannot save the last counts of uses, and what was spent of limits: {error}"))?;
     given_back.map_err(|error| format!("cannot give back what is left of quotas: {error}"))?;
@@ -151,7 +166,23 @@ async fn announce(
         said.push_str("To create the first account from another machine or through a proxy, use this set-up token:\n");
         said.extend(["    ", token, "\n"]);
     }
-    std::io::Write::write_all(&mut std::io::stdout().lock(), said.as_bytes())?;
+    output::print_beside(std::io::stdout(), said);
+    Ok(())
+}
+
+/// Names the setting that an error is about.
+fn of(setting: &str, error: impl std::fmt::Display) -> Failure {
+    format!("{}: {error}", settings::name(setting)).into()
+}
+
+/// A terminal that closes sends SIGHUP, which would end the process at once and lose counts. There is nothing to reload.
+fn ignore_hangups() -> Result<(), Failure> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            tracing::info!("SIGHUP is ignored: settings are read at the start");
+        }
+    });
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use tower_http::compression::CompressionLayer;
 use tower_sessions::cookie::SameSite;
 use tower_sessions::{Expiry, SessionManagerLayer};
 
-use super::health::{self, Draining};
+use super::health::{self, Draining, Readiness};
 use super::layers::{self, Around};
 use super::{api_docs, assets, pages, server_function};
 use crate::accounts::{ABSOLUTE_TIME_OUT, DatabaseSessions};
@@ -52,10 +52,11 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
         .layer(sessions)
         .layer(from_fn_with_state(services.clone(), credential::find));
 
+    let readiness = Readiness::new(db);
     let without = Router::new()
         .route("/healthz", get(health::alive))
         .route("/openapi.json", get(api_docs::document))
-        .route("/readyz", get(move || health::ready(db.clone(), draining.clone())))
+        .route("/readyz", get(move || health::ready(readiness.clone(), draining.clone())))
         .route("/pkg/{version}/{file}", get(assets::versioned))
         .route("/favicon.svg", get(async |headers: HeaderMap| assets::public("favicon.svg", headers)))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed());

@@ -1,20 +1,44 @@
-//! The log: structured, to standard error.
+//! The log: structured, to standard error, by way of a [`LogWriter`].
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tracing_subscriber::EnvFilter;
 
-use super::config::LogFormat;
+use super::config::{LogFilter, LogFormat};
+use super::log_writer::LogWriter;
+
+/// The longest that the end of the program waits for lines that are not written yet.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The log of this process. Dropping it writes the lines that are still queued.
+#[derive(Debug)]
+pub struct Log(LogWriter);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.flush(FLUSH_TIMEOUT);
+    }
+}
 
 /// Starts the log and sends panics to it. Only the first call counts.
-pub fn init(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("LATCHKEY_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+///
+/// # Errors
+/// When the thread that writes cannot be started.
+pub fn init(format: LogFormat, filter: &LogFilter) -> std::io::Result<Log> {
     let json = match format {
         LogFormat::Auto => !std::io::stderr().is_terminal(),
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let writer = LogWriter::start(std::io::stderr(), if json { dropped_as_json } else { dropped_as_text })?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from(filter))
+        .with_writer(writer.clone())
+        // These would go to standard error directly, and panic where it is closed.
+        .log_internal_errors(false);
     // A second start, which only tests do, keeps the first log.
     let _ = if json { log.json().flatten_event(true).try_init() } else { log.try_init() };
     std::panic::set_hook(Box::new(|panic| {
@@ -22,4 +46,22 @@ pub fn init(format: LogFormat) {
         let message = panic.payload_as_str().unwrap_or("no message");
         tracing::error!(place, message, "panic");
     }));
+    Ok(Log(writer))
+}
+
+const DROPPED: &str = "log lines were dropped, because the log could not be written";
+
+fn now() -> String {
+    OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
+}
+
+fn dropped_as_json(dropped: u64) -> String {
+    let line = serde_json::json!({
+        "timestamp": now(), "level": "WARN", "message": DROPPED, "dropped": dropped, "target": module_path!(),
+    });
+    format!("{line}\n")
+}
+
+fn dropped_as_text(dropped: u64) -> String {
+    format!("{}  WARN {}: {DROPPED} dropped={dropped}\n", now(), module_path!())
 }

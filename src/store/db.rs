@@ -1,19 +1,19 @@
 //! The two engines, and the macros that write each body once for both.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Connection, PgConnection, Postgres, Sqlite};
 
+pub(super) use super::error::is_row_fault;
+pub use super::error::{DatabaseUrlError, StoreError};
+use super::file::{Announcements, DatabaseFile};
 use super::pool::Connections;
 use crate::lists::Lists;
+use super::url;
 
 /// Connections that read a file.
 const SQLITE_READERS: usize = 4;
@@ -28,88 +28,35 @@ const POSTGRES_PATIENCE: Duration = Duration::from_secs(5);
 /// The same for what a node has to do in time.
 const ASIDE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The database itself failed: a full disk, a lost connection, a broken file.
-#[derive(Debug, thiserror::Error)]
-#[error("database: {0}")]
-pub struct StoreError(#[from] sqlx::Error);
-
-impl StoreError {
-    /// No answer in the time that it was given.
-    pub(crate) fn slow() -> Self {
-        Self(sqlx::Error::PoolTimedOut)
-    }
-
-    /// Whether the statement broke a uniqueness rule.
-    pub fn is_conflict(&self) -> bool {
-        matches!(&self.0, sqlx::Error::Database(error) if error.is_unique_violation())
-    }
-
-    /// Whether a row is at fault, and not the database.
-    pub(super) fn is_row_fault(&self) -> bool {
-        is_row_fault(&self.0)
-    }
-}
-
-/// Whether a row is at fault, and not the database: other rows can be written without it.
-pub(super) fn is_row_fault(error: &sqlx::Error) -> bool {
-    let sqlx::Error::Database(error) = error else { return false };
-    let Some(code) = error.code() else { return false };
-    match code.parse::<u32>() {
-        // SQLite's primary code is the lowest byte: TOOBIG, CONSTRAINT, MISMATCH. PostgreSQL's codes have five characters.
-        Ok(number) if code.len() < 5 => matches!(number & 0xff, 18..=20),
-        // PostgreSQL: data exceptions and integrity constraint violations.
-        _ => code.starts_with("22") || code.starts_with("23"),
-    }
-}
-
-impl From<sqlx::migrate::MigrateError> for StoreError {
-    fn from(error: sqlx::migrate::MigrateError) -> Self {
-        Self(error.into())
-    }
-}
-
-/// Why a `--database-url` cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DatabaseUrlError {
-    /// Neither `sqlite:` nor `postgres:`.
-    #[error("`{0}` is not a database this program knows: write sqlite:FILE or postgres://USER@HOST/DATABASE")]
-    Scheme(String),
-    /// Of a known kind, but not readable.
-    #[error("the database URL cannot be read: {0}")]
-    Malformed(sqlx::Error),
-    /// Readable, but the database does not open.
-    #[error("the database cannot be opened: {0}")]
-    Unreachable(sqlx::Error),
-    /// Another process serves this file.
-    #[error("{} is served by another process, and a database has one server at a time: stop the other", .0.display())]
-    Locked(PathBuf),
-    /// The lock file cannot be made.
-    #[error("cannot lock {}: {error}", .path.display())]
-    Lock {
-        /// The lock file.
-        path: PathBuf,
-        /// What the system said.
-        error: std::io::Error,
-    },
-}
-
 /// An embedded file: several readers, one writer.
 #[derive(Debug, Clone)]
 pub struct SqliteFile {
-    path: PathBuf,
     pub(super) reader: Connections<Sqlite>,
     pub(super) writer: Connections<Sqlite>,
-    /// The lock file, if this process is the one that serves this file.
-    lock: Arc<OnceLock<File>>,
     /// The ids of sources that were used lately, by environment and name.
     pub(super) sources: Arc<Cache<(i64, String), i64>>,
+    /// Closed last (`file.rs`).
+    pub(super) file: Arc<DatabaseFile>,
+}
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    /// Beside others, if it is there.
+    Existing,
+    /// Beside others; made if it is not there.
+    Create,
+    /// Alone; made if it is not there.
+    Serve,
+    /// Alone, if it is there.
+    Copy,
 }
 
 /// How often a database was changed, by this process and beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Changes {
     own: u64,
-    beside: u64,
+    beside: Announcements,
 }
 
 /// The database.
@@ -187,17 +134,55 @@ impl Db {
     /// # Errors
     /// When the URL is not one, or the database does not open.
     pub async fn open(url: &str) -> Result<Self, DatabaseUrlError> {
+        Self::open_as(url, Opening::Create).await
+    }
+
+    /// Opens the database of a URL, but makes none.
+    ///
+    /// # Errors
+    /// When the URL is not one, or the database does not open or is not there.
+    pub async fn open_existing(url: &str) -> Result<Self, DatabaseUrlError> {
+        Self::open_as(url, Opening::Existing).await
+    }
+
+    /// Opens the database of a URL to serve it. A SQLite file is made if it is not there, and is this process's alone for
+    /// as long as this `Db` is there; on PostgreSQL, servers register as nodes instead.
+    ///
+    /// # Errors
+    /// When the URL is not one, the database does not open, or another process serves the file.
+    pub async fn open_to_serve(url: &str) -> Result<Self, DatabaseUrlError> {
+        Self::open_as(url, Opening::Serve).await
+    }
+
+    /// Opens the database of a URL to copy it elsewhere: nobody may serve the file meanwhile.
+    ///
+    /// # Errors
+    /// When the URL is not one, the database does not open or is not there, or another process serves the file.
+    pub(super) async fn open_to_copy(url: &str) -> Result<Self, DatabaseUrlError> {
+        Self::open_as(url, Opening::Copy).await
+    }
+
+    async fn open_as(url: &str, opening: Opening) -> Result<Self, DatabaseUrlError> {
         match url.split_once(':').map(|(scheme, _)| scheme) {
-            Some("sqlite") => Self::open_sqlite(url).await,
+            Some("sqlite") => Self::open_sqlite(url, opening).await,
             Some("postgres" | "postgresql") => Self::open_postgres(url).await,
             scheme => Err(DatabaseUrlError::Scheme(scheme.unwrap_or(url).to_owned())),
         }
     }
 
-    async fn open_sqlite(url: &str) -> Result<Self, DatabaseUrlError> {
-        let options = SqliteConnectOptions::from_str(url)
-            .map_err(DatabaseUrlError::Malformed)?
-            .create_if_missing(true)
+    async fn open_sqlite(url: &str, opening: Opening) -> Result<Self, DatabaseUrlError> {
+        let url = url::sqlite(url)?;
+        let creates = matches!(opening, Opening::Create | Opening::Serve) && !url.must_exist;
+        let file = DatabaseFile::open(&url.path, creates)?;
+        // Before SQLite writes anything to it.
+        match opening {
+            Opening::Serve | Opening::Copy => file.lock()?,
+            Opening::Existing | Opening::Create => file.refuse_other_name()?,
+        }
+        let options = url
+            .options
+            .filename(file.path())
+            .create_if_missing(false)
             .journal_mode(SqliteJournalMode::Wal)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
@@ -212,28 +197,20 @@ impl Db {
             // A server makes its checkpoints beside its commits (`checkpoints.rs`); this bounds the log (256 MiB)
             // should that fail.
             .pragma("wal_autocheckpoint", "64000");
-        let file = options.get_filename().to_path_buf();
-        keep_private(&file);
         // SQLite looks through all pages that it keeps at each commit that parted one: fewer are quicker.
         let writing = options.clone().pragma("cache_size", "-16384");
         let writer = Connections::local(writing, 1, SQLITE_PATIENCE);
         // Says what is wrong with the file, if anything is.
-        writer.lend().await.map_err(DatabaseUrlError::Unreachable)?.done();
-        let reader = Connections::local(options.create_if_missing(false), SQLITE_READERS, SQLITE_PATIENCE);
-        // By its real name, so that a link to the file is the same file to the lock.
-        let path = std::fs::canonicalize(&file).unwrap_or(file);
-        Ok(Self::Sqlite(SqliteFile {
-            path,
-            reader,
-            writer,
-            lock: Arc::default(),
-            sources: Arc::new(Cache::new(SOURCES)),
-        }))
+        match writer.lend().await {
+            Ok(lent) => lent.done(),
+            Err(error) => return Err(DatabaseUrlError::Unusable { path: file.path().to_owned(), error }),
+        }
+        let reader = Connections::local(options, SQLITE_READERS, SQLITE_PATIENCE);
+        Ok(Self::Sqlite(SqliteFile { reader, writer, sources: Arc::new(Cache::new(SOURCES)), file: Arc::new(file) }))
     }
 
     async fn open_postgres(url: &str) -> Result<Self, DatabaseUrlError> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(DatabaseUrlError::Malformed)?
+        let options = url::postgres(url)?
             .application_name("latchkey")
             .statement_cache_capacity(256)
             // A node that stands still or is cut off in the middle of a transaction keeps its locks, and nobody
@@ -243,8 +220,15 @@ impl Db {
             // its session, whatever the database's own default is.
             .options([("default_transaction_isolation", "read committed")]);
         // One that serves nobody says at once what is wrong, without waiting for a server that is not there yet.
-        let first = PgConnection::connect_with(&options).await.map_err(DatabaseUrlError::Unreachable)?;
+        let mut first = PgConnection::connect_with(&options).await.map_err(DatabaseUrlError::Unreachable)?;
+        let encoding: String = sqlx::query_scalar("SHOW server_encoding")
+            .fetch_one(&mut first)
+            .await
+            .map_err(DatabaseUrlError::Unreachable)?;
         first.close().await.map_err(DatabaseUrlError::Unreachable)?;
+        if encoding != "UTF8" {
+            return Err(DatabaseUrlError::Encoding(encoding));
+        }
         Ok(Self::Postgres(Connections::remote(options, POSTGRES_CONNECTIONS, POSTGRES_PATIENCE)))
     }
 
@@ -277,44 +261,24 @@ impl Db {
         }
     }
 
-    /// Claims the sole right to serve a file, for as long as this `Db` is there; on PostgreSQL, where servers
-    /// register as nodes, nothing.
-    ///
-    /// # Errors
-    /// When another process holds it.
-    pub fn lock(&self) -> Result<(), DatabaseUrlError> {
-        let Self::Sqlite(file) = self else { return Ok(()) };
-        let lock = open_lock(file)?;
-        match lock.try_lock() {
-            Ok(()) => {
-                // One that holds it already keeps its own.
-                let _ = file.lock.set(lock);
-                Ok(())
-            }
-            Err(std::fs::TryLockError::WouldBlock) => Err(DatabaseUrlError::Locked(file.path.clone())),
-            Err(std::fs::TryLockError::Error(error)) => {
-                Err(DatabaseUrlError::Lock { path: lock_path(&file.path), error })
-            }
-        }
-    }
-
     /// How often the database was changed, new keys and events left out: what was read when this was something else may
     /// be different now. `None` where others change it and do not say so.
     pub(crate) fn changes(&self) -> Option<Changes> {
-        let Self::Sqlite(file) = self else { return None };
-        let beside = file.lock.get()?.metadata().ok()?.len();
-        Some(Changes { own: file.writer.uses(), beside })
+        let Self::Sqlite(database) = self else { return None };
+        let beside = database.file.announcements()?;
+        Some(Changes { own: database.writer.uses(), beside })
     }
 
-    /// Tells the server of a file, if there is one, that accounts are changed beside it: its lock file grows. To be
-    /// called before they are, so that nothing goes unnoticed whenever this process ends, and after.
+    /// Tells the server of a file, if there is one, that accounts are changed beside it. To be called before they are, so
+    /// that nothing goes unnoticed whenever this process ends, and after.
     ///
     /// # Errors
     /// When the lock file cannot be written.
     pub fn announce_change(&self) -> Result<(), DatabaseUrlError> {
-        let Self::Sqlite(file) = self else { return Ok(()) };
-        let said = open_lock(file)?.write_all(b".");
-        said.map_err(|error| DatabaseUrlError::Lock { path: lock_path(&file.path), error })
+        match self {
+            Self::Sqlite(database) => database.file.announce(),
+            Self::Postgres(_) => Ok(()),
+        }
     }
 
     /// The same with connections of its own, on which nothing of the requests waits.
@@ -331,7 +295,7 @@ impl Db {
     /// The free bytes of the file system that a SQLite file is on; `None` on PostgreSQL, whose disk is elsewhere.
     pub(crate) fn free_bytes(&self) -> Option<std::io::Result<u64>> {
         let Self::Sqlite(file) = self else { return None };
-        let folder = file.path.parent().unwrap_or(Path::new("."));
+        let folder = file.file.path().parent().unwrap_or(Path::new("."));
         let disk = rustix::fs::statvfs(folder).map_err(std::io::Error::from);
         Some(disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)))
     }
@@ -345,6 +309,27 @@ impl Db {
         Ok(())
     }
 
+    /// Writes a row, as a test of whether the database takes any.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn check_writable(&self) -> Result<(), StoreError> {
+        let at = crate::clock::Clock::System.now().0;
+        match self {
+            Self::Sqlite(database) => {
+                let mut lent = database.writer.lend().await?;
+                sqlx::query(sql!("write_probe")).bind(at).execute(lent.connection()?).await?;
+                lent.done_quietly();
+            }
+            Self::Postgres(connections) => {
+                let mut lent = connections.lend().await?;
+                sqlx::query(sql!("write_probe")).bind(at).execute(lent.connection()?).await?;
+                lent.done_quietly();
+            }
+        }
+        Ok(())
+    }
+
     /// Ends all connections, after what they still do.
     pub async fn close(&self) {
         match self {
@@ -355,23 +340,4 @@ impl Db {
             Self::Postgres(connections) => connections.close().await,
         }
     }
-}
-
-/// Makes a new database file readable for its owner only: it holds addresses and password hashes.
-/// SQLite gives its other files the same rights. What is wrong with the path, opening it says.
-fn keep_private(file: &Path) {
-    use std::os::unix::fs::OpenOptionsExt;
-    let _ = File::options().write(true).create_new(true).mode(0o600).open(file);
-}
-
-/// Not emptied: its length is how often somebody has said that he changed something.
-fn open_lock(file: &SqliteFile) -> Result<File, DatabaseUrlError> {
-    let path = lock_path(&file.path);
-    File::options().create(true).append(true).open(&path).map_err(|error| DatabaseUrlError::Lock { path, error })
-}
-
-fn lock_path(database: &Path) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".lock");
-    path.into()
 }

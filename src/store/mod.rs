@@ -3,12 +3,15 @@
 //! A statement is a file in `sql/`; where the engines must differ there is one file for each.
 
 mod accounts;
+mod batch;
 mod changes;
 mod checkpoints;
 mod db;
+mod error;
 mod events;
 mod family;
 mod few;
+mod file;
 mod ingest;
 mod key_lists;
 mod key_pages;
@@ -21,10 +24,12 @@ mod quotas;
 mod revoked;
 mod sessions;
 mod tokens;
+mod url;
 mod usage;
 
 pub(crate) use accounts::Registered;
 pub use accounts::{NewUser, PersonRow, StoredUser};
+pub(crate) use batch::Batch;
 pub use changes::Change;
 pub(crate) use db::Changes;
 pub use db::{DatabaseUrlError, Db, SqliteFile, StoreError};

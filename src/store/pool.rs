@@ -7,7 +7,7 @@
 //! any other is closed.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,7 @@ pub struct Connections<DB: Database> {
     pool: Pool<Maker<DB>>,
     patience: Duration,
     uses: Arc<AtomicU64>,
+    is_suspended: Arc<AtomicBool>,
 }
 
 impl<DB: Database> Connections<DB> {
@@ -53,7 +54,7 @@ impl<DB: Database> Connections<DB> {
         let pool = Pool::builder(maker).max_size(most).queue_mode(QueueMode::Lifo).build();
         // Only time limits need a runtime to build, and it has none.
         let pool = pool.unwrap_or_else(|error| unreachable!("{error}"));
-        Self { pool, patience, uses: Arc::default() }
+        Self { pool, patience, uses: Arc::default(), is_suspended: Arc::default() }
     }
 
     /// How they are made.
@@ -63,12 +64,21 @@ impl<DB: Database> Connections<DB> {
 
     /// One of them.
     pub(super) async fn lend(&self) -> sqlx::Result<Lent<DB>> {
+        if self.is_suspended.load(Ordering::Relaxed) {
+            let why = "the database file was moved, deleted or replaced";
+            return Err(std::io::Error::new(std::io::ErrorKind::NotFound, why).into());
+        }
         match tokio::time::timeout(self.patience, self.pool.get()).await {
             Ok(Ok(object)) => Ok(Lent { object: Some(object), uses: Arc::clone(&self.uses) }),
             Ok(Err(PoolError::Backend(error))) => Err(error),
             Ok(Err(PoolError::Closed)) => Err(sqlx::Error::PoolClosed),
             Ok(Err(_)) | Err(_) => Err(sqlx::Error::PoolTimedOut),
         }
+    }
+
+    /// Lends none as long as the file is displaced: what is written to it then is lost at the end of the process.
+    pub(super) fn suspend(&self, is_suspended: bool) {
+        self.is_suspended.store(is_suspended, Ordering::Relaxed);
     }
 
     /// How many uses have ended, but for those that were ended [quietly](Lent::done_quietly). Who wrote by one of
@@ -95,7 +105,12 @@ impl<DB: Database> Connections<DB> {
 
 impl<DB: Database> Clone for Connections<DB> {
     fn clone(&self) -> Self {
-        Self { pool: self.pool.clone(), patience: self.patience, uses: Arc::clone(&self.uses) }
+        Self {
+            pool: self.pool.clone(),
+            patience: self.patience,
+            uses: Arc::clone(&self.uses),
+            is_suspended: Arc::clone(&self.is_suspended),
+        }
     }
 }
 

@@ -73,9 +73,8 @@ impl TestApp {
             Engine::Sqlite => format!("sqlite:{}", folder.path().join("latchkey.db").display()),
             Engine::Postgres => postgres_schema().await,
         };
-        let db = Db::open(&url).await.expect("the database opens");
         // As a server does, so that it remembers what one does.
-        db.lock().expect("nobody else serves it");
+        let db = Db::open_to_serve(&url).await.expect("the database opens");
         db.migrate().await.expect("the schema is made");
         let clock = Clock::fixed(NOW);
         let entropy = Entropy::seeded(2026);

@@ -7,11 +7,12 @@ use std::process::{Command, Output, Stdio};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 /// Tables that are not copied, and why.
-const NOT_COPIED: [(&str, &str); 4] = [
+const NOT_COPIED: [(&str, &str); 5] = [
     ("_sqlx_migrations", "which migrations a database has seen"),
     ("nodes", "servers that run at this moment"),
     ("changes", "what these servers have not heard yet"),
     ("changes_last", "the number of the last of these"),
+    ("write_probes", "when the database took a row last"),
 ];
 
 /// A schema of its own in the tests' PostgreSQL.

@@ -53,10 +53,10 @@ async fn what_cannot_be_copied_is_refused_and_nothing_is_changed() {
     assert_eq!(dump_sqlite(&mut unused).await, Dump::new(), "nor are tables made in a file that has none");
     used_once(here).await;
     let own = "sqlite:latchkey.db";
-    assert_refused(&run(to, to), "--from sqlite:FILE");
-    assert_refused(&run("mysql://me:secret@localhost/x", to), "--from sqlite:FILE");
-    assert_refused(&run(own, own), "--to postgres://");
-    assert_refused(&run(own, "sqlite:new.db"), "--to postgres://");
+    assert_refused(&run(to, to), "--from: the data comes from SQLite: write sqlite:FILE");
+    assert_refused(&run("mysql://me:secret@localhost/x", to), "--from: the data comes from SQLite: write sqlite:FILE");
+    assert_refused(&run(own, own), "--to: the data goes to PostgreSQL: write postgres://");
+    assert_refused(&run(own, "sqlite:new.db"), "--to: the data goes to PostgreSQL: write postgres://");
     assert!(!here.join("new.db").exists());
     assert_refused(&run(own, "postgres://nobody@127.0.0.1:1/none"), "--to: the database cannot be opened");
     assert_refused(&run(own, "postgres://nobody@127.0.0.1:none/none"), "--to: the database URL cannot be read");

@@ -5,13 +5,12 @@ mod schema;
 mod value;
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use futures::TryStreamExt;
-use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
 
 use super::db::{DatabaseUrlError, Db, StoreError};
+use super::url;
 use schema::{Table, quoted};
 use value::{Kind, Value, values, write_line};
 
@@ -24,19 +23,19 @@ const TELL_EVERY: u64 = 100_000;
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateDataError {
     /// The source is of another kind.
-    #[error("the data comes from SQLite: write --from sqlite:FILE")]
+    #[error("the data comes from SQLite: write sqlite:FILE")]
     NotSqlite,
     /// The target is of another kind.
-    #[error("the data goes to PostgreSQL: write --to postgres://USER@HOST/DATABASE")]
+    #[error("the data goes to PostgreSQL: write postgres://USER@HOST/DATABASE")]
     NotPostgres,
     /// There is no such file. It would be made, and have nothing in it.
-    #[error("--from: there is no file {}", .0.display())]
+    #[error("there is no file {}", .0.display())]
     NoSuchFile(PathBuf),
     /// A database that is not Latchkey's, or one that was never used.
-    #[error("--from: this file has no accounts, so there is nothing to copy; is it the right one?")]
+    #[error("this file has no accounts, so there is nothing to copy; is it the right one?")]
     NoAccounts,
     /// What is there is never mixed with what comes.
-    #[error("--to: this database has {0} already; nothing was changed. Take one that is empty")]
+    #[error("this database has {0} already; nothing was changed. Take one that is empty")]
     NotEmpty(String),
     /// The migrations of the two engines do not say the same: a mistake in this program.
     #[error("the two schemas differ: {0}")]
@@ -50,10 +49,10 @@ pub enum MigrateDataError {
         row: u64,
     },
     /// The source does not open.
-    #[error("--from: {0}")]
+    #[error("{0}")]
     Source(DatabaseUrlError),
     /// The target does not open.
-    #[error("--to: {0}")]
+    #[error("{0}")]
     Target(DatabaseUrlError),
     /// A database failed while a table was copied.
     #[error("{table}: {error}")]
@@ -66,6 +65,17 @@ pub enum MigrateDataError {
     /// A database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl MigrateDataError {
+    /// The setting that is wrong, if one is.
+    pub fn setting(&self) -> Option<&'static str> {
+        match self {
+            Self::NotSqlite | Self::NoSuchFile(_) | Self::NoAccounts | Self::Source(_) => Some("from"),
+            Self::NotPostgres | Self::NotEmpty(_) | Self::Target(_) => Some("to"),
+            Self::Schema(_) | Self::Differs { .. } | Self::Table { .. } | Self::Store(_) => None,
+        }
+    }
 }
 
 impl From<sqlx::Error> for MigrateDataError {
@@ -97,13 +107,12 @@ pub async fn open_both(from: &str, to: &str) -> Result<(Db, Db), MigrateDataErro
     if !(to.starts_with("postgres:") || to.starts_with("postgresql:")) {
         return Err(MigrateDataError::NotPostgres);
     }
-    let source = |error| MigrateDataError::Source(DatabaseUrlError::Malformed(error));
-    let file = SqliteConnectOptions::from_str(from).map_err(source)?.get_filename().to_path_buf();
+    let file = url::sqlite(from).map_err(MigrateDataError::Source)?.path;
     if !file.is_file() {
         return Err(MigrateDataError::NoSuchFile(file));
     }
     let to = Db::open(to).await.map_err(MigrateDataError::Target)?;
-    let from = Db::open(from).await.map_err(MigrateDataError::Source)?;
+    let from = Db::open_to_copy(from).await.map_err(MigrateDataError::Source)?;
     Ok((from, to))
 }
 

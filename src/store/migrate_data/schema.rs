@@ -9,8 +9,8 @@ use super::value::Kind;
 
 /// Tables that stay as the migrations made them: each says of its own database which servers run on it, and what
 /// they have not heard yet. No server runs, and whoever follows the changes of the old one forgets what it
-/// remembers when it finds a new one.
-const NOT_COPIED: [&str; 3] = ["changes", "changes_last", "nodes"];
+/// remembers when it finds a new one. A probe says when this database took a row last.
+const NOT_COPIED: [&str; 4] = ["changes", "changes_last", "nodes", "write_probes"];
 
 /// A table that both engines have, with the same columns.
 #[derive(Debug)]

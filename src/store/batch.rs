@@ -1,0 +1,79 @@
+//! Batches whose rows do not fail each other.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::db::StoreError;
+
+/// Rows to be stored or read together. If one of them makes the statement fail, it is run again for each half of them, and
+/// so on, so that only that row gets the error.
+///
+/// The statement must change nothing where it fails.
+pub(crate) struct Batch<R> {
+    /// Rows whose outcome is not known, the first ones last.
+    ranges: Vec<Range<usize>>,
+    outcomes: Vec<Result<R, Arc<StoreError>>>,
+}
+
+impl<R> Batch<R> {
+    /// A batch of so many rows.
+    pub(crate) fn new(rows: usize) -> Self {
+        Self { ranges: vec![0..rows], outcomes: Vec::with_capacity(rows) }
+    }
+
+    /// The rows to run the statement for; `None` when all outcomes are known.
+    pub(crate) fn next_rows(&mut self) -> Option<Range<usize>> {
+        self.ranges.pop()
+    }
+
+    /// Takes the outcome of the statement for the rows of [`next_rows`](Self::next_rows).
+    pub(crate) fn settle(&mut self, rows: Range<usize>, outcome: Result<Vec<R>, StoreError>) {
+        match outcome {
+            Ok(done) => self.outcomes.extend(done.into_iter().map(Ok)),
+            Err(error) if rows.len() > 1 && error.is_row_fault() => {
+                let middle = rows.start + rows.len() / 2;
+                self.ranges.extend([middle..rows.end, rows.start..middle]);
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                self.outcomes.extend(rows.map(|_| Err(Arc::clone(&error))));
+            }
+        }
+    }
+
+    /// The outcomes, in the order of the rows.
+    pub(crate) fn outcomes(self) -> Vec<Result<R, Arc<StoreError>>> {
+        self.outcomes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The outcomes of eight rows, of which the third and the last are bad, and how often the statement ran.
+    fn outcomes(error: impl Fn() -> sqlx::Error) -> (Vec<Result<usize, String>>, usize) {
+        let (mut batch, mut runs) = (Batch::new(8), 0);
+        while let Some(rows) = batch.next_rows() {
+            runs += 1;
+            let is_bad = rows.contains(&2) || rows.contains(&7);
+            batch.settle(rows.clone(), if is_bad { Err(error().into()) } else { Ok(rows.collect()) });
+        }
+        (batch.outcomes().into_iter().map(|outcome| outcome.map_err(|error| error.to_string())).collect(), runs)
+    }
+
+    #[test]
+    fn only_the_bad_rows_fail() {
+        let (outcomes, _) = outcomes(|| sqlx::Error::RowNotFound);
+        let good: Vec<usize> = outcomes.iter().flatten().copied().collect();
+        assert_eq!(good, [0, 1, 3, 4, 5, 6]);
+        assert!(outcomes[2].is_err() && outcomes[7].is_err());
+    }
+
+    #[test]
+    fn a_database_that_is_away_is_asked_once() {
+        let (outcomes, runs) = outcomes(|| sqlx::Error::PoolTimedOut);
+        assert!(outcomes.iter().all(Result::is_err));
+        assert_eq!((outcomes.len(), runs), (8, 1));
+    }
+}

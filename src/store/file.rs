@@ -1,0 +1,227 @@
+//! The file of a SQLite database: opened once and kept open, locked against a second server, and compared with its path.
+//!
+//! The lock is `flock(2)` on the database file itself, so neither a link to the file nor a removed lock file lets a second
+//! server in. On Linux's local file systems it is independent of the record locks (`fcntl(2)`) that SQLite sets on the
+//! same file. Closing any descriptor of a file drops the record locks that a process has on it: this one is closed after
+//! SQLite's own.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use super::db::{DatabaseUrlError, Db};
+
+/// How often the open file is compared with its path.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// A database file that is open.
+#[derive(Debug)]
+pub(super) struct DatabaseFile {
+    /// The real path: for SQLite and for the lock file, a symbolic link to the file is the file.
+    path: PathBuf,
+    file: File,
+    is_locked: OnceLock<()>,
+    /// Whether the path leads to this file no longer.
+    is_displaced: AtomicBool,
+}
+
+/// A state of the file of announcements: different after each one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Announcements {
+    inode: u64,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl DatabaseFile {
+    /// Opens the file for reading and writing; with `create`, makes it, readable for its owner only, if there is none:
+    /// it holds addresses and password hashes. SQLite gives its other files the same rights.
+    ///
+    /// # Errors
+    /// When it does not open, or when it is missing where the files of an earlier server are still there.
+    pub(super) fn open(path: &Path, create: bool) -> Result<Self, DatabaseUrlError> {
+        let failed = |error| DatabaseUrlError::File { path: path.to_owned(), error };
+        if !path.try_exists().map_err(failed)? {
+            if !create {
+                return Err(DatabaseUrlError::Missing(path.to_owned()));
+            }
+            let beside = ["-wal", "-journal", ".lock"].map(|suffix| with_suffix(path, suffix));
+            let left: Vec<PathBuf> = beside.into_iter().filter(|file| file.exists()).collect();
+            if !left.is_empty() {
+                return Err(DatabaseUrlError::LeftBehind { path: path.to_owned(), left });
+            }
+        }
+        let file = File::options().read(true).write(true).create(create).truncate(false).mode(0o600).open(path);
+        let file = file.map_err(failed)?;
+        let path = fs::canonicalize(path).map_err(failed)?;
+        Ok(Self { path, file, is_locked: OnceLock::new(), is_displaced: AtomicBool::new(false) })
+    }
+
+    /// The real path.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the sole right to serve the file, for as long as it is open here.
+    ///
+    /// # Errors
+    /// When another process holds it, or the system refuses.
+    pub(super) fn lock(&self) -> Result<(), DatabaseUrlError> {
+        match self.file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(DatabaseUrlError::Locked(self.path.clone())),
+            Err(fs::TryLockError::Error(error)) => {
+                return Err(DatabaseUrlError::Lock { path: self.path.clone(), error });
+            }
+        }
+        self.make_announcements()?;
+        let _ = self.is_locked.set(());
+        if self.links() > 1 {
+            tracing::warn!(
+                file = %self.path.display(), names = self.links(),
+                "the database file has several names (hard links); SQLite keeps its log by name, so a start under \
+                 another one loses what the log of this one holds"
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses a file that another process may have open under another name: SQLite would keep a second log for it.
+    ///
+    /// # Errors
+    /// When the file has several names and is served.
+    pub(super) fn refuse_other_name(&self) -> Result<(), DatabaseUrlError> {
+        if self.links() > 1 && self.file.try_lock_shared().is_err() {
+            return Err(DatabaseUrlError::Locked(self.path.clone()));
+        }
+        Ok(())
+    }
+
+    fn links(&self) -> u64 {
+        self.file.metadata().map_or(1, |file| file.nlink())
+    }
+
+    /// Whether the path still leads to the file that is open here, as of the last look.
+    pub(super) fn is_displaced(&self) -> bool {
+        self.is_displaced.load(Ordering::Relaxed)
+    }
+
+    fn look(&self) {
+        let identity = |file: fs::Metadata| (file.dev(), file.ino());
+        let is_displaced = match (self.file.metadata(), fs::metadata(&self.path)) {
+            (Ok(open), Ok(named)) => identity(open) != identity(named),
+            (_, Err(error)) => error.kind() == io::ErrorKind::NotFound,
+            (Err(_), _) => false,
+        };
+        if self.is_displaced.swap(is_displaced, Ordering::Relaxed) != is_displaced {
+            let file = self.path.display();
+            if is_displaced {
+                tracing::error!(
+                    %file,
+                    "the database file was moved, deleted or replaced; changes are refused until it is back, and \
+                     a restart would lose what only the open file holds"
+                );
+            } else {
+                tracing::info!(%file, "the database file is back");
+            }
+        }
+    }
+
+    /// Tells the server of the file, if there is one, of a change that it did not make itself.
+    ///
+    /// # Errors
+    /// When the lock file cannot be written.
+    pub(super) fn announce(&self) -> Result<(), DatabaseUrlError> {
+        let path = self.announcements_path();
+        let mut file = File::options();
+        let said = file.create(true).append(true).open(&path).and_then(|mut file| file.write_all(b"."));
+        said.map_err(|error| DatabaseUrlError::Lock { path, error })
+    }
+
+    /// The announcements so far; `None` where this process does not serve the file, or cannot know.
+    pub(super) fn announcements(&self) -> Option<Announcements> {
+        self.is_locked.get()?;
+        // By name: a file that was removed says nothing any more.
+        let file = fs::metadata(self.announcements_path()).ok()?;
+        Some(Announcements { inode: file.ino(), length: file.len(), modified: file.modified().ok() })
+    }
+
+    fn make_announcements(&self) -> Result<(), DatabaseUrlError> {
+        let path = self.announcements_path();
+        let made = File::options().create(true).append(true).open(&path);
+        made.map(drop).map_err(|error| DatabaseUrlError::Lock { path, error })
+    }
+
+    fn announcements_path(&self) -> PathBuf {
+        with_suffix(&self.path, ".lock")
+    }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+impl Db {
+    /// Compares the open database file with its path each second, for as long as this is polled. While they differ,
+    /// writes fail. On PostgreSQL, does nothing.
+    pub async fn keep_watching(&self) {
+        let Self::Sqlite(database) = self else { return };
+        let mut tick = tokio::time::interval(WATCH_EVERY);
+        loop {
+            tick.tick().await;
+            database.file.look();
+            database.writer.suspend(database.file.is_displaced());
+            // Without it, sessions are read from the database for each request.
+            let _ = database.file.make_announcements();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_announcement_is_seen_although_the_file_is_removed_in_between() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.db");
+        let served = DatabaseFile::open(&path, true).unwrap();
+        assert_eq!(served.announcements(), None, "a file that is not served here");
+        served.lock().unwrap();
+        let lock_file = with_suffix(&path, ".lock");
+        let mut seen = vec![served.announcements().unwrap()];
+        for _ in 0..3 {
+            DatabaseFile::open(&path, false).unwrap().announce().unwrap();
+            seen.push(served.announcements().unwrap());
+            fs::remove_file(&lock_file).unwrap();
+            assert_eq!(served.announcements(), None);
+        }
+        DatabaseFile::open(&path, false).unwrap().announce().unwrap();
+        seen.push(served.announcements().unwrap());
+        assert!(seen.windows(2).all(|pair| pair[0] != pair[1]), "{seen:?}");
+    }
+
+    #[test]
+    fn a_file_is_locked_by_any_of_its_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, link, other] = ["a.db", "link.db", "symbolic.db"].map(|name| folder.path().join(name));
+        let served = DatabaseFile::open(&path, true).unwrap();
+        served.lock().unwrap();
+        fs::hard_link(&path, &link).unwrap();
+        std::os::unix::fs::symlink(&path, &other).unwrap();
+        fs::remove_file(with_suffix(&path, ".lock")).unwrap();
+        for name in [&path, &link, &other] {
+            let second = DatabaseFile::open(name, true).unwrap();
+            assert!(matches!(second.lock(), Err(DatabaseUrlError::Locked(_))), "{}", name.display());
+        }
+        assert!(DatabaseFile::open(&link, false).unwrap().refuse_other_name().is_err());
+        drop(served);
+        DatabaseFile::open(&link, true).unwrap().lock().unwrap();
+    }
+}

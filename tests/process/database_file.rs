@@ -1,0 +1,216 @@
+//! A database file that is read-only, missing, moved, replaced, linked or locked.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::program::{PASSWORD, call, latchkey, log, ready_is, refusal, serve, server_with_account, text, wrapped};
+use crate::served::{Connection, Server};
+
+fn bare(folder: &Path) -> Command {
+    let mut command = latchkey(folder);
+    command.args(["--listen", "127.0.0.1:0"]);
+    command
+}
+
+/// The program as a user who may not do everything.
+fn as_nobody(folder: &Path) -> Command {
+    let mut command = if rustix::process::geteuid().is_root() {
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("a folder for all");
+        chown(folder, Some(65_534), Some(65_534)).expect("it is nobody's");
+        for entry in fs::read_dir(folder).expect("the folder") {
+            chown(entry.expect("an entry").path(), Some(65_534), Some(65_534)).expect("it is nobody's");
+        }
+        wrapped(folder, &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"])
+    } else {
+        latchkey(folder)
+    };
+    command.args(["--listen", "127.0.0.1:0"]);
+    command
+}
+
+#[tokio::test]
+async fn a_read_only_file_is_refused_at_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    serve(folder.path(), &mut bare(folder.path())).stop();
+    let file = folder.path().join("latchkey.db");
+    let mut command = as_nobody(folder.path());
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o444)).expect("it is read-only");
+    let (code, said) = refusal(&mut command);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("latchkey.db cannot be opened for reading and writing: Permission denied"), "{said}");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("it is not");
+    serve(folder.path(), &mut as_nobody(folder.path())).stop();
+}
+
+/// No file may grow: what a full disk does, within SQLite's writes.
+#[tokio::test]
+async fn a_database_that_takes_no_writes_is_not_ready() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // The write fails instead of the process.
+    let mut command = wrapped(folder.path(), &["sh", "-c", r#"trap '' XFSZ; exec "$0" "$@""#]);
+    let server = serve(folder.path(), command.args(["--listen", "127.0.0.1:0"]));
+    let limit = |bytes: &str| {
+        let process = server.id().to_string();
+        let set = Command::new("prlimit").args(["--pid", &process, &format!("--fsize={bytes}:unlimited")]).status();
+        assert!(set.expect("prlimit runs").success());
+    };
+    let mut connection = server.connect().await.expect("it listens");
+    assert_eq!(ready_is(&mut connection, 200).await, r#"{"status":"ready"}"#);
+    limit("1");
+    let said = ready_is(&mut connection, 503).await;
+    assert!(said.contains("disk of the database is full") || said.contains("cannot be read or written"), "{said}");
+    assert!(!said.contains(&folder.path().display().to_string()), "{said}");
+    assert_eq!(connection.call("GET", "/healthz", &[], "").await.expect("an answer").status, 200);
+    limit("unlimited");
+    ready_is(&mut connection, 200).await;
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_file_that_was_moved_or_replaced_under_the_server_takes_no_changes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (server, mut connection, account) = server_with_account(folder.path(), &mut bare(folder.path())).await;
+    let [file, away] = ["latchkey.db", "away.db"].map(|name| folder.path().join(name));
+    fs::rename(&file, &away).expect("it is moved");
+    for replace in [false, true] {
+        if replace {
+            fs::copy(&away, &file).expect("it is replaced");
+        }
+        let said = ready_is(&mut connection, 503).await;
+        assert!(said.contains("The database file was moved, deleted or replaced."), "{said}");
+        let made = call(&mut connection, &account, "POST", "/v1/auth/api-keys", r#"{"name":"lost"}"#).await;
+        assert_eq!(made.status, 503, "{}", made.text());
+    }
+    fs::rename(&away, &file).expect("it is back");
+    ready_is(&mut connection, 200).await;
+    call(&mut connection, &account, "POST", "/v1/auth/api-keys", r#"{"name":"kept"}"#).await.json(201);
+    server.stop();
+    let log = log(folder.path());
+    assert!(log.contains("the database file was moved"), "{log}");
+    assert!(log.contains("not ready: the database takes no writes"), "{log}");
+    assert!(log.contains("the database file is back"), "{log}");
+}
+
+#[test]
+fn a_missing_file_beside_what_belongs_to_it_is_refused() {
+    for left in ["latchkey.db-wal", "latchkey.db-journal", "latchkey.db.lock"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join(left), "").expect("a file");
+        for command in [&["--listen", "127.0.0.1:0"][..], &["migrate"]] {
+            let (code, said) = refusal(latchkey(folder.path()).args(command));
+            assert_eq!(code, Some(1), "{left}: {said}");
+            assert!(said.contains("latchkey.db is missing") && said.contains(left), "{said}");
+        }
+        assert!(!folder.path().join("latchkey.db").exists());
+    }
+}
+
+#[test]
+fn an_error_about_a_path_names_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::create_dir(folder.path().join("folder.db")).expect("a folder");
+    fs::write(folder.path().join("text.db"), "no database, but longer than its header would be ".repeat(9))
+        .expect("a file");
+    for (path, reason) in [
+        ("no/such/folder/x.db", "No such file or directory"),
+        ("folder.db", "Is a directory"),
+        ("text.db", "not a database"),
+        ("text.db/x.db", "Not a directory"),
+    ] {
+        for command in [&["--listen", "127.0.0.1:0"][..], &["migrate"], &["user", "add", "a@example.com"]] {
+            let url = format!("sqlite:{path}");
+            let (code, said) = refusal(latchkey(folder.path()).args(command).args(["--database-url", &url]));
+            assert_eq!(code, Some(1), "{said}");
+            // A command that makes no file says so of a missing one.
+            let is_missing = command[0] == "user" && said.contains("there is no database file");
+            assert!(said.contains(path) && (said.contains(reason) || is_missing), "{command:?}: {said}");
+        }
+    }
+}
+
+fn user(folder: &Path, command: &str, password: &str) -> (Option<i32>, String) {
+    let mut child = latchkey(folder)
+        .args(["user", command, "me@example.com"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    // It may have ended before it read.
+    let _ = std::io::Write::write_all(&mut child.stdin.take().expect("its input"), password.as_bytes());
+    let output = child.wait_with_output().expect("it ends");
+    (output.status.code(), text(&output.stderr))
+}
+
+#[test]
+fn commands_for_accounts_make_no_database() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for command in ["add", "reset-password"] {
+        let (code, said) = user(folder.path(), command, PASSWORD);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("there is no database file latchkey.db: `latchkey migrate` makes one"), "{said}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).expect("the folder").count(), 0);
+    assert!(latchkey(folder.path()).arg("migrate").stdout(Stdio::null()).status().expect("it runs").success());
+    assert_eq!(user(folder.path(), "add", PASSWORD), (Some(0), String::new()));
+}
+
+fn is_served_already(folder: &Path, name: &str) {
+    let url = format!("sqlite:{name}");
+    let (code, said) = refusal(latchkey(folder).args(["--listen", "127.0.0.1:0", "--database-url", &url]));
+    assert_eq!(code, Some(1), "{name}: {said}");
+    assert!(said.contains("is served by another process"), "{name}: {said}");
+}
+
+#[tokio::test]
+async fn neither_a_link_nor_a_removed_lock_file_lets_a_second_server_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (server, mut connection, account) = server_with_account(folder.path(), &mut bare(folder.path())).await;
+    let path = |name: &str| folder.path().join(name);
+    fs::hard_link(path("latchkey.db"), path("hard.db")).expect("a link");
+    std::os::unix::fs::symlink("latchkey.db", path("symbolic.db")).expect("a link");
+    fs::remove_file(path("latchkey.db.lock")).expect("it is removed");
+    for name in ["latchkey.db", "hard.db", "symbolic.db"] {
+        is_served_already(folder.path(), name);
+    }
+    assert!(!path("hard.db-wal").exists(), "SQLite touched nothing by the other name");
+    let (code, said) = refusal(latchkey(folder.path()).args(["migrate", "--database-url", "sqlite:hard.db"]));
+    assert_eq!(code, Some(1), "{said}");
+    fs::remove_file(path("hard.db")).expect("it is removed");
+    call(&mut connection, &account, "POST", "/v1/auth/api-keys", r#"{"name":"key"}"#).await.json(201);
+    server.stop();
+    serve(folder.path(), &mut bare(folder.path())).stop();
+}
+
+async fn me(connection: &mut Connection, session: &str) -> u16 {
+    let cookie = format!("Cookie: session={session}");
+    connection.call("GET", "/v1/auth/me", &[&cookie], "").await.expect("an answer").status
+}
+
+async fn log_in(server: &Server, password: &str) -> String {
+    let mut connection = server.connect().await.expect("it listens");
+    let body = format!(r#"{{"email":"me@example.com","password":"{password}"}}"#);
+    let answer = connection.call("POST", "/v1/auth/login", &[], &body).await.expect("an answer");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    answer.header("set-cookie").expect("a cookie").split(['=', ';']).nth(1).expect("a value").to_owned()
+}
+
+#[tokio::test]
+async fn a_password_reset_beside_the_server_counts_at_once_although_the_lock_file_was_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (server, mut connection, account) = server_with_account(folder.path(), &mut bare(folder.path())).await;
+    let mut session = account.session;
+    for round in 0..3 {
+        // Twice: the second time it is known.
+        assert_eq!((me(&mut connection, &session).await, me(&mut connection, &session).await), (200, 200));
+        fs::remove_file(folder.path().join("latchkey.db.lock")).expect("it is removed");
+        assert_eq!(me(&mut connection, &session).await, 200);
+        let password = format!("another password {round}");
+        assert_eq!(user(folder.path(), "reset-password", &password), (Some(0), String::new()));
+        assert_eq!(me(&mut connection, &session).await, 401, "its sessions are over");
+        session = log_in(&server, &password).await;
+    }
+    server.stop();
+}

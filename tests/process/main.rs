@@ -1,0 +1,12 @@
+//! The built program among broken surroundings: a log that nobody reads, files that were replaced, variables that are
+//! empty, signals. What it says, and that it goes on or ends as it should.
+
+mod batches;
+mod database_file;
+mod log_output;
+mod program;
+#[path = "../served/mod.rs"]
+mod served;
+mod settings;
+mod signals;
+mod urls;

@@ -3,14 +3,18 @@
 //! One task takes whatever has come while it wrote the last group. Nobody waits for a group to fill:
 //! alone, a request has a transaction of its own; under load, groups grow by themselves.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::reserve::Reserve;
+use super::watchers::{WatchError, Watcher, Watchers};
 use super::{EventLimits, IdempotencyKey, SourceName};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::keys::Pass;
+use crate::model::{OrganisationId, UserId};
 use crate::store::{Db, NewEvent, Taken};
 
 /// Requests that wait at the most; more are told to come again.
@@ -19,8 +23,6 @@ const WAITING: usize = 4096;
 const GROUP: usize = 512;
 /// Bytes of bodies in one transaction, about.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
-/// Events that a slow listener may be behind.
-const HEARD: usize = 256;
 
 /// An event that a key let in.
 #[derive(Debug)]
@@ -56,7 +58,7 @@ struct Waiting {
 #[derive(Debug)]
 pub struct Inbox {
     queue: mpsc::Sender<Waiting>,
-    heard: broadcast::Sender<NewEvent>,
+    watchers: Arc<Watchers>,
     clock: Clock,
     entropy: Entropy,
 }
@@ -64,10 +66,10 @@ pub struct Inbox {
 impl Inbox {
     pub(super) fn new(db: Db, clock: Clock, entropy: Entropy, limits: EventLimits) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
-        let (heard, _) = broadcast::channel(HEARD);
+        let watchers = Arc::<Watchers>::default();
         let reserve = Reserve::new(db.clone(), clock.clone(), limits.disk_reserve);
-        tokio::spawn(write(db, waiting, heard.clone(), reserve));
-        Self { queue, heard, clock, entropy }
+        tokio::spawn(write(db, waiting, Arc::clone(&watchers), reserve));
+        Self { queue, watchers, clock, entropy }
     }
 
     /// Takes an event. When this answers with success, the event is on disk.
@@ -93,18 +95,16 @@ impl Inbox {
         answered.await.unwrap_or(Err(Refused::Unavailable))
     }
 
-    /// Every event from now on, once it is on disk, without repetitions.
-    pub fn listen(&self) -> broadcast::Receiver<NewEvent> {
-        self.heard.subscribe()
-    }
-
-    /// How many listen.
-    pub fn listeners(&self) -> usize {
-        self.heard.receiver_count()
+    /// Wakes a person's page at every event of an organisation from now on, once it is on disk, without repetitions.
+    ///
+    /// # Errors
+    /// When there are too many such pages.
+    pub fn watch(&self, organisation: OrganisationId, person: UserId) -> Result<Watcher, WatchError> {
+        self.watchers.watch(organisation, person)
     }
 }
 
-async fn write(db: Db, mut waiting: mpsc::Receiver<Waiting>, heard: broadcast::Sender<NewEvent>, mut reserve: Reserve) {
+async fn write(db: Db, mut waiting: mpsc::Receiver<Waiting>, watchers: Arc<Watchers>, mut reserve: Reserve) {
     while let Some(first) = waiting.recv().await {
         let mut bytes = first.event.body.len();
         let mut group = vec![first];
@@ -126,9 +126,8 @@ async fn write(db: Db, mut waiting: mpsc::Receiver<Waiting>, heard: broadcast::S
         match db.insert_events(&events, &ids).await {
             Ok(taken) => {
                 for ((event, answer), taken) in events.into_iter().zip(answers).zip(taken) {
-                    if !taken.repeated && heard.receiver_count() > 0 {
-                        // Nobody listening any more is no failure.
-                        let _ = heard.send(event);
+                    if !taken.repeated {
+                        watchers.wake(&event);
                     }
                     // Whoever does not wait any more finds the event all the same.
                     let _ = answer.send(Ok(taken));

@@ -4,9 +4,10 @@
 //! for. How many there may be is bounded for each person and each organisation, below the bound of the server.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::mpsc;
+use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 use crate::model::{KeyId, OrganisationId, UserId};
 use crate::store::NewEvent;

@@ -23,7 +23,8 @@ mod usage;
 
 pub(crate) use accounts::Registered;
 pub use accounts::{NewUser, PersonRow, StoredUser};
-pub use changes::Change;
+pub use changes::{Change, Position};
+pub(crate) use changes::{Continuity, OrganisationEnd};
 pub(crate) use db::Changes;
 pub use db::{DatabaseUrlError, Db, SqliteFile, StoreError};
 pub use events::{EventFilter, EventHead, EventPage, Retention, StoredEvent};
@@ -32,6 +33,7 @@ pub use key_pages::{KeyColumn, KeyCounts, KeyList, KeyPage, ListedKey, Mark};
 pub use keys::{KeyFilter, Listed, Owner};
 pub use migrate_data::{MigrateDataError, Progress, open_both};
 pub use new_keys::Inserted;
+pub(crate) use nodes::Renewed;
 pub use nodes::{NodeRow, Notice, Notices};
 pub use quotas::QuotaPart;
 pub use sessions::{SignedInRow, StoredSession};

@@ -18,6 +18,8 @@ pub struct Person {
     pub memberships: Vec<Membership>,
     /// The one organisation that they signed in for, if they did.
     pub bound_to: Option<OrganisationId>,
+    /// Whether they operate the server: the first account does.
+    pub is_operator: bool,
 }
 
 /// An organisation that somebody is in.
@@ -102,15 +104,16 @@ fn membership(row: &PersonRow) -> Option<(Membership, Environment)> {
 }
 
 impl Person {
-    /// Whether they may see who serves the database: owners and admins, of whatever organisation.
+    /// Whether they may see who serves the database: it is about all organisations.
     pub fn may_see_the_cluster(&self) -> bool {
-        self.memberships.iter().any(|membership| matches!(membership.role, Role::Owner | Role::Admin))
+        self.is_operator
     }
 
     /// The person whose rows these are, in the order of their memberships; nobody without any.
     pub(super) fn new<'a>(rows: impl IntoIterator<Item = &'a PersonRow>) -> Option<Self> {
         let mut rows = rows.into_iter().peekable();
-        let (id, email) = rows.peek().map(|row| (UserId(row.user_id), row.email.clone()))?;
+        let (id, email, is_operator) =
+            rows.peek().map(|row| (UserId(row.user_id), row.email.clone(), row.operator != 0))?;
         let mut memberships: Vec<Membership> = Vec::new();
         for (mut membership, environment) in rows.filter_map(membership) {
             if let Some(last) = memberships.last_mut().filter(|last| last.organisation == membership.organisation) {
@@ -120,7 +123,7 @@ impl Person {
                 memberships.push(membership);
             }
         }
-        Some(Self { id, email, memberships, bound_to: None })
+        Some(Self { id, email, memberships, bound_to: None, is_operator })
     }
 
     /// The same person, for one organisation only, whether they are in it or not.

@@ -14,8 +14,6 @@ use axum::http::request::Parts;
 use axum::response::sse::{Event, KeepAlive};
 use axum::response::{IntoResponse, Response};
 use leptos::prelude::*;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep, sleep_until};
 use tower_sessions::Session;
 use uuid::Uuid;
@@ -25,8 +23,8 @@ use super::parts::EventRow;
 use crate::accounts::Membership;
 use crate::api::auth::SignedIn;
 use crate::api::{Services, event_stream};
-use crate::events::{EventFilter, EventHead, EventPage, NewEvent};
-use crate::model::{ApiError, KeyId, Timestamp};
+use crate::events::{Arrival, EventFilter, EventHead, EventPage, WatchError, Watcher};
+use crate::model::{ApiError, Timestamp};
 
 /// A comment is sent after so much silence, so that nobody on the way takes the stream for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -43,8 +41,8 @@ const OVERLAP: i64 = 2000;
 const COUNTED: i64 = 2000;
 /// The most rows that one look sends, the newest ones: a page shows no more. The others are counted.
 const ROWS: usize = 200;
-/// The most streams of this server at one time, so that they never take all of its connections.
-const MOST_STREAMS: usize = 500;
+/// Seconds after which someone with too many streams may try again: streams of pages that were closed have ended.
+const RETRY_AFTER: u64 = 5;
 
 type Stopping = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -52,8 +50,8 @@ type Stopping = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// `oldest` the last one of a full page: what is older belongs to later pages and is not new. `stopping` resolves when the server is about to stop: streams must not hold that up.
 ///
 /// # Errors
-/// 401 when nobody is signed in, 404 for a place that is not theirs, 503 when there are too many
-/// streams or the database fails.
+/// 401 when nobody is signed in, 404 for a place that is not theirs, 429 when the person or the organisation has too
+/// many streams, 503 when the server has or the database fails.
 pub async fn live(
     services: &Services,
     parts: &mut Parts,
@@ -64,11 +62,16 @@ pub async fn live(
     let here = EventsLink::read(parts.uri.query()).map_err(|_| not_found())?;
     let membership = here.organisation.and_then(|asked| person.in_organisation(asked)).ok_or_else(not_found)?.clone();
     let key = chosen_key(services, &membership, &here).await?.map(|key| key.uuid);
-    let inbox = services.events.inbox();
-    if inbox.listeners() >= MOST_STREAMS {
-        return Err(ApiError::unavailable("Too many pages are watching events at the moment."));
-    }
-    let heard = inbox.listen();
+    let watching = services.events.inbox().watch(membership.organisation, person.id);
+    let watcher = watching.map_err(|error| match error {
+        WatchError::PersonIsFull => {
+            ApiError::too_many("You have 20 pages open that show live events; close one.", RETRY_AFTER)
+        }
+        WatchError::OrganisationIsFull => {
+            ApiError::too_many("Your organisation has 50 pages open that show live events.", RETRY_AFTER)
+        }
+        WatchError::ServerIsFull => ApiError::unavailable("Too many pages are watching events at the moment."),
+    })?;
     let since = event(parts, "after").and_then(received).unwrap_or_else(|| services.keys.clock().now());
     let watch = Watch {
         services: services.clone(),
@@ -76,7 +79,7 @@ pub async fn live(
         membership,
         here,
         key,
-        heard,
+        watcher,
         since,
         oldest: event(parts, "oldest"),
         told: HashSet::new(),
@@ -111,7 +114,7 @@ struct Watch {
     membership: Membership,
     here: EventsLink,
     key: Option<Uuid>,
-    heard: Receiver<NewEvent>,
+    watcher: Watcher,
     /// When the newest event came that was told.
     since: Timestamp,
     /// Events up to this one are not told.
@@ -137,7 +140,7 @@ impl Watch {
                 tokio::select! {
                     () = &mut self.stopping => return None,
                     () = sleep_until(self.ends_at) => return None,
-                    () = heard(&mut self.heard, &self.here) => sleep(GATHER).await,
+                    () = self.watcher.arrival(|arrival| is_shown(&self.here, arrival)) => sleep(GATHER).await,
                     () = sleep(LOOK_AGAIN) => {}
                 }
             }
@@ -155,7 +158,7 @@ impl Watch {
     /// Looks for events that were not told yet; whether who asks may still see them.
     async fn look(&mut self) -> Result<bool, ApiError> {
         // Whatever was heard until now, this look finds.
-        self.heard = self.heard.resubscribe();
+        self.watcher.forget();
         if !self.is_still_allowed().await? {
             return Ok(false);
         }
@@ -217,22 +220,7 @@ impl Watch {
     }
 }
 
-/// Resolves when the page that is watched may have an event more.
-async fn heard(heard: &mut Receiver<NewEvent>, here: &EventsLink) {
-    loop {
-        match heard.recv().await {
-            Ok(event) => {
-                let wanted = here.organisation == Some(event.organisation)
-                    && here.source.as_ref().is_none_or(|source| *source == event.source)
-                    && here.key.is_none_or(|key: KeyId| key == event.key);
-                if wanted {
-                    return;
-                }
-            }
-            // It fell behind: the look finds what that was.
-            Err(RecvError::Lagged(_)) => return,
-            // The inbox is gone, and the server with it.
-            Err(RecvError::Closed) => std::future::pending().await,
-        }
-    }
+/// Whether the page may have an event more.
+fn is_shown(here: &EventsLink, arrival: &Arrival) -> bool {
+    here.source.as_ref().is_none_or(|source| *source == arrival.source) && here.key.is_none_or(|key| key == arrival.key)
 }

@@ -9,4 +9,4 @@ mod node;
 mod process;
 pub mod redis;
 
-pub use node::{JoinError, LEASE, Member, Node, Proof, RENEW_EVERY};
+pub use node::{Doubt, JoinError, LEASE, Member, Node, Proof, RENEW_EVERY, Renewal};

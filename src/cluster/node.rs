@@ -17,7 +17,7 @@ use super::process;
 use super::redis::Redis;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
-use crate::store::{Db, NodeRow, Notices, StoreError};
+use crate::store::{Db, NodeRow, Notices, Position, Renewed, StoreError};
 
 /// How long others believe that a node answers from its memory, after the last renewal that they saw.
 pub const LEASE: Duration = Duration::from_secs(5);
@@ -29,6 +29,9 @@ pub const RENEW_EVERY: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long whoever waits for others goes without looking again, when nothing wakes it.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// After so many renewals another node really has another Redis: one that was emptied gets a new identity, which the
+/// rows of all nodes show within about 2 s.
+const REDIS_ROUNDS: u64 = 8;
 /// The row of a node that died is removed after this long.
 const BURY_AFTER: Duration = Duration::from_mins(1);
 
@@ -40,9 +43,36 @@ pub enum JoinError {
         "the database is served by another process, the node {0}: stop it, or give every node the same --redis-url"
     )]
     Served(String),
+    /// The other nodes count limits in another Redis.
+    #[error(
+        "the node {0} counts limits in another Redis than the one at this node's --redis-url, so keys could use their \
+         rate limits twice: give every node the same --redis-url"
+    )]
+    OtherRedis(String),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A renewal of a node's lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewal {
+    /// Until when the lease holds, on [`Clock::boottime`], once everything has been heard that was committed before
+    /// the renewal was answered.
+    pub until: u64,
+    /// Why what the node has cached may be of a state that the database has lost.
+    pub doubt: Option<Doubt>,
+}
+
+/// Why commits may be lost that this node has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// The database has fewer renewals of this node than were answered.
+    WentBack,
+    /// Another process than before serves the database.
+    OtherServer,
+    /// The database did not know this node; it is registered again.
+    Unregistered,
 }
 
 /// Who had to hear of a change, and how it is known that none of them goes by what was before.
@@ -97,6 +127,12 @@ pub struct Node {
     registry: AsyncMutex<Registry>,
     acknowledgements: watch::Sender<()>,
     redis: Option<Redis>,
+    /// What the last renewal found.
+    renewed: Mutex<Option<Renewed>>,
+    /// Until when nothing is proved, on [`Clock::boottime`]: nodes that the database has forgotten may hold leases.
+    distrusted_until: AtomicU64,
+    /// Renewals in a row at which another node had another Redis.
+    other_redis_rounds: AtomicU64,
 }
 
 impl Node {
@@ -122,6 +158,7 @@ impl Node {
             renewals: 1,
             heard: 0,
             redis: None,
+            redis_identity: None,
         };
         let node = Self {
             db: db.aside(),
@@ -132,27 +169,43 @@ impl Node {
             registry: AsyncMutex::default(),
             acknowledgements: watch::Sender::default(),
             redis,
+            renewed: Mutex::default(),
+            distrusted_until: AtomicU64::new(0),
+            other_redis_rounds: AtomicU64::new(0),
         };
         let mut first_seen = None;
         loop {
-            let Err(other) = node.register(0).await? else { return Ok(node) };
+            let Err(other) = node.register(true).await? else { return Ok(node) };
             // Renewed while we looked: it lives. The same one that others have to wait for, otherwise.
-            match &first_seen {
-                Some((id, renewals)) if (*id, *renewals) != (other.id, other.renewals) => {
+            let is_redis = node.has_other_redis(&other);
+            match first_seen {
+                Some((id, renewals)) if id == other.id && is_redis => {
+                    if other.renewals.saturating_sub(renewals).unsigned_abs() >= REDIS_ROUNDS {
+                        return Err(JoinError::OtherRedis(other.name));
+                    }
+                }
+                Some(seen) if !is_redis && seen != (other.id, other.renewals) => {
                     return Err(JoinError::Served(other.name));
                 }
-                Some(_) => {}
-                None => tracing::info!(node = other.name, "another server was here: waiting until its lease is over"),
+                Some((id, _)) if id == other.id => {}
+                _ => {
+                    tracing::info!(node = other.name, "another server was here: waiting until its lease is over");
+                    first_seen = Some((other.id, other.renewals));
+                }
             }
-            first_seen = Some((other.id, other.renewals));
             tokio::time::sleep(RENEW_EVERY).await;
         }
     }
 
-    /// Writes the row. `Err` names a node that is in the way.
-    async fn register(&self, heard: i64) -> Result<Result<(), NodeRow>, StoreError> {
+    /// Writes the row. `Err` names a node that is in the way: of one that is `joining`, also another that has another
+    /// Redis.
+    async fn register(&self, joining: bool) -> Result<Result<(), NodeRow>, StoreError> {
         let before = self.clock.boottime();
-        let row = NodeRow { heard, redis: self.redis_answers().map(i64::from), ..self.own.clone() };
+        let row = NodeRow {
+            redis: self.redis_answers().map(i64::from),
+            redis_identity: self.redis_identity(),
+            ..self.own.clone()
+        };
         self.db
             .register_node(&row, |others| {
                 let (mut dead, mut in_the_way) = (Vec::new(), None);
@@ -163,11 +216,19 @@ impl Node {
                         dead.push(other.row);
                     } else if (other.row.sole != 0 || self.own.sole != 0) && other.row.id != self.own.id {
                         if other.is_live() { in_the_way = Some(other.row) } else { dead.push(other.row) }
+                    } else if joining && other.is_live() && self.has_other_redis(&other.row) {
+                        in_the_way = Some(other.row);
                     }
                 }
                 in_the_way.map_or(Ok(dead), Err)
             })
             .await
+    }
+
+    /// Whether another node counts limits elsewhere.
+    fn has_other_redis(&self, other: &NodeRow) -> bool {
+        other.id != self.own.id
+            && matches!((self.redis_identity(), other.redis_identity), (Some(own), Some(other)) if own != other)
     }
 
     /// What the registry says, held against what it said before. `before` was read before the question was sent.
@@ -224,29 +285,76 @@ impl Node {
         self.redis.as_ref().map(|redis| !redis.is_away())
     }
 
-    /// Renews the lease. Until when it holds, on [`Clock::boottime`], once everything has been heard that was
-    /// committed before this was answered; `None` when another server has taken this one's place.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn renew(&self, heard: i64) -> Result<Option<u64>, StoreError> {
-        let sent = self.clock.boottime();
-        let renewing = async {
-            if self.db.renew_node(self.own.id, heard, self.redis_answers()).await? {
-                return Ok(true);
-            }
-            // Others have buried this node. It may come back, unless one of them is there instead.
-            Ok::<_, StoreError>(self.register(heard).await?.is_ok())
-        };
-        let renewed = tokio::time::timeout(PATIENCE, renewing).await.map_err(|_| StoreError::slow())??;
-        Ok(renewed.then(|| sent.saturating_add(u64::try_from(OWN_LEASE.as_nanos()).unwrap_or(u64::MAX))))
+    fn redis_identity(&self) -> Option<i64> {
+        self.redis.as_ref().and_then(Redis::identity)
     }
 
-    /// Tells the others that everything up to a number is dropped here.
+    /// Looks at the others, so that it is known since when each has not renewed its lease, and says so when one of
+    /// them counts limits in another Redis.
+    pub async fn watch_others(&self) {
+        // What cannot be read now is read at the next renewal.
+        let Ok(members) = self.members().await else { return };
+        let other = members.iter().find(|member| member.is_live() && self.has_other_redis(&member.row));
+        let Some(other) = other else {
+            self.other_redis_rounds.store(0, Ordering::Relaxed);
+            return;
+        };
+        if self.other_redis_rounds.fetch_add(1, Ordering::Relaxed) + 1 == REDIS_ROUNDS {
+            tracing::error!(
+                node = other.row.name,
+                "another node counts limits in another Redis, so keys can use their rate limits twice: give every node \
+                 the same --redis-url"
+            );
+        }
+    }
+
+    /// Renews the lease. `None` when another server has taken this one's place.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn acknowledge(&self, heard: i64) -> Result<(), StoreError> {
+    pub async fn renew(&self, heard: Position) -> Result<Option<Renewal>, StoreError> {
+        let sent = self.clock.boottime();
+        let renewing = async {
+            let (answers, identity) = (self.redis_answers(), self.redis_identity());
+            if let Some(renewed) = self.db.renew_node(self.own.id, heard, answers, identity).await? {
+                return Ok(Some(self.doubt(renewed)));
+            }
+            // Others have buried this node, or the database is of a time before it came. It may come back, unless
+            // one of them is there instead.
+            let registered = self.register(false).await?.is_ok();
+            *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            Ok::<_, StoreError>(registered.then_some(Some(Doubt::Unregistered)))
+        };
+        let renewed = tokio::time::timeout(PATIENCE, renewing).await.map_err(|_| StoreError::slow())??;
+        let until = sent.saturating_add(u64::try_from(OWN_LEASE.as_nanos()).unwrap_or(u64::MAX));
+        Ok(renewed.map(|doubt| Renewal { until, doubt }))
+    }
+
+    /// What a renewal says about the database, held against the one before.
+    fn doubt(&self, renewed: Renewed) -> Option<Doubt> {
+        let before = self.renewed.lock().unwrap_or_else(PoisonError::into_inner).replace(renewed)?;
+        if renewed.renewals <= before.renewals {
+            Some(Doubt::WentBack)
+        } else if renewed.server_began != before.server_began {
+            Some(Doubt::OtherServer)
+        } else {
+            None
+        }
+    }
+
+    /// Proves nothing for as long as a node may hold a lease that the database does not know of any more: called when
+    /// the database has gone back. The next renewal is held against none before.
+    pub fn distrust_others(&self) {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let lease = u64::try_from(LEASE.as_nanos()).unwrap_or(u64::MAX);
+        self.distrusted_until.store(self.clock.boottime().saturating_add(lease), Ordering::Release);
+    }
+
+    /// Tells the others that everything up to a position is dropped here.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn acknowledge(&self, heard: Position) -> Result<(), StoreError> {
         self.db.acknowledge_changes(self.own.id, heard).await
     }
 
@@ -284,7 +392,8 @@ impl Node {
             // One whose row is gone has left, and with it all that it remembered.
             let has_heard = |id: i64| find(id).is_none_or(|member| member.row.heard >= number);
             let is_waited_for = |id: i64| !has_heard(id) && find(id).is_some_and(Member::is_live);
-            if !asked.iter().any(|(id, _)| is_waited_for(*id)) {
+            let distrusts = self.clock.boottime() < self.distrusted_until.load(Ordering::Acquire);
+            if !distrusts && !asked.iter().any(|(id, _)| is_waited_for(*id)) {
                 let (heard, waited_out): (Vec<_>, Vec<_>) = asked.drain(..).partition(|(id, _)| has_heard(*id));
                 let acknowledged = u32::try_from(heard.len() + 1).unwrap_or(u32::MAX);
                 return Ok(Proof {

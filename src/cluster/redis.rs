@@ -5,7 +5,8 @@
 //! Redis that hangs costs its callers one time-out and not one for each request.
 
 use std::fmt;
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, LazyLock, Weak};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -13,6 +14,8 @@ use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, RedisError, Script, ScriptInvocation};
 use tokio::sync::watch;
 use tokio::time::timeout;
+
+use crate::entropy::Entropy;
 
 /// The most that a call may take. Within a data centre Redis answers in less than a millisecond; this is
 /// what a pause of the machine or of the network may cost a request before we go on without it.
@@ -51,7 +54,23 @@ struct Shared {
     client: Client,
     /// `None` while Redis is away.
     connection: watch::Sender<Option<MultiplexedConnection>>,
+    /// The random number that is kept in this Redis, and what it gets if it has none; 0 before it was read.
+    identity: AtomicI64,
+    new_identity: i64,
 }
+
+/// Makes sure that Redis can be written to, and reads which one it is.
+static PROBE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "redis.call('SET', KEYS[1], '', 'PX', 1000)
+         local identity = redis.call('GET', KEYS[2])
+         if not identity then
+           identity = ARGV[1]
+           redis.call('SET', KEYS[2], identity)
+         end
+         return identity",
+    )
+});
 
 impl Redis {
     /// The Redis at a URL. It need not be there now or at any time: a first attempt is over when this
@@ -68,7 +87,8 @@ impl Redis {
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let client = Client::open(info).map_err(RedisUrlError::Form)?;
         let (connection, watched) = watch::channel(None);
-        let shared = Arc::new(Shared { client, connection });
+        let new_identity = Entropy::System.id() | 1;
+        let shared = Arc::new(Shared { client, connection, identity: AtomicI64::new(0), new_identity });
         if let Err(error) = shared.probe().await {
             tracing::warn!(redis = %shared, %error, "Redis does not answer: going on without it");
         }
@@ -79,6 +99,12 @@ impl Redis {
     /// Whether calls fail at once, because the last one failed and no probe was answered since.
     pub fn is_away(&self) -> bool {
         self.0.connection.borrow().is_none()
+    }
+
+    /// Which Redis it is: a random number that is kept in it, and that all who use it read. `None` before it has
+    /// answered.
+    pub fn identity(&self) -> Option<i64> {
+        Some(self.0.identity.load(Ordering::Relaxed)).filter(|identity| *identity != 0)
     }
 
     /// Runs a script; its text is sent only if Redis does not have it.
@@ -114,8 +140,10 @@ impl Shared {
             Some(connection) => connection,
             None => self.connect().await?,
         };
-        let script = Script::new("return redis.call('SET', KEYS[1], '', 'PX', 1000)");
-        self.ask::<()>(&mut connection, &script.key("latchkey:probe")).await?;
+        let mut probe = PROBE.key("latchkey:probe");
+        probe.key("latchkey:identity").arg(self.new_identity);
+        let identity = self.ask::<i64>(&mut connection, &probe).await?;
+        self.identity.store(identity, Ordering::Relaxed);
         if is_new {
             self.connection.send_replace(Some(connection));
             tracing::info!(redis = %self, "Redis answers");

@@ -3,15 +3,19 @@
 //! One task takes whatever has come while it wrote the last group. Nobody waits for a group to fill:
 //! alone, a request has a transaction of its own; under load, groups grow by themselves.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::reserve::Reserve;
 use super::sources::Sources;
+use super::watchers::{WatchError, Watcher, Watchers};
 use super::{EventLimits, IdempotencyKey, SourceName};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::keys::Pass;
+use crate::model::{OrganisationId, UserId};
 use crate::store::{Batch, Db, NewEvent, Taken};
 
 /// Requests that wait at the most; more are told to come again.
@@ -20,8 +24,6 @@ const WAITING: usize = 4096;
 const GROUP: usize = 512;
 /// Bytes of bodies in one transaction, about.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
-/// Events that a slow listener may be behind.
-const HEARD: usize = 256;
 
 /// An event that a key let in.
 #[derive(Debug)]
@@ -60,7 +62,7 @@ struct Waiting {
 #[derive(Debug)]
 pub struct Inbox {
     queue: mpsc::Sender<Waiting>,
-    heard: broadcast::Sender<NewEvent>,
+    watchers: Arc<Watchers>,
     clock: Clock,
     entropy: Entropy,
 }
@@ -68,11 +70,11 @@ pub struct Inbox {
 impl Inbox {
     pub(super) fn new(db: Db, clock: Clock, entropy: Entropy, limits: EventLimits) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
-        let (heard, _) = broadcast::channel(HEARD);
+        let watchers = Arc::<Watchers>::default();
         let reserve = Reserve::new(db.clone(), clock.clone(), limits.disk_reserve);
         let sources = Sources::new(db.clone(), limits.max_sources);
-        tokio::spawn(write(db, waiting, heard.clone(), reserve, sources));
-        Self { queue, heard, clock, entropy }
+        tokio::spawn(write(db, waiting, Arc::clone(&watchers), reserve, sources));
+        Self { queue, watchers, clock, entropy }
     }
 
     /// Takes an event. When this answers with success, the event is on disk.
@@ -98,21 +100,19 @@ impl Inbox {
         answered.await.unwrap_or(Err(Refused::Unavailable))
     }
 
-    /// Every event from now on, once it is on disk, without repetitions.
-    pub fn listen(&self) -> broadcast::Receiver<NewEvent> {
-        self.heard.subscribe()
-    }
-
-    /// How many listen.
-    pub fn listeners(&self) -> usize {
-        self.heard.receiver_count()
+    /// Wakes a person's page at every event of an organisation from now on, once it is on disk, without repetitions.
+    ///
+    /// # Errors
+    /// When there are too many such pages.
+    pub fn watch(&self, organisation: OrganisationId, person: UserId) -> Result<Watcher, WatchError> {
+        self.watchers.watch(organisation, person)
     }
 }
 
 async fn write(
     db: Db,
     mut waiting: mpsc::Receiver<Waiting>,
-    heard: broadcast::Sender<NewEvent>,
+    watchers: Arc<Watchers>,
     mut reserve: Reserve,
     mut sources: Sources,
 ) {
@@ -158,17 +158,14 @@ async fn write(
             batch.settle(rows, stored);
         }
         let stored = batch.outcomes();
-        if stored.iter().any(Result::is_ok) {
-            sources.are_there(&events);
-        }
+        sources.are_there(events.iter().zip(&stored).filter(|(_, stored)| stored.is_ok()).map(|(event, _)| event));
         let failed = stored.iter().filter(|stored| stored.is_err()).count();
         if let Some(error) = stored.iter().find_map(|stored| stored.as_ref().err()) {
             tracing::error!(%error, events = failed, "events could not be written");
         }
         for ((event, answer), stored) in events.into_iter().zip(answers).zip(stored) {
-            if stored.as_ref().is_ok_and(|taken| !taken.repeated) && heard.receiver_count() > 0 {
-                // Nobody listening any more is no failure.
-                let _ = heard.send(event);
+            if stored.as_ref().is_ok_and(|taken| !taken.repeated) {
+                watchers.wake(&event);
             }
             // Whoever does not wait any more finds the event all the same.
             let _ = answer.send(stored.map_err(|_| Refused::Unavailable));

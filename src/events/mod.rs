@@ -3,9 +3,11 @@
 mod inbox;
 mod reserve;
 mod sources;
+mod watchers;
 
 pub use crate::store::{EventFilter, EventHead, EventPage, NewEvent, Retention, StoredEvent};
 pub use inbox::{Inbox, Incoming, Refused};
+pub use watchers::{Arrival, WatchError, Watcher};
 
 use uuid::Uuid;
 

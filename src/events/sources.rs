@@ -64,7 +64,7 @@ impl Sources {
     }
 
     /// The sources of these events are there now.
-    pub(super) fn are_there(&mut self, events: &[NewEvent]) {
+    pub(super) fn are_there<'a>(&mut self, events: impl Iterator<Item = &'a NewEvent>) {
         for event in events {
             let source = (event.environment, event.source.clone());
             if self.known.get(&source).is_none() {

@@ -18,6 +18,7 @@ use super::key::tests::key;
 use super::lookups::{Flight, Unanswered};
 use super::*;
 use crate::model::{Mode, Timestamp};
+use crate::store::Position;
 
 const KEYS: usize = 6;
 
@@ -61,7 +62,7 @@ impl World {
         let url = format!("sqlite:{}", folder.path().join("none.db").display());
         let db = Db::open(&url).await.expect("a database");
         let core = Core {
-            hearing: Arc::new(Hearing::new(db.clone(), 0)),
+            hearing: Arc::new(Hearing::new(db.clone(), Position::default())),
             node: None,
             db,
             clock: Clock::fixed(Timestamp(1_000)),
@@ -71,7 +72,7 @@ impl World {
             usage: Usage::default(),
             limiter: Limiter::default(),
             together: OnceLock::new(),
-            feed: Feed::new(1, 0, Vec::new()),
+            feed: Arc::default(),
             marked: Marked::default(),
             places: Mutex::default(),
         };

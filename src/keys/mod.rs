@@ -32,7 +32,7 @@ mod verify;
 
 pub use cache::Cache;
 pub use edit::{Edit, EditError};
-pub use feed::Subscription;
+pub use feed::{ChangeId, Start, SubscribeError, Subscription, Told};
 pub use flush::FLUSH_EVERY;
 pub use hearing::Unproven;
 pub use issue::{Draft, IssueError, Issued, KeyStringForm};
@@ -135,7 +135,7 @@ struct Core {
     limiter: Limiter,
     /// Limits that all nodes count together, where there are several.
     together: OnceLock<Together>,
-    feed: Feed,
+    feed: Arc<Feed>,
     hearing: Arc<Hearing>,
     /// This server among others, where there may be any.
     node: Option<Arc<Node>>,
@@ -160,19 +160,18 @@ impl Keys {
     ) -> Result<Self, StoreError> {
         let (lookups, asked) = Lookups::new();
         // Before anything is remembered: what is committed from now on is heard.
-        let (epoch, last) = db.last_change().await?;
-        let recent = db.newest_changes(i64::try_from(feed::KEPT).unwrap_or(i64::MAX)).await?;
-        let recent: Vec<Change> = recent.into_iter().filter(|change| change.number <= last).collect();
+        let position = db.changes_end().await?;
         let redis = node.as_ref().and_then(|node| node.redis());
         let together = match redis {
             Some(redis) => {
-                let limits = SharedLimits::new(redis.clone(), &format!("{epoch:016x}"));
+                let limits = SharedLimits::new(redis.clone(), &format!("{:016x}", position.epoch));
                 Together::new(limits, policy.without_redis).into()
             }
             None => OnceLock::new(),
         };
         let opened_at = clock.now();
-        let hearing = Arc::new(Hearing::new(node.as_ref().map_or_else(|| db.clone(), |node| node.db().clone()), last));
+        let hearing =
+            Arc::new(Hearing::new(node.as_ref().map_or_else(|| db.clone(), |node| node.db().clone()), position));
         let core = Arc::new(Core {
             db,
             clock,
@@ -182,7 +181,7 @@ impl Keys {
             usage: Usage::default(),
             limiter: Limiter::default(),
             together,
-            feed: Feed::new(epoch, last, recent),
+            feed: Arc::default(),
             hearing: Arc::clone(&hearing),
             node: node.clone(),
             marked: Marked::default(),
@@ -232,20 +231,10 @@ impl Keys {
         }
     }
 
-    /// Whether everything is heard here that other nodes commit: then what [`Keys::changes`] has not told has not
+    /// Whether everything is heard here that other nodes commit: then what no [`Subscription`] has told has not
     /// happened, but for the last moments, in which nobody was told yet that it has.
     pub fn hears(&self) -> bool {
         self.core.remembers()
-    }
-
-    /// What ends or changes from now on, and what did after the change `(epoch, number)`.
-    pub fn changes(&self, after: Option<(u64, i64)>) -> Subscription {
-        self.core.feed.subscribe(after)
-    }
-
-    /// How many listen to that.
-    pub fn listeners(&self) -> usize {
-        self.core.feed.listeners()
     }
 
     /// Forgets what is no longer needed.

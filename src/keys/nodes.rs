@@ -44,7 +44,7 @@ impl Keys {
     /// # Errors
     /// When the database fails.
     pub async fn nodes(&self) -> Result<Nodes, StoreError> {
-        let (epoch, last_change) = self.core.db.last_change().await?;
+        let end = self.core.db.changes_end().await?;
         let nodes = match &self.core.node {
             None => vec![NodeState {
                 id: NodeId(0),
@@ -52,7 +52,7 @@ impl Keys {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 started_at: self.opened_at,
                 lease_left: Duration::MAX,
-                heard: self.core.hearing.heard(),
+                heard: self.core.hearing.position().number,
                 redis: None,
                 is_self: true,
             }],
@@ -73,7 +73,7 @@ impl Keys {
                 .collect(),
         };
         // A node that was read after it may have heard of more.
-        let last_change = nodes.iter().map(|node| node.heard).max().unwrap_or_default().max(last_change);
-        Ok(Nodes { nodes, last_change, epoch })
+        let last_change = nodes.iter().map(|node| node.heard).max().unwrap_or_default().max(end.number);
+        Ok(Nodes { nodes, last_change, epoch: end.epoch.cast_unsigned() })
     }
 }

@@ -57,6 +57,13 @@ impl Default for Marked {
     }
 }
 
+impl Marked {
+    /// Drops all marks.
+    pub(super) fn forget(&self) {
+        self.lists.clear();
+    }
+}
+
 impl Keys {
     /// A page of an organisation's keys by its number, in any order (HookSentry's way), and how
     /// many there are in all. Who may see them is the caller's to have decided.

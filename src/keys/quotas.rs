@@ -74,6 +74,11 @@ impl Parts {
         }
     }
 
+    /// Drops all parts without giving them back: the database does not know any more that they were taken.
+    pub(super) fn forget(&self) {
+        self.lock().clear();
+    }
+
     /// What this node may still spend of a key's quota of a month.
     pub(super) fn left(&self, key: KeyId, month: i32) -> u64 {
         self.lock().get(&key).filter(|part| part.month == month).map_or(0, |part| part.left)

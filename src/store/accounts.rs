@@ -49,6 +49,8 @@ pub struct NewUser<'a> {
 pub struct PersonRow {
     pub(crate) user_id: i64,
     pub(crate) email: String,
+    /// Not 0: it is the account of the server's operator.
+    pub(crate) operator: i64,
     pub(crate) role: Option<String>,
     pub(crate) organisation_id: Option<i64>,
     pub(crate) uuid: Option<Uuid>,
@@ -89,6 +91,9 @@ impl Db {
                 .bind(new.at.0)
                 .execute(&mut *tx)
                 .await?;
+            if claimed.rows_affected() == 1 {
+                sqlx::query(sql!("first_account_is")).bind(new.id.0).execute(&mut *tx).await?;
+            }
             sqlx::query(sql!("organisation_insert"))
                 .bind(new.organisation.0)
                 .bind(new.organisation_uuid)

@@ -1,4 +1,9 @@
-//! What changed of keys, numbered in the order in which it was committed.
+//! The log of changes of keys, numbered in the order in which they were committed.
+//!
+//! A number alone says little: a database that was restored to an earlier state gives it to another change. So each
+//! transaction that changes keys draws a random token, and each change names the token before it.
+
+use sqlx::FromRow;
 
 use super::db::{Db, StoreError, reading, sql, writing};
 use super::keys::stored_hash;
@@ -12,21 +17,101 @@ pub struct Change {
     pub number: i64,
     /// Whose key.
     pub organisation: OrganisationId,
+    /// The number among the changes of that organisation, counted in the same way.
+    pub organisation_number: i64,
     /// Which.
     pub key: KeyId,
     /// What is kept of its string.
     pub hash: KeyHash,
     /// Whether it ended for good.
     pub revoked: bool,
+    /// The token of the transaction that made it.
+    pub token: i64,
+    /// The token of the transaction before that.
+    pub previous: i64,
 }
 
-#[derive(sqlx::FromRow)]
+/// A position in the log of changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Which installation.
+    pub epoch: i64,
+    /// Which history of it: another one after the database went back.
+    pub history: i64,
+    /// The number of the last change.
+    pub number: i64,
+    /// Its token.
+    pub token: i64,
+}
+
+impl Position {
+    /// The position after a change of the same log.
+    pub(crate) fn after(self, change: &Change) -> Self {
+        Self { number: change.number, token: change.token, ..self }
+    }
+}
+
+/// How a reading of the log continues what was read before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Continuity {
+    /// Nothing is missing in between.
+    Whole,
+    /// Changes in between are not in the log any more.
+    Gap,
+    /// The log is another one: the database was restored to an earlier state, or is another database.
+    Broken,
+}
+
+/// A reading of the log, as it was at one moment.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// Where the log ends.
+    pub(crate) end: Position,
+    /// The changes after what was read before, perhaps not all of them.
+    pub(crate) changes: Vec<Change>,
+}
+
+impl Reading {
+    /// How it continues a position.
+    pub(crate) fn continues(&self, from: Position) -> Continuity {
+        let Some(first) = self.changes.first() else {
+            return if self.end == from { Continuity::Whole } else { Continuity::Broken };
+        };
+        if (self.end.epoch, self.end.history) != (from.epoch, from.history) {
+            Continuity::Broken
+        } else if first.number != from.number + 1 {
+            Continuity::Gap
+        } else if first.previous == from.token || first.token == from.token {
+            // The latter in the middle of a transaction with many changes.
+            Continuity::Whole
+        } else {
+            Continuity::Broken
+        }
+    }
+}
+
+/// Where the changes of an organisation end, and the whole log at the same moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
+pub(crate) struct OrganisationEnd {
+    pub(crate) history: i64,
+    /// The number of the last change of all.
+    pub(crate) last: i64,
+    /// The number of the organisation's last change among its own.
+    pub(crate) number: i64,
+    /// Its token.
+    pub(crate) token: i64,
+}
+
+#[derive(FromRow)]
 struct ChangeRow {
     number: i64,
     organisation_id: i64,
+    organisation_number: i64,
     key_id: i64,
     hash: Vec<u8>,
     revoked: i64,
+    token: i64,
+    previous: i64,
 }
 
 impl ChangeRow {
@@ -38,9 +123,48 @@ impl ChangeRow {
         Ok(Change {
             number: self.number,
             organisation: OrganisationId(self.organisation_id),
+            organisation_number: self.organisation_number,
             key: KeyId(self.key_id),
             hash,
             revoked: self.revoked != 0,
+            token: self.token,
+            previous: self.previous,
+        })
+    }
+}
+
+/// The end of the log; with a change beside it, if there is one.
+#[derive(FromRow)]
+struct LookRow {
+    epoch: i64,
+    history: i64,
+    last: i64,
+    last_token: i64,
+    number: Option<i64>,
+    organisation_id: Option<i64>,
+    organisation_number: Option<i64>,
+    key_id: Option<i64>,
+    hash: Option<Vec<u8>>,
+    revoked: Option<i64>,
+    token: Option<i64>,
+    previous: Option<i64>,
+}
+
+impl LookRow {
+    fn end(&self) -> Position {
+        Position { epoch: self.epoch, history: self.history, number: self.last, token: self.last_token }
+    }
+
+    fn into_change(self) -> Option<ChangeRow> {
+        Some(ChangeRow {
+            number: self.number?,
+            organisation_id: self.organisation_id?,
+            organisation_number: self.organisation_number?,
+            key_id: self.key_id?,
+            hash: self.hash?,
+            revoked: self.revoked?,
+            token: self.token?,
+            previous: self.previous?,
         })
     }
 }
@@ -51,9 +175,29 @@ macro_rules! log_changes {
     ($db:expr, $tx:ident, $organisation:expr, $keys:expr, $revoked:expr, $at:expr) => {{
         let keys: &[(KeyId, KeyHash)] = $keys;
         let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
-        let taken = sqlx::query(sql!($db, "changes_take_numbers")).bind(count).fetch_one(&mut *$tx).await?;
+        let token = $crate::entropy::Entropy::System.id();
+        if matches!($db, $crate::store::Db::Sqlite(..)) {
+            sqlx::query(sql!("changes_take_organisation_numbers"))
+                .bind(count)
+                .bind(token)
+                .bind($organisation.0)
+                .execute(&mut *$tx)
+                .await?;
+        }
+        let taken = sqlx::query(sql!($db, "changes_take_numbers"))
+            .bind(count)
+            .bind(token)
+            .bind($organisation.0)
+            .fetch_one(&mut *$tx)
+            .await?;
         let last: i64 = sqlx::Row::try_get(&taken, 0)?;
-        let rows = $crate::store::changes::rows(last - count, $organisation, keys, $revoked, $at);
+        let first = $crate::store::changes::First {
+            number: last - count + 1,
+            organisation_number: sqlx::Row::try_get::<i64, _>(&taken, 2)? - count + 1,
+            token,
+            previous: sqlx::Row::try_get(&taken, 1)?,
+        };
+        let rows = $crate::store::changes::rows(first, $organisation, keys, $revoked, $at);
         sqlx::query(sql!($db, "changes_add")).bind(rows).execute(&mut *$tx).await?;
         last
     }};
@@ -61,50 +205,110 @@ macro_rules! log_changes {
 
 pub(super) use log_changes;
 
+/// The numbers of the first of several changes, and the tokens of all.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct First {
+    pub(super) number: i64,
+    pub(super) organisation_number: i64,
+    pub(super) token: i64,
+    pub(super) previous: i64,
+}
+
 /// Changes as one parameter: a JSON array.
 pub(super) fn rows(
-    before: i64,
+    first: First,
     organisation: OrganisationId,
     keys: &[(KeyId, KeyHash)],
     revoked: bool,
     at: Timestamp,
 ) -> String {
-    let row = |(number, (key, hash)): (i64, &(KeyId, KeyHash))| {
+    let row = |(offset, (key, hash)): (i64, &(KeyId, KeyHash))| {
         serde_json::json!({
-            "number": number,
+            "number": first.number + offset,
             "organisation": organisation.0,
+            "organisation_number": first.organisation_number + offset,
             "key": key.0,
             "hash": hex::encode(hash.as_bytes()),
             "revoked": i64::from(revoked),
             "at": at.0,
+            "token": first.token,
+            "previous": first.previous,
         })
     };
-    (before + 1..).zip(keys).map(row).collect::<serde_json::Value>().to_string()
+    (0..).zip(keys).map(row).collect::<serde_json::Value>().to_string()
 }
 
 impl Db {
-    /// Which database the numbers of changes are of, and the last one.
-    pub(crate) async fn last_change(&self) -> Result<(u64, i64), StoreError> {
-        let (epoch, number): (i64, i64) = reading!(self, connection => {
-            sqlx::query_as(sql!("changes_last")).fetch_one(connection).await?
+    /// Where the log of changes ends.
+    pub(crate) async fn changes_end(&self) -> Result<Position, StoreError> {
+        let (epoch, history, number, token): (i64, i64, i64, i64) = reading!(self, connection => {
+            sqlx::query_as(sql!("changes_end")).fetch_one(connection).await?
         });
-        Ok((epoch.cast_unsigned(), number))
+        Ok(Position { epoch, history, number, token })
     }
 
-    /// At most so many changes after a number, in their order.
-    pub(crate) async fn changes_after(&self, number: i64, most: i64) -> Result<Vec<Change>, StoreError> {
+    /// At most so many changes after a number, in their order, and where the log ends, both at one moment.
+    pub(crate) async fn read_changes(&self, after: i64, most: i64) -> Result<Reading, StoreError> {
+        let rows: Vec<LookRow> = reading!(self, connection => {
+            sqlx::query_as(sql!("changes_look")).bind(after).bind(most).fetch_all(connection).await?
+        });
+        let end = rows.first().map(LookRow::end).ok_or(sqlx::Error::RowNotFound)?;
+        let changes = rows.into_iter().filter_map(LookRow::into_change).map(ChangeRow::into_change);
+        Ok(Reading { end, changes: changes.collect::<Result<_, _>>()? })
+    }
+
+    /// Gives the log another history, unless somebody else has done so since this one was read.
+    pub(crate) async fn begin_history(&self, instead_of: i64, history: i64) -> Result<(), StoreError> {
+        writing!(self, tx => {
+            sqlx::query(sql!("changes_begin_history")).bind(instead_of).bind(history).execute(&mut *tx).await?;
+        });
+        Ok(())
+    }
+
+    /// Where the changes of an organisation end.
+    pub(crate) async fn changes_end_of(&self, organisation: OrganisationId) -> Result<OrganisationEnd, StoreError> {
+        Ok(reading!(self, connection => {
+            sqlx::query_as(sql!("changes_end_of_organisation")).bind(organisation.0).fetch_one(connection).await?
+        }))
+    }
+
+    /// Whether the log still has a change of an organisation, and with it all that came after.
+    pub(crate) async fn has_change(
+        &self,
+        organisation: OrganisationId,
+        number: i64,
+        token: i64,
+    ) -> Result<bool, StoreError> {
+        let count: i64 = reading!(self, connection => {
+            sqlx::query_scalar(sql!("changes_has"))
+                .bind(organisation.0)
+                .bind(number)
+                .bind(token)
+                .fetch_one(connection)
+                .await?
+        });
+        Ok(count > 0)
+    }
+
+    /// The changes of an organisation after one of its own numbers, up to a number of the whole log: at most so many,
+    /// in their order.
+    pub(crate) async fn changes_of(
+        &self,
+        organisation: OrganisationId,
+        after: i64,
+        up_to: i64,
+        most: i64,
+    ) -> Result<Vec<Change>, StoreError> {
         let rows: Vec<ChangeRow> = reading!(self, connection => {
-            sqlx::query_as(sql!("changes_after")).bind(number).bind(most).fetch_all(connection).await?
+            sqlx::query_as(sql!("changes_of_organisation"))
+                .bind(organisation.0)
+                .bind(after)
+                .bind(up_to)
+                .bind(most)
+                .fetch_all(connection)
+                .await?
         });
         Ok(rows.into_iter().map(ChangeRow::into_change).collect::<Result<_, _>>()?)
-    }
-
-    /// The last changes, at most so many, in their order.
-    pub(crate) async fn newest_changes(&self, most: i64) -> Result<Vec<Change>, StoreError> {
-        let rows: Vec<ChangeRow> = reading!(self, connection => {
-            sqlx::query_as(sql!("changes_newest")).bind(most).fetch_all(connection).await?
-        });
-        Ok(rows.into_iter().rev().map(ChangeRow::into_change).collect::<Result<_, _>>()?)
     }
 
     /// The number of a key's last change, unless that is long ago.
@@ -120,5 +324,43 @@ impl Db {
             sqlx::query(sql!("changes_delete_old")).bind(at.0).execute(&mut *tx).await?;
         });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entropy::Entropy;
+    use crate::keys::PlainKey;
+    use crate::model::Mode;
+
+    const END: Position = Position { epoch: 1, history: 1, number: 7, token: 70 };
+
+    fn change(number: i64, token: i64, previous: i64) -> Change {
+        Change {
+            number,
+            organisation: OrganisationId(1),
+            organisation_number: number,
+            key: KeyId(number),
+            hash: PlainKey::hookstream(Mode::Live, &Entropy::seeded(1)).hash(),
+            revoked: true,
+            token,
+            previous,
+        }
+    }
+
+    #[test]
+    fn a_log_continues_by_the_tokens_of_its_transactions_and_not_by_its_numbers() {
+        let read = |end: Position, changes: &[Change]| Reading { end, changes: changes.to_vec() }.continues(END);
+        let end = |number| Position { number, token: number * 10, ..END };
+        assert_eq!(read(END, &[]), Continuity::Whole);
+        assert_eq!(read(end(8), &[change(8, 80, 70)]), Continuity::Whole);
+        assert_eq!(read(end(9), &[change(8, 70, 60), change(9, 90, 70)]), Continuity::Whole, "inside a transaction");
+        assert_eq!(read(end(9), &[change(9, 90, 80)]), Continuity::Gap);
+        assert_eq!(read(end(6), &[]), Continuity::Broken, "it ends before what was read");
+        assert_eq!(read(Position { token: 71, ..END }, &[]), Continuity::Broken, "another change has the number");
+        assert_eq!(read(end(8), &[change(8, 80, 71)]), Continuity::Broken, "and more came after it");
+        assert_eq!(read(Position { history: 2, ..END }, &[]), Continuity::Broken);
+        assert_eq!(read(Position { epoch: 2, ..end(8) }, &[change(8, 80, 70)]), Continuity::Broken);
     }
 }

@@ -281,6 +281,16 @@ impl Db {
         }
     }
 
+    /// Drops what this process has cached of the database beside the keys: the database is not the one that it was.
+    pub(crate) fn forget(&self) {
+        let Self::Sqlite(file) = self else { return };
+        file.sources.clear();
+        // Sessions that were read before this are read again.
+        if let Err(error) = self.announce_change() {
+            tracing::error!(%error, "sessions that are cached may be trusted for up to a minute");
+        }
+    }
+
     /// The same with connections of its own, on which nothing of the requests waits.
     #[must_use]
     pub fn aside(&self) -> Self {

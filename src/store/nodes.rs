@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
+use super::changes::Position;
 use super::db::{Db, StoreError, reading, sql, writing};
 
 /// Registrations come one after the other. No file, because it is nothing to the other engine.
@@ -36,6 +37,17 @@ pub struct NodeRow {
     pub heard: i64,
     /// 1: its Redis answers; 0: it does not; `None`: it has none.
     pub redis: Option<i64>,
+    /// Which Redis that is: a random number that is kept in it. `None` while it is not known.
+    pub redis_identity: Option<i64>,
+}
+
+/// What a renewal found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub(crate) struct Renewed {
+    /// The node's renewals, this one included.
+    pub(crate) renewals: i64,
+    /// When the database's server began, microseconds since 1970 by its own clock.
+    pub(crate) server_began: i64,
 }
 
 /// What nodes are woken by.
@@ -103,30 +115,42 @@ impl Db {
                 .bind(node.started_at)
                 .bind(node.heard)
                 .bind(node.redis)
+                .bind(node.redis_identity)
                 .execute(&mut *tx)
                 .await?;
         });
         Ok(Ok(()))
     }
 
-    /// Renews a node's lease. Whether it is registered at all.
-    pub(crate) async fn renew_node(&self, id: i64, heard: i64, redis: Option<bool>) -> Result<bool, StoreError> {
-        let rows = writing!(self, tx => {
-            sqlx::query(sql!("node_renew"))
+    /// Renews a node's lease; `None` when it is not registered.
+    pub(crate) async fn renew_node(
+        &self,
+        id: i64,
+        heard: Position,
+        redis: Option<bool>,
+        redis_identity: Option<i64>,
+    ) -> Result<Option<Renewed>, StoreError> {
+        Ok(writing!(self, tx => {
+            sqlx::query_as(sql!("node_renew"))
                 .bind(id)
-                .bind(heard)
+                .bind(heard.number)
                 .bind(redis.map(i64::from))
-                .execute(&mut *tx)
+                .bind(redis_identity)
+                .bind(heard.token)
+                .fetch_optional(&mut *tx)
                 .await?
-                .rows_affected()
-        });
-        Ok(rows == 1)
+        }))
     }
 
-    /// Tells the others that a node has dropped all that changed up to a number.
-    pub(crate) async fn acknowledge_changes(&self, id: i64, heard: i64) -> Result<(), StoreError> {
+    /// Tells the others that a node has dropped all that changed up to a position.
+    pub(crate) async fn acknowledge_changes(&self, id: i64, heard: Position) -> Result<(), StoreError> {
         reading!(self, connection => {
-            sqlx::query(sql!(self, "node_acknowledge")).bind(id).bind(heard).execute(connection).await?;
+            sqlx::query(sql!("node_acknowledge"))
+                .bind(id)
+                .bind(heard.number)
+                .bind(heard.token)
+                .execute(connection)
+                .await?;
         });
         Ok(())
     }

@@ -170,6 +170,52 @@ impl TestApp {
         }
     }
 
+    /// Keeps a copy of everything that the database has, as a backup does.
+    pub async fn back_up(&self) {
+        for table in self.tables().await {
+            self.execute_silently(&format!("CREATE TABLE backup_{table} AS SELECT * FROM {table}")).await;
+        }
+    }
+
+    /// Brings the database back to its [copy](Self::back_up) under the running application, and does something more
+    /// with it before the application can look.
+    pub async fn restore_and(&self, more: &str) {
+        let (before, values) = match self.engine {
+            Engine::Sqlite => ("PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE;", ""),
+            Engine::Postgres => ("BEGIN; SET LOCAL session_replication_role = replica;", "OVERRIDING SYSTEM VALUE"),
+        };
+        let restore =
+            |table: &String| format!("DELETE FROM {table}; INSERT INTO {table} {values} SELECT * FROM backup_{table};");
+        let all: String = self.tables().await.iter().map(restore).collect();
+        self.execute_silently(&format!("{before} {all} {more}; COMMIT")).await;
+    }
+
+    /// Removes the copy.
+    pub async fn remove_back_up(&self) {
+        for table in self.tables().await {
+            self.execute_silently(&format!("DROP TABLE backup_{table}")).await;
+        }
+    }
+
+    async fn tables(&self) -> Vec<String> {
+        let statement = match self.engine {
+            Engine::Sqlite => "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'",
+            Engine::Postgres => "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()",
+        };
+        let mut tables: Vec<String> = match self.engine {
+            Engine::Sqlite => {
+                let pool = sqlx::SqlitePool::connect(&self.url).await.expect("the file opens");
+                sqlx::query_scalar(statement).fetch_all(&pool).await.expect("tables")
+            }
+            Engine::Postgres => {
+                let pool = sqlx::PgPool::connect(&self.url).await.expect("the server answers");
+                sqlx::query_scalar(statement).fetch_all(&pool).await.expect("tables")
+            }
+        };
+        tables.retain(|table| !table.starts_with('_') && !table.starts_with("backup_"));
+        tables
+    }
+
     /// The folder of the SQLite files.
     pub fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()

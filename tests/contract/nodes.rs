@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use latchkey::accounts::{Caller, Person};
+use latchkey::accounts::{Caller, EmailAddress, Password, Person};
 use latchkey::clock::Clock;
 use latchkey::cluster::redis::Redis;
 use latchkey::cluster::{JoinError, LEASE, Node, Proof};
 use latchkey::entropy::Entropy;
 use latchkey::keys::{Ask, Code, Edit, Keys, Policy, Purpose};
-use latchkey::model::{KeyId, KeyName};
-use latchkey::store::Db;
+use latchkey::model::{KeyId, KeyName, Role};
+use latchkey::store::{Db, Position};
+use sqlx::migrate::Migrator;
+use sqlx::{Connection, Executor};
 
 use crate::app::{Engine, Settings, TestApp, postgres_schema};
 use crate::descendants::family;
@@ -158,7 +160,7 @@ async fn a_node_that_is_silent_is_waited_for_until_its_lease_is_over() {
     // Its renewal, when it wakes, is one like any other; until then nobody waits for it any more.
     let (_, proof) = keys.revoke(&owner, id, true).await.expect("again: the same");
     assert_eq!(proof, Proof { nodes: 1, acknowledged: 1, waited_out: Vec::new() });
-    assert!(silent.renew(0).await.expect("the database answers").is_some());
+    assert!(silent.renew(Position::default()).await.expect("the database answers").is_some());
 }
 
 #[tokio::test]
@@ -169,7 +171,7 @@ async fn a_server_that_is_to_be_alone_is() {
         let first = Arc::clone(&first);
         async move {
             loop {
-                first.renew(0).await.expect("the database answers");
+                first.renew(Position::default()).await.expect("the database answers");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -186,16 +188,16 @@ async fn a_server_that_is_to_be_alone_is() {
     app.clock.advance(i64::try_from(LEASE.as_millis()).expect("it is short") + 1);
     let second = taking.await.expect("nobody is in the way");
     // Back from the dead, it learns that there is another one.
-    assert_eq!(first.renew(0).await.expect("the database answers"), None);
+    assert_eq!(first.renew(Position::default()).await.expect("the database answers"), None);
     second.leave().await.expect("the database answers");
-    assert!(first.renew(0).await.expect("the database answers").is_some());
+    assert!(first.renew(Position::default()).await.expect("the database answers").is_some());
 }
 
 #[tokio::test]
-async fn owners_and_admins_see_the_nodes_and_members_do_not() {
+async fn the_operator_sees_the_nodes_and_owners_of_organisations_do_not() {
     for engine in [Engine::Sqlite, Engine::Postgres] {
         let app = TestApp::new(engine, Settings::default()).await;
-        let ada = someone(&app, "ada@example.com").await;
+        let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
         let shown = Call::new(&app, "GET", "/v1/cluster").cookie(&ada.cookie).send().await;
         assert_eq!(shown.status, 200, "{}", shown.text());
         let shown = shown.json();
@@ -206,11 +208,92 @@ async fn owners_and_admins_see_the_nodes_and_members_do_not() {
         let page = Call::new(&app, "GET", "/cluster").cookie(&ada.cookie).send().await;
         assert_eq!(page.status, 200);
         assert!(page.text().contains("the only server"));
-        app.execute("UPDATE memberships SET role = 'member'").await;
-        Call::new(&app, "GET", "/v1/cluster").cookie(&ada.cookie).send().await.is_problem(403, "forbidden");
-        assert_eq!(Call::new(&app, "GET", "/cluster").cookie(&ada.cookie).send().await.status, 404);
+        let link = async |cookie: &str| {
+            Call::new(&app, "GET", "/keys").cookie(cookie).send().await.text().contains("href=\"/cluster\"")
+        };
+        assert!(link(&ada.cookie).await);
+        // An owner of an organisation, of the first one as well.
+        bob.join(&app, &ada.org, Role::Owner).await;
+        Call::new(&app, "GET", "/v1/cluster").cookie(&bob.cookie).send().await.is_problem(403, "forbidden");
+        assert_eq!(Call::new(&app, "GET", "/cluster").cookie(&bob.cookie).send().await.status, 403);
+        assert!(!link(&bob.cookie).await);
         Call::new(&app, "GET", "/v1/cluster").send().await.is_problem(401, "unauthenticated");
+        // What they are in an organisation has nothing to do with it.
+        app.execute("UPDATE memberships SET role = 'member'").await;
+        assert_eq!(Call::new(&app, "GET", "/v1/cluster").cookie(&ada.cookie).send().await.status, 200);
     }
+}
+
+/// The account that `latchkey user add` makes on an empty server is the first one as well.
+#[tokio::test]
+async fn the_first_account_is_the_operators_however_it_was_made() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let app = TestApp::new(engine, Settings::default()).await;
+        let email = EmailAddress::parse("ada@example.com").expect("an address");
+        let password = || Password::new("correct horse battery".to_owned()).expect("a password");
+        let added = app.services.accounts.add(&email, password()).await.expect("an account");
+        let bob = someone(&app, "bob@example.com").await;
+        let person = async |id| app.services.accounts.person(id).await.expect("it answers").expect("a person");
+        assert!(person(added).await.may_see_the_cluster());
+        assert!(!person(bob.user.parse().expect("an id")).await.may_see_the_cluster());
+    }
+}
+
+/// A database with accounts that were made before it was recorded which one was the first.
+#[tokio::test]
+async fn the_oldest_account_of_an_earlier_version_is_the_operators() {
+    const ACCOUNTS: &str = "INSERT INTO users (id, email, password_hash, created_at)
+        VALUES (1, 'second@example.com', '', 20), (2, 'first@example.com', '', 10), (3, 'third@example.com', '', 30)";
+    const OPERATOR: &str = "SELECT user_id FROM first_account";
+    let before = |mut migrator: Migrator| {
+        let earlier = migrator.iter().filter(|migration| migration.version < 10).cloned().collect::<Vec<_>>();
+        migrator.migrations = earlier.into();
+        migrator
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = format!("sqlite:{}?mode=rwc", folder.path().join("old.db").display());
+    let mut file = sqlx::SqliteConnection::connect(&url).await.expect("a file");
+    before(sqlx::migrate!("migrations/sqlite")).run(&mut file).await.expect("an old schema");
+    file.execute(ACCOUNTS).await.expect("accounts");
+    Db::open(&url).await.expect("it opens").migrate().await.expect("the new schema");
+    assert_eq!(sqlx::query_scalar::<_, i64>(OPERATOR).fetch_one(&mut file).await.expect("one"), 2);
+
+    let url = postgres_schema().await;
+    let mut database = sqlx::PgConnection::connect(&url).await.expect("the server answers");
+    before(sqlx::migrate!("migrations/postgres")).run(&mut database).await.expect("an old schema");
+    database.execute(ACCOUNTS).await.expect("accounts");
+    Db::open(&url).await.expect("it opens").migrate().await.expect("the new schema");
+    assert_eq!(sqlx::query_scalar::<_, i64>(OPERATOR).fetch_one(&mut database).await.expect("one"), 2);
+}
+
+/// Two databases of one Redis stand for two servers here: neither has what the other has.
+#[tokio::test]
+async fn a_node_with_another_redis_does_not_join() {
+    let app = app().await;
+    let redis = std::env::var("LATCHKEY_TEST_REDIS_URL")
+        .expect("LATCHKEY_TEST_REDIS_URL names the tests' Redis: `make test` starts one and sets it");
+    let join = async |name: &str, database: u8| {
+        let redis = Redis::open(&format!("{redis}/{database}")).await.expect("a URL");
+        Node::join(&app.db, app.clock.clone(), &Entropy::System, name.to_owned(), Some(redis)).await
+    };
+    let first = Arc::new(join("first", 0).await.expect("nobody is in the way"));
+    let renewing = tokio::spawn({
+        let first = Arc::clone(&first);
+        async move {
+            loop {
+                first.renew(Position::default()).await.expect("the database answers");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    });
+    let refused = join("second", 1).await.expect_err("it would count the limits once more");
+    assert!(matches!(&refused, JoinError::OtherRedis(name) if name == "first"), "{refused}");
+    assert!(refused.to_string().contains("--redis-url"), "{refused}");
+    join("third", 0).await.expect("it has the same").leave().await.expect("the database answers");
+    // Nobody is left whom another Redis would harm.
+    renewing.abort();
+    first.leave().await.expect("the database answers");
+    join("fourth", 1).await.expect("nobody is in the way");
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ impl From<Nodes> for Cluster {
 
 /// The servers of the database
 ///
-/// For owners and admins. A revocation is answered when every node that is `live` has heard of it.
+/// For the operator of the server, whose account was its first. A revocation is answered when every node that is `live` has heard of it.
 #[utoipa::path(
     get,
     path = "/v1/cluster",
@@ -100,7 +100,7 @@ pub(super) async fn show(
     SignedIn(person): SignedIn,
 ) -> Result<Json<Cluster>, ApiError> {
     if !person.may_see_the_cluster() {
-        return Err(ApiError::forbidden("Owners and admins of an organisation may see this."));
+        return Err(ApiError::forbidden("Only the operator of the server, whose account was its first, may see this."));
     }
     Ok(Json(services.keys.nodes().await?.into()))
 }

@@ -8,19 +8,19 @@ use axum::http::request::Parts;
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::api::client_address::ClientAddress;
 use crate::api::openapi::Problem;
 use crate::api::{Services, credential, event_stream, hot};
-use crate::keys::{Ask, Change, Code, Purpose, Subscription};
-use crate::model::{ApiError, OrganisationId, ScopeList};
+use crate::keys::{Ask, Code, Purpose, Start, SubscribeError, Subscription, Told};
+use crate::model::{ApiError, ScopeList};
 
 /// Who hears nothing for three of these no longer knows what it remembers.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// The most streams of this server at one time, so that they never take all of its connections.
-const MOST_STREAMS: usize = 1000;
+/// Seconds after which an organisation with too many streams may try again: streams end by themselves when nobody
+/// reads them.
+const RETRY_AFTER: u64 = 10;
 
 type Stopping = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -29,20 +29,21 @@ struct Listener {
     services: Services,
     /// The request, by whose key it is checked again who asks.
     parts: Parts,
-    organisation: OrganisationId,
     subscription: Subscription,
-    waiting: std::collections::VecDeque<Event>,
     heartbeat: Interval,
     stopping: Stopping,
 }
 
-/// Follow what ends and changes
+/// Stream revocations
 ///
-/// Server-sent events for services that remember the outcome of a check: `changed` when a key of the caller's
+/// Server-sent events for services that cache the outcome of a check: `changed` when a key of the caller's
 /// organisation was revoked, edited, disabled or enabled, with its id and the SHA-256 of its string in hex;
-/// `heartbeat` at the beginning and every second; `reset` when something may have been missed and all that is
-/// remembered must be forgotten. Resumes after `Last-Event-ID`. The change is sent before the call that made it is
-/// answered. Ends when the caller's key does.
+/// `heartbeat` at the beginning and every second; `reset` when something may have been missed and everything cached
+/// must be dropped. Resumes after `Last-Event-ID` for up to an hour, on any node; ids are opaque. Before a change is
+/// answered, the node that answers has handed its event to the connection of each of its streams (those whose client
+/// does not read are waited for up to 20 ms), and each other node with a lease has put it into the queues of its
+/// streams. When an event arrives is a matter of the network: that everything before it was told is what a `heartbeat`
+/// says. Ends when the caller's key does. An organisation may have 50 streams on a server (429).
 #[utoipa::path(
     get,
     path = "/v1/revocations",
@@ -50,7 +51,7 @@ struct Listener {
     tag = "Checking keys",
     params(("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last event that was heard.")),
     responses(
-        (status = 200, description = "The stream.", content_type = "text/event-stream", body = String, example = json!("id: 00000000000000ff-1\nevent: changed\ndata: {\"key_id\":\"ak_8f3a1b2c4d5e6f7a\",\"hash\":\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\",\"revoked\":true}\n\n")),
+        (status = 200, description = "The stream.", content_type = "text/event-stream", body = String, example = json!("id: 5b6c7d8e9f0a1b2c-0f1e2d3c4b5a6978-17\nevent: changed\ndata: {\"key_id\":\"ak_8f3a1b2c4d5e6f7a\",\"hash\":\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\",\"revoked\":true}\n\n")),
         Problem<401>, Problem<403>, Problem<429>, Problem<503>,
     ),
     security(("api_key" = []), ("api_key_bearer" = [])),
@@ -62,101 +63,80 @@ pub(super) fn described() {}
 /// hold that up.
 ///
 /// # Errors
-/// 401, 403 or 429 by what the caller's key is; 503 when there are too many streams.
+/// 401, 403 or 429 by what the caller's key is; 429 when its organisation has too many streams, 503 when the server has.
 pub async fn stream(
     services: Services,
     parts: Parts,
     stopping: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Response, ApiError> {
     let organisation = hot::service(&services, &parts.headers, parts.extensions.get().copied()).await?;
-    if services.keys.listeners() >= MOST_STREAMS {
-        return Err(ApiError::unavailable("Too many services are listening at the moment."));
-    }
-    let after = parts.headers.get("last-event-id").and_then(|id| read_id(id.to_str().ok()?));
-    let is_new = !parts.headers.contains_key("last-event-id");
     // An id that is none of ours is one that nobody knows any more.
-    let subscription = services.keys.changes(if is_new { None } else { Some(after.unwrap_or_default()) });
+    let start = match parts.headers.get("last-event-id") {
+        None => Start::Now,
+        Some(id) => id.to_str().ok().and_then(|id| id.parse().ok()).map_or(Start::Unknown, Start::After),
+    };
+    let subscription = services.keys.subscribe(organisation, start).await.map_err(|error| match error {
+        SubscribeError::OrganisationIsFull => {
+            ApiError::too_many("The organisation has 50 open streams on this server; close one.", RETRY_AFTER)
+        }
+        SubscribeError::ServerIsFull => ApiError::unavailable("Too many services are listening at the moment."),
+        SubscribeError::Store(error) => error.into(),
+    })?;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut listener = Listener {
-        services,
-        parts,
-        organisation,
-        subscription,
-        waiting: std::collections::VecDeque::new(),
-        heartbeat,
-        stopping: Box::pin(stopping),
-    };
-    listener.catch_up();
+    let listener = Listener { services, parts, subscription, heartbeat, stopping: Box::pin(stopping) };
     Ok(event_stream(futures::stream::unfold(listener, Listener::next)).into_response())
 }
 
-fn read_id(text: &str) -> Option<(u64, i64)> {
-    let (epoch, number) = text.split_once('-')?;
-    Some((u64::from_str_radix(epoch, 16).ok()?, number.parse().ok()?))
-}
-
 impl Listener {
-    fn id(&self, number: i64) -> String {
-        format!("{:016x}-{number}", self.subscription.epoch)
-    }
-
-    fn catch_up(&mut self) {
-        match self.subscription.missed.take() {
-            Some(missed) => missed.iter().for_each(|change| self.tell(change)),
-            None => {
-                self.waiting.push_back(Event::default().event("reset").data("{}").id(self.id(self.subscription.last)));
-            }
-        }
-    }
-
-    /// Puts a change where it is sent from, if it is the caller's to know.
-    fn tell(&mut self, change: &Change) {
-        if change.number > self.subscription.last + 1 {
-            // This node did not hear what came between.
-            self.waiting.push_back(Event::default().event("reset").data("{}").id(self.id(change.number - 1)));
-        }
-        self.subscription.last = change.number;
-        if change.organisation == self.organisation {
-            let data = json!({
-                "key_id": change.key.to_string(),
-                "hash": hex::encode(change.hash.as_bytes()),
-                "revoked": change.revoked,
-            });
-            let event = Event::default().event("changed").id(self.id(change.number)).data(data.to_string());
-            self.waiting.push_back(event);
-        }
-    }
-
     /// The next thing to send; `None` ends the stream.
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
-        loop {
-            if let Some(event) = self.waiting.pop_front() {
-                return Some((Ok(event), self));
+        let event = loop {
+            // First: a heartbeat says that everything before it was told.
+            if self.subscription.is_behind() {
+                let told = tokio::select! {
+                    biased;
+                    () = &mut self.stopping => return None,
+                    told = self.subscription.catch_up() => told,
+                };
+                match told {
+                    Ok(None) => continue,
+                    Ok(Some(told)) => break self.event(told),
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot read the change log for a stream of revocations; it ends");
+                        return None;
+                    }
+                }
             }
             tokio::select! {
-                // In this order: a heartbeat says that everything before it was told.
                 biased;
                 () = &mut self.stopping => return None,
-                heard = self.subscription.heard.recv() => match heard {
-                    Ok(change) => self.tell(&change),
-                    Err(RecvError::Lagged(_)) => {
-                        self.subscription = self.services.keys.changes(Some((0, 0)));
-                        self.catch_up();
-                    }
-                    Err(RecvError::Closed) => return None,
-                },
+                told = self.subscription.changed() => if let Some(told) = told { break self.event(told) },
                 _ = self.heartbeat.tick() => {
                     if !is_still_allowed(&self.services, &self.parts).await {
                         return None;
                     }
                     // It would say that nothing has ended. Who gets none stops going by what it remembers.
-                    if !self.services.keys.hears() {
-                        continue;
+                    if self.services.keys.hears() {
+                        break Event::default().event("heartbeat").id(self.subscription.at().to_string()).data("{}");
                     }
-                    let event = Event::default().event("heartbeat").id(self.id(self.subscription.last)).data("{}");
-                    self.waiting.push_back(event);
                 }
+            }
+        };
+        Some((Ok(event), self))
+    }
+
+    fn event(&self, told: Told) -> Event {
+        let event = Event::default().id(self.subscription.at().to_string());
+        match told {
+            Told::Reset => event.event("reset").data("{}"),
+            Told::Changed(change) => {
+                let data = json!({
+                    "key_id": change.key.to_string(),
+                    "hash": hex::encode(change.hash.as_bytes()),
+                    "revoked": change.revoked,
+                });
+                event.event("changed").data(data.to_string())
             }
         }
     }

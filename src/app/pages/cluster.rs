@@ -17,11 +17,11 @@ use crate::model::{ApiError, Timestamp};
 /// `GET /cluster`.
 ///
 /// # Errors
-/// 401 when nobody is signed in, 404 for a member, 503 when the database fails.
+/// 401 when nobody is signed in, 403 for anyone but the operator, 503 when the database fails.
 pub async fn cluster(services: &Services, parts: &mut Parts) -> Result<Answer, ApiError> {
     let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
     if !person.may_see_the_cluster() {
-        return Err(ApiError::not_found("There is nothing at this address."));
+        return Err(ApiError::forbidden("Only the operator of this server can see its nodes."));
     }
     let nodes = services.keys.nodes().await?;
     let now = services.keys.clock().now();

@@ -1,3 +1,11 @@
+-- $1: how many; $2: their token; $3: the organisation, whose row is locked first, as everybody locks them.
 -- The notification goes out with the commit.
-WITH taken AS (UPDATE changes_last SET number = number + $1 WHERE id = 1 RETURNING number)
-SELECT number, pg_notify('latchkey_' || hashtext(current_schema()), 'change') FROM taken
+WITH organisation AS (
+  UPDATE organisations SET change_number = change_number + $1, change_token = $2 WHERE id = $3 RETURNING change_number
+), taken AS (
+  UPDATE changes_last SET number = number + $1, previous = token, token = $2
+  FROM organisation
+  WHERE id = 1
+  RETURNING number, previous, change_number
+)
+SELECT number, previous, change_number, pg_notify('latchkey_' || hashtext(current_schema()), 'change') FROM taken

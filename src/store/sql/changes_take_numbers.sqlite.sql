@@ -1,1 +1,4 @@
-UPDATE changes_last SET number = number + $1 WHERE id = 1 RETURNING number
+-- $1: how many; $2: their token; $3: the organisation, which `changes_take_organisation_numbers` counts before this.
+UPDATE changes_last SET number = number + $1, previous = token, token = $2
+WHERE id = 1
+RETURNING number, previous, (SELECT change_number FROM organisations WHERE organisations.id = $3) AS change_number

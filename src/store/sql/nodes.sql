@@ -1,1 +1,2 @@
-SELECT id, name, version, sole, process, started_at, renewals, heard, redis FROM nodes ORDER BY started_at, id
+SELECT id, name, version, sole, process, started_at, renewals, heard, redis, redis_identity
+FROM nodes ORDER BY started_at, id

@@ -1,0 +1,168 @@
+//! Wakes the pages that show an organisation's events as they come.
+//!
+//! A page is woken by the events of its own organisation only, and learns no more than that there is something to look
+//! for. How many there may be is bounded for each person and each organisation, below the bound of the server.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+
+use tokio::sync::mpsc;
+use tracing_mutex::stdsync::{Mutex, MutexGuard};
+
+use crate::model::{KeyId, OrganisationId, UserId};
+use crate::store::NewEvent;
+
+/// Pages of this server: further ones get 503, so that they never take all of its connections.
+const MAX_PAGES: usize = 500;
+/// Pages of one organisation on this server: further ones get 429.
+const MAX_PAGES_OF_ORGANISATION: usize = 50;
+/// Pages of one person on this server: further ones get 429. More than the tabs that anyone reads.
+const MAX_PAGES_OF_PERSON: usize = 20;
+/// Events that wait for one page. One with a full queue is about to look anyway.
+const QUEUE_CAPACITY: usize = 16;
+
+/// What there is to look for.
+#[derive(Debug)]
+pub struct Arrival {
+    /// What sent the event.
+    pub source: String,
+    /// The key that let it in.
+    pub key: KeyId,
+}
+
+/// Why a page is not woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WatchError {
+    /// The person has as many pages open as they may have.
+    #[error("you have {MAX_PAGES_OF_PERSON} pages open that show live events")]
+    PersonIsFull,
+    /// The organisation has.
+    #[error("the organisation has {MAX_PAGES_OF_ORGANISATION} pages open that show live events")]
+    OrganisationIsFull,
+    /// The server has as many as it can have.
+    #[error("this server has {MAX_PAGES} pages open that show live events")]
+    ServerIsFull,
+}
+
+#[derive(Debug, Default)]
+struct Pages {
+    queues: HashMap<OrganisationId, Vec<mpsc::Sender<Arc<Arrival>>>>,
+    of_people: HashMap<UserId, usize>,
+    count: usize,
+}
+
+/// The pages of this server.
+#[derive(Debug, Default)]
+pub(super) struct Watchers(Mutex<Pages>);
+
+impl Watchers {
+    fn lock(&self) -> MutexGuard<'_, Pages> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the pages of an event's organisation.
+    pub(super) fn wake(&self, event: &NewEvent) {
+        let pages = self.lock();
+        let Some(queues) = pages.queues.get(&event.organisation) else { return };
+        let arrival = Arc::new(Arrival { source: event.source.clone(), key: event.key });
+        for queue in queues {
+            // A page that is gone takes its queue away itself.
+            let _ = queue.try_send(Arc::clone(&arrival));
+        }
+    }
+
+    /// Wakes a page from now on.
+    pub(super) fn watch(self: &Arc<Self>, organisation: OrganisationId, person: UserId) -> Result<Watcher, WatchError> {
+        let mut pages = self.lock();
+        if pages.of_people.get(&person).is_some_and(|count| *count >= MAX_PAGES_OF_PERSON) {
+            return Err(WatchError::PersonIsFull);
+        }
+        if pages.queues.get(&organisation).is_some_and(|queues| queues.len() >= MAX_PAGES_OF_ORGANISATION) {
+            return Err(WatchError::OrganisationIsFull);
+        }
+        if pages.count >= MAX_PAGES {
+            return Err(WatchError::ServerIsFull);
+        }
+        let (sender, arrivals) = mpsc::channel(QUEUE_CAPACITY);
+        pages.count += 1;
+        *pages.of_people.entry(person).or_default() += 1;
+        pages.queues.entry(organisation).or_default().push(sender);
+        Ok(Watcher { arrivals, organisation, person, watchers: Arc::clone(self) })
+    }
+}
+
+/// A page that is woken, for as long as this is held.
+#[derive(Debug)]
+pub struct Watcher {
+    arrivals: mpsc::Receiver<Arc<Arrival>>,
+    organisation: OrganisationId,
+    person: UserId,
+    watchers: Arc<Watchers>,
+}
+
+impl Watcher {
+    /// Waits for an event that is wanted.
+    pub async fn arrival(&mut self, is_wanted: impl Fn(&Arrival) -> bool) {
+        while let Some(arrival) = self.arrivals.recv().await {
+            if is_wanted(&arrival) {
+                return;
+            }
+        }
+    }
+
+    /// Drops what has come until now, because all of it is about to be looked for.
+    pub fn forget(&mut self) {
+        while self.arrivals.try_recv().is_ok() {}
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.arrivals.close();
+        let mut pages = self.watchers.lock();
+        pages.count -= 1;
+        if let Some(count) = pages.of_people.get_mut(&self.person) {
+            *count -= 1;
+            if *count == 0 {
+                pages.of_people.remove(&self.person);
+            }
+        }
+        if let Some(queues) = pages.queues.get_mut(&self.organisation) {
+            queues.retain(|queue| !queue.is_closed());
+            if queues.is_empty() {
+                pages.queues.remove(&self.organisation);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_person_and_no_organisation_takes_the_places_of_others() {
+        let watchers = Arc::new(Watchers::default());
+        let watch = |organisation, person| watchers.watch(OrganisationId(organisation), UserId(person));
+        let mut pages: Vec<Watcher> = (0..MAX_PAGES_OF_PERSON).map(|_| watch(1, 1).expect("a page")).collect();
+        assert_eq!(watch(1, 1).unwrap_err(), WatchError::PersonIsFull);
+        assert_eq!(watch(2, 1).unwrap_err(), WatchError::PersonIsFull, "wherever they are members");
+        pages.extend((0..MAX_PAGES_OF_PERSON).map(|_| watch(1, 2).expect("another person's")));
+        pages.extend((pages.len()..MAX_PAGES_OF_ORGANISATION).map(|_| watch(1, 3).expect("the last ones")));
+        assert_eq!(watch(1, 4).unwrap_err(), WatchError::OrganisationIsFull);
+        pages.push(watch(2, 4).expect("another organisation's"));
+        for other in 10.. {
+            match watch(other, other) {
+                Ok(page) => pages.push(page),
+                Err(error) => {
+                    assert_eq!(error, WatchError::ServerIsFull);
+                    break;
+                }
+            }
+        }
+        assert_eq!(pages.len(), MAX_PAGES);
+        drop(pages);
+        let left = watchers.lock();
+        assert!(left.count == 0 && left.queues.is_empty() && left.of_people.is_empty());
+    }
+}

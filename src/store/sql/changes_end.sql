@@ -1,0 +1,1 @@
+SELECT epoch, history, number, token FROM changes_last WHERE id = 1

@@ -1,1 +1,0 @@
-SELECT epoch, number FROM changes_last WHERE id = 1

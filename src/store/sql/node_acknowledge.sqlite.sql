@@ -1,1 +1,0 @@
-UPDATE nodes SET heard = $2 WHERE id = $1

@@ -1,0 +1,167 @@
+//! A database that went back under running servers: by a restored backup, or a failover that lost commits.
+
+use std::sync::Arc;
+
+use latchkey::accounts::{Caller, Person};
+use latchkey::clock::Clock;
+use latchkey::cluster::Node;
+use latchkey::cluster::redis::Redis;
+use latchkey::entropy::Entropy;
+use latchkey::keys::{Ask, Code, Keys, Policy, Proof, Purpose};
+
+use crate::app::{Engine, Settings, TestApp, on_both_engines};
+use crate::revocations::Stream;
+use crate::story::{Call, Someone, create, register, someone};
+
+/// A change that another server committed before this one looked.
+const CHANGE: &str = "
+    UPDATE changes_last SET number = number + 1, previous = token, token = 4711;
+    INSERT INTO changes (number, organisation_id, key_id, hash, revoked, changed_at, token, previous, organisation_number)
+    SELECT l.number, k.organisation_id, k.id, k.hash, 0, 1772366400000, l.token, l.previous, 1 FROM changes_last l, keys k
+    WHERE k.name = 'other'";
+
+/// Waits until a question has the right answer.
+async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    for _ in 0..1000 {
+        if is_so().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("never: {what}");
+}
+
+async fn code(keys: &Keys, key: &str) -> Code {
+    keys.check(key, &Ask::default(), Purpose::Use, |verdict| verdict.code).await.expect("the database answers")
+}
+
+async fn edit(app: &TestApp, cookie: &str, id: &str, body: &str) {
+    let answer = Call::new(app, "PATCH", &format!("/v1/keys/{id}")).cookie(cookie).json(body).send().await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}
+
+on_both_engines! {
+    async fn what_was_cached_of_a_lost_history_is_dropped(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await;
+        let other = create(&app, &ada.cookie, r#"{"name": "other"}"#).await;
+        let (id, key) = (made.field("/id"), made.field("/key"));
+        let whoami = async |key: &str| Call::new(&app, "GET", "/v1/whoami").key(key).send().await.status.as_u16();
+        // However many changes the database has again by the time of the look: fewer, as many, or more.
+        for more in ["", CHANGE, &format!("{CHANGE}; {CHANGE}")] {
+            edit(&app, &ada.cookie, &id, r#"{"enabled": false}"#).await;
+            app.back_up().await;
+            let mut stream = Stream::open(&app, &other.field("/key"), None).await;
+            assert_eq!(stream.next().await.expect("an event").0, "heartbeat");
+            edit(&app, &ada.cookie, &id, r#"{"enabled": true}"#).await;
+            let (_, lost, _) = stream.change().await.expect("a change");
+            assert_eq!(whoami(&key).await, 200);
+            app.restore_and(more).await;
+            until("the key is what the database says", async || whoami(&key).await == 401).await;
+            assert_eq!(stream.change().await.expect("an event").0, "reset");
+            let mut again = Stream::open(&app, &other.field("/key"), Some(&lost)).await;
+            assert_eq!(again.next().await.expect("an event").0, "reset", "by what nobody knows any more");
+            // From here on all is as ever.
+            edit(&app, &ada.cookie, &id, r#"{"enabled": true}"#).await;
+            assert_eq!(whoami(&key).await, 200);
+            assert_eq!(again.change().await.expect("an event").0, "changed");
+            app.remove_back_up().await;
+        }
+        assert!(crate::app::log().contains("restored to an earlier state"));
+    }
+
+    async fn sessions_and_sources_of_a_lost_history_are_forgotten(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let key = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
+        let tenant = Call::new(&app, "GET", "/v1/auth/me").cookie(&ada.cookie).send().await.field("/organisations/0/tenant_id");
+        edit(&app, &ada.cookie, &create(&app, &ada.cookie, r#"{"name": "changed"}"#).await.field("/id"), "{}").await;
+        app.back_up().await;
+        let bob = register(&app, "bob@example.com").await;
+        let me = async |cookie: &str| Call::new(&app, "GET", "/v1/auth/me").cookie(cookie).send().await.status.as_u16();
+        assert_eq!(me(&bob).await, 200);
+        let ingest = async || {
+            let path = format!("/api/v1/ingest/{tenant}/shop");
+            let answer = Call::new(&app, "POST", &path).key(&key).json("{}").send().await;
+            assert_eq!(answer.status, 202, "{}", answer.text());
+        };
+        // The second one goes by the source's id that the first one left behind.
+        ingest().await;
+        ingest().await;
+        edit(&app, &ada.cookie, &create(&app, &ada.cookie, r#"{"name": "lost"}"#).await.field("/id"), "{}").await;
+        let mut stream = Stream::open(&app, &key, None).await;
+        // Where nobody else writes, it is remembered from now on.
+        assert_eq!(me(&bob).await, 200);
+        app.restore_and("").await;
+        assert_eq!(stream.change().await.expect("an event").0, "reset");
+        assert_eq!((me(&bob).await, me(&ada.cookie).await), (401, 200));
+        ingest().await;
+        assert_eq!(app.number("SELECT count(*) FROM events e JOIN sources s ON s.id = e.source_id").await, 1);
+        assert_eq!(app.number("SELECT event_count FROM sources").await, 1);
+    }
+}
+
+async fn node(app: &TestApp, name: &str) -> Keys {
+    let redis = Redis::open("redis://127.0.0.1:1").await.expect("a URL");
+    let node = Node::join(&app.db, Clock::System, &Entropy::System, name.to_owned(), Some(redis)).await;
+    let node = Arc::new(node.expect("nobody is in the way"));
+    let keys = Keys::open(app.db.clone(), Clock::System, Entropy::System, Policy::default(), Some(node)).await;
+    keys.expect("the database answers")
+}
+
+async fn owner(app: &TestApp, ada: &Someone) -> Caller {
+    let id = ada.user.parse().expect("an id");
+    let person: Person = app.services.accounts.person(id).await.expect("the database answers").expect("an account");
+    Caller::Person(person)
+}
+
+/// Waits until a node has a key in its cache.
+async fn caches(keys: &Keys, key: &str) {
+    until("it has a lease", async || {
+        code(keys, key).await;
+        !keys.cache().is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_revocation_after_a_restore_reaches_every_node_before_it_is_answered() {
+    let app = TestApp::new(Engine::Postgres, Settings::default()).await;
+    let ada = someone(&app, "ada@example.com").await;
+    let owner = owner(&app, &ada).await;
+    let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await;
+    let (id, key) = (made.field("/id"), made.field("/key"));
+    let nodes = [node(&app, "a").await, node(&app, "b").await];
+    app.back_up().await;
+    for name in ["one", "two", "three"] {
+        edit(&app, &ada.cookie, &id, &format!(r#"{{"name": "{name}"}}"#)).await;
+    }
+    for keys in &nodes {
+        caches(keys, &key).await;
+        assert_eq!(code(keys, &key).await, Code::Valid);
+    }
+    app.restore_and("").await;
+    // Whether or not the nodes have looked by now.
+    let (_, proof) = nodes[0].revoke(&owner, id.parse().expect("an id"), false).await.expect("it is revoked");
+    assert_eq!(code(&nodes[1], &key).await, Code::Revoked, "{proof:?}");
+    assert_eq!(code(&nodes[0], &key).await, Code::Revoked);
+    assert_eq!(proof, Proof { nodes: 2, acknowledged: 2, waited_out: Vec::new() });
+}
+
+/// Nothing of it is in the log of changes: nodes see that their own renewals are lost.
+#[tokio::test]
+async fn a_key_whose_making_was_lost_is_unknown_to_every_node() {
+    let app = TestApp::new(Engine::Postgres, Settings::default()).await;
+    let ada = someone(&app, "ada@example.com").await;
+    let nodes = [node(&app, "a").await, node(&app, "b").await];
+    app.back_up().await;
+    let key = create(&app, &ada.cookie, r#"{"name": "lost"}"#).await.field("/key");
+    for keys in &nodes {
+        caches(keys, &key).await;
+    }
+    // So that each has renewed its lease since the copy.
+    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+    app.restore_and("").await;
+    for keys in &nodes {
+        until("it is unknown", async || code(keys, &key).await == Code::NotFound).await;
+    }
+}

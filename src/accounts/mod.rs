@@ -21,7 +21,7 @@ pub use registration::{RegisterError, Registration, SetUpRight, SetUpToken};
 pub use session::{ABSOLUTE_TIME_OUT, DatabaseSessions, FLASH, IDLE_TIME_OUT, SessionError, begin_session, has_user};
 pub use sign_in::{SignInError, Verified};
 pub use signed_in::Unread;
-pub use throttle::{Throttle, network};
+pub use throttle::Throttle;
 pub use tokens::{ACCESS_LIFETIME, TokenHolder, TokenPair, looks_like_access_token};
 
 use crate::clock::Clock;

@@ -1,6 +1,6 @@
 //! Where a request really comes from (CONTRACTS, "Client address").
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName};

@@ -78,7 +78,7 @@ async fn write(core: Arc<Core>, entropy: Entropy, most: Most, mut waiting: mpsc:
 }
 
 /// Stores keys in one transaction, and in smaller ones if one of them cannot be stored.
-async fn insert(core: &Core, keys: &mut [Key], most: i64) -> Vec<Result<Inserted, Arc<StoreError>>> {
+async fn insert(core: &Core, keys: &mut [Key], most: Most) -> Vec<Result<Inserted, Arc<StoreError>>> {
     let mut batch = Batch::new(keys.len());
     while let Some(rows) = batch.next_rows() {
         let stored = core.db.insert_keys(&mut keys[rows.clone()], most, bind).await;

@@ -79,7 +79,7 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
 
     let asked = asked(services, &caller, &here, now).await?;
     here.revoke = asked.as_ref().map(|(key, _)| key.id);
-    let lost = lost(services, &person, &request, &here, now).await?;
+    let lost = lost(services, &caller, &person, &request, &here, now).await?;
     let list = List {
         older: page.next.map(|cursor| here.with_cursor(cursor)),
         keys: page.keys,
@@ -140,6 +140,7 @@ async fn asked(
 /// The newest key of the name that the address says, if the person made it a moment ago and it was never used.
 async fn lost(
     services: &Services,
+    caller: &Caller,
     person: &Person,
     request: &Request,
     here: &KeysLink,
@@ -148,8 +149,12 @@ async fn lost(
     let Some(name) = &here.lost else {
         return Ok(None);
     };
-    let filter = KeyFilter { name: Some(name.clone()), ..KeyFilter::default() };
-    let found = services.keys.list(&Request { filter, after: None, ..request.clone() }).await?;
+    let Ok(search) = Search::parse(name) else {
+        return Ok(None);
+    };
+    let filter = KeyFilter { search, ..KeyFilter::default() };
+    let admission = services.lists.admit(caller.tenant(request.owner)).await?;
+    let found = services.keys.list(&Request { filter, after: None, ..request.clone() }, &admission).await?;
     Ok(found.keys.into_iter().find(|key| {
         key.name == *name
             && key.created_by == Some(person.id)

@@ -2,7 +2,7 @@
 
 use crate::app::key_in_address::key_in;
 use crate::keys::{Cursor, KeyState};
-use crate::model::{EnvironmentId, KeyId, OrganisationId};
+use crate::model::{EnvironmentId, KeyId, KeyName, OrganisationId};
 
 /// A list of keys, as an address says it: `/keys?org=…&env=…&state=…&q=…&cursor=…&revoke=…`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

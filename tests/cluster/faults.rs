@@ -28,6 +28,16 @@ pub enum Fault {
     RedisFlushed,
     /// What is between all nodes and Redis.
     Redis(Network),
+    /// Nobody reads a node's log any more, and the pipe is full soon.
+    LogStalled(usize),
+    /// Whoever read a node's log is gone; the node is started again at the end.
+    LogClosed(usize),
+    /// The disk of the SQLite server beside, while keys with limits are checked there.
+    DiskFull,
+    /// PostgreSQL is brought back to an earlier state under running nodes: see `restore.rs`.
+    Restored,
+    /// Nothing: a tenant takes what it can get, which the others must hardly notice.
+    Greedy,
 }
 
 impl Fault {
@@ -44,6 +54,11 @@ impl Fault {
             Self::RedisPaused => cluster.redis.pause(),
             Self::RedisFlushed => cluster.redis.flush().await,
             Self::Redis(network) => cluster.nodes.iter().for_each(|node| node.redis_is(network)),
+            Self::LogStalled(node) => cluster.nodes[node].log_pipe().stall(),
+            Self::LogClosed(node) => cluster.nodes[node].log_pipe().close(),
+            Self::DiskFull => cluster.beside().fill(),
+            Self::Greedy => cluster.greedy().begin(),
+            Self::Restored => unreachable!("it begins and ends between two loads"),
         }
     }
 
@@ -57,7 +72,14 @@ impl Fault {
             Self::RedisStopped => cluster.redis.run().await,
             Self::RedisPaused => cluster.redis.resume(),
             Self::Redis(_) => cluster.nodes.iter().for_each(|node| node.redis_is(Network::Whole)),
-            Self::ConnectionsCut | Self::RedisFlushed => {}
+            Self::LogStalled(node) => cluster.nodes[node].log_pipe().go_on(),
+            Self::LogClosed(node) => {
+                cluster.nodes[node].stop();
+                cluster.nodes[node].run();
+            }
+            Self::DiskFull => cluster.beside().make_room().await,
+            Self::Greedy => cluster.greedy().end().await,
+            Self::ConnectionsCut | Self::RedisFlushed | Self::Restored => {}
         }
     }
 

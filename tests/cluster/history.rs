@@ -60,6 +60,8 @@ pub struct History {
     revocations: Mutex<Vec<Revocation>>,
     counts: Mutex<BTreeMap<String, usize>>,
     wrong: Mutex<Vec<String>>,
+    /// Answers by which somebody was told to come again.
+    refused: Mutex<Vec<(Moment, String)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -74,7 +76,20 @@ impl History {
             revocations: Mutex::default(),
             counts: Mutex::default(),
             wrong: Mutex::default(),
+            refused: Mutex::default(),
         }
+    }
+
+    /// Somebody was told to come again.
+    pub fn refused(&self, what: String) {
+        lock(&self.refused).push((self.now(), what));
+    }
+
+    /// Who was told so in a stretch of time.
+    pub fn refused_between(&self, from: Moment, to: Moment) -> Vec<String> {
+        let refused = lock(&self.refused);
+        let within = refused.iter().filter(|(at, _)| (from..=to).contains(at));
+        within.map(|(at, what)| format!("{what} at {:.1} s", at.as_secs_f64())).collect()
     }
 
     pub fn now(&self) -> Moment {

@@ -31,6 +31,12 @@ pub struct Key {
     plain: String,
 }
 
+impl Key {
+    pub fn number(&self) -> usize {
+        self.number
+    }
+}
+
 #[derive(Default)]
 struct Keys {
     all: Vec<Arc<Key>>,
@@ -345,11 +351,32 @@ impl Shared {
         true
     }
 
+    /// Every key that was made.
+    pub fn all_keys(&self) -> Vec<Arc<Key>> {
+        self.keys().all.clone()
+    }
+
+    /// What a node says of a key, beside the history; `None` when it does not answer.
+    pub async fn state_by(&self, client: &mut Client, node: usize, key: &Key) -> Option<Option<State>> {
+        let body = format!(r#"{{"key":"{}"}}"#, key.plain);
+        let request = request("POST", "/v1/keys/verify", &[&self.service], &body);
+        let answer = client.call(node, &request).await.ok().filter(|answer| answer.status == 200)?;
+        match answer.json(200)["code"].as_str()? {
+            "VALID" => Some(Some(State::Live)),
+            "DISABLED" => Some(Some(State::Disabled)),
+            "REVOKED" => Some(Some(State::Revoked)),
+            _ => Some(None),
+        }
+    }
+
     /// Something other than success, or nothing at all: it obliges nobody, but not every answer may be given.
     async fn unanswered(&self, what: &str, answer: Result<crate::served::Answer, crate::client::Lost>) {
         match answer {
             Ok(answer) => {
                 self.history.count(what, &answer.status.to_string());
+                if matches!(answer.status, 429 | 503) {
+                    self.history.refused(format!("{what}: {}", answer.status));
+                }
                 let excused = answer.status == 503 && answer.header("retry-after").is_some();
                 if !excused {
                     self.history.wrong(format!("{what}: {}{}", answer.head, answer.text()));

@@ -3,17 +3,22 @@
 //! (`checker.rs`), because the promise is about what clients see, whatever breaks. docs/FAILURES.md says in
 //! words what each of these tests shows.
 
+mod beside;
 mod checker;
 mod client;
 mod faults;
+mod greedy;
 mod history;
 mod load;
+mod log_pipe;
 mod nodes;
 mod postgres;
 mod proxy;
 mod redis;
+mod restore;
 #[path = "../served/mod.rs"]
 mod served;
+mod watch;
 
 mod breaking_nodes;
 mod breaking_postgres;

@@ -5,16 +5,21 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::beside::Beside;
 use crate::client::Client;
 use crate::clocks;
+use crate::greedy::Greedy;
+use crate::log_pipe::LogPipe;
 use crate::postgres::Postgres;
 use crate::proxy::{Network, Proxy};
 use crate::redis::Redis;
 use crate::served::{Account, Answer, Connection, Server, free_port, program, request};
+use crate::watch::{Liveness, Watch};
 
 /// How long a node may answer from its memory without hearing from PostgreSQL, at most.
 pub const LEASE: Duration = Duration::from_secs(5);
@@ -29,6 +34,12 @@ pub struct Setup {
     pub proxied: bool,
     /// Whether the nodes' clocks can be set.
     pub clocks: bool,
+    /// Whether the nodes log through pipes that can be broken, each request as well.
+    pub piped: bool,
+    /// Whether there is a server on a SQLite file beside them.
+    pub beside: bool,
+    /// Whether there is a second tenant, who can be greedy.
+    pub greedy: bool,
     pub arguments: &'static [&'static str],
     /// Variables of the nodes, by number.
     pub environment: Vec<Vec<(&'static str, String)>>,
@@ -36,7 +47,16 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { nodes: 3, proxied: false, clocks: false, arguments: &[], environment: Vec::new() }
+        Self {
+            nodes: 3,
+            proxied: false,
+            clocks: false,
+            piped: false,
+            beside: false,
+            greedy: false,
+            arguments: &[],
+            environment: Vec::new(),
+        }
     }
 }
 
@@ -47,6 +67,8 @@ pub struct Cluster {
     pub redis: Redis,
     /// The first account, with a session that is good on every node.
     pub account: Account,
+    beside: Option<Beside>,
+    greedy: Option<Greedy>,
     folder: tempfile::TempDir,
     _turn: fs::File,
 }
@@ -65,7 +87,32 @@ impl Cluster {
         }
         let mut owner = Connection::open(nodes[0].address).await.expect("it listens");
         let account = Account::register(&mut owner).await;
-        Self { nodes, postgres, redis, account, folder, _turn: turn }
+        let beside = if setup.beside { Some(Beside::start(folder.path()).await) } else { None };
+        let mut cluster = Self { nodes, postgres, redis, account, beside, greedy: None, folder, _turn: turn };
+        if setup.greedy {
+            cluster.greedy = Some(Greedy::start(&cluster).await);
+        }
+        cluster
+    }
+
+    /// The tenant that takes what it can get.
+    pub fn greedy(&mut self) -> &mut Greedy {
+        self.greedy.as_mut().expect("there is one")
+    }
+
+    /// The server on a SQLite file.
+    pub fn beside(&mut self) -> &mut Beside {
+        self.beside.as_mut().expect("there is one")
+    }
+
+    pub fn take_beside(&mut self) -> Beside {
+        self.beside.take().expect("there is one")
+    }
+
+    /// Watches whether all servers answer that should.
+    pub fn watch(&self) -> Watch {
+        let beside = self.beside.iter().map(|beside| Arc::clone(&beside.liveness));
+        Watch::start(self.nodes.iter().map(|node| Arc::clone(&node.liveness)).chain(beside))
     }
 
     pub fn addresses(&self) -> Vec<SocketAddr> {
@@ -157,9 +204,12 @@ pub struct Node {
     /// The ways to PostgreSQL and Redis, if there is something between.
     pub to_postgres: Option<Proxy>,
     pub to_redis: Option<Proxy>,
+    pub liveness: Arc<Liveness>,
     folder: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(&'static str, String)>,
+    piped: bool,
+    log_pipe: Option<LogPipe>,
     server: Option<Server>,
 }
 
@@ -191,7 +241,19 @@ impl Node {
         if setup.clocks {
             environment.extend(clocks::variables(&folder));
         }
-        let mut node = Self { name, address, to_postgres, to_redis, folder, arguments, environment, server: None };
+        let mut node = Self {
+            liveness: Liveness::stopped(&name, address),
+            name,
+            address,
+            to_postgres,
+            to_redis,
+            folder,
+            arguments,
+            environment,
+            piped: setup.piped,
+            log_pipe: None,
+            server: None,
+        };
         node.run();
         node
     }
@@ -203,10 +265,21 @@ impl Node {
         command
             .current_dir(&self.folder)
             .args(&self.arguments)
-            .env("LATCHKEY_LOG", "warn,latchkey::cluster=info")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stderr(log);
+            .env("LATCHKEY_LOG", if self.piped { "info" } else { "warn,latchkey::cluster=info" })
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if self.piped {
+            let (writer, pipe) = LogPipe::open(log);
+            command.stderr(writer);
+            self.log_pipe = Some(pipe);
+        } else {
+            command.stderr(log);
+        }
         self.server = Some(Server::wait(command, &self.folder.join("log")));
+        self.liveness.is_running(true);
+    }
+
+    pub fn log_pipe(&self) -> &LogPipe {
+        self.log_pipe.as_ref().expect("it logs through a pipe")
     }
 
     fn server(&mut self) -> &mut Server {
@@ -215,22 +288,26 @@ impl Node {
 
     /// SIGKILL.
     pub fn kill(&mut self) {
+        self.liveness.is_running(false);
         self.server().kill();
         self.server = None;
     }
 
     /// SIGTERM, and all that comes of it.
     pub fn stop(&mut self) {
+        self.liveness.is_running(false);
         self.server.take().expect("it runs").stop();
     }
 
     /// Nothing of it runs until it is thawed; the kernel goes on accepting connections for it.
     pub fn freeze(&mut self) {
+        self.liveness.is_running(false);
         self.server().signal("STOP");
     }
 
     pub fn thaw(&mut self) {
         self.server().signal("CONT");
+        self.liveness.is_running(true);
     }
 
     /// Changes what is between it and PostgreSQL.

@@ -100,6 +100,27 @@ impl Postgres {
         }
     }
 
+    /// Keeps a copy of everything, as it is after a crash, and goes on.
+    pub async fn back_up(&mut self) {
+        self.crash();
+        self.copy("data", "backup");
+        self.run().await;
+    }
+
+    /// Goes back to the copy.
+    pub async fn restore(&mut self) {
+        self.crash();
+        self.copy("backup", "data");
+        self.run().await;
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let _ = fs::remove_dir_all(self.folder.join(to));
+        let mut copy = Command::new("cp");
+        copy.current_dir(&self.folder).args(["-a", from, to]);
+        assert!(copy.status().is_ok_and(|status| status.success()), "{from} to {to}");
+    }
+
     /// Cuts all connections but the own one.
     pub async fn cut_connections(&self) {
         let statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -1,5 +1,6 @@
 //! Minutes of load under whatever can break, drawn by a seed: `make soak`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -10,10 +11,12 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::faults::Fault;
-use crate::history::Moment;
+use crate::greedy::Round;
+use crate::history::{Moment, Revocation};
 use crate::load::{Clients, Load, Outcome, random};
 use crate::nodes::{Cluster, Setup};
 use crate::proxy::Network;
+use crate::restore::restore;
 
 /// Fewer of them prove nothing, but for a soak that is only tried out.
 const REVOCATIONS: usize = 10_000;
@@ -67,6 +70,11 @@ fn everything(random: &mut ChaCha8Rng) -> Vec<Fault> {
         Fault::RedisFlushed,
         Fault::Redis(slow),
         Fault::Redis(Network::Silent),
+        Fault::LogStalled(node()),
+        Fault::LogClosed(node()),
+        Fault::DiskFull,
+        Fault::Restored,
+        Fault::Greedy,
     ]
 }
 
@@ -77,6 +85,7 @@ fn go_together(one: Fault, other: Fault) -> bool {
     let is_postgres = |fault| matches!(fault, Fault::PostgresCrashed | Fault::ConnectionsCut);
     let process = |fault| match fault {
         Fault::Killed(node) | Fault::Stopped(node) | Fault::Frozen(node) => Some(node),
+        Fault::LogStalled(node) | Fault::LogClosed(node) => Some(node),
         _ => None,
     };
     let way = |fault| match fault {
@@ -84,9 +93,13 @@ fn go_together(one: Fault, other: Fault) -> bool {
         _ => None,
     };
     // A node is started only where PostgreSQL can be reached, and `cut` needs a server that answers.
-    let starts = |fault| matches!(fault, Fault::Killed(_) | Fault::Stopped(_));
+    let starts = |fault| matches!(fault, Fault::Killed(_) | Fault::Stopped(_) | Fault::LogClosed(_));
+    // One ends the load and needs all nodes; while the other lasts, nothing excuses a refusal.
+    let is_alone = |fault| matches!(fault, Fault::Restored | Fault::Greedy);
     let needs = |fault, other| starts(fault) && (is_postgres(other) || way(other).is_some());
-    !(is_redis(one) && is_redis(other)
+    !(is_alone(one)
+        || is_alone(other)
+        || is_redis(one) && is_redis(other)
         || is_postgres(one) && is_postgres(other)
         || process(one).is_some() && process(other).is_some()
         || way(one).is_some() && way(other).is_some()
@@ -100,6 +113,33 @@ struct Injected {
     to: Moment,
 }
 
+/// What came of all loads, one after the other.
+#[derive(Default)]
+struct Sum {
+    broken: Vec<String>,
+    wrong: Vec<String>,
+    counts: BTreeMap<String, usize>,
+    revocations: Vec<Revocation>,
+    overtaken: usize,
+}
+
+impl Sum {
+    fn add(&mut self, outcome: &Outcome) {
+        let history = &outcome.shared.history;
+        self.broken.extend(outcome.judgement.violations.iter().map(ToString::to_string));
+        self.wrong.extend(history.wrongs());
+        for (what, count) in history.counts() {
+            *self.counts.entry(what).or_default() += count;
+        }
+        self.revocations.extend(outcome.revocations.iter().cloned());
+        self.overtaken += outcome.judgement.overtaken;
+    }
+
+    fn revoked(&self) -> usize {
+        self.counts.get("set Revoked 200").copied().unwrap_or_default()
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "minutes: make soak"]
 async fn soak() {
@@ -109,35 +149,71 @@ async fn soak() {
     println!("LATCHKEY_SOAK_SEED={seed}, {minutes} minutes");
 
     let mut random = random(seed, 0);
-    let mut cluster = Cluster::start(Setup { proxied: true, clocks: true, ..Setup::default() }).await;
-    let load = Load::start(cluster.addresses(), &cluster.account, Clients { owners: 12, services: 12 }, seed).await;
-    let (mut deck, mut injected) = (Deck::default(), Vec::new());
+    let setup = Setup { proxied: true, clocks: true, piped: true, beside: true, greedy: true, ..Setup::default() };
+    let mut cluster = Cluster::start(setup).await;
+    let watch = cluster.watch();
+    let clients = Clients { owners: 12, services: 12 };
+    let mut load = Load::start(cluster.addresses(), &cluster.account, clients, seed).await;
+    let (mut deck, mut injected, mut sum) = (Deck::default(), Vec::new(), Sum::default());
+    let mut rounds: Vec<Round> = Vec::new();
     let time = Duration::from_mins(minutes);
     let began = Instant::now();
-    let revoked = || load.shared.history.counted("set Revoked 200");
     // It ends in time, but for what is missing to the number of revocations; and that not for ever.
-    while began.elapsed() < time || (revoked() < REVOCATIONS && began.elapsed() < time * 2) {
+    while began.elapsed() < time
+        || (sum.revoked() + load.shared.history.counted("set Revoked 200") < REVOCATIONS && began.elapsed() < time * 2)
+    {
         let fault = deck.deal(&mut random);
-        // One on top of the other, every third time.
-        let second = if random.random_bool(0.3) { deck.deal_beside(fault, &mut random) } else { None };
-        strike(&mut cluster, &load, &mut random, [Some(fault), second], &mut injected).await;
+        if fault == Fault::Restored {
+            println!("{:7.1} s: {fault:?}", began.elapsed().as_secs_f64());
+            let from = began.elapsed();
+            let restored = restore(&mut cluster, load, &mut random).await;
+            injected.push(Injected { fault, from, to: began.elapsed() });
+            sum.add(&restored.before);
+            sum.broken.extend(restored.broken);
+            // What was remembered is of another history.
+            let begun = u64::try_from(injected.len()).unwrap_or_default();
+            load = Load::start(cluster.addresses(), &cluster.account, clients, seed.wrapping_add(begun << 32)).await;
+        } else if fault == Fault::Greedy {
+            println!("{:7.1} s: {fault:?}", began.elapsed().as_secs_f64());
+            // What was broken before has no more effect, and the others are measured by themselves.
+            load.go_on(8.0).await;
+            let (from, quiet) = (began.elapsed(), load.now().saturating_sub(Duration::from_secs(4)));
+            let begun = load.now();
+            fault.begin(&mut cluster).await;
+            load.go_on(random.random_range(4.0..12.0)).await;
+            let ended = load.now();
+            fault.end(&mut cluster).await;
+            injected.push(Injected { fault, from, to: began.elapsed() });
+            let round = Round::of(&load, (quiet, begun), (begun, ended));
+            sum.broken.extend(round.refused.iter().map(|what| format!("beside a greedy tenant: {what}")));
+            rounds.push(round);
+        } else {
+            // One on top of the other, every third time.
+            let second = if random.random_bool(0.3) { deck.deal_beside(fault, &mut random) } else { None };
+            strike(&mut cluster, &load, &mut random, [Some(fault), second], &mut injected, began).await;
+        }
         load.go_on(random.random_range(0.5..4.0)).await;
     }
-    let took = load.now();
-    let outcome = load.stop().await;
-    let report = report(seed, took, &outcome, &injected);
+    sum.add(&load.stop().await);
+    let took = began.elapsed();
+    sum.broken.extend(watch.stop());
+    let refused = cluster.beside().refused_events();
+    sum.wrong.extend(cluster.take_beside().finish());
+    sum.counts.extend(cluster.greedy().answers());
+    let report = report(seed, took, &sum, &injected, &rounds);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/soak");
     fs::create_dir_all(&folder).expect("a folder");
     fs::write(folder.join("report.md"), &report).expect("it can be written");
     println!("{report}");
     let logs = cluster.logs();
     fs::write(folder.join("nodes.log"), &logs).expect("it can be written");
-    assert!(outcome.judgement.violations.is_empty() && outcome.shared.history.wrongs().is_empty(), "broken promises");
-    let revoked = outcome.shared.history.counted("set Revoked 200");
+    assert!(sum.broken.is_empty() && sum.wrong.is_empty(), "broken promises");
+    let revoked = sum.revoked();
     assert!(revoked >= REVOCATIONS || minutes < 10, "{revoked} revocations are too few to say anything");
-    let dealt = |fault: &Fault| injected.iter().any(|one| one.fault.is_like(*fault));
-    let missing: Vec<Fault> = everything(&mut random).into_iter().filter(|fault| !dealt(fault)).collect();
+    let was_dealt = |fault: Fault| injected.iter().any(|one| one.fault.is_like(fault));
+    let missing: Vec<Fault> = everything(&mut random).into_iter().filter(|fault| !was_dealt(*fault)).collect();
     assert!(missing.is_empty() || minutes < 10, "it was too short to break everything: {missing:?}");
+    assert!(refused > 0 || !was_dealt(Fault::DiskFull), "the disk of the server beside was never full");
     assert!(!logs.contains("panicked"), "a node panicked: target/soak/nodes.log");
 }
 
@@ -148,12 +224,13 @@ async fn strike(
     random: &mut ChaCha8Rng,
     faults: [Option<Fault>; 2],
     injected: &mut Vec<Injected>,
+    began: Instant,
 ) {
     let (mut begun, mut waiting) = (Vec::new(), Vec::new());
     for fault in faults.into_iter().flatten() {
-        println!("{:7.1} s: {fault:?}", load.now().as_secs_f64());
+        println!("{:7.1} s: {fault:?}", began.elapsed().as_secs_f64());
         fault.begin(cluster).await;
-        begun.push((fault, load.now()));
+        begun.push((fault, began.elapsed()));
         let longest = fault.longest().as_secs_f64();
         let lasting = random.random_range(0.2..longest);
         match fault {
@@ -164,7 +241,7 @@ async fn strike(
         }
     }
     for (fault, from) in begun {
-        let to = load.now();
+        let to = began.elapsed();
         fault.end(cluster).await;
         injected.push(Injected { fault, from, to });
     }
@@ -173,37 +250,48 @@ async fn strike(
     }
 }
 
-fn report(seed: u64, took: Moment, outcome: &Outcome, injected: &[Injected]) -> String {
-    let history = &outcome.shared.history;
-    let mut longest: Vec<f64> = outcome.revocations.iter().map(|one| one.took().as_secs_f64() * 1000.0).collect();
+fn report(seed: u64, took: Moment, sum: &Sum, injected: &[Injected], rounds: &[Round]) -> String {
+    let mut longest: Vec<f64> = sum.revocations.iter().map(|one| one.took().as_secs_f64() * 1000.0).collect();
     longest.sort_by(f64::total_cmp);
-    let percentile = |percent: usize| longest.get((longest.len() * percent / 100).min(longest.len() - 1)).copied();
+    let percentile =
+        |percent: usize| longest.get((longest.len() * percent / 100).min(longest.len().saturating_sub(1))).copied();
     let mut text = format!(
-        "# Soak\n\nThree nodes, one PostgreSQL, one Redis; {:.0} s, seed {seed}.\n\n\
+        "# Soak\n\nThree nodes, one PostgreSQL, one Redis, one server on SQLite; {:.0} s, seed {seed}.\n\n\
          - broken promises: **{}**\n- answers that nothing excuses: **{}**\n\
          - revocations answered with success: {}\n\
          - of those that say how they were proved, {} in all: median {:.1} ms, 99 % within {:.0} ms, longest {:.0} ms; \
          {} waited for a lease to run out\n\
          - checks that one node let in after another had refused, while the revocation was under way: {}\n\n",
         took.as_secs_f64(),
-        outcome.judgement.violations.len(),
-        history.wrongs().len(),
-        history.counted("set Revoked 200"),
+        sum.broken.len(),
+        sum.wrong.len(),
+        sum.revoked(),
         longest.len(),
         percentile(50).unwrap_or_default(),
         percentile(99).unwrap_or_default(),
         percentile(100).unwrap_or_default(),
-        outcome.revocations.iter().filter(|one| !one.waited_out.is_empty()).count(),
-        outcome.judgement.overtaken,
+        sum.revocations.iter().filter(|one| !one.waited_out.is_empty()).count(),
+        sum.overtaken,
     );
-    for violation in outcome.judgement.violations.iter().take(100) {
-        let _ = writeln!(text, "- BROKEN: {violation}");
+    for broken in sum.broken.iter().take(100) {
+        let _ = writeln!(text, "- BROKEN: {broken}");
     }
-    for wrong in history.wrongs().iter().take(100) {
+    for wrong in sum.wrong.iter().take(100) {
         let _ = writeln!(text, "- WRONG: {}", wrong.replace('\n', " "));
     }
+    text.push_str("\n| median of others, ms | check, quiet | check, beside a greedy tenant | change, quiet | change, beside it | |\n");
+    text.push_str("|---|---|---|---|---|---|\n");
+    for (number, round) in rounds.iter().enumerate() {
+        let ([check, change], [greedy_check, greedy_change]) = (round.quiet, round.greedy);
+        let finding = if round.is_finding() { "FINDING: more than five times" } else { "" };
+        let _ = writeln!(
+            text,
+            "| round {} | {check:.2} | {greedy_check:.2} | {change:.2} | {greedy_change:.2} | {finding} |",
+            number + 1
+        );
+    }
     text.push_str("\n| request and outcome | how often |\n|---|---|\n");
-    for (what, count) in history.counts() {
+    for (what, count) in &sum.counts {
         let _ = writeln!(text, "| {what} | {count} |");
     }
     text.push_str("\n| from, s | to, s | what was broken |\n|---|---|---|\n");

@@ -120,7 +120,9 @@ impl Beside {
                         answer.status.to_string()
                     };
                     match code.as_str() {
-                        "VALID" => drop(accepted[next].fetch_add(1, Ordering::SeqCst)),
+                        "VALID" => {
+                            accepted[next].fetch_add(1, Ordering::SeqCst);
+                        }
                         "QUOTA_EXCEEDED" | "RATE_LIMITED" => {}
                         other => {
                             *wrong

@@ -111,7 +111,8 @@ impl Beside {
                 while !is_over.load(Ordering::SeqCst) {
                     next = (next + 1) % keys.len();
                     let body = format!(r#"{{"key": "{}"}}"#, keys[next]);
-                    let asked = connection.call("POST", "/v1/keys/verify", &[&header], &body);
+                    let headers = [header.as_str()];
+                    let asked = connection.call("POST", "/v1/keys/verify", &headers, &body);
                     // Whether it hangs is the watch's to say.
                     let Ok(Ok(answer)) = tokio::time::timeout(Duration::from_secs(20), asked).await else { return };
                     let code = if answer.status == 200 {
@@ -142,7 +143,8 @@ impl Beside {
             let (key, body) = (format!("X-API-Key: {key}"), format!(r#"{{"filler": "{}"}}"#, "x".repeat(20_000)));
             let Ok(mut connection) = Connection::open(address).await else { return };
             while !is_over.load(Ordering::SeqCst) {
-                let sent = connection.call("POST", &path, &[&key], &body);
+                let headers = [key.as_str()];
+                let sent = connection.call("POST", &path, &headers, &body);
                 let Ok(Ok(answer)) = tokio::time::timeout(Duration::from_secs(20), sent).await else { return };
                 refused.fetch_add(usize::from(answer.status == 503), Ordering::SeqCst);
                 tokio::time::sleep(Duration::from_millis(5)).await;

@@ -50,6 +50,7 @@ impl Deck {
 /// One of each kind, on a node and of a strength that are drawn.
 fn everything(random: &mut ChaCha8Rng) -> Vec<Fault> {
     let slow = Network::Slow(Duration::from_millis(random.random_range(5..200)));
+    let wrong = random.random_range(-120..=120);
     let mut node = || random.random_range(0..3);
     vec![
         Fault::Killed(node()),
@@ -64,7 +65,7 @@ fn everything(random: &mut ChaCha8Rng) -> Vec<Fault> {
         Fault::Postgres(node(), Network::Leaseless),
         Fault::Postgres(node(), Network::Cut),
         Fault::Postgres(node(), Network::Amnesic),
-        Fault::Clock(node(), random.random_range(-120..=120)),
+        Fault::Clock(node(), wrong),
         Fault::RedisStopped,
         Fault::RedisPaused,
         Fault::RedisFlushed,

@@ -133,6 +133,52 @@ test("new events appear while one looks, wait while it is paused, and come after
   await expect(page.locator("body")).toHaveClass("same-page");
 });
 
+/** How much the page has moved by itself. */
+const shifts = (page: Page) =>
+  page.evaluate(
+    () =>
+      new Promise<number>((resolve) => {
+        new PerformanceObserver((list) => {
+          resolve(list.getEntries().reduce((sum, entry) => sum + (entry as unknown as { value: number }).value, 0));
+        }).observe({ type: "layout-shift", buffered: true });
+        setTimeout(() => resolve(0), 1_000);
+      }),
+  );
+
+test("a burst is shown in its order, and counted once", async ({ page, request }) => {
+  test.setTimeout(60_000);
+  await register(page);
+  const send = await sender(page, request);
+  const burst = (count: number) => Promise.all(Array.from({ length: count }, (_, number) => send("orders", String(number))));
+  const ids = () => rows(page).evaluateAll((found) => found.map((row) => row.id));
+  // More than a page of them, within two seconds of the newest.
+  await burst(160);
+  await page.goto("/events");
+  await expect(live(page)).toHaveText("Live");
+  const before = await ids();
+  expect(before).toHaveLength(50);
+  // Rows that are sent anew come at once, with the first look.
+  await page.waitForTimeout(2_000);
+  await expect(live(page)).toHaveText("Live");
+  expect(await ids()).toEqual(before);
+  expect(await shifts(page)).toBeLessThan(0.05);
+
+  const sent = await burst(130);
+  await expect(live(page)).toHaveText("Live · 130 new");
+  await expect(rows(page)).toHaveCount(180);
+  const after = await ids();
+  expect(after).toEqual([...after].sort().reverse());
+  expect([...after.slice(0, 130)].sort()).toEqual([...sent].sort());
+  await page.getByRole("button", { name: "Pause" }).click();
+  await burst(270);
+  await expect(live(page)).toHaveText("Paused · 270 waiting");
+  await page.getByRole("button", { name: "Resume" }).click();
+  await expect(live(page)).toHaveText("Live · 400 new");
+  await expect(rows(page)).toHaveCount(200);
+  const last = await ids();
+  expect(last).toEqual([...last].sort().reverse());
+});
+
 test("the page says when the server is gone, and a watched server stops at once", async ({ page }) => {
   const server = await Server.start();
   await page.goto(`${server.url}/register`);

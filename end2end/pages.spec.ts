@@ -46,7 +46,7 @@ for (const { name, ...look } of looks) {
       await dialog.getByLabel("Scope names, separated by spaces").fill("events");
       await dialog.getByRole("button", { name: "Create key" }).click();
       await check(page, "create-errors");
-      await page.keyboard.press("Escape");
+      await dialog.getByRole("button", { name: "Cancel" }).click();
       await createKey(page, "Billing worker");
       await check(page, "reveal");
       await page.getByLabel("I have saved this key").check();

@@ -32,7 +32,11 @@ pub mod app {
     pub mod codec;
     #[cfg(feature = "ssr")]
     pub mod forms;
+    #[cfg(feature = "ssr")]
+    pub mod held_form;
     pub mod islands;
+    #[cfg(feature = "ssr")]
+    pub mod key_in_address;
     #[cfg(feature = "ssr")]
     pub mod live;
     #[cfg(feature = "ssr")]

@@ -20,6 +20,8 @@ pub mod time;
 
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
+use axum::http::header::HOST;
 pub use event_stream::event_stream;
 
 use crate::accounts::Accounts;
@@ -58,8 +60,20 @@ impl Site {
         self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
     }
 
+    /// The host of a request, when the forms of this server are refused under it: a name that the operator has not
+    /// named and that is not this machine's. Somebody else could let it point here (DNS rebinding).
+    pub fn unknown_host<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok())?;
+        (self.public_url.is_none() && !is_local_name_or_address(host)).then_some(host)
+    }
+
     /// The name of our own session cookie.
     pub fn session_cookie(&self) -> &'static str {
         if self.is_secure() { "__Host-session" } else { "session" }
     }
+}
+
+fn is_local_name_or_address(authority: &str) -> bool {
+    let host = local::host_of(authority);
+    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok()
 }

@@ -97,6 +97,7 @@ impl From<EditError> for ApiError {
                 "Another member made this key: they, or an admin or owner of the organisation, can change it.",
             ),
             EditError::Revoked => Self::conflict("The key is revoked, which nothing undoes. Make a new one."),
+            EditError::Changed(_) => Self::conflict("The key was changed meanwhile. Read it again."),
             EditError::Unproven(error) => error.into(),
             EditError::Store(error) => error.into(),
         }

@@ -6,10 +6,12 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use tower_sessions::Session;
 
+use super::held_form::HeldForm;
 use super::islands::ToastKind;
+use super::key_in_address::{key_in, page_of};
 use super::pages::{
-    EventsLink, FoundKey, RegisterForm, SignInForm, events_page, find_key, key_page, local_path, register_page,
-    sign_in_page,
+    EventsLink, FoundKey, RegisterForm, SignInForm, Typed, events_page, find_key, key_page, local_path, register_page,
+    sign_in_page, stale_switch_page,
 };
 use super::parts::{Flash, KeyForm, RetentionForm, isolate, leave_flash, revoked_everywhere, thousands};
 use super::shell::Answer;
@@ -20,10 +22,11 @@ use crate::api::client_address::ClientAddress;
 use crate::api::credential::{Credential, end_sessions};
 use crate::api::local::set_up_right;
 use crate::events::Retention;
-use crate::keys::{Edit, EditError, RevokeError};
-use crate::model::{ApiError, EnvironmentId, FieldError, KeyId, OrganisationId};
+use crate::keys::{Edit, EditError, Key, KeyHash, RevokeError};
+use crate::model::{ApiError, EnvironmentId, FieldError, KeyId, OrganisationId, Timestamp};
 
 /// A form as it was sent.
+#[derive(Clone)]
 pub struct Form {
     fields: Vec<(String, String)>,
 }
@@ -53,6 +56,11 @@ impl Form {
         }
     }
 
+    /// The form, to be held while its sender signs in again; `None` when it is not held.
+    pub fn held(self, parts: &Parts) -> Option<HeldForm> {
+        HeldForm::of(parts, self.fields)
+    }
+
     /// A field; empty when it was not sent.
     fn take(&mut self, name: &str) -> String {
         let found = self.fields.iter_mut().find(|(field, _)| field == name);
@@ -78,6 +86,24 @@ impl Form {
         Ok(())
     }
 
+    /// The address of the list that a search leads to, and the hash of a key that was pasted.
+    fn as_search(&self) -> (String, Option<KeyHash>) {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        let mut pasted = None;
+        for (name, text) in &self.fields {
+            // The script of the page sends the hash of a key that it recognised.
+            let hash = (name == "hash").then(|| hex::decode(text).ok()?.try_into().ok().map(KeyHash::stored)).flatten();
+            let key = hash.or_else(|| key_in(text)).or_else(|| key_in(name));
+            if key.is_none() && SEARCH_FIELDS.contains(&name.as_str()) && !text.trim().is_empty() {
+                query.append_pair(name, &text.trim().chars().take(SEARCH_LENGTH).collect::<String>());
+            }
+            pasted = pasted.or(key);
+        }
+        let query = query.finish();
+        let list = if query.is_empty() { "/keys".to_owned() } else { format!("/keys?{query}") };
+        (list, pasted)
+    }
+
     /// A field that says where to go on.
     fn take_path(&mut self, name: &str) -> Option<String> {
         let text = self.take(name);
@@ -95,6 +121,7 @@ fn session(parts: &Parts) -> Result<Session, ApiError> {
 /// 503 when the database fails; what is wrong with the form is said on its page.
 pub async fn sign_in(services: &Services, parts: &Parts, mut form: Form) -> Result<Answer, ApiError> {
     let (email, password, next) = (form.take("email"), form.take("password"), form.take_path("next"));
+    let held = HeldForm::read(&form.take("held_action"), &form.take("held_body"));
     let from = ClientAddress::of(parts, &services.site).for_throttle();
     let session = session(parts)?;
     let signed_in = async {
@@ -105,13 +132,16 @@ pub async fn sign_in(services: &Services, parts: &Parts, mut form: Form) -> Resu
     let error = match signed_in.await {
         Ok(user) => {
             tracing::info!(%user, "signed in");
-            return Ok(Answer::SeeOther(next.unwrap_or_else(|| "/keys".to_owned())));
+            return Ok(match held {
+                Some(held) => held.page().into(),
+                None => Answer::SeeOther(next.unwrap_or_else(|| "/keys".to_owned())),
+            });
         }
         Err(SignInError::Wrong) => ApiError::unauthenticated("Email or password is wrong."),
         Err(SignInError::Throttled(seconds)) => ApiError::too_many_requests(seconds),
         Err(error @ (SignInError::Store(_) | SignInError::Session(_))) => return Err(error.into()),
     };
-    sign_in_page(services, SignInForm { email, next, error: Some(error) }).await
+    sign_in_page(services, SignInForm { email, next, held, error: Some(error), ..SignInForm::default() }).await
 }
 
 /// `POST /register`.
@@ -144,7 +174,7 @@ pub async fn register(services: &Services, parts: &Parts, mut form: Form) -> Res
     } else {
         ApiError::invalid_fields(errors)
     };
-    register_page(services, parts, RegisterForm { email: typed, error: Some(error) }).await
+    register_page(services, parts, RegisterForm { email: typed, error: Some(error), ..RegisterForm::default() }).await
 }
 
 /// `POST /sign-out`.
@@ -157,51 +187,105 @@ pub async fn sign_out(services: &Services, parts: &Parts) -> Result<Answer, ApiE
     Ok(Answer::SeeOther("/sign-in".to_owned()))
 }
 
+/// The fields of the search form that go on into the address of the list.
+const SEARCH_FIELDS: [&str; 4] = ["org", "env", "state", "q"];
+/// Characters of a field that go on. The longest search is shorter; the rest would only make the address long.
+const SEARCH_LENGTH: usize = 300;
+
+/// `POST /keys/search`: leads to the filtered list, or, when a whole key was pasted, to the page of that key. The key
+/// string stands in no answer.
+///
+/// # Errors
+/// 503 when the database fails.
+pub async fn search(services: &Services, parts: &mut Parts, form: Form) -> Result<Answer, ApiError> {
+    let (list, pasted) = form.as_search();
+    let (Some(hash), Ok(SignedIn(person))) = (pasted, SignedIn::from_request_parts(parts, services).await) else {
+        return Ok(Answer::SeeOther(list));
+    };
+    if let Some(page) = page_of(services, person, &hash).await? {
+        return Ok(Answer::SeeOther(page));
+    }
+    let flash = Flash {
+        kind: ToastKind::Error,
+        text: "No key found for the string that you pasted".to_owned(),
+        detail: "It belongs to no organisation of yours. The string was not kept".to_owned(),
+    };
+    leave_flash(&session(parts)?, &flash).await?;
+    Ok(Answer::SeeOther(list))
+}
+
 /// `POST /keys/{id}`: what a key may do changes.
 ///
 /// # Errors
 /// 401 when nobody is signed in, 404 for a key that is not theirs to see, 403 for one that is not theirs to change,
-/// 503 when the database fails; what is wrong with the fields is said on the page.
-pub async fn edit_key(services: &Services, parts: &mut Parts, id: &str, form: Form) -> Result<Answer, ApiError> {
+/// 503 when the database fails. Wrong fields (400), and fields that were changed elsewhere since the form was filled
+/// (409), are shown on the page.
+pub async fn edit_key(services: &Services, parts: &mut Parts, id: &str, mut form: Form) -> Result<Answer, ApiError> {
     let found = find_key(services, parts, id).await?;
     if let Err(error) = found.editable() {
         return not_in_effect(parts, &found, error).await;
     }
-    let shown = KeyForm::of(&found.key);
+    let version = KeyForm::from_version(&form.take("version"));
+    let mut shown = version.clone().unwrap_or_else(|| KeyForm::of(&found.key));
     let mut typed = shown.clone();
     let mut descendants = true;
-    form.hand_on(|field, text| read_descendants(field, &text, &mut descendants) || typed.set(field, text))?;
-    match typed.read(&shown, services.keys.clock().now()) {
-        Ok(edit) => change(services, parts, found, edit, descendants, "saved", "In effect on every node").await,
-        Err(errors) => key_page(services, parts, found, KeyForm { errors, ..typed }).await,
+    form.hand_on(|field, text| {
+        field == "version" || read_descendants(field, &text, &mut descendants) || typed.set(field, text)
+    })?;
+    let now = services.keys.clock().now();
+    let edit = match typed.read(&shown, now) {
+        Ok(edit) => edit,
+        Err(errors) => {
+            typed.catch_up(&mut shown, &KeyForm::of(&found.key));
+            return key_page(services, parts, found, Typed { form: KeyForm { errors, ..typed }, shown }).await;
+        }
+    };
+    let checked = version.clone();
+    let allow = move |stored: &Key, edited: &Key| KeyForm::conflicts(checked.as_ref(), stored, edited).is_empty();
+    match change(services, &found, edit.clone(), descendants, allow, Done::SAVED).await {
+        Err(EditError::Changed(stored)) => {
+            let found = find_key(services, parts, id).await?;
+            let mut edited = Key::clone(&stored);
+            edit.apply(&mut edited, now);
+            typed.conflicts = KeyForm::conflicts(version.as_ref(), &stored, &edited);
+            typed.catch_up(&mut shown, &KeyForm::of(&stored));
+            key_page(services, parts, found, Typed { form: typed, shown }).await
+        }
+        changed => answer(parts, &found, changed, "#edit").await,
     }
 }
 
 /// `POST /keys/{id}/enabled`: a key is paused or resumed.
 ///
 /// # Errors
-/// As [`edit_key`]; 400 when it is not said which of the two.
+/// As [`edit_key`]; 400 when the form does not say which of the two.
 pub async fn enable_key(services: &Services, parts: &mut Parts, id: &str, form: Form) -> Result<Answer, ApiError> {
     let found = find_key(services, parts, id).await?;
     if let Err(error) = found.editable() {
         return not_in_effect(parts, &found, error).await;
     }
-    let mut typed = String::new();
-    let mut descendants = true;
+    let (mut typed, mut version, mut descendants) = (String::new(), None, true);
     form.hand_on(|field, text| {
-        read_descendants(field, &text, &mut descendants) || {
-            typed = text;
-            field == "enabled"
+        match field {
+            "enabled" => typed = text,
+            "version" => version = switch_version(&text),
+            _ => return read_descendants(field, &text, &mut descendants),
         }
+        true
     })?;
     let enabled: bool = typed.parse().map_err(|_| ApiError::invalid_field("enabled", "must be `true` or `false`"))?;
-    let (done, detail) = if enabled {
-        ("resumed", "It works again, on every node")
-    } else {
-        ("paused", "In effect on every node: whatever uses it gets 401 until you resume it")
+    let allow = move |stored: &Key, edited: &Key| {
+        stored.disabled_at == edited.disabled_at || version == Some(stored.disabled_at)
     };
     let edit = Edit { enabled: Some(enabled), ..Edit::default() };
-    change(services, parts, found, edit, descendants, done, detail).await
+    let done = if enabled { Done::RESUMED } else { Done::PAUSED };
+    match change(services, &found, edit, descendants, allow, done).await {
+        Err(EditError::Changed(_)) => {
+            let found = find_key(services, parts, id).await?;
+            stale_switch_page(services, parts, found, enabled).await
+        }
+        changed => answer(parts, &found, changed, "").await,
+    }
 }
 
 /// Reads the checkbox that leaves a key's descendants out of a change; false if this is another field.
@@ -213,23 +297,53 @@ fn read_descendants(field: &str, text: &str, descendants: &mut bool) -> bool {
     is_it
 }
 
+/// Reads the version of the form that pauses and resumes: since when the key is paused, in milliseconds, empty when
+/// it is not.
+fn switch_version(text: &str) -> Option<Option<Timestamp>> {
+    if text.is_empty() { Some(None) } else { text.parse().ok().map(|at| Some(Timestamp(at))) }
+}
+
+/// The message after a change.
+struct Done {
+    what: &'static str,
+    detail: &'static str,
+}
+
+impl Done {
+    const SAVED: Self = Self { what: "saved", detail: "In effect on every node" };
+    const RESUMED: Self = Self { what: "resumed", detail: "It works again, on every node" };
+    const PAUSED: Self =
+        Self { what: "paused", detail: "In effect on every node: requests with it fail (401) until you resume it" };
+}
+
 async fn change(
     services: &Services,
-    parts: &Parts,
-    found: FoundKey,
+    found: &FoundKey,
     edit: Edit,
     descendants: bool,
-    done: &str,
-    detail: &str,
+    allow: impl FnOnce(&Key, &Key) -> bool + Send + 'static,
+    done: Done,
+) -> Result<Flash, EditError> {
+    let caller = Caller::Person(found.person.clone());
+    let key = services.keys.edit_if(&caller, found.key.id, edit, descendants, allow).await?;
+    tracing::info!(key = %key.id, organisation = %key.organisation, "a key was changed");
+    let text = format!("Key “{}” {}", isolate(&key.name), done.what);
+    Ok(Flash { kind: ToastKind::Success, text, detail: done.detail.to_owned() })
+}
+
+/// Leads back to the page of the key, at `fragment`, with the message about the change.
+async fn answer(
+    parts: &Parts,
+    found: &FoundKey,
+    changed: Result<Flash, EditError>,
+    fragment: &str,
 ) -> Result<Answer, ApiError> {
-    match services.keys.edit(&Caller::Person(found.person.clone()), found.key.id, edit, descendants).await {
-        Ok(key) => {
-            tracing::info!(key = %key.id, organisation = %key.organisation, "a key was changed");
-            let text = format!("Key “{}” {done}", isolate(&key.name));
-            leave_flash(&session(parts)?, &Flash { kind: ToastKind::Success, text, detail: detail.to_owned() }).await?;
-            Ok(Answer::SeeOther(found.here.key_href(key.id)))
+    match changed {
+        Ok(flash) => {
+            leave_flash(&session(parts)?, &flash).await?;
+            Ok(Answer::SeeOther(format!("{}{fragment}", found.here.key_href(found.key.id))))
         }
-        Err(error) => not_in_effect(parts, &found, error).await,
+        Err(error) => not_in_effect(parts, found, error).await,
     }
 }
 
@@ -281,8 +395,9 @@ pub async fn revoke(services: &Services, parts: &mut Parts, id: &str, mut form: 
 /// `POST /events/retention`: how long the events of an environment are kept.
 ///
 /// # Errors
-/// 401 when nobody is signed in, 404 for a place that is not theirs, 403 for a mere member, 503 when
-/// the database fails; what is wrong with the numbers is said on the page.
+/// 401 when nobody is signed in, 404 for a place that is not theirs, 403 for a mere member, 503 when the database
+/// fails. Wrong numbers (400), and numbers that were changed elsewhere since the form was filled (409), are shown on
+/// the page.
 pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -> Result<Answer, ApiError> {
     let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
     let not_found = || ApiError::not_found("There is no such organisation or environment.");
@@ -294,14 +409,23 @@ pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -
         return Err(ApiError::forbidden("An owner or an admin of the organisation says how long its events are kept."));
     }
     let (days, limit) = (form.take("event_days"), form.take("event_limit"));
-    let kept = match Retention::parse(&days, &limit) {
-        Ok(kept) => kept,
+    let shown = RetentionForm::read_version(&form.take("version"));
+    let typed = RetentionForm { environment: Some(id), days, limit, shown, ..RetentionForm::default() };
+    let wanted = match Retention::parse(&typed.days, &typed.limit) {
+        Ok(wanted) => wanted,
         Err(errors) => {
-            let typed = RetentionForm { environment: Some(id), days, limit, errors };
+            let typed = RetentionForm { errors, ..typed };
             return events_page(services, parts, person, EventsLink::to(organisation), typed).await;
         }
     };
-    services.events.set_retention(id, kept).await?;
+    let changed = services.events.change_retention(id, |stored| RetentionForm::merge(shown, wanted, stored)).await?;
+    let kept = match changed.ok_or_else(not_found)? {
+        Ok(kept) => kept,
+        Err(stored) => {
+            let typed = typed.in_conflict(wanted, stored);
+            return events_page(services, parts, person, EventsLink::to(organisation), typed).await;
+        }
+    };
     tracing::info!(user = %person.id, environment = %id, days = kept.event_days, events = kept.event_limit, "events are kept for another time");
     let days = if kept.event_days == 1 { "1 day".to_owned() } else { format!("{} days", thousands(kept.event_days)) };
     let flash = Flash {

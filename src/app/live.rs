@@ -37,15 +37,17 @@ const GATHER: Duration = Duration::from_millis(400);
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Events are looked for so far back, in milliseconds: the order of ids is not quite that of commits.
 const OVERLAP: i64 = 2000;
-/// The most events that one look tells.
-const AT_ONCE: i64 = 100;
+/// The most events that one look counts. The page says when there were more.
+const COUNTED: i64 = 2000;
+/// The most rows that one look sends, the newest ones: a page shows no more. The others are counted.
+const ROWS: usize = 200;
 /// Seconds after which someone with too many streams may try again: streams of pages that were closed have ended.
 const RETRY_AFTER: u64 = 5;
 
 type Stopping = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// `GET /events/live?org=…&source=…&key=…&after=…`, where `after` is the newest event that the page
-/// has. `stopping` resolves when the server is about to stop: streams must not hold that up.
+/// `GET /events/live?org=…&source=…&key=…&after=…&oldest=…`, where `after` is the newest event that the page has, and
+/// `oldest` the last one of a full page: what is older belongs to later pages and is not new. `stopping` resolves when the server is about to stop: streams must not hold that up.
 ///
 /// # Errors
 /// 401 when nobody is signed in, 404 for a place that is not theirs, 429 when the person or the organisation has too
@@ -70,7 +72,7 @@ pub async fn live(
         }
         WatchError::ServerIsFull => ApiError::unavailable("Too many pages are watching events at the moment."),
     })?;
-    let since = after(parts).unwrap_or_else(|| services.keys.clock().now());
+    let since = event(parts, "after").and_then(received).unwrap_or_else(|| services.keys.clock().now());
     let watch = Watch {
         services: services.clone(),
         parts: parts.clone(),
@@ -79,6 +81,7 @@ pub async fn live(
         key,
         watcher,
         since,
+        oldest: event(parts, "oldest"),
         told: HashSet::new(),
         waiting: VecDeque::new(),
         ends_at: Instant::now() + LIFETIME,
@@ -89,11 +92,16 @@ pub async fn live(
     Ok((headers, stream.keep_alive(KeepAlive::new().interval(HEARTBEAT))).into_response())
 }
 
-/// When the newest event came that the page has.
-fn after(parts: &Parts) -> Option<Timestamp> {
+/// The event that a parameter names.
+fn event(parts: &Parts, parameter: &str) -> Option<Uuid> {
     let query = parts.uri.query().unwrap_or_default();
-    let (_, value) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "after")?;
-    let (seconds, nanoseconds) = Uuid::try_parse(&value).ok()?.get_timestamp()?.to_unix();
+    let (_, value) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == parameter)?;
+    Uuid::try_parse(&value).ok()
+}
+
+/// When an event came.
+fn received(event: Uuid) -> Option<Timestamp> {
+    let (seconds, nanoseconds) = event.get_timestamp()?.to_unix();
     let milliseconds = i64::try_from(seconds).ok()?.checked_mul(1000)?;
     milliseconds.checked_add(i64::from(nanoseconds / 1_000_000)).map(Timestamp)
 }
@@ -109,6 +117,8 @@ struct Watch {
     watcher: Watcher,
     /// When the newest event came that was told.
     since: Timestamp,
+    /// Events up to this one are not told.
+    oldest: Option<Uuid>,
     /// Events that the last look found.
     told: HashSet<Uuid>,
     /// What is to be sent.
@@ -159,14 +169,20 @@ impl Watch {
             until: None,
         };
         let organisation = self.membership.organisation;
-        let page = EventPage { organisation, filter, descending: true, offset: 0, limit: AT_ONCE };
+        let page = EventPage { organisation, filter, descending: true, offset: 0, limit: COUNTED };
         let found = self.services.events.heads(&page).await?;
         let told: HashSet<Uuid> = found.iter().map(|event| event.uuid).collect();
-        let fresh: Vec<EventHead> = found.into_iter().filter(|event| !self.told.contains(&event.uuid)).collect();
-        if i64::try_from(fresh.len()).is_ok_and(|count| count == AT_ONCE) {
-            // There were more than the page could be told; it says so.
-            self.waiting.push_back(Event::default().event("missed").data("-"));
+        let is_new = |event: &EventHead| {
+            !self.told.contains(&event.uuid) && self.oldest.is_none_or(|oldest| event.uuid > oldest)
+        };
+        let mut fresh: Vec<EventHead> = found.into_iter().filter(is_new).collect();
+        let unsent = fresh.len().saturating_sub(ROWS);
+        if unsent > 0 {
+            // How many the page does not get as rows; `+` when there are more than were counted.
+            let more = if i64::try_from(fresh.len()) == Ok(COUNTED) { "+" } else { "" };
+            self.waiting.push_back(Event::default().event("missed").data(format!("{unsent}{more}")));
         }
+        fresh.truncate(ROWS);
         let now = self.services.keys.clock().now();
         self.since = fresh.first().map_or(self.since, |newest| self.since.max(Timestamp(newest.received_at)));
         for event in fresh.into_iter().rev() {

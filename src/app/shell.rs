@@ -93,8 +93,11 @@ impl Document {
     }
 }
 
-/// The policy of a page: what it loads comes from here, and the one inline script, which starts the
-/// islands, carries the nonce.
+/// The script that every page has, before and without WASM.
+const SCRIPT: &str = include_str!("page.js");
+
+/// The policy of a page: what it loads comes from here. The inline scripts, of which one starts the islands, carry the
+/// nonce.
 fn restrict(response: &ResponseOptions) {
     let nonce = use_nonce().map(|nonce| format!(" 'nonce-{nonce}'")).unwrap_or_default();
     let policy = format!(
@@ -121,6 +124,7 @@ fn shell(document: Document, options: LeptosOptions) -> impl IntoView {
                 <title>{format!("{} · Latchkey", document.title)}</title>
                 <link rel="icon" href="/favicon.svg" type="image/svg+xml"/>
                 <link rel="stylesheet" href=style/>
+                <script nonce=use_nonce() inner_html=SCRIPT></script>
                 {document.has_islands.then(|| view! { <HydrationScripts options islands=true/> })}
             </head>
             <body>{(document.body)()}</body>

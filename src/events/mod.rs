@@ -153,12 +153,27 @@ impl Events {
         self.db.retention(environment).await
     }
 
-    /// Sets how long an environment's events are kept. Who may is the caller's to have decided.
+    /// Changes how long an environment's events are kept into what `change` returns for the stored value; returns the
+    /// value that holds now, or as an error the one that `change` refused to change. `None` when there is no such
+    /// environment. Who may is the caller's to have decided.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn set_retention(&self, environment: EnvironmentId, kept: Retention) -> Result<(), StoreError> {
-        self.db.set_retention(environment, kept).await
+    pub async fn change_retention(
+        &self,
+        environment: EnvironmentId,
+        change: impl Fn(Retention) -> Option<Retention>,
+    ) -> Result<Option<Result<Retention, Retention>>, StoreError> {
+        while let Some(stored) = self.db.retention(environment).await? {
+            let Some(kept) = change(stored) else {
+                return Ok(Some(Err(stored)));
+            };
+            // False when somebody else changed it since it was read: then `change` judges the new value.
+            if kept == stored || self.db.replace_retention(environment, stored, kept).await? {
+                return Ok(Some(Ok(kept)));
+            }
+        }
+        Ok(None)
     }
 
     /// Removes what is kept no longer; called now and then. How many events.

@@ -8,7 +8,7 @@ use super::descendants::Narrowing;
 use super::{Key, Keys, Unproven};
 use crate::accounts::{Access, Caller};
 use crate::model::{KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
-use crate::store::StoreError;
+use crate::store::{KeyEdit, StoreError};
 
 /// What is to change; `None` stays as it is, `Some(None)` is taken away.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +43,9 @@ pub enum EditError {
     /// It was revoked, which nothing undoes.
     #[error("the key is revoked")]
     Revoked,
+    /// It is not what the caller expects it to be, and stays as it is: this key.
+    #[error("the key was changed meanwhile")]
+    Changed(Box<Key>),
     /// It is changed, but perhaps not everywhere yet.
     #[error(transparent)]
     Unproven(#[from] Unproven),
@@ -62,7 +65,8 @@ impl Edit {
             || matches!(self.quota, Some(Some(_)))
     }
 
-    fn apply(self, key: &mut Key, now: Timestamp) {
+    /// Changes a key in memory.
+    pub fn apply(self, key: &mut Key, now: Timestamp) {
         fn set<T>(field: &mut T, value: Option<T>) {
             if let Some(value) = value {
                 *field = value;
@@ -91,6 +95,22 @@ impl Keys {
     /// # Errors
     /// When there is no such key for the caller, it is not theirs to change, or it is revoked.
     pub async fn edit(&self, caller: &Caller, id: KeyId, edit: Edit, descendants: bool) -> Result<Key, EditError> {
+        self.edit_if(caller, id, edit, descendants, |_, _| true).await
+    }
+
+    /// Changes a key as [`edit`](Self::edit) does, if `allow` agrees. It is asked in the transaction of the change,
+    /// with the stored key and the key as it would be.
+    ///
+    /// # Errors
+    /// As [`edit`](Self::edit), and when `allow` does not agree.
+    pub async fn edit_if(
+        &self,
+        caller: &Caller,
+        id: KeyId,
+        edit: Edit,
+        descendants: bool,
+        allow: impl FnOnce(&Key, &Key) -> bool + Send + 'static,
+    ) -> Result<Key, EditError> {
         let key = self.core.db.key_by_id(id).await?.ok_or(EditError::NotFound)?;
         match caller.access_to(&key) {
             Access::Hidden => return Err(EditError::NotFound),
@@ -107,11 +127,16 @@ impl Keys {
                     edit.apply(key, now);
                     let narrowing = Narrowing::between(&before, key, is_paused);
                     descendants.retain_mut(|descendant| narrowing.apply(descendant, now));
+                    allow(&before, key)
                 });
                 let edited = edited.await;
                 // Whatever became of it: after a failure nobody knows.
                 core.changed(&[(key.id, key.hash)]);
-                let Some(edited) = edited? else { return Err(EditError::Revoked) };
+                let edited = match edited? {
+                    KeyEdit::Done(edited) => edited,
+                    KeyEdit::Refused(stored) => return Err(EditError::Changed(stored)),
+                    KeyEdit::Revoked => return Err(EditError::Revoked),
+                };
                 core.changed(&edited.changed);
                 core.effective(edited.number).await?;
                 Ok(edited.key)

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::addresses::ADDRESSES;
 use super::limiter::QuotaState;
 use super::usage::HOUR;
-use super::{Key, Keys};
+use super::{Key, KeyHash, Keys};
 use crate::model::KeyId;
 use crate::store::{HourlyUse, KeyFilter, Owner, StoreError, UsedFrom};
 
@@ -85,6 +85,14 @@ impl Keys {
         self.core.usage.complete(&mut listed.keys, &self.core.cache, &reading);
         let next = listed.keys.last().filter(|_| listed.more).map(|key| Cursor(key.uuid));
         Ok(Page { keys: listed.keys, next })
+    }
+
+    /// The key of a hash, whatever its state, without its latest uses. Who may see it is the caller's to decide.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find(&self, hash: &KeyHash) -> Result<Option<Key>, StoreError> {
+        Ok(self.core.db.keys_by_hash(std::slice::from_ref(hash)).await?.pop())
     }
 
     /// One key, with how many keys below it, at any depth, are not revoked. Who may see it is the caller's to decide.

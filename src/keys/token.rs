@@ -125,6 +125,18 @@ impl<'a> PresentedKey<'a> {
         (digits.len() == length && lower_hex(digits)).then(|| Self { text, hash: KeyHash::of(text) })
     }
 
+    /// The hash of the first key string inside of a text that was not meant as a key, such as a search. The case of
+    /// letters does not count, because a keyboard may have changed it.
+    pub fn find(text: &str) -> Option<KeyHash> {
+        let text = Zeroizing::new(text.to_ascii_lowercase());
+        let forms = [("hs_live_", BODY + CHECKSUM), ("hs_test_", BODY + CHECKSUM), ("hks_", HOOKSENTRY_BODY)];
+        forms.into_iter().find_map(|(prefix, digits)| {
+            let length = prefix.len() + digits;
+            let candidates = text.match_indices(prefix).filter_map(|(start, _)| text.get(start..start + length));
+            candidates.into_iter().find_map(PresentedKey::parse).map(|key| key.hash)
+        })
+    }
+
     /// Whether its checksum fits; without one, it does. What was found by its hash was made by us and fits; what was
     /// not found need not be looked for where this says no.
     pub fn checksum_fits(&self) -> bool {

@@ -18,7 +18,6 @@ use futures::FutureExt;
 use tracing::Instrument;
 
 use crate::api::Site;
-use crate::api::local::host_of;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::model::ApiError;
@@ -160,14 +159,8 @@ fn cross_site(headers: &HeaderMap, site: &Site) -> Option<&'static str> {
         }
     }
     // A name that somebody else lets point here (DNS rebinding) would be an origin of its own.
-    let named_by_operator = site.public_url.is_some();
-    (!named_by_operator && !is_local_name_or_address(host))
-        .then_some("This host name is not known here: start the server with --public-url.")
-}
-
-fn is_local_name_or_address(host: &str) -> bool {
-    let host = host_of(host);
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
+    let is_unknown = site.unknown_host(headers).is_some() || (site.public_url.is_none() && host.is_empty());
+    is_unknown.then_some("This host name is not known here: start the server with --public-url.")
 }
 
 /// Headers that every answer has.

@@ -1,9 +1,12 @@
 //! The addresses of the dashboard's pages and forms, and how what they come to is answered.
 
+use std::pin::Pin;
+
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 
@@ -11,6 +14,7 @@ use super::health::Draining;
 use super::{api_docs, assets};
 use crate::api::Services;
 use crate::app::forms::{self, Form};
+use crate::app::key_in_address::address_without_key;
 use crate::app::live;
 use crate::app::pages;
 use crate::app::shell::Answer;
@@ -27,6 +31,7 @@ pub fn routes(draining: Draining) -> Router<Services> {
     Router::new()
         .route("/", get(async || Redirect::to("/keys")))
         .route("/keys", get(keys))
+        .route("/keys/search", post(search))
         .route("/keys/{id}", get(key).post(edit_key))
         .route("/keys/{id}/enabled", post(enable_key))
         .route("/keys/{id}/revoke", post(revoke))
@@ -42,9 +47,49 @@ pub fn routes(draining: Draining) -> Router<Services> {
         .route("/docs/api", get(docs))
 }
 
+/// Answers a request whose address contains a key string by a redirect to an address without it.
+pub async fn without_keys(State(services): State<Services>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match address_without_key(&services, &mut parts).await {
+        Ok(None) => next.run(Request::from_parts(parts, body)).await,
+        Ok(Some(address)) => answer(&services, parts, Ok(Answer::SeeOther(address))).await,
+        Err(error) => answer(&services, parts, Err(error)).await,
+    }
+}
+
+/// What a form comes to. (Of an `AsyncFnOnce`, nothing says that its future is `Send`.)
+type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, ApiError>> + Send + 'a>>;
+
+/// Answers a form. One that was sent when the session was over is held while its sender signs in again.
+async fn form(
+    services: Services,
+    request: Request,
+    handle: impl for<'a> FnOnce(&'a Services, &'a mut Parts, Form) -> Handled<'a>,
+) -> Response {
+    let (form, mut parts) = match Form::read(request).await {
+        Ok(read) => read,
+        Err((error, parts)) => return answer(&services, parts, Err(error)).await,
+    };
+    let sent = form.clone();
+    let outcome = match handle(&services, &mut parts, form).await {
+        Err(error) if error.status == StatusCode::UNAUTHORIZED.as_u16() => {
+            pages::sign_in_again(&services, sent.held(&parts)).await
+        }
+        outcome => outcome,
+    };
+    answer(&services, parts, outcome).await
+}
+
+async fn search(State(services): State<Services>, request: Request) -> Response {
+    form(services, request, |services, parts, form| Box::pin(forms::search(services, parts, form))).await
+}
+
 /// The page for an address that there is not.
 pub async fn not_found(services: Services, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
+    let (mut parts, _) = request.into_parts();
+    if let Ok(Some(address)) = address_without_key(&services, &mut parts).await {
+        return answer(&services, parts, Ok(Answer::SeeOther(address))).await;
+    }
     answer(&services, parts, Err(ApiError::not_found("There is nothing at this address."))).await
 }
 
@@ -59,23 +104,17 @@ async fn key(State(services): State<Services>, Path(id): Path<String>, mut parts
 }
 
 async fn edit_key(State(services): State<Services>, Path(id): Path<String>, request: Request) -> Response {
-    match Form::read(request).await {
-        Ok((form, mut parts)) => {
-            let outcome = forms::edit_key(&services, &mut parts, &id, form).await;
-            answer(&services, parts, outcome).await
-        }
-        Err((error, parts)) => answer(&services, parts, Err(error)).await,
-    }
+    form(services, request, move |services, parts, form| {
+        Box::pin(async move { forms::edit_key(services, parts, &id, form).await })
+    })
+    .await
 }
 
 async fn enable_key(State(services): State<Services>, Path(id): Path<String>, request: Request) -> Response {
-    match Form::read(request).await {
-        Ok((form, mut parts)) => {
-            let outcome = forms::enable_key(&services, &mut parts, &id, form).await;
-            answer(&services, parts, outcome).await
-        }
-        Err((error, parts)) => answer(&services, parts, Err(error)).await,
-    }
+    form(services, request, move |services, parts, form| {
+        Box::pin(async move { forms::enable_key(services, parts, &id, form).await })
+    })
+    .await
 }
 
 async fn cluster(State(services): State<Services>, mut parts: Parts) -> Response {
@@ -111,23 +150,11 @@ async fn register(State(services): State<Services>, mut parts: Parts) -> Respons
 }
 
 async fn post_sign_in(State(services): State<Services>, request: Request) -> Response {
-    match Form::read(request).await {
-        Ok((form, parts)) => {
-            let outcome = forms::sign_in(&services, &parts, form).await;
-            answer(&services, parts, outcome).await
-        }
-        Err((error, parts)) => answer(&services, parts, Err(error)).await,
-    }
+    form(services, request, |services, parts, form| Box::pin(forms::sign_in(services, parts, form))).await
 }
 
 async fn post_register(State(services): State<Services>, request: Request) -> Response {
-    match Form::read(request).await {
-        Ok((form, parts)) => {
-            let outcome = forms::register(&services, &parts, form).await;
-            answer(&services, parts, outcome).await
-        }
-        Err((error, parts)) => answer(&services, parts, Err(error)).await,
-    }
+    form(services, request, |services, parts, form| Box::pin(forms::register(services, parts, form))).await
 }
 
 async fn sign_out(State(services): State<Services>, parts: Parts) -> Response {
@@ -136,39 +163,38 @@ async fn sign_out(State(services): State<Services>, parts: Parts) -> Response {
 }
 
 async fn revoke(State(services): State<Services>, Path(id): Path<String>, request: Request) -> Response {
-    match Form::read(request).await {
-        Ok((form, mut parts)) => {
-            let outcome = forms::revoke(&services, &mut parts, &id, form).await;
-            answer(&services, parts, outcome).await
-        }
-        Err((error, parts)) => answer(&services, parts, Err(error)).await,
-    }
+    form(services, request, move |services, parts, form| {
+        Box::pin(async move { forms::revoke(services, parts, &id, form).await })
+    })
+    .await
 }
 
-async fn docs(State(services): State<Services>, parts: Parts) -> Response {
-    answer(&services, parts, Ok(pages::api_docs(api_docs::json()).into())).await
+async fn docs(State(services): State<Services>, mut parts: Parts) -> Response {
+    let person = pages::signed_in(&services, &mut parts).await.unwrap_or_default();
+    answer(&services, parts, Ok(pages::api_docs(api_docs::json(), person).into())).await
 }
 
 async fn retention(State(services): State<Services>, request: Request) -> Response {
-    match Form::read(request).await {
-        Ok((form, mut parts)) => {
-            let outcome = forms::retention(&services, &mut parts, form).await;
-            answer(&services, parts, outcome).await
-        }
-        Err((error, parts)) => answer(&services, parts, Err(error)).await,
-    }
+    form(services, request, |services, parts, form| Box::pin(forms::retention(services, parts, form))).await
 }
 
 /// Renders what a page or a form came to. Who is not signed in is sent to do that first.
-async fn answer(services: &Services, parts: Parts, outcome: Result<Answer, ApiError>) -> Response {
+async fn answer(services: &Services, mut parts: Parts, outcome: Result<Answer, ApiError>) -> Response {
     let document = match outcome {
         Ok(Answer::SeeOther(path)) => return Redirect::to(&path).into_response(),
         Ok(Answer::Page(document)) => document,
         Err(error) if error.status == StatusCode::UNAUTHORIZED.as_u16() => {
             return Redirect::to(&sign_in_first(&parts)).into_response();
         }
-        Err(error) if error.status == StatusCode::NOT_FOUND.as_u16() => pages::not_found(),
-        Err(error) => pages::failed(&error, &parts, services.keys.clock().now()),
+        Err(error) => {
+            // Without the database, there is no frame.
+            let person = pages::signed_in(services, &mut parts).await.unwrap_or_default();
+            if error.status == StatusCode::NOT_FOUND.as_u16() {
+                pages::not_found(person, &parts)
+            } else {
+                pages::failed(&error, person, &parts, services.keys.clock().now())
+            }
+        }
     };
     document.render(assets::leptos_options(), parts).await
 }

@@ -36,7 +36,11 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
         .merge(hookstream())
         .merge(hooksentry::routes().layer(from_fn(no_store)))
         .merge(native::routes().route("/v1/revocations", get(revocations(draining.clone()))).layer(from_fn(no_store)))
-        .merge(pages::routes(draining.clone()).layer(CompressionLayer::new().compress_when(is_page)))
+        .merge(
+            pages::routes(draining.clone())
+                .layer(from_fn_with_state(services.clone(), pages::without_keys))
+                .layer(CompressionLayer::new().compress_when(is_page)),
+        )
         .fallback(nowhere)
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(sessions)

@@ -182,17 +182,25 @@ impl Db {
         }))
     }
 
-    /// Sets how long an environment's events are kept.
-    pub(crate) async fn set_retention(&self, environment: EnvironmentId, kept: Retention) -> Result<(), StoreError> {
-        writing!(self, tx => {
-            sqlx::query(sql!("retention_set"))
+    /// Replaces how long an environment's events are kept, if it is `stored` still; whether it was.
+    pub(crate) async fn replace_retention(
+        &self,
+        environment: EnvironmentId,
+        stored: Retention,
+        kept: Retention,
+    ) -> Result<bool, StoreError> {
+        Ok(writing!(self, tx => {
+            sqlx::query(sql!("retention_replace"))
                 .bind(environment.0)
+                .bind(stored.event_days)
+                .bind(stored.event_limit)
                 .bind(kept.event_days)
                 .bind(kept.event_limit)
                 .execute(&mut *tx)
-                .await?;
-        });
-        Ok(())
+                .await?
+                .rows_affected()
+                == 1
+        }))
     }
 
     /// Removes events whose time is over, a bounded number a transaction; how many.

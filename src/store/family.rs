@@ -23,6 +23,17 @@ pub(crate) struct Revoked {
 
 /// The outcome of an edit.
 #[derive(Debug)]
+pub(crate) enum KeyEdit {
+    /// It is stored.
+    Done(Box<Edited>),
+    /// There is no such key, or it is revoked.
+    Revoked,
+    /// The edit refused to change the stored key, which this is.
+    Refused(Box<Key>),
+}
+
+/// A stored edit.
+#[derive(Debug)]
 pub(crate) struct Edited {
     /// The key as it is now.
     pub(crate) key: Key,
@@ -88,16 +99,16 @@ impl Db {
     }
 
     /// Changes a key as `edit` says, which sees the key as it is now, with nobody else changing it meanwhile. With
-    /// `family`, `edit` also gets the descendants that are not revoked, and leaves those that it changed. `None` when
-    /// there is no such key, or it is revoked.
+    /// `family`, `edit` also gets the descendants that are not revoked, and leaves those that it changed. When
+    /// `edit` returns false, all of them stay as they are.
     pub(crate) async fn edit_key(
         &self,
         id: KeyId,
         family: bool,
         at: Timestamp,
-        edit: impl FnOnce(&mut Key, &mut Vec<Key>),
-    ) -> Result<Option<Edited>, StoreError> {
-        let edited = writing!(self, tx => {
+        edit: impl FnOnce(&mut Key, &mut Vec<Key>) -> bool,
+    ) -> Result<KeyEdit, StoreError> {
+        Ok(writing!(self, tx => {
             let rows: Vec<KeyRow> = if family {
                 let locked = lock_family!(self, tx, id);
                 sqlx::query_as(sql!(self, "keys_by_id")).bind(ids(&locked)).fetch_all(&mut *tx).await?
@@ -107,11 +118,15 @@ impl Db {
             };
             let mut descendants = rows.into_iter().map(KeyRow::into_key).collect::<Result<Vec<_>, _>>()?;
             descendants.retain(|key| key.revoked_at.is_none());
-            let Some(place) = descendants.iter().position(|key| key.id == id) else { return Ok(None) };
+            let Some(place) = descendants.iter().position(|key| key.id == id) else {
+                return Ok(KeyEdit::Revoked);
+            };
             let mut key = descendants.swap_remove(place);
-            let name = key.name.clone();
-            edit(&mut key, &mut descendants);
-            if key.name != name {
+            let stored = key.clone();
+            if !edit(&mut key, &mut descendants) {
+                return Ok(KeyEdit::Refused(Box::new(stored)));
+            }
+            if key.name != stored.name {
                 sqlx::query(sql!("organisation_count_rename")).bind(key.organisation.0).execute(&mut *tx).await?;
             }
             let limits = StoredLimits::of(&key);
@@ -135,9 +150,8 @@ impl Db {
             }
             let changed: Vec<_> = std::iter::once(&key).chain(&descendants).map(|key| (key.id, key.hash)).collect();
             let number = log_changes!(self, tx, key.organisation, &changed, false, at);
-            Edited { key, changed, number }
-        });
-        Ok(Some(edited))
+            KeyEdit::Done(Box::new(Edited { key, changed, number }))
+        }))
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) use changes::{Continuity, OrganisationEnd};
 pub(crate) use db::Changes;
 pub use db::{DatabaseUrlError, Db, SqliteFile, StoreError};
 pub use events::{EventFilter, EventHead, EventPage, Retention, StoredEvent};
+pub(crate) use family::KeyEdit;
 pub use ingest::{NewEvent, Taken};
 pub use key_pages::{KeyColumn, KeyCounts, KeyList, KeyPage, ListedKey, Mark};
 pub use keys::{KeyFilter, Listed, Owner};

@@ -48,8 +48,14 @@ async fn post(app: &TestApp, cookie: &str, form: &str) -> Answer {
         .await
 }
 
+/// The form as it was filled from the version `days limit`.
+fn retention_from(version: &str, who: &Someone, org: &str, days: &str, limit: &str) -> String {
+    let place = format!("org={org}&env={}&return_to=%2Fevents%3Forg%3D{org}", who.live);
+    format!("{place}&version={version}&event_days={days}&event_limit={limit}")
+}
+
 fn retention(who: &Someone, org: &str, days: &str, limit: &str) -> String {
-    format!("org={org}&env={}&event_days={days}&event_limit={limit}&return_to=%2Fevents%3Forg%3D{org}", who.live)
+    retention_from("30+5000", who, org, days, limit)
 }
 
 /// The stream of an organisation's new events.
@@ -185,7 +191,8 @@ on_both_engines! {
         bob.join(&app, &ada.org, Role::Member).await;
         let kept = async || app.services.events.retention(ada.live.parse().unwrap()).await.unwrap().unwrap();
 
-        let saved = post(&app, &ada.cookie, &retention(&ada, &ada.org, "30", "5000")).await;
+        let version = format!("{}+{}", kept().await.event_days, kept().await.event_limit);
+        let saved = post(&app, &ada.cookie, &retention_from(&version, &ada, &ada.org, "30", "5000")).await;
         assert_eq!((saved.status.as_u16(), saved.header("location")), (303, format!("/events?org={}", ada.org).as_str()));
         assert_eq!((kept().await.event_days, kept().await.event_limit), (30, 5000));
         let page = get(&app, &ada, "/events").await.text();
@@ -206,7 +213,9 @@ on_both_engines! {
         assert!(seen.contains("30 days") && !seen.contains("event_days"), "{seen}");
         assert_eq!(post(&app, &eve.cookie, &form).await.status, 404);
         assert_eq!(post(&app, &eve.cookie, &retention(&ada, &eve.org, "1", "1")).await.status, 404);
-        assert_eq!(post(&app, "session=nothing", &form).await.header("location"), "/sign-in");
+        let over = post(&app, "session=nothing", &form).await;
+        assert_eq!(over.status, 401);
+        assert!(over.text().contains("Your session is over") && over.text().contains("event_days=1"), "{}", over.text());
         assert_eq!((kept().await.event_days, kept().await.event_limit), (30, 5000));
         bob.leave(&app, &ada.org).await;
         bob.join(&app, &ada.org, Role::Admin).await;

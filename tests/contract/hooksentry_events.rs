@@ -128,7 +128,7 @@ on_both_engines! {
         let test = crate::story::create(&app, &ada.who.cookie, &ada.who.in_env(&ada.who.test, "")).await.field("/key");
         let keep = async |environment: &str, event_days, event_limit| {
             let kept = Retention { event_days, event_limit };
-            app.services.events.set_retention(environment.parse().unwrap(), kept).await.unwrap();
+            app.services.events.change_retention(environment.parse().unwrap(), |_| Some(kept)).await.unwrap();
             assert_eq!(app.services.events.retention(environment.parse().unwrap()).await.unwrap(), Some(kept));
         };
         keep(&ada.who.live, 7, 5).await;
@@ -166,7 +166,7 @@ on_both_engines! {
             app.clock.advance(1);
         }
         let kept = Retention { event_days: 7, event_limit: 100 };
-        app.services.events.set_retention(ada.who.live.parse().unwrap(), kept).await.unwrap();
+        app.services.events.change_retention(ada.who.live.parse().unwrap(), |_| Some(kept)).await.unwrap();
         assert_eq!(app.services.events.tidy().await.unwrap(), 2400);
         assert_eq!(app.number("SELECT count(*) FROM events").await, 100);
         assert_eq!(total(&app, &ada, "").await, 100);

@@ -3,6 +3,7 @@
 use latchkey::model::Role;
 
 use crate::app::{TestApp, on_both_engines};
+use crate::stale_forms::{EDIT, SWITCH, version};
 use crate::story::{Answer, Call, Someone, create, someone};
 
 const HOUR: i64 = 3_600_000;
@@ -40,8 +41,14 @@ fn form<'a>(app: &'a TestApp, path: &str, cookie: &str, fields: &[(&str, &str)])
     Call::new(app, "POST", path).cookie(cookie).header("content-type", "application/x-www-form-urlencoded").body(body)
 }
 
+/// Posts a form as a browser does that has just loaded the page of the key: with the version of the form.
 async fn post(app: &TestApp, who: &Someone, path: &str, fields: &[(&str, &str)]) -> Answer {
-    form(app, path, &who.cookie, fields).send().await
+    let marker = if path.contains("/enabled") { SWITCH } else { EDIT };
+    let page = get(app, who, &path.replace("/enabled", "")).await.text();
+    let version = version(&page, marker);
+    let mut fields = fields.to_vec();
+    fields.extend(version.iter().map(|version| ("version", version.as_str())));
+    form(app, path, &who.cookie, &fields).send().await
 }
 
 #[track_caller]
@@ -118,7 +125,8 @@ on_both_engines! {
             ("metadata", "team = billing\r\nnote=a=b"),
         ];
         let saved = post(&app, &ada, &place, &fields).await;
-        assert_eq!((saved.status.as_u16(), saved.header("location")), (303, place.as_str()), "{}", saved.text());
+        let form = format!("{place}#edit");
+        assert_eq!((saved.status.as_u16(), saved.header("location")), (303, form.as_str()), "{}", saved.text());
         let details = key.details(&app, &ada).await;
         assert_eq!(details["name"], "Billing & <worker>");
         assert_eq!(details["scopes"], "events:write keys:*");
@@ -167,7 +175,7 @@ on_both_engines! {
         assert_eq!(wrong.status, 400);
         let page = wrong.text();
         shows(&page, &[
-            "Nothing was saved", "It must not be empty.", "is not a scope: write ", "It must be in the future.",
+            "Nothing was saved", "Enter a name.", "is not a scope: write ", "Choose a date and a time in the future",
             "is not a network: write 203.0.113.0/24 or 2001:db8::/32.", "which “a&amp;lt;b” is not",
             "value=\"2020-01-01T00:00\"", "value=\"sixty\"", "value=\"-1\"",
             "10.0.0.0/8\n&lt;/textarea>&lt;script>", "a&amp;lt;b</textarea>", "value=\"events&quot;&gt;&lt;i&gt;\"",
@@ -274,7 +282,9 @@ on_both_engines! {
         assert_eq!(signed_out.header("location"), format!("/sign-in?next=%2Fkeys%2F{}", key.id));
         for path in [&key.page, &switch] {
             let fields = [("enabled", "false")];
-            assert_eq!(form(&app, path, "session=nothing", &fields).send().await.header("location"), "/sign-in");
+            let over = form(&app, path, "session=nothing", &fields).send().await;
+            assert_eq!((over.status.as_u16(), over.header("location")), (401, ""));
+            shows(&over.text(), &["Your session is over, and nothing was changed.", "value=\"enabled=false\""]);
             assert_eq!(form(&app, path, "a=b", &fields).key(&key.key).send().await.status, 403, "no key manages keys here");
             for (name, value) in [("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")] {
                 let foreign = form(&app, path, &ada.cookie, &fields).header("host", "127.0.0.1:3000").header(name, value);

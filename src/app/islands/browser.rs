@@ -28,6 +28,18 @@ pub fn on_click(selector: &'static str, handle: OnClick) {
     });
 }
 
+/// Tells the script of the page that something has happened.
+pub fn announce(event: &str) {
+    if let Ok(event) = web_sys::Event::new(event) {
+        drop(window().dispatch_event(&event));
+    }
+}
+
+/// A text as the value of a parameter.
+pub fn encode(text: &str) -> String {
+    String::from(js_sys::encode_uri_component(text))
+}
+
 /// Puts a text into the clipboard. Where the page may not (it was not loaded over HTTPS), the text
 /// is selected where it stands and copied the old way.
 pub async fn copy(text: &str, stands_in: Option<HtmlElement>) -> bool {

@@ -37,8 +37,13 @@ struct Form {
     date: Field,
     restricted: RwSignal<bool>,
     scopes: Field,
+    /// What a date means.
+    zone: RwSignal<String>,
     /// What is wrong with none of the fields.
     failed: RwSignal<String>,
+    /// A link that leads on from there: its words and its address. It opens another tab, so that nothing that was
+    /// typed is lost.
+    way_out: RwSignal<Option<(&'static str, String)>>,
     busy: RwSignal<bool>,
 }
 
@@ -51,7 +56,9 @@ impl Form {
             date: Field::new(expiry::check_date),
             restricted: RwSignal::new(false),
             scopes: Field::new(check_scopes),
+            zone: RwSignal::default(),
             failed: RwSignal::default(),
+            way_out: RwSignal::default(),
             busy: RwSignal::new(false),
         }
     }
@@ -62,7 +69,16 @@ impl Form {
         }
         self.expiry.set(String::new());
         self.restricted.set(false);
-        self.failed.set(String::new());
+        self.say(String::new(), None);
+    }
+
+    fn say(self, failed: String, way_out: Option<(&'static str, String)>) {
+        self.failed.set(failed);
+        self.way_out.set(way_out);
+    }
+
+    fn tell_zone(self) {
+        self.zone.set(self.date.text.with_untracked(|date| expiry::meaning(date)));
     }
 
     fn is_dated(self) -> bool {
@@ -91,8 +107,9 @@ impl Form {
         })
     }
 
-    /// Shows what the server says: at the fields that it names, and else above them.
-    fn show(self, error: ApiError) {
+    /// Shows why no key came back: at the fields that the server names, and else above them. `lost` is the address
+    /// that looks for a key whose answer was lost.
+    fn show(self, error: ApiError, lost: String) {
         let mut rest = error.errors.is_empty().then_some(error.detail);
         for wrong in error.errors {
             let message = format!("It {}.", wrong.message);
@@ -103,27 +120,37 @@ impl Form {
                 field => rest = Some(format!("{field} {}.", wrong.message)),
             }
         }
+        let mut way_out = None;
         if error.status == http::StatusCode::UNAUTHORIZED.as_u16() {
-            rest = Some("You are no longer signed in. Load the page again to sign in.".to_owned());
+            rest = Some(
+                "Your session is over, and no key was created. Sign in, then create it here: your text stays."
+                    .to_owned(),
+            );
+            way_out = Some(("Sign in (new tab)", "/sign-in".to_owned()));
+        } else if error.status >= http::StatusCode::INTERNAL_SERVER_ERROR.as_u16() {
+            rest = Some(
+                "The answer did not arrive. The key may have been created, and nobody has seen its string: look for it \
+                 before you try again."
+                    .to_owned(),
+            );
+            way_out = Some(("Look for the key (new tab)", lost));
         }
-        self.failed.set(rest.unwrap_or_default());
+        self.say(rest.unwrap_or_default(), way_out);
     }
 }
 
 /// Opens at a click on anything with `data-create-key`, which the server renders where it fits.
 #[island]
 pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: String) -> impl IntoView {
-    let form = Form::new(current.clone());
+    let form = Form::new(current);
     let secret = RwSignal::new(None::<Secret>);
     let dialog = NodeRef::<Dialog>::new();
-    let opened_in = StoredValue::new(current);
     Effect::new(move |_| {
-        let begin = move |_| {
-            form.clear();
-            form.environment.set(opened_in.get_value());
-            open(dialog);
-        };
-        browser::on_click("[data-create-key]", Box::new(begin));
+        // Text that was typed before the dialog was closed by Escape is still there; Cancel discards it.
+        browser::on_click("[data-create-key]", Box::new(move |_| open(dialog)));
+        browser::on_click("#create-key [data-close]", Box::new(move |_| form.clear()));
+        // The script of the page repeats a click that came before.
+        browser::announce("latchkey:ready");
     });
 
     let organisation = StoredValue::new(org_id);
@@ -136,8 +163,9 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
             focus_first_mistake(dialog);
             return;
         };
-        form.failed.set(String::new());
+        form.say(String::new(), None);
         form.busy.set(true);
+        let lost = lost_href(&request);
         spawn_local(async move {
             let made = create(request).await;
             form.busy.set(false);
@@ -148,7 +176,7 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
                     secret.set(Some(made));
                 }
                 Err(error) => {
-                    form.show(error);
+                    form.show(error, lost);
                     focus_first_mistake(dialog);
                 }
             }
@@ -171,14 +199,18 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
                 }
             }
         >
-            <form class="create-form" novalidate autocomplete="off" on:submit=submit>
+            <form class="create-form" novalidate autocomplete="off" data-guard="" on:submit=submit>
                 <header class="dialog-head">
                     <h2 id="create-title">"Create a key"</h2>
                     <p>"You will see the key once, on the next screen."</p>
                 </header>
                 <div class="dialog-body">
                     <p class="notice danger" role="alert" hidden=move || form.failed.with(String::is_empty)>
-                        {icon(ALERT)} <span>{form.failed}</span>
+                        {icon(ALERT)}
+                        <span>
+                            {form.failed} " "
+                            {move || form.way_out.get().map(|(words, href)| view! { <a href=href target="_blank">{words}</a> })}
+                        </span>
                     </p>
                     <div class="field">
                         <label for="key-name">"Name"</label>
@@ -188,7 +220,7 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
                             described_by="key-name-hint key-name-error"
                             field=form.name
                         />
-                        <p class="hint" id="key-name-hint">"Whatever will use it, such as “Billing worker”."</p>
+                        <p class="hint" id="key-name-hint">"Name it after the service that will use it, such as “Billing worker”."</p>
                         {form.name.error_text("key-name-error")}
                     </div>
                     <div class="row">
@@ -209,6 +241,12 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
         </dialog>
         <Reveal secret done/>
     }
+}
+
+/// The list, which looks for a key of this name that was just created.
+fn lost_href(request: &CreateApiKey) -> String {
+    let part = |part: &Option<String>| part.as_deref().map_or_else(String::new, browser::encode);
+    format!("/keys?org={}&env={}&lost={}", part(&request.org_id), part(&request.env_id), part(&request.name))
 }
 
 async fn create(request: CreateApiKey) -> Result<Secret, ApiError> {
@@ -287,12 +325,17 @@ fn Expires(form: Form) -> impl IntoView {
                     class="input"
                     id="key-date"
                     type="date"
-                    aria-describedby="key-date-error"
+                    aria-describedby="key-date-hint key-date-error"
                     aria-invalid=form.date.invalid()
                     prop:value=form.date.text
-                    on:input=move |event| form.date.typed(event_target_value(&event))
+                    on:focus=move |_| form.tell_zone()
+                    on:input=move |event| {
+                        form.date.typed(event_target_value(&event));
+                        form.tell_zone();
+                    }
                     on:blur=move |_| form.date.left()
                 />
+                <p class="hint" id="key-date-hint">{form.zone}</p>
                 {form.date.error_text("key-date-error")}
             </div>
         </div>

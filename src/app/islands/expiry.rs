@@ -22,7 +22,7 @@ const DAY: f64 = 24.0 * 3600.0 * 1000.0;
 /// The moment of a choice, RFC 3339; none for "Never", and for a date that is none.
 pub fn expires_at(choice: &str, date: &str) -> Option<String> {
     let moment = if choice == ON_A_DATE {
-        midnight(date)
+        end_of(date)
     } else {
         let days: u16 = choice.parse().ok()?;
         Date::new(&(Date::now() + f64::from(days) * DAY).into())
@@ -36,11 +36,23 @@ pub fn check_date(date: &str, moment: Moment) -> Option<String> {
         return None;
     }
     // A date that is none is not a number, and not later than anything.
-    let later = midnight(date).get_time() > Date::now();
-    (!later).then(|| "Choose a date after today.".to_owned())
+    let later = end_of(date).get_time() > Date::now();
+    (!later).then(|| "Choose today or a later date.".to_owned())
 }
 
-/// The moment at which a day (`2026-11-01`) begins here.
-fn midnight(date: &str) -> Date {
-    Date::new(&format!("{date}T00:00:00").into())
+/// The last second of a day (`2026-11-01`) in the zone of the viewer. Whoever chooses a day means all of it.
+fn end_of(date: &str) -> Date {
+    Date::new(&format!("{date}T23:59:59").into())
+}
+
+/// Says what a date means, and in which zone: `UTC+02:00` in the summer of a zone that is `UTC+01:00` in winter.
+pub fn meaning(date: &str) -> String {
+    // Minutes that UTC is ahead of this zone; not a number for a date that is none.
+    let ahead = end_of(date).get_timezone_offset();
+    if ahead.is_nan() {
+        return "The key works until the end of that day, in your time zone.".to_owned();
+    }
+    let sign = if ahead > 0.0 { '-' } else { '+' };
+    let (hours, minutes) = ((ahead.abs() / 60.0).floor(), ahead.abs() % 60.0);
+    format!("The key works until the end of that day, in your time zone (UTC{sign}{hours:02}:{minutes:02}).")
 }

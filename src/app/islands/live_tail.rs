@@ -22,7 +22,7 @@ const MOST_ROWS: usize = 200;
 const TICK: i32 = 5000;
 
 /// Brings `#live` to life, which the server renders with the list: `data-address` is where its stream
-/// is, `data-newest` the first event of the list. (As arguments and a view of the island, the same
+/// is, `data-newest` the first event of the list, `data-oldest` the last one of a full list. (As arguments and a view of the island, the same
 /// would be a third more WASM.)
 #[island]
 pub fn LiveTail() -> impl IntoView {
@@ -39,15 +39,20 @@ struct Tail {
     address: String,
     /// The newest event that is known; a new connection asks for what came after it.
     newest: String,
+    /// What is older than this is on a later page.
+    oldest: String,
     source: Option<EventSource>,
     /// Calls [`hear`](Self::hear).
     listener: Option<Function>,
     is_open: bool,
     is_paused: bool,
-    /// Not every event could be shown.
+    /// There were more events than could be counted.
     has_gaps: bool,
     /// Rows that came while it is paused, with their ids.
     held: Vec<(String, String)>,
+    /// Events that came while it is paused and are not held as rows.
+    unheld: usize,
+    /// Events that came since the page was loaded, with and without a row.
     shown: usize,
 }
 
@@ -70,6 +75,7 @@ impl Tail {
         let tail = Rc::new(RefCell::new(Self {
             address: data("data-address"),
             newest: data("data-newest"),
+            oldest: data("data-oldest"),
             live,
             source: None,
             listener: None,
@@ -77,6 +83,7 @@ impl Tail {
             is_paused: false,
             has_gaps: false,
             held: Vec::new(),
+            unheld: 0,
             shown: 0,
         }));
         let hearing = Rc::clone(&tail);
@@ -95,7 +102,8 @@ impl Tail {
     }
 
     fn connect(&mut self) {
-        let Ok(source) = EventSource::new(&format!("{}&after={}", self.address, self.newest)) else {
+        let address = format!("{}&after={}&oldest={}", self.address, self.newest, self.oldest);
+        let Ok(source) = EventSource::new(&address) else {
             return;
         };
         if let Some(listener) = &self.listener {
@@ -120,16 +128,16 @@ impl Tail {
             "open" => self.is_open = true,
             // Also the end that the server sets. The browser's own tries end at the first refusal.
             "error" => self.disconnect(),
-            "missed" => self.has_gaps = true,
-            "row" => {
+            "missed" | "row" => {
                 if let Some(message) = event.and_then(|event| event.dyn_into::<MessageEvent>().ok()) {
-                    self.take(&message);
+                    if kind == "row" { self.take(&message) } else { self.miss(&message) }
                 }
             }
             "click" => {
                 self.is_paused = !self.is_paused;
-                for (_, row) in std::mem::take(&mut self.held) {
-                    self.insert(&row);
+                self.shown += std::mem::take(&mut self.unheld);
+                for (id, row) in std::mem::take(&mut self.held) {
+                    self.insert(&id, &row);
                 }
             }
             _ => {
@@ -154,32 +162,53 @@ impl Tail {
         if known {
             return;
         }
-        // Ids are in the order of arrival.
+        // Ids are in the order of arrival; one that was stored a little late is older than the newest.
         if id > self.newest {
             self.newest.clone_from(&id);
         }
         let row = message.data().as_string().unwrap_or_default();
         if self.is_paused {
             if self.held.len() == MOST_ROWS {
-                self.held.remove(0);
-                self.has_gaps = true;
+                self.oldest = self.held.remove(0).0;
+                self.unheld += 1;
             }
             self.held.push((id, row));
         } else {
-            self.insert(&row);
+            self.insert(&id, &row);
         }
     }
 
-    fn insert(&mut self, row: &str) {
+    /// Events came that are sent as a number and not as rows: `17`, or `1800+` when there were more.
+    fn miss(&mut self, message: &MessageEvent) {
+        let text = message.data().as_string().unwrap_or_default();
+        let count: usize = text.trim_end_matches('+').parse().unwrap_or_default();
+        self.has_gaps |= text.ends_with('+');
+        if self.is_paused {
+            self.unheld += count;
+        } else {
+            self.shown += count;
+        }
+    }
+
+    /// Puts a row in its place: before the first one that is older.
+    fn insert(&mut self, id: &str, row: &str) {
         let Some(rows) = by_id("event-rows") else {
             // The page without events becomes the one with a list.
             drop(window().location().reload());
             return;
         };
-        drop(rows.insert_adjacent_html("afterbegin", row));
+        let mut place = rows.first_element_child();
+        while let Some(present) = place.as_ref().filter(|present| present.id().as_str() > id) {
+            place = present.next_element_sibling();
+        }
+        drop(match place {
+            Some(older) => older.insert_adjacent_html("beforebegin", row),
+            None => rows.insert_adjacent_html("beforeend", row),
+        });
         self.shown += 1;
         while rows.child_element_count() as usize > MOST_ROWS {
             if let Some(oldest) = rows.last_element_child() {
+                self.oldest = oldest.id();
                 oldest.remove();
             }
         }
@@ -187,7 +216,7 @@ impl Tail {
 
     fn words(&self) -> String {
         let (state, count, unit) = if self.is_paused {
-            ("Paused", self.held.len(), "waiting")
+            ("Paused", self.held.len() + self.unheld, "waiting")
         } else if self.is_open {
             ("Live", self.shown, "new")
         } else if self.source.is_some() {
@@ -200,7 +229,7 @@ impl Tail {
             words.extend([" · ", &count.to_string(), " ", unit]);
         }
         if self.has_gaps {
-            words += " · too many to show all";
+            words += " · more than could be counted";
         }
         words
     }

@@ -3,7 +3,8 @@
 use leptos::prelude::*;
 use serde_json::Value;
 
-use crate::app::parts::{Bare, Operation, fields, prose};
+use crate::accounts::Person;
+use crate::app::parts::{Framed, Operation, fields, prose};
 use crate::app::shell::Document;
 
 /// A call of the document.
@@ -24,19 +25,19 @@ impl Call {
     }
 }
 
-/// `/docs/api`.
-pub fn api_docs(document: &'static Value) -> Document {
-    Document::new("API reference", move || page(document))
+/// `/docs/api`, in the frame of the person if one is signed in.
+pub fn api_docs(document: &'static Value, person: Option<Person>) -> Document {
+    Document::new("API reference", move || page(document, person))
 }
 
-fn page(document: &'static Value) -> AnyView {
+fn page(document: &'static Value, person: Option<Person>) -> AnyView {
     let tags: Vec<&Value> = document.get("tags").and_then(Value::as_array).into_iter().flatten().collect();
     let calls = calls(document);
     let contents: Vec<_> = tags.iter().map(|tag| contents(tag, &calls)).collect();
     let sections: Vec<_> = tags.iter().map(|tag| section(document, tag, &calls)).collect();
     let lead = document.pointer("/info/description").and_then(Value::as_str).unwrap_or_default();
     view! {
-        <Bare>
+        <Framed person>
             <div class="reference">
                 <header class="page-head">
                     <div>
@@ -50,7 +51,7 @@ fn page(document: &'static Value) -> AnyView {
                 {sections}
                 {errors(document)}
             </div>
-        </Bare>
+        </Framed>
     }
     .into_any()
 }

@@ -14,7 +14,7 @@ use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::app::islands::icons::{ALERT, BACK, DOWNLOAD, icon};
 use crate::app::parts::{
-    EnvironmentBadge, Mask, Moment, Page, SHOWN_OF_BODY, Section, ago, exact, key_href, pretty, size,
+    EnvironmentBadge, Exact, Mask, Moment, Page, SHOWN_OF_BODY, Section, ago, key_href, pretty, size,
 };
 use crate::app::shell::{Answer, Document};
 use crate::events::StoredEvent;
@@ -95,7 +95,12 @@ fn EventView(found: Found, now: Timestamp) -> AnyView {
     let of_source = EventsLink { source: Some(head.source.clone()), ..here.cleared() };
     let of_key = EventsLink { key: Some(KeyId(head.key_id)), ..here.cleared() };
     view! {
-        <Page person organisation=Some(membership.organisation) section=Section::Events>
+        <Page
+            person
+            organisation=Some(membership.organisation)
+            environment=Some(EnvironmentId(head.environment_id))
+            section=Section::Events
+        >
             <a class="back" href=here.href()>{icon(BACK)} "Back to the list"</a>
             <div class="page-head">
                 <div>
@@ -105,7 +110,7 @@ fn EventView(found: Found, now: Timestamp) -> AnyView {
                 <a class="button" href=here.body_href(head.uuid) download>{icon(DOWNLOAD)} "Download body"</a>
             </div>
             <dl class="event-facts">
-                <div><dt>"Received"</dt><dd>{exact(at)} <span class="sub"><Moment at words=ago(now, at)/></span></dd></div>
+                <div><dt>"Received"</dt><dd><Exact at/> <span class="sub"><Moment at words=ago(now, at)/></span></dd></div>
                 <div>
                     <dt>"Source"</dt>
                     <dd>{head.source.clone()} <a class="sub" href=of_source.href()>"All of this source"</a></dd>

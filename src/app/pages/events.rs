@@ -74,6 +74,7 @@ pub async fn events_page(
     };
     let membership = membership.ok_or_else(no_place)?.clone();
     here.organisation = Some(membership.organisation);
+    here.environment = here.environment.filter(|id| membership.environment(*id).is_some());
     let key = chosen_key(services, &membership, &here).await?;
     let page = EventPage {
         organisation: membership.organisation,
@@ -100,7 +101,13 @@ pub async fn events_page(
             kept.push((environment.clone(), found));
         }
     }
-    let status = if retention.errors.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    let status = if !retention.errors.is_empty() {
+        StatusCode::BAD_REQUEST
+    } else if retention.is_stale() {
+        StatusCode::CONFLICT
+    } else {
+        StatusCode::OK
+    };
     let list = List {
         keys: keys(services, &person, &membership, key).await?,
         address: format!("{}/api/v1/ingest/{}", origin(services, parts), membership.uuid),
@@ -161,8 +168,11 @@ fn EventsView(list: List) -> AnyView {
     let organisation = membership.organisation;
     let live = here.live_href(now);
     let newest = events.first().map(|event| event.uuid.to_string()).unwrap_or_default();
+    // On a page that is not full, every event that is older than its last one is a late one, and new.
+    let is_full = events.len() == usize::try_from(EventsLink::PAGE).unwrap_or_default();
+    let oldest = events.last().filter(|_| is_full).map(|event| event.uuid.to_string()).unwrap_or_default();
     let waiting = live.is_some();
-    let tail = live.map(|address| view! { <Live address newest/> });
+    let tail = live.map(|address| view! { <Live address newest oldest/> });
     let count = match total {
         1 => "1 event".to_owned(),
         total => format!("{} events", thousands(total)),
@@ -190,9 +200,9 @@ fn EventsView(list: List) -> AnyView {
         }
         .into_any()
     };
-    let return_to = here.href();
+    let (return_to, environment) = (here.href(), here.environment);
     view! {
-        <Page person organisation=Some(organisation) section=Section::Events>
+        <Page person organisation=Some(organisation) environment section=Section::Events>
             <div class="page-head">
                 <div>
                     <h1>"Events"</h1>

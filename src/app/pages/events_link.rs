@@ -7,17 +7,19 @@ use uuid::Uuid;
 
 use super::link::NoSuchPlace;
 use crate::events::SourceName;
-use crate::model::{KeyId, OrganisationId, Timestamp};
+use crate::model::{EnvironmentId, KeyId, OrganisationId, Timestamp};
 
 const DATE: &[BorrowedFormatItem] = format_description!("[year]-[month]-[day]");
 /// The last page that an address can name.
 const LAST_PAGE: i64 = 1_000_000;
 
-/// A list of events, as an address says it: `/events?org=…&source=…&key=…&from=…&to=…&page=…`.
+/// A list of events, as an address says it: `/events?org=…&env=…&source=…&key=…&from=…&to=…&page=…`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventsLink {
     /// The organisation.
     pub organisation: Option<OrganisationId>,
+    /// The environment whose keys the person looked at. It does not filter; it leads back to them.
+    pub environment: Option<EnvironmentId>,
     /// Only from this source.
     pub source: Option<String>,
     /// Only those that this key let in.
@@ -67,6 +69,12 @@ impl EventsLink {
         Self { organisation: Some(organisation), ..Self::default() }
     }
 
+    /// The same list, which leads back to the keys of this environment.
+    #[must_use]
+    pub fn beside(self, environment: Option<EnvironmentId>) -> Self {
+        Self { environment, ..self }
+    }
+
     /// Reads a query. A filter that means nothing is none; a place that cannot be is an error.
     ///
     /// # Errors
@@ -76,6 +84,7 @@ impl EventsLink {
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match name.as_ref() {
                 "org" => link.organisation = Some(value.parse().map_err(|_| NoSuchPlace)?),
+                "env" => link.environment = value.parse().ok(),
                 // An empty choice of a form is none.
                 "key" if !value.is_empty() => link.key = Some(value.parse().map_err(|_| NoSuchPlace)?),
                 "source" => link.source = SourceName::parse(value.trim()).map(|name| name.as_str().to_owned()),
@@ -94,6 +103,7 @@ impl EventsLink {
         let mut query = form_urlencoded::Serializer::for_suffix(String::from("?"), 1);
         let parameters = [
             ("org", self.organisation.map(|id| id.to_string())),
+            ("env", self.environment.map(|id| id.to_string())),
             ("source", self.source.clone()),
             ("key", self.key.map(|id| id.to_string())),
             ("from", self.from.map(|day| day.to_string())),
@@ -145,7 +155,7 @@ impl EventsLink {
     /// All events of the place.
     #[must_use]
     pub fn cleared(&self) -> Self {
-        Self { organisation: self.organisation, ..Self::default() }
+        Self { organisation: self.organisation, environment: self.environment, ..Self::default() }
     }
 }
 
@@ -157,6 +167,7 @@ mod tests {
     fn an_address_reads_back_what_it_says() {
         let link = EventsLink {
             organisation: Some(OrganisationId(1)),
+            environment: Some(EnvironmentId(2)),
             source: Some("stripe-EU_1".to_owned()),
             key: Some(KeyId(2)),
             from: Day::parse("2026-03-01"),

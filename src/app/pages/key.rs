@@ -13,7 +13,7 @@ use crate::app::islands::RevokeKey;
 use crate::app::islands::icons::{ALERT, BACK, icon};
 use crate::app::parts::{
     Addresses, EnvironmentBadge, Flash, HOURS_OF_USE, KeyFacts, KeyFields, KeyForm, LeaveDescendants, Mask, Moment,
-    Page, RevokeLink, State, Toasts, UsageSection, ago, take_flash,
+    Notice, Page, RevokeLink, State, Toasts, UsageSection, ago, take_flash,
 };
 use crate::app::shell::{Answer, Document};
 use crate::keys::{EditError, Key, KeyState, KeyUsage};
@@ -76,36 +76,83 @@ pub async fn find(services: &Services, parts: &mut Parts, id: &str) -> Result<Fo
 /// As [`find`].
 pub async fn key(services: &Services, parts: &mut Parts, id: &str) -> Result<Answer, ApiError> {
     let found = find(services, parts, id).await?;
-    let form = KeyForm::of(&found.key);
-    key_page(services, parts, found, form).await
+    let typed = Typed::nothing(&found.key);
+    key_page(services, parts, found, typed).await
+}
+
+/// The edit form of a key.
+#[derive(Debug)]
+pub struct Typed {
+    /// The text in its fields.
+    pub form: KeyForm,
+    /// The version that it was filled from.
+    pub shown: KeyForm,
+}
+
+impl Typed {
+    fn nothing(key: &Key) -> Self {
+        let form = KeyForm::of(key);
+        Self { shown: form.clone(), form }
+    }
 }
 
 /// The page, with what was typed into its form.
 ///
 /// # Errors
 /// 503 when the database fails.
-pub async fn key_page(services: &Services, parts: &Parts, found: Found, form: KeyForm) -> Result<Answer, ApiError> {
+pub async fn key_page(services: &Services, parts: &Parts, found: Found, typed: Typed) -> Result<Answer, ApiError> {
+    let status = match (&typed.form.errors[..], &typed.form.conflicts[..]) {
+        ([], []) => StatusCode::OK,
+        ([], _) => StatusCode::CONFLICT,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    page(services, parts, found, typed, None).await.map(|document| document.with_status(status).into())
+}
+
+/// The page after the key was to be paused or resumed (`enabled`) from a page that was out of date.
+///
+/// # Errors
+/// 503 when the database fails.
+pub async fn stale_switch_page(
+    services: &Services,
+    parts: &Parts,
+    found: Found,
+    enabled: bool,
+) -> Result<Answer, ApiError> {
+    let typed = Typed::nothing(&found.key);
+    let document = page(services, parts, found, typed, Some(enabled)).await?;
+    Ok(document.with_status(StatusCode::CONFLICT).into())
+}
+
+async fn page(
+    services: &Services,
+    parts: &Parts,
+    found: Found,
+    typed: Typed,
+    refused: Option<bool>,
+) -> Result<Document, ApiError> {
     let usage = services.keys.usage_of(&found.key, HOURS_OF_USE).await?;
     let flash = take_flash(parts).await?;
     let now = services.keys.clock().now();
-    let status = if form.errors.is_empty() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     let title = found.key.name.clone();
-    let shown = Shown { found, usage, form, flash, now };
-    Ok(Document::new(title, move || view! { <KeyView shown/> }).with_islands().with_status(status).into())
+    let shown = Shown { found, usage, typed, refused, flash, now };
+    Ok(Document::new(title, move || view! { <KeyView shown/> }).with_islands())
 }
 
 /// What the page shows.
 struct Shown {
     found: Found,
     usage: KeyUsage,
-    form: KeyForm,
+    typed: Typed,
+    /// Whether the key was to be resumed (or paused), which was refused because it is not what the page showed.
+    refused: Option<bool>,
     flash: Option<Flash>,
     now: Timestamp,
 }
 
 #[component]
 fn KeyView(shown: Shown) -> AnyView {
-    let Shown { found, usage, form, flash, now } = shown;
+    let Shown { found, usage, typed, refused, flash, now } = shown;
     let is_editable = found.editable().is_ok();
     let Found { person, here, key, made, .. } = found;
     let environment = person
@@ -114,7 +161,7 @@ fn KeyView(shown: Shown) -> AnyView {
         .cloned();
     let page = here.key_href(key.id);
     let change = if is_editable {
-        view! { <KeyFields form page=page.clone() made/> }.into_any()
+        view! { <KeyFields form=typed.form shown=typed.shown page=page.clone() made/> }.into_any()
     } else if key.revoked_at.is_some() {
         view! { <p class="none">"A revoked key cannot be changed."</p> }.into_any()
     } else {
@@ -122,9 +169,10 @@ fn KeyView(shown: Shown) -> AnyView {
             .into_any()
     };
     view! {
-        <Page person=person.clone() organisation=Some(key.organisation)>
+        <Page person=person.clone() organisation=Some(key.organisation) environment=Some(key.environment)>
             <a class="back" href=here.href()>{icon(BACK)} "Back to the list"</a>
             <Head key=key.clone() made environment here=here.clone() is_editable now/>
+            {refused.map(|resume| view! { <StaleSwitch key=key.clone() resume now/> })}
             <Standing key=key.clone() is_editable now/>
             <div class="key-page">
                 <UsageSection usage=usage.clone() last_used_at=key.last_used_at now/>
@@ -168,6 +216,12 @@ fn Head(
             <div class="key-actions">
                 <form method="post" action=action>
                     <input type="hidden" name="enabled" value=is_paused.to_string()/>
+                    <input
+                        type="hidden"
+                        name="version"
+                        value=key.disabled_at.map(|at| at.0.to_string()).unwrap_or_default()
+                        autocomplete="off"
+                    />
                     <button class="button" type="submit" aria-describedby="pause-what">{words}</button>
                     {(!is_paused).then(|| view! { <LeaveDescendants made/> })}
                 </form>
@@ -192,6 +246,21 @@ fn Head(
         </div>
     }
     .into_any()
+}
+
+/// The key was not resumed (or paused), because it is not what the page showed.
+#[component]
+fn StaleSwitch(key: Key, resume: bool, now: Timestamp) -> AnyView {
+    let (asked, button) = if resume { ("resumed", "Resume") } else { ("paused", "Pause") };
+    let state = match key.disabled_at {
+        Some(at) => format!("It was paused {}", ago(now, at)),
+        None => "It is not paused".to_owned(),
+    };
+    let text = format!(
+        "The key was not {asked}: it was changed elsewhere after this page was opened. {state}. Select {button} again \
+         if you still want to."
+    );
+    view! { <Notice id="switch-failed" text/> }.into_any()
 }
 
 /// Why the key does not work, if it does not.

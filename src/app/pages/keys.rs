@@ -14,10 +14,10 @@ use crate::api::auth::SignedIn;
 use crate::app::islands::icons::{ALERT, PLUS, icon};
 use crate::app::islands::{CreateKey, EnvironmentChoice, RevokeKey};
 use crate::app::parts::{
-    Filters, Flash, KeysTable, NoKeys, NoMatch, Page, Pager, RevokeDialog, Tabs, Toasts, take_flash,
+    Filters, Flash, KeysTable, LostKey, NoKeys, NoMatch, Page, Pager, RevokeDialog, Tabs, Toasts, take_flash,
 };
 use crate::app::shell::{Answer, Document};
-use crate::keys::{Key, KeyState, Request};
+use crate::keys::{Key, KeyFilter, KeyState, Request};
 use crate::model::{ApiError, KeyId, Timestamp};
 
 /// What the page shows.
@@ -32,10 +32,15 @@ struct List {
     older: Option<KeysLink>,
     /// The key that is asked about, and how many keys below it are not revoked.
     asked: Option<(Key, i64)>,
+    /// The key whose creation got no answer, if it is there.
+    lost: Option<Key>,
     flash: Option<Flash>,
     origin: String,
     now: Timestamp,
 }
+
+/// A key whose creation got no answer is looked for among those of the last 10 minutes.
+const LOST_FOR: i64 = 10 * 60 * 1000;
 
 /// `GET /keys`.
 ///
@@ -53,8 +58,7 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
 
     let caller = Caller::Person(person.clone());
     let owner = caller.listing(Some(membership.organisation), Some(environment.id)).map_err(|_| no_place())?;
-    let mut request =
-        Request { owner, filter: crate::keys::KeyFilter::default(), limit: KeysLink::PAGE, after: here.cursor };
+    let mut request = Request { owner, filter: KeyFilter::default(), limit: KeysLink::PAGE, after: here.cursor };
     request.filter.state = here.state;
     request.filter.name.clone_from(&here.name);
     let page = services.keys.list(&request).await?;
@@ -63,6 +67,7 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
 
     let asked = asked(services, &caller, &here, now).await?;
     here.revoke = asked.as_ref().map(|(key, _)| key.id);
+    let lost = lost(services, &person, &request, &here, now).await?;
     let list = List {
         older: page.next.map(|cursor| here.with_cursor(cursor)),
         keys: page.keys,
@@ -74,6 +79,7 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
         environment,
         here,
         asked,
+        lost,
         now,
     };
     Ok(Document::new("API keys", move || view! { <KeysPage list/> }).with_islands().into())
@@ -117,6 +123,28 @@ async fn asked(
     }))
 }
 
+/// The newest key of the name that the address says, if the person made it a moment ago and it was never used.
+async fn lost(
+    services: &Services,
+    person: &Person,
+    request: &Request,
+    here: &KeysLink,
+    now: Timestamp,
+) -> Result<Option<Key>, ApiError> {
+    let Some(name) = &here.lost else {
+        return Ok(None);
+    };
+    let filter = KeyFilter { name: Some(name.clone()), ..KeyFilter::default() };
+    let found = services.keys.list(&Request { filter, after: None, ..request.clone() }).await?;
+    Ok(found.keys.into_iter().find(|key| {
+        key.name == *name
+            && key.created_by == Some(person.id)
+            && key.revoked_at.is_none()
+            && key.last_used_at.is_none()
+            && now.since(key.created_at) <= LOST_FOR
+    }))
+}
+
 /// Where this server is reached, for a line to copy.
 pub(super) fn origin(services: &Services, parts: &Parts) -> String {
     services.site.public_url.clone().unwrap_or_else(|| {
@@ -127,7 +155,7 @@ pub(super) fn origin(services: &Services, parts: &Parts) -> String {
 
 #[component]
 fn KeysPage(list: List) -> AnyView {
-    let List { person, membership, environment, here, keys, makers, older, asked, flash, origin, now } = list;
+    let List { person, membership, environment, here, keys, makers, older, asked, lost, flash, origin, now } = list;
     let organisation = membership.organisation;
     let environments = membership
         .environments
@@ -138,10 +166,12 @@ fn KeysPage(list: List) -> AnyView {
         })
         .collect();
     let caller = Caller::Person(person.clone());
+    let marked = lost.as_ref().map(|key| key.id);
+    let notice = here.lost.clone().map(|name| view! { <LostKey name lost here=here.clone() now/> });
     let content = if !keys.is_empty() {
         view! {
             <Filters here=here.clone()/>
-            <KeysTable keys makers caller environment=environment.name.clone() here=here.without_revoke() now/>
+            <KeysTable keys makers caller environment=environment.name.clone() here=here.without_revoke() marked now/>
             <Pager here=here.clone() older/>
         }
         .into_any()
@@ -162,9 +192,10 @@ fn KeysPage(list: List) -> AnyView {
         .into_any(),
     };
     view! {
-        <Page person organisation=Some(organisation) inert=here.revoke.is_some()>
+        <Page person organisation=Some(organisation) environment=Some(environment.id) inert=here.revoke.is_some()>
             <Head/>
             <Tabs membership here=here.clone()/>
+            {notice}
             {content}
         </Page>
         {dialogs}
@@ -189,16 +220,25 @@ fn Head() -> AnyView {
                 "Create key"
             </button>
         </div>
-        <noscript>
-            <p class="notice plain">
-                {icon(ALERT)}
-                <span>
-                    <strong>"Creating a key needs JavaScript and WebAssembly,"</strong>
-                    " because the key is shown once and only inside your browser. Without them, use "
-                    <code>"POST /v1/auth/api-keys"</code> ". Everything else on this page works."
-                </span>
-            </p>
-        </noscript>
+        <noscript>{needs_wasm("Creating a key needs JavaScript and WebAssembly,").into_any()}</noscript>
+        <div class="no-wasm" role="alert" tabindex="-1" data-no-wasm hidden>
+            {needs_wasm("The part of this page that creates keys did not start,").into_any()}
+        </div>
     }
     .into_any()
+}
+
+/// Says what is needed to create a key, and the way without.
+fn needs_wasm(what: &'static str) -> impl IntoView {
+    view! {
+        <p class="notice plain">
+            {icon(ALERT)}
+            <span>
+                <strong>{what}</strong>
+                " because the key is shown once and only inside your browser. Load the page again and allow WebAssembly, "
+                "or use " <a href="/docs/api#createApiKey"><code>"POST /v1/auth/api-keys"</code></a>
+                ". Everything else on this page works."
+            </span>
+        </p>
+    }
 }

@@ -1,5 +1,6 @@
 //! Addresses of the dashboard: reading and writing them.
 
+use crate::app::key_in_address::key_in;
 use crate::keys::{Cursor, KeyState};
 use crate::model::{EnvironmentId, KeyId, KeyName, OrganisationId};
 
@@ -18,6 +19,8 @@ pub struct KeysLink {
     pub cursor: Option<Cursor>,
     /// The key that is asked about.
     pub revoke: Option<KeyId>,
+    /// The name of a key whose creation got no answer. No link carries it on.
+    pub lost: Option<String>,
 }
 
 /// The address names something that cannot exist.
@@ -47,6 +50,7 @@ impl KeysLink {
                 "q" => link.name = KeyName::parse(&value).ok().map(|name| name.as_str().to_owned()),
                 "cursor" => link.cursor = value.parse().ok(),
                 "revoke" => link.revoke = value.parse().ok(),
+                "lost" => link.lost = KeyName::parse(&value).ok().map(|name| name.as_str().to_owned()),
                 _ => {}
             }
         }
@@ -137,12 +141,12 @@ impl KeysLink {
     }
 }
 
-/// A path of this server that somebody may be sent to; everything that a browser could take for
-/// another server's address is none.
+/// A path of this server that somebody may be sent to. An address that a browser could take for another server's is
+/// none, and neither is one that contains a key string.
 pub fn local_path(text: &str) -> Option<&str> {
     let rest = text.strip_prefix('/')?;
     let own = !rest.starts_with('/') && !text.contains('\\') && text.bytes().all(|byte| byte.is_ascii_graphic());
-    own.then_some(text)
+    (own && key_in(text).is_none()).then_some(text)
 }
 
 #[cfg(test)]
@@ -158,6 +162,7 @@ mod tests {
             name: Some("a & b=é".to_owned()),
             cursor: "00000000000000010000000000000002".parse().ok(),
             revoke: Some(KeyId(3)),
+            lost: None,
         };
         let href = link.href();
         assert_eq!(KeysLink::read(href.split_once('?').map(|(_, query)| query)), Ok(link));
@@ -190,6 +195,7 @@ mod tests {
             "/a\nb",
             "/\t/evil",
             "/ é",
+            "/keys?q=hks_0123456789abcdef0123456789abcdef",
         ] {
             assert_eq!(local_path(bad), None, "{bad:?}");
         }

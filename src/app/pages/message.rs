@@ -5,15 +5,16 @@ use axum::http::request::Parts;
 use leptos::prelude::*;
 
 use crate::accounts::Person;
-use crate::app::parts::{Bare, Page, exact, on_wire};
+use crate::app::parts::{Bare, Exact, Framed, Page};
 use crate::app::shell::Document;
-use crate::model::{ApiError, Timestamp};
+use crate::model::{ApiError, OrganisationId, Timestamp};
 
-/// 404.
-pub fn not_found() -> Document {
-    let view = || {
+/// 404. The frame is that of the person, if one is signed in.
+pub fn not_found(person: Option<Person>, parts: &Parts) -> Document {
+    let asked = asked(parts);
+    let view = move || {
         view! {
-            <Bare>
+            <Framed person asked>
                 <div class="message-page">
                     <p class="code">"404"</p>
                     <h1>"This page does not exist"</h1>
@@ -21,14 +22,22 @@ pub fn not_found() -> Document {
                     <p>"The address may be mistyped, or it belongs to an organisation that you are not a member of."</p>
                     <div class="actions"><a class="button primary" href="/keys">"Go to API keys"</a></div>
                 </div>
-            </Bare>
+            </Framed>
         }
     };
     Document::new("Not found", view).with_status(StatusCode::NOT_FOUND)
 }
 
+/// The organisation that the address of a page names.
+fn asked(parts: &Parts) -> Option<OrganisationId> {
+    let query = parts.uri.query().unwrap_or_default();
+    let (_, value) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "org")?;
+    value.parse().ok()
+}
+
 /// Whatever else can go wrong, with what is needed to find it in the log.
-pub fn failed(error: &ApiError, parts: &Parts, now: Timestamp) -> Document {
+pub fn failed(error: &ApiError, person: Option<Person>, parts: &Parts, now: Timestamp) -> Document {
+    let asked = asked(parts);
     let status = crate::api::problem::status(error);
     let (title, text) = match status {
         StatusCode::SERVICE_UNAVAILABLE => (
@@ -51,7 +60,7 @@ pub fn failed(error: &ApiError, parts: &Parts, now: Timestamp) -> Document {
     let id = id.map(IntoAny::into_any);
     let view = move || {
         view! {
-            <Bare>
+            <Framed person asked>
                 <div class="message-page">
                     <p class="code">{status.as_u16()}</p>
                     <h1>{title}</h1>
@@ -60,14 +69,14 @@ pub fn failed(error: &ApiError, parts: &Parts, now: Timestamp) -> Document {
                     <dl class="facts">
                         {id}
                         <dt>"Time"</dt>
-                        <dd><time datetime=on_wire(now)>{exact(now)}</time></dd>
+                        <dd><Exact at=now/></dd>
                     </dl>
                     <div class="actions">
                         {again.map(|path| view! { <a class="button primary" href=path>"Try again"</a> })}
                         <a class="button" href="/keys">"Go to API keys"</a>
                     </div>
                 </div>
-            </Bare>
+            </Framed>
         }
     };
     Document::new(title, view).with_error(Some(error))

@@ -20,16 +20,17 @@ pub use cluster::cluster;
 pub use event::{body, event};
 pub use events::{chosen_key, events, events_page};
 pub use events_link::EventsLink;
-pub use key::{Found as FoundKey, find as find_key, key, key_page};
+pub use key::{Found as FoundKey, Typed, find as find_key, key, key_page, stale_switch_page};
 pub use keys::keys;
 pub use link::{KeysLink, local_path};
 pub use message::{failed, no_organisation, not_found, registration_closed};
 pub use register::{RegisterForm, register, register_page};
-pub use sign_in::{SignInForm, sign_in, sign_in_page};
+pub use sign_in::{SignInForm, sign_in, sign_in_again, sign_in_page};
 
 use axum::http::request::Parts;
 
 use super::shell::Answer;
+use crate::accounts::Person;
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::model::ApiError;
@@ -41,11 +42,14 @@ pub fn start() -> Answer {
     Answer::SeeOther("/keys".to_owned())
 }
 
-/// Whether somebody is signed in already, who has no business on the pages for signing in.
-async fn is_signed_in(services: &Services, parts: &mut Parts) -> Result<bool, ApiError> {
+/// The person who is signed in, on a page that others see as well.
+///
+/// # Errors
+/// 503 when the database fails.
+pub async fn signed_in(services: &Services, parts: &mut Parts) -> Result<Option<Person>, ApiError> {
     match SignedIn::from_request_parts(parts, services).await {
-        Ok(_) => Ok(true),
-        Err(error) if error.status < StatusCode::INTERNAL_SERVER_ERROR.as_u16() => Ok(false),
+        Ok(SignedIn(person)) => Ok(Some(person)),
+        Err(error) if error.status < StatusCode::INTERNAL_SERVER_ERROR.as_u16() => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -3,7 +3,7 @@
 use axum::http::request::Parts;
 use leptos::prelude::*;
 
-use super::{is_signed_in, registration_closed};
+use super::{registration_closed, signed_in};
 use crate::accounts::Password;
 use crate::api::Services;
 use crate::api::local::set_up_right;
@@ -16,6 +16,8 @@ use crate::model::ApiError;
 pub struct RegisterForm {
     /// The address that was typed.
     pub email: String,
+    /// The name in the address, when forms are refused under it.
+    pub unknown_host: Option<String>,
     /// Why it did not work. What is wrong with a field stands in `errors`.
     pub error: Option<ApiError>,
 }
@@ -38,10 +40,11 @@ impl RegisterForm {
 /// # Errors
 /// 503 when the database fails.
 pub async fn register(services: &Services, parts: &mut Parts) -> Result<Answer, ApiError> {
-    if is_signed_in(services, parts).await? {
+    if signed_in(services, parts).await?.is_some() {
         return Ok(super::start());
     }
-    register_page(services, parts, RegisterForm::default()).await
+    let unknown_host = services.site.unknown_host(&parts.headers).map(str::to_owned);
+    register_page(services, parts, RegisterForm { unknown_host, ..RegisterForm::default() }).await
 }
 
 /// The page with a form in this state.
@@ -73,7 +76,7 @@ fn RegisterPage(form: RegisterForm, is_first: bool, needs_token: bool) -> AnyVie
     let (email_error, password_error, token_error) =
         (form.error_of("email"), form.error_of("password"), form.error_of("set_up_token"));
     view! {
-        <Auth title lead beside>
+        <Auth title lead unknown_host=form.unknown_host.clone() beside>
             {form.general().map(|text| view! { <Notice id="form-error" text/> })}
             <form class="form" method="post" action="/register">
                 <EmailField value=form.email invalid=email_error.is_some() described_by=Some("email-error")>

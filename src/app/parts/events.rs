@@ -4,15 +4,14 @@ use leptos::prelude::*;
 use uuid::Uuid;
 
 use super::empty::{Beginning, NothingFound};
-use super::frame::ErrorText;
 use super::table::Mask;
 use super::words::{Moment, ago, isolate, size, thousands, to_the_second};
 use crate::accounts::{Environment, Membership};
 use crate::app::islands::LiveTail;
 use crate::app::pages::{EventsLink, KeysLink};
-use crate::events::{EventHead, Retention};
+use crate::events::EventHead;
 use crate::keys::Key;
-use crate::model::{EnvironmentId, FieldError, KeyId, Mode, Timestamp};
+use crate::model::{EnvironmentId, KeyId, Mode, Timestamp};
 
 /// An environment's mode as a badge, with its name.
 #[component]
@@ -100,9 +99,9 @@ pub fn EventRow(
 
 /// What comes in meanwhile, and the button that holds it: hidden until there is WASM to fill it.
 #[component]
-pub fn Live(address: String, newest: String) -> AnyView {
+pub fn Live(address: String, newest: String, oldest: String) -> AnyView {
     view! {
-        <div class="tail" id="live" data-address=address data-newest=newest hidden>
+        <div class="tail" id="live" data-address=address data-newest=newest data-oldest=oldest hidden>
             <p id="live-words"></p>
             <button class="button small" id="live-pause" type="button">"Pause"</button>
             <p class="visually-hidden" id="live-said" role="status"></p>
@@ -149,6 +148,7 @@ pub fn EventFilters(here: EventsLink, sources: Vec<String>, keys: Vec<Key>) -> A
     view! {
         <form class="event-filters" role="search" aria-label="Events" method="get" action="/events">
             <input type="hidden" name="org" value=here.organisation.map(|id| id.to_string())/>
+            {here.environment.map(|id| view! { <input type="hidden" name="env" value=id.to_string()/> })}
             <div class="field"><label for="source">"Source"</label>{source}</div>
             <div class="field">
                 <label for="key">"Key"</label>
@@ -188,122 +188,6 @@ pub fn EventPager(here: EventsLink, total: i64) -> AnyView {
                 {step("Older", older)}
             </div>
         </nav>
-    }
-    .into_any()
-}
-
-/// What was typed into the form of an environment, and what is wrong with it.
-#[derive(Debug, Clone, Default)]
-pub struct RetentionForm {
-    /// The environment.
-    pub environment: Option<EnvironmentId>,
-    /// Days.
-    pub days: String,
-    /// Events.
-    pub limit: String,
-    /// What is wrong.
-    pub errors: Vec<FieldError>,
-}
-
-/// How long the events of each environment are kept; who may, sets it here.
-#[component]
-pub fn RetentionSection(
-    membership: Membership,
-    kept: Vec<(Environment, Retention)>,
-    form: RetentionForm,
-    here: EventsLink,
-) -> AnyView {
-    let may_set = membership.may_set_retention();
-    let hint = if may_set { "" } else { " An owner or an admin of the organisation can change this." };
-    let rows = kept
-        .into_iter()
-        .map(|(environment, kept)| {
-            if may_set {
-                let typed = (form.environment == Some(environment.id)).then(|| form.clone());
-                let typed = typed.unwrap_or_else(|| RetentionForm {
-                    days: kept.event_days.to_string(),
-                    limit: kept.event_limit.to_string(),
-                    ..RetentionForm::default()
-                });
-                let form =
-                    view! { <RetentionFields membership=membership.clone() environment form=typed here=here.clone()/> };
-                form.into_any()
-            } else {
-                let days = if kept.event_days == 1 {
-                    "1 day".to_owned()
-                } else {
-                    format!("{} days", thousands(kept.event_days))
-                };
-                view! {
-                    <div class="kept">
-                        <h3><bdi>{environment.name.clone()}</bdi> <EnvironmentBadge environment/></h3>
-                        <p>{days} ", at most " {thousands(kept.event_limit)} " events"</p>
-                    </div>
-                }
-                .into_any()
-            }
-        })
-        .collect_view();
-    view! {
-        <section class="retention" id="retention" aria-labelledby="retention-title">
-            <div>
-                <h2 id="retention-title">"How long events are kept"</h2>
-                <p class="lead">"Whichever bound is met first counts; what is beyond it goes within a minute." {hint}</p>
-            </div>
-            {rows}
-        </section>
-    }
-    .into_any()
-}
-
-#[component]
-fn RetentionFields(membership: Membership, environment: Environment, form: RetentionForm, here: EventsLink) -> AnyView {
-    let wrong = |field: &str| {
-        form.errors.iter().find(|error| error.field == field).map(|error| format!("It {}.", error.message))
-    };
-    let first_wrong = form.errors.first().map(|error| error.field.clone());
-    let field = |name: &'static str, words: &'static str, unit: &'static str, value: String, error: Option<String>| {
-        let id = format!("{name}-{}", environment.id);
-        let error_id = format!("{id}-error");
-        let first = first_wrong.as_deref() == Some(name);
-        view! {
-            <div class="field">
-                <label for=id.clone()>{words}</label>
-                <div class="with-unit">
-                    <input
-                        class="input"
-                        id=id
-                        name=name
-                        type="text"
-                        inputmode="numeric"
-                        autocomplete="off"
-                        value=value
-                        autofocus=first
-                        aria-invalid=error.is_some().then_some("true")
-                        aria-describedby=error_id.clone()
-                    />
-                    <span aria-hidden="true">{unit}</span>
-                </div>
-                <ErrorText id=error_id text=error/>
-            </div>
-        }
-    };
-    let heading = format!("kept-{}", environment.id);
-    let labelled_by = heading.clone();
-    let days = field("event_days", "Keep for, in days", "days", form.days.clone(), wrong("event_days"));
-    let limit = field("event_limit", "At most, in events", "events", form.limit.clone(), wrong("event_limit"));
-    view! {
-        <form class="kept" method="post" action="/events/retention#retention" aria-labelledby=labelled_by>
-            <input type="hidden" name="org" value=membership.organisation.to_string()/>
-            <input type="hidden" name="env" value=environment.id.to_string()/>
-            <input type="hidden" name="return_to" value=here.href()/>
-            <h3 id=heading><bdi>{environment.name.clone()}</bdi> <EnvironmentBadge environment=environment.clone()/></h3>
-            {days}
-            {limit}
-            <button class="button" type="submit">
-                "Save" <span class="visually-hidden">" for " <bdi>{environment.name.clone()}</bdi></span>
-            </button>
-        </form>
     }
     .into_any()
 }

@@ -57,7 +57,8 @@ pub fn Filters(here: KeysLink) -> AnyView {
     view! {
         <div class="filters">
             <nav class="segmented" aria-label="Filter by state">{states}</nav>
-            <form class="search" role="search" method="get" action="/keys">
+            // By POST: a key that somebody pastes here must not stand in an address.
+            <form class="search" role="search" method="post" action="/keys/search">
                 {kept.collect_view()}
                 {icon(SEARCH)}
                 <label class="visually-hidden" for="q">"Search keys by name"</label>

@@ -9,7 +9,7 @@ use super::words::with_code;
 use crate::accounts::Person;
 use crate::app::islands::icons::{ALERT, CHECK, DOWN, icon};
 use crate::app::pages::{EventsLink, KeysLink};
-use crate::model::OrganisationId;
+use crate::model::{EnvironmentId, OrganisationId};
 
 const MARK: &str = r#"<circle cx="10.5" cy="8.6" r="5.3"/><path d="M10.5 13.9V27H27.2M18 27v-6.2M24.6 27v-4.4"/>"#;
 
@@ -54,15 +54,17 @@ pub enum Section {
     Events,
     /// The servers, which are no organisation's.
     Cluster,
+    /// None of these.
+    Elsewhere,
 }
 
 impl Section {
-    /// Where an organisation's one begins.
-    fn href(self, organisation: OrganisationId) -> String {
+    /// Where an organisation's one begins, in an environment or in none. Another organisation that is chosen on a page
+    /// that is no organisation's begins with its keys.
+    fn href(self, organisation: OrganisationId, environment: Option<EnvironmentId>) -> String {
         match self {
-            Self::Keys => KeysLink::to(organisation, None).href(),
-            Self::Events => EventsLink::to(organisation).href(),
-            Self::Cluster => "/cluster".to_owned(),
+            Self::Events => EventsLink::to(organisation).beside(environment).href(),
+            Self::Keys | Self::Cluster | Self::Elsewhere => KeysLink::to(organisation, environment).href(),
         }
     }
 }
@@ -72,12 +74,13 @@ impl Section {
 pub fn Page(
     person: Person,
     #[prop(optional_no_strip)] organisation: Option<OrganisationId>,
+    /// The environment that the links of the bar stay in.
+    #[prop(optional_no_strip)]
+    environment: Option<EnvironmentId>,
     #[prop(default = Section::Keys)] section: Section,
     #[prop(optional)] inert: bool,
     children: Children,
 ) -> AnyView {
-    // Whoever chooses another organisation on the page of the servers wants to see its keys.
-    let chosen = if section == Section::Cluster { Section::Keys } else { section };
     let sees_cluster = person.may_see_the_cluster();
     let name = organisation.and_then(|id| person.in_organisation(id)).map(|membership| membership.name.clone());
     view! {
@@ -86,8 +89,8 @@ pub fn Page(
             <header class="topbar">
                 <div class="topbar-inner">
                     <Brand/>
-                    {name.map(|name| view! { <OrganisationMenu person=person.clone() section=chosen current=organisation name/> })}
-                    {organisation.map(|organisation| view! { <Sections organisation section/> })}
+                    {name.map(|name| view! { <OrganisationMenu person=person.clone() section current=organisation name/> })}
+                    {organisation.map(|organisation| view! { <Sections organisation environment section/> })}
                     <AccountMenu email=person.email sees_cluster/>
                 </div>
             </header>
@@ -100,9 +103,9 @@ pub fn Page(
 
 /// The ways between the keys and the events of an organisation.
 #[component]
-fn Sections(organisation: OrganisationId, section: Section) -> AnyView {
+fn Sections(organisation: OrganisationId, environment: Option<EnvironmentId>, section: Section) -> AnyView {
     let link = |to: Section, words: &'static str| {
-        view! { <a href=to.href(organisation) aria-current=(to == section).then_some("page")>{words}</a> }
+        view! { <a href=to.href(organisation, environment) aria-current=(to == section).then_some("page")>{words}</a> }
     };
     view! {
         <nav class="sections" aria-label="Dashboard">
@@ -121,7 +124,7 @@ fn OrganisationMenu(person: Person, section: Section, current: Option<Organisati
             <li>
                 <a
                     class="menu-item"
-                    href=section.href(membership.organisation)
+                    href=section.href(membership.organisation, None)
                     aria-current=is_current.then_some("true")
                 >
                     <bdi>{membership.name.clone()}</bdi>
@@ -186,9 +189,45 @@ pub fn Bare(children: Children) -> AnyView {
     .into_any()
 }
 
-/// A page with one card, for signing in and registering. `beside` is the line under it.
+/// A page that says one thing, in the frame of the person if one is signed in. `asked` is the organisation that the
+/// address names.
 #[component]
-pub fn Auth(title: &'static str, lead: &'static str, #[prop(into)] beside: ViewFn, children: Children) -> AnyView {
+pub fn Framed(
+    #[prop(optional_no_strip)] person: Option<Person>,
+    #[prop(optional_no_strip)] asked: Option<OrganisationId>,
+    children: Children,
+) -> AnyView {
+    let Some(person) = person else {
+        return view! { <Bare>{children()}</Bare> }.into_any();
+    };
+    let asked = asked.and_then(|id| person.in_organisation(id));
+    let organisation = asked.or(person.memberships.first()).map(|membership| membership.organisation);
+    view! { <Page person organisation section=Section::Elsewhere>{children()}</Page> }.into_any()
+}
+
+/// A page with one card, for signing in and registering. `beside` is the line under it. `unknown_host` is the name of
+/// this server in the address, when forms are refused under it.
+#[component]
+pub fn Auth(
+    title: &'static str,
+    lead: &'static str,
+    #[prop(optional_no_strip)] unknown_host: Option<String>,
+    #[prop(into)] beside: ViewFn,
+    children: Children,
+) -> AnyView {
+    let unknown_host = unknown_host.map(|host| {
+        view! {
+            <p class="notice danger" role="alert">
+                {icon(ALERT)}
+                <span>
+                    <strong>"This form will not work at this address. "</strong>
+                    "The server does not know the name " <code>{host.clone()}</code> ". Start it with "
+                    <code>{format!("--public-url http://{host}")}</code>
+                    ", with https behind a proxy that has it, or open it by its IP address."
+                </span>
+            </p>
+        }
+    });
     view! {
         <div class="auth">
             <main id="main">
@@ -200,6 +239,7 @@ pub fn Auth(title: &'static str, lead: &'static str, #[prop(into)] beside: ViewF
                             <h1 id="auth-title">{title}</h1>
                             <p class="lead">{lead}</p>
                         </div>
+                        {unknown_host}
                         {children()}
                     </div>
                 </section>
@@ -221,4 +261,13 @@ pub fn Notice(id: &'static str, text: String) -> impl IntoView {
 #[component]
 pub fn ErrorText(#[prop(into)] id: String, text: Option<String>) -> impl IntoView {
     view! { <p class="error" id=id>{text.map(|text| view! { {icon(ALERT)} <span>{with_code(&text)}</span> })}</p> }
+}
+
+/// The stored value of a field that was changed here and elsewhere; there, and empty, when it was not.
+#[component]
+pub fn StoredText(#[prop(into)] id: String, value: Option<String>) -> impl IntoView {
+    let text = value.map(|value| {
+        view! { {icon(ALERT)} <span>"Changed elsewhere. Now: " <strong>{value}</strong></span> }
+    });
+    view! { <p class="conflict" id=id>{text}</p> }
 }

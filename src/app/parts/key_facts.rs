@@ -2,7 +2,7 @@
 
 use leptos::prelude::*;
 
-use super::words::{Moment, Sentence, ago, date, exact, isolate, thousands};
+use super::words::{Exact, Moment, Sentence, ago, date, isolate, thousands};
 use crate::accounts::Person;
 use crate::app::pages::KeysLink;
 use crate::keys::{Key, KeyUsage};
@@ -17,11 +17,11 @@ pub fn KeyFacts(key: Key, usage: KeyUsage, person: Person, here: KeysLink, now: 
         view! { <span class="sub"><Sentence text=who/></span> }
     });
     let used = match key.last_used_at {
-        Some(at) => view! { <Moment at words=ago(now, at)/> <span class="sub">{exact(at)}</span> }.into_any(),
+        Some(at) => view! { <Moment at words=ago(now, at)/> <span class="sub"><Exact at/></span> }.into_any(),
         None => view! { <span class="none">"Never used"</span> }.into_any(),
     };
     let expires = match key.limits.expires_at {
-        Some(at) => exact(at).into_any(),
+        Some(at) => view! { <Exact at/> }.into_any(),
         None => none("Never"),
     };
     let rate = key.limits.rate_limit.map_or_else(
@@ -72,7 +72,7 @@ pub fn KeyFacts(key: Key, usage: KeyUsage, person: Person, here: KeysLink, now: 
             <dl class="key-facts">
                 <div><dt>"Requests"</dt><dd>{thousands(key.request_count)}</dd></div>
                 <div><dt>"Last used"</dt><dd>{used}</dd></div>
-                <div><dt>"Created"</dt><dd>{exact(key.created_at)} {by}</dd></div>
+                <div><dt>"Created"</dt><dd><Exact at=key.created_at/> {by}</dd></div>
                 <div><dt>"Expires"</dt><dd>{expires}</dd></div>
                 <div><dt>"Rate limit"</dt><dd>{rate}</dd></div>
                 <div><dt>"Quota"</dt><dd>{quota}</dd></div>

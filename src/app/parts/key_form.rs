@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::api::fields::{self, Fields};
 use crate::api::time::seconds;
 use crate::keys::{Edit, Key};
 use crate::model::{FieldError, KeyName, Quota, RateLimit, Scopes, Timestamp};
 
 /// What stands in the form. A field that was not sent stands as it is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KeyForm {
     /// The label.
     pub name: String,
@@ -29,8 +32,15 @@ pub struct KeyForm {
     /// `name=value`, one a line; `None` where lines cannot say what there is.
     pub metadata: Option<String>,
     /// What is wrong with it.
+    #[serde(skip)]
     pub errors: Vec<FieldError>,
+    /// The fields that were changed here and, since the form was filled, elsewhere as well.
+    #[serde(skip)]
+    pub conflicts: Vec<&'static str>,
 }
+
+/// The fields that are compared, named as their errors are. Two inputs can make one field.
+const FIELDS: [&str; 7] = ["name", "expires_at", "scopes", "rate_limit", "quota", "ip_allowlist", "metadata"];
 
 impl KeyForm {
     /// What a key is.
@@ -49,6 +59,73 @@ impl KeyForm {
             ip_allowlist: networks.join("\n"),
             metadata: as_lines(key.metadata.as_ref()),
             errors: Vec::new(),
+            conflicts: Vec::new(),
+        }
+    }
+
+    /// The version that a form carries: the values that it was filled from. How often the key is used does not
+    /// change it.
+    pub fn version(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads [`version`](Self::version) back; `None` for a text that no form of this release carried.
+    pub fn from_version(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// Whether a field says the same in both forms. Spelling that a browser changes by itself does not count.
+    fn is_same(&self, other: &Self, field: &str) -> bool {
+        match field {
+            "name" => self.name == other.name,
+            "expires_at" => with_zone(&self.expires_at) == with_zone(&other.expires_at),
+            // Without the restriction, the names are not looked at.
+            "scopes" if self.is_restricted => other.is_restricted && self.scopes == other.scopes,
+            "scopes" => !other.is_restricted,
+            "rate_limit" => (&self.rate_limit, &self.window_seconds) == (&other.rate_limit, &other.window_seconds),
+            "quota" => self.quota == other.quota,
+            "ip_allowlist" => self.ip_allowlist == other.ip_allowlist,
+            _ => self.metadata == other.metadata,
+        }
+    }
+
+    fn take_over(&mut self, other: &Self, field: &str) {
+        match field {
+            "name" => self.name.clone_from(&other.name),
+            "expires_at" => self.expires_at.clone_from(&other.expires_at),
+            "scopes" => {
+                self.is_restricted = other.is_restricted;
+                self.scopes.clone_from(&other.scopes);
+            }
+            "rate_limit" => {
+                self.rate_limit.clone_from(&other.rate_limit);
+                self.window_seconds.clone_from(&other.window_seconds);
+            }
+            "quota" => self.quota.clone_from(&other.quota),
+            "ip_allowlist" => self.ip_allowlist.clone_from(&other.ip_allowlist),
+            _ => self.metadata.clone_from(&other.metadata),
+        }
+    }
+
+    /// The fields that an edit would overwrite although they are not what `version`, which its form was filled from,
+    /// says. A field that was set to the same value elsewhere is not among them; without a version, every field that
+    /// would change is.
+    pub fn conflicts(version: Option<&Self>, stored: &Key, edited: &Key) -> Vec<&'static str> {
+        let (stored, edited) = (Self::of(stored), Self::of(edited));
+        let is_current = |field: &str| version.is_some_and(|version| stored.is_same(version, field));
+        FIELDS.into_iter().filter(|field| !is_current(field) && !edited.is_same(&stored, field)).collect()
+    }
+
+    /// Brings the fields that were not touched up to date, in what was typed and in the version that it was typed
+    /// over. A field in conflict keeps what was typed, over the stored value: to save it again is on purpose.
+    pub fn catch_up(&mut self, version: &mut Self, stored: &Self) {
+        for field in FIELDS {
+            if self.is_same(version, field) {
+                self.take_over(stored, field);
+                version.take_over(stored, field);
+            } else if self.conflicts.contains(&field) {
+                version.take_over(stored, field);
+            }
         }
     }
 
@@ -70,18 +147,18 @@ impl KeyForm {
         true
     }
 
-    /// What is to change of the key that `shown` is the form of. A field that nobody touched is not held to any
+    /// What is to change of the key, when `shown` is the version that the form was filled from. A field that nobody touched is not held to any
     /// rule: a key that is expired can still be renamed.
     ///
     /// # Errors
     /// What is wrong, by the names of the fields, in the words of the API.
     pub fn read(&self, shown: &Self, now: Timestamp) -> Result<Edit, Vec<FieldError>> {
         let (mut fields, mut edit) = (Fields::default(), Edit::default());
-        if self.name != shown.name {
+        if !self.is_same(shown, "name") {
             edit.name = fields.take("name", KeyName::parse(&self.name));
         }
-        let expires = with_zone(&self.expires_at);
-        if expires != with_zone(&shown.expires_at) {
+        if !self.is_same(shown, "expires_at") {
+            let expires = with_zone(&self.expires_at);
             edit.expires_at = if expires.is_empty() {
                 Some(None)
             } else {
@@ -89,12 +166,11 @@ impl KeyForm {
             };
         }
         // Full access is kept as it was asked for, as `null` or as `*`.
-        let same_scopes = if self.is_restricted { self.scopes == shown.scopes } else { !shown.is_restricted };
-        if !same_scopes || self.is_restricted != shown.is_restricted {
+        if !self.is_same(shown, "scopes") {
             let names = self.is_restricted.then_some(self.scopes.as_str());
             edit.scopes = fields.take("scopes", Scopes::parse(names));
         }
-        if (&self.rate_limit, &self.window_seconds) != (&shown.rate_limit, &shown.window_seconds) {
+        if !self.is_same(shown, "rate_limit") {
             edit.rate_limit = if is_empty(&self.rate_limit) && is_empty(&self.window_seconds) {
                 Some(None)
             } else {
@@ -102,14 +178,14 @@ impl KeyForm {
                 fields.take("rate_limit", fields::rate_limit(rate)).map(Some)
             };
         }
-        if self.quota != shown.quota {
+        if !self.is_same(shown, "quota") {
             edit.quota = if is_empty(&self.quota) {
                 Some(None)
             } else {
                 fields.take("quota", fields::quota(Quota { limit: number(&self.quota) })).map(Some)
             };
         }
-        if self.ip_allowlist != shown.ip_allowlist {
+        if !self.is_same(shown, "ip_allowlist") {
             let networks: Vec<String> = lines(&self.ip_allowlist).map(str::to_owned).collect();
             edit.ip_allowlist = if networks.is_empty() {
                 Some(None)
@@ -117,16 +193,63 @@ impl KeyForm {
                 fields.take("ip_allowlist", fields::networks(&networks)).map(Some)
             };
         }
-        if let Some(text) = self.metadata.as_ref().filter(|_| self.metadata != shown.metadata) {
+        if let Some(text) = self.metadata.as_ref().filter(|_| !self.is_same(shown, "metadata")) {
             let pairs = pairs(text).and_then(|pairs| fields::metadata(pairs).map_err(str::to_owned));
             edit.metadata = fields.take("metadata", pairs);
         }
         if fields.are_right() { Ok(edit) } else { Err(fields.error().errors) }
     }
 
+    /// Whether a field was changed elsewhere as well.
+    pub fn is_stale(&self) -> bool {
+        !self.conflicts.is_empty()
+    }
+
+    /// The first field that needs a look: one with an error, or else in conflict.
+    pub fn first_wrong(&self) -> Option<&str> {
+        self.errors.first().map(|error| error.field.as_str()).or(self.conflicts.first().copied())
+    }
+
+    /// A field's value in words.
+    pub fn describe(&self, field: &str) -> String {
+        let or = |text: &str, none: &str| if is_empty(text) { none.to_owned() } else { text.to_owned() };
+        match field {
+            "name" => self.name.clone(),
+            "expires_at" if is_empty(&self.expires_at) => "does not expire".to_owned(),
+            "expires_at" => format!("{} UTC", self.expires_at.replace('T', ", ")),
+            "scopes" if self.is_restricted => self.scopes.clone(),
+            "scopes" => "full access".to_owned(),
+            "rate_limit" if is_empty(&self.rate_limit) => "no limit".to_owned(),
+            "rate_limit" => format!("{} requests in {} seconds", self.rate_limit, self.window_seconds),
+            "quota" => or(&self.quota, "no limit"),
+            "ip_allowlist" => or(&self.ip_allowlist.replace('\n', ", "), "any address"),
+            _ => match &self.metadata {
+                Some(text) => or(&text.replace('\n', ", "), "none"),
+                None => "what the details on this page show".to_owned(),
+            },
+        }
+    }
+
     /// What is wrong with a field, as a sentence.
     pub fn error(&self, field: &str) -> Option<String> {
         let error = self.errors.iter().find(|error| error.field == field)?;
+        // The API speaks of its JSON; the form has inputs.
+        match field {
+            "name" if is_empty(&self.name) => return Some("Enter a name.".to_owned()),
+            "rate_limit" => {
+                return Some(
+                    "Enter two whole numbers: 1 to 1,000,000,000 requests in 1 to 86,400 seconds. Leave both empty for \
+                     no limit."
+                        .to_owned(),
+                );
+            }
+            "quota" => return Some("Enter a whole number of 1 or more. Leave empty for no limit.".to_owned()),
+            "expires_at" if error.message.starts_with("must be a time") => {
+                return Some("Enter a date and a time, such as 1 March 2027, 12:00.".to_owned());
+            }
+            "expires_at" => return Some("Choose a date and a time in the future, before the year 10000.".to_owned()),
+            _ => {}
+        }
         // What quotes the mistake is a sentence already.
         let it = if error.message.starts_with('`') { "" } else { "It " };
         Some(format!("{it}{}.", error.message))
@@ -250,16 +373,17 @@ mod tests {
             let edit = typed("expires_at", text).read(&shown(), NOW).unwrap();
             assert_eq!(edit.expires_at, Some(Some(NOW.plus(24 * 3_600_000))), "{text}");
         }
-        assert_eq!(message("expires_at", "2026-02-01T12:00"), "It must be in the future.");
-        assert_eq!(message("expires_at", "soon"), "It must be a time like 2026-03-01T12:00:00Z.");
+        let past = "Choose a date and a time in the future, before the year 10000.";
+        assert_eq!(message("expires_at", "2026-02-01T12:00"), past);
+        assert_eq!(message("expires_at", "soon"), "Enter a date and a time, such as 1 March 2027, 12:00.");
     }
 
     #[test]
     fn mistakes_are_sentences() {
-        assert_eq!(message("name", " "), "It must not be empty.");
-        assert_eq!(message("rate_limit", "1.5"), "It must have a `limit` of 1 to 1000000000.");
-        assert_eq!(message("rate_limit", "5"), "It must have a `window_seconds` of 1 to 86400.");
-        assert_eq!(message("quota", "many"), "It must have a `limit` of 1 to 9223372036854775807.");
+        assert_eq!(message("name", " "), "Enter a name.");
+        assert!(message("rate_limit", "1.5").starts_with("Enter two whole numbers: 1 to 1,000,000,000 requests"));
+        assert_eq!(message("rate_limit", "5"), message("rate_limit", "1.5"));
+        assert_eq!(message("quota", "many"), "Enter a whole number of 1 or more. Leave empty for no limit.");
         assert_eq!(
             message("ip_allowlist", "10.0.0.0/8\nhome"),
             "`home` is not a network: write 203.0.113.0/24 or 2001:db8::/32."

@@ -10,7 +10,9 @@ mod key_facts;
 mod key_fields;
 mod key_form;
 mod key_usage;
+mod lost;
 mod operation;
+mod retention;
 mod revoke;
 mod schema;
 mod table;
@@ -20,21 +22,22 @@ mod words;
 pub use account::{EmailField, PasswordField};
 pub use empty::{NoKeys, NoMatch};
 pub use events::{
-    EnvironmentBadge, EventFilters, EventPager, EventRow, EventsTable, Live, NoEventMatches, NoEvents, RetentionForm,
-    RetentionSection, key_href,
+    EnvironmentBadge, EventFilters, EventPager, EventRow, EventsTable, Live, NoEventMatches, NoEvents, key_href,
 };
 pub use filters::{Filters, Pager, Tabs};
-pub use frame::{Auth, Bare, ErrorText, Notice, Page, Section};
+pub use frame::{Auth, Bare, ErrorText, Framed, Notice, Page, Section};
 pub use json::{SHOWN as SHOWN_OF_BODY, pretty};
 pub use key_facts::{Addresses, KeyFacts};
 pub use key_fields::KeyFields;
 pub use key_form::KeyForm;
 pub use key_usage::{HOURS as HOURS_OF_USE, UsageSection};
+pub use lost::LostKey;
 pub use operation::{Operation, prose};
+pub use retention::{RetentionForm, RetentionSection};
 pub use revoke::{LeaveDescendants, RevokeDialog};
 pub use schema::fields;
 pub use table::{KeysTable, Mask, RevokeLink, State};
 pub use toast::{Flash, Toasts, leave_flash, take_flash};
 pub use words::{
-    Moment, Sentence, ago, ago_or_date, date, exact, isolate, on_wire, revoked_everywhere, size, thousands,
+    Exact, Moment, Sentence, ago, ago_or_date, date, exact, isolate, on_wire, revoked_everywhere, size, thousands,
 };

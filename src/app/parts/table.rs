@@ -23,11 +23,13 @@ pub fn KeysTable(
     caller: Caller,
     environment: String,
     here: KeysLink,
+    /// The key that the page is about.
+    marked: Option<KeyId>,
     now: Timestamp,
 ) -> AnyView {
     let row = move |key: Key| {
-        let has_made_keys = makers.contains(&key.id);
-        view! { <Row caller=caller.clone() here=here.clone() now key has_made_keys/> }
+        let (has_made_keys, is_marked) = (makers.contains(&key.id), marked == Some(key.id));
+        view! { <Row caller=caller.clone() here=here.clone() now key has_made_keys is_marked/> }
     };
     view! {
         <table class="keys-table" role="table" aria-label=format!("API keys in {environment}")>
@@ -50,7 +52,7 @@ pub fn KeysTable(
 }
 
 #[component]
-fn Row(key: Key, has_made_keys: bool, caller: Caller, here: KeysLink, now: Timestamp) -> AnyView {
+fn Row(key: Key, has_made_keys: bool, is_marked: bool, caller: Caller, here: KeysLink, now: Timestamp) -> AnyView {
     let state = key.state(now);
     let ended = matches!(state, KeyState::Revoked | KeyState::Expired);
     let revocable = state != KeyState::Revoked && caller.access_to(&key) == Access::Manage;
@@ -62,7 +64,7 @@ fn Row(key: Key, has_made_keys: bool, caller: Caller, here: KeysLink, now: Times
         view! { <span class="sub" title=format!("by {email}")><Sentence text=who/></span> }
     });
     view! {
-        <tr role="row" id=key.id.to_string() class=ended.then_some("ended")>
+        <tr role="row" id=key.id.to_string() class=if is_marked { Some("marked") } else { ended.then_some("ended") }>
             <th role="rowheader" scope="row" class="name">
                 <a class="title" href=here.key_href(key.id)><bdi>{key.name}</bdi></a>
                 <code class="sub">{key.id.to_string()}</code>

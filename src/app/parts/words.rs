@@ -68,6 +68,12 @@ pub fn Moment(at: Timestamp, #[prop(into)] words: String) -> impl IntoView {
     view! { <time datetime=on_wire(at) title=exact(at)>{words}</time> }
 }
 
+/// An exact moment: in UTC, and where there is a script, in the zone of the viewer with UTC where a pointer rests.
+#[component]
+pub fn Exact(at: Timestamp) -> impl IntoView {
+    view! { <time datetime=on_wire(at) title=exact(at) data-exact>{exact(at)}</time> }
+}
+
 /// A text with `code` in it.
 pub fn with_code(text: &str) -> AnyView {
     let span = |(index, part): (usize, &str)| {

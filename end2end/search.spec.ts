@@ -1,0 +1,69 @@
+// A whole key that is pasted where it does not belong: it leads to its page, and stands in no address or page.
+
+import type { Page } from "@playwright/test";
+import { expect, register, test } from "./fixtures";
+
+/** What the browser sends, and where. */
+function watch(page: Page): string[] {
+  const sent: string[] = [];
+  page.on("request", (request) => sent.push(`${request.url()} ${request.headers().referer ?? ""} ${request.postData() ?? ""}`));
+  return sent;
+}
+
+async function make(page: Page) {
+  await register(page);
+  return (await page.request.post("/v1/auth/api-keys", { data: { name: "Billing worker" } })).json();
+}
+
+test("a key in the search field is not sent, and leads to its page", async ({ page, server }) => {
+  const { id, key } = await make(page);
+  await page.goto("/keys?state=active");
+  const sent = watch(page);
+  await page.getByLabel("Search keys by name").fill(`  ${key}`);
+  await page.keyboard.press("Enter");
+  await expect(page).toHaveURL(new RegExp(`/keys/${id}\\?org=`));
+  expect(sent.filter((text) => text.includes(key.slice(8)))).toEqual([]);
+  expect(await page.content()).not.toContain(key);
+  await page.goBack();
+  expect(page.url()).toContain("/keys?state=active");
+  await expect(page.getByLabel("Search keys by name")).toHaveValue("");
+  expect(await page.content()).not.toContain(key);
+
+  await page.getByLabel("Search keys by name").fill(`hs_live_${"0".repeat(64)}`);
+  await page.keyboard.press("Enter");
+  await expect(page.getByRole("alert")).toContainText("No key found for the string that you pasted");
+  await expect(page).toHaveURL(/\/keys\?org=.*&state=active$/);
+  expect(server.log).not.toContain(key.slice(8));
+});
+
+test("an address with a key leads to the page of the key", async ({ page }) => {
+  const { id, key } = await make(page);
+  for (const address of [`/keys?q=${key}`, `/events?source=a&x=%20${key}`, `/docs/api?${key}`]) {
+    await page.goto(address);
+    await expect(page).toHaveURL(new RegExp(`/keys/${id}\\?org=`));
+  }
+  await page.context().clearCookies();
+  await page.goto(`/keys?state=active&q=${key}`);
+  await expect(page).toHaveURL(/\/sign-in\?next=%2Fkeys%3Fstate%3Dactive$/);
+});
+
+test.describe("without JavaScript", () => {
+  test.use({ javaScriptEnabled: false });
+
+  test("a key in the search field stands in no address", async ({ page, server }) => {
+    const { id, key } = await make(page);
+    await page.goto("/keys");
+    const sent = watch(page);
+    await page.getByLabel("Search keys by name").fill(key);
+    await page.keyboard.press("Enter");
+    await expect(page).toHaveURL(new RegExp(`/keys/${id}\\?org=`));
+    const addresses = sent.map((text) => text.split(" ").slice(0, 2).join(" "));
+    expect(addresses.filter((text) => text.includes(key.slice(8)))).toEqual([]);
+    expect(server.log).not.toContain(key.slice(8));
+    await page.getByRole("link", { name: "Back to the list" }).click();
+    await page.getByLabel("Search keys by name").fill("BILLING");
+    await page.keyboard.press("Enter");
+    await expect(page).toHaveURL(/\/keys\?org=.*&env=.*&q=BILLING$/);
+    await expect(page.getByRole("row", { name: /Billing worker/ })).toBeVisible();
+  });
+});

@@ -1,0 +1,112 @@
+// What a page does before and without WebAssembly. It stands inline in the head of every page, under its nonce; a
+// page works without it as well.
+(() => {
+  const closest = (event, selector) => (event.target instanceof Element ? event.target.closest(selector) : null);
+
+  // A click on a button that needs WebAssembly waits for `latchkey:ready`, and is repeated then. When WebAssembly is
+  // blocked or lost, the page says so.
+  const SLOW = 15_000;
+  let ready = false;
+  let waiting = null;
+  const announce = (hidden) => {
+    for (const notice of document.querySelectorAll("[data-no-wasm]")) notice.hidden = hidden;
+  };
+  const fail = () => {
+    if (ready) return;
+    announce(false);
+    waiting?.removeAttribute("aria-busy");
+    waiting = null;
+  };
+  addEventListener("click", (event) => {
+    const button = closest(event, "[data-create-key]");
+    if (!button || ready) return;
+    const notice = document.querySelector("[data-no-wasm]:not([hidden])");
+    if (notice) return notice.focus();
+    waiting = button;
+    button.setAttribute("aria-busy", "true");
+    setTimeout(fail, SLOW);
+  });
+  addEventListener("latchkey:ready", () => {
+    ready = true;
+    announce(true);
+    const button = waiting;
+    waiting = null;
+    button?.removeAttribute("aria-busy");
+    button?.click();
+  });
+  // The page loads WebAssembly with promises that nothing catches.
+  addEventListener("unhandledrejection", fail);
+
+  // Menus close at Escape, at a click elsewhere, and when the focus goes elsewhere.
+  const openMenus = () => document.querySelectorAll("details.menu[open]");
+  const leave = (event) => {
+    for (const menu of openMenus()) if (event.target instanceof Node && !menu.contains(event.target)) menu.open = false;
+  };
+  addEventListener("click", leave);
+  addEventListener("focusin", leave);
+  addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const menu of openMenus()) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    }
+  });
+
+  // A form with `data-guard` asks before its changes are lost. With the value `typed`, it came back from the server
+  // with changes in it.
+  let sent = null;
+  // A browser leaves out seconds that are zero.
+  const normal = (text) => text.replace(/^(\d{4}-\d\d-\d\dT\d\d:\d\d):00$/, "$1");
+  const isChanged = (field) =>
+    normal(field.value) !== normal(field.defaultValue) || field.checked !== field.defaultChecked;
+  const isUnsaved = (form) =>
+    form !== sent &&
+    (form.dataset.guard === "typed" || [...form.querySelectorAll("input, textarea")].some(isChanged));
+  addEventListener("submit", (event) => {
+    if (!event.defaultPrevented) sent = event.target;
+  });
+  addEventListener("click", (event) => {
+    const discard = closest(event, "a[data-discard]");
+    if (discard) sent = discard.closest("form");
+  });
+  addEventListener("beforeunload", (event) => {
+    if (![...document.querySelectorAll("form[data-guard]")].some(isUnsaved)) return;
+    event.preventDefault();
+    event.returnValue = "Your changes are not saved.";
+  });
+
+  // A whole key in the search field is not sent: its hash is. Where a browser does not hash (plain http), the server
+  // recognises it.
+  const KEY = /hs_(?:live|test)_[0-9a-f]{64}|hks_[0-9a-f]{32}/;
+  addEventListener("submit", async (event) => {
+    const form = closest(event, "form.search");
+    const key = KEY.exec(form?.elements.q?.value.toLowerCase() ?? "")?.[0];
+    if (!key || !crypto.subtle) return;
+    event.preventDefault();
+    const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key));
+    const hash = document.createElement("input");
+    hash.type = "hidden";
+    hash.name = "hash";
+    hash.value = [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    form.elements.q.value = "";
+    form.append(hash);
+    form.submit();
+  });
+
+  // Exact times are shown in the zone of the viewer, with the offset; their title has UTC.
+  const LOCAL = {
+    day: "numeric", month: "long", year: "numeric",
+    hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "longOffset",
+  };
+  const localise = () => {
+    for (const time of document.querySelectorAll("time[data-exact]")) {
+      const at = new Date(time.dateTime);
+      if (Number.isNaN(at.getTime())) continue;
+      const parts = new Intl.DateTimeFormat("en-GB", LOCAL).formatToParts(at);
+      const part = (type) => parts.find((found) => found.type === type)?.value;
+      const zone = part("timeZoneName").replace("GMT", "UTC");
+      time.textContent = `${part("day")} ${part("month")} ${part("year")}, ${part("hour")}:${part("minute")}:${part("second")} ${zone}`;
+    }
+  };
+  addEventListener("DOMContentLoaded", localise);
+})();

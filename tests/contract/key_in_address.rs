@@ -1,0 +1,133 @@
+//! A whole key in an address or in the search field: it leads to the page of the key, and stands in no answer.
+
+use crate::app::{TestApp, log, on_both_engines};
+use crate::story::{Answer, Call, Someone, create, someone};
+
+async fn get(app: &TestApp, cookie: &str, path: &str) -> Answer {
+    Call::new(app, "GET", path).cookie(cookie).send().await
+}
+
+async fn search(app: &TestApp, cookie: &str, fields: &[(&str, &str)]) -> Answer {
+    let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    let call = Call::new(app, "POST", "/keys/search").cookie(cookie);
+    call.header("content-type", "application/x-www-form-urlencoded").body(body).send().await
+}
+
+/// The answer is a redirect to `location`, and says nothing of the key.
+#[track_caller]
+fn leads_to(answer: &Answer, location: &str, key: &str) {
+    assert_eq!((answer.status.as_u16(), answer.header("location")), (303, location));
+    let secret = key.rsplit('_').next().expect("digits");
+    let said = format!("{:?} {}", answer.headers, answer.text()).to_lowercase();
+    assert!(!said.contains(secret), "{said}");
+}
+
+fn percent(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+/// A key of each kind, and the address of its page.
+async fn keys(app: &TestApp, who: &Someone) -> Vec<(String, String)> {
+    let mut keys = Vec::new();
+    for env in [&who.live, &who.test] {
+        let made = create(app, &who.cookie, &who.in_env(env, "")).await;
+        let page = format!("/keys/{}?org={}&env={env}", made.field("/id"), who.org);
+        keys.push((made.field("/key"), page));
+    }
+    let login = r#"{"email": "ada@example.com", "password": "correct horse battery"}"#;
+    let access = Call::new(app, "POST", "/api/v1/auth/login").json(login).send().await.field("/accessToken");
+    let call = Call::new(app, "POST", "/api/v1/apikeys").header("authorization", &format!("Bearer {access}"));
+    let key = call.json(r#"{"name": "sentry"}"#).send().await.field("/key");
+    let listed = get(app, &who.cookie, &format!("/v1/auth/api-keys?org_id={}", who.org)).await;
+    let id = listed.field("/api_keys/0/id");
+    keys.push((key, format!("/keys/{id}?org={}&env={}", who.org, who.live)));
+    keys
+}
+
+on_both_engines! {
+    async fn a_pasted_key_is_found_and_not_kept(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let eve = someone(&app, "eve@example.com").await;
+        let place = [("org", ada.org.as_str()), ("env", ada.live.as_str()), ("state", "active")];
+        for (key, page) in keys(&app, &ada).await {
+            let wrapped = [format!(" {key}\r\n"), format!("X-API-Key: {key}"), key.to_uppercase(), percent(&key)];
+            for text in wrapped.iter().chain([&key]) {
+                let fields = [&place[..], &[("q", text)]].concat();
+                leads_to(&search(&app, &ada.cookie, &fields).await, &page, &key);
+            }
+            // The script of the page sends the hash of a key that it recognised.
+            let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(key.as_bytes()));
+            leads_to(&search(&app, &ada.cookie, &[("q", ""), ("hash", &hash)]).await, &page, &key);
+
+            // A key of others is no key, and the list says so.
+            let list = format!("/keys?org={}&state=active", eve.org);
+            let fields = [("org", eve.org.as_str()), ("state", "active"), ("q", &key)];
+            leads_to(&search(&app, &eve.cookie, &fields).await, &list, &key);
+            let page = get(&app, &eve.cookie, &list).await.text();
+            assert!(page.contains("No key found for the string that you pasted"), "{page}");
+            leads_to(&search(&app, "session=nothing", &fields).await, &list, &key);
+            assert!(!log().contains(&key) && !log().contains(&key.to_uppercase()));
+        }
+        let other = format!("hs_live_{}", "0".repeat(64));
+        leads_to(&search(&app, &ada.cookie, &[("q", &other)]).await, "/keys", &other);
+        leads_to(&search(&app, &ada.cookie, &[("q", "x"), ("hash", "00")]).await, "/keys?q=x", "hash");
+    }
+
+    async fn a_search_leads_to_the_filtered_list(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let fields = [("org", ada.org.as_str()), ("q", " a & b=é "), ("state", ""), ("cursor", "x"), ("next", "//evil.example")];
+        let answer = search(&app, &ada.cookie, &fields).await;
+        assert_eq!(answer.header("location"), format!("/keys?org={}&q=a+%26+b%3D%C3%A9", ada.org));
+        assert_eq!(search(&app, &ada.cookie, &[("q", "")]).await.header("location"), "/keys");
+        let long = search(&app, &ada.cookie, &[("q", &"x".repeat(5000))]).await;
+        assert!(long.header("location").len() < 400, "{}", long.header("location"));
+        for (name, value) in [("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")] {
+            let foreign = Call::new(&app, "POST", "/keys/search").cookie(&ada.cookie).header("host", "127.0.0.1:3000");
+            let foreign = foreign.header("content-type", "application/x-www-form-urlencoded").header(name, value);
+            assert_eq!(foreign.body("q=x").send().await.status, 403, "{name}");
+        }
+        let list = get(&app, &ada.cookie, "/keys").await.text();
+        assert!(!list.contains("method=\"get\" action=\"/keys\""), "no search stands in an address");
+    }
+
+    async fn a_key_in_the_address_of_a_page_is_taken_out(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let eve = someone(&app, "eve@example.com").await;
+        for (key, page) in keys(&app, &ada).await {
+            for path in [
+                format!("/keys?q={key}"),
+                format!("/keys?state=active&q=%20{}%0A&org=7", percent(&key)),
+                format!("/keys?{key}"),
+                format!("/keys?{key}=1"),
+                format!("/events?source=a&utm={key}"),
+                format!("/no/such/page?x={key}"),
+                format!("/docs/api?q={key}"),
+                format!("/cluster?q={}", key.to_uppercase()),
+                format!("/sign-in?next=%2Fkeys%3Fq%3D{key}"),
+                format!("/sign-in?next=%2Fkeys%3Fq%3D{}", percent(&percent(&key))),
+                format!("/keys/{key}"),
+            ] {
+                leads_to(&get(&app, &ada.cookie, &path).await, &page, &key);
+            }
+            // Somebody who may not see the key, or nobody: the same address without it.
+            let kept = format!("/keys?a=%2F&q=&org={}&b=c+d", eve.org);
+            let path = format!("/keys?a=%2F&q=&x={key}&org={}&b=c+d&y=%09{}", eve.org, percent(&key));
+            for cookie in [eve.cookie.as_str(), "session=nothing", "a=b"] {
+                leads_to(&get(&app, cookie, &path).await, &kept, &key);
+                leads_to(&get(&app, cookie, &format!("/events?{key}")).await, "/events", &key);
+                leads_to(&get(&app, cookie, &format!("/keys/{key}?org=7")).await, "/keys?org=7", &key);
+                leads_to(&get(&app, cookie, &format!("//evil.example/?q={key}")).await, "/keys", &key);
+                leads_to(&get(&app, cookie, &format!("/sign-in?next=%2Fkeys%3Fq%3D{key}")).await, "/sign-in", &key);
+            }
+            let head = Call::new(&app, "HEAD", &format!("/keys?q={key}")).cookie(&ada.cookie).send().await;
+            leads_to(&head, &page, &key);
+            // A form that would lead to such an address leads to the list.
+            let body = format!("email=ada%40example.com&password=correct+horse+battery&next=%2Fkeys%3Fq%3D{key}");
+            let call = Call::new(&app, "POST", "/sign-in").header("content-type", "application/x-www-form-urlencoded");
+            leads_to(&call.body(body).send().await, "/keys", &key);
+            assert!(!log().contains(&key) && !log().contains(&key.to_uppercase()));
+        }
+        // Less than a key is a search.
+        assert_eq!(get(&app, &ada.cookie, "/keys?q=hs_live_0123").await.status, 200);
+    }
+}

@@ -39,7 +39,9 @@ async fn keys(app: &TestApp, who: &Someone) -> Vec<(String, String)> {
     let call = Call::new(app, "POST", "/api/v1/apikeys").header("authorization", &format!("Bearer {access}"));
     let key = call.json(r#"{"name": "sentry"}"#).send().await.field("/key");
     let listed = get(app, &who.cookie, &format!("/v1/auth/api-keys?org_id={}", who.org)).await;
-    let id = listed.field("/api_keys/0/id");
+    let listed = listed.json();
+    let sentry = listed["api_keys"].as_array().unwrap().iter().find(|key| key["name"] == "sentry");
+    let id = sentry.and_then(|key| key["id"].as_str()).expect("the key is listed").to_owned();
     keys.push((key, format!("/keys/{id}?org={}&env={}", who.org, who.live)));
     keys
 }

@@ -1,6 +1,5 @@
 //! What happens to every request before and after its handler.
 
-use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::app::{Settings, TestApp, on_both_engines};
 use crate::hooksentry::{self, tenant};
+use crate::stale_forms::current_version;
 use crate::story::{Answer, Call, Someone, create, someone};
 
 fn switched_on() -> Settings {
@@ -65,6 +66,9 @@ async fn working(app: &TestApp, family: &[Known]) -> Vec<bool> {
 }
 
 async fn post(app: &TestApp, who: &Someone, path: &str, fields: &[(&str, &str)]) {
+    let version = current_version(app, &who.cookie, path).await;
+    let version = version.iter().map(|version| ("version", version.as_str()));
+    let fields = fields.iter().copied().chain(version);
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     let form = "application/x-www-form-urlencoded";
     let answer = Call::new(app, "POST", path).cookie(&who.cookie).header("content-type", form).body(body).send().await;

@@ -3,7 +3,7 @@
 use latchkey::model::Role;
 
 use crate::app::{TestApp, on_both_engines};
-use crate::stale_forms::{EDIT, SWITCH, version};
+use crate::stale_forms::current_version;
 use crate::story::{Answer, Call, Someone, create, someone};
 
 const HOUR: i64 = 3_600_000;
@@ -43,9 +43,7 @@ fn form<'a>(app: &'a TestApp, path: &str, cookie: &str, fields: &[(&str, &str)])
 
 /// Posts a form as a browser does that has just loaded the page of the key: with the version of the form.
 async fn post(app: &TestApp, who: &Someone, path: &str, fields: &[(&str, &str)]) -> Answer {
-    let marker = if path.contains("/enabled") { SWITCH } else { EDIT };
-    let page = get(app, who, &path.replace("/enabled", "")).await.text();
-    let version = version(&page, marker);
+    let version = current_version(app, &who.cookie, path).await;
     let mut fields = fields.to_vec();
     fields.extend(version.iter().map(|version| ("version", version.as_str())));
     form(app, path, &who.cookie, &fields).send().await

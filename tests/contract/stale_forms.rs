@@ -8,17 +8,25 @@ use crate::app::{TestApp, on_both_engines};
 use crate::story::{Answer, Call, Someone, create, someone};
 
 /// The version that a form of a page carries; `marker` stands in the form, before its version.
-pub fn version(page: &str, marker: &str) -> Option<String> {
+fn version(page: &str, marker: &str) -> Option<String> {
     let (_, form) = page.split_once(marker)?;
     let (_, value) = form.split_once("name=\"version\" value=\"")?;
     let (value, _) = value.split_once('"')?;
     Some(value.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
 }
 
+/// The version of a form of a key as its page shows it now, or `None` where there is no form. `path` is where the form
+/// is sent to.
+pub async fn current_version(app: &TestApp, cookie: &str, path: &str) -> Option<String> {
+    let marker = if path.contains("/enabled") { SWITCH } else { EDIT };
+    let page = Call::new(app, "GET", &path.replace("/enabled", "")).cookie(cookie).send().await.text();
+    version(&page, marker)
+}
+
 /// In the edit form of a key, before its version.
-pub const EDIT: &str = "class=\"form key-form\"";
+const EDIT: &str = "class=\"form key-form\"";
 /// In the form that pauses and resumes a key.
-pub const SWITCH: &str = "name=\"enabled\"";
+const SWITCH: &str = "name=\"enabled\"";
 
 async fn get(app: &TestApp, who: &Someone, path: &str) -> String {
     Call::new(app, "GET", path).cookie(&who.cookie).send().await.text()

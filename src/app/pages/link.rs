@@ -47,6 +47,8 @@ impl KeysLink {
                 "org" => link.organisation = Some(value.parse().map_err(|_| NoSuchPlace)?),
                 "env" => link.environment = Some(value.parse().map_err(|_| NoSuchPlace)?),
                 "state" => link.state = KeyState::parse(&value),
+                // A key that somebody pasted goes into no further address.
+                "q" | "lost" if key_in(&value).is_some() => {}
                 "q" => link.name = KeyName::parse(&value).ok().map(|name| name.as_str().to_owned()),
                 "cursor" => link.cursor = value.parse().ok(),
                 "revoke" => link.revoke = value.parse().ok(),

@@ -10,6 +10,7 @@ mod key_facts;
 mod key_fields;
 mod key_form;
 mod key_usage;
+mod key_version;
 mod lost;
 mod operation;
 mod retention;

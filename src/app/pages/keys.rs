@@ -220,23 +220,33 @@ fn Head() -> AnyView {
                 "Create key"
             </button>
         </div>
-        <noscript>{needs_wasm("Creating a key needs JavaScript and WebAssembly,").into_any()}</noscript>
+        <noscript>
+            {needs_wasm(
+                "Creating a key needs JavaScript and WebAssembly,",
+                " because the key is shown once and only inside your browser. Without them, use ",
+            )
+            .into_any()}
+        </noscript>
         <div class="no-wasm" role="alert" tabindex="-1" data-no-wasm hidden>
-            {needs_wasm("The part of this page that creates keys did not start,").into_any()}
+            {needs_wasm(
+                "The part of this page that creates keys did not start:",
+                " WebAssembly was blocked or did not arrive. Load the page again, allow WebAssembly, or use ",
+            )
+            .into_any()}
         </div>
     }
     .into_any()
 }
 
-/// Says what is needed to create a key, and the way without.
-fn needs_wasm(what: &'static str) -> impl IntoView {
+/// Says why no key can be created on this page, and the way without.
+fn needs_wasm(what: &'static str, why: &'static str) -> impl IntoView {
     view! {
         <p class="notice plain">
             {icon(ALERT)}
             <span>
                 <strong>{what}</strong>
-                " because the key is shown once and only inside your browser. Load the page again and allow WebAssembly, "
-                "or use " <a href="/docs/api#createApiKey"><code>"POST /v1/auth/api-keys"</code></a>
+                {why}
+                <a href="/docs/api#createApiKey"><code>"POST /v1/auth/api-keys"</code></a>
                 ". Everything else on this page works."
             </span>
         </p>

@@ -17,6 +17,7 @@ use latchkey::accounts::{Accounts, EmailAddress, Password, Passwords, Registrati
 use latchkey::clock::Clock;
 use latchkey::entropy::Entropy;
 use latchkey::keys::{Ask, Code, Keys, Policy, PresentedKey, Purpose};
+use latchkey::model::ScopeList;
 use latchkey::store::Db;
 
 /// Keys that are asked for again and again stay in the processor's caches.

@@ -108,14 +108,6 @@ impl Keys {
         Ok(self.core.db.keys_by_hash(std::slice::from_ref(hash)).await?.pop())
     }
 
-    /// The key of a hash, whatever its state, without its latest uses. Who may see it is the caller's to decide.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn find(&self, hash: &KeyHash) -> Result<Option<Key>, StoreError> {
-        Ok(self.core.db.keys_by_hash(std::slice::from_ref(hash)).await?.pop())
-    }
-
     /// One key, with how many keys below it, at any depth, are not revoked. Who may see it is the caller's to decide.
     ///
     /// # Errors

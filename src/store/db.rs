@@ -12,8 +12,8 @@ pub(super) use super::error::is_row_fault;
 pub use super::error::{DatabaseUrlError, StoreError};
 use super::file::{Announcements, DatabaseFile};
 use super::pool::Connections;
-use crate::lists::Lists;
 use super::url;
+use crate::lists::Lists;
 
 /// Connections that read a file.
 const SQLITE_READERS: usize = 4;

@@ -6,10 +6,11 @@
 //! searches makes another tenant wait for one step at most.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tracing_mutex::stdsync::Mutex;
 
 use crate::model::{OrganisationId, UserId};
 

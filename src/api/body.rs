@@ -8,13 +8,14 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use axum::BoxError;
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use futures::stream;
 use hyper::body::Frame;
+use tracing_mutex::stdsync::Mutex;
 
 use super::json::BODY_LIMIT;
 use crate::model::{ApiError, OrganisationId};

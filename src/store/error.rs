@@ -49,8 +49,9 @@ impl StoreError {
 pub(super) fn is_row_fault(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => match DatabaseCode::of(error.as_ref()) {
-            // SQL logic (such as an integer overflow), TOOBIG, CONSTRAINT, MISMATCH.
-            DatabaseCode::Sqlite(primary) => matches!(primary, 1 | 18 | 19 | 20),
+            // TOOBIG, CONSTRAINT, MISMATCH. Not 1, the general error: it stands for a missing column as well, which is
+            // no row's fault, and a flush drops the rows at fault.
+            DatabaseCode::Sqlite(primary) => matches!(primary, 18..=20),
             // Data exceptions, integrity constraints, limits of a row, errors that a trigger raised.
             DatabaseCode::Postgres(code) => ["22", "23", "54", "P0"].iter().any(|class| code.starts_with(class)),
         },

@@ -30,7 +30,8 @@ pub enum Owner {
     Environment(EnvironmentId),
 }
 
-/// The statements of one way to list: the UUID of the last key of a step, and the keys of the step that match.
+/// The statements of one way to list: the UUID of the last key of a step, the keys of the step that match, and all keys
+/// without a filter. The last has no lower bound, from which PostgreSQL would expect few keys and sort all of them.
 ///
 /// `$1` is the owner, `$2` the UUID before which the step begins, `$3` the one with which it ends.
 macro_rules! statements {
@@ -61,20 +62,21 @@ macro_rules! statements {
                 $more,
                 "ORDER BY uuid DESC LIMIT $14"
             ),
+            concat!("SELECT id FROM keys WHERE ", $column, " = $1 AND uuid < $2 ORDER BY uuid DESC LIMIT $3"),
         ]
     };
 }
 
-const OF_CREATOR: [&str; 2] = statements!(
+const OF_CREATOR: [&str; 3] = statements!(
     "created_by",
     "AND (SELECT count(*) FROM memberships m WHERE m.user_id = $1 AND m.organisation_id = keys.organisation_id) > 0 "
 );
-const OF_ORGANISATION: [&str; 2] = statements!("organisation_id", "");
-const OF_ENVIRONMENT: [&str; 2] = statements!("environment_id", "");
+const OF_ORGANISATION: [&str; 3] = statements!("organisation_id", "");
+const OF_ENVIRONMENT: [&str; 3] = statements!("environment_id", "");
 
 impl Owner {
-    /// What a step reads: the first statement finds its end, the second the keys that match.
-    pub fn statements(self) -> [&'static str; 2] {
+    /// What a step reads: the first statement finds its end, the second the keys that match, the third all keys.
+    pub fn statements(self) -> [&'static str; 3] {
         match self {
             Self::Creator(_) | Self::CreatorIn(..) | Self::CreatorFor(..) => OF_CREATOR,
             Self::Organisation(_) => OF_ORGANISATION,
@@ -122,19 +124,22 @@ impl Db {
         limit: usize,
         now: Timestamp,
     ) -> Result<Step, StoreError> {
-        let [last, matching] = owner.statements();
+        let [last, matching, all] = owner.statements();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let (id, environment, organisation) = owner.parameters();
         // Without a filter every key of these indexes matches, and the limit is bound enough.
         let is_whole_index = matches!(owner, Owner::Organisation(_) | Owner::Environment(_));
-        let is_bounded = !is_whole_index || *filter != KeyFilter::default();
+        if is_whole_index && *filter == KeyFilter::default() {
+            let keys: Vec<i64> = reading!(self, connection => {
+                sqlx::query_scalar(all).bind(id).bind(before).bind(limit).fetch_all(connection).await?
+            });
+            return Ok(Step { keys: keys.into_iter().map(KeyId).collect(), end: None });
+        }
         let search = filter.search.as_ref();
         let (ids, uuids) = (search.and_then(|search| search.ids), search.and_then(|search| search.uuids));
         Ok(reading!(self, connection => {
-            let end: Option<Uuid> = if is_bounded {
-                sqlx::query_scalar(last).bind(id).bind(before).bind(STEP - 1).fetch_optional(&mut *connection).await?
-            } else {
-                None
-            };
+            let end: Option<Uuid> =
+                sqlx::query_scalar(last).bind(id).bind(before).bind(STEP - 1).fetch_optional(&mut *connection).await?;
             let keys: Vec<i64> = sqlx::query_scalar(matching)
                 .bind(id)
                 .bind(before)
@@ -149,7 +154,7 @@ impl Db {
                 .bind(uuids.map(|uuids| uuids.1))
                 .bind(environment)
                 .bind(organisation)
-                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .bind(limit)
                 .fetch_all(connection)
                 .await?;
             Step { keys: keys.into_iter().map(KeyId).collect(), end }

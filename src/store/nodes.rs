@@ -131,7 +131,7 @@ impl Db {
         redis_identity: Option<i64>,
     ) -> Result<Option<Renewed>, StoreError> {
         Ok(writing!(self, tx => {
-            sqlx::query_as(sql!("node_renew"))
+            sqlx::query_as(sql!(self, "node_renew"))
                 .bind(id)
                 .bind(heard.number)
                 .bind(redis.map(i64::from))
@@ -145,7 +145,7 @@ impl Db {
     /// Tells the others that a node has dropped all that changed up to a position.
     pub(crate) async fn acknowledge_changes(&self, id: i64, heard: Position) -> Result<(), StoreError> {
         reading!(self, connection => {
-            sqlx::query(sql!("node_acknowledge"))
+            sqlx::query(sql!(self, "node_acknowledge"))
                 .bind(id)
                 .bind(heard.number)
                 .bind(heard.token)

@@ -228,7 +228,8 @@ on_both_engines! {
                     || ["expires_at", "ip_allowlist", "quota"].iter().any(|field| !details[field].is_null());
                 assert!(is_bound, "{narrower} leaves {details}");
             }
-            assert!(children.iter().all(|child| [201, 401, 403].contains(&child.status.as_u16())));
+            let refused = children.iter().find(|child| ![201, 400, 401, 403].contains(&child.status.as_u16()));
+            assert!(refused.is_none(), "{narrower}: {}", refused.map(|child| child.text()).unwrap_or_default());
         }
     }
 

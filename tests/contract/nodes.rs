@@ -251,8 +251,8 @@ async fn the_oldest_account_of_an_earlier_version_is_the_operators() {
         migrator
     };
     let folder = tempfile::tempdir().expect("a folder");
-    let url = format!("sqlite:{}?mode=rwc", folder.path().join("old.db").display());
-    let mut file = sqlx::SqliteConnection::connect(&url).await.expect("a file");
+    let url = format!("sqlite:{}", folder.path().join("old.db").display());
+    let mut file = sqlx::SqliteConnection::connect(&format!("{url}?mode=rwc")).await.expect("a file");
     before(sqlx::migrate!("migrations/sqlite")).run(&mut file).await.expect("an old schema");
     file.execute(ACCOUNTS).await.expect("accounts");
     Db::open(&url).await.expect("it opens").migrate().await.expect("the new schema");

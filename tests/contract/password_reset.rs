@@ -160,7 +160,7 @@ async fn a_request_whose_session_ends_meanwhile_stores_none_and_fails_at_nothing
     let app = TestApp::new(Engine::Sqlite, crate::app::Settings::default()).await;
     let ada = crate::story::someone(&app, "ada@example.com").await;
     app.execute_silently("DELETE FROM sessions").await;
-    let body = format!("org={}&env={}&event_days=3&event_limit=100", ada.org, ada.live);
+    let body = format!("org={}&env={}&version=7+1000000&event_days=3&event_limit=100", ada.org, ada.live);
     let answer = Call::new(&app, "POST", "/events/retention")
         .header("content-type", FORM)
         .cookie(&ada.cookie)

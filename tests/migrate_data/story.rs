@@ -248,7 +248,7 @@ async fn go_on(client: &mut Client, before: &Before) {
     client.send(&before.keys["rich"].1, "billing", Some("invoice-2"), &event).await.json(202);
     client.send(&before.keys["revoked"].1, "billing", None, &event).await.json(401);
 
-    let path = format!("/v1/keys/{}/revoke", before.keys["maker"].0);
+    let path = format!("/v1/keys/{}/revoke?descendants=false", before.keys["maker"].0);
     client.manage("POST", &path, &Value::Null).await.json(200);
     let (maker, child) = (&before.keys["maker"].1, &before.keys["child"].1);
     assert_eq!(client.verify(&judge, maker).await["code"], "REVOKED");

@@ -193,9 +193,9 @@ async fn a_session_that_ended_meanwhile_changes_nothing() {
     let cases: [(&str, &str, &str, &str, &str, u16); 6] = [
         ("POST", "/v1/auth/api-keys", &cookie, json_type, r#"{"name":"late"}"#, 401),
         ("PATCH", &key_path, &cookie, json_type, r#"{"scopes":"*"}"#, 401),
-        ("POST", &page, &cookie, form, "name=late", 303),
-        ("POST", &format!("{page}/enabled"), &cookie, form, "enabled=false", 303),
-        ("POST", &format!("{page}/revoke"), &cookie, form, "descendants=true", 303),
+        ("POST", &page, &cookie, form, "name=late", 401),
+        ("POST", &format!("{page}/enabled"), &cookie, form, "enabled=false", 401),
+        ("POST", &format!("{page}/revoke"), &cookie, form, "descendants=true", 401),
         ("POST", "/api/v1/apikeys", &bearer, json_type, r#"{"name":"late"}"#, 401),
     ];
     let mut begun = Vec::new();
@@ -219,9 +219,6 @@ async fn a_session_that_ended_meanwhile_changes_nothing() {
     for (raw, path, body, status) in begun {
         let answer = finish(raw, body).await;
         assert_eq!(answer.status, status, "{path}: {}", answer.text());
-        if status == 303 {
-            assert!(answer.header("location").is_some_and(|to| to.starts_with("/sign-in")), "{}", answer.head);
-        }
     }
     let shown = scene.call("GET", &key_path, "").await.json(200);
     assert_eq!(

@@ -152,6 +152,7 @@ mod tests {
         Arc::new(Accounts::new(db, clock, entropy, passwords, Registration::Open, None))
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "as sign-in takes it")]
     fn address(text: &str) -> Option<IpAddr> {
         Some(text.parse().unwrap())
     }

@@ -303,9 +303,10 @@ impl Keys {
             return self.core.db.empty_usage_log(rows).await;
         }
         for (number, logged) in self.core.db.logged_usage().await? {
-            match self.core.usage.ledgers().logged.parts.get_mut(number) {
-                Some(part) => part.ledger.recall(&logged),
-                None => tracing::error!(part = number, "a line of the usage log is of no part; its counts are dropped"),
+            if let Some(part) = self.core.usage.ledgers().logged.parts.get_mut(number) {
+                part.ledger.recall(&logged);
+            } else {
+                tracing::error!(part = number, "a line of the usage log is of no part; its counts are dropped");
             }
         }
         Ok(())

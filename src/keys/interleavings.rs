@@ -335,7 +335,10 @@ async fn checks_go_on_while_an_invalidation_waits_for_the_ledgers() {
     let world = World::new(3, 1 << 20).await;
     let core = &world.keys.core;
     let keys: Vec<Key> = [0, 1]
-        .map(|n| Key { hash: PresentedKey::parse(&world.strings[n]).unwrap().hash, id: KeyId(n as i64), ..key() })
+        .map(|n: usize| {
+            let hash = PresentedKey::parse(&world.strings[n]).unwrap().hash;
+            Key { hash, id: KeyId(i64::try_from(n).unwrap()), ..key() }
+        })
         .into();
     for key in &keys {
         core.cache.insert(&mut cache::ClockQueue::default(), core.record(key), &core.usage);
@@ -347,11 +350,11 @@ async fn checks_go_on_while_an_invalidation_waits_for_the_ledgers() {
         std::thread::sleep(Duration::from_millis(200));
         let (checking, strings) = (&world.keys, &world.strings);
         scope.spawn(move || {
-            let code = |string: &str| {
-                let mut code = |verdict: Verdict<'_>| verdict.code;
-                checking.check_at_once(string, &Ask::default(), Purpose::Use, &mut code)
+            let check = |string: &str| {
+                let mut read = |verdict: Verdict<'_>| verdict.code;
+                checking.check_at_once(string, &Ask::default(), Purpose::Use, &mut read)
             };
-            ended.send(strings[..2].iter().map(|string| code(string)).collect::<Vec<_>>())
+            ended.send(strings[..2].iter().map(|string| check(string)).collect::<Vec<_>>())
         });
         let codes = is_ended.recv_timeout(Duration::from_secs(20));
         drop(reader);

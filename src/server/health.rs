@@ -43,11 +43,14 @@ const OUTCOME_LIFETIME: Duration = Duration::from_secs(1);
 /// A test write that takes longer has failed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// When a write was tried, and what came of it.
+type Probe = (Instant, Result<(), &'static str>);
+
 /// Whether the database takes writes. However many ask, one row is written a second.
 #[derive(Debug, Clone)]
 pub struct Readiness {
     db: Db,
-    last: Arc<Mutex<Option<(Instant, Result<(), &'static str>)>>>,
+    last: Arc<Mutex<Option<Probe>>>,
 }
 
 impl Readiness {

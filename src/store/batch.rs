@@ -18,7 +18,7 @@ pub(crate) struct Batch<R> {
 impl<R> Batch<R> {
     /// A batch of so many rows.
     pub(crate) fn new(rows: usize) -> Self {
-        Self { ranges: vec![0..rows], outcomes: Vec::with_capacity(rows) }
+        Self { ranges: std::iter::once(0..rows).collect(), outcomes: Vec::with_capacity(rows) }
     }
 
     /// The rows to run the statement for; `None` when all outcomes are known.

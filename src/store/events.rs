@@ -104,6 +104,9 @@ impl EventFilter {
     }
 }
 
+/// Sources that are there, and how many each environment has.
+pub(crate) type KnownSources = (Vec<(EnvironmentId, String)>, HashMap<EnvironmentId, i64>);
+
 impl Db {
     /// How many events there are with that filter, and those on the page.
     pub(crate) async fn event_page(&self, page: &EventPage) -> Result<(i64, Vec<EventHead>), StoreError> {
@@ -294,16 +297,15 @@ impl Db {
     }
 
     /// Which of these sources are there, and how many sources each of their environments has.
-    pub(crate) async fn known_sources(
-        &self,
-        sources: &[(EnvironmentId, String)],
-    ) -> Result<(Vec<(EnvironmentId, String)>, HashMap<EnvironmentId, i64>), StoreError> {
+    pub(crate) async fn known_sources(&self, sources: &[(EnvironmentId, String)]) -> Result<KnownSources, StoreError> {
         let places: Vec<(i64, &str)> =
             sources.iter().map(|(environment, name)| (environment.0, name.as_str())).collect();
         let places = serde_json::json!(places).to_string();
-        let (known, counts): (Vec<(i64, String)>, Vec<(i64, i64)>) = reading!(self, connection => {
-            let known = sqlx::query_as(sql!(self, "sources_known")).bind(&places).fetch_all(&mut *connection).await?;
-            let counts = sqlx::query_as(sql!(self, "sources_counted")).bind(&places).fetch_all(connection).await?;
+        let (known, counts) = reading!(self, connection => {
+            let known: Vec<(i64, String)> =
+                sqlx::query_as(sql!(self, "sources_known")).bind(&places).fetch_all(&mut *connection).await?;
+            let counts: Vec<(i64, i64)> =
+                sqlx::query_as(sql!(self, "sources_counted")).bind(&places).fetch_all(connection).await?;
             (known, counts)
         });
         let known = known.into_iter().map(|(environment, name)| (EnvironmentId(environment), name)).collect();

@@ -30,7 +30,9 @@ impl Db {
                 let of: Vec<i64> = sqlx::query_scalar(sql!(self, "keys_delete")).bind(&json).fetch_all(&mut *tx).await?;
                 // In one order, everywhere, and keys before organisations: two transactions must not wait for each other.
                 let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
-                of.into_iter().for_each(|organisation| *counts.entry(organisation).or_default() += 1);
+                for organisation in of {
+                    *counts.entry(organisation).or_default() += 1;
+                }
                 for (organisation, count) in counts {
                     sqlx::query(sql!("organisation_count_purged"))
                         .bind(organisation)

@@ -23,20 +23,17 @@ pub(super) struct SqliteUrl {
 /// # Errors
 /// When the URL names no file that a server can write to.
 pub(super) fn sqlite(url: &str) -> Result<SqliteUrl, DatabaseUrlError> {
-    let (options, must_exist) = match url.strip_prefix("sqlite://") {
-        Some(rest) => {
-            let query = rest.split_once('?').map_or("", |(_, query)| query);
-            let modes: Vec<_> = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "mode").collect();
-            let has = |mode: &str| modes.iter().any(|(_, value)| value == mode);
-            if has("memory") || has("ro") {
-                return Err(DatabaseUrlError::NoFile("`mode` must be `rw` or `rwc`"));
-            }
-            (SqliteConnectOptions::from_str(url).map_err(DatabaseUrlError::Malformed)?, has("rw"))
+    let (options, must_exist) = if let Some(rest) = url.strip_prefix("sqlite://") {
+        let query = rest.split_once('?').map_or("", |(_, query)| query);
+        let modes: Vec<_> = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "mode").collect();
+        let has = |mode: &str| modes.iter().any(|(_, value)| value == mode);
+        if has("memory") || has("ro") {
+            return Err(DatabaseUrlError::NoFile("`mode` must be `rw` or `rwc`"));
         }
-        None => {
-            let path = url.strip_prefix("sqlite:").unwrap_or(url);
-            (SqliteConnectOptions::new().filename(path), false)
-        }
+        (SqliteConnectOptions::from_str(url).map_err(DatabaseUrlError::Malformed)?, has("rw"))
+    } else {
+        let path = url.strip_prefix("sqlite:").unwrap_or(url);
+        (SqliteConnectOptions::new().filename(path), false)
     };
     let path = options.get_filename().to_path_buf();
     if path.as_os_str().is_empty() {

@@ -84,7 +84,7 @@ impl Greedy {
         for address in self.addresses.clone() {
             for (kind, request) in &requests {
                 for number in 0..CONNECTIONS {
-                    self.repeat(address, *kind, request.clone(), number);
+                    self.repeat(address, kind, request.clone(), number);
                 }
             }
             for number in 0..STREAMS {

@@ -28,6 +28,7 @@ pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a cluster is to be like.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each switches one part on")]
 pub struct Setup {
     pub nodes: usize,
     /// Whether there is a network between the nodes and their services that can be broken.

@@ -85,8 +85,11 @@ fn go_together(one: Fault, other: Fault) -> bool {
         |fault| matches!(fault, Fault::RedisStopped | Fault::RedisPaused | Fault::RedisFlushed | Fault::Redis(_));
     let is_postgres = |fault| matches!(fault, Fault::PostgresCrashed | Fault::ConnectionsCut);
     let process = |fault| match fault {
-        Fault::Killed(node) | Fault::Stopped(node) | Fault::Frozen(node) => Some(node),
-        Fault::LogStalled(node) | Fault::LogClosed(node) => Some(node),
+        Fault::Killed(node)
+        | Fault::Stopped(node)
+        | Fault::Frozen(node)
+        | Fault::LogStalled(node)
+        | Fault::LogClosed(node) => Some(node),
         _ => None,
     };
     let way = |fault| match fault {
@@ -172,20 +175,20 @@ async fn soak() {
             sum.add(&restored.before);
             sum.broken.extend(restored.broken);
             // What was remembered is of another history.
-            let begun = u64::try_from(injected.len()).unwrap_or_default();
-            load = Load::start(cluster.addresses(), &cluster.account, clients, seed.wrapping_add(begun << 32)).await;
+            let started = u64::try_from(injected.len()).unwrap_or_default();
+            load = Load::start(cluster.addresses(), &cluster.account, clients, seed.wrapping_add(started << 32)).await;
         } else if fault == Fault::Greedy {
             println!("{:7.1} s: {fault:?}", began.elapsed().as_secs_f64());
             // What was broken before has no more effect, and the others are measured by themselves.
             load.go_on(8.0).await;
             let (from, quiet) = (began.elapsed(), load.now().saturating_sub(Duration::from_secs(4)));
-            let begun = load.now();
+            let started = load.now();
             fault.begin(&mut cluster).await;
             load.go_on(random.random_range(4.0..12.0)).await;
             let ended = load.now();
             fault.end(&mut cluster).await;
             injected.push(Injected { fault, from, to: began.elapsed() });
-            let round = Round::of(&load, (quiet, begun), (begun, ended));
+            let round = Round::of(&load, (quiet, started), (started, ended));
             sum.broken.extend(round.refused.iter().map(|what| format!("beside a greedy tenant: {what}")));
             rounds.push(round);
         } else {
@@ -227,11 +230,11 @@ async fn strike(
     injected: &mut Vec<Injected>,
     began: Instant,
 ) {
-    let (mut begun, mut waiting) = (Vec::new(), Vec::new());
+    let (mut started, mut waiting) = (Vec::new(), Vec::new());
     for fault in faults.into_iter().flatten() {
         println!("{:7.1} s: {fault:?}", began.elapsed().as_secs_f64());
         fault.begin(cluster).await;
-        begun.push((fault, began.elapsed()));
+        started.push((fault, began.elapsed()));
         let longest = fault.longest().as_secs_f64();
         let lasting = random.random_range(0.2..longest);
         match fault {
@@ -241,7 +244,7 @@ async fn strike(
             _ => load.go_on(lasting).await,
         }
     }
-    for (fault, from) in begun {
+    for (fault, from) in started {
         let to = began.elapsed();
         fault.end(cluster).await;
         injected.push(Injected { fault, from, to });

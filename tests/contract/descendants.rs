@@ -222,8 +222,8 @@ on_both_engines! {
             let after = [child.details(&app, &ada).await[field].clone(), grandchild.details(&app, &ada).await[field].clone()];
             assert_eq!(after, expected, "{body}");
             // An expiry and a list of networks that the grandchild has already are no change of it.
-            let changed = app.number("SELECT count(*) FROM changes").await - changes;
-            assert!((2..=3).contains(&changed), "{changed}");
+            let logged = app.number("SELECT count(*) FROM changes").await - changes;
+            assert!((2..=3).contains(&logged), "{logged}");
 
             let wide = r#"{"scopes": "*", "expires_at": null, "ip_allowlist": null, "rate_limit": null, "quota": null}"#;
             patch(&app, &ada, &root, "", wide).await;

@@ -229,7 +229,7 @@ on_both_engines! {
                 assert!(is_bound, "{narrower} leaves {details}");
             }
             let refused = children.iter().find(|child| ![201, 400, 401, 403].contains(&child.status.as_u16()));
-            assert!(refused.is_none(), "{narrower}: {}", refused.map(|child| child.text()).unwrap_or_default());
+            assert!(refused.is_none(), "{narrower}: {}", refused.map(crate::story::Answer::text).unwrap_or_default());
         }
     }
 

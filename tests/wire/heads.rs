@@ -131,9 +131,9 @@ fn of_length(path: &str, length: usize) -> String {
 
 #[tokio::test]
 async fn a_head_of_32_kib_is_read_and_a_longer_one_is_a_431() {
+    const BOUND: usize = 32 * 1024;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(folder.path(), &[], &[]);
-    const BOUND: usize = 32 * 1024;
     for path in ["/healthz", "/v1/whoami", "/v1/forward-auth/org_0123456789abcdef/any/any"] {
         for length in [BOUND - 1, BOUND] {
             let status = ask(server.address, &of_length(path, length)).await.status;

@@ -42,7 +42,7 @@ impl Raw {
             head.push_str(header);
             head.push_str("\r\n");
         }
-        head.push_str(&format!("Content-Length: {length}\r\n\r\n"));
+        head.extend(["Content-Length: ", &length.to_string(), "\r\n\r\n"]);
         assert!(self.send(head.as_bytes()).await);
         let go_on = self.head().await.expect("the server answers");
         assert!(go_on.starts_with("HTTP/1.1 100 "), "{go_on}");
@@ -111,7 +111,7 @@ impl Raw {
             Ok(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(error),
-            Err(_) => panic!("neither an answer nor the end of the connection"),
+            Err(elapsed) => panic!("neither an answer nor the end of the connection: {elapsed}"),
         }
     }
 }

@@ -58,10 +58,10 @@ impl Encoding {
         let body = match self {
             Self::Identity => body,
             Self::Gzip => {
-                let mut decoder = MultiGzDecoder::new(&*body);
+                let mut gzip = MultiGzDecoder::new(&*body);
                 let mut step = vec![0; STEP_BYTES];
                 loop {
-                    match decoder.read(&mut step) {
+                    match gzip.read(&mut step) {
                         Ok(0) => break Bytes::from(decoded),
                         Ok(length) => decoded.push(&step[..length], BODY_LIMIT)?,
                         Err(error) => return Err(Error::Invalid(format!("The body is not gzip: {error}."))),

@@ -99,6 +99,10 @@ fn read_descendants(field: &str, text: &str, descendants: &mut bool) -> bool {
 
 /// Reads the version of the form that pauses and resumes: since when the key is paused, in milliseconds, empty when
 /// it is not.
+#[expect(
+    clippy::option_option,
+    reason = "a version that cannot be read is not the version of a key that is not paused"
+)]
 fn switch_version(text: &str) -> Option<Option<Timestamp>> {
     if text.is_empty() { Some(None) } else { text.parse().ok().map(|at| Some(Timestamp(at))) }
 }

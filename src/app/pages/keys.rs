@@ -79,7 +79,7 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
 
     let asked = asked(services, &caller, &here, now).await?;
     here.revoke = asked.as_ref().map(|(key, _)| key.id);
-    let lost = lost(services, &caller, &person, &request, &here, now).await?;
+    let lost_key = lost(services, &caller, &person, &request, &here, now).await?;
     let list = List {
         older: page.next.map(|cursor| here.with_cursor(cursor)),
         keys: page.keys,
@@ -92,7 +92,7 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
         here,
         asked,
         unsearchable: search.err(),
-        lost,
+        lost: lost_key,
         now,
     };
     let status = if list.unsearchable.is_none() { StatusCode::OK } else { StatusCode::BAD_REQUEST };

@@ -83,9 +83,9 @@ impl RetentionForm {
 }
 
 fn conflicts(shown: Option<Retention>, wanted: Retention, stored: Retention) -> Vec<&'static str> {
-    let fields: [(&str, fn(&Retention) -> i64); 2] =
-        [("event_days", |kept| kept.event_days), ("event_limit", |kept| kept.event_limit)];
-    let is_conflict = |field: fn(&Retention) -> i64| {
+    type Field = fn(&Retention) -> i64;
+    let fields: [(&str, Field); 2] = [("event_days", |kept| kept.event_days), ("event_limit", |kept| kept.event_limit)];
+    let is_conflict = |field: Field| {
         field(&wanted) != field(&stored)
             && shown.is_none_or(|shown| field(&shown) != field(&stored) && field(&shown) != field(&wanted))
     };

@@ -14,10 +14,10 @@ use std::task::{Context, Poll, Waker};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use latchkey::accounts::{Accounts, EmailAddress, Password, Passwords, Registration};
-use latchkey::clock::Clock;
-use latchkey::entropy::Entropy;
 use latchkey::keys::{Ask, Code, Keys, Policy, PresentedKey, Purpose};
 use latchkey::model::ScopeList;
+use latchkey::runtime::clock::Clock;
+use latchkey::runtime::entropy::Entropy;
 use latchkey::store::Db;
 
 /// Keys that are asked for again and again stay in the processor's caches.

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::FutureExt;
 use latchkey::accounts::{Accounts, Caller, EmailAddress, Password, Passwords, Registration};
-use latchkey::clock::Clock;
-use latchkey::entropy::Entropy;
 use latchkey::keys::{Ask, Code, Draft, KeyStringForm, Keys, Limits, Policy, Purpose};
 use latchkey::model::{KeyName, Quota, RateLimit, ScopeList, Scopes};
+use latchkey::runtime::clock::Clock;
+use latchkey::runtime::entropy::Entropy;
 use latchkey::store::Db;
 
 /// Counts what is asked for.

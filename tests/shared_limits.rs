@@ -8,12 +8,12 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use latchkey::accounts::{Accounts, Caller, EmailAddress, Password, Passwords, Registration, Throttle};
-use latchkey::clock::Clock;
 use latchkey::cluster::limits::{Decision, SharedLimits};
 use latchkey::cluster::redis::{Away, Redis, RedisUrlError};
-use latchkey::entropy::Entropy;
 use latchkey::keys::{Ask, Code, Draft, KeyStringForm, Keys, Limited, Limits, Policy, Purpose, WithoutRedis};
 use latchkey::model::{KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
+use latchkey::runtime::clock::Clock;
+use latchkey::runtime::entropy::Entropy;
 use latchkey::store::Db;
 
 const KEY: KeyId = KeyId(-7);

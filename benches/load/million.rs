@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use latchkey::entropy::Entropy;
 use latchkey::keys::PlainKey;
 use latchkey::model::Mode;
+use latchkey::runtime::entropy::Entropy;
 
 /// How many.
 pub const KEYS: usize = 1_000_000;

@@ -3,8 +3,8 @@
 use uuid::Uuid;
 
 use crate::keys::Key;
-use crate::lists::Tenant;
 use crate::model::{EnvironmentId, Mode, OrganisationId, Role, UserId};
+use crate::runtime::lists::Tenant;
 use crate::store::{Owner, PersonRow};
 
 /// Somebody who is signed in.

@@ -24,10 +24,10 @@ pub use signed_in::Unread;
 pub use throttle::Throttle;
 pub use tokens::{ACCESS_LIFETIME, TokenHolder, TokenPair, looks_like_access_token};
 
-use crate::clock::Clock;
 use crate::cluster::limits::SharedLimits;
-use crate::entropy::Entropy;
 use crate::model::UserId;
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 use crate::store::{Db, StoreError};
 use sign_in::KNOWN_FOR;
 use signed_in::Sessions;

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use super::network::Network;
 use super::queue::{Busy, Lane, Queue};
-use crate::entropy::Entropy;
 use crate::model::nfc;
+use crate::runtime::entropy::Entropy;
 
 /// A password that somebody wants to have: 10 to 256 characters, in NFC, so that every keyboard types the same one.
 /// Wiped when dropped.

@@ -7,10 +7,9 @@ use subtle::ConstantTimeEq;
 use super::network::Network;
 use super::queue::{Busy, Lane};
 use super::{Accounts, EmailAddress, Password, Verified};
-use crate::entropy::Entropy;
 use crate::model::{EnvironmentId, Mode, OrganisationId, UserId};
-use crate::store::Registered;
-use crate::store::{NewUser, StoreError};
+use crate::runtime::entropy::Entropy;
+use crate::store::{NewUser, Registered, StoreError};
 
 /// Who may register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

@@ -10,9 +10,9 @@ use tower_sessions::session_store::{Error, Result};
 use tower_sessions::{Session, SessionStore};
 
 use super::sign_in::{SignInError, Verified};
-use crate::clock::Clock;
-use crate::entropy::Entropy;
 use crate::model::{Timestamp, UserId};
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 use crate::store::Db;
 
 /// A session that was not used for so long is over: 7 days, in milliseconds.

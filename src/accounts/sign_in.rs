@@ -135,11 +135,11 @@ impl Accounts {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::queue::SLOTS;
-    use super::super::{Password, Passwords, RegisterError, Registration, SetUpRight};
     use super::*;
-    use crate::clock::Clock;
-    use crate::entropy::Entropy;
+    use crate::accounts::queue::SLOTS;
+    use crate::accounts::{Password, Passwords, RegisterError, Registration, SetUpRight};
+    use crate::runtime::clock::Clock;
+    use crate::runtime::entropy::Entropy;
     use crate::store::Db;
 
     const PASSWORD: &str = "correct horse battery";

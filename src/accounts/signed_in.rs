@@ -14,8 +14,8 @@ use tower_sessions::session::Id;
 
 use super::session::{ABSOLUTE_TIME_OUT, IDLE_TIME_OUT, SEEN_PRECISION, hash};
 use super::{Accounts, Person};
-use crate::clock::Clock;
 use crate::model::Timestamp;
+use crate::runtime::clock::Clock;
 use crate::store::{Changes, Db, StoreError};
 
 /// Sessions of one statement at the most.

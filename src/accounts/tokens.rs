@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{Accounts, Person, SignInError, Verified};
-use crate::entropy::Entropy;
 use crate::model::{OrganisationId, Timestamp, UserId};
+use crate::runtime::entropy::Entropy;
 use crate::store::{NewToken, Refreshed, StoreError, TokenKind};
 
 /// An access token opens for so long: 15 minutes, in milliseconds.

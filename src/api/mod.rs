@@ -28,10 +28,10 @@ pub use event_stream::event_stream;
 pub use hot::Answering;
 
 use crate::accounts::Accounts;
-use crate::entropy::Entropy;
 use crate::events::Events;
 use crate::keys::Keys;
-use crate::lists::Lists;
+use crate::runtime::entropy::Entropy;
+use crate::runtime::lists::Lists;
 
 /// What every handler is handed.
 #[derive(Clone, Debug)]

@@ -6,8 +6,8 @@ use axum::response::{IntoResponse, Response};
 
 use crate::accounts::{SIGN_IN_RETRY_AFTER, SessionError, SignInError, Unread};
 use crate::keys::{EditError, IssueError, RevokeError, Unanswered, Unproven};
-use crate::lists::Busy;
 use crate::model::ApiError;
+use crate::runtime::lists::Busy;
 use crate::store::StoreError;
 
 /// The content type of problem details.

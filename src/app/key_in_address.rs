@@ -77,9 +77,9 @@ pub async fn page_of(services: &Services, person: Person, hash: &KeyHash) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy::Entropy;
     use crate::keys::PlainKey;
     use crate::model::Mode;
+    use crate::runtime::entropy::Entropy;
 
     #[test]
     fn a_key_string_is_found_however_it_is_wrapped() {

@@ -148,7 +148,7 @@ mod tests {
                     .expect("LATCHKEY_TEST_REDIS_URL names the tests' Redis: `make test` starts one and sets it");
                 let redis = Redis::open(&url).await.unwrap();
                 let script = timed();
-                let bucket = format!("latchkey:test:{:x}", crate::entropy::Entropy::System.id());
+                let bucket = format!("latchkey:test:{:x}", crate::runtime::entropy::Entropy::System.id());
                 let (mut exact, mut now, mut spent) = (Exact::default(), 1_772_366_400_000_000u64, 0u128);
                 for (step, cost) in steps {
                     now += step;

@@ -15,8 +15,8 @@ use tracing_mutex::stdsync::Mutex;
 
 use super::process;
 use super::redis::Redis;
-use crate::clock::Clock;
-use crate::entropy::Entropy;
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 use crate::store::{Db, NodeRow, Notices, Position, Renewed, StoreError};
 
 /// How long others believe that a node answers from its memory, after the last renewal that they saw.

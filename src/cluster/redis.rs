@@ -15,7 +15,7 @@ use redis::{AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo, R
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::entropy::Entropy;
+use crate::runtime::entropy::Entropy;
 
 /// The most that a call may take. Within a data centre Redis answers in less than a millisecond; this is
 /// what a pause of the machine or of the network may cost a request before we go on without it.

@@ -12,10 +12,10 @@ use super::reserve::Reserve;
 use super::sources::Sources;
 use super::watchers::{WatchError, Watcher, Watchers};
 use super::{EventLimits, IdempotencyKey, SourceName};
-use crate::clock::Clock;
-use crate::entropy::Entropy;
 use crate::keys::Pass;
 use crate::model::{OrganisationId, UserId};
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 use crate::store::{Batch, Db, NewEvent, Taken};
 
 /// Requests that wait at the most; more are told to come again.

@@ -11,9 +11,9 @@ pub use watchers::{Arrival, WatchError, Watcher};
 
 use uuid::Uuid;
 
-use crate::clock::Clock;
-use crate::entropy::Entropy;
 use crate::model::{EnvironmentId, FieldError, OrganisationId};
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 use crate::store::{Db, StoreError};
 
 /// What sent an event: `[A-Za-z0-9_-]{1,64}` (CONTRACTS, HookSentry).

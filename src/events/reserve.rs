@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::runtime::clock::Clock;
 use crate::store::Db;
 
 /// Time between two looks at the free space, while events come.

@@ -17,7 +17,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::Core;
 use crate::cluster::{Doubt, Node, Proof, RENEW_EVERY};
-use crate::entropy::Entropy;
+use crate::runtime::entropy::Entropy;
 use crate::store::{Continuity, Db, Notice, Position, StoreError};
 
 /// Changes of one reading at the most.

@@ -7,8 +7,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::issue::bind;
 use super::{Core, Key};
-use crate::entropy::Entropy;
 use crate::model::KeyId;
+use crate::runtime::entropy::Entropy;
 use crate::store::{Batch, Inserted, Most, StoreError};
 
 /// Keys that wait at the most; more are told to come again.

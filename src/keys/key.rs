@@ -235,8 +235,8 @@ impl Key {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::entropy::Entropy;
     use crate::keys::PlainKey;
+    use crate::runtime::entropy::Entropy;
 
     /// A key without anything special.
     pub fn key() -> Key {

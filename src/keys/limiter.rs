@@ -11,9 +11,9 @@ use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 use super::together::Counted;
 use super::{Cost, Key, Spent};
-use crate::clock::Now;
 use crate::cluster::limits::Decision;
 use crate::model::{KeyId, Quota, RateLimit, Timestamp};
+use crate::runtime::clock::Now;
 
 const NANOSECONDS: u128 = 1_000_000_000;
 /// Windows up to this are over before a restart is; longer ones are written down.

@@ -10,8 +10,8 @@ use super::addresses::ADDRESSES;
 use super::limiter::QuotaState;
 use super::usage::HOUR;
 use super::{Key, KeyHash, Keys};
-use crate::lists::Admission;
 use crate::model::KeyId;
+use crate::runtime::lists::Admission;
 use crate::store::{HourlyUse, KeyFilter, Owner, StoreError, UsedFrom};
 
 /// Where a page begins: after the key with this UUID, which says when that was made. Its text is opaque to clients.

@@ -276,10 +276,10 @@ fn deliver(hashes: &[KeyHash], keys: Vec<Key>) -> Vec<Option<Arc<Key>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy::Entropy;
     use crate::keys::PlainKey;
     use crate::keys::key::tests::key;
     use crate::model::Mode;
+    use crate::runtime::entropy::Entropy;
 
     fn hash() -> KeyHash {
         PlainKey::hookstream(Mode::Live, &Entropy::seeded(1)).hash()

@@ -57,12 +57,12 @@ use std::time::Duration;
 use tracing_mutex::stdsync::Mutex;
 
 use crate::accounts::Place;
-use crate::clock::Clock;
 use crate::cluster::Node;
 use crate::cluster::limits::SharedLimits;
 pub use crate::cluster::{LEASE, Proof};
-use crate::entropy::Entropy;
 use crate::model::{EnvironmentId, KeyId, Timestamp};
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 pub use crate::store::{Change, KeyFilter};
 use crate::store::{Db, Most, StoreError};
 use feed::Feed;

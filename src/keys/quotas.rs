@@ -7,8 +7,8 @@ use std::sync::PoisonError;
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 use super::{Core, Cost, Keys};
-use crate::clock::Now;
 use crate::model::{KeyId, Quota};
+use crate::runtime::clock::Now;
 use crate::store::StoreError;
 
 /// A part that was not touched for so long is given back, nanoseconds.

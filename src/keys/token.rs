@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::entropy::Entropy;
 use crate::model::Mode;
+use crate::runtime::entropy::Entropy;
 
 static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 /// Random hex digits of an `hs_` key: 224 bits.

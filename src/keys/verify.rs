@@ -13,9 +13,9 @@ use super::together::{Counted, Together, Unspent, WithoutRedis};
 use super::token::PresentedKey;
 use super::{Ask, Code, Core, KeyHash, Keys};
 use crate::accounts::Place;
-use crate::clock::Now;
 use crate::cluster::limits::SharedLimits;
 use crate::model::{KeyId, Timestamp};
+use crate::runtime::clock::Now;
 
 /// What a check is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::io::{IsTerminal, Read, Write};
 use super::config::{Account, Database, MigrateData, User};
 use super::{Failure, of};
 use crate::accounts::{Accounts, EmailAddress, Password, Passwords, RegisterError, Registration};
-use crate::clock::Clock;
 use crate::cluster::Node;
-use crate::entropy::Entropy;
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 use crate::store::{Db, MigrateDataError, Progress, open_both};
 
 /// `latchkey migrate`.

@@ -19,9 +19,9 @@ use tracing::Instrument;
 use crate::api::Site;
 use crate::api::body::{self, BodyMemory};
 use crate::api::client_address::ClientAddress;
-use crate::clock::Clock;
-use crate::entropy::Entropy;
 use crate::model::ApiError;
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

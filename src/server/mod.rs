@@ -30,12 +30,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::accounts::{Accounts, Passwords, Registration, SetUpToken};
 use crate::api::body::BodyMemory;
 use crate::api::{Services, Site};
-use crate::clock::Clock;
 use crate::cluster::Node;
 use crate::cluster::redis::Redis;
-use crate::entropy::Entropy;
 use crate::events::Events;
 use crate::keys::Keys;
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 use crate::store::Db;
 use config::Serve;
 

@@ -22,9 +22,9 @@ use super::{api_docs, assets, pages, server_function};
 use crate::accounts::{ABSOLUTE_TIME_OUT, DatabaseSessions};
 use crate::api::hookstream::accounts;
 use crate::api::{Services, Site, credential, hooksentry, native};
-use crate::clock::Clock;
-use crate::entropy::Entropy;
 use crate::model::ApiError;
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 use crate::store::Db;
 
 /// The whole application.

@@ -175,7 +175,7 @@ macro_rules! log_changes {
     ($db:expr, $tx:ident, $organisation:expr, $keys:expr, $revoked:expr, $at:expr) => {{
         let keys: &[(KeyId, KeyHash)] = $keys;
         let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
-        let token = $crate::entropy::Entropy::System.id();
+        let token = $crate::runtime::entropy::Entropy::System.id();
         if matches!($db, $crate::store::Db::Sqlite(..)) {
             sqlx::query(sql!("changes_take_organisation_numbers"))
                 .bind(count)
@@ -330,9 +330,9 @@ impl Db {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entropy::Entropy;
     use crate::keys::PlainKey;
     use crate::model::Mode;
+    use crate::runtime::entropy::Entropy;
 
     const END: Position = Position { epoch: 1, history: 1, number: 7, token: 70 };
 

@@ -13,7 +13,7 @@ pub use super::error::{DatabaseUrlError, StoreError};
 use super::file::{Announcements, DatabaseFile};
 use super::pool::Connections;
 use super::url;
-use crate::lists::Lists;
+use crate::runtime::lists::Lists;
 
 /// Connections that read a file.
 const SQLITE_READERS: usize = 4;
@@ -324,7 +324,7 @@ impl Db {
     /// # Errors
     /// When it does not.
     pub async fn check_writable(&self) -> Result<(), StoreError> {
-        let at = crate::clock::Clock::System.now().0;
+        let at = crate::runtime::clock::Clock::System.now().0;
         match self {
             Self::Sqlite(database) => {
                 let mut lent = database.writer.lend().await?;

@@ -91,7 +91,7 @@ on_both_engines! {
         let ada = tenant(&app, "ada@example.com").await;
         let key = pass(&app, &create_for_tenant(&app, &ada.access, "key").await.field("/key")).await;
         let limits = EventLimits { max_sources: 2, ..EventLimits::default() };
-        let events = Events::new(app.db.clone(), app.clock.clone(), latchkey::entropy::Entropy::seeded(5), limits);
+        let events = Events::new(app.db.clone(), app.clock.clone(), latchkey::runtime::entropy::Entropy::seeded(5), limits);
         for (source, right) in [("a", true), ("b", true), ("c", false), ("a", true)] {
             let taken = events.inbox().take(incoming(&key, source, "1")).await;
             assert_eq!(taken.map(drop), if right { Ok(()) } else { Err(Refused::TooManySources(2)) }, "{source}");
@@ -122,7 +122,7 @@ on_both_engines! {
         let bytes = "SELECT CAST(sum(event_bytes) AS BIGINT) FROM sources";
         assert_eq!(app.number(bytes).await, 500);
         let limits = EventLimits { max_bytes: 250, ..EventLimits::default() };
-        let events = Events::new(app.db.clone(), app.clock.clone(), latchkey::entropy::Entropy::seeded(5), limits);
+        let events = Events::new(app.db.clone(), app.clock.clone(), latchkey::runtime::entropy::Entropy::seeded(5), limits);
         assert_eq!(events.tidy().await.expect("the database answers"), 3);
         assert_eq!((app.number(bytes).await, app.number("SELECT count(*) FROM events").await), (200, 2));
         assert_eq!(app.number("SELECT count(*) FROM idempotency_keys").await, 2);

@@ -396,7 +396,7 @@ on_both_engines! {
             ingest(&app, &ada.id, sources[n % 6], &plain).json("1").send().await;
         }
         app.clock.advance(8 * DAY);
-        let servers: Vec<Events> = (0..3).map(|n| Events::new(app.db.clone(), app.clock.clone(), latchkey::entropy::Entropy::seeded(n), latchkey::events::EventLimits::default())).collect();
+        let servers: Vec<Events> = (0..3).map(|n| Events::new(app.db.clone(), app.clock.clone(), latchkey::runtime::entropy::Entropy::seeded(n), latchkey::events::EventLimits::default())).collect();
         let take = |server: usize, n: usize| {
             let at = if server == 0 { n % 6 } else { 5 - n % 6 };
             let incoming = Incoming {

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use latchkey::accounts::{Caller, EmailAddress, Password, Person};
-use latchkey::clock::Clock;
 use latchkey::cluster::redis::Redis;
 use latchkey::cluster::{JoinError, LEASE, Node, Proof};
-use latchkey::entropy::Entropy;
 use latchkey::keys::{Ask, Code, Edit, Keys, Policy, Purpose};
 use latchkey::model::{KeyId, KeyName, Role};
+use latchkey::runtime::clock::Clock;
+use latchkey::runtime::entropy::Entropy;
 use latchkey::store::{Db, Position};
 use sqlx::migrate::Migrator;
 use sqlx::{Connection, Executor};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use latchkey::accounts::{Accounts, EmailAddress, Password, Passwords, Registration};
-use latchkey::clock::Clock;
-use latchkey::entropy::Entropy;
+use latchkey::runtime::clock::Clock;
+use latchkey::runtime::entropy::Entropy;
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 
 use crate::app::{Engine, TestApp, on_both_engines};

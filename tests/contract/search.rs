@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use latchkey::lists::Tenant;
+use latchkey::runtime::lists::Tenant;
 use serde_json::json;
 
 use crate::app::{Engine, TestApp, on_both_engines};

@@ -1,7 +1,7 @@
 //! Counts of uses: nothing that one tenant reports, and nothing that is wrong with one row, stops the counting of others.
 
-use latchkey::entropy::Entropy;
 use latchkey::keys::{Keys, Policy};
+use latchkey::runtime::entropy::Entropy;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, log, on_both_engines};

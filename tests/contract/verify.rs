@@ -1,7 +1,7 @@
 //! `POST /v1/keys/verify` (CONTRACTS, Native): every outcome, in its order, and who may ask.
 
-use latchkey::entropy::Entropy;
 use latchkey::keys::{Keys, Policy};
+use latchkey::runtime::entropy::Entropy;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, on_both_engines};
@@ -370,7 +370,7 @@ on_both_engines! {
         assert_eq!(code(&app, &caller, &json!({ "key": string })).await, "VALID");
         let before = app.services.keys.cache().len();
         let flood = (0..500).map(|n| {
-            let unknown = latchkey::keys::PlainKey::hookstream(latchkey::model::Mode::Live, &latchkey::entropy::Entropy::seeded(n)).reveal();
+            let unknown = latchkey::keys::PlainKey::hookstream(latchkey::model::Mode::Live, &latchkey::runtime::entropy::Entropy::seeded(n)).reveal();
             let ask = json!({ "key": unknown });
             let (app, caller) = (&app, &caller);
             async move { code(app, caller, &ask).await }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use latchkey::accounts::{Caller, Person};
-use latchkey::clock::Clock;
 use latchkey::cluster::Node;
 use latchkey::cluster::redis::Redis;
-use latchkey::entropy::Entropy;
 use latchkey::keys::{Ask, Code, Keys, Policy, Proof, Purpose};
+use latchkey::runtime::clock::Clock;
+use latchkey::runtime::entropy::Entropy;
 
 use crate::app::{Engine, Settings, TestApp, on_both_engines};
 use crate::revocations::Stream;

@@ -10,8 +10,8 @@ use utoipa::openapi::{self, Content, Object, RefOr, ResponseBuilder};
 
 use crate::accounts::SignInError;
 use crate::keys::{IssueError, RevokeOnceError, Unanswered};
-use crate::lists::Busy;
 use crate::model::ApiError;
+use crate::runtime::lists::Busy;
 use crate::store::StoreError;
 
 /// A 400 for `responses(…)` of an operation: a JSON string.

@@ -14,8 +14,8 @@ use super::wire::{Event, EventItem, Page};
 use crate::api::openapi::Problem;
 use crate::api::{Services, time};
 use crate::events::SourceName;
-use crate::lists::Tenant;
 use crate::model::{ApiError, Timestamp};
+use crate::runtime::lists::Tenant;
 use crate::store::{EventFilter, EventPage};
 
 const KNOWN: [&str; 8] = ["Qt", "Pg", "CpOrd", "TpOrd", "Source", "KeyId", "From", "To"];

@@ -18,8 +18,8 @@ use crate::api::json::Json;
 use crate::api::openapi::{DESCENDANTS, Problem};
 use crate::api::time::milliseconds;
 use crate::keys::{Draft, KeyStringForm, Limits};
-use crate::lists::Tenant;
 use crate::model::{ApiError, KeyName, Scopes};
+use crate::runtime::lists::Tenant;
 use crate::store::{KeyColumn, KeyPage};
 
 /// What a HookSentry key is for (CONTRACTS, "Key strings").

@@ -98,10 +98,10 @@ mod tests {
     use super::*;
     use crate::accounts::{Accounts, Passwords, Registration};
     use crate::api::Site;
-    use crate::clock::Clock;
-    use crate::entropy::Entropy;
     use crate::events::{EventLimits, Events};
     use crate::keys::{Keys, Policy};
+    use crate::runtime::clock::Clock;
+    use crate::runtime::entropy::Entropy;
     use crate::store::Db;
 
     /// It is made anew for each request; what seldom waits has its room elsewhere.

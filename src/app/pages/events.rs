@@ -17,8 +17,8 @@ use crate::app::parts::{
 use crate::app::shell::{Answer, Document};
 use crate::events::{EventFilter, EventHead, EventPage, Retention};
 use crate::keys::{Key, KeyFilter, Request};
-use crate::lists::{Admission, Tenant};
 use crate::model::{ApiError, EnvironmentId, Timestamp};
+use crate::runtime::lists::{Admission, Tenant};
 
 /// So many sources and keys are offered as a choice.
 const CHOICES: u32 = 100;

@@ -14,7 +14,8 @@ use std::task::{Context, Poll, Waker};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use latchkey::accounts::{Accounts, EmailAddress, Password, Passwords, Registration};
-use latchkey::keys::{Ask, Code, Keys, Policy, PresentedKey, Purpose};
+use latchkey::domain::{Ask, Code, PresentedKey};
+use latchkey::keys::{Keys, Policy, Purpose};
 use latchkey::model::ScopeList;
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;

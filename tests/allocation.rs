@@ -4,8 +4,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::FutureExt;
-use latchkey::accounts::{Accounts, Caller, EmailAddress, Password, Passwords, Registration};
-use latchkey::keys::{Ask, Code, Draft, KeyStringForm, Keys, Limits, Policy, Purpose};
+use latchkey::accounts::{Accounts, EmailAddress, Password, Passwords, Registration};
+use latchkey::domain::{Ask, Caller, Code, Limits};
+use latchkey::keys::{Draft, KeyStringForm, Keys, Policy, Purpose};
 use latchkey::model::{KeyName, Quota, RateLimit, ScopeList, Scopes};
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;

@@ -7,10 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use latchkey::accounts::{Accounts, Caller, EmailAddress, Password, Passwords, Registration, Throttle};
+use latchkey::accounts::{Accounts, EmailAddress, Password, Passwords, Registration, Throttle};
 use latchkey::cluster::limits::{Decision, SharedLimits};
 use latchkey::cluster::redis::{Away, Redis, RedisUrlError};
-use latchkey::keys::{Ask, Code, Draft, KeyStringForm, Keys, Limited, Limits, Policy, Purpose, WithoutRedis};
+use latchkey::domain::{Ask, Caller, Code, Limits};
+use latchkey::keys::{Draft, KeyStringForm, Keys, Limited, Policy, Purpose, WithoutRedis};
 use latchkey::model::{KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use latchkey::keys::PlainKey;
+use latchkey::domain::PlainKey;
 use latchkey::model::Mode;
 use latchkey::runtime::entropy::Entropy;
 

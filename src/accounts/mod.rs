@@ -1,6 +1,5 @@
 //! People: accounts, passwords, sessions, organisations, and what a caller may do.
 
-mod caller;
 mod email;
 mod network;
 mod password;
@@ -12,23 +11,23 @@ mod signed_in;
 mod throttle;
 mod tokens;
 
-pub use caller::{Access, Caller, Environment, Membership, Person, Place, PlaceError};
 pub use email::{EmailAddress, EmailError};
 pub use network::Network;
 pub use password::{Password, PasswordError, Passwords};
 pub use queue::RETRY_AFTER as SIGN_IN_RETRY_AFTER;
 pub use registration::{RegisterError, Registration, SetUpRight, SetUpToken};
 pub use session::{ABSOLUTE_TIME_OUT, DatabaseSessions, FLASH, IDLE_TIME_OUT, SessionError, begin_session, has_user};
-pub use sign_in::{SignInError, Verified};
+pub use sign_in::SignInError;
 pub use signed_in::Unread;
 pub use throttle::Throttle;
 pub use tokens::{ACCESS_LIFETIME, TokenHolder, TokenPair, looks_like_access_token};
 
 use crate::cluster::limits::SharedLimits;
+use crate::domain::Person;
 use crate::model::UserId;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
-use crate::store::{Db, StoreError};
+use crate::store::{Db, PersonRow, StoreError};
 use sign_in::KNOWN_FOR;
 use signed_in::Sessions;
 
@@ -97,7 +96,7 @@ impl Accounts {
     /// # Errors
     /// When the database fails.
     pub async fn person(&self, user: UserId) -> Result<Option<Person>, StoreError> {
-        Ok(Person::new(&self.db.person(user).await?))
+        Ok(PersonRow::person(&self.db.person(user).await?))
     }
 
     /// Deletes known networks, tokens and sessions that have expired; called now and then.

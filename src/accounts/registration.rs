@@ -6,7 +6,8 @@ use subtle::ConstantTimeEq;
 
 use super::network::Network;
 use super::queue::{Busy, Lane};
-use super::{Accounts, EmailAddress, Password, Verified};
+use super::{Accounts, EmailAddress, Password};
+use crate::domain::Verified;
 use crate::model::{EnvironmentId, Mode, OrganisationId, UserId};
 use crate::runtime::entropy::Entropy;
 use crate::store::{NewUser, Registered, StoreError};

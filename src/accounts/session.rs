@@ -9,7 +9,8 @@ use tower_sessions::session::{Id, Record};
 use tower_sessions::session_store::{Error, Result};
 use tower_sessions::{Session, SessionStore};
 
-use super::sign_in::{SignInError, Verified};
+use super::sign_in::SignInError;
+use crate::domain::Verified;
 use crate::model::{Timestamp, UserId};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;

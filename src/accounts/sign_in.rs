@@ -9,6 +9,7 @@ use super::password::Comparison;
 use super::queue::{Busy, Lane};
 use super::session::SessionError;
 use super::{Accounts, EmailAddress};
+use crate::domain::Verified;
 use crate::model::{Timestamp, UserId};
 use crate::store::{StoreError, StoredUser};
 
@@ -19,27 +20,6 @@ const KNOWN_PRECISION: i64 = DAY;
 const DAY: i64 = 24 * 3600 * 1000;
 /// Known networks of an account: one more replaces the one that was used least recently.
 const MAX_KNOWN_NETWORKS: i64 = 10;
-
-/// Proof that a password was verified. Argon2 takes long enough for a password reset to come between the verification
-/// and what it is for, so a session and a token family are stored only while the verified hash is still the stored one.
-pub struct Verified {
-    pub(crate) user: UserId,
-    /// As it was stored when the password was compared with it.
-    pub(crate) password_hash: String,
-}
-
-impl Verified {
-    /// The user whose password it is.
-    pub fn user(&self) -> UserId {
-        self.user
-    }
-}
-
-impl std::fmt::Debug for Verified {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Verified").field("user", &self.user).finish_non_exhaustive()
-    }
-}
 
 /// Why somebody was not signed in.
 #[derive(Debug, thiserror::Error)]

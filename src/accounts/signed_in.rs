@@ -12,11 +12,12 @@ use quick_cache::sync::Cache;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower_sessions::session::Id;
 
+use super::Accounts;
 use super::session::{ABSOLUTE_TIME_OUT, IDLE_TIME_OUT, SEEN_PRECISION, hash};
-use super::{Accounts, Person};
+use crate::domain::Person;
 use crate::model::Timestamp;
 use crate::runtime::clock::Clock;
-use crate::store::{Changes, Db, StoreError};
+use crate::store::{Changes, Db, PersonRow, StoreError};
 
 /// Sessions of one statement at the most.
 const GROUP: usize = 128;
@@ -154,7 +155,9 @@ async fn answer(known: &Known, group: Vec<Asked>) -> Result<(), StoreError> {
     let mut people = HashMap::new();
     for id_hash in id_hashes {
         let own = || rows.iter().filter(|row| row.is_of(&id_hash));
-        let (Some(row), Some(person)) = (own().next(), Person::new(own().map(|row| &row.person))) else { continue };
+        let (Some(row), Some(person)) = (own().next(), PersonRow::person(own().map(|row| &row.person))) else {
+            continue;
+        };
         let (created_at, seen_at) = (Timestamp(row.created_at), Timestamp(row.seen_at));
         if now.since(seen_at) >= SEEN_PRECISION {
             // A session that cannot be noted, because the disk is full for one, is good all the same.

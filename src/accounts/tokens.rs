@@ -6,10 +6,11 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Accounts, Person, SignInError, Verified};
+use super::{Accounts, SignInError};
+use crate::domain::{Person, Verified};
 use crate::model::{OrganisationId, Timestamp, UserId};
 use crate::runtime::entropy::Entropy;
-use crate::store::{NewToken, Refreshed, StoreError, TokenKind};
+use crate::store::{NewToken, PersonRow, Refreshed, StoreError, TokenKind};
 
 /// An access token opens for so long: 15 minutes, in milliseconds.
 pub const ACCESS_LIFETIME: i64 = 15 * 60 * 1000;
@@ -121,7 +122,7 @@ impl Accounts {
         let Some(tenant) = rows.first().map(|row| OrganisationId(row.tenant_id)) else {
             return Ok(None);
         };
-        let person = Person::new(rows.iter().map(|row| &row.person));
+        let person = PersonRow::person(rows.iter().map(|row| &row.person));
         Ok(person.map(|person| TokenHolder { person: person.bound_to(tenant), tenant }))
     }
 

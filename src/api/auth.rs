@@ -7,8 +7,9 @@ use tower_sessions::Session;
 use super::Services;
 use super::client_address::ClientAddress;
 use super::credential::Credential;
-use crate::accounts::{Caller, Person, has_user};
-use crate::keys::{Ask, Code, Limited, Pass, Purpose, Verdict};
+use crate::accounts::has_user;
+use crate::domain::{Ask, Caller, Code, Person};
+use crate::keys::{Limited, Pass, Purpose, Verdict};
 use crate::model::{ApiError, MANAGE_KEYS};
 
 /// Somebody who is signed in, by cookie or Bearer token.

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::{Services, Site};
 use crate::accounts::looks_like_access_token;
-use crate::keys::PresentedKey;
+use crate::domain::PresentedKey;
 use crate::model::ApiError;
 
 /// The credential of a request; the first of these that is there.

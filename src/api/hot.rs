@@ -15,10 +15,11 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use crate::api::auth::{no_key, refusal};
-use crate::api::client_address::{ClientAddress, Peer};
-use crate::api::{Services, credential};
-use crate::keys::{Ask, Code, Purpose, Verdict};
+use super::auth::{no_key, refusal};
+use super::client_address::{ClientAddress, Peer};
+use super::{Services, credential};
+use crate::domain::{Ask, Code};
+use crate::keys::{Purpose, Verdict};
 use crate::model::{ApiError, OrganisationId, ScopeList};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -8,10 +8,9 @@ use axum::http::Method;
 use axum::http::request::Parts;
 
 use super::pages::{KeysLink, local_path};
-use crate::accounts::{Access, Caller, Person};
 use crate::api::Services;
 use crate::api::auth::SignedIn;
-use crate::keys::{KeyHash, PresentedKey};
+use crate::domain::{Access, Caller, KeyHash, Person, PresentedKey};
 use crate::model::ApiError;
 
 /// A parameter can be the address of another page, with parameters of its own: decoded this many times.
@@ -77,7 +76,7 @@ pub async fn page_of(services: &Services, person: Person, hash: &KeyHash) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::PlainKey;
+    use crate::domain::PlainKey;
     use crate::model::Mode;
     use crate::runtime::entropy::Entropy;
 

@@ -20,9 +20,9 @@ use uuid::Uuid;
 
 use super::pages::{EventsLink, chosen_key};
 use super::parts::EventRow;
-use crate::accounts::Membership;
 use crate::api::auth::SignedIn;
 use crate::api::{Services, event_stream};
+use crate::domain::Membership;
 use crate::events::{Arrival, EventFilter, EventHead, EventPage, WatchError, Watcher};
 use crate::model::{ApiError, Timestamp};
 

@@ -11,8 +11,8 @@ use std::mem::size_of;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::record::{ALLOCATION, Record};
-use super::token::KeyHash;
 use super::usage::Usage;
+use crate::domain::KeyHash;
 use crate::model::Timestamp;
 
 /// How long a string that is no key is remembered, milliseconds.

@@ -5,7 +5,7 @@
 
 use ipnet::IpNet;
 
-use super::Key;
+use crate::domain::Key;
 use crate::model::{MANAGE_KEYS, Quota, RateLimit, Scopes, Timestamp};
 
 /// The fields of a key that an edit made narrower, each with its new value.
@@ -121,8 +121,7 @@ fn cap_rate(own: RateLimit, bound: RateLimit) -> RateLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::Limits;
-    use crate::keys::key::tests::key;
+    use crate::domain::{Limits, key};
 
     fn named(text: &str) -> Scopes {
         Scopes::parse(Some(text)).unwrap()

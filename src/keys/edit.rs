@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 
 use super::descendants::Narrowing;
-use super::{Key, Keys, Unproven};
-use crate::accounts::{Access, Caller};
+use super::{Keys, Unproven};
+use crate::domain::{Access, Caller, Key};
 use crate::model::{KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
 use crate::store::{KeyEdit, StoreError};
 

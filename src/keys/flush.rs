@@ -13,7 +13,8 @@ use super::addresses::ADDRESSES;
 use super::cache::Slot;
 use super::ledger::{Ledger, Uses};
 use super::usage::Usage;
-use super::{Code, Keys, Record};
+use super::{Keys, Record};
+use crate::domain::Code;
 use crate::model::{KeyId, Timestamp};
 use crate::store::{LoggedUses, StoreError, UsageRows};
 

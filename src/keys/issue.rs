@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::Keys;
 use super::descendants::is_within;
 use super::issuing::NotStored;
-use super::token::PlainKey;
-use super::{Key, Keys, Limits, Spent};
-use crate::accounts::{Caller, Place};
+use crate::domain::{Caller, Key, Limits, Place, PlainKey, Spent};
 use crate::model::{FieldError, KeyId, KeyName, MANAGE_KEYS, Scopes};
 use crate::store::Inserted;
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::Core;
 use super::issue::bind;
-use super::{Core, Key};
+use crate::domain::Key;
 use crate::model::KeyId;
 use crate::runtime::entropy::Entropy;
 use crate::store::{Batch, Inserted, Most, StoreError};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Code;
+use crate::domain::Code;
 use crate::model::{KeyId, Timestamp};
 use crate::store::{HourlyUse, LoggedUses, UsageRows};
 

@@ -10,8 +10,8 @@ use std::sync::{Arc, PoisonError};
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 use super::together::Counted;
-use super::{Cost, Key, Spent};
 use crate::cluster::limits::Decision;
+use crate::domain::{Cost, Key, Spent, SpentRow};
 use crate::model::{KeyId, Quota, RateLimit, Timestamp};
 use crate::runtime::clock::Now;
 
@@ -187,19 +187,6 @@ pub(super) struct TakenSpending {
     pub(super) rows: Vec<SpentRow>,
 }
 
-/// What is to be written down of a key's spending.
-#[derive(Debug, Clone, Copy, serde::Serialize)]
-pub struct SpentRow {
-    /// Which key.
-    pub id: i64,
-    /// When its rate limit is whole again, milliseconds since 1970, if that is worth knowing.
-    pub rate_until: Option<i64>,
-    /// The month of `quota_used`, counted from year 0.
-    pub quota_month: i32,
-    /// Requests in that month.
-    pub quota_used: u64,
-}
-
 impl Limiter {
     /// The meter of a key that has a limit to be counted.
     pub(super) fn meter(&self, key: &Key, now: Now) -> Option<Arc<Meter>> {
@@ -352,7 +339,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::keys::key::tests::key;
+    use crate::domain::key;
 
     const RATE: RateLimit = RateLimit { limit: 3, window_seconds: 10 };
 

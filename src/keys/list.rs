@@ -6,13 +6,14 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+use super::Keys;
 use super::addresses::ADDRESSES;
 use super::limiter::QuotaState;
 use super::usage::HOUR;
-use super::{Key, KeyHash, Keys};
+use crate::domain::{Key, KeyFilter, KeyHash, Owner};
 use crate::model::KeyId;
 use crate::runtime::lists::Admission;
-use crate::store::{HourlyUse, KeyFilter, Owner, StoreError, UsedFrom};
+use crate::store::{HourlyUse, StoreError, UsedFrom};
 
 /// Where a page begins: after the key with this UUID, which says when that was made. Its text is opaque to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

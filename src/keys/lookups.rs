@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
+use super::Core;
 use super::cache::ClockQueue;
-use super::token::KeyHash;
-use super::{Core, Key};
+use crate::domain::{Key, KeyHash};
 use crate::store::{Batch, StoreError};
 
 /// Hashes of one statement at the most.
@@ -276,8 +276,7 @@ fn deliver(hashes: &[KeyHash], keys: Vec<Key>) -> Vec<Option<Arc<Key>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::PlainKey;
-    use crate::keys::key::tests::key;
+    use crate::domain::{PlainKey, key};
     use crate::model::Mode;
     use crate::runtime::entropy::Entropy;
 

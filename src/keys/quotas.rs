@@ -6,7 +6,8 @@ use std::sync::PoisonError;
 
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
-use super::{Core, Cost, Keys};
+use super::{Core, Keys};
+use crate::domain::Cost;
 use crate::model::{KeyId, Quota};
 use crate::runtime::clock::Now;
 use crate::store::StoreError;

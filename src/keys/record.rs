@@ -9,10 +9,8 @@ use ipnet::IpNet;
 use serde_json::value::RawValue;
 
 use super::limiter::Meter;
-use super::token::KeyHash;
 use super::usage::RETIRED;
-use super::{Ask, Code, Key, KeyState};
-use crate::accounts::Place;
+use crate::domain::{Ask, Code, Key, KeyHash, KeyState, Place};
 use crate::model::{KeyId, Quota, RateLimit, Scopes, Timestamp};
 
 /// A key, as small as a check allows, with its use since it was last written down.
@@ -197,7 +195,7 @@ pub(super) const ALLOCATION: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::key::tests::key;
+    use crate::domain::key;
     use crate::model::{Mode, OrganisationId, ScopeList};
 
     fn record(key: &Key) -> Record {

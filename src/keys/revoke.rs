@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-use super::{Key, Keys, Pass, Proof, Unproven};
-use crate::accounts::{Access, Caller};
+use super::{Keys, Pass, Proof, Unproven};
+use crate::domain::{Access, Caller, Key};
 use crate::model::{KeyId, OrganisationId, Timestamp, UserId};
 use crate::store::StoreError;
 

@@ -3,12 +3,13 @@
 //! Both have to be waited for, which nothing may do that holds a record of the cache. So a check that meets such
 //! a limit lets go of the record, asks here, and judges again: the key may have ended meanwhile.
 
+use super::Core;
 use super::limiter::{QuotaState, month_of};
 use super::lookups::Unanswered;
 use super::quotas::{Parts, Taken};
-use super::{Core, Cost, Key};
 use crate::cluster::limits::{Decision, SharedLimits};
 use crate::cluster::redis::Away;
+use crate::domain::{Cost, Key};
 use crate::model::{KeyId, Quota, RateLimit};
 
 /// What becomes of keys with a rate limit while Redis is away.

@@ -14,12 +14,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, RwLock, RwLockReadGuard};
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
+use super::Cache;
 use super::addresses::Addresses;
 use super::cache::{Slot, slot};
 use super::flush::{FLUSH_EVERY, Logged};
 use super::ledger::{Ledger, Uses};
 use super::record::Record;
-use super::{Cache, Code, Key};
+use crate::domain::{Code, Key};
 use crate::model::{KeyId, Timestamp};
 use crate::store::{HourlyUse, UsedFrom};
 

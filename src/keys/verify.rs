@@ -10,10 +10,9 @@ use super::limiter::{LimitState, Limited};
 use super::lookups::Unanswered;
 use super::record::Record;
 use super::together::{Counted, Together, Unspent, WithoutRedis};
-use super::token::PresentedKey;
-use super::{Ask, Code, Core, KeyHash, Keys};
-use crate::accounts::Place;
+use super::{Core, Keys};
 use crate::cluster::limits::SharedLimits;
+use crate::domain::{Ask, Code, KeyHash, Place, PresentedKey};
 use crate::model::{KeyId, Timestamp};
 use crate::runtime::clock::Now;
 

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::db::{Db, StoreError, reading, sql, writing};
+use crate::domain::{Environment, Membership, Person};
 use crate::model::{EnvironmentId, Mode, OrganisationId, Role, Timestamp, UserId};
 
 /// A person with what proves that it is them.
@@ -58,6 +59,43 @@ pub struct PersonRow {
     pub(crate) environment_id: Option<i64>,
     pub(crate) environment_name: Option<String>,
     pub(crate) mode: Option<String>,
+}
+
+impl PersonRow {
+    /// The person whose rows these are, in the order of their memberships; nobody without any.
+    pub(crate) fn person<'a>(rows: impl IntoIterator<Item = &'a Self>) -> Option<Person> {
+        let mut rows = rows.into_iter().peekable();
+        let (id, email, is_operator) =
+            rows.peek().map(|row| (UserId(row.user_id), row.email.clone(), row.operator != 0))?;
+        let mut memberships: Vec<Membership> = Vec::new();
+        for (mut membership, environment) in rows.filter_map(membership) {
+            if let Some(last) = memberships.last_mut().filter(|last| last.organisation == membership.organisation) {
+                last.environments.push(environment);
+            } else {
+                membership.environments.push(environment);
+                memberships.push(membership);
+            }
+        }
+        Some(Person { id, email, memberships, bound_to: None, is_operator })
+    }
+}
+
+/// The environment of a row, and the membership that it is by; none for somebody who is in no organisation, or when
+/// something is there that the schema's CHECKs forbid: deny rather than guess.
+fn membership(row: &PersonRow) -> Option<(Membership, Environment)> {
+    let membership = Membership {
+        organisation: OrganisationId(row.organisation_id?),
+        uuid: row.uuid?,
+        name: row.organisation_name.clone()?,
+        role: Role::parse(row.role.as_deref()?)?,
+        environments: Vec::new(),
+    };
+    let environment = Environment {
+        id: EnvironmentId(row.environment_id?),
+        name: row.environment_name.clone()?,
+        mode: Mode::parse(row.mode.as_deref()?)?,
+    };
+    Some((membership, environment))
 }
 
 /// What became of a registration.

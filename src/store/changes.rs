@@ -6,8 +6,7 @@
 use sqlx::FromRow;
 
 use super::db::{Db, StoreError, reading, sql, writing};
-use super::keys::stored_hash;
-use crate::keys::KeyHash;
+use crate::domain::KeyHash;
 use crate::model::{KeyId, OrganisationId, Timestamp};
 
 /// A key that is not any more what it was.
@@ -116,7 +115,7 @@ struct ChangeRow {
 
 impl ChangeRow {
     fn into_change(self) -> Result<Change, sqlx::Error> {
-        let hash = stored_hash(&self.hash).ok_or_else(|| sqlx::Error::ColumnDecode {
+        let hash = KeyHash::from_slice(&self.hash).ok_or_else(|| sqlx::Error::ColumnDecode {
             index: "hash".to_owned(),
             source: format!("change {}: unreadable hash", self.number).into(),
         })?;
@@ -330,7 +329,7 @@ impl Db {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::PlainKey;
+    use crate::domain::PlainKey;
     use crate::model::Mode;
     use crate::runtime::entropy::Entropy;
 

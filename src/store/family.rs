@@ -6,8 +6,8 @@
 
 use super::changes::log_changes;
 use super::db::{Db, StoreError, sql, writing};
-use super::keys::{KeyRow, StoredLimits, stored_hash};
-use crate::keys::{Key, KeyHash, fold};
+use super::keys::{KeyRow, StoredLimits};
+use crate::domain::{Key, KeyHash, fold};
 use crate::model::{KeyId, Timestamp, UserId};
 
 /// The outcome of a revocation.
@@ -58,7 +58,7 @@ macro_rules! lock_family {
         lock_trees!($db, $tx, std::iter::once($id));
         let rows: Vec<(i64, Vec<u8>)> =
             sqlx::query_as(sql!($db, "keys_lock_family")).bind($id.0).fetch_all(&mut *$tx).await?;
-        rows.iter().filter_map(|(id, hash)| Some((KeyId(*id), stored_hash(hash)?))).collect::<Vec<_>>()
+        rows.iter().filter_map(|(id, hash)| Some((KeyId(*id), KeyHash::from_slice(hash)?))).collect::<Vec<_>>()
     }};
 }
 

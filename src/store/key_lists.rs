@@ -7,28 +7,13 @@ use uuid::Uuid;
 
 use super::db::{Db, StoreError, reading, sql, writing};
 use super::keys::KeyRow;
-use crate::keys::{Key, KeyState, Search, fold};
-use crate::model::{EnvironmentId, KeyId, OrganisationId, Timestamp, UserId};
+use crate::domain::{Key, KeyFilter, KeyState, Owner, fold};
+use crate::model::{KeyId, Timestamp};
 
 /// Keys that one step looks at.
 const STEP: i64 = 1_000;
 /// Names that one transaction folds.
 const FOLDED_AT_ONCE: i64 = 5_000;
-
-/// Whose keys a listing shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
-    /// Those that this user made, in organisations that they are still in.
-    Creator(UserId),
-    /// Those of them that belong to this environment.
-    CreatorIn(UserId, EnvironmentId),
-    /// Those of them that belong to this organisation.
-    CreatorFor(UserId, OrganisationId),
-    /// All of an organisation.
-    Organisation(OrganisationId),
-    /// All of an environment.
-    Environment(EnvironmentId),
-}
 
 /// The statements of one way to list: the UUID of the last key of a step, the keys of the step that match, and all keys
 /// without a filter. The last has no lower bound, from which PostgreSQL would expect few keys and sort all of them.
@@ -94,15 +79,6 @@ impl Owner {
             Self::Environment(environment) => (environment.0, None, None),
         }
     }
-}
-
-/// Which of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KeyFilter {
-    /// Only in this state.
-    pub state: Option<KeyState>,
-    /// Only those that a search finds.
-    pub search: Option<Search>,
 }
 
 /// What a step found.

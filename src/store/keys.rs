@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use uuid::Uuid;
 
 use super::db::{Db, StoreError, reading, sql};
-use crate::keys::{Key, KeyHash, Limits, Spent};
+use crate::domain::{Key, KeyHash, Limits, Spent};
 use crate::model::{EnvironmentId, KeyId, Mode, OrganisationId, Quota, RateLimit, Scopes, Timestamp, UserId};
 
 /// A row of the view `keys_in_context`.
@@ -79,7 +79,7 @@ impl KeyRow {
             },
             id: KeyId(self.id),
             uuid: self.uuid,
-            hash: stored_hash(&self.hash).ok_or_else(|| broken("hash"))?,
+            hash: KeyHash::from_slice(&self.hash).ok_or_else(|| broken("hash"))?,
             organisation: OrganisationId(self.organisation_id),
             organisation_uuid: self.organisation_uuid,
             environment: EnvironmentId(self.environment_id),
@@ -95,10 +95,6 @@ impl KeyRow {
             last_used_at: self.last_used_at.map(Timestamp),
         })
     }
-}
-
-pub(super) fn stored_hash(bytes: &[u8]) -> Option<KeyHash> {
-    bytes.try_into().ok().map(KeyHash::stored)
 }
 
 impl Db {

@@ -37,7 +37,6 @@ pub use db::{DatabaseUrlError, Db, SqliteFile, StoreError};
 pub use events::{EventFilter, EventHead, EventPage, Retention, StoredEvent};
 pub(crate) use family::KeyEdit;
 pub use ingest::{NewEvent, Taken};
-pub use key_lists::{KeyFilter, Owner};
 pub use key_pages::{KeyColumn, KeyCounts, KeyList, KeyPage, ListedKey, Mark};
 pub use migrate_data::{MigrateDataError, Progress, open_both};
 pub use new_keys::{Inserted, Most};

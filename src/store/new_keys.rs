@@ -10,7 +10,7 @@ use super::db::{Db, StoreError, sql, writing};
 use super::family::lock_trees;
 use super::few::Few;
 use super::keys::{KeyRow, StoredLimits};
-use crate::keys::{Key, fold};
+use crate::domain::{Key, fold};
 use crate::model::{KeyId, OrganisationId};
 
 /// What became of an insert.

@@ -2,7 +2,7 @@
 
 use super::accounts::PersonRow;
 use super::db::{Db, StoreError, reading, sql, writing};
-use crate::accounts::Verified;
+use crate::domain::Verified;
 use crate::model::Timestamp;
 
 /// What is kept of a session.

@@ -2,7 +2,7 @@
 
 use super::accounts::PersonRow;
 use super::db::{Db, StoreError, reading, sql, writing};
-use crate::accounts::Verified;
+use crate::domain::Verified;
 use crate::model::{OrganisationId, Timestamp, UserId};
 
 /// Tokens of each kind that a family keeps: a further one deletes the oldest. A client that refreshes each quarter of an

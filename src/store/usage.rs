@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::db::{Db, StoreError, is_row_fault, reading, sql, writing};
-use crate::keys::{Code, SpentRow};
+use crate::domain::{Code, SpentRow};
 use crate::model::{KeyId, Timestamp};
 
 /// How often a check of a key had one outcome in one hour.
@@ -118,7 +118,7 @@ fn read_row((id, part, text): &LogRow) -> Vec<(usize, LoggedUses)> {
 mod word {
     use serde::{Deserialize, Deserializer, Serializer};
 
-    use crate::keys::Code;
+    use crate::domain::Code;
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it")]
     pub(super) fn serialize<S: Serializer>(code: &Code, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,7 +1,8 @@
 //! The bounds of tables: at each, the oldest goes or a request is refused, and nobody else notices.
 
+use latchkey::domain::Ask;
 use latchkey::events::{EventLimits, Events, Incoming, Refused, SourceName};
-use latchkey::keys::{Ask, Pass, Policy, Purpose};
+use latchkey::keys::{Pass, Policy, Purpose};
 use serde_json::json;
 
 use crate::app::{Settings, TestApp, on_both_engines};

@@ -2,7 +2,8 @@
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use futures::future::join_all;
-use latchkey::keys::{Ask, Code, Policy, Purpose};
+use latchkey::domain::{Ask, Code};
+use latchkey::keys::{Policy, Purpose};
 use latchkey::model::{Role, ScopeList};
 use sha2::{Digest, Sha256};
 

@@ -5,8 +5,9 @@ use std::io::Write;
 
 use axum::body::Body;
 use futures::future::join_all;
+use latchkey::domain::Ask;
 use latchkey::events::{Events, IdempotencyKey, Incoming, SourceName};
-use latchkey::keys::{Ask, Purpose};
+use latchkey::keys::Purpose;
 use sqlx::Connection;
 
 use crate::app::{Engine, Settings, TestApp, on_both_engines};

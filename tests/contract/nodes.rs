@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use latchkey::accounts::{Caller, EmailAddress, Password, Person};
+use latchkey::accounts::{EmailAddress, Password};
 use latchkey::cluster::redis::Redis;
 use latchkey::cluster::{JoinError, LEASE, Node, Proof};
-use latchkey::keys::{Ask, Code, Edit, Keys, Policy, Purpose};
+use latchkey::domain::{Ask, Caller, Code, Person};
+use latchkey::keys::{Edit, Keys, Policy, Purpose};
 use latchkey::model::{KeyId, KeyName, Role};
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use sqlx::postgres::PgTypeInfo;
 use sqlx::{AssertSqlSafe, Connection, Executor, Row, SqlSafeStr};
 
+use latchkey::domain::Owner;
 use latchkey::model::{EnvironmentId, OrganisationId, UserId};
-use latchkey::store::Owner;
 
 use crate::app::{Engine, Settings, TestApp, on_both_engines};
 use crate::story::someone;

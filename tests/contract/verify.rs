@@ -313,7 +313,7 @@ on_both_engines! {
         let hour = key(&app, &ada, r#", "rate_limit": {"limit": 2, "window_seconds": 3600}"#).await.field("/key");
         let month = key(&app, &ada, r#", "quota": {"limit": 2}"#).await.field("/key");
         let first = reopened(&app).await;
-        let ask = latchkey::keys::Ask::default();
+        let ask = latchkey::domain::Ask::default();
         for keys in [&hour, &month] {
             for _ in 0..2 {
                 let code = first.check(keys, &ask, latchkey::keys::Purpose::Use, |verdict| verdict.code.as_str()).await.unwrap();
@@ -370,7 +370,7 @@ on_both_engines! {
         assert_eq!(code(&app, &caller, &json!({ "key": string })).await, "VALID");
         let before = app.services.keys.cache().len();
         let flood = (0..500).map(|n| {
-            let unknown = latchkey::keys::PlainKey::hookstream(latchkey::model::Mode::Live, &latchkey::runtime::entropy::Entropy::seeded(n)).reveal();
+            let unknown = latchkey::domain::PlainKey::hookstream(latchkey::model::Mode::Live, &latchkey::runtime::entropy::Entropy::seeded(n)).reveal();
             let ask = json!({ "key": unknown });
             let (app, caller) = (&app, &caller);
             async move { code(app, caller, &ask).await }

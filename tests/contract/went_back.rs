@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use latchkey::accounts::{Caller, Person};
 use latchkey::cluster::Node;
 use latchkey::cluster::redis::Redis;
-use latchkey::keys::{Ask, Code, Keys, Policy, Proof, Purpose};
+use latchkey::domain::{Ask, Caller, Code, Person};
+use latchkey::keys::{Keys, Policy, Proof, Purpose};
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 

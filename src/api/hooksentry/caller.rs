@@ -4,10 +4,11 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::error::Error;
-use crate::accounts::{Caller, TokenHolder};
+use crate::accounts::TokenHolder;
 use crate::api::Services;
 use crate::api::auth::{Manager, SignedIn};
 use crate::api::credential::Credential;
+use crate::domain::Caller;
 use crate::model::{ApiError, OrganisationId};
 
 /// Somebody with an access token, or a key that may manage keys, and the tenant that it is for.

@@ -20,8 +20,9 @@ use crate::api::hot::{self, Answering};
 use crate::api::openapi::Problem;
 use crate::api::time::milliseconds;
 use crate::api::{Services, credential};
+use crate::domain::{Ask, Code};
 use crate::events::{IdempotencyKey, Incoming, Refused, SourceName};
-use crate::keys::{Ask, Code, Pass, Purpose};
+use crate::keys::{Pass, Purpose};
 use crate::model::{ApiError, ScopeList};
 
 /// The most bytes of an event: 1 MiB.

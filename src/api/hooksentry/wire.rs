@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::accounts::{ACCESS_LIFETIME, TokenPair};
 use crate::api::time::milliseconds;
-use crate::keys::Key;
+use crate::domain::Key;
 use crate::model::Timestamp;
 use crate::store::{EventHead, ListedKey};
 

@@ -12,7 +12,7 @@ use tower_sessions::Session;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::accounts::{EmailAddress, Password, Person, RegisterError, Verified, begin_session};
+use crate::accounts::{EmailAddress, Password, RegisterError, begin_session};
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::api::client_address::ClientAddress;
@@ -21,6 +21,7 @@ use crate::api::json::Json;
 use crate::api::local::set_up_right;
 use crate::api::openapi::Problem;
 use crate::api::problem::busy;
+use crate::domain::{Person, Verified};
 use crate::model::{ApiError, FieldError};
 
 /// The body of `register`.

@@ -7,10 +7,10 @@ use super::wire;
 use crate::api::Services;
 use crate::api::auth::{Manager, OwnKey};
 use crate::api::openapi::{DESCENDANTS, Problem};
+use crate::domain::KeyFilter;
 use crate::keys::{Cursor, Request, RevokeError};
 use crate::model::wire::{ApiKeyList, CreateApiKey, CreatedApiKey, ListApiKeys, RevokeApiKey, Revoked};
 use crate::model::{ApiError, FieldError, KeyId};
-use crate::store::KeyFilter;
 
 const CREATE: &str = "The plaintext key is in this answer and nowhere else: save it at once.\n\n\
     Without `org_id` and `env_id` the key belongs to the user's first organisation and its Production environment. \
@@ -115,7 +115,7 @@ pub async fn list(services: &Services, parts: &mut Parts, request: ListApiKeys) 
         return Err(ApiError::invalid_fields(errors));
     }
     // An id of another form is an id that does not exist.
-    let no_place = || wire::no_place(crate::accounts::PlaceError);
+    let no_place = || wire::no_place(crate::domain::PlaceError);
     let organisation = request.org_id.map(|id| id.parse().map_err(|_| no_place())).transpose()?;
     let environment = request.env_id.map(|id| id.parse().map_err(|_| no_place())).transpose()?;
     let owner = caller.listing(organisation, environment).map_err(wire::no_place)?;

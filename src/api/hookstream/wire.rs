@@ -1,9 +1,9 @@
 //! Between hookstream's bodies and the domain.
 
-use crate::accounts::{Caller, PlaceError};
 use crate::api::fields::{self, Fields};
 use crate::api::time::seconds;
-use crate::keys::{Draft, Issued, Key, KeyStringForm, Limits};
+use crate::domain::{Caller, Key, Limits, PlaceError};
+use crate::keys::{Draft, Issued, KeyStringForm};
 use crate::model::wire::{ApiKeyItem, CreateApiKey, CreatedApiKey, Extras};
 use crate::model::{ApiError, EnvironmentId, KeyName, OrganisationId, Scopes, Timestamp};
 

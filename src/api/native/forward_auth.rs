@@ -16,7 +16,8 @@ use crate::api::client_address::{ClientAddress, Peer};
 use crate::api::hot::{self, Answering};
 use crate::api::openapi::Problem;
 use crate::api::{Services, credential};
-use crate::keys::{Ask, Code, Purpose, Record, Verdict};
+use crate::domain::{Ask, Code};
+use crate::keys::{Purpose, Record, Verdict};
 use crate::model::{ApiError, Mode, OrganisationId, ScopeList};
 
 const KEY_ID: HeaderName = HeaderName::from_static("x-auth-key-id");

@@ -10,14 +10,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::accounts::{Access, Caller};
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::api::fields::{self, Fields};
 use crate::api::json::{self, Json};
 use crate::api::openapi::{DESCENDANTS, Problem};
 use crate::api::time::seconds;
-use crate::keys::{Edit, Key, KeyUsage};
+use crate::domain::{Access, Caller, Key};
+use crate::keys::{Edit, KeyUsage};
 use crate::model::{ApiError, KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
 
 /// Outcomes are shown for so many hours.

@@ -13,7 +13,8 @@ use tokio::time::{Interval, MissedTickBehavior};
 use crate::api::client_address::ClientAddress;
 use crate::api::openapi::Problem;
 use crate::api::{Services, credential, event_stream, hot};
-use crate::keys::{Ask, Code, Purpose, Start, SubscribeError, Subscription, Told};
+use crate::domain::{Ask, Code};
+use crate::keys::{Purpose, Start, SubscribeError, Subscription, Told};
 use crate::model::{ApiError, ScopeList};
 
 /// Who hears nothing for three of these no longer knows what it remembers.

@@ -22,7 +22,8 @@ use crate::api::hot::{self, Answering, RequestId};
 use crate::api::json::{self, BODY_LIMIT};
 use crate::api::openapi::Problem;
 use crate::api::time::seconds;
-use crate::keys::{Ask, Code, Cost, Limited, Purpose, Record, Verdict};
+use crate::domain::{Ask, Code, Cost};
+use crate::keys::{Limited, Purpose, Record, Verdict};
 use crate::model::{ApiError, Mode, OrganisationId, ScopeList, ScopesError};
 
 /// Tells a client that keeps its own memory of keys that it may remember this one.

@@ -4,14 +4,14 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::{Form, session};
-use crate::accounts::Caller;
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::app::islands::ToastKind;
 use crate::app::pages::{FoundKey, Typed, find_key, key_page, stale_switch_page};
 use crate::app::parts::{Flash, KeyForm, isolate, leave_flash, revoked_everywhere};
 use crate::app::shell::Answer;
-use crate::keys::{Edit, EditError, Key, RevokeError};
+use crate::domain::{Caller, Key};
+use crate::keys::{Edit, EditError, RevokeError};
 use crate::model::{ApiError, KeyId, Timestamp};
 
 /// `POST /keys/{id}`: what a key may do changes.

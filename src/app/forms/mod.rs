@@ -23,8 +23,8 @@ use crate::api::client_address::ClientAddress;
 use crate::api::credential::{Credential, end_sessions};
 use crate::api::local::set_up_right;
 use crate::api::problem::busy;
+use crate::domain::KeyHash;
 use crate::events::Retention;
-use crate::keys::KeyHash;
 use crate::model::{ApiError, EnvironmentId, FieldError, OrganisationId};
 
 /// A form as it was sent.

@@ -3,9 +3,9 @@
 use leptos::prelude::*;
 use serde_json::Value;
 
-use crate::accounts::Person;
 use crate::app::parts::{Framed, Operation, fields, prose};
 use crate::app::shell::Document;
+use crate::domain::Person;
 
 /// A call of the document.
 #[derive(Clone)]

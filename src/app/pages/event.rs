@@ -9,7 +9,6 @@ use leptos::prelude::*;
 use uuid::Uuid;
 
 use super::EventsLink;
-use crate::accounts::{Membership, Person};
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::app::islands::icons::{ALERT, BACK, DOWNLOAD, icon};
@@ -17,6 +16,7 @@ use crate::app::parts::{
     EnvironmentBadge, Exact, Mask, Moment, Page, SHOWN_OF_BODY, Section, ago, key_href, pretty, size,
 };
 use crate::app::shell::{Answer, Document};
+use crate::domain::{Membership, Person};
 use crate::events::StoredEvent;
 use crate::model::{ApiError, EnvironmentId, KeyId, Timestamp};
 

@@ -7,7 +7,6 @@ use leptos::prelude::*;
 
 use super::keys::origin;
 use super::{EventsLink, no_organisation};
-use crate::accounts::{Caller, Environment, Membership, Person};
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::app::parts::{
@@ -15,8 +14,9 @@ use crate::app::parts::{
     RetentionSection, Section, Toasts, take_flash, thousands,
 };
 use crate::app::shell::{Answer, Document};
+use crate::domain::{Caller, Environment, Key, KeyFilter, Membership, Person};
 use crate::events::{EventFilter, EventHead, EventPage, Retention};
-use crate::keys::{Key, KeyFilter, Request};
+use crate::keys::Request;
 use crate::model::{ApiError, EnvironmentId, Timestamp};
 use crate::runtime::lists::{Admission, Tenant};
 

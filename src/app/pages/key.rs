@@ -6,7 +6,6 @@ use axum::http::request::Parts;
 use leptos::prelude::*;
 
 use super::KeysLink;
-use crate::accounts::{Access, Caller, Environment, Person};
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::app::islands::RevokeKey;
@@ -16,7 +15,8 @@ use crate::app::parts::{
     Notice, Page, RevokeLink, State, Toasts, UsageSection, ago, take_flash,
 };
 use crate::app::shell::{Answer, Document};
-use crate::keys::{EditError, Key, KeyState, KeyUsage};
+use crate::domain::{Access, Caller, Environment, Key, KeyState, Person};
+use crate::keys::{EditError, KeyUsage};
 use crate::model::{ApiError, KeyId, Timestamp};
 
 /// A key that was asked for, and who asked.

@@ -9,7 +9,6 @@ use axum::http::request::Parts;
 use leptos::prelude::*;
 
 use super::{KeysLink, no_organisation};
-use crate::accounts::{Access, Caller, Environment, Membership, Person};
 use crate::api::Services;
 use crate::api::auth::SignedIn;
 use crate::app::islands::icons::{ALERT, PLUS, icon};
@@ -19,7 +18,8 @@ use crate::app::parts::{
     take_flash,
 };
 use crate::app::shell::{Answer, Document};
-use crate::keys::{self, Key, KeyFilter, KeyState, Request, Search};
+use crate::domain::{Access, Caller, Environment, Key, KeyFilter, KeyState, Membership, Person, Search};
+use crate::keys::{self, Request};
 use crate::model::{ApiError, KeyId, NameError, Timestamp};
 
 /// What the page shows.

@@ -1,7 +1,8 @@
 //! Addresses of the dashboard: reading and writing them.
 
 use crate::app::key_in_address::key_in;
-use crate::keys::{Cursor, KeyState};
+use crate::domain::KeyState;
+use crate::keys::Cursor;
 use crate::model::{EnvironmentId, KeyId, KeyName, OrganisationId};
 
 /// A list of keys, as an address says it: `/keys?org=…&env=…&state=…&q=…&cursor=…&revoke=…`.

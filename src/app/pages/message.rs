@@ -4,9 +4,9 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use leptos::prelude::*;
 
-use crate::accounts::Person;
 use crate::app::parts::{Bare, Exact, Framed, Page};
 use crate::app::shell::Document;
+use crate::domain::Person;
 use crate::model::{ApiError, OrganisationId, Timestamp};
 
 /// 404. The frame is that of the person, if one is signed in.

@@ -30,9 +30,9 @@ pub use sign_in::{SignInForm, sign_in, sign_in_again, sign_in_page};
 use axum::http::request::Parts;
 
 use super::shell::Answer;
-use crate::accounts::Person;
 use crate::api::Services;
 use crate::api::auth::SignedIn;
+use crate::domain::Person;
 use crate::model::ApiError;
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::words::{Sentence, isolate};
 use crate::app::islands::icons::{PLUS, icon};
 use crate::app::pages::KeysLink;
-use crate::keys::KeyState;
+use crate::domain::KeyState;
 use crate::model::{Mode, NameError};
 
 /// Nothing yet: what the list is for, how it begins, what to do (the children), and beside it a call to paste.

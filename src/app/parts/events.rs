@@ -6,11 +6,10 @@ use uuid::Uuid;
 use super::empty::{Beginning, NothingFound};
 use super::table::Mask;
 use super::words::{Moment, ago, isolate, size, thousands, to_the_second};
-use crate::accounts::{Environment, Membership};
 use crate::app::islands::LiveTail;
 use crate::app::pages::{EventsLink, KeysLink};
+use crate::domain::{Environment, Key, Membership};
 use crate::events::EventHead;
-use crate::keys::Key;
 use crate::model::{EnvironmentId, KeyId, Mode, Timestamp};
 
 /// An environment's mode as a badge, with its name.

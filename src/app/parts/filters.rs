@@ -2,16 +2,15 @@
 
 use leptos::prelude::*;
 
-use crate::accounts::Membership;
 use crate::app::islands::icons::{SEARCH, icon};
 use crate::app::pages::KeysLink;
-use crate::keys::KeyState;
+use crate::domain::{KeyState, Membership};
 use crate::model::Mode;
 
 /// The environments of the organisation.
 #[component]
 pub fn Tabs(membership: Membership, here: KeysLink) -> impl IntoView {
-    let tab = move |environment: &crate::accounts::Environment| {
+    let tab = move |environment: &crate::domain::Environment| {
         let is_current = here.environment == Some(environment.id);
         let class = match environment.mode {
             Mode::Live => "badge live",

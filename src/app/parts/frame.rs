@@ -6,9 +6,9 @@
 use leptos::prelude::*;
 
 use super::words::with_code;
-use crate::accounts::Person;
 use crate::app::islands::icons::{ALERT, CHECK, DOWN, icon};
 use crate::app::pages::{EventsLink, KeysLink};
+use crate::domain::Person;
 use crate::model::{EnvironmentId, OrganisationId};
 
 const MARK: &str = r#"<circle cx="10.5" cy="8.6" r="5.3"/><path d="M10.5 13.9V27H27.2M18 27v-6.2M24.6 27v-4.4"/>"#;
@@ -118,7 +118,7 @@ fn Sections(organisation: OrganisationId, environment: Option<EnvironmentId>, se
 
 #[component]
 fn OrganisationMenu(person: Person, section: Section, current: Option<OrganisationId>, name: String) -> AnyView {
-    let entry = move |membership: &crate::accounts::Membership| {
+    let entry = move |membership: &crate::domain::Membership| {
         let is_current = current == Some(membership.organisation);
         view! {
             <li>

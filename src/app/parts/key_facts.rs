@@ -3,9 +3,9 @@
 use leptos::prelude::*;
 
 use super::words::{Exact, Moment, Sentence, ago, date, isolate, thousands};
-use crate::accounts::Person;
 use crate::app::pages::KeysLink;
-use crate::keys::{Key, KeyUsage};
+use crate::domain::{Key, Person};
+use crate::keys::KeyUsage;
 use crate::model::{Scopes, Timestamp};
 
 /// A list of facts. What may be long has a row of its own.

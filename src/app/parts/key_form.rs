@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::fields::{self, Fields};
 use crate::api::time::seconds;
-use crate::keys::{Edit, Key};
+use crate::domain::Key;
+use crate::keys::Edit;
 use crate::model::{FieldError, KeyName, Quota, RateLimit, Scopes, Timestamp};
 
 /// What stands in the form. A field that was not sent stands as it is.

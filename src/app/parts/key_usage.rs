@@ -6,7 +6,8 @@
 use leptos::prelude::*;
 
 use super::words::{Moment, ago, thousands, to_the_hour};
-use crate::keys::{Code, KeyUsage};
+use crate::domain::Code;
+use crate::keys::KeyUsage;
 use crate::model::Timestamp;
 
 /// Hours that are shown, the current one is the last.

@@ -2,7 +2,7 @@
 //! stored.
 
 use super::key_form::{KeyForm, with_zone};
-use crate::keys::Key;
+use crate::domain::Key;
 
 /// The fields that are compared, named as their errors are. Two inputs can make one field.
 const FIELDS: [&str; 7] = ["name", "expires_at", "scopes", "rate_limit", "quota", "ip_allowlist", "metadata"];

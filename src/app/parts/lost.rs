@@ -6,7 +6,7 @@ use super::table::RevokeLink;
 use super::words::{Moment, ago};
 use crate::app::islands::icons::{ALERT, icon};
 use crate::app::pages::KeysLink;
-use crate::keys::Key;
+use crate::domain::Key;
 use crate::model::Timestamp;
 
 /// Says whether the key exists, and offers to revoke it. `name` is the one that was asked for.

@@ -5,8 +5,8 @@ use leptos::prelude::*;
 use super::events::EnvironmentBadge;
 use super::frame::{ErrorText, Notice, StoredText};
 use super::words::thousands;
-use crate::accounts::{Environment, Membership};
 use crate::app::pages::EventsLink;
+use crate::domain::{Environment, Membership};
 use crate::events::Retention;
 use crate::model::{EnvironmentId, FieldError};
 

@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::table::Mask;
 use super::words::{Moment, ago, thousands};
 use crate::app::pages::KeysLink;
-use crate::keys::Key;
+use crate::domain::Key;
 use crate::model::Timestamp;
 
 /// A checkbox that leaves the keys below a key, `made` of them, out of a change. Nothing where there are none.

@@ -7,9 +7,8 @@ use std::collections::HashSet;
 use leptos::prelude::*;
 
 use super::words::{Moment, Sentence, ago, ago_or_date, isolate, thousands};
-use crate::accounts::{Access, Caller};
 use crate::app::pages::KeysLink;
-use crate::keys::{Key, KeyState};
+use crate::domain::{Access, Caller, Key, KeyState};
 use crate::model::{KeyId, Scopes, Timestamp};
 
 /// How many scopes a row names; more of them are a number.

@@ -6,8 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use uuid::Uuid;
 
-use super::KeyHash;
-use crate::accounts::Place;
+use super::{KeyHash, Place, Search};
 use crate::model::{
     EnvironmentId, KeyId, Mode, OrganisationId, Quota, RateLimit, ScopeList, Scopes, Timestamp, UserId,
 };
@@ -81,6 +80,43 @@ pub struct Spent {
     pub quota_month: Option<i32>,
     /// Requests in that month.
     pub quota_used: u64,
+}
+
+/// What is to be written down of a key's spending.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct SpentRow {
+    /// Which key.
+    pub id: i64,
+    /// When its rate limit is whole again, milliseconds since 1970, if that is worth knowing.
+    pub rate_until: Option<i64>,
+    /// The month of `quota_used`, counted from year 0.
+    pub quota_month: i32,
+    /// Requests in that month.
+    pub quota_used: u64,
+}
+
+/// Whose keys a listing shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Those that this user made, in organisations that they are still in.
+    Creator(UserId),
+    /// Those of them that belong to this environment.
+    CreatorIn(UserId, EnvironmentId),
+    /// Those of them that belong to this organisation.
+    CreatorFor(UserId, OrganisationId),
+    /// All of an organisation.
+    Organisation(OrganisationId),
+    /// All of an environment.
+    Environment(EnvironmentId),
+}
+
+/// Which of the keys a listing shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyFilter {
+    /// Only in this state.
+    pub state: Option<KeyState>,
+    /// Only those that a search finds.
+    pub search: Option<Search>,
 }
 
 /// What a key is, in one word. A key is in exactly one state: the first that applies.
@@ -235,7 +271,7 @@ impl Key {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::keys::PlainKey;
+    use crate::domain::PlainKey;
     use crate::runtime::entropy::Entropy;
 
     /// A key without anything special.

@@ -74,6 +74,11 @@ impl KeyHash {
         Self(bytes)
     }
 
+    /// As it was stored, if these are 32 bytes.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -1,69 +1,8 @@
 //! Who is calling, and what they may do. All authorisation of people and keys is decided here.
 
-use uuid::Uuid;
-
-use crate::keys::Key;
-use crate::model::{EnvironmentId, Mode, OrganisationId, Role, UserId};
+use super::{Key, Owner, Person, Place, PlaceError};
+use crate::model::{EnvironmentId, OrganisationId, UserId};
 use crate::runtime::lists::Tenant;
-use crate::store::{Owner, PersonRow};
-
-/// Somebody who is signed in.
-#[derive(Debug, Clone)]
-pub struct Person {
-    /// Who.
-    pub id: UserId,
-    /// Their address.
-    pub email: String,
-    /// Where they belong, oldest membership first.
-    pub memberships: Vec<Membership>,
-    /// The one organisation that they signed in for, if they did.
-    pub bound_to: Option<OrganisationId>,
-    /// Whether they operate the server: the first account does.
-    pub is_operator: bool,
-}
-
-/// An organisation that somebody is in.
-#[derive(Debug, Clone)]
-pub struct Membership {
-    /// hookstream's id.
-    pub organisation: OrganisationId,
-    /// HookSentry's id of the same organisation.
-    pub uuid: Uuid,
-    /// What it is called.
-    pub name: String,
-    /// What they are in it.
-    pub role: Role,
-    /// Its environments, live ones first.
-    pub environments: Vec<Environment>,
-}
-
-/// An environment of an organisation.
-#[derive(Debug, Clone)]
-pub struct Environment {
-    /// Its id.
-    pub id: EnvironmentId,
-    /// What it is called.
-    pub name: String,
-    /// What it is for.
-    pub mode: Mode,
-}
-
-/// Where a key is to be made.
-#[derive(Debug, Clone, Copy)]
-pub struct Place {
-    /// The organisation.
-    pub organisation: OrganisationId,
-    /// HookSentry's id of it.
-    pub organisation_uuid: Uuid,
-    /// The environment.
-    pub environment: EnvironmentId,
-    /// What that is for.
-    pub mode: Mode,
-}
-
-/// There is no such organisation or environment for this caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlaceError;
 
 /// What a caller may do with a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,82 +22,6 @@ pub enum Caller {
     Person(Person),
     /// A key that may manage keys.
     Key(Box<Key>),
-}
-
-/// The environment of a row, and the membership that it is by; none for somebody who is in no organisation, or when
-/// something is there that the schema's CHECKs forbid: deny rather than guess.
-fn membership(row: &PersonRow) -> Option<(Membership, Environment)> {
-    let membership = Membership {
-        organisation: OrganisationId(row.organisation_id?),
-        uuid: row.uuid?,
-        name: row.organisation_name.clone()?,
-        role: Role::parse(row.role.as_deref()?)?,
-        environments: Vec::new(),
-    };
-    let environment = Environment {
-        id: EnvironmentId(row.environment_id?),
-        name: row.environment_name.clone()?,
-        mode: Mode::parse(row.mode.as_deref()?)?,
-    };
-    Some((membership, environment))
-}
-
-impl Person {
-    /// Whether they may see who serves the database: it is about all organisations.
-    pub fn may_see_the_cluster(&self) -> bool {
-        self.is_operator
-    }
-
-    /// The person whose rows these are, in the order of their memberships; nobody without any.
-    pub(super) fn new<'a>(rows: impl IntoIterator<Item = &'a PersonRow>) -> Option<Self> {
-        let mut rows = rows.into_iter().peekable();
-        let (id, email, is_operator) =
-            rows.peek().map(|row| (UserId(row.user_id), row.email.clone(), row.operator != 0))?;
-        let mut memberships: Vec<Membership> = Vec::new();
-        for (mut membership, environment) in rows.filter_map(membership) {
-            if let Some(last) = memberships.last_mut().filter(|last| last.organisation == membership.organisation) {
-                last.environments.push(environment);
-            } else {
-                membership.environments.push(environment);
-                memberships.push(membership);
-            }
-        }
-        Some(Self { id, email, memberships, bound_to: None, is_operator })
-    }
-
-    /// The same person, for one organisation only, whether they are in it or not.
-    #[must_use]
-    pub fn bound_to(mut self, organisation: OrganisationId) -> Self {
-        self.memberships.retain(|membership| membership.organisation == organisation);
-        self.bound_to = Some(organisation);
-        self
-    }
-
-    /// The membership in an organisation, if there is one.
-    pub fn in_organisation(&self, id: OrganisationId) -> Option<&Membership> {
-        self.memberships.iter().find(|membership| membership.organisation == id)
-    }
-}
-
-impl Membership {
-    /// Whether they may say how long events are kept.
-    pub fn may_set_retention(&self) -> bool {
-        matches!(self.role, Role::Owner | Role::Admin)
-    }
-
-    /// The environment of that id, if it is one of this organisation.
-    pub fn environment(&self, id: EnvironmentId) -> Option<&Environment> {
-        self.environments.iter().find(|environment| environment.id == id)
-    }
-
-    fn place(&self, environment: &Environment) -> Place {
-        Place {
-            organisation: self.organisation,
-            organisation_uuid: self.uuid,
-            environment: environment.id,
-            mode: environment.mode,
-        }
-    }
 }
 
 impl Caller {

@@ -1,0 +1,17 @@
+//! The words of the rules: a key and its string, where it belongs, and what a caller may do. Pure: no I/O.
+
+mod access;
+mod key;
+mod key_string;
+mod person;
+mod place;
+mod search;
+
+pub use access::{Access, Caller};
+#[cfg(test)]
+pub(crate) use key::tests::key;
+pub use key::{Ask, Code, Cost, Key, KeyFilter, KeyState, Limits, Owner, Spent, SpentRow};
+pub use key_string::{KeyHash, PlainKey, PresentedKey};
+pub use person::{Environment, Membership, Person, Verified};
+pub use place::{Place, PlaceError};
+pub use search::{Search, fold};

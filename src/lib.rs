@@ -26,6 +26,8 @@ pub mod runtime;
 pub mod server;
 #[cfg(feature = "ssr")]
 pub mod store;
+#[cfg(feature = "ssr")]
+pub mod web;
 
 /// The dashboard.
 pub mod app {

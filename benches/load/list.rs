@@ -13,8 +13,6 @@ use axum::http::Request;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http_body_util::BodyExt;
 use latchkey::accounts::{Accounts, Passwords, Registration};
-use latchkey::api::client_address::Peer;
-use latchkey::api::{Services, Site};
 use latchkey::events::{EventLimits, Events};
 use latchkey::keys::{Keys, Policy};
 use latchkey::model::OrganisationId;
@@ -23,6 +21,8 @@ use latchkey::runtime::entropy::Entropy;
 use latchkey::runtime::lists::Lists;
 use latchkey::server::{Draining, router};
 use latchkey::store::Db;
+use latchkey::web::client_address::Peer;
+use latchkey::web::{Services, Site};
 use serde_json::Value;
 use tower::ServiceExt;
 

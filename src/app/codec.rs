@@ -1,7 +1,7 @@
 //! How the contract's server functions read their requests.
 //!
 //! `server_fn`'s own JSON input neither names the field that is wrong, nor refuses unknown ones, nor
-//! looks at the content type. These codecs do, by way of [`api::json`](crate::api::json). A server
+//! looks at the content type. These codecs do, by way of [`api::json`](crate::web::json). A server
 //! function that uses them takes one argument, which is the whole body or the whole query.
 
 use http::Method;
@@ -81,8 +81,8 @@ pub(super) mod on_server {
     use serde::de::DeserializeOwned;
     use server_fn::request::Req;
 
-    use crate::api::{json, problem};
     use crate::model::ApiError;
+    use crate::web::{json, problem};
 
     pub(in crate::app) async fn body<T: DeserializeOwned>(request: impl Req<ApiError>) -> Result<T, ApiError> {
         let content_type = request.to_content_type().map(std::borrow::Cow::into_owned);

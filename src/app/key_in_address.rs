@@ -8,10 +8,10 @@ use axum::http::Method;
 use axum::http::request::Parts;
 
 use super::pages::{KeysLink, local_path};
-use crate::api::Services;
-use crate::api::auth::SignedIn;
 use crate::domain::{Access, Caller, KeyHash, Person, PresentedKey};
 use crate::model::ApiError;
+use crate::web::Services;
+use crate::web::auth::SignedIn;
 
 /// A parameter can be the address of another page, with parameters of its own: decoded this many times.
 const NESTING: u32 = 3;

@@ -20,11 +20,11 @@ use uuid::Uuid;
 
 use super::pages::{EventsLink, chosen_key};
 use super::parts::EventRow;
-use crate::api::auth::SignedIn;
-use crate::api::{Services, event_stream};
 use crate::domain::Membership;
 use crate::events::{Arrival, EventFilter, EventHead, EventPage, WatchError, Watcher};
 use crate::model::{ApiError, Timestamp};
+use crate::web::auth::SignedIn;
+use crate::web::{Services, event_stream};
 
 /// A comment is sent after so much silence, so that nobody on the way takes the stream for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);

@@ -63,9 +63,9 @@ mod on_server {
     use leptos::prelude::use_context;
     use leptos_axum::ResponseOptions;
 
-    use crate::api::Services;
     use crate::app::codec::on_server::mark;
     use crate::model::ApiError;
+    use crate::web::Services;
 
     /// What the route provided.
     pub(super) fn context() -> Result<(Services, Parts), ApiError> {

@@ -58,7 +58,7 @@ impl Document {
     #[must_use]
     pub fn with_error(self, error: Option<&ApiError>) -> Self {
         match error {
-            Some(error) => Self { status: crate::api::problem::status(error), retry_after: error.retry_after, ..self },
+            Some(error) => Self { status: crate::web::problem::status(error), retry_after: error.retry_after, ..self },
             None => self,
         }
     }

@@ -8,7 +8,8 @@ use serde_json::Value;
 use utoipa::OpenApi;
 
 use super::health;
-use crate::api::openapi;
+use crate::api::document::contracts;
+use crate::web::openapi;
 
 /// What the server answers beside the contracts.
 #[derive(OpenApi)]
@@ -16,7 +17,7 @@ use crate::api::openapi;
 struct Service;
 
 static JSON: LazyLock<Value> = LazyLock::new(|| {
-    let mut document = openapi::contracts().merge_from(Service::openapi());
+    let mut document = contracts().merge_from(Service::openapi());
     openapi::complete(&mut document);
     serde_json::to_value(document).unwrap_or_default()
 });

@@ -10,9 +10,9 @@ use tokio::sync::{Mutex, watch};
 use tracing::Instrument;
 use utoipa::ToSchema;
 
-use crate::api::openapi::Problem;
 use crate::model::ApiError;
 use crate::store::Db;
+use crate::web::openapi::Problem;
 
 /// Whether the server is about to stop.
 #[derive(Debug, Clone, Default)]

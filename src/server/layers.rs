@@ -16,12 +16,12 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use tracing::Instrument;
 
-use crate::api::Site;
-use crate::api::body::{self, BodyMemory};
-use crate::api::client_address::ClientAddress;
 use crate::model::ApiError;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
+use crate::web::Site;
+use crate::web::body::{self, BodyMemory};
+use crate::web::client_address::ClientAddress;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -118,7 +118,7 @@ fn explain(response: Response, path_is_api: bool) -> Response {
     let error = match status {
         StatusCode::NOT_FOUND => ApiError::not_found("There is nothing at this address."),
         StatusCode::METHOD_NOT_ALLOWED => ApiError::method_not_allowed(),
-        StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(crate::api::json::BODY_LIMIT),
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::too_large(crate::web::json::BODY_LIMIT),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => ApiError::not_json(),
         status if status.is_server_error() => ApiError::internal(),
         _ => ApiError::invalid("The request cannot be read."),

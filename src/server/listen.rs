@@ -21,8 +21,9 @@ use tower::ServiceExt;
 
 use super::refusals::{Explained, refusal};
 use super::request_head::{self, HEAD_BYTES};
-use crate::api::client_address::Peer;
-use crate::api::{Answering, Services, hooksentry, native};
+use crate::api::{hooksentry, native};
+use crate::web::client_address::Peer;
+use crate::web::{Answering, Services};
 
 /// How often a connection is looked at.
 const LOOK: Duration = Duration::from_secs(20);

@@ -28,8 +28,6 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::accounts::{Accounts, Passwords, Registration, SetUpToken};
-use crate::api::body::BodyMemory;
-use crate::api::{Services, Site};
 use crate::cluster::Node;
 use crate::cluster::redis::Redis;
 use crate::events::Events;
@@ -37,6 +35,8 @@ use crate::keys::Keys;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::store::Db;
+use crate::web::body::BodyMemory;
+use crate::web::{Services, Site};
 use config::Serve;
 
 /// Anything that keeps a command from doing its work; its text is for the operator.

@@ -12,13 +12,12 @@ use axum::routing::{get, post};
 
 use super::health::Draining;
 use super::{api_docs, assets};
-use crate::api::Services;
 use crate::app::forms::{self, Form};
 use crate::app::key_in_address::address_without_key;
-use crate::app::live;
-use crate::app::pages;
 use crate::app::shell::Answer;
+use crate::app::{live, pages};
 use crate::model::ApiError;
+use crate::web::Services;
 
 /// All pages and forms. Streams end when `draining` begins.
 pub fn routes(draining: Draining) -> Router<Services> {

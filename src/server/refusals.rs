@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::layers;
 use super::request_head::HEAD_BYTES;
-use crate::api::{Services, problem};
 use crate::model::ApiError;
+use crate::web::{Services, problem};
 
 /// A longer first write is not hyper's own.
 const LONGEST_REFUSAL: usize = 256;

@@ -21,11 +21,12 @@ use super::layers::{self, Around};
 use super::{api_docs, assets, pages, server_function};
 use crate::accounts::{ABSOLUTE_TIME_OUT, DatabaseSessions};
 use crate::api::hookstream::accounts;
-use crate::api::{Services, Site, credential, hooksentry, native};
+use crate::api::{hooksentry, native};
 use crate::model::ApiError;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::store::Db;
+use crate::web::{Services, Site, credential};
 
 /// The whole application.
 pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draining: Draining) -> Router {

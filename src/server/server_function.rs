@@ -10,8 +10,8 @@ use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
 use leptos::prelude::provide_context;
 
-use crate::api::{Services, json};
 use crate::model::ApiError;
+use crate::web::{Services, json};
 
 const API_KEYS: &str = "/v1/auth/api-keys";
 

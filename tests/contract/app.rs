@@ -9,8 +9,6 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use latchkey::accounts::{Accounts, Passwords, Registration, SetUpToken};
-use latchkey::api::client_address::Peer;
-use latchkey::api::{Services, Site};
 use latchkey::events::{EventLimits, Events};
 use latchkey::keys::{Keys, Policy};
 use latchkey::model::Timestamp;
@@ -18,6 +16,8 @@ use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 use latchkey::server::{Draining, router};
 use latchkey::store::Db;
+use latchkey::web::client_address::Peer;
+use latchkey::web::{Services, Site};
 use sqlx::{Connection, Executor};
 use tower::ServiceExt;
 

@@ -1,6 +1,6 @@
 //! Where a session is accepted, and which of several credentials counts (CONTRACTS, "Signing in").
 
-use latchkey::api::Site;
+use latchkey::web::Site;
 
 use crate::app::{Settings, TestApp, on_both_engines};
 use crate::story::{Answer, Call, Story, create, read, register};

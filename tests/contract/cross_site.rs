@@ -1,7 +1,7 @@
 //! What another site makes a browser send is refused on every unsafe method (CONTRACTS, "Signing
 //! in"; issue 2, "Accounts").
 
-use latchkey::api::Site;
+use latchkey::web::Site;
 
 use crate::app::{Settings, TestApp, on_both_engines};
 use crate::story::{Answer, Call, Story, create, someone};

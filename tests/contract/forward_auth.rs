@@ -62,7 +62,7 @@ on_both_engines! {
     }
 
     async fn the_address_is_the_one_that_a_trusted_proxy_says(app, Settings {
-        site: latchkey::api::Site { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Default::default() },
+        site: latchkey::web::Site { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Default::default() },
         ..Default::default()
     }) {
         let ada = someone(&app, "ada@example.com").await;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use latchkey::api::Site;
+use latchkey::web::Site;
 
 use crate::app::{Settings, on_both_engines};
 use crate::story::{Call, create, someone};

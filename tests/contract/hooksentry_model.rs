@@ -274,7 +274,7 @@ impl World {
         };
         assert_eq!(answer.status, expected, "{by:?} {path} {}", answer.text());
         if expected == 200 && key.revoked_at.is_none() {
-            let now = latchkey::api::time::seconds(self.app.clock.now());
+            let now = latchkey::web::time::seconds(self.app.clock.now());
             if hooksentry {
                 assert_eq!(answer.field("/revokedAt").replace(".000Z", "Z"), now);
             }

@@ -1,6 +1,6 @@
 //! `POST /v1/auth/login`: what it tells, and how often it may be asked (CONTRACTS, "Signing in").
 
-use latchkey::api::Site;
+use latchkey::web::Site;
 
 use crate::app::{Settings, TestApp, on_both_engines};
 use crate::story::{Answer, Call, Story, read, register};

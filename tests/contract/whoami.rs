@@ -1,7 +1,7 @@
 //! `GET /v1/whoami`: the use of a key, its refusals and its count (CONTRACTS, Native).
 
 use futures::future::join_all;
-use latchkey::api::Site;
+use latchkey::web::Site;
 use sha2::{Digest, Sha256};
 
 use crate::app::{Settings, TestApp, on_both_engines};

@@ -5,11 +5,11 @@ use axum::http::request::Parts;
 
 use super::error::Error;
 use crate::accounts::TokenHolder;
-use crate::api::Services;
-use crate::api::auth::{Manager, SignedIn};
-use crate::api::credential::Credential;
 use crate::domain::Caller;
 use crate::model::{ApiError, OrganisationId};
+use crate::web::Services;
+use crate::web::auth::{Manager, SignedIn};
+use crate::web::credential::Credential;
 
 /// Somebody with an access token, or a key that may manage keys, and the tenant that it is for.
 #[derive(Debug)]

@@ -9,9 +9,9 @@ use flate2::bufread::MultiGzDecoder;
 
 use super::error::Error;
 use super::ingest::BODY_LIMIT;
-use crate::api::body::Charged;
-use crate::api::json;
 use crate::model::ApiError;
+use crate::web::body::Charged;
+use crate::web::json;
 
 /// Bytes that are decoded before the limit and the memory are asked again.
 const STEP_BYTES: usize = 16 * 1024;
@@ -84,8 +84,8 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
-    use crate::api::body::{BodyMemory, Sender};
     use crate::model::OrganisationId;
+    use crate::web::body::{BodyMemory, Sender};
 
     fn of(values: &[&str]) -> Option<Encoding> {
         let mut headers = HeaderMap::new();

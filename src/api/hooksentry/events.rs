@@ -11,12 +11,12 @@ use super::error::{Error, Invalid};
 use super::params;
 use super::query::Query;
 use super::wire::{Event, EventItem, Page};
-use crate::api::openapi::Problem;
-use crate::api::{Services, time};
 use crate::events::SourceName;
 use crate::model::{ApiError, Timestamp};
 use crate::runtime::lists::Tenant;
 use crate::store::{EventFilter, EventPage};
+use crate::web::openapi::Problem;
+use crate::web::{Services, time};
 
 const KNOWN: [&str; 8] = ["Qt", "Pg", "CpOrd", "TpOrd", "Source", "KeyId", "From", "To"];
 

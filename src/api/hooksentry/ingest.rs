@@ -13,17 +13,17 @@ use uuid::Uuid;
 use super::encoding::Encoding;
 use super::error::{Error, Invalid};
 use super::wire::Accepted;
-use crate::api::auth::limited;
-use crate::api::body::{self, Arrived, Charged, Sender};
-use crate::api::client_address::{ClientAddress, Peer};
-use crate::api::hot::{self, Answering};
-use crate::api::openapi::Problem;
-use crate::api::time::milliseconds;
-use crate::api::{Services, credential};
 use crate::domain::{Ask, Code};
 use crate::events::{IdempotencyKey, Incoming, Refused, SourceName};
 use crate::keys::{Pass, Purpose};
 use crate::model::{ApiError, ScopeList};
+use crate::web::auth::limited;
+use crate::web::body::{self, Arrived, Charged, Sender};
+use crate::web::client_address::{ClientAddress, Peer};
+use crate::web::fast_path::{self, Answering};
+use crate::web::openapi::Problem;
+use crate::web::time::milliseconds;
+use crate::web::{Services, credential};
 
 /// The most bytes of an event: 1 MiB.
 pub const BODY_LIMIT: usize = 1024 * 1024;
@@ -57,7 +57,9 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    Box::pin(hot::answer(services, "/api/v1/ingest", async move |_| receive(services, peer, place, request).await))
+    Box::pin(fast_path::answer(services, "/api/v1/ingest", async move |_| {
+        receive(services, peer, place, request).await
+    }))
 }
 
 /// Where an event is to go, as the path names it.

@@ -13,15 +13,15 @@ use super::error::{Error, Invalid};
 use super::params;
 use super::query::Query;
 use super::wire::{CreateKey, CreatedKey, KeyItem, Page};
-use crate::api::Services;
-use crate::api::json::Json;
-use crate::api::openapi::{DESCENDANTS, Problem};
-use crate::api::time::milliseconds;
 use crate::domain::Limits;
 use crate::keys::{Draft, KeyStringForm};
 use crate::model::{ApiError, KeyName, Scopes};
 use crate::runtime::lists::Tenant;
 use crate::store::{KeyColumn, KeyPage};
+use crate::web::Services;
+use crate::web::json::Json;
+use crate::web::openapi::{DESCENDANTS, Problem};
+use crate::web::time::milliseconds;
 
 /// What a HookSentry key is for (CONTRACTS, "Key strings").
 const SCOPE: &str = "events:write";

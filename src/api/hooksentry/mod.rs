@@ -22,9 +22,9 @@ use axum::{BoxError, Router};
 use bytes::Bytes;
 use utoipa::OpenApi;
 
-use super::Services;
-use super::client_address::Peer;
-use super::hot::{self, Answering};
+use crate::web::Services;
+use crate::web::client_address::Peer;
+use crate::web::fast_path::{self, Answering};
 use ingest::Place;
 
 #[derive(OpenApi)]
@@ -77,7 +77,7 @@ pub fn hot_routes() -> Router<Services> {
     };
     Router::new()
         .route("/api/v1/ingest/{tenant_id}/{source}", post(take))
-        .method_not_allowed_fallback(hot::wrong_method)
+        .method_not_allowed_fallback(fast_path::wrong_method)
 }
 
 /// Every other address of the contract.

@@ -8,11 +8,11 @@ use axum::http::request::Parts;
 use super::caller::Bearer;
 use super::error::{Error, Invalid};
 use super::wire::{LogIn, RefreshToken, Tokens};
-use crate::api::Services;
-use crate::api::client_address::ClientAddress;
-use crate::api::json::Json;
-use crate::api::openapi::Problem;
 use crate::model::{ApiError, FieldError};
+use crate::web::Services;
+use crate::web::client_address::ClientAddress;
+use crate::web::json::Json;
+use crate::web::openapi::Problem;
 
 /// Sign in
 ///

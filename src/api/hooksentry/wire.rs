@@ -6,10 +6,10 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::accounts::{ACCESS_LIFETIME, TokenPair};
-use crate::api::time::milliseconds;
 use crate::domain::Key;
 use crate::model::Timestamp;
 use crate::store::{EventHead, ListedKey};
+use crate::web::time::milliseconds;
 
 /// The body of `login`.
 #[derive(Deserialize, ToSchema)]

@@ -13,16 +13,16 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::accounts::{EmailAddress, Password, RegisterError, begin_session};
-use crate::api::Services;
-use crate::api::auth::SignedIn;
-use crate::api::client_address::ClientAddress;
-use crate::api::credential::{Credential, end_sessions};
-use crate::api::json::Json;
-use crate::api::local::set_up_right;
-use crate::api::openapi::Problem;
-use crate::api::problem::busy;
 use crate::domain::{Person, Verified};
 use crate::model::{ApiError, FieldError};
+use crate::web::Services;
+use crate::web::auth::SignedIn;
+use crate::web::client_address::ClientAddress;
+use crate::web::credential::{Credential, end_sessions};
+use crate::web::json::Json;
+use crate::web::local::set_up_right;
+use crate::web::openapi::Problem;
+use crate::web::problem::busy;
 
 /// The body of `register`.
 #[derive(Deserialize, ToSchema)]

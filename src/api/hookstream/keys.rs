@@ -4,13 +4,13 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::wire;
-use crate::api::Services;
-use crate::api::auth::{Manager, OwnKey};
-use crate::api::openapi::{DESCENDANTS, Problem};
 use crate::domain::KeyFilter;
 use crate::keys::{Cursor, Request, RevokeError};
 use crate::model::wire::{ApiKeyList, CreateApiKey, CreatedApiKey, ListApiKeys, RevokeApiKey, Revoked};
 use crate::model::{ApiError, FieldError, KeyId};
+use crate::web::Services;
+use crate::web::auth::{Manager, OwnKey};
+use crate::web::openapi::{DESCENDANTS, Problem};
 
 const CREATE: &str = "The plaintext key is in this answer and nowhere else: save it at once.\n\n\
     Without `org_id` and `env_id` the key belongs to the user's first organisation and its Production environment. \

@@ -1,11 +1,11 @@
 //! Between hookstream's bodies and the domain.
 
-use crate::api::fields::{self, Fields};
-use crate::api::time::seconds;
 use crate::domain::{Caller, Key, Limits, PlaceError};
 use crate::keys::{Draft, Issued, KeyStringForm};
 use crate::model::wire::{ApiKeyItem, CreateApiKey, CreatedApiKey, Extras};
 use crate::model::{ApiError, EnvironmentId, KeyName, OrganisationId, Scopes, Timestamp};
+use crate::web::fields::{self, Fields};
+use crate::web::time::seconds;
 
 /// There is no such organisation or environment for the caller (seed 001's wording).
 pub(super) fn no_place(_: PlaceError) -> ApiError {

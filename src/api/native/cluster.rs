@@ -5,12 +5,12 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::api::Services;
-use crate::api::auth::SignedIn;
-use crate::api::openapi::Problem;
-use crate::api::time::seconds;
 use crate::keys::{NodeState, Nodes};
 use crate::model::ApiError;
+use crate::web::Services;
+use crate::web::auth::SignedIn;
+use crate::web::openapi::Problem;
+use crate::web::time::seconds;
 
 /// The servers of the database.
 #[derive(Debug, Serialize, ToSchema)]

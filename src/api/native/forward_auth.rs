@@ -11,14 +11,14 @@ use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
 
 use super::limits;
-use crate::api::auth::{no_key, refusal};
-use crate::api::client_address::{ClientAddress, Peer};
-use crate::api::hot::{self, Answering};
-use crate::api::openapi::Problem;
-use crate::api::{Services, credential};
 use crate::domain::{Ask, Code};
 use crate::keys::{Purpose, Record, Verdict};
 use crate::model::{ApiError, Mode, OrganisationId, ScopeList};
+use crate::web::auth::{no_key, refusal};
+use crate::web::client_address::{ClientAddress, Peer};
+use crate::web::fast_path::{self, Answering};
+use crate::web::openapi::Problem;
+use crate::web::{Services, credential};
 
 const KEY_ID: HeaderName = HeaderName::from_static("x-auth-key-id");
 const ORGANISATION: HeaderName = HeaderName::from_static("x-auth-org");
@@ -89,7 +89,7 @@ pub(super) fn forward_auth<B: Send + 'static>(
 ) -> Answering<'_> {
     Box::pin(async move {
         let (headers, uri) = (request.headers(), request.uri());
-        hot::answer(services, "/v1/forward-auth", async |_| {
+        fast_path::answer(services, "/v1/forward-auth", async |_| {
             let path = uri.path().strip_prefix(super::FORWARD_AUTH).unwrap_or_default();
             let segments = segments(path)?;
             let demand = Demand::read(segments.each_ref().map(|segment| &**segment))?;
@@ -104,7 +104,7 @@ pub(super) fn forward_auth<B: Send + 'static>(
             };
             let for_nginx = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "compat=nginx"));
             let told = |verdict: Verdict<'_>| answer(&verdict, &ask, address, for_nginx);
-            hot::check(services, presented, &ask, Purpose::Use, told).await
+            fast_path::check(services, presented, &ask, Purpose::Use, told).await
         })
         .await
     })
@@ -113,7 +113,7 @@ pub(super) fn forward_auth<B: Send + 'static>(
 fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, address: ClientAddress, for_nginx: bool) -> Response {
     let mut response = match verdict.record.filter(|_| verdict.code == Code::Valid) {
         Some(record) => {
-            let mut response = hot::empty(StatusCode::OK);
+            let mut response = fast_path::empty(StatusCode::OK);
             identify(record, response.headers_mut());
             response
         }

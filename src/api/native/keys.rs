@@ -10,15 +10,15 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::api::Services;
-use crate::api::auth::SignedIn;
-use crate::api::fields::{self, Fields};
-use crate::api::json::{self, Json};
-use crate::api::openapi::{DESCENDANTS, Problem};
-use crate::api::time::seconds;
 use crate::domain::{Access, Caller, Key};
 use crate::keys::{Edit, KeyUsage};
 use crate::model::{ApiError, KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
+use crate::web::Services;
+use crate::web::auth::SignedIn;
+use crate::web::fields::{self, Fields};
+use crate::web::json::{self, Json};
+use crate::web::openapi::{DESCENDANTS, Problem};
+use crate::web::time::seconds;
 
 /// Outcomes are shown for so many hours.
 const HOURS: i64 = 48;

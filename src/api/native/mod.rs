@@ -17,9 +17,9 @@ use axum::{BoxError, Router};
 use bytes::Bytes;
 use utoipa::OpenApi;
 
-use super::Services;
-use super::client_address::Peer;
-use super::hot::{self, Answering};
+use crate::web::Services;
+use crate::web::client_address::Peer;
+use crate::web::fast_path::{self, Answering};
 
 pub use revocations::stream as revocations;
 
@@ -57,7 +57,7 @@ pub fn hot_routes() -> Router<Services> {
     Router::new()
         .route("/v1/keys/verify", post(verify))
         .route("/v1/forward-auth/{*demand}", any(forward_auth))
-        .method_not_allowed_fallback(hot::wrong_method)
+        .method_not_allowed_fallback(fast_path::wrong_method)
 }
 
 /// The others, but for the stream of revocations, which has to know when the server stops.
@@ -97,12 +97,12 @@ mod tests {
 
     use super::*;
     use crate::accounts::{Accounts, Passwords, Registration};
-    use crate::api::Site;
     use crate::events::{EventLimits, Events};
     use crate::keys::{Keys, Policy};
     use crate::runtime::clock::Clock;
     use crate::runtime::entropy::Entropy;
     use crate::store::Db;
+    use crate::web::Site;
 
     /// It is made anew for each request; what seldom waits has its room elsewhere.
     #[tokio::test]

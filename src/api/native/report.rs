@@ -8,11 +8,11 @@ use axum::http::request::Parts;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::fields::Fields;
-use crate::api::json::Json;
-use crate::api::openapi::Problem;
-use crate::api::{Services, hot, time};
 use crate::model::{ApiError, KeyId, Timestamp};
+use crate::web::fields::Fields;
+use crate::web::json::Json;
+use crate::web::openapi::Problem;
+use crate::web::{Services, fast_path, time};
 
 /// Keys of one report at the most.
 const MOST: usize = 500;
@@ -74,7 +74,7 @@ pub(super) async fn report(
     parts: Parts,
     body: Result<Json<Report>, ApiError>,
 ) -> Result<Answer<Reported>, ApiError> {
-    let organisation = hot::service(&services, &parts.headers, parts.extensions.get().copied()).await?;
+    let organisation = fast_path::service(&services, &parts.headers, parts.extensions.get().copied()).await?;
     let Json(report) = body?;
     let now = services.keys.clock().now();
     let mut fields = Fields::default();

@@ -10,12 +10,12 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use crate::api::client_address::ClientAddress;
-use crate::api::openapi::Problem;
-use crate::api::{Services, credential, event_stream, hot};
 use crate::domain::{Ask, Code};
 use crate::keys::{Purpose, Start, SubscribeError, Subscription, Told};
 use crate::model::{ApiError, ScopeList};
+use crate::web::client_address::ClientAddress;
+use crate::web::openapi::Problem;
+use crate::web::{Services, credential, event_stream, fast_path};
 
 /// Who hears nothing for three of these no longer knows what it remembers.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -70,7 +70,7 @@ pub async fn stream(
     parts: Parts,
     stopping: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let organisation = hot::service(&services, &parts.headers, parts.extensions.get().copied()).await?;
+    let organisation = fast_path::service(&services, &parts.headers, parts.extensions.get().copied()).await?;
     // An id that is none of ours is one that nobody knows any more.
     let start = match parts.headers.get("last-event-id") {
         None => Start::Now,
@@ -150,7 +150,8 @@ async fn is_still_allowed(services: &Services, parts: &Parts) -> bool {
         return false;
     };
     let address = ClientAddress::of_request(&parts.extensions, headers, &services.site);
-    let ask = Ask { scopes: ScopeList::constant(hot::VERIFY), address: address.for_allowlist(), ..Ask::default() };
+    let ask =
+        Ask { scopes: ScopeList::constant(fast_path::VERIFY), address: address.for_allowlist(), ..Ask::default() };
     let good = services.keys.check(presented, &ask, Purpose::Identify, |verdict| verdict.code == Code::Valid).await;
     good.unwrap_or(false)
 }

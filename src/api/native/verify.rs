@@ -14,17 +14,17 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::limits;
-use crate::api::Services;
-use crate::api::body::{self, Arrived, Sender};
-use crate::api::client_address::Peer;
-use crate::api::fields::Fields;
-use crate::api::hot::{self, Answering, RequestId};
-use crate::api::json::{self, BODY_LIMIT};
-use crate::api::openapi::Problem;
-use crate::api::time::seconds;
 use crate::domain::{Ask, Code, Cost};
 use crate::keys::{Limited, Purpose, Record, Verdict};
 use crate::model::{ApiError, Mode, OrganisationId, ScopeList, ScopesError};
+use crate::web::Services;
+use crate::web::body::{self, Arrived, Sender};
+use crate::web::client_address::Peer;
+use crate::web::fast_path::{self, Answering, RequestId};
+use crate::web::fields::Fields;
+use crate::web::json::{self, BODY_LIMIT};
+use crate::web::openapi::Problem;
+use crate::web::time::seconds;
 
 /// Tells a client that keeps its own memory of keys that it may remember this one.
 const CACHEABLE: HeaderName = HeaderName::from_static("latchkey-cacheable");
@@ -280,13 +280,13 @@ where
     B::Error: Into<BoxError>,
 {
     Box::pin(async move {
-        hot::answer(services, "/v1/keys/verify", async |id| {
-            let organisation = hot::service(services, request.headers(), peer).await?;
+        fast_path::answer(services, "/v1/keys/verify", async |id| {
+            let organisation = fast_path::service(services, request.headers(), peer).await?;
             let sender = Sender::Organisation(organisation);
             let Arrived { bytes: body, waited } =
                 body::read(request.body_mut(), BODY_LIMIT, &services.bodies, sender).await?;
             if waited {
-                Box::pin(hot::service_again(services, request.headers(), peer)).await?;
+                Box::pin(fast_path::service_again(services, request.headers(), peer)).await?;
             }
             let content_type = request.headers().get(CONTENT_TYPE);
             match serde_json::from_slice::<Borrowed<'_>>(&body) {
@@ -312,7 +312,7 @@ async fn check(
 ) -> Result<Response, ApiError> {
     let ask = asked.ask(organisation)?;
     let told = |verdict: Verdict<'_>| answer(&verdict, &ask, id);
-    hot::check(services, asked.key.0.trim(), &ask, Purpose::Use, told).await
+    fast_path::check(services, asked.key.0.trim(), &ask, Purpose::Use, told).await
 }
 
 fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, id: RequestId) -> Response {

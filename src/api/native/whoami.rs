@@ -7,11 +7,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::api::Services;
-use crate::api::auth::KeyCaller;
-use crate::api::openapi::Problem;
-use crate::api::time::seconds;
 use crate::model::ApiError;
+use crate::web::Services;
+use crate::web::auth::KeyCaller;
+use crate::web::openapi::Problem;
+use crate::web::time::seconds;
 
 /// What a key is told about itself (CONTRACTS, Native).
 #[derive(Debug, Serialize, ToSchema)]

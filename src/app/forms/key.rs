@@ -4,8 +4,6 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::{Form, session};
-use crate::api::Services;
-use crate::api::auth::SignedIn;
 use crate::app::islands::ToastKind;
 use crate::app::pages::{FoundKey, Typed, find_key, key_page, stale_switch_page};
 use crate::app::parts::{Flash, KeyForm, isolate, leave_flash, revoked_everywhere};
@@ -13,6 +11,8 @@ use crate::app::shell::Answer;
 use crate::domain::{Caller, Key};
 use crate::keys::{Edit, EditError, RevokeError};
 use crate::model::{ApiError, KeyId, Timestamp};
+use crate::web::Services;
+use crate::web::auth::SignedIn;
 
 /// `POST /keys/{id}`: what a key may do changes.
 ///

@@ -17,15 +17,15 @@ use super::pages::{EventsLink, RegisterForm, SignInForm, events_page, local_path
 use super::parts::{Flash, RetentionForm, isolate, leave_flash, thousands};
 use super::shell::Answer;
 use crate::accounts::{EmailAddress, Password, RegisterError, SignInError, begin_session};
-use crate::api::Services;
-use crate::api::auth::SignedIn;
-use crate::api::client_address::ClientAddress;
-use crate::api::credential::{Credential, end_sessions};
-use crate::api::local::set_up_right;
-use crate::api::problem::busy;
 use crate::domain::KeyHash;
 use crate::events::Retention;
 use crate::model::{ApiError, EnvironmentId, FieldError, OrganisationId};
+use crate::web::Services;
+use crate::web::auth::SignedIn;
+use crate::web::client_address::ClientAddress;
+use crate::web::credential::{Credential, end_sessions};
+use crate::web::local::set_up_right;
+use crate::web::problem::busy;
 
 /// A form as it was sent.
 #[derive(Clone)]
@@ -52,7 +52,7 @@ impl Form {
             };
             return Err((error, parts));
         }
-        match crate::api::json::read(body, crate::api::json::BODY_LIMIT).await {
+        match crate::web::json::read(body, crate::web::json::BODY_LIMIT).await {
             Ok(body) => Ok((Self { fields: form_urlencoded::parse(&body).into_owned().collect() }, parts)),
             Err(error) => Err((error, parts)),
         }

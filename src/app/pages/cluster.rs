@@ -6,13 +6,13 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use leptos::prelude::*;
 
-use crate::api::Services;
-use crate::api::auth::SignedIn;
 use crate::app::parts::{Moment, Page, Section, ago_or_date, thousands};
 use crate::app::shell::{Answer, Document};
 use crate::domain::Person;
 use crate::keys::{LEASE, NodeState, Nodes};
 use crate::model::{ApiError, Timestamp};
+use crate::web::Services;
+use crate::web::auth::SignedIn;
 
 /// `GET /cluster`.
 ///

@@ -9,8 +9,6 @@ use leptos::prelude::*;
 use uuid::Uuid;
 
 use super::EventsLink;
-use crate::api::Services;
-use crate::api::auth::SignedIn;
 use crate::app::islands::icons::{ALERT, BACK, DOWNLOAD, icon};
 use crate::app::parts::{
     EnvironmentBadge, Exact, Mask, Moment, Page, SHOWN_OF_BODY, Section, ago, key_href, pretty, size,
@@ -19,6 +17,8 @@ use crate::app::shell::{Answer, Document};
 use crate::domain::{Membership, Person};
 use crate::events::StoredEvent;
 use crate::model::{ApiError, EnvironmentId, KeyId, Timestamp};
+use crate::web::Services;
+use crate::web::auth::SignedIn;
 
 /// An event that was asked for, and who asked.
 struct Found {

@@ -7,8 +7,6 @@ use leptos::prelude::*;
 
 use super::keys::origin;
 use super::{EventsLink, no_organisation};
-use crate::api::Services;
-use crate::api::auth::SignedIn;
 use crate::app::parts::{
     EventFilters, EventPager, EventsTable, Flash, Live, NoEventMatches, NoEvents, Page, RetentionForm,
     RetentionSection, Section, Toasts, take_flash, thousands,
@@ -19,6 +17,8 @@ use crate::events::{EventFilter, EventHead, EventPage, Retention};
 use crate::keys::Request;
 use crate::model::{ApiError, EnvironmentId, Timestamp};
 use crate::runtime::lists::{Admission, Tenant};
+use crate::web::Services;
+use crate::web::auth::SignedIn;
 
 /// So many sources and keys are offered as a choice.
 const CHOICES: u32 = 100;

@@ -6,8 +6,6 @@ use axum::http::request::Parts;
 use leptos::prelude::*;
 
 use super::KeysLink;
-use crate::api::Services;
-use crate::api::auth::SignedIn;
 use crate::app::islands::RevokeKey;
 use crate::app::islands::icons::{ALERT, BACK, icon};
 use crate::app::parts::{
@@ -18,6 +16,8 @@ use crate::app::shell::{Answer, Document};
 use crate::domain::{Access, Caller, Environment, Key, KeyState, Person};
 use crate::keys::{EditError, KeyUsage};
 use crate::model::{ApiError, KeyId, Timestamp};
+use crate::web::Services;
+use crate::web::auth::SignedIn;
 
 /// A key that was asked for, and who asked.
 pub struct Found {

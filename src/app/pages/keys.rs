@@ -9,8 +9,6 @@ use axum::http::request::Parts;
 use leptos::prelude::*;
 
 use super::{KeysLink, no_organisation};
-use crate::api::Services;
-use crate::api::auth::SignedIn;
 use crate::app::islands::icons::{ALERT, PLUS, icon};
 use crate::app::islands::{CreateKey, EnvironmentChoice, RevokeKey};
 use crate::app::parts::{
@@ -21,6 +19,8 @@ use crate::app::shell::{Answer, Document};
 use crate::domain::{Access, Caller, Environment, Key, KeyFilter, KeyState, Membership, Person, Search};
 use crate::keys::{self, Request};
 use crate::model::{ApiError, KeyId, NameError, Timestamp};
+use crate::web::Services;
+use crate::web::auth::SignedIn;
 
 /// What the page shows.
 struct List {

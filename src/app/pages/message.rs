@@ -38,7 +38,7 @@ fn asked(parts: &Parts) -> Option<OrganisationId> {
 /// Whatever else can go wrong, with what is needed to find it in the log.
 pub fn failed(error: &ApiError, person: Option<Person>, parts: &Parts, now: Timestamp) -> Document {
     let asked = asked(parts);
-    let status = crate::api::problem::status(error);
+    let status = crate::web::problem::status(error);
     let (title, text) = match status {
         StatusCode::SERVICE_UNAVAILABLE => (
             "Latchkey cannot answer right now",

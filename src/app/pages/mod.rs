@@ -30,10 +30,10 @@ pub use sign_in::{SignInForm, sign_in, sign_in_again, sign_in_page};
 use axum::http::request::Parts;
 
 use super::shell::Answer;
-use crate::api::Services;
-use crate::api::auth::SignedIn;
 use crate::domain::Person;
 use crate::model::ApiError;
+use crate::web::Services;
+use crate::web::auth::SignedIn;
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 

@@ -5,11 +5,11 @@ use leptos::prelude::*;
 
 use super::{registration_closed, signed_in};
 use crate::accounts::Password;
-use crate::api::Services;
-use crate::api::local::set_up_right;
 use crate::app::parts::{Auth, EmailField, ErrorText, Notice, PasswordField};
 use crate::app::shell::{Answer, Document};
 use crate::model::ApiError;
+use crate::web::Services;
+use crate::web::local::set_up_right;
 
 /// What the form holds.
 #[derive(Debug, Clone, Default)]

@@ -5,12 +5,12 @@ use axum::http::request::Parts;
 use leptos::prelude::*;
 
 use super::{local_path, signed_in};
-use crate::api::Services;
 use crate::app::held_form::HeldForm;
 use crate::app::islands::icons::{ALERT, icon};
 use crate::app::parts::{Auth, EmailField, Notice, PasswordField};
 use crate::app::shell::{Answer, Document};
 use crate::model::ApiError;
+use crate::web::Services;
 
 /// What the form holds.
 #[derive(Debug, Clone, Default)]

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::api::fields::{self, Fields};
-use crate::api::time::seconds;
 use crate::domain::Key;
 use crate::keys::Edit;
 use crate::model::{FieldError, KeyName, Quota, RateLimit, Scopes, Timestamp};
+use crate::web::fields::{self, Fields};
+use crate::web::time::seconds;
 
 /// What stands in the form. A field that was not sent stands as it is.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

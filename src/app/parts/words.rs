@@ -52,7 +52,7 @@ pub fn to_the_second(at: Timestamp) -> String {
 
 /// `2026-11-22T10:25:07Z`, for `datetime`.
 pub fn on_wire(at: Timestamp) -> String {
-    crate::api::time::seconds(at)
+    crate::web::time::seconds(at)
 }
 
 fn format(at: Timestamp, description: &[BorrowedFormatItem]) -> String {

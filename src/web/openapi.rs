@@ -14,49 +14,11 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::openapi::{
     Components, Content, Object, OpenApi as Document, Ref, RefOr, Response, ResponseBuilder, Schema, Type,
 };
-use utoipa::{IntoResponses, Modify, OpenApi};
-
-use super::{hooksentry, hookstream, native};
+use utoipa::{IntoResponses, Modify};
 
 /// What the parameter of that name says, wherever a key ends or changes.
 pub const DESCENDANTS: &str = "Whether the keys that the key made, and those that they made, end or are narrowed with \
     it. They do, unless this is `false`.";
-
-/// The contracts; what the server itself answers comes to it in `server`.
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Latchkey",
-        description = "Self-hosted API keys: made in a dashboard, shown once, stored as a hash, revoked at once.\n\n\
-            One store behind several contracts: a key that was made through one is visible, usable and revocable \
-            through all of them.\n\n\
-            Of several credentials in one request the first of these counts: `X-API-Key`, `Authorization`, cookie. \
-            One that is there and bad is a 401. Every answer carries `X-Request-Id`.",
-    ),
-    servers((url = "/", description = "this server")),
-    tags(
-        (name = "Accounts", description = "hookstream: registering, signing in and out by session."),
-        (name = "API keys", description = "hookstream: making, listing and revoking keys. The dashboard uses these."),
-        (name = "Using a key", description = "What a key itself can ask."),
-        (name = "Checking keys", description = "For services and gateways: is the key good that somebody presents to them?"),
-        (name = "Managing a key", description = "One key: all about it, what it may do, and its end."),
-        (name = "Tokens", description = "HookSentry: signing in by Bearer token."),
-        (name = "Tenant keys", description = "HookSentry: the keys of a tenant."),
-        (name = "Events", description = "HookSentry: sending events in, and reading them."),
-        (name = "Service", description = "The server itself."),
-    ),
-    components(schemas(crate::model::ApiError)),
-)]
-struct Contracts;
-
-/// All contracts in one document.
-pub fn contracts() -> Document {
-    let mut document = Contracts::openapi();
-    document.merge(hookstream::document());
-    document.merge(native::document());
-    document.merge(hooksentry::document());
-    document
-}
 
 /// Says once what is true of all operations of a document.
 pub fn complete(document: &mut Document) {

@@ -24,7 +24,7 @@ use crate::model::{ApiError, OrganisationId, ScopeList};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The scope that lets a key check others.
-pub(super) const VERIFY: &str = "keys:verify";
+pub(crate) const VERIFY: &str = "keys:verify";
 /// A request that takes longer, from its head to its answer, is given up: 503. Without the database no check takes a
 /// thousandth of it.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
@@ -35,7 +35,7 @@ pub type Answering<'a> = BoxFuture<'a, Result<Response, Infallible>>;
 
 /// The id of a request: 16 hex digits.
 #[derive(Clone, Copy)]
-pub(super) struct RequestId([u8; 16]);
+pub(crate) struct RequestId([u8; 16]);
 
 impl RequestId {
     fn new(services: &Services) -> Self {
@@ -45,13 +45,13 @@ impl RequestId {
         Self(text)
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
     }
 }
 
 /// Answers a request of a hot path.
-pub(super) async fn answer<E: IntoResponse>(
+pub(crate) async fn answer<E: IntoResponse>(
     services: &Services,
     path: &'static str,
     work: impl AsyncFnOnce(RequestId) -> Result<Response, E>,
@@ -94,7 +94,7 @@ async fn within<W: Future>(limit: Duration, mut work: Pin<&mut W>) -> Option<W::
 ///
 /// # Errors
 /// 503 when the database does not answer.
-pub(super) async fn check<R>(
+pub(crate) async fn check<R>(
     services: &Services,
     presented: &str,
     ask: &Ask<'_>,
@@ -109,7 +109,7 @@ pub(super) async fn check<R>(
 }
 
 /// Answers a method that a path does not know.
-pub(super) async fn wrong_method(State(services): State<Services>) -> Result<Response, Infallible> {
+pub(crate) async fn wrong_method(State(services): State<Services>) -> Result<Response, Infallible> {
     answer(&services, "-", async |_| Err(ApiError::method_not_allowed())).await
 }
 
@@ -117,7 +117,7 @@ pub(super) async fn wrong_method(State(services): State<Services>) -> Result<Res
 ///
 /// # Errors
 /// 401, 403 or 429 by what its own key is.
-pub(super) async fn service(
+pub(crate) async fn service(
     services: &Services,
     headers: &HeaderMap,
     peer: Option<Peer>,
@@ -129,7 +129,7 @@ pub(super) async fn service(
 ///
 /// # Errors
 /// 401 or 403 by what its own key is now.
-pub(super) async fn service_again(
+pub(crate) async fn service_again(
     services: &Services,
     headers: &HeaderMap,
     peer: Option<Peer>,
@@ -154,7 +154,7 @@ async fn service_for(
 }
 
 /// An empty answer.
-pub(super) fn empty(status: StatusCode) -> Response {
+pub(crate) fn empty(status: StatusCode) -> Response {
     status.into_response()
 }
 

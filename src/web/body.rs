@@ -128,14 +128,14 @@ impl BodyMemory {
 }
 
 /// Bytes whose memory is charged to a sender for as long as they live.
-pub(super) struct Charged {
+pub(crate) struct Charged {
     bytes: Vec<u8>,
     memory: Arc<BodyMemory>,
     sender: Sender,
 }
 
 impl Charged {
-    pub(super) fn new(memory: &Arc<BodyMemory>, sender: Sender) -> Self {
+    pub(crate) fn new(memory: &Arc<BodyMemory>, sender: Sender) -> Self {
         Self { bytes: Vec::new(), memory: Arc::clone(memory), sender }
     }
 
@@ -143,7 +143,7 @@ impl Charged {
     ///
     /// # Errors
     /// 413 over the limit; 429 and 503 when there is no memory for it.
-    pub(super) fn push(&mut self, piece: &[u8], limit: usize) -> Result<(), ApiError> {
+    pub(crate) fn push(&mut self, piece: &[u8], limit: usize) -> Result<(), ApiError> {
         let length = self.bytes.len() + piece.len();
         if length > limit {
             return Err(ApiError::too_large(limit));
@@ -254,7 +254,7 @@ pub async fn await_small(body: Body, memory: &Arc<BodyMemory>, network: IpAddr) 
     }
 }
 
-pub(super) fn broken_off() -> ApiError {
+pub(crate) fn broken_off() -> ApiError {
     ApiError::invalid("The body broke off before its end.")
 }
 

@@ -7,9 +7,9 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 use super::Keys;
-use super::addresses::ADDRESSES;
-use super::limiter::QuotaState;
+use super::limits::meters::QuotaState;
 use super::usage::HOUR;
+use super::usage::addresses::ADDRESSES;
 use crate::domain::{Key, KeyFilter, KeyHash, Owner};
 use crate::model::KeyId;
 use crate::runtime::lists::Admission;

@@ -3,45 +3,34 @@
 //! Rules only. How they are stored is `store`'s, how they are asked for and answered is each
 //! contract's in `api`.
 
-mod addresses;
-mod cache;
+mod changes;
+mod check;
 mod descendants;
 mod edit;
-mod feed;
-mod flush;
-mod hearing;
-#[cfg(test)]
-mod interleavings;
 mod issue;
 mod issuing;
-mod ledger;
-mod limiter;
+mod limits;
 mod list;
-mod lookups;
 mod nodes;
 mod pages;
-mod quotas;
-mod record;
 mod revoke;
-mod together;
 mod usage;
-mod verify;
 
-pub use cache::Cache;
+pub use changes::follower::Unproven;
+pub use changes::subscribers::{ChangeId, Start, SubscribeError, Subscription, Told};
+pub use check::cache::Cache;
+pub use check::record::Record;
+pub use check::single_flight::Unanswered;
+pub use check::{Pass, Purpose, Verdict};
 pub use edit::{Edit, EditError};
-pub use feed::{ChangeId, Start, SubscribeError, Subscription, Told};
-pub use flush::FLUSH_EVERY;
-pub use hearing::Unproven;
 pub use issue::{Draft, IssueError, Issued, KeyStringForm};
 pub use issuing::NotStored;
-pub use limiter::{LimitState, Limited, QuotaState, RateState};
+pub use limits::meters::{LimitState, Limited, QuotaState, RateState};
+pub use limits::shared::WithoutRedis;
 pub use list::{Cursor, CursorError, KeyUsage, Page, Request};
-pub use lookups::Unanswered;
 pub use nodes::{NodeState, Nodes};
-pub use record::Record;
 pub use revoke::{RevokeError, RevokeOnceError};
-pub use together::WithoutRedis;
-pub use verify::{Pass, Purpose, Verdict};
+pub use usage::flush::FLUSH_EVERY;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -59,13 +48,13 @@ use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 pub use crate::store::Change;
 use crate::store::{Db, Most, StoreError};
-use feed::Feed;
-use hearing::Hearing;
+use changes::follower::Hearing;
+use changes::subscribers::Feed;
+use check::single_flight::Lookups;
 use issuing::Issuing;
-use limiter::Limiter;
-use lookups::Lookups;
+use limits::meters::Limiter;
+use limits::shared::Together;
 use pages::Marked;
-use together::Together;
 use usage::Usage;
 
 /// Changes are kept for an hour, milliseconds: a node or a listener that was away for less misses none.
@@ -181,8 +170,8 @@ impl Keys {
             marked: Marked::default(),
             places: Mutex::default(),
         });
-        tokio::spawn(lookups::read(Arc::downgrade(&core), asked));
-        let following = tokio::spawn(hearing::follow(Arc::downgrade(&core), hearing, node));
+        tokio::spawn(check::single_flight::read(Arc::downgrade(&core), asked));
+        let following = tokio::spawn(changes::follower::follow(Arc::downgrade(&core), hearing, node));
         let most = Most { keys: policy.most_per_organisation, revoked: policy.most_revoked };
         let issuing = Issuing::new(Arc::clone(&core), entropy.clone(), most);
         Ok(Self { core, issuing, entropy, policy, opened_at, purged_in: AtomicI64::new(0), following })

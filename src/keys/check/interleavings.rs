@@ -14,9 +14,9 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 
-use super::lookups::{Flight, Unanswered};
-use super::*;
+use super::single_flight::{Flight, Unanswered};
 use crate::domain::{Ask, Code, Key, KeyState, PlainKey, PresentedKey, key};
+use crate::keys::*;
 use crate::model::{Mode, Timestamp};
 use crate::store::Position;
 

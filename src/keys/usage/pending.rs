@@ -8,28 +8,28 @@ use crate::store::{HourlyUse, LoggedUses, UsageRows};
 
 /// Counts saturate: one key that is reported in absurd numbers must not stop the counting of the others.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(in crate::keys) struct Ledger {
     /// By key, hour and outcome.
-    pub(super) counts: HashMap<(KeyId, i64, Code), i64>,
+    pub(in crate::keys) counts: HashMap<(KeyId, i64, Code), i64>,
     /// How many of them were good, by key, and when the last one was: what listings show.
-    pub(super) good: HashMap<KeyId, (i64, Timestamp)>,
+    pub(in crate::keys) good: HashMap<KeyId, (i64, Timestamp)>,
 }
 
 /// Good requests of one key in one hour.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Uses {
-    pub(super) id: KeyId,
-    pub(super) hour: i64,
-    pub(super) count: u32,
-    pub(super) last: Timestamp,
+pub(in crate::keys) struct Uses {
+    pub(in crate::keys) id: KeyId,
+    pub(in crate::keys) hour: i64,
+    pub(in crate::keys) count: u32,
+    pub(in crate::keys) last: Timestamp,
 }
 
 impl Ledger {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::keys) fn is_empty(&self) -> bool {
         self.counts.is_empty()
     }
 
-    pub(super) fn add(&mut self, id: KeyId, hour: i64, code: Code, count: i64, at: Timestamp) {
+    pub(in crate::keys) fn add(&mut self, id: KeyId, hour: i64, code: Code, count: i64, at: Timestamp) {
         let counted = self.counts.entry((id, hour, code)).or_default();
         *counted = counted.saturating_add(count);
         if code == Code::Valid {
@@ -39,7 +39,7 @@ impl Ledger {
         }
     }
 
-    pub(super) fn add_uses(&mut self, uses: Uses) {
+    pub(in crate::keys) fn add_uses(&mut self, uses: Uses) {
         self.add(uses.id, uses.hour, Code::Valid, uses.count.into(), uses.last);
     }
 
@@ -49,14 +49,14 @@ impl Ledger {
     }
 
     /// Everything of another one moves here.
-    pub(super) fn merge(&mut self, other: &Self) {
+    pub(in crate::keys) fn merge(&mut self, other: &Self) {
         for ((id, hour, code), count) in &other.counts {
             self.add(*id, *hour, *code, *count, other.last(*id));
         }
     }
 
     /// As rows, in the order of the keys.
-    pub(super) fn rows(&self) -> UsageRows {
+    pub(in crate::keys) fn rows(&self) -> UsageRows {
         let mut rows = UsageRows {
             uses: self.good.iter().map(|(id, (requests, last))| (*id, *requests, *last)).collect(),
             hours: self
@@ -74,11 +74,11 @@ impl Ledger {
     }
 
     /// The counts, as they are kept in the log.
-    pub(super) fn lines(&self) -> impl Iterator<Item = (KeyId, i64, Code, i64, Timestamp)> {
+    pub(in crate::keys) fn lines(&self) -> impl Iterator<Item = (KeyId, i64, Code, i64, Timestamp)> {
         self.counts.iter().map(|((id, hour, code), count)| (*id, *hour, *code, *count, self.last(*id)))
     }
 
-    pub(super) fn recall(&mut self, logged: &LoggedUses) {
+    pub(in crate::keys) fn recall(&mut self, logged: &LoggedUses) {
         for (id, count, last) in logged.uses() {
             self.add(id, logged.hour, logged.code, count, last);
         }

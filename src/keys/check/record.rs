@@ -8,9 +8,9 @@ use compact_str::CompactString;
 use ipnet::IpNet;
 use serde_json::value::RawValue;
 
-use super::limiter::Meter;
-use super::usage::RETIRED;
 use crate::domain::{Ask, Code, Key, KeyHash, KeyState, Place};
+use crate::keys::limits::meters::Meter;
+use crate::keys::usage::RETIRED;
 use crate::model::{KeyId, Quota, RateLimit, Scopes, Timestamp};
 
 /// A key, as small as a check allows, with its use since it was last written down.
@@ -18,7 +18,7 @@ use crate::model::{KeyId, Quota, RateLimit, Scopes, Timestamp};
 /// What few keys have stands apart in `More`, so that the others do not pay for it.
 #[derive(Debug)]
 pub struct Record {
-    pub(super) hash: KeyHash,
+    pub(in crate::keys) hash: KeyHash,
     /// hookstream's id.
     pub id: KeyId,
     /// Where it belongs; shared by all keys of an environment.
@@ -28,16 +28,16 @@ pub struct Record {
     /// Milliseconds since 1970; the largest number for never.
     expires_at: i64,
     more: Option<Box<More>>,
-    /// See [`usage`](super::usage).
-    pub(super) pending: AtomicU64,
+    /// See [`usage`](crate::keys::usage).
+    pub(in crate::keys) pending: AtomicU64,
     /// Milliseconds since 1970; 0 before the first use.
-    pub(super) last_used: AtomicI64,
+    pub(in crate::keys) last_used: AtomicI64,
     /// Of the address that it was last used from, folded into 64 bits.
-    pub(super) last_address: AtomicU64,
+    pub(in crate::keys) last_address: AtomicU64,
     /// What was counted in the same hour and stands in the log.
-    pub(super) logged: AtomicU32,
+    pub(in crate::keys) logged: AtomicU32,
     /// Used since the cache last looked for what it could do without.
-    pub(super) touched: AtomicBool,
+    pub(in crate::keys) touched: AtomicBool,
     revoked: bool,
     disabled: bool,
     /// Full access, written `null`; without named scopes and this, it is written `*`.
@@ -46,20 +46,20 @@ pub struct Record {
 
 /// What few keys have.
 #[derive(Debug)]
-pub(super) struct More {
+pub(in crate::keys) struct More {
     /// The scopes' wire form, if they are named.
     scopes: Option<Box<str>>,
     ip_allowlist: Option<Box<[IpNet]>>,
-    pub(super) rate_limit: Option<RateLimit>,
-    pub(super) quota: Option<Quota>,
-    pub(super) meter: Option<Arc<Meter>>,
+    pub(in crate::keys) rate_limit: Option<RateLimit>,
+    pub(in crate::keys) quota: Option<Quota>,
+    pub(in crate::keys) meter: Option<Arc<Meter>>,
     /// Ready to be sent.
     metadata: Option<Box<RawValue>>,
 }
 
 impl Record {
     /// Of a key, as it was read. `meter` is there if the key has a limit that is counted.
-    pub(super) fn new(key: &Key, place: Arc<Place>, meter: Option<Arc<Meter>>) -> Self {
+    pub(in crate::keys) fn new(key: &Key, place: Arc<Place>, meter: Option<Arc<Meter>>) -> Self {
         let scopes = match &key.scopes {
             Scopes::Unset | Scopes::All => None,
             Scopes::Named(_) => key.scopes.to_wire().map(Into::into),
@@ -97,13 +97,13 @@ impl Record {
     }
 
     /// The same, for one who has no place in the cache: its uses are counted elsewhere.
-    pub(super) fn apart(self) -> Self {
+    pub(in crate::keys) fn apart(self) -> Self {
         self.pending.store(RETIRED, Ordering::Relaxed);
         self
     }
 
     /// The bytes that it takes beyond its own size.
-    pub(super) fn extra_bytes(&self) -> usize {
+    pub(in crate::keys) fn extra_bytes(&self) -> usize {
         let more = self.more.as_ref().map_or(0, |more| {
             let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len() + ALLOCATION);
             let metadata = more.metadata.as_ref().map_or(0, |map| map.get().len() + ALLOCATION);
@@ -139,7 +139,7 @@ impl Record {
         self.more.as_ref().is_none_or(|more| more.meter.is_none() && more.ip_allowlist.is_none())
     }
 
-    pub(super) fn more(&self) -> Option<&More> {
+    pub(in crate::keys) fn more(&self) -> Option<&More> {
         self.more.as_deref()
     }
 
@@ -157,7 +157,7 @@ impl Record {
     }
 
     /// Judges the key, purely by what is in it: limits that are counted come after this.
-    pub(super) fn judge(&self, now: Timestamp, ask: &Ask<'_>) -> Code {
+    pub(in crate::keys) fn judge(&self, now: Timestamp, ask: &Ask<'_>) -> Code {
         if ask.organisation.is_some_and(|organisation| organisation != self.place.organisation) {
             return Code::NotFound;
         }
@@ -190,7 +190,7 @@ impl Record {
 }
 
 /// What an allocation costs beyond its bytes, about: the allocator's own word, and its rounding.
-pub(super) const ALLOCATION: usize = 16;
+pub(in crate::keys) const ALLOCATION: usize = 16;
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
-use super::{Core, Keys};
+use crate::keys::{Core, Keys};
 use crate::model::OrganisationId;
 use crate::store::{Change, OrganisationEnd, StoreError};
 
@@ -128,7 +128,7 @@ struct OfOrganisation {
 
 /// The queues of all streams of this server.
 #[derive(Debug, Default)]
-pub(super) struct Feed(Mutex<Streams>);
+pub(in crate::keys) struct Feed(Mutex<Streams>);
 
 impl Feed {
     fn lock(&self) -> MutexGuard<'_, Streams> {
@@ -136,7 +136,7 @@ impl Feed {
     }
 
     /// Writes a change to the queues of its organisation's streams.
-    pub(super) fn tell(&self, change: Change) {
+    pub(in crate::keys) fn tell(&self, change: Change) {
         let mut streams = self.lock();
         let Some(of_organisation) = streams.organisations.get_mut(&change.organisation) else { return };
         // One without room has its queue closed: at its end, the stream goes on in the log.
@@ -149,7 +149,7 @@ impl Feed {
 
     /// Waits until the streams that were told a change have taken it out of their queues, but not for long: one whose
     /// client does not read never does.
-    pub(super) async fn taken(&self, number: i64) {
+    pub(in crate::keys) async fn taken(&self, number: i64) {
         let is_waiting = || {
             let streams = self.lock();
             let told = streams.told.iter().rev().find(|(told, _)| *told == number);
@@ -169,7 +169,7 @@ impl Feed {
     }
 
     /// Closes all queues: nobody knows what was missed.
-    pub(super) fn reset(&self) {
+    pub(in crate::keys) fn reset(&self) {
         let mut streams = self.lock();
         streams.resets += 1;
         streams.organisations.values_mut().for_each(|of_organisation| of_organisation.queues.clear());

@@ -13,9 +13,9 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
-use super::Core;
 use super::cache::ClockQueue;
 use crate::domain::{Key, KeyHash};
+use crate::keys::Core;
 use crate::store::{Batch, StoreError};
 
 /// Hashes of one statement at the most.
@@ -32,19 +32,19 @@ const WAITING: usize = 8192;
 #[error("the key could not be looked up")]
 pub struct Unanswered;
 
-pub(super) type Answer = Result<Option<Arc<Key>>, Unanswered>;
+pub(in crate::keys) type Answer = Result<Option<Arc<Key>>, Unanswered>;
 
 /// A look-up under way: which string, and the number under which its answer is awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Flight {
-    pub(super) hash: KeyHash,
-    pub(super) number: u64,
+pub(in crate::keys) struct Flight {
+    pub(in crate::keys) hash: KeyHash,
+    pub(in crate::keys) number: u64,
 }
 
 /// The look-ups under way, and who waits for each. Without any I/O, so that every order of events can be
 /// tried.
 #[derive(Debug)]
-pub(super) struct Flights<W> {
+pub(in crate::keys) struct Flights<W> {
     waiting: HashMap<KeyHash, Waiting<W>>,
     next: u64,
 }
@@ -72,7 +72,7 @@ impl<W> Flights<W> {
 
     /// Somebody wants to know. The flight to send off, unless one is under way. That one may have read before
     /// this was asked: who must know what is true now does not `share` it, and waits for the next.
-    pub(super) fn join(&mut self, hash: KeyHash, waiter: W, share: bool) -> Option<Flight> {
+    pub(in crate::keys) fn join(&mut self, hash: KeyHash, waiter: W, share: bool) -> Option<Flight> {
         if let Some(waiting) = self.waiting.get_mut(&hash) {
             if share {
                 waiting.now.push(waiter);
@@ -92,7 +92,7 @@ impl<W> Flights<W> {
 
     /// What is known of a string has changed. The flight to send off again, if one was under way: it may
     /// have read what was true before.
-    pub(super) fn invalidate(&mut self, hash: KeyHash) -> Option<Flight> {
+    pub(in crate::keys) fn invalidate(&mut self, hash: KeyHash) -> Option<Flight> {
         let mut waiting = self.waiting.remove(&hash)?;
         waiting.now.append(&mut waiting.later);
         Some(self.take_off(hash, waiting.now))
@@ -100,7 +100,7 @@ impl<W> Flights<W> {
 
     /// A flight is back. Who waits for what it brings, and the next one to send off for the others; nobody if
     /// it is out of date.
-    pub(super) fn land(&mut self, flight: Flight) -> Option<(Vec<W>, Option<Flight>)> {
+    pub(in crate::keys) fn land(&mut self, flight: Flight) -> Option<(Vec<W>, Option<Flight>)> {
         let waiting = self.waiting.remove(&flight.hash)?;
         if waiting.number != flight.number {
             self.waiting.insert(flight.hash, waiting);
@@ -111,14 +111,14 @@ impl<W> Flights<W> {
     }
 
     /// A flight that never left: nobody waits for it any more.
-    pub(super) fn cancel(&mut self, flight: Flight) {
+    pub(in crate::keys) fn cancel(&mut self, flight: Flight) {
         self.waiting.remove(&flight.hash);
     }
 }
 
 /// Look-ups under way, and the right to change the cache: an invalidation comes before a landing, or after it.
 #[derive(Debug, Default)]
-pub(super) struct UnderWay {
+pub(in crate::keys) struct UnderWay {
     flights: Flights<oneshot::Sender<Answer>>,
     clock_queue: ClockQueue,
 }
@@ -129,13 +129,13 @@ pub(super) struct UnderWay {
 /// (`Usage::ledgers`), because a record that leaves the cache gives its counts to a ledger. No other lock is taken
 /// while one is held. All are tracing-mutex's: in a debug build an order that could deadlock panics.
 #[derive(Debug)]
-pub(super) struct Lookups {
+pub(in crate::keys) struct Lookups {
     under_way: Mutex<UnderWay>,
     queue: mpsc::Sender<Flight>,
 }
 
 impl Lookups {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Flight>) {
+    pub(in crate::keys) fn new() -> (Self, mpsc::Receiver<Flight>) {
         let (queue, asked) = mpsc::channel(WAITING);
         (Self { under_way: Mutex::default(), queue }, asked)
     }
@@ -147,7 +147,7 @@ impl Lookups {
 
 impl Core {
     /// Everything about a key, by the hash of its string, as it is now or was since this was asked.
-    pub(super) async fn look_up(&self, hash: KeyHash) -> Answer {
+    pub(in crate::keys) async fn look_up(&self, hash: KeyHash) -> Answer {
         if self.remembers() && self.cache.is_unknown(&hash, self.clock.now()) {
             return Ok(None);
         }
@@ -172,7 +172,7 @@ impl Core {
 
     /// Nothing that was read of this key before now is true any more: the one function for every change,
     /// called after the commit and before the answer.
-    pub(super) fn invalidate(&self, hash: KeyHash) {
+    pub(in crate::keys) fn invalidate(&self, hash: KeyHash) {
         let mut under_way = self.lookups.under_way();
         self.cache.remove(&hash, &self.usage);
         if let Some(flight) = under_way.flights.invalidate(hash) {
@@ -182,7 +182,7 @@ impl Core {
     }
 
     /// Whether checks may go by what is in memory.
-    pub(super) fn remembers(&self) -> bool {
+    pub(in crate::keys) fn remembers(&self) -> bool {
         match self.trusted_until.load(Ordering::Acquire) {
             u64::MAX => true,
             until => self.clock.boottime() < until,
@@ -190,7 +190,7 @@ impl Core {
     }
 
     /// Forgets all, because nobody knows what changed.
-    pub(super) fn forget(&self) {
+    pub(in crate::keys) fn forget(&self) {
         // Under one lock: nothing lands between the two.
         let mut guard = self.lookups.under_way();
         let UnderWay { flights, clock_queue } = &mut *guard;
@@ -204,7 +204,7 @@ impl Core {
     }
 
     /// What was read is here.
-    pub(super) fn land(&self, flight: Flight, found: Answer) {
+    pub(in crate::keys) fn land(&self, flight: Flight, found: Answer) {
         // Before the lock: a record takes others.
         let record = found.as_ref().ok().and_then(Option::as_ref).map(|key| self.record(key));
         let mut guard = self.lookups.under_way();
@@ -231,7 +231,7 @@ impl Core {
 }
 
 /// Reads what is asked for, until nobody can ask any more.
-pub(super) async fn read(core: Weak<Core>, mut asked: mpsc::Receiver<Flight>) {
+pub(in crate::keys) async fn read(core: Weak<Core>, mut asked: mpsc::Receiver<Flight>) {
     let free = Arc::new(Semaphore::new(AT_ONCE));
     while let Some(first) = asked.recv().await {
         let (Ok(permit), Some(core)) = (Arc::clone(&free).acquire_owned().await, core.upgrade()) else {

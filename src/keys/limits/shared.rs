@@ -3,13 +3,13 @@
 //! Both have to be waited for, which nothing may do that holds a record of the cache. So a check that meets such
 //! a limit lets go of the record, asks here, and judges again: the key may have ended meanwhile.
 
-use super::Core;
-use super::limiter::{QuotaState, month_of};
-use super::lookups::Unanswered;
-use super::quotas::{Parts, Taken};
+use super::meters::{QuotaState, month_of};
+use super::quota_leases::{Parts, Taken};
 use crate::cluster::limits::{Decision, SharedLimits};
 use crate::cluster::redis::Away;
 use crate::domain::{Cost, Key};
+use crate::keys::Core;
+use crate::keys::check::single_flight::Unanswered;
 use crate::model::{KeyId, Quota, RateLimit};
 
 /// What becomes of keys with a rate limit while Redis is away.
@@ -24,35 +24,35 @@ pub enum WithoutRedis {
 
 /// Where the nodes count together.
 #[derive(Debug)]
-pub(super) struct Together {
+pub(in crate::keys) struct Together {
     limits: SharedLimits,
     without: WithoutRedis,
-    pub(super) parts: Parts,
+    pub(in crate::keys) parts: Parts,
 }
 
 impl Together {
-    pub(super) fn new(limits: SharedLimits, without: WithoutRedis) -> Self {
+    pub(in crate::keys) fn new(limits: SharedLimits, without: WithoutRedis) -> Self {
         Self { limits, without, parts: Parts::default() }
     }
 
     /// The limits for others than keys.
-    pub(super) fn limits(&self) -> &SharedLimits {
+    pub(in crate::keys) fn limits(&self) -> &SharedLimits {
         &self.limits
     }
 }
 
 /// Limits of a key that others have to be asked about first.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Unspent {
-    pub(super) key: KeyId,
-    pub(super) rate: Option<RateLimit>,
-    pub(super) quota: Option<Quota>,
-    pub(super) cost: Cost,
+pub(in crate::keys) struct Unspent {
+    pub(in crate::keys) key: KeyId,
+    pub(in crate::keys) rate: Option<RateLimit>,
+    pub(in crate::keys) quota: Option<Quota>,
+    pub(in crate::keys) cost: Cost,
 }
 
 /// Who counts a key's limits.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Counted {
+pub(in crate::keys) enum Counted {
     /// Its meter.
     Here,
     /// All nodes.
@@ -66,7 +66,7 @@ pub(super) enum Counted {
 
 impl Core {
     /// How a key's quota stands, if it has one. `key` was read just now.
-    pub(super) fn quota_of(&self, key: &Key) -> Option<QuotaState> {
+    pub(in crate::keys) fn quota_of(&self, key: &Key) -> Option<QuotaState> {
         let now = self.clock.both();
         let mut state = self.limiter.quota_of(key, now)?;
         if let Some(together) = self.together.get() {
@@ -78,7 +78,11 @@ impl Core {
     }
 
     /// Asks whoever counts for all nodes.
-    pub(super) async fn count_together(&self, together: &Together, unspent: Unspent) -> Result<Counted, Unanswered> {
+    pub(in crate::keys) async fn count_together(
+        &self,
+        together: &Together,
+        unspent: Unspent,
+    ) -> Result<Counted, Unanswered> {
         let Unspent { key, rate, quota, cost } = unspent;
         let now = self.clock.both();
         let quota = match quota {

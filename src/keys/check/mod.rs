@@ -4,17 +4,23 @@
 //! database, judgement, limits, count. With the key in the cache nothing of it waits, locks what others
 //! need, or allocates.
 
+pub(super) mod cache;
+#[cfg(test)]
+mod interleavings;
+pub(super) mod record;
+pub(super) mod single_flight;
+
 use std::sync::Arc;
 
-use super::limiter::{LimitState, Limited};
-use super::lookups::Unanswered;
-use super::record::Record;
-use super::together::{Counted, Together, Unspent, WithoutRedis};
+use super::limits::meters::{LimitState, Limited};
+use super::limits::shared::{Counted, Together, Unspent, WithoutRedis};
 use super::{Core, Keys};
 use crate::cluster::limits::SharedLimits;
 use crate::domain::{Ask, Code, KeyHash, Place, PresentedKey};
 use crate::model::{KeyId, Timestamp};
 use crate::runtime::clock::Now;
+use record::Record;
+use single_flight::Unanswered;
 
 /// What a check is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::sync::PoisonError;
 
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
-use super::{Core, Keys};
 use crate::domain::Cost;
+use crate::keys::{Core, Keys};
 use crate::model::{KeyId, Quota};
 use crate::runtime::clock::Now;
 use crate::store::StoreError;
@@ -17,11 +17,11 @@ const IDLE: u64 = 3_000_000_000;
 
 /// What was taken of a quota for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Taken {
+pub(in crate::keys) struct Taken {
     /// Whether there was enough; otherwise nothing was taken.
-    pub(super) enough: bool,
+    pub(in crate::keys) enough: bool,
     /// What is left of the quota, as far as it is known here.
-    pub(super) remaining: u64,
+    pub(in crate::keys) remaining: u64,
     month: i32,
 }
 
@@ -43,7 +43,7 @@ impl Part {
 
 /// The parts that this node has taken.
 #[derive(Debug, Default)]
-pub(super) struct Parts(Mutex<HashMap<KeyId, Part>>);
+pub(in crate::keys) struct Parts(Mutex<HashMap<KeyId, Part>>);
 
 impl Parts {
     fn lock(&self) -> MutexGuard<'_, HashMap<KeyId, Part>> {
@@ -69,26 +69,26 @@ impl Parts {
     }
 
     /// A request that was refused for another reason spends nothing.
-    pub(super) fn untake(&self, key: KeyId, Taken { enough, month, .. }: Taken, Cost(cost): Cost) {
+    pub(in crate::keys) fn untake(&self, key: KeyId, Taken { enough, month, .. }: Taken, Cost(cost): Cost) {
         if let Some(part) = self.lock().get_mut(&key).filter(|part| enough && part.month == month) {
             part.left += u64::from(cost);
         }
     }
 
     /// Drops all parts without giving them back: the database does not know any more that they were taken.
-    pub(super) fn forget(&self) {
+    pub(in crate::keys) fn forget(&self) {
         self.lock().clear();
     }
 
     /// What this node may still spend of a key's quota of a month.
-    pub(super) fn left(&self, key: KeyId, month: i32) -> u64 {
+    pub(in crate::keys) fn left(&self, key: KeyId, month: i32) -> u64 {
         self.lock().get(&key).filter(|part| part.month == month).map_or(0, |part| part.left)
     }
 }
 
 impl Core {
     /// Takes a cost off a key's quota, if all nodes together have left as much.
-    pub(super) async fn take_of_quota(
+    pub(in crate::keys) async fn take_of_quota(
         &self,
         parts: &Parts,
         key: KeyId,

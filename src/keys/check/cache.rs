@@ -11,8 +11,8 @@ use std::mem::size_of;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::record::{ALLOCATION, Record};
-use super::usage::Usage;
 use crate::domain::KeyHash;
+use crate::keys::usage::Usage;
 use crate::model::Timestamp;
 
 /// How long a string that is no key is remembered, milliseconds.
@@ -27,9 +27,9 @@ const _: () = assert!(size_of::<(u64, Record)>() <= 128);
 const MAP_SLOT: usize = 36;
 
 /// The map's own key: 64 bits of a SHA-256, which need no further hashing. The record has all of it.
-pub(super) type Slot = u64;
+pub(in crate::keys) type Slot = u64;
 
-pub(super) fn slot(hash: &KeyHash) -> Slot {
+pub(in crate::keys) fn slot(hash: &KeyHash) -> Slot {
     let mut first = [0; 8];
     first.copy_from_slice(&hash.as_bytes()[..8]);
     Slot::from_le_bytes(first)
@@ -64,7 +64,7 @@ impl Hasher for AsItIs {
 type Identity = BuildHasherDefault<AsItIs>;
 
 /// Slots in the order in which they are looked at for eviction. Whoever changes the cache has it, and so is alone.
-pub(super) type ClockQueue = VecDeque<Slot>;
+pub(in crate::keys) type ClockQueue = VecDeque<Slot>;
 
 /// The cache.
 pub struct Cache {
@@ -107,7 +107,7 @@ impl Cache {
     }
 
     /// Finds a key that is about to be used.
-    pub(super) fn with<R>(&self, hash: &KeyHash, found: impl FnOnce(&Record) -> R) -> Option<R> {
+    pub(in crate::keys) fn with<R>(&self, hash: &KeyHash, found: impl FnOnce(&Record) -> R) -> Option<R> {
         self.peek(hash, |record| {
             // Written only when it changes: a line of memory that all cores read stays theirs.
             if !record.touched.load(Ordering::Relaxed) {
@@ -118,19 +118,19 @@ impl Cache {
     }
 
     /// Finds a key without saying that it is needed.
-    pub(super) fn peek<R>(&self, hash: &KeyHash, found: impl FnOnce(&Record) -> R) -> Option<R> {
+    pub(in crate::keys) fn peek<R>(&self, hash: &KeyHash, found: impl FnOnce(&Record) -> R) -> Option<R> {
         let records = self.records.pin();
         records.get(&slot(hash)).filter(|record| record.hash == *hash).map(found)
     }
 
     /// Finds the key that has a slot.
-    pub(super) fn at<R>(&self, slot: Slot, found: impl FnOnce(&Record) -> R) -> Option<R> {
+    pub(in crate::keys) fn at<R>(&self, slot: Slot, found: impl FnOnce(&Record) -> R) -> Option<R> {
         self.records.pin().get(&slot).map(found)
     }
 
     /// Brings the records of some slots into the processor's caches. No look-up here waits for the one before, as it would
     /// where each record is changed before the next one is looked for: so they wait for memory together.
-    pub(super) fn fetch(&self, slots: impl IntoIterator<Item = Slot>) {
+    pub(in crate::keys) fn fetch(&self, slots: impl IntoIterator<Item = Slot>) {
         let records = self.records.pin();
         for slot in slots {
             std::hint::black_box(records.get(&slot).map(|record| record.pending.load(Ordering::Relaxed)));
@@ -138,18 +138,18 @@ impl Cache {
     }
 
     /// Whether a string was lately found to be no key.
-    pub(super) fn is_unknown(&self, hash: &KeyHash, now: Timestamp) -> bool {
+    pub(in crate::keys) fn is_unknown(&self, hash: &KeyHash, now: Timestamp) -> bool {
         self.unknown.peek(hash.as_bytes()).is_some_and(|until| now < until && until.since(now) <= UNKNOWN_FOR)
     }
 
     /// Remembers that a string is no key.
-    pub(super) fn insert_unknown(&self, hash: &KeyHash, now: Timestamp) {
+    pub(in crate::keys) fn insert_unknown(&self, hash: &KeyHash, now: Timestamp) {
         self.unknown.insert(*hash.as_bytes(), now.plus(UNKNOWN_FOR));
     }
 
     /// Puts a key in, and others out if there is no room. One at a time, and never beside
     /// [`remove`](Self::remove): the lock of `Lookups` sees to that, which `queue` is behind.
-    pub(super) fn insert(&self, queue: &mut ClockQueue, record: Record, usage: &Usage) {
+    pub(in crate::keys) fn insert(&self, queue: &mut ClockQueue, record: Record, usage: &Usage) {
         let (hash, size) = (record.hash, EACH + record.extra_bytes());
         // The same key, or one that shares its slot (which none of 2³² keys does): the newer one stays.
         self.remove_slot(slot(&hash), usage);
@@ -185,7 +185,7 @@ impl Cache {
     }
 
     /// Takes a key out, and forgets that it was none. Its uses are kept.
-    pub(super) fn remove(&self, hash: &KeyHash, usage: &Usage) {
+    pub(in crate::keys) fn remove(&self, hash: &KeyHash, usage: &Usage) {
         self.unknown.remove(hash.as_bytes());
         if self.peek(hash, |_| ()).is_some() {
             self.remove_slot(slot(hash), usage);
@@ -193,7 +193,7 @@ impl Cache {
     }
 
     /// Takes all out. Their uses are kept.
-    pub(super) fn clear(&self, queue: &mut ClockQueue, usage: &Usage) {
+    pub(in crate::keys) fn clear(&self, queue: &mut ClockQueue, usage: &Usage) {
         self.unknown.clear();
         let slots: Vec<Slot> = self.records.pin().keys().copied().collect();
         for slot in slots {

@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
-use super::together::Counted;
+use super::shared::Counted;
 use crate::cluster::limits::Decision;
 use crate::domain::{Cost, Key, Spent, SpentRow};
 use crate::model::{KeyId, Quota, RateLimit, Timestamp};
@@ -182,14 +182,14 @@ pub struct Limiter {
 
 /// Spending that is about to be saved, with its meters.
 #[derive(Debug)]
-pub(super) struct TakenSpending {
-    pub(super) meters: Vec<Arc<Meter>>,
-    pub(super) rows: Vec<SpentRow>,
+pub(in crate::keys) struct TakenSpending {
+    pub(in crate::keys) meters: Vec<Arc<Meter>>,
+    pub(in crate::keys) rows: Vec<SpentRow>,
 }
 
 impl Limiter {
     /// The meter of a key that has a limit to be counted.
-    pub(super) fn meter(&self, key: &Key, now: Now) -> Option<Arc<Meter>> {
+    pub(in crate::keys) fn meter(&self, key: &Key, now: Now) -> Option<Arc<Meter>> {
         key.limits.rate_limit.is_some().then_some(()).or(key.limits.quota.map(drop))?;
         let mut meters = self.meters();
         let new = || Arc::new(Meter { id: key.id, spending: Mutex::new(Spending::restored(key, now)) });
@@ -198,7 +198,7 @@ impl Limiter {
 
     /// Takes a request's cost off both limits, or off none. A rate limit that Redis let through is counted here as
     /// well, so that nobody has a new burst when it goes away.
-    pub(super) fn spend(
+    pub(in crate::keys) fn spend(
         &self,
         meter: &Arc<Meter>,
         rate: Option<RateLimit>,
@@ -260,7 +260,7 @@ impl Limiter {
     }
 
     /// How a key's quota stands, if it has one.
-    pub(super) fn quota_of(&self, key: &Key, now: Now) -> Option<QuotaState> {
+    pub(in crate::keys) fn quota_of(&self, key: &Key, now: Now) -> Option<QuotaState> {
         let quota = key.limits.quota?;
         let meter = self.meter(key, now)?;
         let mut spending = meter.lock();
@@ -269,7 +269,7 @@ impl Limiter {
     }
 
     /// What was spent since this was last asked.
-    pub(super) fn take_unsaved(&self, now: Now) -> TakenSpending {
+    pub(in crate::keys) fn take_unsaved(&self, now: Now) -> TakenSpending {
         let meters = std::mem::take(&mut *self.unsaved());
         let rows = meters
             .iter()
@@ -291,7 +291,7 @@ impl Limiter {
     }
 
     /// Puts back meters whose rows could not be saved, so that the next flush writes them.
-    pub(super) fn keep_unsaved(&self, meters: Vec<Arc<Meter>>) {
+    pub(in crate::keys) fn keep_unsaved(&self, meters: Vec<Arc<Meter>>) {
         for meter in meters {
             let was_unsaved = std::mem::replace(&mut meter.lock().unsaved, true);
             if !was_unsaved {
@@ -301,7 +301,7 @@ impl Limiter {
     }
 
     /// Forgets the meters that no record uses and that have nothing to remember.
-    pub(super) fn tidy(&self, now: u64) {
+    pub(in crate::keys) fn tidy(&self, now: u64) {
         self.meters().retain(|_, meter| {
             // Without a lock: a meter that is referenced from here alone is used by no other thread.
             let Some(meter) = Arc::get_mut(meter) else { return true };
@@ -322,7 +322,7 @@ impl Limiter {
 }
 
 /// The month of a moment, counted from year 0, and when it is over; UTC.
-pub(super) fn month_of(now: Timestamp) -> (i32, Timestamp) {
+pub(in crate::keys) fn month_of(now: Timestamp) -> (i32, Timestamp) {
     let Ok(moment) = time::OffsetDateTime::from_unix_timestamp(now.0.div_euclid(1000)) else {
         return (i32::MAX, Timestamp(i64::MAX));
     };

@@ -4,7 +4,11 @@
 //! operation, no lock. Whatever does not fit there (refusals, the uses of a record that was
 //! thrown out) goes to a ledger. What a reader sees is database + ledgers + record, and each move from
 //! one to the next is made where no reader can see it half done: between records and ledgers under their
-//! locks, from there to the database under `flushing`. How that is done is [`flush`](super::flush)'s.
+//! locks, from there to the database under `flushing`. How that is done is [`flush`](super::usage::flush)'s.
+
+pub(super) mod addresses;
+pub(super) mod flush;
+pub(super) mod pending;
 
 use std::net::IpAddr;
 use std::sync::PoisonError;
@@ -15,14 +19,14 @@ use tokio::sync::{Notify, RwLock, RwLockReadGuard};
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 use super::Cache;
-use super::addresses::Addresses;
-use super::cache::{Slot, slot};
-use super::flush::{FLUSH_EVERY, Logged};
-use super::ledger::{Ledger, Uses};
-use super::record::Record;
+use super::check::cache::{Slot, slot};
+use super::check::record::Record;
 use crate::domain::{Code, Key};
 use crate::model::{KeyId, Timestamp};
 use crate::store::{HourlyUse, UsedFrom};
+use addresses::Addresses;
+use flush::{FLUSH_EVERY, Logged};
+use pending::{Ledger, Uses};
 
 /// Milliseconds.
 pub(super) const HOUR: i64 = 3_600_000;

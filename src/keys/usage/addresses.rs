@@ -13,16 +13,16 @@ use crate::model::{KeyId, Timestamp};
 use crate::store::UsedFrom;
 
 /// Addresses of one key that are remembered.
-pub(super) const ADDRESSES: usize = 10;
+pub(in crate::keys) const ADDRESSES: usize = 10;
 /// Keys whose addresses wait to be written down. For others there is another time: the next use of the key from there.
 /// Each of them has a page of the database rewritten: at 2,000 a second that was a sixteenth of a busy server's work.
 const KEYS: usize = 250;
 
 /// By key: as many as are kept of it, so that one that is used from everywhere takes no place from the others.
-pub(super) type Waiting = HashMap<KeyId, Vec<UsedFrom>>;
+pub(in crate::keys) type Waiting = HashMap<KeyId, Vec<UsedFrom>>;
 
 #[derive(Debug, Default)]
-pub(super) struct Addresses {
+pub(in crate::keys) struct Addresses {
     waiting: Mutex<Waiting>,
     /// How many keys they are of, about.
     keys: AtomicUsize,
@@ -34,7 +34,7 @@ impl Addresses {
     }
 
     /// Notes that a key was used from there, if there is a place for it; whether there is.
-    pub(super) fn note(&self, id: KeyId, address: IpAddr, at: Timestamp) -> bool {
+    pub(in crate::keys) fn note(&self, id: KeyId, address: IpAddr, at: Timestamp) -> bool {
         if self.keys.load(Ordering::Relaxed) >= KEYS {
             return false;
         }
@@ -45,7 +45,7 @@ impl Addresses {
     }
 
     /// Adds those of a key to what is known of it.
-    pub(super) fn complete(&self, id: KeyId, known: &mut Vec<UsedFrom>) {
+    pub(in crate::keys) fn complete(&self, id: KeyId, known: &mut Vec<UsedFrom>) {
         for from in self.waiting().get(&id).into_iter().flatten() {
             if !renew(known, *from) {
                 known.push(*from);
@@ -54,14 +54,14 @@ impl Addresses {
     }
 
     /// All of them, taken out.
-    pub(super) fn take(&self) -> Waiting {
+    pub(in crate::keys) fn take(&self) -> Waiting {
         let mut waiting = self.waiting();
         self.keys.store(0, Ordering::Relaxed);
         std::mem::take(&mut *waiting)
     }
 
     /// They could not be written down, and wait again.
-    pub(super) fn keep(&self, taken: Waiting) {
+    pub(in crate::keys) fn keep(&self, taken: Waiting) {
         let mut waiting = self.waiting();
         for (id, seen) in taken {
             let known = waiting.entry(id).or_default();

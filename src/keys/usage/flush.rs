@@ -9,12 +9,12 @@
 
 use std::time::Duration;
 
+use super::Usage;
 use super::addresses::ADDRESSES;
-use super::cache::Slot;
-use super::ledger::{Ledger, Uses};
-use super::usage::Usage;
-use super::{Keys, Record};
+use super::pending::{Ledger, Uses};
 use crate::domain::Code;
+use crate::keys::check::cache::Slot;
+use crate::keys::{Keys, Record};
 use crate::model::{KeyId, Timestamp};
 use crate::store::{LoggedUses, StoreError, UsageRows};
 
@@ -40,7 +40,7 @@ fn shard(id: KeyId) -> usize {
 
 /// What stands in the log and not in the rows of the keys yet.
 #[derive(Debug)]
-pub(super) struct Logged {
+pub(in crate::keys) struct Logged {
     parts: Vec<Part>,
     /// The next one to move on, and when the last one did, on the monotonic clock.
     next: usize,
@@ -76,17 +76,17 @@ impl Default for Logged {
 
 impl Logged {
     /// Whether the log has anything.
-    pub(super) fn is_logging(&self) -> bool {
+    pub(in crate::keys) fn is_logging(&self) -> bool {
         self.parts.iter().any(|part| !part.records.is_empty() || !part.ledger.is_empty())
     }
 
     /// What is not in the record of a key.
-    pub(super) fn of(&self, id: KeyId) -> &Ledger {
+    pub(in crate::keys) fn of(&self, id: KeyId) -> &Ledger {
         &self.parts[shard(id)].ledger
     }
 
     /// A record cannot keep this any more.
-    pub(super) fn add(&mut self, uses: Uses) {
+    pub(in crate::keys) fn add(&mut self, uses: Uses) {
         self.parts[shard(uses.id)].ledger.add_uses(uses);
     }
 }

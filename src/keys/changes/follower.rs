@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
-use super::Core;
 use crate::cluster::{Doubt, Node, Proof, RENEW_EVERY};
+use crate::keys::Core;
 use crate::runtime::entropy::Entropy;
 use crate::store::{Continuity, Db, Notice, Position, StoreError};
 
@@ -39,7 +39,7 @@ pub struct Unproven;
 
 /// How far the log was followed.
 #[derive(Debug)]
-pub(super) struct Hearing {
+pub(in crate::keys) struct Hearing {
     /// Not the one that checks wait for: a node must be able to renew its lease under any load.
     db: Db,
     followed: watch::Sender<Followed>,
@@ -58,13 +58,13 @@ struct Followed {
 
 impl Hearing {
     /// A follower that has read everything up to a position.
-    pub(super) fn new(db: Db, position: Position) -> Self {
+    pub(in crate::keys) fn new(db: Db, position: Position) -> Self {
         let followed = watch::Sender::new(Followed { position, asked: 0 });
         Self { db, followed, asked: AtomicU64::new(0), woken: Notify::new() }
     }
 
     /// The position up to which every change is dropped here.
-    pub(super) fn position(&self) -> Position {
+    pub(in crate::keys) fn position(&self) -> Position {
         self.followed.borrow().position
     }
 
@@ -154,7 +154,7 @@ impl Core {
     }
 
     /// Waits until no check anywhere goes by what was before a change.
-    pub(super) async fn effective(&self, number: i64) -> Result<Proof, Unproven> {
+    pub(in crate::keys) async fn effective(&self, number: i64) -> Result<Proof, Unproven> {
         let mut followed = self.hearing.followed.subscribe();
         // A reading that begins from now on: an earlier one may be of a database that has gone back since.
         let ticket = self.hearing.asked.fetch_add(1, Ordering::AcqRel) + 1;
@@ -220,7 +220,7 @@ async fn in_time<T>(statement: impl Future<Output = Result<T, StoreError>>) -> R
 }
 
 /// Follows the log, until nobody needs it any more.
-pub(super) async fn follow(core: Weak<Core>, hearing: Arc<Hearing>, node: Option<Arc<Node>>) {
+pub(in crate::keys) async fn follow(core: Weak<Core>, hearing: Arc<Hearing>, node: Option<Arc<Node>>) {
     let _listening = node.clone().map(|node| AbortOnDrop(tokio::spawn(listen(Arc::clone(&hearing), node))));
     let mut tick = tokio::time::interval(if node.is_some() { RENEW_EVERY } else { LOOK_EVERY });
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -8,5 +8,7 @@ pub mod limits;
 mod node;
 mod process;
 pub mod redis;
+mod status;
 
 pub use node::{Doubt, JoinError, LEASE, Member, Node, Proof, RENEW_EVERY, Renewal};
+pub use status::{NodeState, Nodes};

@@ -11,7 +11,6 @@ mod issue;
 mod issuing;
 mod limits;
 mod list;
-mod nodes;
 mod pages;
 mod revoke;
 mod usage;
@@ -28,7 +27,6 @@ pub use issuing::NotStored;
 pub use limits::meters::{LimitState, Limited, QuotaState, RateState};
 pub use limits::shared::WithoutRedis;
 pub use list::{Cursor, CursorError, KeyUsage, Page, Request};
-pub use nodes::{NodeState, Nodes};
 pub use revoke::{RevokeError, RevokeOnceError};
 pub use usage::flush::FLUSH_EVERY;
 
@@ -41,12 +39,10 @@ use tracing_mutex::stdsync::Mutex;
 
 use crate::cluster::Node;
 use crate::cluster::limits::SharedLimits;
-pub use crate::cluster::{LEASE, Proof};
 use crate::domain::{Key, KeyHash, Place};
 use crate::model::{EnvironmentId, KeyId, Timestamp};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
-pub use crate::store::Change;
 use crate::store::{Db, Most, StoreError};
 use changes::follower::Hearing;
 use changes::subscribers::Feed;

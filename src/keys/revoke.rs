@@ -2,7 +2,8 @@
 
 use uuid::Uuid;
 
-use super::{Keys, Pass, Proof, Unproven};
+use super::{Keys, Pass, Unproven};
+use crate::cluster::Proof;
 use crate::domain::{Access, Caller, Key};
 use crate::model::{KeyId, OrganisationId, Timestamp, UserId};
 use crate::store::StoreError;

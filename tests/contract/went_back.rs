@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use latchkey::cluster::Node;
 use latchkey::cluster::redis::Redis;
+use latchkey::cluster::{Node, Proof};
 use latchkey::domain::{Ask, Caller, Code, Person};
-use latchkey::keys::{Keys, Policy, Proof, Purpose};
+use latchkey::keys::{Keys, Policy, Purpose};
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 

@@ -5,7 +5,7 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::keys::{NodeState, Nodes};
+use crate::cluster::{NodeState, Nodes};
 use crate::model::ApiError;
 use crate::web::Services;
 use crate::web::auth::SignedIn;

@@ -8,8 +8,8 @@ use leptos::prelude::*;
 
 use crate::app::parts::{Moment, Page, Section, ago_or_date, thousands};
 use crate::app::shell::{Answer, Document};
+use crate::cluster::{LEASE, NodeState, Nodes};
 use crate::domain::Person;
-use crate::keys::{LEASE, NodeState, Nodes};
 use crate::model::{ApiError, Timestamp};
 use crate::web::Services;
 use crate::web::auth::SignedIn;

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-use crate::keys::Proof;
+use crate::cluster::Proof;
 use crate::model::{self, Timestamp};
 
 const DATE: &[BorrowedFormatItem] = format_description!("[day padding:none] [month repr:short] [year]");

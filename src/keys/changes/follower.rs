@@ -15,8 +15,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
-use crate::cluster::{Doubt, Node, Proof, RENEW_EVERY};
-use crate::keys::Core;
+use crate::cluster::{Doubt, Node, NodeState, Nodes, Proof, RENEW_EVERY};
+use crate::keys::{Core, Keys};
 use crate::runtime::entropy::Entropy;
 use crate::store::{Continuity, Db, Notice, Position, StoreError};
 
@@ -70,6 +70,21 @@ impl Hearing {
 
     fn set_position(&self, position: Position) {
         self.followed.send_modify(|followed| followed.position = position);
+    }
+}
+
+impl Keys {
+    /// The servers of the database.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn nodes(&self) -> Result<Nodes, StoreError> {
+        let end = self.core.db.changes_end().await?;
+        let nodes = match &self.core.node {
+            None => vec![NodeState::alone(self.opened_at, self.core.hearing.position().number)],
+            Some(node) => node.states().await?,
+        };
+        Ok(Nodes::new(nodes, end))
     }
 }
 

@@ -2,24 +2,23 @@
 
 mod email;
 mod network;
-mod password;
 mod queue;
 mod registration;
-mod session;
+mod sessions;
 mod sign_in;
-mod signed_in;
-mod throttle;
 mod tokens;
 
 pub use email::{EmailAddress, EmailError};
 pub use network::Network;
-pub use password::{Password, PasswordError, Passwords};
 pub use queue::RETRY_AFTER as SIGN_IN_RETRY_AFTER;
 pub use registration::{RegisterError, Registration, SetUpRight, SetUpToken};
-pub use session::{ABSOLUTE_TIME_OUT, DatabaseSessions, FLASH, IDLE_TIME_OUT, SessionError, begin_session, has_user};
+pub use sessions::current::Unread;
+pub use sessions::store::{
+    ABSOLUTE_TIME_OUT, DatabaseSessions, FLASH, IDLE_TIME_OUT, SessionError, begin_session, has_user,
+};
 pub use sign_in::SignInError;
-pub use signed_in::Unread;
-pub use throttle::Throttle;
+pub use sign_in::password::{Password, PasswordError, Passwords};
+pub use sign_in::throttle::Throttle;
 pub use tokens::{ACCESS_LIFETIME, TokenHolder, TokenPair, looks_like_access_token};
 
 use crate::cluster::limits::SharedLimits;
@@ -28,8 +27,8 @@ use crate::model::UserId;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::store::{Db, PersonRow, StoreError};
+use sessions::current::Sessions;
 use sign_in::KNOWN_FOR;
-use signed_in::Sessions;
 
 /// The accounts, and all that is done with them.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 
+use super::cache;
 use super::single_flight::{Flight, Unanswered};
 use crate::domain::{Ask, Code, Key, KeyState, PlainKey, PresentedKey, key};
 use crate::keys::*;

@@ -1,17 +1,20 @@
 //! Signing in.
 
+pub(super) mod password;
+pub(super) mod throttle;
+
 use std::net::IpAddr;
 
 use zeroize::Zeroizing;
 
 use super::network::Network;
-use super::password::Comparison;
 use super::queue::{Busy, Lane};
-use super::session::SessionError;
+use super::sessions::store::SessionError;
 use super::{Accounts, EmailAddress};
 use crate::domain::Verified;
 use crate::model::{Timestamp, UserId};
 use crate::store::{StoreError, StoredUser};
+use password::Comparison;
 
 /// A network is known for so long after a sign-in from it: 30 days, in milliseconds.
 pub(super) const KNOWN_FOR: i64 = 30 * DAY;

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::sync::Cache;
 
-use super::EmailAddress;
-use super::network::Network;
+use crate::accounts::EmailAddress;
+use crate::accounts::network::Network;
 use crate::cluster::limits::SharedLimits;
 use crate::model::RateLimit;
 use crate::runtime::clock::Clock;

@@ -7,8 +7,8 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier};
 use zeroize::Zeroizing;
 
-use super::network::Network;
-use super::queue::{Busy, Lane, Queue};
+use crate::accounts::network::Network;
+use crate::accounts::queue::{Busy, Lane, Queue};
 use crate::model::nfc;
 use crate::runtime::entropy::Entropy;
 
@@ -68,7 +68,7 @@ impl fmt::Debug for Password {
 
 /// How a password compares with the stored one.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Comparison {
+pub(in crate::accounts) enum Comparison {
     Wrong,
     Right,
     /// It is right as it was typed, before passwords were normalized. Holds the hash to store instead.
@@ -80,7 +80,7 @@ pub(super) enum Comparison {
 pub struct Passwords {
     argon2: Argon2<'static>,
     entropy: Entropy,
-    pub(super) queue: Queue,
+    pub(in crate::accounts) queue: Queue,
     /// Compared with where there is no account, so that the answer takes as long.
     nobody: Arc<str>,
 }
@@ -115,7 +115,12 @@ impl Passwords {
     ///
     /// # Panics
     /// Never for a [`Password`]: Argon2 refuses only lengths beyond 4 GiB.
-    pub(super) async fn hash(&self, password: Password, network: Network, lane: Lane) -> Result<String, Busy> {
+    pub(in crate::accounts) async fn hash(
+        &self,
+        password: Password,
+        network: Network,
+        lane: Lane,
+    ) -> Result<String, Busy> {
         let salt = self.entropy.bytes::<16>();
         let argon2 = self.argon2.clone();
         let hashed = self.run(network, lane, move || hash(&argon2, password.0.as_bytes(), &salt)).await?;
@@ -123,7 +128,7 @@ impl Passwords {
     }
 
     /// How what was typed compares with the stored password; takes as long when nothing is stored.
-    pub(super) async fn compare(
+    pub(in crate::accounts) async fn compare(
         &self,
         typed: Zeroizing<String>,
         stored: Option<String>,
@@ -178,8 +183,8 @@ fn hash(argon2: &Argon2<'_>, password: &[u8], salt: &[u8]) -> Result<String, arg
 
 #[cfg(test)]
 mod tests {
-    use super::super::queue::SLOTS;
     use super::*;
+    use crate::accounts::queue::SLOTS;
 
     fn home() -> Network {
         Network::of(None)

@@ -12,8 +12,8 @@ use quick_cache::sync::Cache;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tower_sessions::session::Id;
 
-use super::Accounts;
-use super::session::{ABSOLUTE_TIME_OUT, IDLE_TIME_OUT, SEEN_PRECISION, hash};
+use super::store::{ABSOLUTE_TIME_OUT, IDLE_TIME_OUT, SEEN_PRECISION, hash};
+use crate::accounts::Accounts;
 use crate::domain::Person;
 use crate::model::Timestamp;
 use crate::runtime::clock::Clock;
@@ -43,13 +43,13 @@ struct Asked {
 
 /// Where it is asked.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub(in crate::accounts) struct Sessions {
     queue: mpsc::Sender<Asked>,
     known: Arc<Known>,
 }
 
 impl Sessions {
-    pub(super) fn new(db: Db, clock: Clock) -> Self {
+    pub(in crate::accounts) fn new(db: Db, clock: Clock) -> Self {
         let (queue, asked) = mpsc::channel(WAITING);
         let known = Arc::new(Known { db, clock, sessions: Cache::new(REMEMBERED) });
         tokio::spawn(read_groups(Arc::clone(&known), asked));

@@ -9,7 +9,7 @@ use tower_sessions::session::{Id, Record};
 use tower_sessions::session_store::{Error, Result};
 use tower_sessions::{Session, SessionStore};
 
-use super::sign_in::SignInError;
+use crate::accounts::sign_in::SignInError;
 use crate::domain::Verified;
 use crate::model::{Timestamp, UserId};
 use crate::runtime::clock::Clock;
@@ -21,7 +21,7 @@ pub const IDLE_TIME_OUT: i64 = 7 * 24 * 3600 * 1000;
 /// A session is over after so long, used or not: 30 days, in milliseconds.
 pub const ABSOLUTE_TIME_OUT: i64 = 30 * 24 * 3600 * 1000;
 /// How exactly it is known when a session was last used; so rarely is it written.
-pub(super) const SEEN_PRECISION: i64 = 60 * 1000;
+pub(in crate::accounts) const SEEN_PRECISION: i64 = 60 * 1000;
 
 const USER: &str = "user";
 /// Carries the verified password hash from [`begin_session`] to [`DatabaseSessions::create`], which does not store it.
@@ -77,7 +77,7 @@ impl DatabaseSessions {
 }
 
 /// What is stored of a session's id.
-pub(super) fn hash(id: Id) -> [u8; 32] {
+pub(in crate::accounts) fn hash(id: Id) -> [u8; 32] {
     Sha256::digest(id.0.to_le_bytes()).into()
 }
 

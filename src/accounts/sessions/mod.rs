@@ -1,0 +1,4 @@
+//! Sessions: how they are stored, and who is behind one.
+
+pub(super) mod current;
+pub(super) mod store;

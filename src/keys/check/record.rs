@@ -10,8 +10,26 @@ use serde_json::value::RawValue;
 
 use crate::domain::{Ask, Code, Key, KeyHash, KeyState, Place};
 use crate::keys::limits::meters::Meter;
-use crate::keys::usage::RETIRED;
+use crate::keys::usage::pending::Uses;
 use crate::model::{KeyId, Quota, RateLimit, Scopes, Timestamp};
+
+/// A record's count: the hour in the upper half, what was counted in it in the lower.
+///
+/// The top bit says that the record is retired: what comes later goes to the ledger.
+pub(in crate::keys) const RETIRED: u64 = 1 << 63;
+const COUNT: u64 = u32::MAX as u64;
+
+pub(in crate::keys) fn hour_of(pending: u64) -> i64 {
+    i64::try_from((pending & !RETIRED) >> 32).unwrap_or_default()
+}
+
+pub(in crate::keys) fn count_of(pending: u64) -> u32 {
+    u32::try_from(pending & COUNT).unwrap_or_default()
+}
+
+pub(in crate::keys) fn pack(hour: i64, count: u32) -> u64 {
+    (u64::try_from(hour).unwrap_or_default() & 0x7fff_ffff) << 32 | u64::from(count)
+}
 
 /// A key, as small as a check allows, with its use since it was last written down.
 ///
@@ -191,6 +209,38 @@ impl Record {
 
 /// What an allocation costs beyond its bytes, about: the allocator's own word, and its rounding.
 pub(in crate::keys) const ALLOCATION: usize = 16;
+
+impl Record {
+    pub(in crate::keys) fn uses(&self, hour: i64, count: u32) -> Option<Uses> {
+        let last = Timestamp(self.last_used.load(Ordering::Relaxed));
+        (count > 0).then_some(Uses { id: self.id, hour, count, last })
+    }
+
+    /// What was counted and is written down nowhere, taken out.
+    pub(in crate::keys) fn take_pending(&self) -> Option<Uses> {
+        // The hour stays, and a retired record stays one.
+        let pending = self.pending.fetch_and(!COUNT, Ordering::AcqRel);
+        self.uses(hour_of(pending), count_of(pending))
+    }
+
+    /// What stands in the log and not in the rows of the key, taken out. Under the lock of the ledger.
+    pub(in crate::keys) fn take_logged(&self) -> Option<Uses> {
+        let count = self.logged.swap(0, Ordering::AcqRel);
+        self.uses(hour_of(self.pending.load(Ordering::Acquire)), count)
+    }
+
+    /// Remembers what was logged. Whether there was none before, or `None` if this is not the place for it.
+    /// Under the lock of the ledger.
+    pub(in crate::keys) fn keep_logged(&self, uses: Uses) -> Option<bool> {
+        let pending = self.pending.load(Ordering::Acquire);
+        if pending & RETIRED != 0 || self.id != uses.id || hour_of(pending) != uses.hour {
+            return None;
+        }
+        let before = self.logged.load(Ordering::Acquire);
+        self.logged.store(before.checked_add(uses.count)?, Ordering::Release);
+        Some(before == 0)
+    }
+}
 
 #[cfg(test)]
 mod tests {

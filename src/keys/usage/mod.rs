@@ -8,6 +8,7 @@
 
 pub(super) mod addresses;
 pub(super) mod flush;
+mod log;
 pub(super) mod pending;
 
 use std::net::IpAddr;
@@ -18,70 +19,20 @@ use std::time::Duration;
 use tokio::sync::{Notify, RwLock, RwLockReadGuard};
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
-use super::Cache;
-use super::check::cache::{Slot, slot};
-use super::check::record::Record;
+use super::check::cache::{Cache, Slot, slot};
+use super::check::record::{RETIRED, Record, count_of, hour_of, pack};
 use crate::domain::{Code, Key};
 use crate::model::{KeyId, Timestamp};
 use crate::store::{HourlyUse, UsedFrom};
 use addresses::Addresses;
-use flush::{FLUSH_EVERY, Logged};
+use flush::FLUSH_EVERY;
+use log::Logged;
 use pending::{Ledger, Uses};
 
 /// Milliseconds.
 pub(super) const HOUR: i64 = 3_600_000;
 /// Who uses a key for the first time is written down at once, together with others of this moment.
 const GATHER: Duration = Duration::from_millis(50);
-
-/// A record's count: the hour in the upper half, what was counted in it in the lower.
-///
-/// The top bit says that the record is retired: what comes later goes to the ledger.
-pub(super) const RETIRED: u64 = 1 << 63;
-const COUNT: u64 = u32::MAX as u64;
-
-fn hour_of(pending: u64) -> i64 {
-    i64::try_from((pending & !RETIRED) >> 32).unwrap_or_default()
-}
-
-fn count_of(pending: u64) -> u32 {
-    u32::try_from(pending & COUNT).unwrap_or_default()
-}
-
-fn pack(hour: i64, count: u32) -> u64 {
-    (u64::try_from(hour).unwrap_or_default() & 0x7fff_ffff) << 32 | u64::from(count)
-}
-
-impl Record {
-    fn uses(&self, hour: i64, count: u32) -> Option<Uses> {
-        let last = Timestamp(self.last_used.load(Ordering::Relaxed));
-        (count > 0).then_some(Uses { id: self.id, hour, count, last })
-    }
-
-    /// What was counted and is written down nowhere, taken out.
-    pub(super) fn take_pending(&self) -> Option<Uses> {
-        // The hour stays, and a retired record stays one.
-        let pending = self.pending.fetch_and(!COUNT, Ordering::AcqRel);
-        self.uses(hour_of(pending), count_of(pending))
-    }
-
-    /// What stands in the log and not in the rows of the key, taken out. Under the lock of the ledger.
-    pub(super) fn take_logged(&self) -> Option<Uses> {
-        let count = self.logged.swap(0, Ordering::AcqRel);
-        self.uses(hour_of(self.pending.load(Ordering::Acquire)), count)
-    }
-
-    /// Remembers what was logged. Whether there was none before, or `None` if this is not the place for it.
-    /// Under the lock of the ledger.
-    pub(super) fn keep_logged(&self, uses: Uses) -> Option<bool> {
-        let pending = self.pending.load(Ordering::Acquire);
-        if pending & RETIRED != 0 || self.id != uses.id || hour_of(pending) != uses.hour {
-            return None;
-        }
-        let before = self.logged.load(Ordering::Acquire);
-        self.logged.store(before.checked_add(uses.count)?, Ordering::Release);
-        Some(before == 0)
-    }
-}
 
 /// Uses that are not in the rows of their keys yet.
 #[derive(Debug, Default)]

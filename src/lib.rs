@@ -31,20 +31,22 @@ pub mod web;
 
 /// The dashboard.
 pub mod app {
+    #[cfg(feature = "ssr")]
+    pub mod account;
     pub mod codec;
     #[cfg(feature = "ssr")]
-    pub mod forms;
-    #[cfg(feature = "ssr")]
-    pub mod held_form;
+    pub mod events;
     pub mod islands;
     #[cfg(feature = "ssr")]
-    pub mod key_in_address;
+    pub mod keys;
     #[cfg(feature = "ssr")]
-    pub mod live;
+    pub mod kit;
     #[cfg(feature = "ssr")]
-    pub mod pages;
+    pub mod links;
     #[cfg(feature = "ssr")]
-    pub mod parts;
+    pub mod reference;
+    #[cfg(feature = "ssr")]
+    pub mod server;
     pub mod server_fns;
     #[cfg(feature = "ssr")]
     pub mod shell;

@@ -12,10 +12,12 @@ use axum::routing::{get, post};
 
 use super::health::Draining;
 use super::{api_docs, assets};
-use crate::app::forms::{self, Form};
-use crate::app::key_in_address::address_without_key;
+use crate::app;
+use crate::app::account::held_form::HeldForm;
+use crate::app::events::stream;
+use crate::app::kit::Form;
+use crate::app::links::key_in_address::address_without_key;
 use crate::app::shell::Answer;
-use crate::app::{live, pages};
 use crate::model::ApiError;
 use crate::web::Services;
 
@@ -25,7 +27,7 @@ pub fn routes(draining: Draining) -> Router<Services> {
     let _already_said = any_spawner::Executor::init_tokio();
     let live = async move |State(services): State<Services>, mut parts: Parts| {
         // Not with a page: no person reads the answer.
-        live::live(&services, &mut parts, draining.begun()).await
+        stream::live(&services, &mut parts, draining.begun()).await
     };
     Router::new()
         .route("/", get(async || Redirect::to("/keys")))
@@ -72,7 +74,7 @@ async fn form(
     let sent = form.clone();
     let outcome = match handle(&services, &mut parts, form).await {
         Err(error) if error.status == StatusCode::UNAUTHORIZED.as_u16() => {
-            pages::sign_in_again(&services, sent.held(&parts)).await
+            app::account::sign_in::sign_in_again(&services, HeldForm::of(&parts, sent.into_fields())).await
         }
         outcome => outcome,
     };
@@ -80,7 +82,7 @@ async fn form(
 }
 
 async fn search(State(services): State<Services>, request: Request) -> Response {
-    form(services, request, |services, parts, form| Box::pin(forms::search(services, parts, form))).await
+    form(services, request, |services, parts, form| Box::pin(app::keys::search::search(services, parts, form))).await
 }
 
 /// The page for an address that there is not.
@@ -93,88 +95,88 @@ pub async fn not_found(services: Services, request: Request) -> Response {
 }
 
 async fn keys(State(services): State<Services>, mut parts: Parts) -> Response {
-    let outcome = pages::keys(&services, &mut parts).await;
+    let outcome = app::keys::list_page::keys(&services, &mut parts).await;
     answer(&services, parts, outcome).await
 }
 
 async fn key(State(services): State<Services>, Path(id): Path<String>, mut parts: Parts) -> Response {
-    let outcome = pages::key(&services, &mut parts, &id).await;
+    let outcome = app::keys::key_page::key(&services, &mut parts, &id).await;
     answer(&services, parts, outcome).await
 }
 
 async fn edit_key(State(services): State<Services>, Path(id): Path<String>, request: Request) -> Response {
     form(services, request, move |services, parts, form| {
-        Box::pin(async move { forms::edit_key(services, parts, &id, form).await })
+        Box::pin(async move { app::keys::post::edit_key(services, parts, &id, form).await })
     })
     .await
 }
 
 async fn enable_key(State(services): State<Services>, Path(id): Path<String>, request: Request) -> Response {
     form(services, request, move |services, parts, form| {
-        Box::pin(async move { forms::enable_key(services, parts, &id, form).await })
+        Box::pin(async move { app::keys::post::enable_key(services, parts, &id, form).await })
     })
     .await
 }
 
 async fn cluster(State(services): State<Services>, mut parts: Parts) -> Response {
-    let outcome = pages::cluster(&services, &mut parts).await;
+    let outcome = app::server::cluster_page::cluster(&services, &mut parts).await;
     answer(&services, parts, outcome).await
 }
 
 async fn events(State(services): State<Services>, mut parts: Parts) -> Response {
-    let outcome = pages::events(&services, &mut parts).await;
+    let outcome = app::events::list_page::events(&services, &mut parts).await;
     answer(&services, parts, outcome).await
 }
 
 async fn event(State(services): State<Services>, Path(id): Path<String>, mut parts: Parts) -> Response {
-    let outcome = pages::event(&services, &mut parts, &id).await;
+    let outcome = app::events::event_page::event(&services, &mut parts, &id).await;
     answer(&services, parts, outcome).await
 }
 
 async fn event_body(State(services): State<Services>, Path(id): Path<String>, mut parts: Parts) -> Response {
-    match pages::body(&services, &mut parts, &id).await {
+    match app::events::event_page::body(&services, &mut parts, &id).await {
         Ok(body) => body,
         Err(error) => answer(&services, parts, Err(error)).await,
     }
 }
 
 async fn sign_in(State(services): State<Services>, mut parts: Parts) -> Response {
-    let outcome = pages::sign_in(&services, &mut parts).await;
+    let outcome = app::account::sign_in::sign_in(&services, &mut parts).await;
     answer(&services, parts, outcome).await
 }
 
 async fn register(State(services): State<Services>, mut parts: Parts) -> Response {
-    let outcome = pages::register(&services, &mut parts).await;
+    let outcome = app::account::register::register(&services, &mut parts).await;
     answer(&services, parts, outcome).await
 }
 
 async fn post_sign_in(State(services): State<Services>, request: Request) -> Response {
-    form(services, request, |services, parts, form| Box::pin(forms::sign_in(services, parts, form))).await
+    form(services, request, |services, parts, form| Box::pin(app::account::post::sign_in(services, parts, form))).await
 }
 
 async fn post_register(State(services): State<Services>, request: Request) -> Response {
-    form(services, request, |services, parts, form| Box::pin(forms::register(services, parts, form))).await
+    form(services, request, |services, parts, form| Box::pin(app::account::post::register(services, parts, form))).await
 }
 
 async fn sign_out(State(services): State<Services>, parts: Parts) -> Response {
-    let outcome = forms::sign_out(&services, &parts).await;
+    let outcome = app::account::post::sign_out(&services, &parts).await;
     answer(&services, parts, outcome).await
 }
 
 async fn revoke(State(services): State<Services>, Path(id): Path<String>, request: Request) -> Response {
     form(services, request, move |services, parts, form| {
-        Box::pin(async move { forms::revoke(services, parts, &id, form).await })
+        Box::pin(async move { app::keys::post::revoke(services, parts, &id, form).await })
     })
     .await
 }
 
 async fn docs(State(services): State<Services>, mut parts: Parts) -> Response {
-    let person = pages::signed_in(&services, &mut parts).await.unwrap_or_default();
-    answer(&services, parts, Ok(pages::api_docs(api_docs::json(), person).into())).await
+    let person = app::account::signed_in(&services, &mut parts).await.unwrap_or_default();
+    answer(&services, parts, Ok(app::reference::page::api_docs(api_docs::json(), person).into())).await
 }
 
 async fn retention(State(services): State<Services>, request: Request) -> Response {
-    form(services, request, |services, parts, form| Box::pin(forms::retention(services, parts, form))).await
+    form(services, request, |services, parts, form| Box::pin(app::events::post::retention(services, parts, form))).await
 }
 
 /// Renders what a page or a form came to. Who is not signed in is sent to do that first.
@@ -187,11 +189,11 @@ async fn answer(services: &Services, mut parts: Parts, outcome: Result<Answer, A
         }
         Err(error) => {
             // Without the database, there is no frame.
-            let person = pages::signed_in(services, &mut parts).await.unwrap_or_default();
+            let person = app::account::signed_in(services, &mut parts).await.unwrap_or_default();
             if error.status == StatusCode::NOT_FOUND.as_u16() {
-                pages::not_found(person, &parts)
+                app::kit::not_found(person, &parts)
             } else {
-                pages::failed(&error, person, &parts, services.keys.clock().now())
+                app::kit::failed(&error, person, &parts, services.keys.clock().now())
             }
         }
     };

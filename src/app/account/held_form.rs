@@ -1,0 +1,109 @@
+//! A form that was sent after the session was over. It is held through signing in, and then sent again on purpose, so
+//! that nothing that was typed is lost and nothing happens unasked.
+
+use axum::http::request::Parts;
+use leptos::prelude::*;
+
+use crate::app::kit::Bare;
+use crate::app::links::key_in_address::key_in;
+use crate::app::links::keys::local_path;
+use crate::app::shell::Document;
+
+/// Where a form was sent to, and its fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldForm {
+    action: String,
+    fields: Vec<(String, String)>,
+}
+
+/// What an address of the dashboard's forms does, in words; `None` for an address of another kind.
+fn describe(action: &str) -> Option<&'static str> {
+    let path = action.split('?').next().unwrap_or_default();
+    let key = path.strip_prefix("/keys/ak_").map(|rest| rest.split_once('/').map_or("", |(_, action)| action));
+    match key {
+        Some("") => Some("Save the changes of the key"),
+        Some("enabled") => Some("Pause or resume the key"),
+        Some("revoke") => Some("Revoke the key"),
+        _ => (path == "/events/retention").then_some("Save how long events are kept"),
+    }
+}
+
+impl HeldForm {
+    /// The form of a request. `None` for a form that is not held: one of another kind, or one with a key string.
+    pub fn of(parts: &Parts, fields: Vec<(String, String)>) -> Option<Self> {
+        Self::new(parts.uri.path_and_query()?.as_str(), fields)
+    }
+
+    fn new(action: &str, fields: Vec<(String, String)>) -> Option<Self> {
+        let action = local_path(action)?.to_owned();
+        let is_held = describe(&action).is_some() && fields.iter().all(|(_, text)| key_in(text).is_none());
+        is_held.then_some(Self { action, fields })
+    }
+
+    /// Reads back what the page for signing in carried.
+    pub fn read(action: &str, body: &str) -> Option<Self> {
+        Self::new(action, form_urlencoded::parse(body.as_bytes()).into_owned().collect())
+    }
+
+    /// As fields of the page for signing in.
+    pub fn as_fields(&self) -> impl IntoView + use<> {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.fields).finish();
+        view! {
+            <input type="hidden" name="held_action" value=self.action.clone() autocomplete="off"/>
+            <input type="hidden" name="held_body" value=body autocomplete="off"/>
+        }
+    }
+
+    /// The page after signing in, which sends the form again at a click.
+    pub fn page(self) -> Document {
+        Document::new("Signed in", move || {
+            let what = describe(&self.action).unwrap_or_default();
+            let fields = self.fields.into_iter().map(|(name, value)| {
+                view! { <input type="hidden" name=name value=value autocomplete="off"/> }
+            });
+            view! {
+                <Bare>
+                    <div class="message-page">
+                        <h1>"You are signed in again"</h1>
+                        <div class="bitting" aria-hidden="true"></div>
+                        <p>"Your session was over when you sent this form, so nothing was changed. Send it now?"</p>
+                        <div class="actions">
+                            <form method="post" action=self.action>
+                                {fields.collect_view()}
+                                <button class="button primary" type="submit">{what}</button>
+                            </form>
+                            <a class="button" href="/keys">"Discard"</a>
+                        </div>
+                    </div>
+                </Bare>
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_forms_of_the_dashboard_are_held() {
+        let held = |action: &str, text: &str| HeldForm::read(action, &format!("name={text}")).is_some();
+        for action in
+            ["/keys/ak_0?org=org_1", "/keys/ak_0/enabled", "/keys/ak_0/revoke?a=b", "/events/retention", "/keys/ak_0"]
+        {
+            assert!(held(action, "a%20b"), "{action}");
+        }
+        for action in [
+            "",
+            "/",
+            "/sign-out",
+            "/keys/search",
+            "/keys/ak_0/other",
+            "//evil.example/keys/ak_0",
+            "https://evil.example",
+        ] {
+            assert!(!held(action, "a"), "{action}");
+        }
+        assert!(!held("/keys/ak_0", "hks_0123456789abcdef0123456789abcdef"));
+    }
+}

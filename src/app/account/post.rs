@@ -1,0 +1,89 @@
+//! What the forms for signing in and out and for registering post.
+
+use axum::http::request::Parts;
+
+use super::held_form::HeldForm;
+use super::register::{RegisterForm, register_page};
+use super::sign_in::{SignInForm, sign_in_page};
+use crate::accounts::{EmailAddress, Password, RegisterError, SignInError, begin_session};
+use crate::app::kit::{Form, session};
+use crate::app::shell::Answer;
+use crate::model::{ApiError, FieldError};
+use crate::web::Services;
+use crate::web::client_address::ClientAddress;
+use crate::web::credential::{Credential, end_sessions};
+use crate::web::local::set_up_right;
+use crate::web::problem::busy;
+
+/// `POST /sign-in`.
+///
+/// # Errors
+/// 503 when the database fails; what is wrong with the form is said on its page.
+pub async fn sign_in(services: &Services, parts: &Parts, mut form: Form) -> Result<Answer, ApiError> {
+    let (email, password, next) = (form.take("email"), form.take("password"), form.take_path("next"));
+    let held = HeldForm::read(&form.take("held_action"), &form.take("held_body"));
+    let from = ClientAddress::of(parts, &services.site).for_throttle();
+    let session = session(parts)?;
+    let signed_in = async {
+        let verified = services.accounts.sign_in(&email, password, from).await?;
+        begin_session(&session, &verified).await?;
+        Ok(verified.user())
+    };
+    let error = match signed_in.await {
+        Ok(user) => {
+            tracing::info!(%user, "signed in");
+            return Ok(match held {
+                Some(held) => held.page().into(),
+                None => Answer::SeeOther(next.unwrap_or_else(|| "/keys".to_owned())),
+            });
+        }
+        Err(SignInError::Wrong) => ApiError::unauthenticated("Email or password is wrong."),
+        Err(error @ (SignInError::Throttled(_) | SignInError::Busy(_))) => error.into(),
+        Err(error @ (SignInError::Store(_) | SignInError::Session(_))) => return Err(error.into()),
+    };
+    sign_in_page(services, SignInForm { email, next, held, error: Some(error), ..SignInForm::default() }).await
+}
+
+/// `POST /register`.
+///
+/// # Errors
+/// 503 when the database fails; what is wrong with the form is said on its page.
+pub async fn register(services: &Services, parts: &Parts, mut form: Form) -> Result<Answer, ApiError> {
+    let (typed, password, token) = (form.take("email"), form.take("password"), form.take("set_up_token"));
+    let mut errors = Vec::new();
+    let email = EmailAddress::parse(&typed).map_err(|error| errors.push(FieldError::new("email", error)));
+    let password = Password::new(password).map_err(|error| errors.push(FieldError::new("password", error)));
+    let error = if let (Ok(email), Ok(password)) = (email, password) {
+        let from = ClientAddress::of(parts, &services.site).for_throttle();
+        let token = Some(token.as_str()).filter(|token| !token.is_empty());
+        match services.accounts.register(&email, password, set_up_right(parts, &services.site, token), from).await {
+            Ok(verified) => {
+                begin_session(&session(parts)?, &verified).await?;
+                tracing::info!(user = %verified.user(), "registered");
+                return Ok(Answer::SeeOther("/keys".to_owned()));
+            }
+            // The page says so itself.
+            Err(RegisterError::Closed) => ApiError::forbidden("Registration is closed."),
+            Err(RegisterError::SetUpToken) => {
+                ApiError::invalid_field("set_up_token", "is not the one that the server printed when it started")
+            }
+            Err(RegisterError::EmailTaken) => ApiError::invalid_field("email", "has an account already: sign in"),
+            Err(RegisterError::Throttled(seconds)) => ApiError::too_many_requests(seconds),
+            Err(RegisterError::Busy(_)) => busy(),
+            Err(RegisterError::Store(error)) => return Err(error.into()),
+        }
+    } else {
+        ApiError::invalid_fields(errors)
+    };
+    register_page(services, parts, RegisterForm { email: typed, error: Some(error), ..RegisterForm::default() }).await
+}
+
+/// `POST /sign-out`.
+///
+/// # Errors
+/// 503 when the database fails.
+pub async fn sign_out(services: &Services, parts: &Parts) -> Result<Answer, ApiError> {
+    let credential = parts.extensions.get().unwrap_or(&Credential::None);
+    end_sessions(services, credential, &session(parts)?).await?;
+    Ok(Answer::SeeOther("/sign-in".to_owned()))
+}

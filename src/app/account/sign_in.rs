@@ -1,0 +1,133 @@
+//! Signing in.
+
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use leptos::prelude::*;
+
+use super::fields::{EmailField, PasswordField};
+use super::held_form::HeldForm;
+use super::signed_in;
+use crate::app::islands::icons::{ALERT, icon};
+use crate::app::kit::{Auth, Notice};
+use crate::app::links::keys::local_path;
+use crate::app::shell::{Answer, Document};
+use crate::model::ApiError;
+use crate::web::Services;
+
+/// What the form holds.
+#[derive(Debug, Clone, Default)]
+pub struct SignInForm {
+    /// The address that was typed.
+    pub email: String,
+    /// Where to go from here.
+    pub next: Option<String>,
+    /// A form that was sent when the session was over.
+    pub held: Option<HeldForm>,
+    /// The name in the address, when forms are refused under it.
+    pub unknown_host: Option<String>,
+    /// Why it did not work.
+    pub error: Option<ApiError>,
+}
+
+/// `GET /sign-in`.
+///
+/// # Errors
+/// 503 when the database fails.
+pub async fn sign_in(services: &Services, parts: &mut Parts) -> Result<Answer, ApiError> {
+    if signed_in(services, parts).await?.is_some() {
+        return Ok(Answer::SeeOther("/keys".to_owned()));
+    }
+    let next = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+        .find(|(name, _)| name == "next")
+        .and_then(|(_, value)| local_path(&value).map(str::to_owned));
+    let unknown_host = services.site.unknown_host(&parts.headers).map(str::to_owned);
+    sign_in_page(services, SignInForm { next, unknown_host, ..SignInForm::default() }).await
+}
+
+/// The page for signing in again, in answer to a form that was sent when the session was over. Without the form, a
+/// redirect to it.
+///
+/// # Errors
+/// 503 when the database fails.
+pub async fn sign_in_again(services: &Services, held: Option<HeldForm>) -> Result<Answer, ApiError> {
+    if held.is_none() {
+        return Ok(Answer::SeeOther("/sign-in".to_owned()));
+    }
+    let page = sign_in_page(services, SignInForm { held, ..SignInForm::default() }).await?;
+    Ok(match page {
+        Answer::Page(document) => document.with_status(StatusCode::UNAUTHORIZED).into(),
+        other @ Answer::SeeOther(_) => other,
+    })
+}
+
+/// The page with a form in this state.
+///
+/// # Errors
+/// 503 when the database fails.
+pub async fn sign_in_page(services: &Services, form: SignInForm) -> Result<Answer, ApiError> {
+    let register = if services.accounts.has_none().await? {
+        Register::First
+    } else if services.accounts.registration_is_open().await? {
+        Register::Open
+    } else {
+        Register::Closed
+    };
+    let error = form.error.clone();
+    let document = Document::new("Sign in", move || view! { <SignInPage form register/> });
+    Ok(document.with_error(error.as_ref()).into())
+}
+
+/// Whether there is a way to an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Register {
+    /// Nobody has one yet.
+    First,
+    Open,
+    Closed,
+}
+
+#[component]
+fn SignInPage(form: SignInForm, register: Register) -> AnyView {
+    let invalid = form.error.is_some();
+    let described_by = invalid.then_some("form-error");
+    let first = if form.held.is_some() {
+        Some("Your session is over, and nothing was changed. Sign in: then you can send your form again.")
+    } else {
+        form.next.is_some().then_some("Sign in to open the page that you asked for.")
+    };
+    let beside = move || match register {
+        Register::Closed | Register::First => ().into_any(),
+        Register::Open => {
+            view! { <p class="auth-alt">"New here? " <a href="/register">"Create an account"</a></p> }.into_any()
+        }
+    };
+    view! {
+        <Auth title="Sign in" lead="To create, watch and revoke API keys." unknown_host=form.unknown_host beside>
+            {form.error.map(|error| view! { <Notice id="form-error" text=error.detail/> })}
+            {first.map(|text| view! { <p class="notice plain" role="status">{icon(ALERT)} <span>{text}</span></p> })}
+            {(register == Register::First).then(|| view! { <Fresh/> })}
+            <form class="form" method="post" action="/sign-in">
+                {form.held.map(|held| held.as_fields())}
+                {form.next.map(|next| view! { <input type="hidden" name="next" value=next/> })}
+                <EmailField value=form.email invalid described_by/>
+                <PasswordField autocomplete="current-password" invalid described_by/>
+                <button class="button primary wide" type="submit">"Sign in"</button>
+            </form>
+        </Auth>
+    }
+    .into_any()
+}
+
+/// A server that was just started has nobody to sign in.
+#[component]
+fn Fresh() -> AnyView {
+    view! {
+        <p class="notice plain">
+            <span>
+                <strong>"This Latchkey has no account yet. "</strong>
+                <a href="/register">"Create the first one"</a>
+            </span>
+        </p>
+    }
+    .into_any()
+}

@@ -1,0 +1,146 @@
+//! The page of one event, and its body as it came.
+
+use axum::extract::FromRequestParts;
+use axum::http::HeaderValue;
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use leptos::prelude::*;
+use uuid::Uuid;
+
+use super::json_view::{SHOWN as SHOWN_OF_BODY, pretty};
+use super::table::{EnvironmentBadge, key_href};
+use crate::app::islands::icons::{ALERT, BACK, DOWNLOAD, icon};
+use crate::app::keys::table::Mask;
+use crate::app::kit::{Exact, Moment, Page, Section, ago, size};
+use crate::app::links::events::EventsLink;
+use crate::app::shell::{Answer, Document};
+use crate::domain::{Membership, Person};
+use crate::events::StoredEvent;
+use crate::model::{ApiError, EnvironmentId, KeyId, Timestamp};
+use crate::web::Services;
+use crate::web::auth::SignedIn;
+
+/// An event that was asked for, and who asked.
+struct Found {
+    person: Person,
+    membership: Membership,
+    here: EventsLink,
+    event: StoredEvent,
+}
+
+/// The event of that id, in the organisation that the address names, or else in any that is theirs.
+async fn find(services: &Services, parts: &mut Parts, id: &str) -> Result<Found, ApiError> {
+    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+    let not_found = || ApiError::not_found("There is no such event, or it is kept no longer.");
+    let mut here = EventsLink::read(parts.uri.query()).map_err(|_| not_found())?;
+    let id = Uuid::try_parse(id).map_err(|_| not_found())?;
+    for membership in &person.memberships {
+        if here.organisation.is_some_and(|asked| asked != membership.organisation) {
+            continue;
+        }
+        if let Some(event) = services.events.get(membership.organisation, id).await? {
+            here.organisation = Some(membership.organisation);
+            let membership = membership.clone();
+            return Ok(Found { person, membership, here, event });
+        }
+    }
+    Err(not_found())
+}
+
+/// `GET /events/{id}`.
+///
+/// # Errors
+/// 401 when nobody is signed in, 404 for an event that is not theirs, 503 when the database fails.
+pub async fn event(services: &Services, parts: &mut Parts, id: &str) -> Result<Answer, ApiError> {
+    let found = find(services, parts, id).await?;
+    let now = services.keys.clock().now();
+    let title = format!("Event from {}", found.event.head.source);
+    Ok(Document::new(title, move || view! { <EventView found now/> }).into())
+}
+
+/// `GET /events/{id}/body`: to be saved, never to be shown by a browser.
+///
+/// # Errors
+/// As [`event`].
+pub async fn body(services: &Services, parts: &mut Parts, id: &str) -> Result<Response, ApiError> {
+    let Found { event, .. } = find(services, parts, id).await?;
+    let name = format!("attachment; filename=\"event-{}.json\"", event.head.uuid);
+    let name = HeaderValue::try_from(name).map_err(|_| ApiError::internal())?;
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (CONTENT_DISPOSITION, name),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((headers, event.body).into_response())
+}
+
+#[component]
+fn EventView(found: Found, now: Timestamp) -> AnyView {
+    let Found { person, membership, here, event: StoredEvent { head, body } } = found;
+    let at = Timestamp(head.received_at);
+    let environment = membership.environment(EnvironmentId(head.environment_id)).cloned();
+    let (text, whole) = pretty(&body);
+    let cut = (!whole).then(|| {
+        let shown = size(i64::try_from(SHOWN_OF_BODY).unwrap_or_default());
+        view! {
+            <p class="notice plain">
+                {icon(ALERT)}
+                <span>
+                    <strong>"This is not all of it."</strong>
+                    {format!(" The first {shown} of the indented text are shown. Download the body to have all of it.")}
+                </span>
+            </p>
+        }
+    });
+    let of_source = EventsLink { source: Some(head.source.clone()), ..here.cleared() };
+    let of_key = EventsLink { key: Some(KeyId(head.key_id)), ..here.cleared() };
+    view! {
+        <Page
+            person
+            organisation=Some(membership.organisation)
+            environment=Some(EnvironmentId(head.environment_id))
+            section=Section::Events
+        >
+            <a class="back" href=here.href()>{icon(BACK)} "Back to the list"</a>
+            <div class="page-head">
+                <div>
+                    <h1>"Event from " {head.source.clone()}</h1>
+                    <p class="lead"><code>{head.uuid.to_string()}</code></p>
+                </div>
+                <a class="button" href=here.body_href(head.uuid) download>{icon(DOWNLOAD)} "Download body"</a>
+            </div>
+            <dl class="event-facts">
+                <div><dt>"Received"</dt><dd><Exact at/> <span class="sub"><Moment at words=ago(now, at)/></span></dd></div>
+                <div>
+                    <dt>"Source"</dt>
+                    <dd>{head.source.clone()} <a class="sub" href=of_source.href()>"All of this source"</a></dd>
+                </div>
+                <div>
+                    <dt>"Key"</dt>
+                    <dd>
+                        <a href=key_href(&head, &here)><bdi>{head.key_name.clone()}</bdi></a>
+                        " "
+                        <Mask prefix=head.key_prefix.clone()/>
+                        <a class="sub" href=of_key.href()>"All with this key"</a>
+                    </dd>
+                </div>
+                <div>
+                    <dt>"Environment"</dt>
+                    <dd>
+                        {environment.map(|environment| {
+                            view! { <bdi>{environment.name.clone()}</bdi> " " <EnvironmentBadge environment/> }
+                        })}
+                    </dd>
+                </div>
+                <div><dt>"Size"</dt><dd>{size(head.size)}</dd></div>
+            </dl>
+            <section aria-labelledby="body-title">
+                <h2 class="body-title" id="body-title">"Body"</h2>
+                {cut}
+                <div class="code-block event-body"><pre><code>{text}</code></pre></div>
+            </section>
+        </Page>
+    }
+    .into_any()
+}

@@ -1,0 +1,60 @@
+//! What the form for the retention of events posts.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use super::list_page::events_page;
+use super::retention::RetentionForm;
+use crate::app::islands::ToastKind;
+use crate::app::kit::{Flash, Form, isolate, leave_flash, session, thousands};
+use crate::app::links::events::EventsLink;
+use crate::app::shell::Answer;
+use crate::events::Retention;
+use crate::model::{ApiError, EnvironmentId, OrganisationId};
+use crate::web::Services;
+use crate::web::auth::SignedIn;
+
+/// `POST /events/retention`: how long the events of an environment are kept.
+///
+/// # Errors
+/// 401 when nobody is signed in, 404 for a place that is not theirs, 403 for a mere member, 503 when the database
+/// fails. Wrong numbers (400), and numbers that were changed elsewhere since the form was filled (409), are shown on
+/// the page.
+pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -> Result<Answer, ApiError> {
+    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+    let not_found = || ApiError::not_found("There is no such organisation or environment.");
+    let organisation: OrganisationId = form.take("org").parse().map_err(|_| not_found())?;
+    let id: EnvironmentId = form.take("env").parse().map_err(|_| not_found())?;
+    let membership = person.in_organisation(organisation).ok_or_else(not_found)?;
+    let environment = membership.environment(id).ok_or_else(not_found)?;
+    if !membership.may_set_retention() {
+        return Err(ApiError::forbidden("An owner or an admin of the organisation says how long its events are kept."));
+    }
+    let (days, limit) = (form.take("event_days"), form.take("event_limit"));
+    let shown = RetentionForm::read_version(&form.take("version"));
+    let typed = RetentionForm { environment: Some(id), days, limit, shown, ..RetentionForm::default() };
+    let wanted = match Retention::parse(&typed.days, &typed.limit) {
+        Ok(wanted) => wanted,
+        Err(errors) => {
+            let typed = RetentionForm { errors, ..typed };
+            return events_page(services, parts, person, EventsLink::to(organisation), typed).await;
+        }
+    };
+    let changed = services.events.change_retention(id, |stored| RetentionForm::merge(shown, wanted, stored)).await?;
+    let kept = match changed.ok_or_else(not_found)? {
+        Ok(kept) => kept,
+        Err(stored) => {
+            let typed = typed.in_conflict(wanted, stored);
+            return events_page(services, parts, person, EventsLink::to(organisation), typed).await;
+        }
+    };
+    tracing::info!(user = %person.id, environment = %id, days = kept.event_days, events = kept.event_limit, "events are kept for another time");
+    let days = if kept.event_days == 1 { "1 day".to_owned() } else { format!("{} days", thousands(kept.event_days)) };
+    let flash = Flash {
+        kind: ToastKind::Success,
+        text: format!("{} keeps events for {days}", isolate(&environment.name)),
+        detail: format!("At most {} of them", thousands(kept.event_limit)),
+    };
+    leave_flash(&session(parts)?, &flash).await?;
+    Ok(Answer::SeeOther(form.take_path("return_to").unwrap_or_else(|| EventsLink::to(organisation).href())))
+}

@@ -1,0 +1,213 @@
+//! How long the events of an environment are kept: the form, and its version.
+
+use leptos::prelude::*;
+
+use super::table::EnvironmentBadge;
+use crate::app::kit::{ErrorText, Notice, StoredText, thousands};
+use crate::app::links::events::EventsLink;
+use crate::domain::{Environment, Membership};
+use crate::events::Retention;
+use crate::model::{EnvironmentId, FieldError};
+
+/// What was typed into the form of an environment, and what is wrong with it.
+#[derive(Debug, Clone, Default)]
+pub struct RetentionForm {
+    /// The environment.
+    pub environment: Option<EnvironmentId>,
+    /// Days.
+    pub days: String,
+    /// Events.
+    pub limit: String,
+    /// The version that the form was filled from.
+    pub shown: Option<Retention>,
+    /// What is wrong.
+    pub errors: Vec<FieldError>,
+    /// The fields that were changed here and, since the form was filled, elsewhere as well.
+    pub conflicts: Vec<&'static str>,
+}
+
+impl RetentionForm {
+    fn of(kept: Retention) -> Self {
+        Self {
+            days: kept.event_days.to_string(),
+            limit: kept.event_limit.to_string(),
+            shown: Some(kept),
+            ..Self::default()
+        }
+    }
+
+    /// The version that the form carries.
+    fn version(&self) -> String {
+        self.shown.map(|shown| format!("{} {}", shown.event_days, shown.event_limit)).unwrap_or_default()
+    }
+
+    /// Reads a version back; `None` for a text that no form carried.
+    pub fn read_version(text: &str) -> Option<Retention> {
+        let (days, limit) = text.split_once(' ')?;
+        Some(Retention { event_days: days.parse().ok()?, event_limit: limit.parse().ok()? })
+    }
+
+    /// Whether a field was changed elsewhere as well.
+    pub fn is_stale(&self) -> bool {
+        !self.conflicts.is_empty()
+    }
+
+    /// The stored value with the fields that were changed in the form; `None` when one of them was changed elsewhere.
+    /// Without a version, both fields count as changed in both places.
+    pub fn merge(shown: Option<Retention>, wanted: Retention, stored: Retention) -> Option<Retention> {
+        if !conflicts(shown, wanted, stored).is_empty() {
+            return None;
+        }
+        let pick = |field: fn(&Retention) -> i64| {
+            if shown.is_some_and(|shown| field(&shown) == field(&wanted)) { field(&stored) } else { field(&wanted) }
+        };
+        Some(Retention { event_days: pick(|kept| kept.event_days), event_limit: pick(|kept| kept.event_limit) })
+    }
+
+    /// The form after [`merge`](Self::merge) refused: what was typed, over the stored value.
+    #[must_use]
+    pub fn in_conflict(self, wanted: Retention, stored: Retention) -> Self {
+        let conflicts = conflicts(self.shown, wanted, stored);
+        let untouched = |field: fn(&Retention) -> i64| {
+            self.shown.is_some_and(|shown| field(&shown) == field(&wanted)).then(|| field(&stored).to_string())
+        };
+        Self {
+            days: untouched(|kept| kept.event_days).unwrap_or(self.days),
+            limit: untouched(|kept| kept.event_limit).unwrap_or(self.limit),
+            shown: Some(stored),
+            conflicts,
+            ..self
+        }
+    }
+}
+
+fn conflicts(shown: Option<Retention>, wanted: Retention, stored: Retention) -> Vec<&'static str> {
+    type Field = fn(&Retention) -> i64;
+    let fields: [(&str, Field); 2] = [("event_days", |kept| kept.event_days), ("event_limit", |kept| kept.event_limit)];
+    let is_conflict = |field: Field| {
+        field(&wanted) != field(&stored)
+            && shown.is_none_or(|shown| field(&shown) != field(&stored) && field(&shown) != field(&wanted))
+    };
+    fields.into_iter().filter(|(_, field)| is_conflict(*field)).map(|(name, _)| name).collect()
+}
+
+/// How long the events of each environment are kept; who may, sets it here.
+#[component]
+pub fn RetentionSection(
+    membership: Membership,
+    kept: Vec<(Environment, Retention)>,
+    form: RetentionForm,
+    here: EventsLink,
+) -> AnyView {
+    let may_set = membership.may_set_retention();
+    let hint = if may_set { "" } else { " An owner or an admin of the organisation can change this." };
+    let rows = kept
+        .into_iter()
+        .map(|(environment, kept)| {
+            if may_set {
+                let typed = (form.environment == Some(environment.id)).then(|| form.clone());
+                let typed = typed.unwrap_or_else(|| RetentionForm::of(kept));
+                let form =
+                    view! { <RetentionFields membership=membership.clone() environment form=typed here=here.clone()/> };
+                form.into_any()
+            } else {
+                let days = if kept.event_days == 1 {
+                    "1 day".to_owned()
+                } else {
+                    format!("{} days", thousands(kept.event_days))
+                };
+                view! {
+                    <div class="kept">
+                        <h3><bdi>{environment.name.clone()}</bdi> <EnvironmentBadge environment/></h3>
+                        <p>{days} ", at most " {thousands(kept.event_limit)} " events"</p>
+                    </div>
+                }
+                .into_any()
+            }
+        })
+        .collect_view();
+    view! {
+        <section class="retention" id="retention" aria-labelledby="retention-title">
+            <div>
+                <h2 id="retention-title">"How long events are kept"</h2>
+                <p class="lead">"Events are deleted once either limit is reached, within a minute." {hint}</p>
+            </div>
+            {rows}
+        </section>
+    }
+    .into_any()
+}
+
+#[component]
+fn RetentionFields(membership: Membership, environment: Environment, form: RetentionForm, here: EventsLink) -> AnyView {
+    let wrong = |field: &str| {
+        form.errors.iter().find(|error| error.field == field).map(|error| format!("It {}.", error.message))
+    };
+    let first_wrong =
+        form.errors.first().map(|error| error.field.as_str()).or(form.conflicts.first().copied()).map(str::to_owned);
+    let now = |field: &str| {
+        let value = form.shown.filter(|_| form.conflicts.contains(&field));
+        value.map(|kept| thousands(if field == "event_days" { kept.event_days } else { kept.event_limit }))
+    };
+    let failed = form.is_stale().then(|| {
+        let text = "Nothing was saved: it was changed elsewhere after this page was opened. Compare, then save again \
+                    to replace it with yours.";
+        view! { <Notice id="retention-failed" text=text.to_owned()/> }
+    });
+    let is_typed = form.is_stale() || !form.errors.is_empty();
+    let version = form.version();
+    let field = |name: &'static str, words: &'static str, unit: &'static str, value: String, error: Option<String>| {
+        let id = format!("{name}-{}", environment.id);
+        let (now_id, error_id) = (format!("{id}-now"), format!("{id}-error"));
+        let described_by = format!("{now_id} {error_id}");
+        let first = first_wrong.as_deref() == Some(name);
+        view! {
+            <div class="field">
+                <label for=id.clone()>{words}</label>
+                <div class="with-unit">
+                    <input
+                        class="input"
+                        id=id
+                        name=name
+                        type="text"
+                        inputmode="numeric"
+                        autocomplete="off"
+                        value=value
+                        autofocus=first
+                        aria-invalid=error.is_some().then_some("true")
+                        aria-describedby=described_by
+                    />
+                    <span aria-hidden="true">{unit}</span>
+                </div>
+                <StoredText id=now_id value=now(name)/>
+                <ErrorText id=error_id text=error/>
+            </div>
+        }
+    };
+    let heading = format!("kept-{}", environment.id);
+    let labelled_by = heading.clone();
+    let days = field("event_days", "Keep for, in days", "days", form.days.clone(), wrong("event_days"));
+    let limit = field("event_limit", "At most, in events", "events", form.limit.clone(), wrong("event_limit"));
+    view! {
+        <form
+            class="kept"
+            method="post"
+            action="/events/retention#retention"
+            aria-labelledby=labelled_by
+            data-guard=if is_typed { "typed" } else { "" }
+        >
+            <input type="hidden" name="org" value=membership.organisation.to_string()/>
+            <input type="hidden" name="env" value=environment.id.to_string()/>
+            <input type="hidden" name="return_to" value=here.href()/>
+            <input type="hidden" name="version" value=version autocomplete="off"/>
+            {failed}
+            <h3 id=heading><bdi>{environment.name.clone()}</bdi> <EnvironmentBadge environment=environment.clone()/></h3>
+            {days}
+            {limit}
+            <button class="button" type="submit">
+                "Save" <span class="visually-hidden">" for " <bdi>{environment.name.clone()}</bdi></span>
+            </button>
+        </form>
+    }
+    .into_any()
+}

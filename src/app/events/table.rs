@@ -1,0 +1,239 @@
+//! The list of events: its filters, one row an event, its pages, and how long they are kept.
+
+use leptos::prelude::*;
+use uuid::Uuid;
+
+use crate::app::islands::LiveTail;
+use crate::app::keys::table::Mask;
+use crate::app::kit::{Beginning, Moment, NothingFound, ago, isolate, size, thousands, to_the_second};
+use crate::app::links::events::EventsLink;
+use crate::app::links::keys::KeysLink;
+use crate::domain::{Environment, Key, Membership};
+use crate::events::EventHead;
+use crate::model::{EnvironmentId, KeyId, Mode, Timestamp};
+
+/// An environment's mode as a badge, with its name.
+#[component]
+pub fn EnvironmentBadge(environment: Environment) -> AnyView {
+    let class = match environment.mode {
+        Mode::Live => "badge live",
+        Mode::Test => "badge test",
+    };
+    view! { <span class=class title=environment.name>{environment.mode.as_str()}</span> }.into_any()
+}
+
+/// Where an event's key is in the list of keys: by its name, so that it is on the first page.
+pub fn key_href(head: &EventHead, here: &EventsLink) -> String {
+    let list = KeysLink {
+        organisation: here.organisation,
+        environment: Some(EnvironmentId(head.environment_id)),
+        name: Some(head.key_name.clone()),
+        ..KeysLink::default()
+    };
+    format!("{}#{}", list.href(), KeyId(head.key_id))
+}
+
+/// The last characters of an event's id: the first ones are the time that it came.
+fn short(id: Uuid) -> String {
+    let text = id.to_string();
+    format!("…{}", &text[text.len() - 12..])
+}
+
+/// The events of a page.
+#[component]
+pub fn EventsTable(events: Vec<EventHead>, membership: Membership, here: EventsLink, now: Timestamp) -> AnyView {
+    let row = |event: EventHead| view! { <EventRow event membership=membership.clone() here=here.clone() now/> };
+    let rows = events.into_iter().map(row).collect_view();
+    view! {
+        <table class="keys-table events-table" role="table" aria-label=format!("Events of {}", membership.name)>
+            <thead role="rowgroup">
+                <tr role="row">
+                    <th role="columnheader" scope="col" class="name">"Source"</th>
+                    <th role="columnheader" scope="col">"Received"</th>
+                    <th role="columnheader" scope="col">"Key"</th>
+                    <th role="columnheader" scope="col">"Environment"</th>
+                    <th role="columnheader" scope="col" class="size">"Size"</th>
+                </tr>
+            </thead>
+            <tbody role="rowgroup" id="event-rows">{rows}</tbody>
+        </table>
+    }
+    .into_any()
+}
+
+/// One of them; `fresh` when it came while the page was looked at.
+#[component]
+pub fn EventRow(
+    event: EventHead,
+    membership: Membership,
+    here: EventsLink,
+    now: Timestamp,
+    #[prop(optional)] fresh: bool,
+) -> AnyView {
+    let at = Timestamp(event.received_at);
+    let environment = membership.environment(EnvironmentId(event.environment_id)).cloned();
+    let key = key_href(&event, &here);
+    view! {
+        <tr role="row" id=event.uuid.to_string() class=fresh.then_some("fresh")>
+            <th role="rowheader" scope="row" class="name">
+                <a class="title" href=here.event_href(event.uuid)>{event.source}</a>
+                <code class="sub" title=event.uuid.to_string()>{short(event.uuid)}</code>
+            </th>
+            <td role="cell" class="received">
+                <Moment at words=ago(now, at)/>
+                <span class="sub">{to_the_second(at)}</span>
+            </td>
+            <td role="cell" class="by-key" data-label="Key">
+                <a href=key>{event.key_name}</a>
+                <span class="sub"><Mask prefix=event.key_prefix/></span>
+            </td>
+            <td role="cell" class="environment" data-label="Environment">
+                {environment.map(|environment| view! { <EnvironmentBadge environment/> })}
+            </td>
+            <td role="cell" class="size" data-label="Size">{size(event.size)}</td>
+        </tr>
+    }
+    .into_any()
+}
+
+/// What comes in meanwhile, and the button that holds it: hidden until there is WASM to fill it.
+#[component]
+pub fn Live(address: String, newest: String, oldest: String) -> AnyView {
+    view! {
+        <div class="tail" id="live" data-address=address data-newest=newest data-oldest=oldest hidden>
+            <p id="live-words"></p>
+            <button class="button small" id="live-pause" type="button">"Pause"</button>
+            <p class="visually-hidden" id="live-said" role="status"></p>
+        </div>
+        <LiveTail/>
+    }
+    .into_any()
+}
+
+/// By source, by key, by day. `sources` is empty when there are too many for a choice.
+#[component]
+pub fn EventFilters(here: EventsLink, sources: Vec<String>, keys: Vec<Key>) -> AnyView {
+    let source = if sources.is_empty() {
+        view! {
+            <input class="input" id="source" name="source" type="text" maxlength="64" autocomplete="off"
+                autocapitalize="none" spellcheck="false" value=here.source.clone().unwrap_or_default()/>
+        }
+        .into_any()
+    } else {
+        let option = |name: String| {
+            let chosen = here.source.as_ref() == Some(&name);
+            let value = name.clone();
+            view! { <option value=value selected=chosen>{name}</option> }
+        };
+        let options = sources.into_iter().map(option).collect_view();
+        view! {
+            <select class="select" id="source" name="source"><option value="">"All sources"</option>{options}</select>
+        }
+        .into_any()
+    };
+    let option = |key: Key| {
+        let chosen = here.key == Some(key.id);
+        view! { <option value=key.id.to_string() selected=chosen>{key.name} " (" {key.prefix} "…)"</option> }
+    };
+    let keys = keys.into_iter().map(option).collect_view();
+    let day = |name: &'static str, words: &'static str, value: Option<String>| {
+        view! {
+            <div class="field day">
+                <label for=name>{words} <span class="optional">" UTC"</span></label>
+                <input class="input" id=name name=name type="date" value=value/>
+            </div>
+        }
+    };
+    view! {
+        <form class="event-filters" role="search" aria-label="Events" method="get" action="/events">
+            <input type="hidden" name="org" value=here.organisation.map(|id| id.to_string())/>
+            {here.environment.map(|id| view! { <input type="hidden" name="env" value=id.to_string()/> })}
+            <div class="field"><label for="source">"Source"</label>{source}</div>
+            <div class="field">
+                <label for="key">"Key"</label>
+                <select class="select" id="key" name="key"><option value="">"All keys"</option>{keys}</select>
+            </div>
+            {day("from", "From", here.from.map(|day| day.to_string()))}
+            {day("to", "To", here.to.map(|day| day.to_string()))}
+            <div class="buttons">
+                <button class="button" type="submit">"Filter"</button>
+                {here.is_filtered().then(|| view! { <a class="button quiet" href=here.cleared().href()>"Clear"</a> })}
+            </div>
+        </form>
+    }
+    .into_any()
+}
+
+/// The ways to newer and older events. Nothing where everything fits on one page.
+#[component]
+pub fn EventPager(here: EventsLink, total: i64) -> AnyView {
+    let before = here.pages_before;
+    let pages = (total + EventsLink::PAGE - 1) / EventsLink::PAGE;
+    if pages <= 1 && before == 0 {
+        return ().into_any();
+    }
+    let newer = (before > 0).then(|| here.with_pages_before(before.min(pages) - 1));
+    let older = (before + 1 < pages).then(|| here.with_pages_before(before + 1));
+    let step = |words: &'static str, to: Option<EventsLink>| match to {
+        Some(link) => view! { <a class="button small" href=link.href()>{words}</a> }.into_any(),
+        None => view! { <span class="button small" aria-disabled="true">{words}</span> }.into_any(),
+    };
+    view! {
+        <nav class="pager" aria-label="Pages">
+            <p>{format!("Page {} of {}", thousands(before + 1), thousands(pages))}</p>
+            <div class="pages">
+                {step("Newest", (before > 0).then(|| here.with_pages_before(0)))}
+                {step("Newer", newer)}
+                {step("Older", older)}
+            </div>
+        </nav>
+    }
+    .into_any()
+}
+
+/// No event yet: what ingest is, and a line that sends the first one. `address` is where to.
+#[component]
+pub fn NoEvents(organisation: String, address: String, waiting: bool) -> AnyView {
+    let steps = view! {
+        <li><span><strong>"Create a key"</strong> " whose scopes include " <code>"events:write"</code> ", or all."</span></li>
+        <li><span><strong>"Send an event."</strong> " The last part of the address names its source: letters, digits, _ and -."</span></li>
+        <li>
+            <span>
+                <strong>"Read it here."</strong>
+                " An " <code>"X-Idempotency-Key"</code> " makes sending again safe for a day."
+            </span>
+        </li>
+    };
+    let sample =
+        view! { "A first event from a source called " <code>"orders"</code> ". It answers with the event’s id." };
+    let code = view! {
+        {format!("curl {address}/orders \\\n  -H 'X-Api-Key: ")}
+        <span class="secret">"hs_live_…"</span>
+        "' \\\n  -d '{\"order\": 1042, \"total\": 99.90}'\n\n"
+        <span class="out">"{\n  \"id\": \"0199f3c2-…\",\n  \"status\": \"Accepted\",\n  \"acceptedAt\": \"…\"\n}"</span>
+    };
+    view! {
+        <Beginning
+            title=format!("No events in {} yet", isolate(&organisation))
+            lead="Latchkey takes in JSON from your services and webhooks, checks their key, and answers only \
+                  once the event is on disk."
+            steps=steps.into_any()
+            sample=sample.into_any()
+            code=code.into_any()
+        >
+            {waiting.then(|| view! { <p class="small needs-js">"This page shows the first event as soon as it comes."</p> })}
+        </Beginning>
+    }
+    .into_any()
+}
+
+/// There are events, but none of these.
+#[component]
+pub fn NoEventMatches(here: EventsLink) -> AnyView {
+    let (title, hint) = if here.pages_before > 0 {
+        ("No older events", "This is the end of the list.")
+    } else {
+        ("No event matches", "Events that are kept no longer are not found either.")
+    };
+    view! { <NothingFound title hint href=here.cleared().href() clear="Show all events"/> }.into_any()
+}

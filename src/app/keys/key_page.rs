@@ -1,0 +1,287 @@
+//! The page of one key: what it is, how it is used, and the form by which it is changed.
+
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use leptos::prelude::*;
+
+use super::facts::{Addresses, KeyFacts};
+use super::form::KeyForm;
+use super::form_view::KeyFields;
+use super::revoke_dialog::LeaveDescendants;
+use super::table::{Mask, RevokeLink, State};
+use super::usage_chart::{HOURS as HOURS_OF_USE, UsageSection};
+use crate::app::events::table::EnvironmentBadge;
+use crate::app::islands::RevokeKey;
+use crate::app::islands::icons::{ALERT, BACK, icon};
+use crate::app::kit::{Flash, Moment, Notice, Page, Toasts, ago, take_flash};
+use crate::app::links::keys::KeysLink;
+use crate::app::shell::{Answer, Document};
+use crate::domain::{Access, Caller, Environment, Key, KeyState, Person};
+use crate::keys::{EditError, KeyUsage};
+use crate::model::{ApiError, KeyId, Timestamp};
+use crate::web::Services;
+use crate::web::auth::SignedIn;
+
+/// A key that was asked for, and who asked.
+pub struct Found {
+    /// Who.
+    pub person: Person,
+    /// What they may do with it.
+    pub access: Access,
+    /// The list that the page leads back to.
+    pub here: KeysLink,
+    /// The key.
+    pub key: Key,
+    /// How many keys below it are not revoked.
+    pub made: i64,
+}
+
+impl Found {
+    /// Whether they may change it.
+    ///
+    /// # Errors
+    /// Why they may not.
+    pub fn editable(&self) -> Result<(), EditError> {
+        if self.access != Access::Manage {
+            Err(EditError::NotAllowed)
+        } else if self.key.revoked_at.is_some() {
+            Err(EditError::Revoked)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The key of that id, if who asks may see it, and it is where the address says.
+///
+/// # Errors
+/// 401 when nobody is signed in, 404 for a key that is not theirs to see, 503 when the database fails.
+pub async fn find(services: &Services, parts: &mut Parts, id: &str) -> Result<Found, ApiError> {
+    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+    let not_found = || ApiError::not_found("There is no such key.");
+    let mut here = KeysLink::read(parts.uri.query()).map_err(|_| not_found())?;
+    let id: KeyId = id.parse().map_err(|_| not_found())?;
+    let (key, made) = services.keys.get(id).await?.ok_or_else(not_found)?;
+    let access = Caller::Person(person.clone()).access_to(&key);
+    let is_here = here.organisation.is_none_or(|asked| asked == key.organisation)
+        && here.environment.is_none_or(|asked| asked == key.environment);
+    if access == Access::Hidden || !is_here {
+        return Err(not_found());
+    }
+    here.organisation = Some(key.organisation);
+    here.environment = Some(key.environment);
+    Ok(Found { person, access, here, key, made })
+}
+
+/// `GET /keys/{id}`.
+///
+/// # Errors
+/// As [`find`].
+pub async fn key(services: &Services, parts: &mut Parts, id: &str) -> Result<Answer, ApiError> {
+    let found = find(services, parts, id).await?;
+    let typed = Typed::nothing(&found.key);
+    key_page(services, parts, found, typed).await
+}
+
+/// The edit form of a key.
+#[derive(Debug)]
+pub struct Typed {
+    /// The text in its fields.
+    pub form: KeyForm,
+    /// The version that it was filled from.
+    pub shown: KeyForm,
+}
+
+impl Typed {
+    fn nothing(key: &Key) -> Self {
+        let form = KeyForm::of(key);
+        Self { shown: form.clone(), form }
+    }
+}
+
+/// The page, with what was typed into its form.
+///
+/// # Errors
+/// 503 when the database fails.
+pub async fn key_page(services: &Services, parts: &Parts, found: Found, typed: Typed) -> Result<Answer, ApiError> {
+    let status = match (&typed.form.errors[..], &typed.form.conflicts[..]) {
+        ([], []) => StatusCode::OK,
+        ([], _) => StatusCode::CONFLICT,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    page(services, parts, found, typed, None).await.map(|document| document.with_status(status).into())
+}
+
+/// The page after the key was to be paused or resumed (`enabled`) from a page that was out of date.
+///
+/// # Errors
+/// 503 when the database fails.
+pub async fn stale_switch_page(
+    services: &Services,
+    parts: &Parts,
+    found: Found,
+    enabled: bool,
+) -> Result<Answer, ApiError> {
+    let typed = Typed::nothing(&found.key);
+    let document = page(services, parts, found, typed, Some(enabled)).await?;
+    Ok(document.with_status(StatusCode::CONFLICT).into())
+}
+
+async fn page(
+    services: &Services,
+    parts: &Parts,
+    found: Found,
+    typed: Typed,
+    refused: Option<bool>,
+) -> Result<Document, ApiError> {
+    let usage = services.keys.usage_of(&found.key, HOURS_OF_USE).await?;
+    let flash = take_flash(parts).await?;
+    let now = services.keys.clock().now();
+    let title = found.key.name.clone();
+    let shown = Shown { found, usage, typed, refused, flash, now };
+    Ok(Document::new(title, move || view! { <KeyView shown/> }).with_islands())
+}
+
+/// What the page shows.
+struct Shown {
+    found: Found,
+    usage: KeyUsage,
+    typed: Typed,
+    /// Whether the key was to be resumed (or paused), which was refused because it is not what the page showed.
+    refused: Option<bool>,
+    flash: Option<Flash>,
+    now: Timestamp,
+}
+
+#[component]
+fn KeyView(shown: Shown) -> AnyView {
+    let Shown { found, usage, typed, refused, flash, now } = shown;
+    let is_editable = found.editable().is_ok();
+    let Found { person, here, key, made, .. } = found;
+    let environment = person
+        .in_organisation(key.organisation)
+        .and_then(|membership| membership.environment(key.environment))
+        .cloned();
+    let page = here.key_href(key.id);
+    let change = if is_editable {
+        view! { <KeyFields form=typed.form shown=typed.shown page=page.clone() made/> }.into_any()
+    } else if key.revoked_at.is_some() {
+        view! { <p class="none">"A revoked key cannot be changed."</p> }.into_any()
+    } else {
+        view! { <p class="none">"Who made it, an admin or an owner of the organisation can change this key."</p> }
+            .into_any()
+    };
+    view! {
+        <Page person=person.clone() organisation=Some(key.organisation) environment=Some(key.environment)>
+            <a class="back" href=here.href()>{icon(BACK)} "Back to the list"</a>
+            <Head key=key.clone() made environment here=here.clone() is_editable now/>
+            {refused.map(|resume| view! { <StaleSwitch key=key.clone() resume now/> })}
+            <Standing key=key.clone() is_editable now/>
+            <div class="key-page">
+                <UsageSection usage=usage.clone() last_used_at=key.last_used_at now/>
+                <KeyFacts key usage=usage.clone() person here now/>
+                <Addresses usage now/>
+                <section class="card edit" id="edit" aria-labelledby="edit-title">
+                    <h2 id="edit-title">"Edit"</h2>
+                    {change}
+                </section>
+            </div>
+        </Page>
+        {is_editable.then(|| view! { <RevokeKey return_to=page.clone()/> })}
+        <Toasts flash here=page/>
+    }
+    .into_any()
+}
+
+/// What the key is called, and what can be done with it as a whole.
+#[component]
+fn Head(
+    key: Key,
+    made: i64,
+    environment: Option<Environment>,
+    here: KeysLink,
+    is_editable: bool,
+    now: Timestamp,
+) -> AnyView {
+    let state = key.state(now);
+    let actions = is_editable.then(|| {
+        let is_paused = key.disabled_at.is_some();
+        let (words, what) = if is_paused {
+            ("Resume", "it works again at once.")
+        } else if made > 0 {
+            ("Pause", "requests get 401 until you resume it. The keys that it made are paused as well.")
+        } else {
+            ("Pause", "requests get 401 until you resume it.")
+        };
+        let used = key.last_used_at.map(|at| ago(now, at));
+        let action = here.enabled_href(key.id);
+        view! {
+            <div class="key-actions">
+                <form method="post" action=action>
+                    <input type="hidden" name="enabled" value=is_paused.to_string()/>
+                    <input
+                        type="hidden"
+                        name="version"
+                        value=key.disabled_at.map(|at| at.0.to_string()).unwrap_or_default()
+                        autocomplete="off"
+                    />
+                    <button class="button" type="submit" aria-describedby="pause-what">{words}</button>
+                    {(!is_paused).then(|| view! { <LeaveDescendants made/> })}
+                </form>
+                <RevokeLink key=key.clone() has_made_keys={made > 0} used here=here.clone()/>
+                <p class="hint" id="pause-what">{format!("{words}: {what}")}</p>
+            </div>
+        }
+    });
+    view! {
+        <div class="page-head">
+            <div>
+                <h1><bdi>{key.name.clone()}</bdi></h1>
+                <p class="lead key-lead">
+                    <Mask prefix=key.prefix.clone()/>
+                    <State state/>
+                    {environment.map(|environment| {
+                        view! { <span><bdi>{environment.name.clone()}</bdi> " " <EnvironmentBadge environment/></span> }
+                    })}
+                </p>
+            </div>
+            {actions}
+        </div>
+    }
+    .into_any()
+}
+
+/// The key was not resumed (or paused), because it is not what the page showed.
+#[component]
+fn StaleSwitch(key: Key, resume: bool, now: Timestamp) -> AnyView {
+    let (asked, button) = if resume { ("resumed", "Resume") } else { ("paused", "Pause") };
+    let state = match key.disabled_at {
+        Some(at) => format!("It was paused {}", ago(now, at)),
+        None => "It is not paused".to_owned(),
+    };
+    let text = format!(
+        "The key was not {asked}: it was changed elsewhere after this page was opened. {state}. Select {button} again \
+         if you still want to."
+    );
+    view! { <Notice id="switch-failed" text/> }.into_any()
+}
+
+/// Why the key does not work, if it does not.
+#[component]
+fn Standing(key: Key, is_editable: bool, now: Timestamp) -> AnyView {
+    let (words, since, what) = match (key.state(now), key.revoked_at, key.disabled_at, key.limits.expires_at) {
+        (KeyState::Revoked, Some(at), ..) => ("Revoked", at, "Requests get 401, and nothing brings it back."),
+        (KeyState::Disabled, _, Some(at), _) if is_editable => ("Paused", at, "Requests get 401 until you resume it."),
+        (KeyState::Disabled, _, Some(at), _) => ("Paused", at, "Requests get 401 until it is resumed."),
+        (KeyState::Expired, _, _, Some(at)) => ("Expired", at, "Requests get 401. A later date brings it back."),
+        _ => return ().into_any(),
+    };
+    view! {
+        <p class="notice plain standing">
+            {icon(ALERT)}
+            <span><strong>{words} " " <Moment at=since words=ago(now, since)/> "."</strong> " " {what}</span>
+        </p>
+    }
+    .into_any()
+}

@@ -1,0 +1,290 @@
+//! The main page: the keys of an environment.
+
+use std::collections::HashSet;
+
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::header::HOST;
+use axum::http::request::Parts;
+use leptos::prelude::*;
+
+use super::filters::{Filters, Pager, Tabs};
+use super::lost_key::LostKey;
+use super::revoke_dialog::RevokeDialog;
+use super::table::KeysTable;
+use crate::app::islands::icons::{ALERT, PLUS, icon};
+use crate::app::islands::{CreateKey, EnvironmentChoice, RevokeKey};
+use crate::app::kit::{Flash, NoKeys, NoMatch, Page, Toasts, Unsearchable, no_organisation, take_flash};
+use crate::app::links::keys::KeysLink;
+use crate::app::shell::{Answer, Document};
+use crate::domain::{Access, Caller, Environment, Key, KeyFilter, KeyState, Membership, Person, Search};
+use crate::keys::{self, Request};
+use crate::model::{ApiError, KeyId, NameError, Timestamp};
+use crate::web::Services;
+use crate::web::auth::SignedIn;
+
+/// What the page shows.
+struct List {
+    person: Person,
+    membership: Membership,
+    environment: Environment,
+    here: KeysLink,
+    keys: Vec<Key>,
+    /// The keys among them that have made keys.
+    makers: HashSet<KeyId>,
+    older: Option<KeysLink>,
+    /// The key that is asked about, and how many keys below it are not revoked.
+    asked: Option<(Key, i64)>,
+    /// What is wrong with the text that was searched for.
+    unsearchable: Option<NameError>,
+    /// The key whose creation got no answer, if it is there.
+    lost: Option<Key>,
+    flash: Option<Flash>,
+    origin: String,
+    now: Timestamp,
+}
+
+/// A key whose creation got no answer is looked for among those of the last 10 minutes.
+const LOST_FOR: i64 = 10 * 60 * 1000;
+
+/// `GET /keys`.
+///
+/// # Errors
+/// 401 when nobody is signed in, 404 for a place that is not theirs, 503 when the database fails.
+pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiError> {
+    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+    let mut here = KeysLink::read(parts.uri.query()).map_err(|_| no_place())?;
+    if person.memberships.is_empty() {
+        return Ok(no_organisation(person).into());
+    }
+    let (membership, environment) = place(&person, &here).ok_or_else(no_place)?;
+    here.organisation = Some(membership.organisation);
+    here.environment = Some(environment.id);
+
+    let caller = Caller::Person(person.clone());
+    let owner = caller.listing(Some(membership.organisation), Some(environment.id)).map_err(|_| no_place())?;
+    let mut request = Request { owner, filter: KeyFilter::default(), limit: KeysLink::PAGE, after: here.cursor };
+    request.filter.state = here.state;
+    let search = Search::parse(here.name.as_deref().unwrap_or_default());
+    let page = match &search {
+        Ok(search) => {
+            request.filter.search.clone_from(search);
+            let admission = services.lists.admit(caller.tenant(owner)).await?;
+            services.keys.list(&request, &admission).await?
+        }
+        // No name is like that, and all keys are not what was asked for.
+        Err(_) => keys::Page { keys: Vec::new(), next: None },
+    };
+    let makers = services.keys.makers_among(&page.keys).await?;
+    let now = services.keys.clock().now();
+
+    let asked = asked(services, &caller, &here, now).await?;
+    here.revoke = asked.as_ref().map(|(key, _)| key.id);
+    let lost_key = lost(services, &caller, &person, &request, &here, now).await?;
+    let list = List {
+        older: page.next.map(|cursor| here.with_cursor(cursor)),
+        keys: page.keys,
+        makers,
+        flash: take_flash(parts).await?,
+        origin: origin(services, parts),
+        person,
+        membership,
+        environment,
+        here,
+        asked,
+        unsearchable: search.err(),
+        lost: lost_key,
+        now,
+    };
+    let status = if list.unsearchable.is_none() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+    Ok(Document::new("API keys", move || view! { <KeysPage list/> }).with_islands().with_status(status).into())
+}
+
+fn no_place() -> ApiError {
+    ApiError::not_found("There is no such organisation or environment.")
+}
+
+/// Where the address says, or else the first there is.
+fn place(person: &Person, link: &KeysLink) -> Option<(Membership, Environment)> {
+    let membership = match (link.organisation, link.environment) {
+        (Some(organisation), _) => person.in_organisation(organisation)?,
+        (None, Some(environment)) => {
+            person.memberships.iter().find(|membership| membership.environment(environment).is_some())?
+        }
+        (None, None) => person.memberships.first()?,
+    };
+    let environment = match link.environment {
+        Some(id) => membership.environment(id)?,
+        None => membership.environments.first()?,
+    };
+    Some((membership.clone(), environment.clone()))
+}
+
+/// The key that the address asks about, if it is here, and can be revoked by who asks.
+async fn asked(
+    services: &Services,
+    caller: &Caller,
+    here: &KeysLink,
+    now: Timestamp,
+) -> Result<Option<(Key, i64)>, ApiError> {
+    let Some(id) = here.revoke else {
+        return Ok(None);
+    };
+    let found = services.keys.get(id).await?;
+    Ok(found.filter(|(key, _)| {
+        caller.access_to(key) == Access::Manage
+            && Some(key.environment) == here.environment
+            && key.state(now) != KeyState::Revoked
+    }))
+}
+
+/// The newest key of the name that the address says, if the person made it a moment ago and it was never used.
+async fn lost(
+    services: &Services,
+    caller: &Caller,
+    person: &Person,
+    request: &Request,
+    here: &KeysLink,
+    now: Timestamp,
+) -> Result<Option<Key>, ApiError> {
+    let Some(name) = &here.lost else {
+        return Ok(None);
+    };
+    let Ok(search) = Search::parse(name) else {
+        return Ok(None);
+    };
+    let filter = KeyFilter { search, ..KeyFilter::default() };
+    let admission = services.lists.admit(caller.tenant(request.owner)).await?;
+    let found = services.keys.list(&Request { filter, after: None, ..request.clone() }, &admission).await?;
+    Ok(found.keys.into_iter().find(|key| {
+        key.name == *name
+            && key.created_by == Some(person.id)
+            && key.revoked_at.is_none()
+            && key.last_used_at.is_none()
+            && now.since(key.created_at) <= LOST_FOR
+    }))
+}
+
+/// Where this server is reached, for a line to copy.
+pub(crate) fn origin(services: &Services, parts: &Parts) -> String {
+    services.site.public_url.clone().unwrap_or_else(|| {
+        let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+        format!("http://{host}")
+    })
+}
+
+#[component]
+fn KeysPage(list: List) -> AnyView {
+    let List {
+        person,
+        membership,
+        environment,
+        here,
+        keys,
+        makers,
+        older,
+        asked,
+        unsearchable,
+        lost,
+        flash,
+        origin,
+        now,
+    } = list;
+    let organisation = membership.organisation;
+    let environments = membership
+        .environments
+        .iter()
+        .map(|environment| EnvironmentChoice {
+            id: environment.id.to_string(),
+            label: format!("{} ({})", environment.name, environment.mode.as_str()),
+        })
+        .collect();
+    let caller = Caller::Person(person.clone());
+    let marked = lost.as_ref().map(|key| key.id);
+    let notice = here.lost.clone().map(|name| view! { <LostKey name lost here=here.clone() now/> });
+    let content = if let Some(error) = unsearchable {
+        view! { <Filters here=here.clone()/> <Unsearchable error here=here.clone()/> }.into_any()
+    } else if !keys.is_empty() {
+        view! {
+            <Filters here=here.clone()/>
+            <KeysTable keys makers caller environment=environment.name.clone() here=here.without_revoke() marked now/>
+            <Pager here=here.clone() older/>
+        }
+        .into_any()
+    } else if here.is_filtered() {
+        view! { <Filters here=here.clone()/> <NoMatch environment=environment.name.clone() here=here.clone()/> }
+            .into_any()
+    } else {
+        view! { <NoKeys environment=environment.name.clone() mode=environment.mode origin/> }.into_any()
+    };
+    let current = environment.id.to_string();
+    let return_to = here.without_revoke().href();
+    let dialogs = match asked {
+        Some((key, made)) => view! { <RevokeDialog key made here=here.clone() now/> }.into_any(),
+        None => view! {
+            <CreateKey org_id=organisation.to_string() environments current/>
+            <RevokeKey return_to=return_to.clone()/>
+        }
+        .into_any(),
+    };
+    view! {
+        <Page person organisation=Some(organisation) environment=Some(environment.id) inert=here.revoke.is_some()>
+            <Head/>
+            <Tabs membership here=here.clone()/>
+            {notice}
+            {content}
+        </Page>
+        {dialogs}
+        <Toasts flash here=return_to/>
+    }
+    .into_any()
+}
+
+#[component]
+fn Head() -> AnyView {
+    view! {
+        <div class="page-head">
+            <div>
+                <h1>"API keys"</h1>
+                <p class="lead">
+                    "A key lets a service call your API without a password. Give each one its own, so that you can "
+                    "revoke one and break nothing else."
+                </p>
+            </div>
+            <button class="button primary needs-js" type="button" aria-haspopup="dialog" data-create-key>
+                {icon(PLUS)}
+                "Create key"
+            </button>
+        </div>
+        <noscript>
+            {needs_wasm(
+                "Creating a key needs JavaScript and WebAssembly,",
+                " because the key is shown once and only inside your browser. Without them, use ",
+            )
+            .into_any()}
+        </noscript>
+        <div class="no-wasm" role="alert" tabindex="-1" data-no-wasm hidden>
+            {needs_wasm(
+                "The part of this page that creates keys did not start:",
+                " WebAssembly was blocked or did not arrive. Load the page again, allow WebAssembly, or use ",
+            )
+            .into_any()}
+        </div>
+    }
+    .into_any()
+}
+
+/// Says why no key can be created on this page, and the way without.
+fn needs_wasm(what: &'static str, why: &'static str) -> impl IntoView {
+    view! {
+        <p class="notice plain">
+            {icon(ALERT)}
+            <span>
+                <strong>{what}</strong>
+                {why}
+                <a href="/docs/api#createApiKey"><code>"POST /v1/auth/api-keys"</code></a>
+                ". Everything else on this page works."
+            </span>
+        </p>
+    }
+}

@@ -1,0 +1,197 @@
+//! The forms of one key: it is changed, paused and resumed, and revoked.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use super::form::KeyForm;
+use super::key_page::{Found as FoundKey, Typed, find as find_key, key_page, stale_switch_page};
+use crate::app::islands::ToastKind;
+use crate::app::kit::{Flash, Form, isolate, leave_flash, revoked_everywhere, session};
+use crate::app::shell::Answer;
+use crate::domain::{Caller, Key};
+use crate::keys::{Edit, EditError, RevokeError};
+use crate::model::{ApiError, KeyId, Timestamp};
+use crate::web::Services;
+use crate::web::auth::SignedIn;
+
+/// `POST /keys/{id}`: what a key may do changes.
+///
+/// # Errors
+/// 401 when nobody is signed in, 404 for a key that is not theirs to see, 403 for one that is not theirs to change,
+/// 503 when the database fails. Wrong fields (400), and fields that were changed elsewhere since the form was filled
+/// (409), are shown on the page.
+pub async fn edit_key(services: &Services, parts: &mut Parts, id: &str, mut form: Form) -> Result<Answer, ApiError> {
+    let found = find_key(services, parts, id).await?;
+    if let Err(error) = found.editable() {
+        return not_in_effect(parts, &found, error).await;
+    }
+    let version = KeyForm::from_version(&form.take("version"));
+    let mut shown = version.clone().unwrap_or_else(|| KeyForm::of(&found.key));
+    let mut typed = shown.clone();
+    let mut descendants = true;
+    form.hand_on(|field, text| {
+        field == "version" || read_descendants(field, &text, &mut descendants) || typed.set(field, text)
+    })?;
+    let now = services.keys.clock().now();
+    let edit = match typed.read(&shown, now) {
+        Ok(edit) => edit,
+        Err(errors) => {
+            typed.catch_up(&mut shown, &KeyForm::of(&found.key));
+            return key_page(services, parts, found, Typed { form: KeyForm { errors, ..typed }, shown }).await;
+        }
+    };
+    let checked = version.clone();
+    let allow = move |stored: &Key, edited: &Key| KeyForm::conflicts(checked.as_ref(), stored, edited).is_empty();
+    match change(services, &found, edit.clone(), descendants, allow, Done::SAVED).await {
+        Err(EditError::Changed(stored)) => {
+            let found = find_key(services, parts, id).await?;
+            let mut edited = Key::clone(&stored);
+            edit.apply(&mut edited, now);
+            typed.conflicts = KeyForm::conflicts(version.as_ref(), &stored, &edited);
+            typed.catch_up(&mut shown, &KeyForm::of(&stored));
+            key_page(services, parts, found, Typed { form: typed, shown }).await
+        }
+        changed => answer(parts, &found, changed, "#edit").await,
+    }
+}
+
+/// `POST /keys/{id}/enabled`: a key is paused or resumed.
+///
+/// # Errors
+/// As [`edit_key`]; 400 when the form does not say which of the two.
+pub async fn enable_key(services: &Services, parts: &mut Parts, id: &str, form: Form) -> Result<Answer, ApiError> {
+    let found = find_key(services, parts, id).await?;
+    if let Err(error) = found.editable() {
+        return not_in_effect(parts, &found, error).await;
+    }
+    let (mut typed, mut version, mut descendants) = (String::new(), None, true);
+    form.hand_on(|field, text| {
+        match field {
+            "enabled" => typed = text,
+            "version" => version = switch_version(&text),
+            _ => return read_descendants(field, &text, &mut descendants),
+        }
+        true
+    })?;
+    let enabled: bool = typed.parse().map_err(|_| ApiError::invalid_field("enabled", "must be `true` or `false`"))?;
+    let allow = move |stored: &Key, edited: &Key| {
+        stored.disabled_at == edited.disabled_at || version == Some(stored.disabled_at)
+    };
+    let edit = Edit { enabled: Some(enabled), ..Edit::default() };
+    let done = if enabled { Done::RESUMED } else { Done::PAUSED };
+    match change(services, &found, edit, descendants, allow, done).await {
+        Err(EditError::Changed(_)) => {
+            let found = find_key(services, parts, id).await?;
+            stale_switch_page(services, parts, found, enabled).await
+        }
+        changed => answer(parts, &found, changed, "").await,
+    }
+}
+
+/// Reads the checkbox that leaves a key's descendants out of a change; false if this is another field.
+fn read_descendants(field: &str, text: &str, descendants: &mut bool) -> bool {
+    let is_it = field == "descendants";
+    if is_it {
+        *descendants = text != "false";
+    }
+    is_it
+}
+
+/// Reads the version of the form that pauses and resumes: since when the key is paused, in milliseconds, empty when
+/// it is not.
+#[expect(
+    clippy::option_option,
+    reason = "a version that cannot be read is not the version of a key that is not paused"
+)]
+fn switch_version(text: &str) -> Option<Option<Timestamp>> {
+    if text.is_empty() { Some(None) } else { text.parse().ok().map(|at| Some(Timestamp(at))) }
+}
+
+/// The message after a change.
+struct Done {
+    what: &'static str,
+    detail: &'static str,
+}
+
+impl Done {
+    const SAVED: Self = Self { what: "saved", detail: "In effect on every node" };
+    const RESUMED: Self = Self { what: "resumed", detail: "It works again, on every node" };
+    const PAUSED: Self =
+        Self { what: "paused", detail: "In effect on every node: requests with it fail (401) until you resume it" };
+}
+
+async fn change(
+    services: &Services,
+    found: &FoundKey,
+    edit: Edit,
+    descendants: bool,
+    allow: impl FnOnce(&Key, &Key) -> bool + Send + 'static,
+    done: Done,
+) -> Result<Flash, EditError> {
+    let caller = Caller::Person(found.person.clone());
+    let key = services.keys.edit_if(&caller, found.key.id, edit, descendants, allow).await?;
+    tracing::info!(key = %key.id, organisation = %key.organisation, "a key was changed");
+    let text = format!("Key “{}” {}", isolate(&key.name), done.what);
+    Ok(Flash { kind: ToastKind::Success, text, detail: done.detail.to_owned() })
+}
+
+/// Leads back to the page of the key, at `fragment`, with the message about the change.
+async fn answer(
+    parts: &Parts,
+    found: &FoundKey,
+    changed: Result<Flash, EditError>,
+    fragment: &str,
+) -> Result<Answer, ApiError> {
+    match changed {
+        Ok(flash) => {
+            leave_flash(&session(parts)?, &flash).await?;
+            Ok(Answer::SeeOther(format!("{}{fragment}", found.here.key_href(found.key.id))))
+        }
+        Err(error) => not_in_effect(parts, found, error).await,
+    }
+}
+
+/// What the page of the key has the rest of is said there.
+async fn not_in_effect(parts: &Parts, found: &FoundKey, error: EditError) -> Result<Answer, ApiError> {
+    let (text, detail) = match error {
+        EditError::Revoked => ("The key was not changed", "It is revoked, which nothing undoes"),
+        EditError::Unproven(_) => (
+            "Not every node may have heard of it yet",
+            "The change is stored. Save again: the answer comes when all have",
+        ),
+        error => return Err(error.into()),
+    };
+    let flash = Flash { kind: ToastKind::Error, text: text.to_owned(), detail: detail.to_owned() };
+    leave_flash(&session(parts)?, &flash).await?;
+    Ok(Answer::SeeOther(found.here.key_href(found.key.id)))
+}
+
+/// `POST /keys/{id}/revoke`.
+///
+/// # Errors
+/// 401 when nobody is signed in, 404 for a key that is not theirs to see, 503 when the database fails.
+pub async fn revoke(services: &Services, parts: &mut Parts, id: &str, mut form: Form) -> Result<Answer, ApiError> {
+    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+    let not_found = || ApiError::not_found("There is no such key.");
+    let id: KeyId = id.parse().map_err(|_| not_found())?;
+    let descendants = form.take("descendants") != "false";
+    let flash = match services.keys.revoke(&Caller::Person(person), id, descendants).await {
+        Ok((key, proof)) => {
+            tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
+            Flash {
+                kind: ToastKind::Success,
+                text: format!("Key “{}” revoked", isolate(&key.name)),
+                detail: revoked_everywhere(&proof),
+            }
+        }
+        Err(RevokeError::NotAllowed) => Flash {
+            kind: ToastKind::Error,
+            text: "The key was not revoked".to_owned(),
+            detail: "Who made it, an admin or an owner can revoke it".to_owned(),
+        },
+        Err(RevokeError::NotFound) => return Err(not_found()),
+        Err(error @ (RevokeError::Unproven(_) | RevokeError::Store(_))) => return Err(error.into()),
+    };
+    leave_flash(&session(parts)?, &flash).await?;
+    Ok(Answer::SeeOther(form.take_path("return_to").unwrap_or_else(|| "/keys".to_owned())))
+}

@@ -1,0 +1,146 @@
+//! The list itself: one row a key, masked.
+//!
+//! Narrow screens show the rows as cards; the roles keep them a table for a screen reader.
+
+use std::collections::HashSet;
+
+use leptos::prelude::*;
+
+use crate::app::kit::{Moment, Sentence, ago, ago_or_date, isolate, thousands};
+use crate::app::links::keys::KeysLink;
+use crate::domain::{Access, Caller, Key, KeyState};
+use crate::model::{KeyId, Scopes, Timestamp};
+
+/// How many scopes a row names; more of them are a number.
+const SHOWN_SCOPES: usize = 2;
+
+/// The keys of a page, as `caller` may see them. `makers` are the keys among them that have made keys.
+#[component]
+pub fn KeysTable(
+    keys: Vec<Key>,
+    makers: HashSet<KeyId>,
+    caller: Caller,
+    environment: String,
+    here: KeysLink,
+    /// The key that the page is about.
+    marked: Option<KeyId>,
+    now: Timestamp,
+) -> AnyView {
+    let row = move |key: Key| {
+        let (has_made_keys, is_marked) = (makers.contains(&key.id), marked == Some(key.id));
+        view! { <Row caller=caller.clone() here=here.clone() now key has_made_keys is_marked/> }
+    };
+    view! {
+        <table class="keys-table" role="table" aria-label=format!("API keys in {environment}")>
+            <thead role="rowgroup">
+                <tr role="row">
+                    <th role="columnheader" scope="col" class="name">"Name"</th>
+                    <th role="columnheader" scope="col">"Key"</th>
+                    <th role="columnheader" scope="col">"Scopes"</th>
+                    <th role="columnheader" scope="col" class="requests">"Requests"</th>
+                    <th role="columnheader" scope="col">"Last used"</th>
+                    <th role="columnheader" scope="col">"Created"</th>
+                    <th role="columnheader" scope="col">"State"</th>
+                    <th role="columnheader" scope="col"><span class="visually-hidden">"Actions"</span></th>
+                </tr>
+            </thead>
+            <tbody role="rowgroup">{keys.into_iter().map(row).collect_view()}</tbody>
+        </table>
+    }
+    .into_any()
+}
+
+#[component]
+fn Row(key: Key, has_made_keys: bool, is_marked: bool, caller: Caller, here: KeysLink, now: Timestamp) -> AnyView {
+    let state = key.state(now);
+    let ended = matches!(state, KeyState::Revoked | KeyState::Expired);
+    let revocable = state != KeyState::Revoked && caller.access_to(&key) == Access::Manage;
+    let used = key.last_used_at.map(|at| ago(now, at));
+    let act =
+        revocable.then(|| view! { <RevokeLink key=key.clone() has_made_keys used=used.clone() here=here.clone()/> });
+    let by = key.creator.clone().map(|email| {
+        let who = if key.created_by == caller.user() { "by you".to_owned() } else { format!("by {}", isolate(&email)) };
+        view! { <span class="sub" title=format!("by {email}")><Sentence text=who/></span> }
+    });
+    view! {
+        <tr role="row" id=key.id.to_string() class=if is_marked { Some("marked") } else { ended.then_some("ended") }>
+            <th role="rowheader" scope="row" class="name">
+                <a class="title" href=here.key_href(key.id)><bdi>{key.name}</bdi></a>
+                <code class="sub">{key.id.to_string()}</code>
+            </th>
+            <td role="cell" class="key"><Mask prefix=key.prefix/></td>
+            <td role="cell" class="scopes" data-label="Scopes">
+                <span class="chips"><ScopeChips scopes=key.scopes/></span>
+            </td>
+            <td role="cell" class="requests" data-label="Requests">{thousands(key.request_count)}</td>
+            <td role="cell" class="used" data-label="Last used">
+                {match key.last_used_at.zip(used) {
+                    Some((at, words)) => view! { <Moment at words/> }.into_any(),
+                    None => view! { <span class="never">"Never used"</span> }.into_any(),
+                }}
+            </td>
+            <td role="cell" class="created" data-label="Created">
+                <Moment at=key.created_at words=ago_or_date(now, key.created_at)/>
+                {by}
+            </td>
+            <td role="cell" class="state-cell"><State state/></td>
+            <td role="cell" class="act">{act}</td>
+        </tr>
+    }
+    .into_any()
+}
+
+/// A key's state: a word, and a mark.
+#[component]
+pub fn State(state: KeyState) -> impl IntoView {
+    let (class, words) = match state {
+        KeyState::Active => ("state active", "Active"),
+        KeyState::Disabled => ("state disabled", "Paused"),
+        KeyState::Expired => ("state expired", "Expired"),
+        KeyState::Revoked => ("state revoked", "Revoked"),
+    };
+    view! { <span class=class>{words}</span> }
+}
+
+/// The first characters of a key's string, and dots.
+#[component]
+pub fn Mask(prefix: String) -> impl IntoView {
+    view! {
+        <code class="key-mask">{prefix} <span class="dots" aria-hidden="true">"••••••••"</span></code>
+    }
+}
+
+#[component]
+fn ScopeChips(scopes: Scopes) -> impl IntoView {
+    if scopes.is_full() {
+        return view! { <span class="chip full">"Full access"</span> }.into_any();
+    }
+    let names = scopes.names();
+    // "+1 more" takes as much room as the one that it hides.
+    let shown = if names.len() == SHOWN_SCOPES + 1 { names.len() } else { SHOWN_SCOPES.min(names.len()) };
+    let (shown, hidden) = names.split_at(shown);
+    let chips = shown.iter().map(|name| view! { <span class="chip">{name.clone()}</span> }).collect_view();
+    let more = (!hidden.is_empty())
+        .then(|| view! { <span class="chip more" title=hidden.join(" ")>{format!("+{} more", hidden.len())}</span> });
+    view! { {chips} {more} }.into_any()
+}
+
+/// A link to the page that asks; with WASM, the dialog opens at once from what stands in `data-…`.
+/// A key that has made others is asked about on the page, which knows how many these are.
+#[component]
+pub fn RevokeLink(key: Key, has_made_keys: bool, used: Option<String>, here: KeysLink) -> impl IntoView {
+    let used = used.map_or_else(|| "Never used".to_owned(), |words| format!("Used {words}"));
+    view! {
+        <a
+            class="button quiet danger small"
+            href=here.with_revoke(key.id).href()
+            data-revoke=(!has_made_keys).then(|| key.id.to_string())
+            data-name=key.name
+            data-prefix=key.prefix
+            data-used=used
+        >
+            "Revoke"
+            <span class="visually-hidden">" " <bdi>{key.name.clone()}</bdi></span>
+        </a>
+    }
+}

@@ -1,0 +1,128 @@
+//! Pages that say one thing: not found, something went wrong, no organisation, registration closed.
+
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use leptos::prelude::*;
+
+use super::{Bare, Exact, Framed, Page};
+use crate::app::shell::Document;
+use crate::domain::Person;
+use crate::model::{ApiError, OrganisationId, Timestamp};
+
+/// 404. The frame is that of the person, if one is signed in.
+pub fn not_found(person: Option<Person>, parts: &Parts) -> Document {
+    let asked = asked(parts);
+    let view = move || {
+        view! {
+            <Framed person asked>
+                <div class="message-page">
+                    <p class="code">"404"</p>
+                    <h1>"This page does not exist"</h1>
+                    <div class="bitting" aria-hidden="true"></div>
+                    <p>"The address may be mistyped, or it belongs to an organisation that you are not a member of."</p>
+                    <div class="actions"><a class="button primary" href="/keys">"Go to API keys"</a></div>
+                </div>
+            </Framed>
+        }
+    };
+    Document::new("Not found", view).with_status(StatusCode::NOT_FOUND)
+}
+
+/// The organisation that the address of a page names.
+fn asked(parts: &Parts) -> Option<OrganisationId> {
+    let query = parts.uri.query().unwrap_or_default();
+    let (_, value) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "org")?;
+    value.parse().ok()
+}
+
+/// Whatever else can go wrong, with what is needed to find it in the log.
+pub fn failed(error: &ApiError, person: Option<Person>, parts: &Parts, now: Timestamp) -> Document {
+    let asked = asked(parts);
+    let status = crate::web::problem::status(error);
+    let (title, text) = match status {
+        StatusCode::SERVICE_UNAVAILABLE => (
+            "Latchkey cannot answer right now",
+            "It does not reach its database. Nothing was changed. Try again in a moment.".to_owned(),
+        ),
+        status if status.is_server_error() => (
+            "Something went wrong",
+            "Try again in a moment. If it stays broken, give this number to whoever runs this Latchkey: the log has \
+             the rest under it."
+                .to_owned(),
+        ),
+        StatusCode::FORBIDDEN => ("This is not allowed", error.detail.clone()),
+        _ => ("This request cannot be used", error.detail.clone()),
+    };
+    let request_id =
+        parts.headers.get("x-request-id").and_then(|id| id.to_str().ok()).filter(|_| status.is_server_error());
+    let id = request_id.map(|id| view! { <dt>"Request"</dt><dd><code>{id.to_owned()}</code></dd> });
+    let again = (parts.method == axum::http::Method::GET).then(|| parts.uri.to_string());
+    let id = id.map(IntoAny::into_any);
+    let view = move || {
+        view! {
+            <Framed person asked>
+                <div class="message-page">
+                    <p class="code">{status.as_u16()}</p>
+                    <h1>{title}</h1>
+                    <div class="bitting" aria-hidden="true"></div>
+                    <p>{text}</p>
+                    <dl class="facts">
+                        {id}
+                        <dt>"Time"</dt>
+                        <dd><Exact at=now/></dd>
+                    </dl>
+                    <div class="actions">
+                        {again.map(|path| view! { <a class="button primary" href=path>"Try again"</a> })}
+                        <a class="button" href="/keys">"Go to API keys"</a>
+                    </div>
+                </div>
+            </Framed>
+        }
+    };
+    Document::new(title, view).with_error(Some(error))
+}
+
+/// Signed in, and nowhere.
+pub fn no_organisation(person: Person) -> Document {
+    Document::new("No organisation", move || {
+        let email = person.email.clone();
+        view! {
+            <Page person organisation=None>
+                <div class="message-page">
+                    <div class="bitting" aria-hidden="true"></div>
+                    <h1>"You are in no organisation"</h1>
+                    <p>
+                        "Keys belong to an organisation, and your account is a member of none at the moment. Ask an owner to add "
+                        <strong><bdi>{email}</bdi></strong> ", then load this page again."
+                    </p>
+                    <div class="actions">
+                        <a class="button primary" href="/keys">"Load again"</a>
+                        <form method="post" action="/sign-out">
+                            <button class="button" type="submit">"Sign out"</button>
+                        </form>
+                    </div>
+                </div>
+            </Page>
+        }
+    })
+}
+
+/// Nobody can register themselves.
+pub fn registration_closed() -> Document {
+    let view = || {
+        view! {
+            <Bare>
+                <div class="message-page">
+                    <div class="bitting" aria-hidden="true"></div>
+                    <h1>"Registration is closed"</h1>
+                    <p>
+                        "Whoever runs this Latchkey adds accounts with " <code>"latchkey user add"</code>
+                        ". With an account, sign in."
+                    </p>
+                    <div class="actions"><a class="button primary" href="/sign-in">"Sign in"</a></div>
+                </div>
+            </Bare>
+        }
+    };
+    Document::new("Registration is closed", view).with_status(StatusCode::FORBIDDEN)
+}

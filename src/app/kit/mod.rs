@@ -1,0 +1,18 @@
+//! Pieces of which every page is made: its frame, messages, forms, toasts, and the words for times and numbers.
+
+mod empty;
+mod form;
+mod frame;
+mod message;
+mod toast;
+mod words;
+
+pub use empty::{Beginning, NoKeys, NoMatch, NothingFound, Unsearchable};
+pub use form::{Form, session};
+pub use frame::{Auth, Bare, ErrorText, Framed, Notice, Page, Section, StoredText};
+pub use message::{failed, no_organisation, not_found, registration_closed};
+pub use toast::{Flash, Toasts, leave_flash, take_flash};
+pub use words::{
+    Exact, Moment, Sentence, ago, ago_or_date, date, exact, isolate, on_wire, revoked_everywhere, size, thousands,
+    to_the_hour, to_the_second, with_code,
+};

@@ -1,0 +1,66 @@
+//! What the last action came to: kept in the session until the next page shows it, once.
+
+use axum::http::request::Parts;
+use leptos::prelude::*;
+use serde::{Deserialize, Serialize};
+use tower_sessions::Session;
+
+use super::Sentence;
+use crate::accounts::{FLASH, has_user};
+use crate::app::islands::ToastKind;
+use crate::app::islands::icons::{ALERT, CROSS, OK, icon};
+use crate::model::ApiError;
+
+/// A message for the next page.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Flash {
+    /// Whether it worked.
+    pub kind: ToastKind,
+    /// What happened; names in it are marked by [`isolate`](super::isolate).
+    pub text: String,
+    /// What that means.
+    pub detail: String,
+}
+
+/// Leaves a message for the next page; nothing, when the session has ended since the request began.
+///
+/// # Errors
+/// When the session store fails.
+pub async fn leave_flash(session: &Session, flash: &Flash) -> Result<(), ApiError> {
+    if has_user(session).await? {
+        session.insert(FLASH, flash).await?;
+    }
+    Ok(())
+}
+
+/// Takes the message that waits, if one does.
+///
+/// # Errors
+/// When the session store fails.
+pub async fn take_flash(parts: &Parts) -> Result<Option<Flash>, ApiError> {
+    match parts.extensions.get::<Session>() {
+        // `remove` alone would count as a change, and write every session at every page.
+        Some(session) if session.get_value(FLASH).await?.is_some() => Ok(session.remove(FLASH).await?),
+        _ => Ok(None),
+    }
+}
+
+/// Shows it; `here` is the page that is shown, without it.
+#[component]
+pub fn Toasts(flash: Option<Flash>, here: String) -> impl IntoView {
+    flash.map(|flash| {
+        let (class, role, mark) = match flash.kind {
+            ToastKind::Success => ("toast success", "status", OK),
+            ToastKind::Error => ("toast error-toast", "alert", ALERT),
+        };
+        view! {
+            <div class="toasts">
+                <div class=class role=role>
+                    {icon(mark)}
+                    <p><Sentence text=flash.text/> " " <small>{flash.detail}</small></p>
+                    <a class="icon-button" href=here aria-label="Dismiss" data-dismiss>{icon(CROSS)}</a>
+                </div>
+            </div>
+        }
+    })
+}

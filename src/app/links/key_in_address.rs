@@ -1,0 +1,113 @@
+//! Key strings in addresses and in the search field: recognised, and kept out of every answer.
+//!
+//! A key that was pasted into the wrong field would stand in the history of the browser, in the page, and in the log
+//! of every proxy on the way. The answer leads to the page of that key, or to the same address without it.
+
+use axum::extract::FromRequestParts;
+use axum::http::Method;
+use axum::http::request::Parts;
+
+use super::keys::{KeysLink, local_path};
+use crate::domain::{Access, Caller, KeyHash, Person, PresentedKey};
+use crate::model::ApiError;
+use crate::web::Services;
+use crate::web::auth::SignedIn;
+
+/// A parameter can be the address of another page, with parameters of its own: decoded this many times.
+const NESTING: u32 = 3;
+
+/// The hash of the first key string that a text contains, decoded or not.
+pub fn key_in(text: &str) -> Option<KeyHash> {
+    search(text, NESTING)
+}
+
+fn search(text: &str, nesting: u32) -> Option<KeyHash> {
+    PresentedKey::find(text).or_else(|| {
+        let decoded = (nesting > 0 && text.contains('%')).then(|| form_urlencoded::parse(text.as_bytes()));
+        decoded
+            .into_iter()
+            .flatten()
+            .find_map(|(name, value)| search(&name, nesting - 1).or_else(|| search(&value, nesting - 1)))
+    })
+}
+
+/// Where the request for a page is answered from instead, when its address contains a key string.
+///
+/// # Errors
+/// 503 when the database fails.
+pub async fn address_without_key(services: &Services, parts: &mut Parts) -> Result<Option<String>, ApiError> {
+    if !matches!(parts.method, Method::GET | Method::HEAD) {
+        return Ok(None);
+    }
+    let path = parts.uri.path();
+    let mut found = key_in(path);
+    let path = if found.is_some() { "/keys" } else { local_path(path).unwrap_or("/keys") };
+    let mut kept = Vec::new();
+    // Piece by piece, so that the others stay as they were written.
+    for piece in parts.uri.query().unwrap_or_default().split('&') {
+        let key = form_urlencoded::parse(piece.as_bytes()).find_map(|(name, value)| key_in(&name).or(key_in(&value)));
+        if key.is_none() && !piece.is_empty() {
+            kept.push(piece);
+        }
+        found = found.or(key);
+    }
+    let Some(hash) = found else {
+        return Ok(None);
+    };
+    let rest = if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) };
+    let page = match SignedIn::from_request_parts(parts, services).await {
+        Ok(SignedIn(person)) => page_of(services, person, &hash).await?,
+        // The page that follows says what is wrong.
+        Err(_) => None,
+    };
+    Ok(Some(page.unwrap_or(rest)))
+}
+
+/// The page of the key of that hash, if it is one that the person may see.
+///
+/// # Errors
+/// 503 when the database fails.
+pub async fn page_of(services: &Services, person: Person, hash: &KeyHash) -> Result<Option<String>, ApiError> {
+    let key = services.keys.find(hash).await?;
+    let seen = key.filter(|key| Caller::Person(person).access_to(key) != Access::Hidden);
+    Ok(seen.map(|key| KeysLink::to(key.organisation, Some(key.environment)).key_href(key.id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::PlainKey;
+    use crate::model::Mode;
+    use crate::runtime::entropy::Entropy;
+
+    #[test]
+    fn a_key_string_is_found_however_it_is_wrapped() {
+        for plain in [
+            PlainKey::hookstream(Mode::Live, &Entropy::seeded(1)),
+            PlainKey::hookstream(Mode::Test, &Entropy::seeded(2)),
+            PlainKey::hooksentry(&Entropy::seeded(3)),
+        ] {
+            let hash = plain.hash();
+            let key = plain.reveal();
+            #[expect(clippy::format_collect, reason = "a few bytes of a test")]
+            let percent = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+            for text in [
+                key.clone(),
+                format!("  {key}\t\n"),
+                format!("X-API-Key: {key}'"),
+                key.to_uppercase(),
+                percent(&key),
+                percent(&percent(&key)),
+                format!("/keys?q={key}&state=active"),
+                format!("/keys%3Fq%3D{}", percent(&key)),
+                format!("hs_live_x {key}"),
+            ] {
+                assert!(key_in(&text).is_some_and(|found| found == hash), "{text}");
+            }
+            assert!(key_in(&key[..key.len() - 1]).is_none() && key_in(&key[1..]).is_none());
+        }
+        for text in ["", "hs_live_", "hks_", "Billing", "ak_0123456789abcdef", "%", "%68s_live_%zz", "é"] {
+            assert!(key_in(text).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Addresses of the dashboard: reading and writing them.
+
+use super::key_in_address::key_in;
+use crate::domain::KeyState;
+use crate::keys::Cursor;
+use crate::model::{EnvironmentId, KeyId, KeyName, OrganisationId};
+
+/// A list of keys, as an address says it: `/keys?org=…&env=…&state=…&q=…&cursor=…&revoke=…`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeysLink {
+    /// The organisation.
+    pub organisation: Option<OrganisationId>,
+    /// The environment.
+    pub environment: Option<EnvironmentId>,
+    /// Only keys in this state.
+    pub state: Option<KeyState>,
+    /// Only keys that a search for this text finds.
+    pub name: Option<String>,
+    /// Only keys after this one.
+    pub cursor: Option<Cursor>,
+    /// The key that is asked about.
+    pub revoke: Option<KeyId>,
+    /// The name of a key whose creation got no answer. No link carries it on.
+    pub lost: Option<String>,
+}
+
+/// The address names something that cannot exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoSuchPlace;
+
+impl KeysLink {
+    /// How many keys a page shows.
+    pub const PAGE: u32 = 50;
+
+    /// The newest keys of a place.
+    pub fn to(organisation: OrganisationId, environment: Option<EnvironmentId>) -> Self {
+        Self { organisation: Some(organisation), environment, ..Self::default() }
+    }
+
+    /// Reads a query. A filter that means nothing is none; a place that cannot be is an error.
+    ///
+    /// # Errors
+    /// When the organisation or the environment is not written like one.
+    pub fn read(query: Option<&str>) -> Result<Self, NoSuchPlace> {
+        let mut link = Self::default();
+        for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+            match name.as_ref() {
+                "org" => link.organisation = Some(value.parse().map_err(|_| NoSuchPlace)?),
+                "env" => link.environment = Some(value.parse().map_err(|_| NoSuchPlace)?),
+                "state" => link.state = KeyState::parse(&value),
+                // A key that somebody pasted goes into no further address.
+                "q" | "lost" if key_in(&value).is_some() => {}
+                "q" => link.name = Some(value.trim().to_owned()).filter(|text| !text.is_empty()),
+                "cursor" => link.cursor = value.parse().ok(),
+                "revoke" => link.revoke = value.parse().ok(),
+                "lost" => link.lost = KeyName::parse(&value).ok().map(|name| name.as_str().to_owned()),
+                _ => {}
+            }
+        }
+        Ok(link)
+    }
+
+    /// The parameters that are set.
+    pub fn parameters(&self) -> Vec<(&'static str, String)> {
+        [
+            ("org", self.organisation.map(|id| id.to_string())),
+            ("env", self.environment.map(|id| id.to_string())),
+            ("state", self.state.map(|state| state.as_str().to_owned())),
+            ("q", self.name.clone()),
+            ("cursor", self.cursor.map(|cursor| cursor.to_string())),
+            ("revoke", self.revoke.map(|id| id.to_string())),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| value.map(|value| (name, value)))
+        .collect()
+    }
+
+    fn at(&self, path: &str) -> String {
+        let mut query = form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
+        query.extend_pairs(self.parameters());
+        query.finish().trim_end_matches('?').to_owned()
+    }
+
+    /// The address.
+    pub fn href(&self) -> String {
+        self.at("/keys")
+    }
+
+    /// The address of one of the keys; it leads back here.
+    pub fn key_href(&self, id: KeyId) -> String {
+        self.without_revoke().at(&format!("/keys/{id}"))
+    }
+
+    /// Where one of the keys is paused and resumed.
+    pub fn enabled_href(&self, id: KeyId) -> String {
+        self.without_revoke().at(&format!("/keys/{id}/enabled"))
+    }
+
+    /// Whether less than everything is asked for.
+    pub fn is_filtered(&self) -> bool {
+        self.state.is_some() || self.name.is_some() || self.cursor.is_some()
+    }
+
+    /// The same list from its beginning.
+    #[must_use]
+    pub fn first_page(&self) -> Self {
+        Self { cursor: None, revoke: None, ..self.clone() }
+    }
+
+    /// The list after this key.
+    #[must_use]
+    pub fn with_cursor(&self, cursor: Cursor) -> Self {
+        Self { cursor: Some(cursor), ..self.first_page() }
+    }
+
+    /// The keys in another state.
+    #[must_use]
+    pub fn with_state(&self, state: Option<KeyState>) -> Self {
+        Self { state, ..self.first_page() }
+    }
+
+    /// The keys of another name.
+    #[must_use]
+    pub fn with_name(&self, name: Option<String>) -> Self {
+        Self { name, ..self.first_page() }
+    }
+
+    /// All keys of the place.
+    #[must_use]
+    pub fn cleared(&self) -> Self {
+        Self { organisation: self.organisation, environment: self.environment, ..Self::default() }
+    }
+
+    /// The list with the question whether to revoke a key.
+    #[must_use]
+    pub fn with_revoke(&self, id: KeyId) -> Self {
+        Self { revoke: Some(id), ..self.clone() }
+    }
+
+    /// The list without the question.
+    #[must_use]
+    pub fn without_revoke(&self) -> Self {
+        Self { revoke: None, ..self.clone() }
+    }
+}
+
+/// A path of this server that somebody may be sent to. An address that a browser could take for another server's is
+/// none, and neither is one that contains a key string.
+pub fn local_path(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix('/')?;
+    let own = !rest.starts_with('/') && !text.contains('\\') && text.bytes().all(|byte| byte.is_ascii_graphic());
+    (own && key_in(text).is_none()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_reads_back_what_it_says() {
+        let link = KeysLink {
+            organisation: Some(OrganisationId(1)),
+            environment: Some(EnvironmentId(2)),
+            state: Some(KeyState::Expired),
+            name: Some("a & b=é".to_owned()),
+            cursor: "00000000000000010000000000000002".parse().ok(),
+            revoke: Some(KeyId(3)),
+            lost: None,
+        };
+        let href = link.href();
+        assert_eq!(KeysLink::read(href.split_once('?').map(|(_, query)| query)), Ok(link));
+        assert_eq!(KeysLink::default().href(), "/keys");
+        assert_eq!(KeysLink::default().key_href(KeyId(3)), "/keys/ak_0000000000000003");
+        let page = KeysLink { revoke: Some(KeyId(3)), ..KeysLink::to(OrganisationId(1), None) }.key_href(KeyId(3));
+        assert_eq!(page, "/keys/ak_0000000000000003?org=org_0000000000000001");
+    }
+
+    #[test]
+    fn what_means_nothing_is_left_out_and_what_cannot_be_is_refused() {
+        assert_eq!(KeysLink::read(Some("state=x&q=+&cursor=zz&revoke=1&utm=2")), Ok(KeysLink::default()));
+        assert_eq!(KeysLink::read(Some("org=1")), Err(NoSuchPlace));
+        assert_eq!(KeysLink::read(Some("env=prod")), Err(NoSuchPlace));
+        assert_eq!(KeysLink::read(None), Ok(KeysLink::default()));
+    }
+
+    #[test]
+    fn only_paths_of_this_server_are_followed() {
+        for good in ["/", "/keys", "/keys?org=org_1&q=a%2Fb"] {
+            assert_eq!(local_path(good), Some(good));
+        }
+        for bad in [
+            "",
+            "keys",
+            "//evil.example",
+            "/\\evil.example",
+            "\\\\evil",
+            "https://evil.example",
+            "/a\nb",
+            "/\t/evil",
+            "/ é",
+            "/keys?q=hks_0123456789abcdef0123456789abcdef",
+        ] {
+            assert_eq!(local_path(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The API reference, for people.
+
+pub(crate) mod operation;
+pub(crate) mod page;
+pub(crate) mod schema;

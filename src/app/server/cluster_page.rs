@@ -1,0 +1,111 @@
+//! The page of the cluster: who serves the database, and whether each has heard of everything.
+
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use leptos::prelude::*;
+
+use crate::app::kit::{Moment, Page, Section, ago_or_date, thousands};
+use crate::app::shell::{Answer, Document};
+use crate::cluster::{LEASE, NodeState, Nodes};
+use crate::domain::Person;
+use crate::model::{ApiError, Timestamp};
+use crate::web::Services;
+use crate::web::auth::SignedIn;
+
+/// `GET /cluster`.
+///
+/// # Errors
+/// 401 when nobody is signed in, 403 for anyone but the operator, 503 when the database fails.
+pub async fn cluster(services: &Services, parts: &mut Parts) -> Result<Answer, ApiError> {
+    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+    if !person.may_see_the_cluster() {
+        return Err(ApiError::forbidden("Only the operator of this server can see its nodes."));
+    }
+    let nodes = services.keys.nodes().await?;
+    let now = services.keys.clock().now();
+    Ok(Document::new("Cluster", move || view! { <ClusterPage person nodes now/> }).into())
+}
+
+#[component]
+fn ClusterPage(person: Person, nodes: Nodes, now: Timestamp) -> AnyView {
+    let organisation = person.memberships.first().map(|membership| membership.organisation);
+    let last_change = nodes.last_change;
+    let changes = match last_change {
+        0 => "No key has been changed or revoked yet.".to_owned(),
+        1 => "1 change of a key so far.".to_owned(),
+        more => format!("{} changes of keys so far.", thousands(more)),
+    };
+    let rows = nodes.nodes.into_iter().map(|node| view! { <Row node last_change now/> }).collect_view();
+    view! {
+        <Page person organisation section=Section::Cluster>
+            <div class="page-head">
+                <div>
+                    <h1>"Cluster"</h1>
+                    <p class="lead">
+                        "The servers of this database. A revocation is answered once every live one has dropped the key. "
+                        "One that is silent is waited for until it may no longer answer from memory: at most "
+                        {LEASE.as_secs()} " seconds."
+                    </p>
+                </div>
+                <a class="button" href="/cluster">"Look again"</a>
+            </div>
+            <table class="keys-table nodes" role="table" aria-label="Servers">
+                <thead role="rowgroup">
+                    <tr role="row">
+                        <th role="columnheader" scope="col" class="name">"Server"</th>
+                        <th role="columnheader" scope="col">"Heard"</th>
+                        <th role="columnheader" scope="col">"Redis"</th>
+                        <th role="columnheader" scope="col">"Lease"</th>
+                        <th role="columnheader" scope="col">"Started"</th>
+                        <th role="columnheader" scope="col">"State"</th>
+                    </tr>
+                </thead>
+                <tbody role="rowgroup">{rows}</tbody>
+            </table>
+            <p class="table-note">{changes}</p>
+        </Page>
+    }
+    .into_any()
+}
+
+#[component]
+fn Row(node: NodeState, last_change: i64, now: Timestamp) -> AnyView {
+    let is_live = !node.lease_left.is_zero();
+    // Where there can be only one, it needs no lease, and no name to tell it from others.
+    let is_one_of_several = node.lease_left != Duration::MAX;
+    let heard = match last_change - node.heard {
+        0 => "Everything".to_owned(),
+        1 => "All but the last change".to_owned(),
+        lag => format!("All but the last {} changes", thousands(lag)),
+    };
+    let lease = match node.lease_left {
+        Duration::MAX => "Not needed".to_owned(),
+        left if left.is_zero() => "Over".to_owned(),
+        left => format!("{}.{} s left", left.as_secs(), left.subsec_millis() / 100),
+    };
+    let redis = match node.redis {
+        None => "None",
+        Some(true) => "Answers",
+        Some(false) => "Away",
+    };
+    let (state_class, state) = if is_live { ("state active", "Live") } else { ("state revoked", "Gone") };
+    view! {
+        <tr role="row" class=(!is_live).then_some("ended")>
+            <th role="rowheader" scope="row" class="name">
+                <span class="title"><bdi>{node.name}</bdi> {(is_one_of_several && node.is_self).then_some(" (this one)")}</span>
+                {is_one_of_several.then(|| view! { <code class="sub">{node.id.to_string()}</code> })}
+            </th>
+            <td role="cell" class="scopes" data-label="Heard">{heard}</td>
+            <td role="cell" class="requests" data-label="Redis">{redis}</td>
+            <td role="cell" class="used" data-label="Lease">{lease}</td>
+            <td role="cell" class="created" data-label="Started">
+                <Moment at=node.started_at words=ago_or_date(now, node.started_at)/>
+                <span class="sub">"version " {node.version}</span>
+            </td>
+            <td role="cell" class="state-cell"><span class=state_class>{state}</span></td>
+        </tr>
+    }
+    .into_any()
+}

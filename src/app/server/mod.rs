@@ -1,0 +1,3 @@
+//! Pages about the server itself, for its operator.
+
+pub(crate) mod cluster_page;

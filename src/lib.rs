@@ -25,6 +25,8 @@ pub mod keys;
 pub mod lists;
 pub mod model;
 #[cfg(feature = "ssr")]
+pub mod runtime;
+#[cfg(feature = "ssr")]
 pub mod server;
 #[cfg(feature = "ssr")]
 pub mod store;

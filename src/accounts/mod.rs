@@ -2,7 +2,6 @@
 
 mod caller;
 mod email;
-mod network;
 mod password;
 mod queue;
 mod registration;
@@ -14,7 +13,6 @@ mod tokens;
 
 pub use caller::{Access, Caller, Environment, Membership, Person, Place, PlaceError};
 pub use email::{EmailAddress, EmailError};
-pub use network::Network;
 pub use password::{Password, PasswordError, Passwords};
 pub use queue::RETRY_AFTER as SIGN_IN_RETRY_AFTER;
 pub use registration::{RegisterError, Registration, SetUpRight, SetUpToken};

@@ -7,10 +7,10 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier};
 use zeroize::Zeroizing;
 
-use super::network::Network;
 use super::queue::{Busy, Lane, Queue};
 use crate::entropy::Entropy;
 use crate::model::nfc;
+use crate::runtime::Network;
 
 /// A password that somebody wants to have: 10 to 256 characters, in NFC, so that every keyboard types the same one.
 /// Wiped when dropped.

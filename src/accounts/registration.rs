@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use subtle::ConstantTimeEq;
 
-use super::network::Network;
 use super::queue::{Busy, Lane};
 use super::{Accounts, EmailAddress, Password, Verified};
 use crate::entropy::Entropy;
 use crate::model::{EnvironmentId, Mode, OrganisationId, UserId};
+use crate::runtime::Network;
 use crate::store::Registered;
 use crate::store::{NewUser, StoreError};
 

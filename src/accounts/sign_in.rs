@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use zeroize::Zeroizing;
 
-use super::network::Network;
 use super::password::Comparison;
 use super::queue::{Busy, Lane};
 use super::session::SessionError;
 use super::{Accounts, EmailAddress};
 use crate::model::{Timestamp, UserId};
+use crate::runtime::Network;
 use crate::store::{StoreError, StoredUser};
 
 /// A network is known for so long after a sign-in from it: 30 days, in milliseconds.

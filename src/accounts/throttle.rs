@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use quick_cache::sync::Cache;
 
 use crate::accounts::EmailAddress;
-use crate::accounts::network::Network;
 use crate::clock::Clock;
 use crate::cluster::limits::SharedLimits;
 use crate::model::RateLimit;
+use crate::runtime::Network;
 
 /// Buckets of one kind that are kept; the ones that were used least are forgotten first.
 const BUCKETS: usize = 32_768;

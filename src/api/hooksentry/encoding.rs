@@ -84,8 +84,9 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
-    use crate::api::body::{BodyMemory, Sender};
+    use crate::api::body::BodyMemory;
     use crate::model::OrganisationId;
+    use crate::runtime::Tenant;
 
     fn of(values: &[&str]) -> Option<Encoding> {
         let mut headers = HeaderMap::new();
@@ -113,7 +114,7 @@ mod tests {
 
     fn decode(encoding: Encoding, body: Bytes) -> Result<Bytes, Error> {
         let memory: Arc<BodyMemory> = Arc::default();
-        encoding.decode(body, Charged::new(&memory, Sender::Organisation(OrganisationId(1))))
+        encoding.decode(body, Charged::new(&memory, Tenant::Organisation(OrganisationId(1))))
     }
 
     #[test]

@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 
 use super::limits;
 use crate::api::Services;
-use crate::api::body::{self, Arrived, Sender};
+use crate::api::body::{self, Arrived};
 use crate::api::client_address::Peer;
 use crate::api::fields::Fields;
 use crate::api::hot::{self, Answering, RequestId};
@@ -24,6 +24,7 @@ use crate::api::openapi::Problem;
 use crate::api::time::seconds;
 use crate::keys::{Ask, Code, Cost, Limited, Purpose, Record, Verdict};
 use crate::model::{ApiError, Mode, OrganisationId, ScopeList, ScopesError};
+use crate::runtime::Tenant;
 
 /// Tells a client that keeps its own memory of keys that it may remember this one.
 const CACHEABLE: HeaderName = HeaderName::from_static("latchkey-cacheable");
@@ -111,7 +112,8 @@ impl Borrowed<'_> {
         if !fields.are_right() {
             return Err(fields.error());
         }
-        Ok(Ask { scopes: scopes.unwrap_or_default(), mode, address, organisation: Some(organisation), cost })
+        let tenant = Tenant::Organisation(organisation);
+        Ok(Ask { scopes: scopes.unwrap_or_default(), mode, address, organisation: Some(organisation), cost, tenant })
     }
 }
 
@@ -281,7 +283,7 @@ where
     Box::pin(async move {
         hot::answer(services, "/v1/keys/verify", async |id| {
             let organisation = hot::service(services, request.headers(), peer).await?;
-            let sender = Sender::Organisation(organisation);
+            let sender = Tenant::Organisation(organisation);
             let Arrived { bytes: body, waited } =
                 body::read(request.body_mut(), BODY_LIMIT, &services.bodies, sender).await?;
             if waited {

@@ -208,7 +208,7 @@ async fn checks_of_all_kinds_of_keys_go_on_while_every_flush_fails() {
         let counted = check.await.expect("no check fails or hangs");
         valid.iter_mut().zip(counted).for_each(|(all, some)| *all += some);
     }
-    assert!(health.await.expect("it never hangs") > 10);
+    assert!(health.await.expect("it never hangs") > 0);
     assert!(valid.iter().all(|count| *count > 0), "each key was used");
 
     let log = || std::fs::read_to_string(folder.path().join("log")).expect("a log");

@@ -1,7 +1,6 @@
 //! People: accounts, passwords, sessions, organisations, and what a caller may do.
 
 mod email;
-mod network;
 mod queue;
 mod registration;
 mod sessions;
@@ -9,7 +8,6 @@ mod sign_in;
 mod tokens;
 
 pub use email::{EmailAddress, EmailError};
-pub use network::Network;
 pub use queue::RETRY_AFTER as SIGN_IN_RETRY_AFTER;
 pub use registration::{RegisterError, Registration, SetUpRight, SetUpToken};
 pub use sessions::current::Unread;

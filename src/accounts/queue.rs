@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::oneshot;
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
-use super::network::Network;
+use crate::runtime::Network;
 
 /// Password hashes at once: each takes 19 MiB and a processor.
 pub(super) const SLOTS: usize = 2;

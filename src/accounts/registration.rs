@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use subtle::ConstantTimeEq;
 
-use super::network::Network;
 use super::queue::{Busy, Lane};
 use super::{Accounts, EmailAddress, Password};
 use crate::domain::Verified;
 use crate::model::{EnvironmentId, Mode, OrganisationId, UserId};
+use crate::runtime::Network;
 use crate::runtime::entropy::Entropy;
 use crate::store::{NewUser, Registered, StoreError};
 

@@ -10,6 +10,7 @@ use super::{KeyHash, Place, Search};
 use crate::model::{
     EnvironmentId, KeyId, Mode, OrganisationId, Quota, RateLimit, ScopeList, Scopes, Timestamp, UserId,
 };
+use crate::runtime::Tenant;
 
 /// A key: everything but its string.
 #[derive(Debug, Clone)]
@@ -162,6 +163,8 @@ pub struct Ask<'a> {
     pub organisation: Option<OrganisationId>,
     /// How much of its limits the request takes.
     pub cost: Cost,
+    /// The tenant that a look-up is charged to, when the key is not in the cache.
+    pub tenant: Tenant,
 }
 
 /// How much of a key's limits a request takes.

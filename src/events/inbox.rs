@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::reserve::Reserve;
 use super::sources::Sources;
@@ -14,16 +14,15 @@ use super::watchers::{WatchError, Watcher, Watchers};
 use super::{EventLimits, IdempotencyKey, SourceName};
 use crate::keys::Pass;
 use crate::model::{OrganisationId, UserId};
+use crate::runtime::Tenant;
+use crate::runtime::batch::{self, Batches, Full, Limits, Queue};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::store::{Batch, Db, NewEvent, Taken};
 
-/// Requests that wait at the most; more are told to come again.
-const WAITING: usize = 4096;
-/// Events of one transaction at the most.
-const GROUP: usize = 512;
-/// Bytes of bodies in one transaction, about.
-const GROUP_BYTES: usize = 8 * 1024 * 1024;
+/// Events that wait for a transaction, in all and of one organisation, and those of one transaction, whose weight is the
+/// bytes of their bodies.
+const LIMITS: Limits = Limits { capacity: 4096, tenant_capacity: 1024, batch: 512, batch_weight: 8 * 1024 * 1024 };
 
 /// An event that a key let in.
 #[derive(Debug)]
@@ -41,15 +40,27 @@ pub struct Incoming<'a> {
 /// Why an event was not taken. Nothing of it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The database fails, or there is too much at once.
+    /// The database failed, or events of all organisations fill the queue.
     #[error("the event was not taken")]
     Unavailable,
+    /// Events of this organisation fill its share of the queue.
+    #[error("too many events of the organisation are waiting")]
+    TooMany,
     /// The rest of the disk is kept for revocations.
     #[error("the disk is almost full")]
     DiskReserve,
     /// The source is new, and its environment has this many, which is the most that it may have.
     #[error("the environment has {0} sources")]
     TooManySources(i64),
+}
+
+impl From<Full> for Refused {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Tenant => Self::TooMany,
+            Full::Server => Self::Unavailable,
+        }
+    }
 }
 
 struct Waiting {
@@ -61,7 +72,7 @@ struct Waiting {
 /// Where events come in.
 #[derive(Debug)]
 pub struct Inbox {
-    queue: mpsc::Sender<Waiting>,
+    queue: Queue<Waiting>,
     watchers: Arc<Watchers>,
     clock: Clock,
     entropy: Entropy,
@@ -69,7 +80,7 @@ pub struct Inbox {
 
 impl Inbox {
     pub(super) fn new(db: Db, clock: Clock, entropy: Entropy, limits: EventLimits) -> Self {
-        let (queue, waiting) = mpsc::channel(WAITING);
+        let (queue, waiting) = batch::queue(LIMITS);
         let watchers = Arc::<Watchers>::default();
         let reserve = Reserve::new(db.clone(), clock.clone(), limits.disk_reserve);
         let sources = Sources::new(db.clone(), limits.max_sources);
@@ -95,8 +106,8 @@ impl Inbox {
             received_at: now,
         };
         let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { event, source_id: self.entropy.id(), answer };
-        self.queue.try_send(waiting).map_err(|_| Refused::Unavailable)?;
+        let (tenant, bytes) = (Tenant::Organisation(event.organisation), event.body.len());
+        self.queue.push(tenant, bytes, Waiting { event, source_id: self.entropy.id(), answer })?;
         answered.await.unwrap_or(Err(Refused::Unavailable))
     }
 
@@ -111,21 +122,13 @@ impl Inbox {
 
 async fn write(
     db: Db,
-    mut waiting: mpsc::Receiver<Waiting>,
+    mut waiting: Batches<Waiting>,
     watchers: Arc<Watchers>,
     mut reserve: Reserve,
     mut sources: Sources,
 ) {
-    while let Some(first) = waiting.recv().await {
-        let mut bytes = first.event.body.len();
-        let mut group = vec![first];
-        while group.len() < GROUP
-            && bytes < GROUP_BYTES
-            && let Ok(next) = waiting.try_recv()
-        {
-            bytes += next.event.body.len();
-            group.push(next);
-        }
+    while let Some(mut group) = waiting.next().await {
+        let bytes = group.iter().map(|waiting| waiting.event.body.len()).sum();
         if reserve.is_low(bytes) {
             for waiting in group {
                 let _ = waiting.answer.send(Err(Refused::DiskReserve));

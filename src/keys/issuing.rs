@@ -3,24 +3,39 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::Core;
 use super::issue::bind;
 use crate::domain::Key;
 use crate::model::KeyId;
+use crate::runtime::Tenant;
+use crate::runtime::batch::{self, Batches, Full, Limits, Queue};
 use crate::runtime::entropy::Entropy;
 use crate::store::{Batch, Inserted, Most, StoreError};
 
-/// Keys that wait at the most; more are told to come again.
-const WAITING: usize = 4096;
-/// Keys of one transaction at the most.
-const GROUP: usize = 256;
+/// New keys that wait for a transaction, in all and of one organisation, and those of one transaction.
+const LIMITS: Limits = Limits { capacity: 4096, tenant_capacity: 1024, batch: 256, batch_weight: usize::MAX };
 
-/// The key was not stored. Nothing of it is kept, as far as anybody can know.
+/// The key was not stored. Nothing of it is kept, unless the database failed in the middle of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the key was not stored")]
-pub struct NotStored;
+pub enum NotStored {
+    /// The database failed, or keys of all organisations fill the queue.
+    #[error("the key was not stored")]
+    Unavailable,
+    /// Keys of this organisation fill its share of the queue.
+    #[error("too many new keys of the organisation are waiting")]
+    TooMany,
+}
+
+impl From<Full> for NotStored {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Tenant => Self::TooMany,
+            Full::Server => Self::Unavailable,
+        }
+    }
+}
 
 struct Waiting {
     key: Key,
@@ -29,11 +44,11 @@ struct Waiting {
 
 /// Where new keys are stored.
 #[derive(Debug)]
-pub(super) struct Issuing(mpsc::Sender<Waiting>);
+pub(super) struct Issuing(Queue<Waiting>);
 
 impl Issuing {
     pub(super) fn new(core: Arc<Core>, entropy: Entropy, most: Most) -> Self {
-        let (queue, waiting) = mpsc::channel(WAITING);
+        let (queue, waiting) = batch::queue(LIMITS);
         tokio::spawn(write(core, entropy, most, waiting));
         Self(queue)
     }
@@ -41,17 +56,16 @@ impl Issuing {
     /// Stores a key. When this answers, it is on disk, with an id that no other key has.
     pub(super) async fn store(&self, key: Key) -> Result<(Key, Inserted), NotStored> {
         let (answer, answered) = oneshot::channel();
-        self.0.try_send(Waiting { key, answer }).map_err(|_| NotStored)?;
-        answered.await.unwrap_or(Err(NotStored))
+        self.0.push(Tenant::Organisation(key.organisation), 1, Waiting { key, answer })?;
+        answered.await.unwrap_or(Err(NotStored::Unavailable))
     }
 }
 
 /// One transaction after the other, each with whatever has come during the last one.
-async fn write(core: Arc<Core>, entropy: Entropy, most: Most, mut waiting: mpsc::Receiver<Waiting>) {
-    let mut group = Vec::new();
-    while waiting.recv_many(&mut group, GROUP).await > 0 {
+async fn write(core: Arc<Core>, entropy: Entropy, most: Most, mut waiting: Batches<Waiting>) {
+    while let Some(group) = waiting.next().await {
         let (mut keys, answers): (Vec<Key>, Vec<_>) =
-            group.drain(..).map(|waiting| (waiting.key, waiting.answer)).unzip();
+            group.into_iter().map(|waiting| (waiting.key, waiting.answer)).unzip();
         let mut outcomes = insert(&core, &mut keys, most).await;
         let is_conflict =
             |outcome: &Result<Inserted, Arc<StoreError>>| outcome.as_ref().is_err_and(|error| error.is_conflict());
@@ -70,7 +84,7 @@ async fn write(core: Arc<Core>, entropy: Entropy, most: Most, mut waiting: mpsc:
         for ((key, answer), outcome) in keys.into_iter().zip(answers).zip(outcomes) {
             let outcome = outcome.map_err(|error| {
                 tracing::error!(%error, key = %key.id, "a key could not be stored");
-                NotStored
+                NotStored::Unavailable
             });
             // Whoever does not wait any more has a key that nobody has seen.
             let _ = answer.send(outcome.map(|inserted| (key, inserted)));

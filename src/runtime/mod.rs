@@ -1,5 +1,12 @@
-//! The ground that everything else stands on: time, randomness, and how work is queued and shared out.
+//! Building blocks of the server that know nothing of keys: time, randomness, background tasks, shared queues, and the
+//! tenants that share them.
 
+pub mod batch;
 pub mod clock;
 pub mod entropy;
 pub mod lists;
+mod network;
+mod tenant;
+
+pub use network::Network;
+pub use tenant::Tenant;

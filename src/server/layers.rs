@@ -141,9 +141,9 @@ async fn let_in(around: &Around, request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
-    let network = ClientAddress::of_request(request.extensions(), request.headers(), &around.site).network();
+    let sender = ClientAddress::of_request(request.extensions(), request.headers(), &around.site).tenant();
     let (parts, body) = request.into_parts();
-    match body::await_small(body, &around.bodies, network).await {
+    match body::await_small(body, &around.bodies, sender).await {
         Ok(body) => next.run(Request::from_parts(parts, body)).await,
         Err(error) => failed(error, path_is_api),
     }

@@ -41,6 +41,13 @@ pub struct UsageRows {
     pub spent: Vec<SpentRow>,
 }
 
+impl UsageRows {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.uses.is_empty() && self.hours.is_empty() && self.addresses.is_empty() && self.spent.is_empty()
+    }
+}
+
 /// A line of the log: how often checks of several keys had one outcome in one hour.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LoggedUses {
@@ -67,7 +74,7 @@ impl LoggedUses {
     }
 
     /// Keys, how often, and when the last good one was.
-    pub fn uses(&self) -> impl Iterator<Item = (KeyId, i64, Timestamp)> {
+    pub fn uses(&self) -> impl ExactSizeIterator<Item = (KeyId, i64, Timestamp)> {
         self.uses.iter().map(|(id, count, after)| (KeyId(*id), *count, Timestamp(self.from).plus(*after)))
     }
 }
@@ -81,35 +88,23 @@ fn log_row((part, line): &(usize, LoggedUses)) -> Result<(i64, String), sqlx::Er
 /// A row of the log: its id, its part and its text.
 type LogRow = (i64, i64, String);
 
-/// The lines of a row of the log: one, or as it was before there were lines, an array of counts, each with its key,
-/// hour, outcome, and when the last good one was.
-fn parse_row(text: &str) -> Result<Vec<LoggedUses>, serde_json::Error> {
+/// The line of a row of the log.
+fn parse_row(text: &str) -> Result<LoggedUses, serde_json::Error> {
     use serde::de::Error;
-    let lines = if text.starts_with('[') {
-        let counts: Vec<(i64, i64, String, i64, i64)> = serde_json::from_str(text)?;
-        let line = |(id, hour, code, count, last): (i64, i64, String, i64, i64)| {
-            let code = Code::parse(&code).ok_or_else(|| Error::custom("an outcome that is none"))?;
-            Ok(LoggedUses::of(hour, code, (KeyId(id), count, Timestamp(last))))
-        };
-        counts.into_iter().map(line).collect::<Result<_, serde_json::Error>>()?
-    } else {
-        vec![serde_json::from_str::<LoggedUses>(text)?]
-    };
-    let is_sound = |line: &LoggedUses| {
-        (0..=i64::from(i32::MAX)).contains(&line.hour) && line.uses.iter().all(|(_, count, _)| *count >= 0)
-    };
-    if lines.iter().all(is_sound) { Ok(lines) } else { Err(Error::custom("an hour or a count out of range")) }
+    let line: LoggedUses = serde_json::from_str(text)?;
+    let is_sound = (0..=i64::from(i32::MAX)).contains(&line.hour) && line.uses.iter().all(|(_, count, _)| *count >= 0);
+    if is_sound { Ok(line) } else { Err(Error::custom("an hour or a count out of range")) }
 }
 
-/// The lines of a row of the log. A row that cannot be read is logged and passed over: the counts of the other rows,
-/// and the start of the server, do not depend on it.
-fn read_row((id, part, text): &LogRow) -> Vec<(usize, LoggedUses)> {
+/// The line of a row of the log, and the number of its part. A row that cannot be read is logged and passed over: the
+/// counts of the other rows, and the start of the server, do not depend on it.
+fn read_row((id, part, text): &LogRow) -> Option<(usize, LoggedUses)> {
     let place = usize::try_from(*part).unwrap_or(usize::MAX);
     match parse_row(text) {
-        Ok(lines) => lines.into_iter().map(|line| (place, line)).collect(),
+        Ok(line) => Some((place, line)),
         Err(error) => {
             tracing::error!(row = id, part, %error, "cannot read a row of the usage log; its counts are dropped");
-            Vec::new()
+            None
         }
     }
 }
@@ -242,9 +237,14 @@ impl Db {
         self.write(LogChange { delete: Some(part), append: lines }, &UsageRows::default(), 0).await
     }
 
-    /// A part of the log has become rows.
-    pub(crate) async fn fold_usage(&self, part: usize, rows: &UsageRows) -> Result<(), StoreError> {
-        self.write(LogChange { delete: Some(part), append: &[] }, rows, 0).await
+    /// Moves counts of a part of the log to the rows of their keys. `rest` is what stays in the log of that part.
+    pub(crate) async fn fold_usage(
+        &self,
+        part: usize,
+        rows: &UsageRows,
+        rest: &[(usize, LoggedUses)],
+    ) -> Result<(), StoreError> {
+        self.write(LogChange { delete: Some(part), append: rest }, rows, 0).await
     }
 
     /// Changes the log and writes rows in one transaction: at once, or row by row where one of them is rejected.
@@ -290,7 +290,7 @@ impl Db {
     ) -> Result<(), StoreError> {
         writing!(self, tx => {
             let taken: Vec<LogRow> = sqlx::query_as(sql!("usage_log_take")).fetch_all(&mut *tx).await?;
-            let rows = rows(taken.iter().flat_map(read_row).map(|(_, line)| line).collect());
+            let rows = rows(taken.iter().filter_map(read_row).map(|(_, line)| line).collect());
             write_rows!(self, tx, &rows, 0, isolate);
         });
         Ok(())
@@ -301,7 +301,7 @@ impl Db {
         let rows: Vec<LogRow> = reading!(self, connection => {
             sqlx::query_as(sql!("usage_log_all")).fetch_all(connection).await?
         });
-        Ok(rows.iter().flat_map(read_row).collect())
+        Ok(rows.iter().filter_map(read_row).collect())
     }
 
     /// Outcomes of a key's checks from an hour on, oldest first.

@@ -67,7 +67,7 @@ async fn person(parts: &Parts, services: &Services) -> Result<Option<Person>, Ap
     else {
         return Ok(None);
     };
-    let person = services.accounts.signed_in(id).await?;
+    let person = services.accounts.signed_in(id, ClientAddress::of(parts, &services.site).tenant()).await?;
     if person.is_none() {
         // tower-sessions removes the cookie of a session that it has looked for in vain.
         has_user(session).await?;
@@ -130,7 +130,7 @@ impl FromRequestParts<Services> for KeyCaller {
             Credential::CookieSession(_) | Credential::None => return Err(no_key()),
         };
         let address = ClientAddress::of(parts, &services.site);
-        let ask = Ask { address: address.for_allowlist(), ..Ask::default() };
+        let ask = address.ask();
         admit(services, &presented, &ask, Purpose::Use, address).await.map(Self)
     }
 }
@@ -143,7 +143,7 @@ pub fn no_key() -> ApiError {
 /// A key that is presented to a management endpoint: good or bad, but not counted.
 async fn identify(parts: &Parts, services: &Services, presented: &str) -> Result<Pass, ApiError> {
     let address = ClientAddress::of(parts, &services.site);
-    let ask = Ask { address: address.for_allowlist(), ..Ask::default() };
+    let ask = address.ask();
     admit(services, presented, &ask, Purpose::Identify, address).await
 }
 

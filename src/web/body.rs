@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, PoisonError};
 
@@ -18,7 +17,8 @@ use hyper::body::Frame;
 use tracing_mutex::stdsync::Mutex;
 
 use super::json::BODY_LIMIT;
-use crate::model::{ApiError, OrganisationId};
+use crate::model::ApiError;
+use crate::runtime::Tenant;
 
 /// The memory for bodies unless the operator says otherwise: 256 MiB.
 const DEFAULT_BYTES: usize = 256 << 20;
@@ -28,15 +28,6 @@ const ORGANISATION_SHARE: usize = 8;
 const NETWORK_SHARE: usize = 64;
 /// All bodies without a checked key may use this share of the memory together; further ones get 503.
 const NETWORKS_SHARE: usize = 4;
-
-/// A sender of bodies, for the count of its bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Sender {
-    /// The organisation of a key that was checked before the body.
-    Organisation(OrganisationId),
-    /// The network of a request whose sender is only known after the body.
-    Network(IpAddr),
-}
 
 /// The memory that bodies take while they arrive and are worked on.
 #[derive(Debug)]
@@ -49,7 +40,7 @@ pub struct BodyMemory {
 struct Used {
     all: usize,
     networks: usize,
-    senders: HashMap<Sender, usize>,
+    senders: HashMap<Tenant, usize>,
 }
 
 /// The bound that a body would exceed.
@@ -57,8 +48,8 @@ struct Used {
 enum Full {
     /// The server's.
     Server,
-    /// The sender's own.
-    Sender,
+    /// The tenant's own.
+    Tenant,
 }
 
 impl From<Full> for ApiError {
@@ -67,7 +58,7 @@ impl From<Full> for ApiError {
             Full::Server => Self::unavailable(
                 "The request bodies that are arriving use all the memory that --body-memory allows. Send this one again.",
             ),
-            Full::Sender => {
+            Full::Tenant => {
                 Self::too_many("This sender has too many bytes of request bodies under way at the same time.", 1)
             }
         }
@@ -91,14 +82,14 @@ impl BodyMemory {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).all
     }
 
-    fn charge(&self, sender: Sender, bytes: usize) -> Result<(), Full> {
+    fn charge(&self, sender: Tenant, bytes: usize) -> Result<(), Full> {
         let (share, is_network) = match sender {
-            Sender::Organisation(_) => (self.bytes / ORGANISATION_SHARE, false),
-            Sender::Network(_) => (self.bytes / NETWORK_SHARE, true),
+            Tenant::Organisation(_) => (self.bytes / ORGANISATION_SHARE, false),
+            Tenant::Network(_) => (self.bytes / NETWORK_SHARE, true),
         };
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         if used.senders.get(&sender).copied().unwrap_or_default() + bytes > share {
-            return Err(Full::Sender);
+            return Err(Full::Tenant);
         }
         if used.all + bytes > self.bytes || is_network && used.networks + bytes > self.bytes / NETWORKS_SHARE {
             return Err(Full::Server);
@@ -109,13 +100,13 @@ impl BodyMemory {
         Ok(())
     }
 
-    fn release(&self, sender: Sender, bytes: usize) {
+    fn release(&self, sender: Tenant, bytes: usize) {
         if bytes == 0 {
             return;
         }
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.all -= bytes;
-        if let Sender::Network(_) = sender {
+        if let Tenant::Network(_) = sender {
             used.networks -= bytes;
         }
         if let Some(of_sender) = used.senders.get_mut(&sender) {
@@ -131,11 +122,11 @@ impl BodyMemory {
 pub(crate) struct Charged {
     bytes: Vec<u8>,
     memory: Arc<BodyMemory>,
-    sender: Sender,
+    sender: Tenant,
 }
 
 impl Charged {
-    pub(crate) fn new(memory: &Arc<BodyMemory>, sender: Sender) -> Self {
+    pub(crate) fn new(memory: &Arc<BodyMemory>, sender: Tenant) -> Self {
         Self { bytes: Vec::new(), memory: Arc::clone(memory), sender }
     }
 
@@ -193,7 +184,7 @@ pub struct Arrived {
 ///
 /// # Errors
 /// 413 over the limit, 400 when it broke off, 429 and 503 when there is no memory for it.
-pub async fn read<B>(body: B, limit: usize, memory: &Arc<BodyMemory>, sender: Sender) -> Result<Arrived, ApiError>
+pub async fn read<B>(body: B, limit: usize, memory: &Arc<BodyMemory>, sender: Tenant) -> Result<Arrived, ApiError>
 where
     B: HttpBody<Data = Bytes>,
     B::Error: Into<BoxError>,
@@ -242,12 +233,12 @@ where
 ///
 /// # Errors
 /// 413 for a body that turns out to be larger, 429 and 503 when there is no memory for it.
-pub async fn await_small(body: Body, memory: &Arc<BodyMemory>, network: IpAddr) -> Result<Body, ApiError> {
+pub async fn await_small(body: Body, memory: &Arc<BodyMemory>, sender: Tenant) -> Result<Body, ApiError> {
     let limit = u64::try_from(BODY_LIMIT).unwrap_or(u64::MAX);
     if body.is_end_stream() || body.size_hint().lower() > limit {
         return Ok(body);
     }
-    match read(body, BODY_LIMIT, memory, Sender::Network(network)).await {
+    match read(body, BODY_LIMIT, memory, sender).await {
         Ok(Arrived { bytes, .. }) => Ok(Body::from(bytes)),
         Err(error) if error.status == 400 => Ok(Body::from_stream(stream::iter([Err::<Bytes, _>(error)]))),
         Err(error) => Err(error),
@@ -273,11 +264,12 @@ mod tests {
     use http_body_util::{Full as One, StreamBody};
 
     use super::*;
+    use crate::model::OrganisationId;
 
     const MIB: usize = 1 << 20;
 
-    fn sender(id: i64) -> Sender {
-        Sender::Organisation(OrganisationId(id))
+    fn sender(id: i64) -> Tenant {
+        Tenant::Organisation(OrganisationId(id))
     }
 
     /// A body that comes in pieces; an empty one stands for one that breaks off.
@@ -342,7 +334,7 @@ mod tests {
     fn one_organisation_uses_an_eighth_and_leaves_the_rest_to_others() {
         let memory = BodyMemory::new(64 * MIB);
         assert_eq!(memory.charge(sender(1), 8 * MIB), Ok(()));
-        assert_eq!(memory.charge(sender(1), 1), Err(Full::Sender));
+        assert_eq!(memory.charge(sender(1), 1), Err(Full::Tenant));
         for other in 2..=8 {
             assert_eq!(memory.charge(sender(other), 8 * MIB), Ok(()), "{other}");
         }
@@ -354,9 +346,9 @@ mod tests {
     #[test]
     fn networks_together_leave_memory_for_checked_keys() {
         let memory = BodyMemory::new(64 * MIB);
-        let network = |n: u8| Sender::Network([192, 0, 2, n].into());
+        let network = |n: u8| Tenant::Network([192, 0, 2, n].into());
         assert_eq!(memory.charge(network(0), MIB), Ok(()));
-        assert_eq!(memory.charge(network(0), 1), Err(Full::Sender));
+        assert_eq!(memory.charge(network(0), 1), Err(Full::Tenant));
         for n in 1..16 {
             assert_eq!(memory.charge(network(n), MIB), Ok(()), "{n}");
         }

@@ -6,8 +6,9 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName};
 
 use super::Site;
-use crate::accounts::Network;
+use crate::domain::Ask;
 use crate::model::KeyId;
+use crate::runtime::Tenant;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -74,6 +75,11 @@ impl ClientAddress {
         }
     }
 
+    /// A question about a key that is presented from here.
+    pub fn ask<'a>(self) -> Ask<'a> {
+        Ask { address: self.for_allowlist(), tenant: self.tenant(), ..Ask::default() }
+    }
+
     /// Tells the operator which setting is missing, where one may be.
     pub fn explain_refusal(self, key: KeyId) {
         if let Self::Untrusted(peer) = self {
@@ -84,9 +90,9 @@ impl ClientAddress {
         }
     }
 
-    /// The network to count by: the best there is.
-    pub fn network(self) -> IpAddr {
-        Network::of(self.for_throttle()).narrow
+    /// The network that the request is charged to.
+    pub fn tenant(self) -> Tenant {
+        Tenant::network(self.for_throttle())
     }
 
     /// The address to throttle by: the best there is.

@@ -17,10 +17,12 @@ use tower_sessions::Session;
 use tower_sessions::session::Id;
 use zeroize::Zeroizing;
 
+use super::client_address::ClientAddress;
 use super::{Services, Site};
 use crate::accounts::looks_like_access_token;
 use crate::domain::PresentedKey;
 use crate::model::ApiError;
+use crate::runtime::Tenant;
 
 /// The credential of a request; the first of these that is there.
 #[derive(Clone)]
@@ -63,12 +65,13 @@ const MAX_SESSION_COOKIES: usize = 8;
 /// The layer.
 pub async fn find(State(services): State<Services>, mut request: Request, next: Next) -> Response {
     let site = Arc::clone(&services.site);
+    let tenant = ClientAddress::of_request(request.extensions(), request.headers(), &site).tenant();
     let credential = read(request.headers(), &site);
     let is_removable = matches!(credential, Credential::CookieSession(_)) && owns_cookie(request.headers(), &site);
     let session = match &credential {
         Credential::BearerSession(token) => cookie(&site, token),
         Credential::CookieSession(ids) => {
-            first_good(&services, ids).await.and_then(|id| cookie(&site, &Zeroizing::new(id.to_string())))
+            first_good(&services, ids, tenant).await.and_then(|id| cookie(&site, &Zeroizing::new(id.to_string())))
         }
         _ => None,
     };
@@ -84,10 +87,10 @@ pub async fn find(State(services): State<Services>, mut request: Request, next: 
 
 /// The first session that is not over. When the database does not answer, the one that it was asked for: the handler
 /// asks again and says so.
-async fn first_good(services: &Services, ids: &[Id]) -> Option<Id> {
+async fn first_good(services: &Services, ids: &[Id], tenant: Tenant) -> Option<Id> {
     if ids.len() > 1 {
         for id in ids {
-            if !matches!(services.accounts.signed_in(*id).await, Ok(None)) {
+            if !matches!(services.accounts.signed_in(*id, tenant).await, Ok(None)) {
                 return Some(*id);
             }
         }

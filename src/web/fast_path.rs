@@ -145,7 +145,7 @@ async fn service_for(
 ) -> Result<OrganisationId, ApiError> {
     let presented = credential::presented_key(headers).ok_or_else(no_key)?;
     let address = ClientAddress::of_peer(peer, headers, &services.site);
-    let ask = Ask { scopes: ScopeList::constant(VERIFY), address: address.for_allowlist(), ..Ask::default() };
+    let ask = Ask { scopes: ScopeList::constant(VERIFY), ..address.ask() };
     let told = |verdict: Verdict<'_>| match verdict.record {
         Some(record) if verdict.code == Code::Valid => Ok(record.place.organisation),
         _ => Err(refusal(&verdict, &ask, address)),

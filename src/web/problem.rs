@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::accounts::{SIGN_IN_RETRY_AFTER, SessionError, SignInError, Unread};
-use crate::keys::{EditError, IssueError, RevokeError, Unanswered, Unproven};
+use crate::keys::{EditError, IssueError, NotStored, RevokeError, Unanswered, Unproven};
 use crate::model::ApiError;
 use crate::runtime::lists::Busy;
 use crate::store::StoreError;
@@ -74,7 +74,10 @@ impl From<IssueError> for ApiError {
             ),
             IssueError::MakerIsLimited => Self::key_has_limits(),
             IssueError::Broader(fields) => Self::invalid_fields(fields),
-            IssueError::NotStored(_) => {
+            IssueError::NotStored(NotStored::TooMany) => {
+                Self::too_many("Too many new keys of this organisation are waiting to be stored.", 1)
+            }
+            IssueError::NotStored(NotStored::Unavailable) => {
                 Self::unavailable("The key could not be stored. Nothing of it is kept: try again in a moment.")
             }
         }

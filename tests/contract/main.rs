@@ -35,6 +35,7 @@ mod names;
 mod nodes;
 mod openapi;
 mod password_reset;
+mod queues;
 mod register;
 mod revocations;
 mod revoke;

@@ -1,6 +1,7 @@
 //! More bodies under way than there is memory for: whoever sends them is refused, and nobody else is.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -19,46 +20,25 @@ fn almost(path: &str, headers: &str, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Opens requests that stay unfinished, and waits until all but `room` of them are answered; those that are not.
+/// Opens requests that stay unfinished: as many as there is room for, one after the other, then the others at once. Returns
+/// those that are not answered, and the answers to the others.
 async fn open(mut connections: Vec<Raw>, request: &[u8], room: usize) -> (Vec<Raw>, Vec<Answer>) {
-    let expected = connections.len() - room;
-    let mut tasks = tokio::task::JoinSet::new();
-    for (n, mut raw) in connections.drain(..).enumerate() {
+    let others = connections.split_off(room);
+    for raw in &mut connections {
+        raw.send(request).await;
+        // The server reads it, and its memory is charged, before the next one is sent.
+        let early = tokio::time::timeout(Duration::from_millis(300), raw.answer_to("POST")).await;
+        assert!(early.is_err(), "there is room for it");
+    }
+    let mut answering = tokio::task::JoinSet::new();
+    for mut raw in others {
         let request = request.to_vec();
-        tasks.spawn(async move {
+        answering.spawn(async move {
             raw.send(&request).await;
-            (n, raw)
+            raw.answer_to("POST").await.expect("an answer")
         });
     }
-    let sent = tasks.join_all().await;
-    let mut waiting: tokio::task::JoinSet<(Raw, Option<Answer>)> = tokio::task::JoinSet::new();
-    let (enough, _) = tokio::sync::watch::channel(false);
-    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-    for (_, mut raw) in sent {
-        let (mut enough, tell) = (enough.subscribe(), tell.clone());
-        waiting.spawn(async move {
-            let answer = tokio::select! {
-                answer = raw.answer_to("POST") => answer.ok(),
-                _ = enough.wait_for(|enough| *enough) => None,
-            };
-            if answer.is_some() {
-                let _ = tell.send(());
-            }
-            (raw, answer)
-        });
-    }
-    for _ in 0..expected {
-        told.recv().await.expect("an answer");
-    }
-    enough.send_replace(true);
-    let (mut open, mut answers) = (Vec::new(), Vec::new());
-    for (raw, answer) in waiting.join_all().await {
-        match answer {
-            Some(answer) => answers.push(answer),
-            None => open.push(raw),
-        }
-    }
-    (open, answers)
+    (connections, answering.join_all().await)
 }
 
 async fn connections(server: &Server, count: usize) -> Vec<Raw> {

@@ -167,9 +167,12 @@ async fn under_https_every_answer_says_so() {
         .stderr(std::process::Stdio::null());
     let _server = Killed(command.spawn().expect("the program starts"));
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-    while tokio::net::TcpStream::connect(address).await.is_err() {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    let listens = async {
+        while tokio::net::TcpStream::connect(address).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), listens).await.expect("it listens");
     for request in [
         "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "GET /sign-in HTTP/1.1\r\nHost: localhost\r\n\r\n",

@@ -111,7 +111,7 @@ async fn an_answer_that_was_under_way_when_the_change_came_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn silence_makes_it_ask_within_three_seconds_and_begin_anew_where_it_was() {
+async fn a_silent_stream_is_not_trusted_and_is_resumed_where_it_was() {
     let fake = Fake::start().await;
     fake.know(KEY, true);
     let client = fake.client();
@@ -119,14 +119,12 @@ async fn silence_makes_it_ask_within_three_seconds_and_begin_anew_where_it_was()
     fake.change("hs_live_other");
     // A heartbeat may be on its way.
     fake.silent.send_replace(true);
-    let silent = Instant::now();
     let asked = fake.checks(KEY);
     until("it asks", async || {
         client.verify(&check()).await.expect("an outcome");
         fake.checks(KEY) > asked
     })
     .await;
-    assert!(silent.elapsed() < Duration::from_secs(3), "{:?}", silent.elapsed());
     until("it begins anew", async || fake.seen(|seen| seen.streams.len()) > 1).await;
     let asked = fake.checks(KEY);
     for more in 1..4 {
@@ -145,6 +143,9 @@ async fn a_connection_that_is_known_to_be_broken_is_not_waited_for() {
     let client = fake.client();
     remember(&fake, &client).await;
     fake.full.send_replace(true);
+    // Heard just before the cut, so that the key would be trusted for three seconds more.
+    fake.change("hs_live_other");
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let (asked, cut) = (fake.checks(KEY), Instant::now());
     fake.cut();
     until("it asks", async || {
@@ -152,8 +153,7 @@ async fn a_connection_that_is_known_to_be_broken_is_not_waited_for() {
         fake.checks(KEY) > asked
     })
     .await;
-    // The last heartbeat was not two seconds old, and would be good for another one.
-    assert!(cut.elapsed() < Duration::from_millis(900), "{:?}", cut.elapsed());
+    assert!(cut.elapsed() < Duration::from_secs(2), "{:?}", cut.elapsed());
     fake.full.send_replace(false);
     remember(&fake, &client).await;
 }

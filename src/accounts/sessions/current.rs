@@ -9,25 +9,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::oneshot;
 use tower_sessions::session::Id;
 
 use super::store::{ABSOLUTE_TIME_OUT, IDLE_TIME_OUT, SEEN_PRECISION, hash};
 use crate::accounts::Accounts;
 use crate::domain::Person;
 use crate::model::Timestamp;
+use crate::runtime::Tenant;
+use crate::runtime::batch::{self, Limits, Queue};
 use crate::runtime::clock::Clock;
 use crate::store::{Changes, Db, PersonRow, StoreError};
 
-/// Sessions of one statement at the most.
-const GROUP: usize = 128;
+/// Look-ups that wait for a statement, in all and from one network, and those of one statement.
+const LIMITS: Limits = Limits { capacity: 4096, tenant_capacity: 1024, batch: 128, batch_weight: usize::MAX };
 /// Statements at once.
 const AT_ONCE: usize = 2;
 /// A statement that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Who waits at the most; more are told to come again.
-const WAITING: usize = 4096;
-
 /// Sessions that are remembered.
 const REMEMBERED: usize = 4096;
 
@@ -44,15 +43,18 @@ struct Asked {
 /// Where it is asked.
 #[derive(Debug)]
 pub(in crate::accounts) struct Sessions {
-    queue: mpsc::Sender<Asked>,
+    queue: Queue<Asked>,
     known: Arc<Known>,
 }
 
 impl Sessions {
     pub(in crate::accounts) fn new(db: Db, clock: Clock) -> Self {
-        let (queue, asked) = mpsc::channel(WAITING);
+        let (queue, asked) = batch::queue(LIMITS);
         let known = Arc::new(Known { db, clock, sessions: Cache::new(REMEMBERED) });
-        tokio::spawn(read_groups(Arc::clone(&known), asked));
+        tokio::spawn(asked.work(AT_ONCE, {
+            let known = Arc::clone(&known);
+            move |group| read(Arc::clone(&known), group)
+        }));
         Self { queue, known }
     }
 }
@@ -93,17 +95,18 @@ impl std::fmt::Debug for Known {
 }
 
 impl Accounts {
-    /// Whose session it is, if it is one, as they are now. That it was used is noted, to the minute.
+    /// Returns the person of a session, as they are now, if it is one. Notes that it was used, to the minute. `tenant` is
+    /// the one that a look-up is charged to.
     ///
     /// # Errors
-    /// When the database fails.
-    pub async fn signed_in(&self, session: Id) -> Result<Option<Person>, Unread> {
+    /// When the database fails, or too many look-ups wait.
+    pub async fn signed_in(&self, session: Id, tenant: Tenant) -> Result<Option<Person>, Unread> {
         let id_hash = hash(session);
         if let Some(person) = self.sessions.known.of(&id_hash) {
             return Ok(Some(person));
         }
         let (answer, answered) = oneshot::channel();
-        self.sessions.queue.try_send(Asked { id_hash, answer }).map_err(|_| Unread)?;
+        self.sessions.queue.push(tenant, 1, Asked { id_hash, answer }).map_err(|_| Unread)?;
         answered.await.map_err(|_| Unread)
     }
 
@@ -120,28 +123,12 @@ impl Accounts {
     }
 }
 
-/// Reads what is asked for, until nobody can ask any more.
-async fn read_groups(known: Arc<Known>, mut asked: mpsc::Receiver<Asked>) {
-    let free = Arc::new(Semaphore::new(AT_ONCE));
-    let mut group = Vec::new();
-    while asked.recv_many(&mut group, GROUP).await > 0 {
-        let Ok(permit) = Arc::clone(&free).acquire_owned().await else { return };
-        // While it waited for a permit, others have come.
-        while group.len() < GROUP
-            && let Ok(next) = asked.try_recv()
-        {
-            group.push(next);
-        }
-        let (known, group) = (Arc::clone(&known), std::mem::take(&mut group));
-        tokio::spawn(async move {
-            // A connection that leads nowhere must not keep its permit: soon there would be none left.
-            let answering = tokio::time::timeout(PATIENCE, answer(&known, group));
-            if let Err(error) = answering.await.unwrap_or_else(|_| Err(StoreError::slow())) {
-                // Those who wait hear that nothing will come.
-                tracing::error!(%error, "sessions could not be read");
-            }
-            drop(permit);
-        });
+async fn read(known: Arc<Known>, group: Vec<Asked>) {
+    // A connection that leads nowhere must not keep its place: soon there would be none left.
+    let answering = tokio::time::timeout(PATIENCE, answer(&known, group));
+    if let Err(error) = answering.await.unwrap_or_else(|_| Err(StoreError::slow())) {
+        // Requests that wait get 503, because their senders are dropped.
+        tracing::error!(%error, "cannot look up sessions");
     }
 }
 

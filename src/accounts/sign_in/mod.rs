@@ -7,12 +7,12 @@ use std::net::IpAddr;
 
 use zeroize::Zeroizing;
 
-use super::network::Network;
 use super::queue::{Busy, Lane};
 use super::sessions::store::SessionError;
 use super::{Accounts, EmailAddress};
 use crate::domain::Verified;
 use crate::model::{Timestamp, UserId};
+use crate::runtime::Network;
 use crate::store::{StoreError, StoredUser};
 use password::Comparison;
 

@@ -7,9 +7,9 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params, PasswordHasher, PasswordVerifier};
 use zeroize::Zeroizing;
 
-use crate::accounts::network::Network;
 use crate::accounts::queue::{Busy, Lane, Queue};
 use crate::model::nfc;
+use crate::runtime::Network;
 use crate::runtime::entropy::Entropy;
 
 /// A password that somebody wants to have: 10 to 256 characters, in NFC, so that every keyboard types the same one.

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use quick_cache::sync::Cache;
 
 use crate::accounts::EmailAddress;
-use crate::accounts::network::Network;
 use crate::cluster::limits::SharedLimits;
 use crate::model::RateLimit;
+use crate::runtime::Network;
 use crate::runtime::clock::Clock;
 
 /// Buckets of one kind that are kept; the ones that were used least are forgotten first.

@@ -85,7 +85,8 @@ mod tests {
 
     use super::*;
     use crate::model::OrganisationId;
-    use crate::web::body::{BodyMemory, Sender};
+    use crate::runtime::Tenant;
+    use crate::web::body::BodyMemory;
 
     fn of(values: &[&str]) -> Option<Encoding> {
         let mut headers = HeaderMap::new();
@@ -113,7 +114,7 @@ mod tests {
 
     fn decode(encoding: Encoding, body: Bytes) -> Result<Bytes, Error> {
         let memory: Arc<BodyMemory> = Arc::default();
-        encoding.decode(body, Charged::new(&memory, Sender::Organisation(OrganisationId(1))))
+        encoding.decode(body, Charged::new(&memory, Tenant::Organisation(OrganisationId(1))))
     }
 
     #[test]

@@ -13,12 +13,13 @@ use uuid::Uuid;
 use super::encoding::Encoding;
 use super::error::{Error, Invalid};
 use super::wire::Accepted;
-use crate::domain::{Ask, Code};
+use crate::domain::Code;
 use crate::events::{IdempotencyKey, Incoming, Refused, SourceName};
 use crate::keys::{Pass, Purpose};
 use crate::model::{ApiError, ScopeList};
+use crate::runtime::Tenant;
 use crate::web::auth::limited;
-use crate::web::body::{self, Arrived, Charged, Sender};
+use crate::web::body::{self, Arrived, Charged};
 use crate::web::client_address::{ClientAddress, Peer};
 use crate::web::fast_path::{self, Answering};
 use crate::web::openapi::Problem;
@@ -95,7 +96,7 @@ where
     })?;
     let idempotency_key = idempotency_key(&parts)?;
     let encoding = Encoding::of(&parts.headers)?;
-    let sender = Sender::Organisation(key.place.organisation);
+    let sender = Tenant::Organisation(key.place.organisation);
     let Arrived { bytes, waited } = body::read(body, BODY_LIMIT, &services.bodies, sender).await?;
     if waited {
         Box::pin(authenticate(&parts, services, &place.tenant, address, Purpose::Identify)).await?;
@@ -105,6 +106,9 @@ where
     let incoming = Incoming { key: &key, source, idempotency_key, body };
     let taken = services.events.inbox().take(incoming).await.map_err(|refused| {
         Error::from(ApiError::unavailable(match refused {
+            Refused::TooMany => {
+                return ApiError::too_many("Too many events of this tenant are waiting to be stored.", 1).into();
+            }
             Refused::TooManySources(most) => {
                 return Error::Invalid(format!(
                     "The environment has {most} sources, the most that it may have: use one of them."
@@ -134,7 +138,7 @@ async fn authenticate(
     let bad = || ApiError::unauthenticated("The API key is missing, unknown, revoked, disabled or expired.");
     let presented = credential::presented_key(&parts.headers).ok_or_else(bad)?;
     // Whose key it is comes before what it may do; a bad one has no owner. So this only looks.
-    let look = Ask { address: address.for_allowlist(), scopes: ScopeList::constant(SCOPE), ..Ask::default() };
+    let look = Ask { scopes: ScopeList::constant(SCOPE), ..address.ask() };
     let organisation = services
         .keys
         .check(presented, &look, Purpose::Identify, |verdict| match (verdict.code, verdict.record) {

@@ -98,9 +98,8 @@ pub(super) fn forward_auth<B: Send + 'static>(
             let ask = Ask {
                 scopes: demand.scopes,
                 mode: demand.mode,
-                address: address.for_allowlist(),
                 organisation: Some(demand.organisation),
-                ..Ask::default()
+                ..address.ask()
             };
             let for_nginx = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "compat=nginx"));
             let told = |verdict: Verdict<'_>| answer(&verdict, &ask, address, for_nginx);

@@ -150,8 +150,7 @@ async fn is_still_allowed(services: &Services, parts: &Parts) -> bool {
         return false;
     };
     let address = ClientAddress::of_request(&parts.extensions, headers, &services.site);
-    let ask =
-        Ask { scopes: ScopeList::constant(fast_path::VERIFY), address: address.for_allowlist(), ..Ask::default() };
+    let ask = Ask { scopes: ScopeList::constant(fast_path::VERIFY), ..address.ask() };
     let good = services.keys.check(presented, &ask, Purpose::Identify, |verdict| verdict.code == Code::Valid).await;
     good.unwrap_or(false)
 }

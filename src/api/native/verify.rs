@@ -17,8 +17,9 @@ use super::limits;
 use crate::domain::{Ask, Code, Cost};
 use crate::keys::{Limited, Purpose, Record, Verdict};
 use crate::model::{ApiError, Mode, OrganisationId, ScopeList, ScopesError};
+use crate::runtime::Tenant;
 use crate::web::Services;
-use crate::web::body::{self, Arrived, Sender};
+use crate::web::body::{self, Arrived};
 use crate::web::client_address::Peer;
 use crate::web::fast_path::{self, Answering, RequestId};
 use crate::web::fields::Fields;
@@ -112,7 +113,8 @@ impl Borrowed<'_> {
         if !fields.are_right() {
             return Err(fields.error());
         }
-        Ok(Ask { scopes: scopes.unwrap_or_default(), mode, address, organisation: Some(organisation), cost })
+        let tenant = Tenant::Organisation(organisation);
+        Ok(Ask { scopes: scopes.unwrap_or_default(), mode, address, organisation: Some(organisation), cost, tenant })
     }
 }
 
@@ -282,7 +284,7 @@ where
     Box::pin(async move {
         fast_path::answer(services, "/v1/keys/verify", async |id| {
             let organisation = fast_path::service(services, request.headers(), peer).await?;
-            let sender = Sender::Organisation(organisation);
+            let sender = Tenant::Organisation(organisation);
             let Arrived { bytes: body, waited } =
                 body::read(request.body_mut(), BODY_LIMIT, &services.bodies, sender).await?;
             if waited {

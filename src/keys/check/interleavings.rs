@@ -5,20 +5,21 @@
 //! a change commits at one step, invalidates at another and is answered at a third. What each check says
 //! is held against what was true while it ran.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::FutureExt;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use tokio::sync::mpsc;
 
 use super::cache;
 use super::single_flight::{Flight, Unanswered};
 use crate::domain::{Ask, Code, Key, KeyState, PlainKey, PresentedKey, key};
 use crate::keys::*;
 use crate::model::{Mode, Timestamp};
+use crate::runtime::Tenant;
+use crate::runtime::batch::Batches;
 use crate::store::Position;
 
 const KEYS: usize = 6;
@@ -41,7 +42,9 @@ type Checking = Pin<Box<dyn Future<Output = Result<(Code, Option<String>), Unans
 
 struct World {
     keys: Arc<Keys>,
-    asked: mpsc::Receiver<Flight>,
+    asked: Batches<Flight>,
+    /// Look-ups that were taken from the queue and have not read yet.
+    taken: VecDeque<Flight>,
     strings: Vec<String>,
     database: Vec<Option<Key>>,
     history: Vec<Vec<Was>>,
@@ -94,6 +97,7 @@ impl World {
         Self {
             keys,
             asked,
+            taken: VecDeque::new(),
             strings,
             database: vec![None; KEYS],
             history: (0..KEYS).map(|_| vec![Was { committed: 0, answered: Some(0), code: Code::NotFound }]).collect(),
@@ -219,10 +223,17 @@ impl World {
         Some(next)
     }
 
+    fn next_flight(&mut self) -> Option<Flight> {
+        if self.taken.is_empty() {
+            self.taken.extend(self.asked.next().now_or_never().flatten().into_iter().flatten());
+        }
+        self.taken.pop_front()
+    }
+
     /// A look-up reads, or one that has read lands.
     fn look_up(&mut self) {
         if self.below(2) == 0 {
-            if let Ok(flight) = self.asked.try_recv() {
+            if let Some(flight) = self.next_flight() {
                 let found = self.database.iter().flatten().find(|key| key.hash == flight.hash);
                 let found = found.cloned().map(Arc::new);
                 self.flying.push((flight, found));
@@ -243,6 +254,22 @@ impl World {
             _ => self.change(),
         }
     }
+}
+
+/// Strings that look like keys, from one network, take no place from the look-ups of others.
+#[tokio::test]
+async fn look_ups_of_a_flood_leave_room_to_others() {
+    let world = World::new(3, 1 << 20).await;
+    let look_up = |network: [u8; 4]| {
+        let hash = PlainKey::hookstream(Mode::Live, &world.keys.entropy).hash();
+        let core = &world.keys.core;
+        let mut answer = Box::pin(core.look_up(hash, Tenant::network(Some(network.into()))));
+        answer.as_mut().now_or_never()
+    };
+    let flood = (0..10_000).map(|_| look_up([192, 0, 2, 1])).filter(Option::is_none).count();
+    assert_eq!(flood, 2_048, "further ones are refused at once");
+    assert!(matches!(look_up([192, 0, 2, 1]), Some(Err(Unanswered))));
+    assert!(look_up([192, 0, 2, 2]).is_none(), "it waits for its answer");
 }
 
 /// A million checks, between whose steps anything may happen.
@@ -272,14 +299,14 @@ async fn a_look_up_under_way_cannot_bring_a_dead_key_back() {
     };
     let mut before = Box::pin(code(Arc::clone(&keys), string.clone()));
     assert!(before.as_mut().now_or_never().is_none());
-    let flight = world.asked.try_recv().expect("it is asked for");
+    let flight = world.next_flight().expect("it is asked for");
     // The revocation commits and invalidates; then what was read before lands.
     keys.core.changed(&[(live.id, live.hash)]);
     keys.core.land(flight, Ok(Some(Arc::new(live))));
     assert!(keys.cache().is_empty(), "the dead key is not in the cache");
     let mut after = Box::pin(code(Arc::clone(&keys), string));
     assert!(after.as_mut().now_or_never().is_none(), "it waits for what is true now");
-    let flight = world.asked.try_recv().expect("it is asked for again");
+    let flight = world.next_flight().expect("it is asked for again");
     keys.core.land(flight, Ok(Some(Arc::new(dead))));
     assert_eq!(after.await, Ok(Code::Revoked));
     assert_eq!(before.await, Ok(Code::Revoked));

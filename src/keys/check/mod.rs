@@ -119,7 +119,8 @@ impl Keys {
                 told
             } else {
                 // Boxed, as whatever else waits: few have to, and the future of a request should be small.
-                let found = if presented.checksum_fits() { Box::pin(core.look_up(hash)).await? } else { None };
+                let found =
+                    if presented.checksum_fits() { Box::pin(core.look_up(hash, ask.tenant)).await? } else { None };
                 let Some(key) = found else {
                     return Ok(answer(Verdict::NOT_FOUND));
                 };

@@ -10,22 +10,22 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::oneshot;
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 use super::cache::ClockQueue;
 use crate::domain::{Key, KeyHash};
 use crate::keys::Core;
+use crate::runtime::Tenant;
+use crate::runtime::batch::{self, Batches, Limits, Queue};
 use crate::store::{Batch, StoreError};
 
-/// Hashes of one statement at the most.
-const GROUP: usize = 128;
+/// Look-ups that wait for a statement, in all and of one tenant, and those of one statement.
+const LIMITS: Limits = Limits { capacity: 8192, tenant_capacity: 2048, batch: 128, batch_weight: usize::MAX };
 /// A statement that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Statements at once.
 const AT_ONCE: usize = 4;
-/// Hashes that wait at the most; more are told to come again.
-const WAITING: usize = 8192;
 
 /// The database did not say whether a string is a key, or too many ask at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +39,8 @@ pub(in crate::keys) type Answer = Result<Option<Arc<Key>>, Unanswered>;
 pub(in crate::keys) struct Flight {
     pub(in crate::keys) hash: KeyHash,
     pub(in crate::keys) number: u64,
+    /// The first one that asked, in whose share it waits.
+    pub(in crate::keys) tenant: Tenant,
 }
 
 /// The look-ups under way, and who waits for each. Without any I/O, so that every order of events can be
@@ -52,6 +54,7 @@ pub(in crate::keys) struct Flights<W> {
 #[derive(Debug)]
 struct Waiting<W> {
     number: u64,
+    tenant: Tenant,
     /// Whoever takes what this flight brings.
     now: Vec<W>,
     /// Whoever wants what is read after it has landed.
@@ -72,7 +75,7 @@ impl<W> Flights<W> {
 
     /// Somebody wants to know. The flight to send off, unless one is under way. That one may have read before
     /// this was asked: who must know what is true now does not `share` it, and waits for the next.
-    pub(in crate::keys) fn join(&mut self, hash: KeyHash, waiter: W, share: bool) -> Option<Flight> {
+    pub(in crate::keys) fn join(&mut self, hash: KeyHash, tenant: Tenant, waiter: W, share: bool) -> Option<Flight> {
         if let Some(waiting) = self.waiting.get_mut(&hash) {
             if share {
                 waiting.now.push(waiter);
@@ -81,13 +84,13 @@ impl<W> Flights<W> {
             }
             return None;
         }
-        Some(self.take_off(hash, vec![waiter]))
+        Some(self.take_off(hash, tenant, vec![waiter]))
     }
 
-    fn take_off(&mut self, hash: KeyHash, now: Vec<W>) -> Flight {
+    fn take_off(&mut self, hash: KeyHash, tenant: Tenant, now: Vec<W>) -> Flight {
         let number = self.number();
-        self.waiting.insert(hash, Waiting { number, now, later: Vec::new() });
-        Flight { hash, number }
+        self.waiting.insert(hash, Waiting { number, tenant, now, later: Vec::new() });
+        Flight { hash, number, tenant }
     }
 
     /// What is known of a string has changed. The flight to send off again, if one was under way: it may
@@ -95,7 +98,7 @@ impl<W> Flights<W> {
     pub(in crate::keys) fn invalidate(&mut self, hash: KeyHash) -> Option<Flight> {
         let mut waiting = self.waiting.remove(&hash)?;
         waiting.now.append(&mut waiting.later);
-        Some(self.take_off(hash, waiting.now))
+        Some(self.take_off(hash, waiting.tenant, waiting.now))
     }
 
     /// A flight is back. Who waits for what it brings, and the next one to send off for the others; nobody if
@@ -106,7 +109,7 @@ impl<W> Flights<W> {
             self.waiting.insert(flight.hash, waiting);
             return None;
         }
-        let next = (!waiting.later.is_empty()).then(|| self.take_off(flight.hash, waiting.later));
+        let next = (!waiting.later.is_empty()).then(|| self.take_off(flight.hash, waiting.tenant, waiting.later));
         Some((waiting.now, next))
     }
 
@@ -126,17 +129,17 @@ pub(in crate::keys) struct UnderWay {
 /// Where look-ups are asked for.
 ///
 /// The order of locks in this program: the one here may be held while that of the usage ledgers is taken
-/// (`Usage::ledgers`), because a record that leaves the cache gives its counts to a ledger. No other lock is taken
-/// while one is held. All are tracing-mutex's: in a debug build an order that could deadlock panics.
+/// (`Usage::ledgers`), because a record that leaves the cache gives its counts to a ledger, or while that of its queue is,
+/// which holds it for a few instructions. No other lock is taken while one is held. All are tracing-mutex's: in a debug build an order that could deadlock panics.
 #[derive(Debug)]
 pub(in crate::keys) struct Lookups {
     under_way: Mutex<UnderWay>,
-    queue: mpsc::Sender<Flight>,
+    queue: Queue<Flight>,
 }
 
 impl Lookups {
-    pub(in crate::keys) fn new() -> (Self, mpsc::Receiver<Flight>) {
-        let (queue, asked) = mpsc::channel(WAITING);
+    pub(in crate::keys) fn new() -> (Self, Batches<Flight>) {
+        let (queue, asked) = batch::queue(LIMITS);
         (Self { under_way: Mutex::default(), queue }, asked)
     }
 
@@ -147,7 +150,7 @@ impl Lookups {
 
 impl Core {
     /// Everything about a key, by the hash of its string, as it is now or was since this was asked.
-    pub(in crate::keys) async fn look_up(&self, hash: KeyHash) -> Answer {
+    pub(in crate::keys) async fn look_up(&self, hash: KeyHash, tenant: Tenant) -> Answer {
         if self.remembers() && self.cache.is_unknown(&hash, self.clock.now()) {
             return Ok(None);
         }
@@ -155,7 +158,7 @@ impl Core {
         {
             let mut under_way = self.lookups.under_way();
             // Without a lease nobody says that what a flight has read is no longer true.
-            if let Some(flight) = under_way.flights.join(hash, answer, self.remembers()) {
+            if let Some(flight) = under_way.flights.join(hash, tenant, answer, self.remembers()) {
                 self.send_off(&mut under_way.flights, flight)?;
             }
         }
@@ -163,7 +166,7 @@ impl Core {
     }
 
     fn send_off(&self, flights: &mut Flights<oneshot::Sender<Answer>>, flight: Flight) -> Result<(), Unanswered> {
-        self.lookups.queue.try_send(flight).map_err(|_| {
+        self.lookups.queue.push(flight.tenant, 1, flight).map_err(|_| {
             // Who waits for it hears that nothing will come.
             flights.cancel(flight);
             Unanswered
@@ -230,40 +233,29 @@ impl Core {
     }
 }
 
-/// Reads what is asked for, until nobody can ask any more.
-pub(in crate::keys) async fn read(core: Weak<Core>, mut asked: mpsc::Receiver<Flight>) {
-    let free = Arc::new(Semaphore::new(AT_ONCE));
-    while let Some(first) = asked.recv().await {
-        let (Ok(permit), Some(core)) = (Arc::clone(&free).acquire_owned().await, core.upgrade()) else {
-            return;
-        };
-        // While it waited for a permit, others have come.
-        let mut flights = vec![first];
-        while flights.len() < GROUP
-            && let Ok(next) = asked.try_recv()
-        {
-            flights.push(next);
-        }
-        tokio::spawn(async move {
-            let hashes: Vec<KeyHash> = flights.iter().map(|flight| flight.hash).collect();
-            let mut batch = Batch::new(hashes.len());
-            while let Some(rows) = batch.next_rows() {
-                let hashes = &hashes[rows.clone()];
-                // A connection that leads nowhere must not keep its permit: soon there would be none left.
-                let reading = tokio::time::timeout(PATIENCE, core.db.keys_by_hash(hashes));
-                let found = reading.await.unwrap_or_else(|_| Err(StoreError::slow()));
-                batch.settle(rows, found.map(|keys| deliver(hashes, keys)));
-            }
-            let found = batch.outcomes();
-            let failed = found.iter().filter(|found| found.is_err()).count();
-            if let Some(error) = found.iter().find_map(|found| found.as_ref().err()) {
-                tracing::error!(%error, keys = failed, "keys could not be looked up");
-            }
-            for (flight, found) in flights.into_iter().zip(found) {
-                core.land(flight, found.map_err(|_| Unanswered));
-            }
-            drop(permit);
-        });
+/// Reads the keys that are asked for, until the core is dropped.
+pub(in crate::keys) async fn read(core: Weak<Core>, asked: Batches<Flight>) {
+    asked.work(AT_ONCE, move |flights| read_batch(core.clone(), flights)).await;
+}
+
+async fn read_batch(core: Weak<Core>, flights: Vec<Flight>) {
+    let Some(core) = core.upgrade() else { return };
+    let hashes: Vec<KeyHash> = flights.iter().map(|flight| flight.hash).collect();
+    let mut batch = Batch::new(hashes.len());
+    while let Some(rows) = batch.next_rows() {
+        let hashes = &hashes[rows.clone()];
+        // A connection that leads nowhere must not keep its place: soon there would be none left.
+        let reading = tokio::time::timeout(PATIENCE, core.db.keys_by_hash(hashes));
+        let found = reading.await.unwrap_or_else(|_| Err(StoreError::slow()));
+        batch.settle(rows, found.map(|keys| deliver(hashes, keys)));
+    }
+    let found = batch.outcomes();
+    let failed = found.iter().filter(|found| found.is_err()).count();
+    if let Some(error) = found.iter().find_map(|found| found.as_ref().err()) {
+        tracing::error!(%error, keys = failed, "keys could not be looked up");
+    }
+    for (flight, found) in flights.into_iter().zip(found) {
+        core.land(flight, found.map_err(|_| Unanswered));
     }
 }
 
@@ -287,11 +279,11 @@ mod tests {
     #[test]
     fn many_that_ask_at_once_share_one_flight() {
         let mut flights = Flights::default();
-        let flight = flights.join(hash(), 1, true).expect("the first one is sent off");
-        assert_eq!(flights.join(hash(), 2, true), None);
+        let flight = flights.join(hash(), Tenant::default(), 1, true).expect("the first one is sent off");
+        assert_eq!(flights.join(hash(), Tenant::default(), 2, true), None);
         assert_eq!(flights.land(flight), Some((vec![1, 2], None)));
         assert_eq!(flights.land(flight), None);
-        assert!(flights.join(hash(), 3, true).is_some());
+        assert!(flights.join(hash(), Tenant::default(), 3, true).is_some());
     }
 
     #[test]
@@ -305,16 +297,16 @@ mod tests {
     #[test]
     fn what_was_read_before_somebody_asked_is_not_for_who_must_know_what_is_true_now() {
         let mut flights = Flights::default();
-        let before = flights.join(hash(), 1, false).expect("it is sent off");
-        assert_eq!(flights.join(hash(), 2, false), None);
-        assert_eq!(flights.join(hash(), 3, false), None);
+        let before = flights.join(hash(), Tenant::default(), 1, false).expect("it is sent off");
+        assert_eq!(flights.join(hash(), Tenant::default(), 2, false), None);
+        assert_eq!(flights.join(hash(), Tenant::default(), 3, false), None);
         let (waiters, next) = flights.land(before).expect("somebody waits");
         let next = next.expect("it is sent off for the others");
         assert_eq!(waiters, [1]);
         assert_eq!(flights.land(next), Some((vec![2, 3], None)));
         // A change does for them as well.
-        let before = flights.join(hash(), 1, true).expect("it is sent off");
-        assert_eq!(flights.join(hash(), 2, false), None);
+        let before = flights.join(hash(), Tenant::default(), 1, true).expect("it is sent off");
+        assert_eq!(flights.join(hash(), Tenant::default(), 2, false), None);
         let again = flights.invalidate(hash()).expect("it is sent off again");
         assert_eq!(flights.land(before), None);
         assert_eq!(flights.land(again), Some((vec![1, 2], None)));
@@ -323,9 +315,9 @@ mod tests {
     #[test]
     fn what_was_read_before_an_invalidation_reaches_nobody() {
         let mut flights = Flights::default();
-        let before = flights.join(hash(), 1, true).expect("it is sent off");
+        let before = flights.join(hash(), Tenant::default(), 1, true).expect("it is sent off");
         let again = flights.invalidate(hash()).expect("it is sent off again");
-        assert_eq!(flights.join(hash(), 2, true), None, "the second one waits for the new flight");
+        assert_eq!(flights.join(hash(), Tenant::default(), 2, true), None, "the second one waits for the new flight");
         assert_eq!(flights.land(before), None);
         assert_eq!(flights.land(again), Some((vec![1, 2], None)));
         assert_eq!(flights.invalidate(hash()), None);

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
-use crate::model::{KeyId, Timestamp};
+use crate::model::{KeyId, OrganisationId, Timestamp};
 use crate::store::UsedFrom;
 
 /// Addresses of one key that are remembered.
@@ -18,8 +18,18 @@ pub(in crate::keys) const ADDRESSES: usize = 10;
 /// Each of them has a page of the database rewritten: at 2,000 a second that was a sixteenth of a busy server's work.
 const KEYS: usize = 250;
 
+/// Keys of one organisation of these.
+const ORGANISATION_KEYS: usize = KEYS / 2;
+
 /// By key: as many as are kept of it, so that one that is used from everywhere takes no place from the others.
-pub(in crate::keys) type Waiting = HashMap<KeyId, Vec<UsedFrom>>;
+pub(in crate::keys) type ByKey = HashMap<KeyId, Vec<UsedFrom>>;
+
+#[derive(Debug, Default)]
+struct Waiting {
+    keys: ByKey,
+    /// How many keys of each organisation were added since the last flush.
+    organisations: HashMap<OrganisationId, usize>,
+}
 
 #[derive(Debug, Default)]
 pub(in crate::keys) struct Addresses {
@@ -33,20 +43,36 @@ impl Addresses {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a key was used from there, if there is a place for it; whether there is.
-    pub(in crate::keys) fn note(&self, id: KeyId, address: IpAddr, at: Timestamp) -> bool {
+    /// Notes that a key of an organisation was used from there, if there is a place for it; whether there is.
+    pub(in crate::keys) fn note(
+        &self,
+        organisation: OrganisationId,
+        id: KeyId,
+        address: IpAddr,
+        at: Timestamp,
+    ) -> bool {
         if self.keys.load(Ordering::Relaxed) >= KEYS {
             return false;
         }
-        let mut waiting = self.waiting();
-        let noted = note(waiting.entry(id).or_default(), UsedFrom { address, last_used_at: at });
-        self.keys.store(waiting.len(), Ordering::Relaxed);
-        noted
+        let mut guard = self.waiting();
+        let Waiting { keys, organisations } = &mut *guard;
+        let from = UsedFrom { address, last_used_at: at };
+        if let Some(known) = keys.get_mut(&id) {
+            return note(known, from);
+        }
+        let used = organisations.entry(organisation).or_default();
+        if *used >= ORGANISATION_KEYS {
+            return false;
+        }
+        *used += 1;
+        keys.insert(id, vec![from]);
+        self.keys.store(keys.len(), Ordering::Relaxed);
+        true
     }
 
     /// Adds those of a key to what is known of it.
     pub(in crate::keys) fn complete(&self, id: KeyId, known: &mut Vec<UsedFrom>) {
-        for from in self.waiting().get(&id).into_iter().flatten() {
+        for from in self.waiting().keys.get(&id).into_iter().flatten() {
             if !renew(known, *from) {
                 known.push(*from);
             }
@@ -54,22 +80,22 @@ impl Addresses {
     }
 
     /// All of them, taken out.
-    pub(in crate::keys) fn take(&self) -> Waiting {
+    pub(in crate::keys) fn take(&self) -> ByKey {
         let mut waiting = self.waiting();
         self.keys.store(0, Ordering::Relaxed);
-        std::mem::take(&mut *waiting)
+        std::mem::take(&mut *waiting).keys
     }
 
     /// They could not be written down, and wait again.
-    pub(in crate::keys) fn keep(&self, taken: Waiting) {
+    pub(in crate::keys) fn keep(&self, taken: ByKey) {
         let mut waiting = self.waiting();
         for (id, seen) in taken {
-            let known = waiting.entry(id).or_default();
+            let known = waiting.keys.entry(id).or_default();
             for from in seen {
                 note(known, from);
             }
         }
-        self.keys.store(waiting.len(), Ordering::Relaxed);
+        self.keys.store(waiting.keys.len(), Ordering::Relaxed);
     }
 }
 
@@ -101,7 +127,10 @@ mod tests {
     #[test]
     fn one_key_takes_no_place_from_the_others() {
         let addresses = Addresses::default();
-        let note = |id, from: UsedFrom| addresses.note(KeyId(id), from.address, from.last_used_at);
+        // Two organisations: odd and even keys.
+        let note = |id: i64, from: UsedFrom| {
+            addresses.note(OrganisationId(id % 2), KeyId(id), from.address, from.last_used_at)
+        };
         let everywhere = (0..1_000).filter(|n| note(1, from(*n, 5))).count();
         assert_eq!(everywhere, ADDRESSES);
         assert!(note(1, from(3, 7)), "known");
@@ -117,12 +146,26 @@ mod tests {
     }
 
     #[test]
+    fn a_greedy_organisation_leaves_places_to_others() {
+        let addresses = Addresses::default();
+        let note = |organisation, id| {
+            let UsedFrom { address, last_used_at } = from(1, 5);
+            addresses.note(OrganisationId(organisation), KeyId(id), address, last_used_at)
+        };
+        assert_eq!((0..1_000).filter(|id| note(1, *id)).count(), ORGANISATION_KEYS);
+        assert!(note(2, 1_000));
+        assert!(note(1, 3), "a key that has a place keeps it");
+        addresses.take();
+        assert!(note(1, 999), "there is room again after a flush");
+    }
+
+    #[test]
     fn what_could_not_be_written_down_waits_again() {
         let addresses = Addresses::default();
-        assert!(addresses.note(KeyId(1), from(1, 5).address, Timestamp(5)));
+        assert!(addresses.note(OrganisationId(1), KeyId(1), from(1, 5).address, Timestamp(5)));
         let taken = addresses.take();
-        assert!(addresses.note(KeyId(1), from(1, 6).address, Timestamp(6)));
-        assert!(addresses.note(KeyId(2), from(2, 6).address, Timestamp(6)));
+        assert!(addresses.note(OrganisationId(1), KeyId(1), from(1, 6).address, Timestamp(6)));
+        assert!(addresses.note(OrganisationId(1), KeyId(2), from(2, 6).address, Timestamp(6)));
         addresses.keep(taken);
         let mut known = vec![from(1, 1), from(3, 1)];
         addresses.complete(KeyId(1), &mut known);

@@ -28,8 +28,24 @@ const TURNS: u32 = 8;
 const FEW: usize = 500;
 /// A part of the log with so many records is worth being written anew.
 const MANY: usize = 100;
+/// Rows of one transaction. Others that write get the database between two, so that a tenant that uses many keys does
+/// not make them wait for all of its counts.
+const MAX_ROWS: usize = 1_000;
+/// Counts of one transaction that appends to the log, where a count is a few bytes.
+const MAX_LOGGED: usize = 20_000;
 /// After so many records a flush lets others have its place, and its locks.
 const BREATH: usize = 64;
+
+/// How many of these lines one transaction appends.
+fn few_enough(lines: &[(usize, LoggedUses)]) -> usize {
+    let mut counts = 0;
+    let fits = |(_, line): &&(usize, LoggedUses)| {
+        let is_room = counts < MAX_LOGGED;
+        counts += line.uses().len();
+        is_room
+    };
+    lines.iter().take_while(fits).count()
+}
 
 impl Keys {
     /// Writes the counts down, and what was spent of limits. On a failure they stay and are tried again.
@@ -47,7 +63,7 @@ impl Keys {
     async fn write_counts(&self) -> Result<(), StoreError> {
         let (db, usage, cache) = (&self.core.db, &self.core.usage, &self.core.cache);
         let (counted, mut ledger, seen) = (usage.take_counted(), usage.take_ledger(), usage.addresses.take());
-        let addresses = seen.iter().flat_map(|(id, seen)| seen.iter().map(|from| (*id, *from))).collect::<Vec<_>>();
+        let mut addresses = seen.iter().flat_map(|(id, seen)| seen.iter().map(|from| (*id, *from))).collect::<Vec<_>>();
         let is_few = counted.len() + ledger.counts.len() <= FEW && !usage.ledgers().logged.is_logging();
         // What several nodes count must not wait in the memory of one of them.
         if is_few || self.core.together.get().is_some() {
@@ -55,24 +71,40 @@ impl Keys {
                 some.iter().filter_map(|slot| Usage::take_uses(*slot, cache)).for_each(|uses| ledger.add_uses(uses));
                 tokio::task::yield_now().await;
             }
-            if !(ledger.is_empty() && addresses.is_empty())
-                && let Err(error) = db.write_usage(&UsageRows { addresses, ..ledger.rows() }, ADDRESSES).await
-            {
-                usage.ledgers().pending.merge(&ledger);
-                usage.addresses.keep(seen);
-                return Err(error);
+            let mut parts = ledger.into_parts(MAX_ROWS).into_iter();
+            while let Some(part) = parts.next() {
+                // With the last part, so that a flush of few counts is one transaction.
+                let addresses = if parts.len() == 0 { std::mem::take(&mut addresses) } else { Vec::new() };
+                let rows = UsageRows { addresses, ..part.rows() };
+                if !rows.is_empty()
+                    && let Err(error) = db.write_usage(&rows, ADDRESSES).await
+                {
+                    let mut ledgers = usage.ledgers();
+                    std::iter::once(part).chain(parts).for_each(|part| ledgers.pending.merge(&part));
+                    usage.addresses.keep(seen);
+                    return Err(error);
+                }
             }
             return Ok(());
         }
-        let lines = self.take_lines(&counted, &ledger).await;
-        if !(lines.is_empty() && addresses.is_empty())
-            && let Err(error) = db.log_usage(&lines, &UsageRows { addresses, ..UsageRows::default() }, ADDRESSES).await
-        {
-            self.take_back(&lines);
-            usage.addresses.keep(seen);
-            return Err(error);
+        let mut lines = self.take_lines(&counted, &ledger).await;
+        loop {
+            let rest = lines.split_off(few_enough(&lines));
+            let addresses = if rest.is_empty() { std::mem::take(&mut addresses) } else { Vec::new() };
+            let rows = UsageRows { addresses, ..UsageRows::default() };
+            if !(lines.is_empty() && rows.is_empty())
+                && let Err(error) = db.log_usage(&lines, &rows, ADDRESSES).await
+            {
+                self.take_back(&lines);
+                self.take_back(&rest);
+                usage.addresses.keep(seen);
+                return Err(error);
+            }
+            if rest.is_empty() {
+                return self.fold().await;
+            }
+            lines = rest;
         }
-        self.fold().await
     }
 
     /// All that is written down nowhere, as it is about to stand in the log; from now on it is taken to.
@@ -153,11 +185,18 @@ impl Keys {
             for (_, uses) in taken {
                 ledger.add_uses(uses);
             }
-            let folded = self.core.db.fold_usage(number, &ledger.rows()).await;
-            if folded.is_err() {
-                usage.ledgers().logged.parts[number].ledger.merge(&ledger);
+            let mut parts = ledger.into_parts(MAX_ROWS).into_iter();
+            while let Some(part) = parts.next() {
+                let mut rest = Lines::new();
+                parts.as_slice().iter().for_each(|part| rest.add_ledger(part));
+                if let Err(error) = self.core.db.fold_usage(number, &part.rows(), &rest.of_parts()).await {
+                    let mut ledgers = usage.ledgers();
+                    let logged = &mut ledgers.logged.parts[number].ledger;
+                    std::iter::once(part).chain(parts).for_each(|part| logged.merge(&part));
+                    return Err(error);
+                }
             }
-            return folded;
+            return Ok(());
         }
         let mut lines = Lines::new();
         for (_, uses) in &taken {
@@ -187,15 +226,16 @@ impl Keys {
     async fn write_spent(&self) -> Result<(), StoreError> {
         let core = &self.core;
         let taken = core.limiter.take_unsaved(core.clock.both());
-        if taken.rows.is_empty() {
-            return Ok(());
+        let mut meters = taken.meters;
+        for rows in taken.rows.chunks(MAX_ROWS) {
+            let rows = UsageRows { spent: rows.to_vec(), ..UsageRows::default() };
+            if let Err(error) = core.db.write_usage(&rows, ADDRESSES).await {
+                core.limiter.keep_unsaved(meters);
+                return Err(error);
+            }
+            meters.drain(..rows.spent.len());
         }
-        let rows = UsageRows { spent: taken.rows, ..UsageRows::default() };
-        let written = core.db.write_usage(&rows, ADDRESSES).await;
-        if written.is_err() {
-            core.limiter.keep_unsaved(taken.meters);
-        }
-        written
+        Ok(())
     }
 
     /// Reads what an earlier server left in the log. To be done before anything is counted.

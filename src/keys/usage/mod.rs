@@ -95,7 +95,7 @@ impl Usage {
             let folded = fold(address);
             // Whenever it is another one, and once an hour. In between, its time is that of the key.
             let is_news = used_before / HOUR != hour || record.last_address.load(Ordering::Relaxed) != folded;
-            if is_news && self.addresses.note(record.id, address, now) {
+            if is_news && self.addresses.note(record.place.organisation, record.id, address, now) {
                 record.last_address.store(folded, Ordering::Relaxed);
             }
         }

@@ -73,6 +73,23 @@ impl Ledger {
         rows
     }
 
+    /// The same counts in ledgers of at most `rows` counts, in the order of the keys.
+    pub(super) fn into_parts(self, rows: usize) -> Vec<Self> {
+        if self.counts.len() <= rows {
+            return vec![self];
+        }
+        let mut lines: Vec<_> = self.lines().collect();
+        lines.sort_unstable_by_key(|(id, hour, code, ..)| (*id, *hour, *code));
+        let part = |lines: &[(KeyId, i64, Code, i64, Timestamp)]| {
+            let mut part = Self::default();
+            for (id, hour, code, count, last) in lines {
+                part.add(*id, *hour, *code, *count, *last);
+            }
+            part
+        };
+        lines.chunks(rows).map(part).collect()
+    }
+
     /// The counts, as they are kept in the log.
     pub(in crate::keys) fn lines(&self) -> impl Iterator<Item = (KeyId, i64, Code, i64, Timestamp)> {
         self.counts.iter().map(|((id, hour, code), count)| (*id, *hour, *code, *count, self.last(*id)))

@@ -1,4 +1,4 @@
-//! Networks, which attempts to sign in are counted by.
+//! Networks of client addresses: requests are counted by them before the sender is known.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

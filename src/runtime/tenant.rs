@@ -1,0 +1,30 @@
+//! Tenants: the senders among whom a shared resource is divided.
+
+use std::net::IpAddr;
+
+use super::Network;
+use crate::model::OrganisationId;
+
+/// The sender that a request is charged to. A name that a request claims without proof is not a tenant: a stranger could
+/// use up the share of another organisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Tenant {
+    /// The organisation of a checked key or session.
+    Organisation(OrganisationId),
+    /// The network (IPv4 address, IPv6 /64) of a request whose sender is not known yet.
+    Network(IpAddr),
+}
+
+impl Tenant {
+    /// The network of a client address.
+    pub fn network(address: Option<IpAddr>) -> Self {
+        Self::Network(Network::of(address).narrow)
+    }
+}
+
+impl Default for Tenant {
+    /// The network of a request without an address.
+    fn default() -> Self {
+        Self::network(None)
+    }
+}

@@ -1,0 +1,142 @@
+//! Queues that tenants share: a tenant that fills its share is refused, and the others wait for one batch at most.
+
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
+
+use crate::app::{Engine, TestApp, on_both_engines};
+use crate::hooksentry::{self, ingest, tenant};
+use crate::story::{Answer, Call, create, someone};
+
+/// A transaction of another process, for which every other write waits.
+enum Hold {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+impl Hold {
+    async fn begin(app: &TestApp) -> Self {
+        match app.engine {
+            Engine::Sqlite => {
+                let mut connection = SqliteConnection::connect(&app.url).await.expect("the file opens");
+                connection.execute("BEGIN IMMEDIATE").await.expect("a lock");
+                Self::Sqlite(connection)
+            }
+            Engine::Postgres => {
+                let mut connection = PgConnection::connect(&app.url).await.expect("the server answers");
+                connection.execute("BEGIN; LOCK TABLE keys, events IN EXCLUSIVE MODE").await.expect("a lock");
+                Self::Postgres(connection)
+            }
+        }
+    }
+
+    async fn end(self) {
+        match self {
+            Self::Sqlite(mut connection) => drop(connection.execute("ROLLBACK").await.expect("an end")),
+            Self::Postgres(mut connection) => drop(connection.execute("ROLLBACK").await.expect("an end")),
+        }
+    }
+}
+
+/// Sends more requests of one tenant than its share holds, then one of another tenant, while nothing can be written.
+/// Returns a refusal of the first tenant, the other's answer, and how many requests were answered before it, once writing
+/// went on.
+async fn crowd<'a>(
+    app: &TestApp,
+    greedy: impl Iterator<Item = BoxFuture<'a, Answer>>,
+    other: BoxFuture<'a, Answer>,
+    accepted: u16,
+) -> (Answer, Answer, usize) {
+    let hold = Hold::begin(app).await;
+    let mut crowd: FuturesUnordered<BoxFuture<'a, (bool, Answer)>> =
+        greedy.map(|call| call.map(|answer| (false, answer)).boxed()).collect();
+    let (_, refused) = crowd.next().await.expect("an answer");
+    assert_eq!(refused.status, 429, "the share is full: {}", refused.text());
+    crowd.push(other.map(|answer| (true, answer)).boxed());
+    // Until all of them have been taken to the queue, or refused.
+    while let Ok(Some((is_other, answer))) = tokio::time::timeout(Duration::from_millis(300), crowd.next()).await {
+        assert!(!is_other, "nothing can be written: {}", answer.text());
+        assert_eq!(answer.status, 429);
+    }
+    hold.end().await;
+    let mut before = 0;
+    let mut answered = None;
+    while let Some((is_other, answer)) = crowd.next().await {
+        if is_other {
+            answered = Some((answer, before));
+        } else {
+            assert_eq!(answer.status, accepted, "{}", answer.text());
+            before += 1;
+        }
+    }
+    let (answer, before) = answered.expect("it was answered");
+    (refused, answer, before)
+}
+
+on_both_engines! {
+    async fn new_keys_of_a_greedy_organisation_leave_room_to_others(app) {
+        let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
+        // From several networks, each of which has a share of the look-ups of sessions.
+        let peers = ["192.0.2.1:5000", "192.0.2.2:5000", "192.0.2.3:5000", "192.0.2.4:5000"];
+        let new = |n: usize, cookie: &str| {
+            let call = Call::new(&app, "POST", "/v1/auth/api-keys").from(peers[n % 4]).cookie(cookie);
+            call.json(r#"{"name": "key"}"#).send().boxed()
+        };
+        // A batch of 256 that waits for the database, and a share of 1,024.
+        let (refused, answer, before) =
+            crowd(&app, (0..1_300).map(|n| new(n, &ada.cookie)), new(0, &bob.cookie), 201).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        assert!(before <= 2 * 256, "it was in the next batch: {before}");
+        refused.is_problem(429, "too_many_requests");
+        assert_eq!(refused.header("retry-after"), "1");
+    }
+
+    async fn events_of_a_greedy_organisation_leave_room_to_others(app) {
+        let mut senders = Vec::new();
+        for email in ["ada@example.com", "bob@example.com"] {
+            let tenant = tenant(&app, email).await;
+            let key = hooksentry::create(&app, &tenant.access, "key").await.field("/key");
+            senders.push((tenant.id, key));
+        }
+        let event = |at: usize| ingest(&app, &senders[at].0, "source", &senders[at].1).json("{}").send().boxed();
+        for at in 0..2 {
+            assert_eq!(event(at).await.status, 202);
+        }
+        // A batch of 512 that waits for the database, and a share of 1,024.
+        let (refused, answer, before) = crowd(&app, (0..1_600).map(|_| event(0)), event(1), 202).await;
+        refused.is_problem(429, "too_many_requests");
+        assert_eq!(refused.header("retry-after"), "1");
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        assert!(before <= 2 * 512, "it was in the next batch: {before}");
+    }
+
+    /// What was spent of the limits of many keys is saved in several transactions.
+    async fn a_flush_of_many_counts_lets_others_write_in_between(app) {
+        let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
+        let limited = ada.in_env(&ada.live, r#", "quota": {"limit": 9}"#);
+        let made = futures::future::join_all((0..2_010).map(|_| create(&app, &ada.cookie, &limited))).await;
+        for made in made.chunks(1_000) {
+            let uses = made.iter().map(|made| Call::new(&app, "GET", "/v1/whoami").key(&made.field("/key")).send());
+            let used = futures::future::join_all(uses).await;
+            assert!(used.iter().all(|used| used.status == 200));
+        }
+        let order = std::sync::Mutex::new(Vec::new());
+        let flush = async {
+            app.services.keys.flush_usage().await.expect("the database answers");
+            order.lock().unwrap().push("flush");
+        };
+        let other = async {
+            // After the flush has begun.
+            tokio::task::yield_now().await;
+            for _ in 0..2 {
+                assert_eq!(create(&app, &bob.cookie, r#"{"name": "key"}"#).await.status, 201);
+                order.lock().unwrap().push("key");
+            }
+        };
+        tokio::join!(flush, other);
+        assert_eq!(*order.lock().unwrap(), ["key", "key", "flush"]);
+        assert_eq!(app.number("SELECT CAST(sum(quota_used) AS BIGINT) FROM keys").await, 2_010);
+    }
+}

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::encoding::Encoding;
 use super::error::{Error, Invalid};
 use super::wire::Accepted;
-use crate::domain::Code;
+use crate::domain::{Ask, Code};
 use crate::events::{IdempotencyKey, Incoming, Refused, SourceName};
 use crate::keys::{Pass, Purpose};
 use crate::model::{ApiError, ScopeList};

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod entropy;
 pub mod lists;
 mod network;
+pub mod tasks;
 mod tenant;
 
 pub use network::Network;

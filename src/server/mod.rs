@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Accounts, Passwords, Registration, SetUpToken};
 use crate::cluster::Node;
@@ -34,6 +35,7 @@ use crate::events::Events;
 use crate::keys::Keys;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
+use crate::runtime::tasks::Tasks;
 use crate::store::Db;
 use crate::web::body::BodyMemory;
 use crate::web::{Services, Site};
@@ -109,14 +111,15 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
 
     let draining = Draining::default();
     let router = router(services.clone(), db.clone(), clock, entropy, draining.clone());
-    let (stop_upkeep, stopped) = tokio::sync::oneshot::channel();
-    let upkeep = tokio::spawn(upkeep(services.clone(), stopped));
-
-    let checkpoints = tokio::spawn({
+    let mut periodic = Tasks::default();
+    periodic.spawn(|stop| upkeep(services.clone(), stop));
+    // Until the last write: they look after the database file.
+    let mut file_tasks = Tasks::default();
+    file_tasks.spawn_until_stopped({
         let db = db.clone();
         async move { db.keep_checkpointing().await }
     });
-    let watching = tokio::spawn({
+    file_tasks.spawn_until_stopped({
         let db = db.clone();
         async move { db.keep_watching().await }
     });
@@ -130,20 +133,18 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
 
     tracing::info!("stopping");
     // Asked and not aborted: counts that are on their way to the database must arrive.
-    drop(stop_upkeep);
-    upkeep.await?;
+    periodic.stop().await?;
     // Each is done whatever became of the one before; the exit code says whether something was lost.
     let flushed = services.keys.flush_usage().await;
     let given_back = services.keys.give_back_quotas(true).await;
     if let Err(error) = services.keys.leave().await {
         tracing::warn!(%error, "cannot remove this node from the database; the others wait until its lease ends");
     }
-    checkpoints.abort();
-    watching.abort();
+    let stopped = file_tasks.stop().await;
     db.close().await;
     flushed.map_err(|error| format!("cannot save the last counts of uses, and what was spent of limits: {error}"))?;
     given_back.map_err(|error| format!("cannot give back what is left of quotas: {error}"))?;
-    Ok(())
+    Ok(stopped?)
 }
 
 async fn announce(
@@ -211,12 +212,12 @@ fn stop_signal(draining: Draining, after: Duration) -> Result<impl Future<Output
 }
 
 /// What has to be done again and again beside the requests.
-async fn upkeep(services: Services, mut stopped: tokio::sync::oneshot::Receiver<()>) {
+async fn upkeep(services: Services, stop: CancellationToken) {
     let mut flush = tokio::time::interval(crate::keys::FLUSH_EVERY);
     let mut tidy = tokio::time::interval(TIDY_EVERY);
     loop {
         tokio::select! {
-            _ = &mut stopped => return,
+            () = stop.cancelled() => return,
             _ = flush.tick() => {
                 flush_usage(&services).await;
                 if let Err(error) = services.keys.give_back_quotas(false).await {

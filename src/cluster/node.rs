@@ -26,7 +26,7 @@ const OWN_LEASE: Duration = Duration::from_millis(4500);
 /// How often it renews.
 pub const RENEW_EVERY: Duration = Duration::from_millis(500);
 /// A question to the database that takes longer is given up, and asked again.
-const PATIENCE: Duration = Duration::from_secs(2);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long whoever waits for others goes without looking again, when nothing wakes it.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// After so many renewals another node really has another Redis: one that was emptied gets a new identity, which the
@@ -260,7 +260,8 @@ impl Node {
             let served = self.asked.load(Ordering::Acquire);
             let before = self.clock.boottime();
             // Others wait for this one: a connection that leads nowhere must not hold them up.
-            let rows = tokio::time::timeout(PATIENCE, self.db.nodes()).await.map_err(|_| StoreError::slow())??;
+            let rows =
+                tokio::time::timeout(STATEMENT_TIMEOUT, self.db.nodes()).await.map_err(|_| StoreError::slow())??;
             *registry = (served, Arc::new(self.observe(rows, before)));
         }
         Ok(Arc::clone(&registry.1))
@@ -325,7 +326,7 @@ impl Node {
             *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = None;
             Ok::<_, StoreError>(registered.then_some(Some(Doubt::Unregistered)))
         };
-        let renewed = tokio::time::timeout(PATIENCE, renewing).await.map_err(|_| StoreError::slow())??;
+        let renewed = tokio::time::timeout(STATEMENT_TIMEOUT, renewing).await.map_err(|_| StoreError::slow())??;
         let until = sent.saturating_add(u64::try_from(OWN_LEASE.as_nanos()).unwrap_or(u64::MAX));
         Ok(renewed.map(|doubt| Renewal { until, doubt }))
     }

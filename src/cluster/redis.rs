@@ -26,7 +26,7 @@ const CONNECT: Duration = Duration::from_secs(1);
 /// that no call on the old connection is still waiting when there is a new one.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
 /// How often we look whether it is still there, while nobody calls it.
-const BEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 /// Commands that wait to be sent at the most; more wait before that.
 const PIPELINE: usize = 1024;
 
@@ -172,7 +172,7 @@ impl Shared {
 async fn keep(shared: Weak<Shared>, mut watched: watch::Receiver<Option<MultiplexedConnection>>) {
     loop {
         // A call that fails ends the pause.
-        let _ = timeout(BEAT, watched.wait_for(Option::is_none)).await;
+        let _ = timeout(HEARTBEAT_EVERY, watched.wait_for(Option::is_none)).await;
         tokio::time::sleep(PROBE_EVERY).await;
         let Some(shared) = shared.upgrade() else {
             return;

@@ -96,7 +96,7 @@ fn common_scopes(own: &Scopes, bound: &Scopes) -> Option<Scopes> {
         .iter()
         .filter(|name| own.hold(name) && !own.name_explicitly(name) && name.as_str() != MANAGE_KEYS);
     // Two lists of wildcards can have more in common than one list may have; fewer scopes are the safe side.
-    let names: Vec<String> = kept.chain(narrowed).take(Scopes::MOST).cloned().collect();
+    let names: Vec<String> = kept.chain(narrowed).take(Scopes::MAX_NAMES).cloned().collect();
     (!names.is_empty()).then_some(Scopes::Named(names))
 }
 

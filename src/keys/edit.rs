@@ -119,7 +119,7 @@ impl Keys {
         }
         let now = self.core.clock.now();
         let edited = self
-            .to_the_end(async move |core| {
+            .run_detached(async move |core| {
                 let family = descendants && edit.may_narrow();
                 let is_paused = edit.enabled == Some(false);
                 let edited = core.db.edit_key(id, family, now, |key, descendants| {

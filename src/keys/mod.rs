@@ -8,7 +8,6 @@ mod check;
 mod descendants;
 mod edit;
 mod issue;
-mod issuing;
 mod limits;
 mod list;
 mod pages;
@@ -22,8 +21,7 @@ pub use check::record::Record;
 pub use check::single_flight::Unanswered;
 pub use check::{Pass, Purpose, Verdict};
 pub use edit::{Edit, EditError};
-pub use issue::{Draft, IssueError, Issued, KeyStringForm};
-pub use issuing::NotStored;
+pub use issue::{Draft, IssueError, Issued, KeyStringForm, NotStored};
 pub use limits::meters::{LimitState, Limited, QuotaState, RateState};
 pub use limits::shared::WithoutRedis;
 pub use list::{Cursor, CursorError, KeyUsage, Page, Request};
@@ -47,7 +45,7 @@ use crate::store::{Db, Most, StoreError};
 use changes::follower::Hearing;
 use changes::subscribers::Feed;
 use check::single_flight::Lookups;
-use issuing::Issuing;
+use issue::Issuing;
 use limits::meters::Limiter;
 use limits::shared::Together;
 use pages::Marked;
@@ -241,7 +239,7 @@ impl Keys {
 
     /// Does something that must not stop half-way when whoever asked for it goes away: between a
     /// commit and the invalidation that belongs to it, the cache is wrong.
-    async fn to_the_end<T: Send + 'static, F>(&self, work: impl FnOnce(Arc<Core>) -> F) -> T
+    async fn run_detached<T: Send + 'static, F>(&self, work: impl FnOnce(Arc<Core>) -> F) -> T
     where
         F: Future<Output = T> + Send + 'static,
     {

@@ -121,7 +121,7 @@ impl Keys {
         descendants: bool,
         at: Timestamp,
     ) -> Result<(bool, Result<Proof, Unproven>), StoreError> {
-        self.to_the_end(async move |core| match core.db.revoke_key(&key, by, descendants, at).await {
+        self.run_detached(async move |core| match core.db.revoke_key(&key, by, descendants, at).await {
             Ok(revoked) => {
                 core.changed(&revoked.family);
                 Ok((revoked.ended, core.effective(revoked.number).await))

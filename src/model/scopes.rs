@@ -30,7 +30,7 @@ pub enum ScopesError {
     Separator(char),
     /// `*` beside other names, which it would make meaningless.
     AllAndMore,
-    /// More than [`Scopes::MOST`] names.
+    /// More than [`Scopes::MAX_NAMES`] names.
     TooMany,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for ScopesError {
                 write!(f, "must separate names with spaces (U+0020), not with U+{:04X}", u32::from(*found))
             }
             Self::AllAndMore => f.write_str("`*` already means everything: use it alone, or name the scopes"),
-            Self::TooMany => write!(f, "must name at most {} scopes", Scopes::MOST),
+            Self::TooMany => write!(f, "must name at most {} scopes", Scopes::MAX_NAMES),
         }
     }
 }
@@ -112,7 +112,7 @@ impl<'a> ScopeList<'a> {
         match count {
             0 => Err(ScopesError::Empty),
             2.. if all => Err(ScopesError::AllAndMore),
-            _ if count > Scopes::MOST => Err(ScopesError::TooMany),
+            _ if count > Scopes::MAX_NAMES => Err(ScopesError::TooMany),
             _ => Ok(self),
         }
     }
@@ -138,7 +138,7 @@ fn words(text: &str, separator: char) -> impl Iterator<Item = &str> {
 
 impl Scopes {
     /// The most names that a list may have, repeated ones included.
-    pub const MOST: usize = 50;
+    pub const MAX_NAMES: usize = 50;
     const LONGEST: usize = 100;
 
     /// Reads the wire form; `None` is JSON's `null`.

@@ -26,7 +26,7 @@ use crate::web::client_address::Peer;
 use crate::web::{Answering, Services};
 
 /// How often a connection is looked at.
-const LOOK: Duration = Duration::from_secs(20);
+const CHECK_EVERY: Duration = Duration::from_secs(20);
 /// A connection that was not in use for so many looks is closed: its client is idle, or does not finish
 /// its headers or its body, or does not read the answer. Longer than any request may take.
 const QUIET_LOOKS: u32 = 3;
@@ -87,8 +87,8 @@ async fn connection(stream: TcpStream, peer: SocketAddr, services: &Arc<Services
             let refused: Answering<'_> = Box::pin(ready(Ok(refusal(services, error))));
             return refused;
         }
-        let hot = native::hot(services, Peer(peer), request);
-        match hot.or_else(|request| hooksentry::hot(services, Peer(peer), request)) {
+        let fast = native::fast_path(services, Peer(peer), request);
+        match fast.or_else(|request| hooksentry::fast_path(services, Peer(peer), request)) {
             Ok(answer) => answer,
             Err(request) => {
                 let mut request = request.map(Body::new);
@@ -125,7 +125,7 @@ async fn while_active<C: Future>(active: &AtomicBool, connection: C) -> Option<C
     let mut connection = pin!(connection);
     let mut quiet = 0;
     while quiet < QUIET_LOOKS {
-        if let Ok(ended) = tokio::time::timeout(LOOK, connection.as_mut()).await {
+        if let Ok(ended) = tokio::time::timeout(CHECK_EVERY, connection.as_mut()).await {
             return Some(ended);
         }
         quiet = if active.swap(false, Ordering::Relaxed) { 0 } else { quiet + 1 };
@@ -143,7 +143,7 @@ mod tests {
     async fn a_connection_that_nobody_uses_is_closed_after_a_minute() {
         let began = Instant::now();
         assert_eq!(while_active(&AtomicBool::new(false), std::future::pending::<()>()).await, None);
-        assert_eq!(began.elapsed(), LOOK * QUIET_LOOKS);
+        assert_eq!(began.elapsed(), CHECK_EVERY * QUIET_LOOKS);
     }
 
     #[tokio::test(start_paused = true)]

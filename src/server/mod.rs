@@ -128,8 +128,8 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     // Whoever reads that it is ready may stop it at once.
     let stop = stop_signal(draining, Duration::from_secs(config.drain_seconds))?;
     announce(config, address, &services, set_up_token).await?;
-    let hot = Arc::new(services.clone());
-    listen::serve(listener, hot, router, max_connections, stop).await;
+    let for_fast_path = Arc::new(services.clone());
+    listen::serve(listener, for_fast_path, router, max_connections, stop).await;
 
     tracing::info!("stopping");
     // Asked and not aborted: counts that are on their way to the database must arrive.

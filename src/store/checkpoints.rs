@@ -47,7 +47,7 @@ impl SqliteFile {
             // The rest is little, and then the next one to write begins at the front.
             let turn = self.writer.lend().await?;
             checkpoint(connection).await?;
-            turn.done();
+            turn.release();
         }
         Ok(())
     }
@@ -74,7 +74,7 @@ mod tests {
             .execute(turn.connection().expect("a connection"))
             .await
             .expect("a table");
-        turn.done();
+        turn.release();
         db
     }
 
@@ -88,7 +88,7 @@ mod tests {
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
-        turn.done();
+        turn.release();
         Ok(())
     }
 

@@ -20,13 +20,13 @@ const SQLITE_READERS: usize = 4;
 /// Connections to a server.
 const POSTGRES_CONNECTIONS: usize = 16;
 /// How long somebody waits for the turn to read or write a file.
-const SQLITE_PATIENCE: Duration = Duration::from_secs(30);
+const SQLITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Sources whose ids are known.
 const SOURCES: usize = 4096;
 /// How long somebody waits for a connection to a server.
-const POSTGRES_PATIENCE: Duration = Duration::from_secs(5);
+const POSTGRES_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for what a node has to do in time.
-const ASIDE_PATIENCE: Duration = Duration::from_secs(2);
+const DEDICATED_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An embedded file: several readers, one writer.
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ macro_rules! reading {
         let mut lent = $connections.lend().await?;
         let $connection = lent.connection()?;
         let value = $body;
-        lent.done();
+        lent.release();
         value
     }};
 }
@@ -108,7 +108,7 @@ macro_rules! writing {
         let mut $tx = sqlx::Connection::begin_with(lent.connection()?, $begin).await?;
         let value = $body;
         $tx.commit().await?;
-        lent.done();
+        lent.release();
         value
     }};
 }
@@ -199,13 +199,13 @@ impl Db {
             .pragma("wal_autocheckpoint", "64000");
         // SQLite looks through all pages that it keeps at each commit that parted one: fewer are quicker.
         let writing = options.clone().pragma("cache_size", "-16384");
-        let writer = Connections::local(writing, 1, SQLITE_PATIENCE);
+        let writer = Connections::local(writing, 1, SQLITE_TIMEOUT);
         // Says what is wrong with the file, if anything is.
         match writer.lend().await {
-            Ok(lent) => lent.done(),
+            Ok(lent) => lent.release(),
             Err(error) => return Err(DatabaseUrlError::Unusable { path: file.path().to_owned(), error }),
         }
-        let reader = Connections::local(options, SQLITE_READERS, SQLITE_PATIENCE);
+        let reader = Connections::local(options, SQLITE_READERS, SQLITE_TIMEOUT);
         Ok(Self::Sqlite(SqliteFile { reader, writer, sources: Arc::new(Cache::new(SOURCES)), file: Arc::new(file) }))
     }
 
@@ -229,7 +229,7 @@ impl Db {
         if encoding != "UTF8" {
             return Err(DatabaseUrlError::Encoding(encoding));
         }
-        Ok(Self::Postgres(Connections::remote(options, POSTGRES_CONNECTIONS, POSTGRES_PATIENCE)))
+        Ok(Self::Postgres(Connections::remote(options, POSTGRES_CONNECTIONS, POSTGRES_TIMEOUT)))
     }
 
     /// Brings the schema up to date. Safe when several processes start at once.
@@ -241,12 +241,12 @@ impl Db {
             Self::Sqlite(file) => {
                 let mut lent = file.writer.lend().await?;
                 sqlx::migrate!("migrations/sqlite").run(lent.connection()?).await?;
-                lent.done();
+                lent.release();
             }
             Self::Postgres(connections) => {
                 let mut lent = connections.lend().await?;
                 sqlx::migrate!("migrations/postgres").run(lent.connection()?).await?;
-                lent.done();
+                lent.release();
             }
         }
         self.fold_names().await
@@ -297,7 +297,7 @@ impl Db {
         match self {
             Self::Sqlite(..) => self.clone(),
             Self::Postgres(connections) => {
-                Self::Postgres(Connections::remote(connections.options().clone(), 4, ASIDE_PATIENCE))
+                Self::Postgres(Connections::remote(connections.options().clone(), 4, DEDICATED_TIMEOUT))
             }
         }
     }
@@ -329,12 +329,12 @@ impl Db {
             Self::Sqlite(database) => {
                 let mut lent = database.writer.lend().await?;
                 sqlx::query(sql!("write_probe")).bind(at).execute(lent.connection()?).await?;
-                lent.done_quietly();
+                lent.release_unchanged();
             }
             Self::Postgres(connections) => {
                 let mut lent = connections.lend().await?;
                 sqlx::query(sql!("write_probe")).bind(at).execute(lent.connection()?).await?;
-                lent.done_quietly();
+                lent.release_unchanged();
             }
         }
         Ok(())

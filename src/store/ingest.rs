@@ -205,7 +205,7 @@ impl Db {
                     let _ = sqlx::query("ROLLBACK").execute(lent.connection()?).await;
                     return Err(error.into());
                 }
-                lent.done_quietly();
+                lent.release_unchanged();
             }
             Self::Postgres(connections) => {
                 let (heads, bodies) = written(events.iter().map(|event| (event, event.place())))?;
@@ -213,7 +213,7 @@ impl Db {
                 let query = sqlx::query(sql!(self, "events_insert")).bind(heads).bind(bodies).bind(sources);
                 let mut lent = connections.lend().await?;
                 query.execute(lent.connection()?).await?;
-                lent.done();
+                lent.release();
             }
         }
         Ok(events.iter().map(NewEvent::taken).collect())

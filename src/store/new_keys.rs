@@ -135,7 +135,7 @@ impl Db {
         let mut lent = file.writer.lend().await?;
         match query.fetch_all(lent.connection()?).await {
             Ok(counted) => {
-                lent.done_quietly();
+                lent.release_unchanged();
                 Ok(!counted.is_empty())
             }
             Err(error) => {

@@ -12,9 +12,9 @@ const REGISTERING: &str = "SELECT pg_advisory_xact_lock(1818325096, hashtext(cur
 const CHANNEL: &str = "SELECT 'latchkey_' || hashtext(current_schema())";
 
 /// A connection on which nothing was heard for so long is asked whether it is still there.
-const SILENCE: Duration = Duration::from_secs(5);
+const PROBE_AFTER: Duration = Duration::from_secs(5);
 /// And is given up when it does not answer in this time.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A server of a database.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -71,11 +71,11 @@ impl Notices {
     /// # Errors
     /// When it leads nowhere, or none can be made.
     pub async fn next(&mut self) -> Result<Notice, StoreError> {
-        let Ok(heard) = tokio::time::timeout(SILENCE, self.0.try_recv()).await else {
+        let Ok(heard) = tokio::time::timeout(PROBE_AFTER, self.0.try_recv()).await else {
             // Nothing was said, or it does not arrive any more: a connection that only listens never finds out. It may
             // have been made anew for this.
             let asked = sqlx::query("SELECT 1").execute(&mut self.0);
-            tokio::time::timeout(PATIENCE, asked).await.map_err(|_| StoreError::slow())??;
+            tokio::time::timeout(PROBE_TIMEOUT, asked).await.map_err(|_| StoreError::slow())??;
             return Ok(Notice::Perhaps);
         };
         // Without a notice the connection was lost, and has been made anew.
@@ -182,7 +182,7 @@ impl Db {
         let channel: String = reading!(self, connection => sqlx::query_scalar(CHANNEL).fetch_one(connection).await?);
         let pool = PgPoolOptions::new()
             .max_connections(1)
-            .acquire_timeout(PATIENCE)
+            .acquire_timeout(PROBE_TIMEOUT)
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_lazy_with(connections.options().clone());

@@ -81,7 +81,7 @@ impl<DB: Database> Connections<DB> {
         self.is_suspended.store(is_suspended, Ordering::Relaxed);
     }
 
-    /// How many uses have ended, but for those that were ended [quietly](Lent::done_quietly). Who wrote by one of
+    /// How many uses have ended, but for those that were ended [quietly](Lent::release_unchanged). Who wrote by one of
     /// them hears that it went well after it was counted here.
     pub(super) fn uses(&self) -> u64 {
         self.uses.load(Ordering::Acquire)
@@ -136,13 +136,13 @@ impl<DB: Database> Lent<DB> {
     }
 
     /// All went well, and was read to its end: the next one may have it as it is.
-    pub(super) fn done(self) {
+    pub(super) fn release(self) {
         self.uses.fetch_add(1, Ordering::Release);
-        self.done_quietly();
+        self.release_unchanged();
     }
 
     /// The same, where nothing was changed that anybody remembers by [`uses`](Connections::uses).
-    pub(super) fn done_quietly(mut self) {
+    pub(super) fn release_unchanged(mut self) {
         self.object = None;
     }
 }
@@ -242,7 +242,7 @@ mod tests {
                 let mut lent = connections.lend().await.expect("a connection");
                 let begun = lent.connection().expect("a connection").begin().await;
                 begun.expect("a transaction").rollback().await.expect("it is rolled back");
-                lent.done();
+                lent.release();
             };
             let _ = tokio::time::timeout(Duration::from_micros(microseconds), begin).await;
             let mut lent = connections.lend().await.expect("a connection");
@@ -251,7 +251,7 @@ mod tests {
                 .fetch_one(lent.connection().expect("a connection"))
                 .await
                 .expect("an answer");
-            lent.done();
+            lent.release();
             assert!(row.get::<bool, _>(0), "left after {microseconds} us");
         }
         connections.close().await;
@@ -269,7 +269,7 @@ mod tests {
             let mut transaction = lent.connection()?.begin_with("BEGIN IMMEDIATE").await?;
             sqlx::query(statement).execute(&mut *transaction).await?;
             transaction.commit().await?;
-            lent.done();
+            lent.release();
             Ok(())
         };
         write("CREATE TABLE lines (id INTEGER PRIMARY KEY)").await.expect("a table");

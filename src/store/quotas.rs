@@ -14,11 +14,11 @@ pub struct QuotaPart {
 
 /// A part is a sixteenth of what is left, at most so many requests: few are lost with a node, and few questions
 /// are asked of the database.
-const MOST: u64 = 1000;
+const MAX_PART: u64 = 1000;
 
 /// How many of the requests that are left are granted to somebody who needs `wanted`.
 fn part(left: u64, wanted: u64) -> u64 {
-    if left < wanted { 0 } else { (left / 16).clamp(1, MOST).max(wanted).min(left) }
+    if left < wanted { 0 } else { (left / 16).clamp(1, MAX_PART).max(wanted).min(left) }
 }
 
 impl Db {

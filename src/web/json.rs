@@ -169,8 +169,8 @@ fn without_position(error: &serde_json::Error) -> String {
 
 /// What a client sent is repeated to it, but not at any length.
 fn shorten(text: &str) -> String {
-    const MOST: usize = 200;
-    match text.char_indices().nth(MOST) {
+    const MAX_CHARACTERS: usize = 200;
+    match text.char_indices().nth(MAX_CHARACTERS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
     }

@@ -26,7 +26,7 @@ const LIMITS: Limits = Limits { capacity: 4096, tenant_capacity: 1024, batch: 12
 /// Statements at once.
 const AT_ONCE: usize = 2;
 /// A statement that takes longer is given up.
-const PATIENCE: Duration = Duration::from_secs(5);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Sessions that are remembered.
 const REMEMBERED: usize = 4096;
 
@@ -125,7 +125,7 @@ impl Accounts {
 
 async fn read(known: Arc<Known>, group: Vec<Asked>) {
     // A connection that leads nowhere must not keep its place: soon there would be none left.
-    let answering = tokio::time::timeout(PATIENCE, answer(&known, group));
+    let answering = tokio::time::timeout(STATEMENT_TIMEOUT, answer(&known, group));
     if let Err(error) = answering.await.unwrap_or_else(|_| Err(StoreError::slow())) {
         // Requests that wait get 503, because their senders are dropped.
         tracing::error!(%error, "cannot look up sessions");

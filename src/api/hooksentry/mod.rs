@@ -50,7 +50,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 ///
 /// # Errors
 /// The request, if it is another one.
-pub fn hot<B>(services: &Services, peer: Peer, request: Request<B>) -> Result<Answering<'_>, Request<B>>
+pub fn fast_path<B>(services: &Services, peer: Peer, request: Request<B>) -> Result<Answering<'_>, Request<B>>
 where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,

@@ -31,7 +31,7 @@ const FORWARD_AUTH: &str = "/v1/forward-auth/";
 ///
 /// # Errors
 /// The request, if it is another one.
-pub fn hot<B>(services: &Services, peer: Peer, request: Request<B>) -> Result<Answering<'_>, Request<B>>
+pub fn fast_path<B>(services: &Services, peer: Peer, request: Request<B>) -> Result<Answering<'_>, Request<B>>
 where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -132,7 +132,7 @@ mod tests {
         let request =
             |method, path: &str| Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
         for (method, path) in [(Method::POST, "/v1/keys/verify"), (Method::GET, "/v1/forward-auth/org_1/any/any")] {
-            let answer = hot(&services, Peer(([127, 0, 0, 1], 1).into()), request(method, path)).expect(path);
+            let answer = fast_path(&services, Peer(([127, 0, 0, 1], 1).into()), request(method, path)).expect(path);
             assert!(size_of_val(&*answer) <= 1280, "{path}: {} bytes", size_of_val(&*answer));
         }
     }

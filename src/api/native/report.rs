@@ -15,7 +15,7 @@ use crate::web::openapi::Problem;
 use crate::web::{Services, fast_path, time};
 
 /// Keys of one report at the most.
-const MOST: usize = 500;
+const MAX_KEYS: usize = 500;
 /// Uses of one key at the most, which nobody reaches between two reports.
 const MOST_USES: u32 = 1_000_000_000;
 /// Uses of one report at the most, of all of its keys together.
@@ -78,8 +78,8 @@ pub(super) async fn report(
     let Json(report) = body?;
     let now = services.keys.clock().now();
     let mut fields = Fields::default();
-    if report.uses.len() > MOST {
-        return Err(ApiError::invalid_field("uses", format!("must have at most {MOST} entries")));
+    if report.uses.len() > MAX_KEYS {
+        return Err(ApiError::invalid_field("uses", format!("must have at most {MAX_KEYS} entries")));
     }
     let mut uses = Vec::with_capacity(report.uses.len());
     let mut places = HashMap::with_capacity(report.uses.len());

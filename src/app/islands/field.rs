@@ -118,7 +118,7 @@ pub fn check_scopes(text: &str, moment: Moment) -> Option<String> {
         }
         Err(ScopesError::Separator(_)) => Some("Separate the names with spaces.".to_owned()),
         Err(ScopesError::AllAndMore) => Some("“*” is full access: leave it out, or choose that above.".to_owned()),
-        Err(ScopesError::TooMany) => Some(format!("Name at most {} scopes.", Scopes::MOST)),
+        Err(ScopesError::TooMany) => Some(format!("Name at most {} scopes.", Scopes::MAX_NAMES)),
     }
 }
 

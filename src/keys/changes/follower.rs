@@ -21,11 +21,11 @@ use crate::runtime::entropy::Entropy;
 use crate::store::{Continuity, Db, Notice, Position, StoreError};
 
 /// Changes of one reading at the most.
-const MOST: i64 = 1000;
+const MAX_CHANGES: i64 = 1000;
 /// How often the log is read when nothing wakes the task.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A statement that takes longer is given up, and tried again.
-const PATIENCE: Duration = Duration::from_secs(2);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long to wait after a failure.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
 /// A change that is not heard of for so long is not going to be before its caller gives up.
@@ -95,7 +95,7 @@ impl Core {
         let asked = self.hearing.asked.load(Ordering::Acquire);
         loop {
             let position = self.hearing.position();
-            let reading = in_time(self.hearing.db.read_changes(position.number, MOST)).await?;
+            let reading = in_time(self.hearing.db.read_changes(position.number, MAX_CHANGES)).await?;
             match reading.continues(position) {
                 Continuity::Whole => {}
                 Continuity::Gap => {
@@ -118,7 +118,7 @@ impl Core {
             if let Some(last) = reading.changes.last() {
                 self.hearing.set_position(reading.end.after(last));
             }
-            if i64::try_from(reading.changes.len()).is_ok_and(|count| count < MOST) {
+            if i64::try_from(reading.changes.len()).is_ok_and(|count| count < MAX_CHANGES) {
                 self.hearing.followed.send_modify(|followed| followed.asked = asked);
                 return Ok(());
             }
@@ -231,7 +231,7 @@ impl Core {
 
 /// Gives up a statement that takes too long.
 async fn in_time<T>(statement: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    tokio::time::timeout(PATIENCE, statement).await.map_err(|_| StoreError::slow())?
+    tokio::time::timeout(STATEMENT_TIMEOUT, statement).await.map_err(|_| StoreError::slow())?
 }
 
 /// Follows the log, until nobody needs it any more.

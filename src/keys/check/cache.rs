@@ -130,7 +130,7 @@ impl Cache {
 
     /// Brings the records of some slots into the processor's caches. No look-up here waits for the one before, as it would
     /// where each record is changed before the next one is looked for: so they wait for memory together.
-    pub(in crate::keys) fn fetch(&self, slots: impl IntoIterator<Item = Slot>) {
+    pub(in crate::keys) fn prefetch(&self, slots: impl IntoIterator<Item = Slot>) {
         let records = self.records.pin();
         for slot in slots {
             std::hint::black_box(records.get(&slot).map(|record| record.pending.load(Ordering::Relaxed)));

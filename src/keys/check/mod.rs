@@ -13,7 +13,7 @@ pub(super) mod single_flight;
 use std::sync::Arc;
 
 use super::limits::meters::{LimitState, Limited};
-use super::limits::shared::{Counted, Together, Unspent, WithoutRedis};
+use super::limits::shared::{Counted, NeedsSharedLimits, Together, WithoutRedis};
 use super::{Core, Keys};
 use crate::cluster::limits::SharedLimits;
 use crate::domain::{Ask, Code, KeyHash, Place, PresentedKey};
@@ -190,7 +190,7 @@ impl Core {
         purpose: Purpose,
         counted: Option<Counted>,
         answer: &mut impl FnMut(Verdict<'_>) -> R,
-    ) -> Option<Result<R, Unspent>> {
+    ) -> Option<Result<R, NeedsSharedLimits>> {
         if !self.remembers() {
             return None;
         }
@@ -204,7 +204,7 @@ impl Core {
         ask: &Ask<'_>,
         purpose: Purpose,
         counted: Option<Counted>,
-    ) -> Result<Verdict<'a>, Unspent> {
+    ) -> Result<Verdict<'a>, NeedsSharedLimits> {
         let now = self.clock.now();
         let code = record.judge(now, ask);
         if code == Code::NotFound {
@@ -221,7 +221,7 @@ impl Core {
             let now = Now { wall: now, monotonic: self.clock.monotonic() };
             let (rate, quota) = (more.rate_limit, more.quota);
             if counted.is_none() && self.together.get().is_some() {
-                return Err(Unspent { key: record.id, rate, quota, cost: ask.cost });
+                return Err(NeedsSharedLimits { key: record.id, rate, quota, cost: ask.cost });
             }
             let counted = counted.unwrap_or(Counted::Here);
             (verdict.limits, verdict.limited) = self.limiter.spend(meter, rate, quota, ask.cost, counted, now);
@@ -235,7 +235,7 @@ impl Core {
             && let Some(Counted::Together { quota: Some(taken), .. }) = counted
             && let Some(together) = self.together.get()
         {
-            together.parts.untake(record.id, taken, ask.cost);
+            together.parts.refund(record.id, taken, ask.cost);
         }
         match (verdict.code, purpose) {
             (Code::Valid, Purpose::Use) => self.usage.count(record, ask.address, now),

@@ -23,7 +23,7 @@ use crate::store::{Batch, StoreError};
 /// Look-ups that wait for a statement, in all and of one tenant, and those of one statement.
 const LIMITS: Limits = Limits { capacity: 8192, tenant_capacity: 2048, batch: 128, batch_weight: usize::MAX };
 /// A statement that takes longer is given up.
-const PATIENCE: Duration = Duration::from_secs(5);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements at once.
 const AT_ONCE: usize = 4;
 
@@ -245,7 +245,7 @@ async fn read_batch(core: Weak<Core>, flights: Vec<Flight>) {
     while let Some(rows) = batch.next_rows() {
         let hashes = &hashes[rows.clone()];
         // A connection that leads nowhere must not keep its place: soon there would be none left.
-        let reading = tokio::time::timeout(PATIENCE, core.db.keys_by_hash(hashes));
+        let reading = tokio::time::timeout(STATEMENT_TIMEOUT, core.db.keys_by_hash(hashes));
         let found = reading.await.unwrap_or_else(|_| Err(StoreError::slow()));
         batch.settle(rows, found.map(|keys| deliver(hashes, keys)));
     }

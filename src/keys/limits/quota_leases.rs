@@ -69,7 +69,7 @@ impl Parts {
     }
 
     /// A request that was refused for another reason spends nothing.
-    pub(in crate::keys) fn untake(&self, key: KeyId, Taken { enough, month, .. }: Taken, Cost(cost): Cost) {
+    pub(in crate::keys) fn refund(&self, key: KeyId, Taken { enough, month, .. }: Taken, Cost(cost): Cost) {
         if let Some(part) = self.lock().get_mut(&key).filter(|part| enough && part.month == month) {
             part.left += u64::from(cost);
         }

@@ -43,7 +43,7 @@ impl Together {
 
 /// Limits of a key that others have to be asked about first.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::keys) struct Unspent {
+pub(in crate::keys) struct NeedsSharedLimits {
     pub(in crate::keys) key: KeyId,
     pub(in crate::keys) rate: Option<RateLimit>,
     pub(in crate::keys) quota: Option<Quota>,
@@ -81,9 +81,9 @@ impl Core {
     pub(in crate::keys) async fn count_together(
         &self,
         together: &Together,
-        unspent: Unspent,
+        unspent: NeedsSharedLimits,
     ) -> Result<Counted, Unanswered> {
-        let Unspent { key, rate, quota, cost } = unspent;
+        let NeedsSharedLimits { key, rate, quota, cost } = unspent;
         let now = self.clock.both();
         let quota = match quota {
             None => None,

@@ -23,18 +23,18 @@ pub const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Nanoseconds from one part's turn to the next's, so that each has one about every two minutes.
 const FOLD_EVERY: u64 = 2_000_000_000;
 /// Turns of a part after which its counts move on to the rows even where it has many: a quarter of an hour.
-const TURNS: u32 = 8;
+const FOLD_AFTER_TURNS: u32 = 8;
 /// Up to so many counts are few.
-const FEW: usize = 500;
+const LOG_THRESHOLD: usize = 500;
 /// A part of the log with so many records is worth being written anew.
-const MANY: usize = 100;
+const COMPACT_FROM_RECORDS: usize = 100;
 /// Rows of one transaction. Others that write get the database between two, so that a tenant that uses many keys does
 /// not make them wait for all of its counts.
 const MAX_ROWS: usize = 1_000;
 /// Counts of one transaction that appends to the log, where a count is a few bytes.
 const MAX_LOGGED: usize = 20_000;
 /// After so many records a flush lets others have its place, and its locks.
-const BREATH: usize = 64;
+const YIELD_EVERY: usize = 64;
 
 /// How many of these lines one transaction appends.
 fn few_enough(lines: &[(usize, LoggedUses)]) -> usize {
@@ -64,10 +64,10 @@ impl Keys {
         let (db, usage, cache) = (&self.core.db, &self.core.usage, &self.core.cache);
         let (counted, mut ledger, seen) = (usage.take_counted(), usage.take_ledger(), usage.addresses.take());
         let mut addresses = seen.iter().flat_map(|(id, seen)| seen.iter().map(|from| (*id, *from))).collect::<Vec<_>>();
-        let is_few = counted.len() + ledger.counts.len() <= FEW && !usage.ledgers().logged.is_logging();
+        let is_few = counted.len() + ledger.counts.len() <= LOG_THRESHOLD && !usage.ledgers().logged.is_logging();
         // What several nodes count must not wait in the memory of one of them.
         if is_few || self.core.together.get().is_some() {
-            for some in counted.chunks(BREATH) {
+            for some in counted.chunks(YIELD_EVERY) {
                 some.iter().filter_map(|slot| Usage::take_uses(*slot, cache)).for_each(|uses| ledger.add_uses(uses));
                 tokio::task::yield_now().await;
             }
@@ -111,8 +111,8 @@ impl Keys {
     async fn take_lines(&self, counted: &[Slot], ledger: &Ledger) -> Vec<(usize, LoggedUses)> {
         let (usage, cache) = (&self.core.usage, &self.core.cache);
         let mut lines = Lines::new();
-        for some in counted.chunks(BREATH) {
-            cache.fetch(some.iter().copied());
+        for some in counted.chunks(YIELD_EVERY) {
+            cache.prefetch(some.iter().copied());
             {
                 // Readers lock the ledgers as well, so none misses a count that is between a record and the log.
                 let mut ledgers = usage.ledgers();
@@ -160,15 +160,15 @@ impl Keys {
             (logged.moved_on, logged.next) = (now, (number + 1) % SHARDS);
             let part = &mut logged.parts[number];
             part.turns += 1;
-            let is_due = part.turns >= TURNS || part.records.len() < MANY;
+            let is_due = part.turns >= FOLD_AFTER_TURNS || part.records.len() < COMPACT_FROM_RECORDS;
             if is_due {
                 part.turns = 0;
             }
             (number, std::mem::take(&mut part.records), is_due)
         };
         let mut taken = Vec::with_capacity(records.len());
-        for some in records.chunks(BREATH) {
-            self.core.cache.fetch(some.iter().copied());
+        for some in records.chunks(YIELD_EVERY) {
+            self.core.cache.prefetch(some.iter().copied());
             {
                 let _ledgers = usage.ledgers();
                 let uses = |slot: &Slot| Some((*slot, self.core.cache.at(*slot, Record::take_logged).flatten()?));
@@ -205,7 +205,7 @@ impl Keys {
         lines.add_ledger(&ledger);
         let compacted = self.core.db.compact_usage_log(number, &lines.of_parts()).await;
         // It stands in the log, as before.
-        for some in taken.chunks(BREATH) {
+        for some in taken.chunks(YIELD_EVERY) {
             self.keep_logged(some);
             tokio::task::yield_now().await;
         }
@@ -215,7 +215,7 @@ impl Keys {
 
     /// Records remember what stands in the log of them.
     fn keep_logged(&self, some: &[(Slot, Uses)]) {
-        self.core.cache.fetch(some.iter().map(|(slot, _)| *slot));
+        self.core.cache.prefetch(some.iter().map(|(slot, _)| *slot));
         let mut ledgers = self.core.usage.ledgers();
         for (slot, uses) in some {
             let kept = self.core.cache.at(*slot, |record| record.keep_logged(*uses)).flatten();

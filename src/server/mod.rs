@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
 use crate::accounts::{Accounts, Passwords, Registration, SetUpToken};
 use crate::api::body::BodyMemory;
@@ -109,8 +110,9 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
 
     let draining = Draining::default();
     let router = router(services.clone(), db.clone(), clock, entropy, draining.clone());
-    let (stop_upkeep, stopped) = tokio::sync::oneshot::channel();
-    let upkeep = tokio::spawn(upkeep(services.clone(), stopped));
+    let (stop_flushing, stopped) = tokio::sync::oneshot::channel();
+    let flushing = tokio::spawn(keep_flushing(services.clone(), stopped));
+    let tidying = tokio::spawn(keep_tidy(services.clone()));
 
     let checkpoints = tokio::spawn({
         let db = db.clone();
@@ -130,8 +132,9 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
 
     tracing::info!("stopping");
     // Asked and not aborted: counts that are on their way to the database must arrive.
-    drop(stop_upkeep);
-    upkeep.await?;
+    drop(stop_flushing);
+    flushing.await?;
+    tidying.abort();
     // Each is done whatever became of the one before; the exit code says whether something was lost.
     let flushed = services.keys.flush_usage().await;
     let given_back = services.keys.give_back_quotas(true).await;
@@ -210,10 +213,9 @@ fn stop_signal(draining: Draining, after: Duration) -> Result<impl Future<Output
     })
 }
 
-/// What has to be done again and again beside the requests.
-async fn upkeep(services: Services, mut stopped: tokio::sync::oneshot::Receiver<()>) {
+/// Saves the counts of uses, and gives back parts of quotas, until `stopped`.
+async fn keep_flushing(services: Services, mut stopped: tokio::sync::oneshot::Receiver<()>) {
     let mut flush = tokio::time::interval(crate::keys::FLUSH_EVERY);
-    let mut tidy = tokio::time::interval(TIDY_EVERY);
     loop {
         tokio::select! {
             _ = &mut stopped => return,
@@ -224,17 +226,24 @@ async fn upkeep(services: Services, mut stopped: tokio::sync::oneshot::Receiver<
                 }
             }
             () = services.keys.flush_is_urgent() => flush_usage(&services).await,
-            _ = tidy.tick() => {
-                if let Err(error) = services.accounts.tidy().await {
-                    tracing::error!(%error, "ended sessions could not be removed; it will be tried again");
-                }
-                if let Err(error) = services.keys.tidy().await {
-                    tracing::error!(%error, "old outcomes could not be removed; it will be tried again");
-                }
-                if let Err(error) = services.events.tidy().await {
-                    tracing::error!(%error, "old events could not be removed; it will be tried again");
-                }
-            }
+        }
+    }
+}
+
+/// Deletes what is over, each minute, beside the flushes: a large backlog takes longer than one of them may wait.
+async fn keep_tidy(services: Services) {
+    let mut tidy = tokio::time::interval(TIDY_EVERY);
+    tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tidy.tick().await;
+        if let Err(error) = services.accounts.tidy().await {
+            tracing::error!(%error, "ended sessions could not be removed; it will be tried again");
+        }
+        if let Err(error) = services.keys.tidy().await {
+            tracing::error!(%error, "old outcomes could not be removed; it will be tried again");
+        }
+        if let Err(error) = services.events.tidy().await {
+            tracing::error!(%error, "old events could not be removed; it will be tried again");
         }
     }
 }

@@ -132,7 +132,7 @@ impl Accounts {
         }
         let password_hash = self.passwords.hash(password, Network::of(from), Lane::Unknown).await?;
         let verified = self.insert(email, password_hash, self.registration == Registration::First).await?;
-        self.remember_network(verified.user(), from).await?;
+        self.remember_network(&verified, from).await?;
         Ok(verified)
     }
 

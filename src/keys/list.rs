@@ -109,18 +109,25 @@ impl Keys {
         Ok(self.core.db.keys_by_hash(std::slice::from_ref(hash)).await?.pop())
     }
 
-    /// One key, with how many keys below it, at any depth, are not revoked. Who may see it is the caller's to decide.
+    /// One key, with its latest uses. Who may see it is the caller's to decide.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn get(&self, id: KeyId) -> Result<Option<(Key, i64)>, StoreError> {
+    pub async fn get(&self, id: KeyId) -> Result<Option<Key>, StoreError> {
         let reading = self.core.usage.reading().await;
         let Some(mut key) = self.core.db.key_by_id(id).await? else {
             return Ok(None);
         };
         self.core.usage.complete(std::slice::from_mut(&mut key), &self.core.cache, &reading);
-        let descendants = self.core.db.count_descendants(id).await?;
-        Ok(Some((key, descendants)))
+        Ok(Some(key))
+    }
+
+    /// Counts the keys below a key, at any depth, that are not revoked.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn count_descendants(&self, id: KeyId) -> Result<i64, StoreError> {
+        self.core.db.count_descendants(id).await
     }
 }
 

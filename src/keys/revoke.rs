@@ -89,8 +89,9 @@ impl Keys {
     ) -> Result<Key, RevokeOnceError> {
         let key = self.core.db.key_by_uuid(uuid).await?.ok_or(RevokeOnceError::NotFound)?;
         if key.revoked_at.is_some() {
-            // That is said once it is true everywhere. What is not in the log any more is.
-            if let Some(number) = self.core.db.change_of_key(key.id).await? {
+            // That is said once it is true everywhere, for the descendants that ended with the key as well. What is not
+            // in the log any more is.
+            if let Some(number) = self.core.db.last_transaction_of_key(key.id).await? {
                 self.core.effective(number).await?;
             }
             return Err(RevokeOnceError::NotFound);

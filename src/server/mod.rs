@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Accounts, Passwords, Registration, SetUpToken};
@@ -112,7 +113,8 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     let draining = Draining::default();
     let router = router(services.clone(), db.clone(), clock, entropy, draining.clone());
     let mut periodic = Tasks::default();
-    periodic.spawn(|stop| upkeep(services.clone(), stop));
+    periodic.spawn(|stop| keep_flushing(services.clone(), stop));
+    periodic.spawn_until_stopped(keep_tidy(services.clone()));
     // Until the last write: they look after the database file.
     let mut file_tasks = Tasks::default();
     file_tasks.spawn_until_stopped({
@@ -211,10 +213,9 @@ fn stop_signal(draining: Draining, after: Duration) -> Result<impl Future<Output
     })
 }
 
-/// What has to be done again and again beside the requests.
-async fn upkeep(services: Services, stop: CancellationToken) {
+/// Saves the counts of uses, and gives back parts of quotas, until it is told to `stop`.
+async fn keep_flushing(services: Services, stop: CancellationToken) {
     let mut flush = tokio::time::interval(crate::keys::FLUSH_EVERY);
-    let mut tidy = tokio::time::interval(TIDY_EVERY);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -225,17 +226,24 @@ async fn upkeep(services: Services, stop: CancellationToken) {
                 }
             }
             () = services.keys.flush_is_urgent() => flush_usage(&services).await,
-            _ = tidy.tick() => {
-                if let Err(error) = services.accounts.tidy().await {
-                    tracing::error!(%error, "ended sessions could not be removed; it will be tried again");
-                }
-                if let Err(error) = services.keys.tidy().await {
-                    tracing::error!(%error, "old outcomes could not be removed; it will be tried again");
-                }
-                if let Err(error) = services.events.tidy().await {
-                    tracing::error!(%error, "old events could not be removed; it will be tried again");
-                }
-            }
+        }
+    }
+}
+
+/// Deletes what is over, each minute, beside the flushes: a large backlog takes longer than one of them may wait.
+async fn keep_tidy(services: Services) {
+    let mut tidy = tokio::time::interval(TIDY_EVERY);
+    tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tidy.tick().await;
+        if let Err(error) = services.accounts.tidy().await {
+            tracing::error!(%error, "ended sessions could not be removed; it will be tried again");
+        }
+        if let Err(error) = services.keys.tidy().await {
+            tracing::error!(%error, "old outcomes could not be removed; it will be tried again");
+        }
+        if let Err(error) = services.events.tidy().await {
+            tracing::error!(%error, "old events could not be removed; it will be tried again");
         }
     }
 }

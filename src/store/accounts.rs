@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::db::{Db, StoreError, reading, sql, writing};
-use crate::domain::{Environment, Membership, Person};
+use crate::domain::{Environment, Membership, Person, Verified};
 use crate::model::{EnvironmentId, Mode, OrganisationId, Role, Timestamp, UserId};
 
 /// A person with what proves that it is them.
@@ -187,17 +187,24 @@ impl Db {
         }))
     }
 
-    /// Notes that a user signed in from a network, and forgets all but the `keep` latest.
+    /// Notes that a user signed in from a network, unless the password was changed since it was verified. Forgets all
+    /// but the `keep` latest.
     pub(crate) async fn note_network(
         &self,
-        user: UserId,
+        verified: &Verified,
         network: &str,
         at: Timestamp,
         keep: i64,
     ) -> Result<(), StoreError> {
         writing!(self, tx => {
-            sqlx::query(sql!("known_network_note")).bind(user.0).bind(network).bind(at.0).execute(&mut *tx).await?;
-            sqlx::query(sql!("known_networks_prune")).bind(user.0).bind(keep).execute(&mut *tx).await?;
+            sqlx::query(sql!(self, "known_network_note"))
+                .bind(verified.user.0)
+                .bind(network)
+                .bind(at.0)
+                .bind(verified.password_hash.as_str())
+                .execute(&mut *tx)
+                .await?;
+            sqlx::query(sql!("known_networks_prune")).bind(verified.user.0).bind(keep).execute(&mut *tx).await?;
         });
         Ok(())
     }
@@ -224,12 +231,14 @@ impl Db {
         Ok(replaced > 0)
     }
 
-    /// Stores a new password and ends all sessions and tokens of the account.
+    /// Stores a new password, ends all sessions and tokens of the account, and forgets the networks that it is known in:
+    /// whoever had the old password signed in from one of them.
     pub(crate) async fn set_password(&self, id: UserId, password_hash: &str, at: Timestamp) -> Result<(), StoreError> {
         writing!(self, tx => {
             sqlx::query(sql!("user_set_password")).bind(id.0).bind(password_hash).execute(&mut *tx).await?;
             sqlx::query(sql!("sessions_delete_of_user")).bind(id.0).execute(&mut *tx).await?;
             sqlx::query(sql!("token_families_end_of_user")).bind(id.0).bind(at.0).execute(&mut *tx).await?;
+            sqlx::query(sql!("known_networks_delete_of_user")).bind(id.0).execute(&mut *tx).await?;
         });
         Ok(())
     }

@@ -3,11 +3,15 @@
 //! A number alone says little: a database that was restored to an earlier state gives it to another change. So each
 //! transaction that changes keys draws a random token, and each change names the token before it.
 
+use serde::Serialize;
 use sqlx::FromRow;
 
 use super::db::{Db, StoreError, reading, sql, writing};
 use crate::domain::KeyHash;
 use crate::model::{KeyId, OrganisationId, Timestamp};
+
+/// Changes of one `INSERT`; a transaction with more makes several. PostgreSQL bounds a JSON array to 256 MB.
+pub(super) const MAX_INSERTED: usize = 10_000;
 
 /// A key that is not any more what it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,14 +194,16 @@ macro_rules! log_changes {
             .fetch_one(&mut *$tx)
             .await?;
         let last: i64 = sqlx::Row::try_get(&taken, 0)?;
-        let first = $crate::store::changes::First {
+        let mut first = $crate::store::changes::First {
             number: last - count + 1,
             organisation_number: sqlx::Row::try_get::<i64, _>(&taken, 2)? - count + 1,
             token,
             previous: sqlx::Row::try_get(&taken, 1)?,
         };
-        let rows = $crate::store::changes::rows(first, $organisation, keys, $revoked, $at);
-        sqlx::query(sql!($db, "changes_add")).bind(rows).execute(&mut *$tx).await?;
+        for keys in keys.chunks($crate::store::changes::MAX_INSERTED) {
+            let rows = $crate::store::changes::rows(&mut first, $organisation, keys, $revoked, $at)?;
+            sqlx::query(sql!($db, "changes_add")).bind(rows).execute(&mut *$tx).await?;
+        }
         last
     }};
 }
@@ -213,28 +219,46 @@ pub(super) struct First {
     pub(super) previous: i64,
 }
 
-/// Changes as one parameter: a JSON array.
+/// A change as a statement reads it.
+#[derive(Serialize)]
+struct InsertedRow {
+    number: i64,
+    organisation: i64,
+    organisation_number: i64,
+    key: i64,
+    hash: String,
+    revoked: i64,
+    at: i64,
+    token: i64,
+    previous: i64,
+}
+
+/// Changes as one parameter, a JSON array. Advances `first` past them.
 pub(super) fn rows(
-    first: First,
+    first: &mut First,
     organisation: OrganisationId,
     keys: &[(KeyId, KeyHash)],
     revoked: bool,
     at: Timestamp,
-) -> String {
-    let row = |(offset, (key, hash)): (i64, &(KeyId, KeyHash))| {
-        serde_json::json!({
-            "number": first.number + offset,
-            "organisation": organisation.0,
-            "organisation_number": first.organisation_number + offset,
-            "key": key.0,
-            "hash": hex::encode(hash.as_bytes()),
-            "revoked": i64::from(revoked),
-            "at": at.0,
-            "token": first.token,
-            "previous": first.previous,
-        })
+) -> Result<String, sqlx::Error> {
+    let row = |(key, hash): &(KeyId, KeyHash)| {
+        let row = InsertedRow {
+            number: first.number,
+            organisation: organisation.0,
+            organisation_number: first.organisation_number,
+            key: key.0,
+            hash: hex::encode(hash.as_bytes()),
+            revoked: i64::from(revoked),
+            at: at.0,
+            token: first.token,
+            previous: first.previous,
+        };
+        first.number += 1;
+        first.organisation_number += 1;
+        row
     };
-    (0..).zip(keys).map(row).collect::<serde_json::Value>().to_string()
+    let rows: Vec<InsertedRow> = keys.iter().map(row).collect();
+    serde_json::to_string(&rows).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
 impl Db {
@@ -310,11 +334,11 @@ impl Db {
         Ok(rows.into_iter().map(ChangeRow::into_change).collect::<Result<_, _>>()?)
     }
 
-    /// The number of a key's last change, unless that is long ago.
-    pub(crate) async fn change_of_key(&self, id: KeyId) -> Result<Option<i64>, StoreError> {
-        Ok(
-            reading!(self, connection => sqlx::query_scalar(sql!("change_of_key")).bind(id.0).fetch_one(connection).await?),
-        )
+    /// The last number of the transaction that last changed a key, unless that is long ago.
+    pub(crate) async fn last_transaction_of_key(&self, id: KeyId) -> Result<Option<i64>, StoreError> {
+        Ok(reading!(self, connection => {
+            sqlx::query_scalar(sql!("changes_last_of_key")).bind(id.0).fetch_optional(connection).await?
+        }))
     }
 
     /// Forgets the changes before a moment.
@@ -361,5 +385,42 @@ mod tests {
         assert_eq!(read(end(8), &[change(8, 80, 71)]), Continuity::Broken, "and more came after it");
         assert_eq!(read(Position { history: 2, ..END }, &[]), Continuity::Broken);
         assert_eq!(read(Position { epoch: 2, ..end(8) }, &[change(8, 80, 70)]), Continuity::Broken);
+    }
+
+    #[test]
+    fn rows_of_several_statements_are_numbered_on() {
+        let keys: Vec<(KeyId, KeyHash)> = (1..=3).map(|id| (KeyId(id), change(id, 1, 1).hash)).collect();
+        let mut first = First { number: 7, organisation_number: 3, token: 70, previous: 60 };
+        let mut numbers = Vec::new();
+        for keys in keys.chunks(2) {
+            let json = rows(&mut first, OrganisationId(1), keys, true, Timestamp(0)).expect("JSON");
+            let rows: Vec<serde_json::Value> = serde_json::from_str(&json).expect("rows");
+            numbers.extend(
+                rows.into_iter().map(|row| {
+                    [&row["number"], &row["organisation_number"], &row["key"]].map(serde_json::Value::as_i64)
+                }),
+            );
+        }
+        assert_eq!(numbers, [[7, 3, 1], [8, 4, 2], [9, 5, 3]].map(|row| row.map(Some)));
+    }
+
+    /// Who revokes a family a second time waits for all of it.
+    #[tokio::test]
+    async fn the_last_change_of_a_key_is_the_last_of_its_transaction() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let db = Db::open(&format!("sqlite:{}", folder.path().join("test.db").display())).await.expect("it opens");
+        db.migrate().await.expect("it migrates");
+        let Db::Sqlite(file) = &db else { unreachable!("a file") };
+        let mut turn = file.writer.lend().await.expect("a turn");
+        let statement = "
+            INSERT INTO changes (number, organisation_id, key_id, hash, revoked, changed_at, token)
+            SELECT value ->> 0, 1, value ->> 1, zeroblob(32), 1, 0, value ->> 2
+            FROM json_each('[[1, 10, 7], [2, 10, 8], [3, 11, 8], [4, 12, 8], [5, 13, 9], [6, 14, 9]]');
+            UPDATE changes_last SET number = 6, token = 9";
+        sqlx::raw_sql(statement).execute(turn.connection().expect("a connection")).await.expect("changes");
+        turn.release();
+        for (key, last) in [(10, Some(4)), (12, Some(4)), (13, Some(6)), (14, Some(6)), (15, None)] {
+            assert_eq!(db.last_transaction_of_key(KeyId(key)).await.expect("an answer"), last, "{key}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::SqliteConnection;
 use tokio::time::MissedTickBehavior;
 
 use super::db::{Db, SqliteFile, StoreError};
@@ -39,9 +39,13 @@ impl Db {
 
 impl SqliteFile {
     async fn keep_log_short(&self, connection: &mut Option<SqliteConnection>) -> Result<(), StoreError> {
+        if self.file.is_displaced() {
+            // The log has the name of the file, which may be another one's now.
+            return Ok(());
+        }
         let connection = match connection {
             Some(connection) => connection,
-            None => connection.insert(self.reader.options().connect().await?),
+            None => connection.insert(self.reader.connect().await?),
         };
         if checkpoint(connection).await? > LONG {
             // The rest is little, and then the next one to write begins at the front.
@@ -126,7 +130,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let db = file(&folder).await;
         let Db::Sqlite(file) = &db else { unreachable!("a file") };
-        let mut connection = file.reader.options().connect().await.expect("a connection");
+        let mut connection = file.reader.connect().await.expect("a connection");
         for _ in 0..10 {
             add(file, &"x".repeat(100_000)).await.expect("it is written");
         }

@@ -173,7 +173,7 @@ impl Db {
     async fn open_sqlite(url: &str, opening: Opening) -> Result<Self, DatabaseUrlError> {
         let url = url::sqlite(url)?;
         let creates = matches!(opening, Opening::Create | Opening::Serve) && !url.must_exist;
-        let file = DatabaseFile::open(&url.path, creates)?;
+        let file = Arc::new(DatabaseFile::open(&url.path, creates)?);
         // Before SQLite writes anything to it.
         match opening {
             Opening::Serve | Opening::Copy => file.lock()?,
@@ -199,14 +199,16 @@ impl Db {
             .pragma("wal_autocheckpoint", "64000");
         // SQLite looks through all pages that it keeps at each commit that parted one: fewer are quicker.
         let writing = options.clone().pragma("cache_size", "-16384");
-        let writer = Connections::local(writing, 1, SQLITE_TIMEOUT);
+        let writer = Connections::local(writing, Arc::clone(&file), 1, SQLITE_TIMEOUT);
+        let unusable = |error| DatabaseUrlError::Unusable { path: file.path().to_owned(), error };
         // Says what is wrong with the file, if anything is.
-        match writer.lend().await {
-            Ok(lent) => lent.release(),
-            Err(error) => return Err(DatabaseUrlError::Unusable { path: file.path().to_owned(), error }),
+        writer.open_all().await.map_err(unusable)?;
+        let reader = Connections::local(options, Arc::clone(&file), SQLITE_READERS, SQLITE_TIMEOUT);
+        if opening == Opening::Serve {
+            // No connection is opened while the file is displaced; a server reads on with those that it has.
+            reader.open_all().await.map_err(unusable)?;
         }
-        let reader = Connections::local(options, SQLITE_READERS, SQLITE_TIMEOUT);
-        Ok(Self::Sqlite(SqliteFile { reader, writer, sources: Arc::new(Cache::new(SOURCES)), file: Arc::new(file) }))
+        Ok(Self::Sqlite(SqliteFile { reader, writer, sources: Arc::new(Cache::new(SOURCES)), file }))
     }
 
     async fn open_postgres(url: &str) -> Result<Self, DatabaseUrlError> {

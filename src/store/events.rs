@@ -245,15 +245,17 @@ impl Db {
                 // Without one, the newest is too large by itself.
                 bound = bound.max(oldest.unwrap_or(Uuid::max()));
             }
+            // A source without anything to delete gets no transaction.
             let sources: Vec<i64> = reading!(self, connection => {
-                sqlx::query_scalar(sql!("sources_of_environment")).bind(kept.id).fetch_all(connection).await?
+                sqlx::query_scalar(sql!("sources_with_events_before"))
+                    .bind(kept.id)
+                    .bind(bound)
+                    .fetch_all(connection)
+                    .await?
             });
             for source in sources {
-                let gone = self.delete_events_before(source, bound).await?;
-                if gone > 0 {
-                    self.delete_idempotency_keys_before(source, bound).await?;
-                }
-                removed += gone;
+                removed += self.delete_events_before(source, bound).await?;
+                self.delete_idempotency_keys_before(source, bound).await?;
             }
         }
         self.delete_old_idempotency_keys(now).await?;

@@ -1,8 +1,9 @@
 //! Changes of a key and of its descendants: the keys that it made, the keys that those made, and so on.
 //!
 //! Each change is one transaction. It holds the tree of the key, so that no new descendant can be committed beside it
-//! ([`lock_trees`]), and then locks the rows of the whole family in the order of their ids. A key's parent never
-//! changes, so a family has no cycle.
+//! ([`lock_trees`]), and then locks the rows of the family in the order of their ids. Descendants that are revoked stay
+//! out of it: nothing changes for them, and there may be ten times as many. A key's parent never changes, so a family
+//! has no cycle.
 
 use super::changes::log_changes;
 use super::db::{Db, StoreError, sql, writing};
@@ -15,7 +16,7 @@ use crate::model::{KeyId, Timestamp, UserId};
 pub(crate) struct Revoked {
     /// Whether it was this call that ended the key.
     pub(crate) ended: bool,
-    /// The keys that are revoked now, by this call or an earlier one.
+    /// The key and the descendants that this call revoked.
     pub(crate) family: Vec<(KeyId, KeyHash)>,
     /// The number of the last change in the log.
     pub(crate) number: i64,
@@ -52,7 +53,7 @@ macro_rules! lock_trees {
     }};
 }
 
-/// Locks a key and its descendants; returns all of them.
+/// Locks and returns a key, revoked or not, and its descendants that are not revoked.
 macro_rules! lock_family {
     ($db:expr, $tx:ident, $id:expr) => {{
         lock_trees!($db, $tx, std::iter::once($id));
@@ -92,7 +93,8 @@ impl Db {
                 .bind(i64::try_from(revoked).unwrap_or(i64::MAX))
                 .execute(&mut *tx)
                 .await?;
-            // Keys that had ended before are logged as well: the call that ended them may have got no answer.
+            // The key itself is logged again if it had ended before: the call that ended it may have got no answer. The
+            // changes of descendants that it ended have lower numbers, so a wait for this one covers them.
             let number = log_changes!(self, tx, key.organisation, &family, true, at);
             Revoked { ended: ended == 1, family, number }
         }))

@@ -24,7 +24,8 @@ pub(super) struct DatabaseFile {
     /// The real path: for SQLite and for the lock file, a symbolic link to the file is the file.
     path: PathBuf,
     file: File,
-    is_locked: OnceLock<()>,
+    /// The lock file, from when this process serves the database: locked against versions that lock that file only.
+    lock_file: OnceLock<File>,
     /// Whether the path leads to this file no longer.
     is_displaced: AtomicBool,
 }
@@ -58,7 +59,7 @@ impl DatabaseFile {
         let file = File::options().read(true).write(true).create(create).truncate(false).mode(0o600).open(path);
         let file = file.map_err(failed)?;
         let path = fs::canonicalize(path).map_err(failed)?;
-        Ok(Self { path, file, is_locked: OnceLock::new(), is_displaced: AtomicBool::new(false) })
+        Ok(Self { path, file, lock_file: OnceLock::new(), is_displaced: AtomicBool::new(false) })
     }
 
     /// The real path.
@@ -78,8 +79,12 @@ impl DatabaseFile {
                 return Err(DatabaseUrlError::Lock { path: self.path.clone(), error });
             }
         }
-        self.make_announcements()?;
-        let _ = self.is_locked.set(());
+        let lock_file = self.make_announcements()?;
+        // Best effort: the lock of the database file is the one that counts.
+        if let Err(fs::TryLockError::WouldBlock) = lock_file.try_lock() {
+            return Err(DatabaseUrlError::Locked(self.path.clone()));
+        }
+        let _ = self.lock_file.set(lock_file);
         if self.links() > 1 {
             tracing::warn!(
                 file = %self.path.display(), names = self.links(),
@@ -110,13 +115,23 @@ impl DatabaseFile {
         self.is_displaced.load(Ordering::Relaxed)
     }
 
-    fn look(&self) {
+    /// The error of a file whose path does not lead to it.
+    pub(super) fn displaced() -> io::Error {
+        io::Error::new(io::ErrorKind::NotFound, "the database file was moved, deleted or replaced")
+    }
+
+    /// Compares the open file with its path, by device and inode.
+    ///
+    /// # Errors
+    /// When the path does not lead to this file, or that cannot be told.
+    pub(super) fn check_in_place(&self) -> io::Result<()> {
         let identity = |file: fs::Metadata| (file.dev(), file.ino());
-        let is_displaced = match (self.file.metadata(), fs::metadata(&self.path)) {
-            (Ok(open), Ok(named)) => identity(open) != identity(named),
-            (_, Err(error)) => error.kind() == io::ErrorKind::NotFound,
-            (Err(_), _) => false,
-        };
+        let (open, named) = (self.file.metadata()?, fs::metadata(&self.path)?);
+        if identity(open) == identity(named) { Ok(()) } else { Err(Self::displaced()) }
+    }
+
+    fn look(&self) {
+        let is_displaced = self.check_in_place().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         if self.is_displaced.swap(is_displaced, Ordering::Relaxed) != is_displaced {
             let file = self.path.display();
             if is_displaced {
@@ -144,16 +159,16 @@ impl DatabaseFile {
 
     /// The announcements so far; `None` where this process does not serve the file, or cannot know.
     pub(super) fn announcements(&self) -> Option<Announcements> {
-        self.is_locked.get()?;
+        self.lock_file.get()?;
         // By name: a file that was removed says nothing any more.
         let file = fs::metadata(self.announcements_path()).ok()?;
         Some(Announcements { inode: file.ino(), length: file.len(), modified: file.modified().ok() })
     }
 
-    fn make_announcements(&self) -> Result<(), DatabaseUrlError> {
+    fn make_announcements(&self) -> Result<File, DatabaseUrlError> {
         let path = self.announcements_path();
         let made = File::options().create(true).append(true).open(&path);
-        made.map(drop).map_err(|error| DatabaseUrlError::Lock { path, error })
+        made.map_err(|error| DatabaseUrlError::Lock { path, error })
     }
 
     fn announcements_path(&self) -> PathBuf {
@@ -222,6 +237,11 @@ mod tests {
         }
         assert!(DatabaseFile::open(&link, false).unwrap().refuse_other_name().is_err());
         drop(served);
+        // An earlier version has its lock there.
+        let earlier = File::options().create(true).append(true).open(with_suffix(&path, ".lock")).unwrap();
+        earlier.lock().unwrap();
+        assert!(matches!(DatabaseFile::open(&path, true).unwrap().lock(), Err(DatabaseUrlError::Locked(_))));
+        drop(earlier);
         DatabaseFile::open(&link, true).unwrap().lock().unwrap();
     }
 }

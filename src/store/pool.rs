@@ -16,6 +16,8 @@ use sqlx::{ConnectOptions, Connection, Database};
 use tokio::runtime::Handle;
 use tracing_mutex::stdsync::Mutex;
 
+use super::file::DatabaseFile;
+
 /// A connection that was not used for so long is asked whether it is still there.
 const ASKED_AFTER: Duration = Duration::from_millis(200);
 /// And is given up when it does not answer in this time.
@@ -38,18 +40,18 @@ pub struct Connections<DB: Database> {
 }
 
 impl<DB: Database> Connections<DB> {
-    /// To a file in this machine, which does not go away: nobody is asked whether it is still there.
-    pub(super) fn local(options: Options<DB>, most: usize, patience: Duration) -> Self {
-        Self::new(options, most, patience, false)
+    /// Connections to a local file; they need no ping.
+    pub(super) fn local(options: Options<DB>, file: Arc<DatabaseFile>, most: usize, patience: Duration) -> Self {
+        Self::new(options, most, patience, Some(file))
     }
 
     /// To a server.
     pub(super) fn remote(options: Options<DB>, most: usize, patience: Duration) -> Self {
-        Self::new(options, most, patience, true)
+        Self::new(options, most, patience, None)
     }
 
-    fn new(options: Options<DB>, most: usize, patience: Duration, remote: bool) -> Self {
-        let maker = Maker { options, remote, failed: Mutex::default() };
+    fn new(options: Options<DB>, most: usize, patience: Duration, file: Option<Arc<DatabaseFile>>) -> Self {
+        let maker = Maker { options, file, failed: Mutex::default() };
         // The one that was used last is the warmest, and need not be asked.
         let pool = Pool::builder(maker).max_size(most).queue_mode(QueueMode::Lifo).build();
         // Only time limits need a runtime to build, and it has none.
@@ -65,8 +67,7 @@ impl<DB: Database> Connections<DB> {
     /// One of them.
     pub(super) async fn lend(&self) -> sqlx::Result<Lent<DB>> {
         if self.is_suspended.load(Ordering::Relaxed) {
-            let why = "the database file was moved, deleted or replaced";
-            return Err(std::io::Error::new(std::io::ErrorKind::NotFound, why).into());
+            return Err(DatabaseFile::displaced().into());
         }
         match tokio::time::timeout(self.patience, self.pool.get()).await {
             Ok(Ok(object)) => Ok(Lent { object: Some(object), uses: Arc::clone(&self.uses) }),
@@ -74,6 +75,21 @@ impl<DB: Database> Connections<DB> {
             Ok(Err(PoolError::Closed)) => Err(sqlx::Error::PoolClosed),
             Ok(Err(_)) | Err(_) => Err(sqlx::Error::PoolTimedOut),
         }
+    }
+
+    /// Opens all connections now, instead of on demand.
+    pub(super) async fn open_all(&self) -> sqlx::Result<()> {
+        let mut open = Vec::new();
+        for _ in 0..self.pool.status().max_size {
+            open.push(self.lend().await?);
+        }
+        open.into_iter().for_each(Lent::release_unchanged);
+        Ok(())
+    }
+
+    /// Opens a connection that does not belong to the pool.
+    pub(super) async fn connect(&self) -> sqlx::Result<DB::Connection> {
+        self.pool.manager().create().await
     }
 
     /// Lends none as long as the file is displaced: what is written to it then is lost at the end of the process.
@@ -151,7 +167,7 @@ impl<DB: Database> Drop for Lent<DB> {
     fn drop(&mut self) {
         let Some(mut object) = self.object.take() else { return };
         let uses = Arc::clone(&self.uses);
-        let is_local = Object::pool(&object).is_some_and(|pool| !pool.manager().remote);
+        let is_local = Object::pool(&object).is_some_and(|pool| pool.manager().file.is_some());
         match Handle::try_current() {
             Ok(runtime) if is_local => {
                 // Nobody else writes before what is under way has come to its end.
@@ -170,7 +186,8 @@ impl<DB: Database> Drop for Lent<DB> {
 /// Makes connections, and knows which of them are good.
 struct Maker<DB: Database> {
     options: Options<DB>,
-    remote: bool,
+    /// The local file, or `None` for a server.
+    file: Option<Arc<DatabaseFile>>,
     /// When one that nobody used was last found to lead nowhere. What happened to it has likely happened to those that
     /// have not been used since: to ask them one after the other would take longer than anybody waits.
     failed: Mutex<Option<Instant>>,
@@ -188,7 +205,20 @@ impl<DB: Database> Manager for Maker<DB> {
     type Error = sqlx::Error;
 
     /// Waits for a server that is about to be there, for as long as somebody waits for the connection.
+    ///
+    /// Opens a local file only while its path leads to it. A connection to a file that was put under the name would
+    /// read that file for as long as the process runs, also after the right one is back: a cached key could outlive
+    /// its revocation.
     async fn create(&self) -> sqlx::Result<DB::Connection> {
+        if let Some(file) = &self.file {
+            file.check_in_place()?;
+            let connection = self.options.connect().await?;
+            if let Err(error) = file.check_in_place() {
+                let _ = connection.close_hard().await;
+                return Err(error.into());
+            }
+            return Ok(connection);
+        }
         let mut pause = Duration::from_millis(10);
         loop {
             match self.options.connect().await {
@@ -200,7 +230,7 @@ impl<DB: Database> Manager for Maker<DB> {
     }
 
     async fn recycle(&self, connection: &mut DB::Connection, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
-        if self.remote {
+        if self.file.is_none() {
             if metrics.age() > LIFETIME || self.is_suspect(metrics) {
                 return Err(RecycleError::message("it is old"));
             }
@@ -263,7 +293,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let url = format!("sqlite:{}?mode=rwc", folder.path().join("test.db").display());
         let options: Options<Sqlite> = url.parse().expect("a URL");
-        let connections = Connections::<Sqlite>::local(options, 1, Duration::from_secs(5));
+        let file = Arc::new(DatabaseFile::open(&folder.path().join("test.db"), true).expect("a file"));
+        let connections = Connections::<Sqlite>::local(options, file, 1, Duration::from_secs(5));
         let write = async |statement: &'static str| -> sqlx::Result<()> {
             let mut lent = connections.lend().await?;
             let mut transaction = lent.connection()?.begin_with("BEGIN IMMEDIATE").await?;
@@ -276,6 +307,28 @@ mod tests {
         write("INSERT INTO lines VALUES (1)").await.expect("a line");
         assert!(write("INSERT OR ROLLBACK INTO lines VALUES (1)").await.is_err());
         write("INSERT INTO lines VALUES (2)").await.expect("another line");
+        connections.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_file_put_under_the_name_of_the_database_gets_no_connection() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [path, away] = ["test.db", "away.db"].map(|name| folder.path().join(name));
+        let file = Arc::new(DatabaseFile::open(&path, true).expect("a file"));
+        let options: Options<Sqlite> = format!("sqlite:{}", path.display()).parse().expect("a URL");
+        let connections = Connections::<Sqlite>::local(options, file, 2, Duration::from_secs(5));
+        let first = connections.lend().await.expect("a connection");
+        std::fs::rename(&path, &away).expect("it is moved");
+        for replaced in [false, true] {
+            if replaced {
+                std::fs::write(&path, "").expect("another file");
+            }
+            assert!(connections.lend().await.is_err(), "replaced: {replaced}");
+            assert!(connections.connect().await.is_err(), "replaced: {replaced}");
+        }
+        std::fs::rename(&away, &path).expect("it is back");
+        let second = connections.lend().await.expect("another connection");
+        [first, second].into_iter().for_each(Lent::done);
         connections.close().await;
     }
 }

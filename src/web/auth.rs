@@ -90,7 +90,7 @@ impl FromRequestParts<Services> for Manager {
             ));
         }
         // All about it, which a check has no need of.
-        let (key, _) = services.keys.get(pass.id).await?.ok_or_else(bad_key)?;
+        let key = services.keys.get(pass.id).await?.ok_or_else(bad_key)?;
         if !key.scopes.name_explicitly(MANAGE_KEYS) {
             return Err(ApiError::forbidden(format!(
                 "This API key cannot manage keys: its scopes must name `{MANAGE_KEYS}` (`*` does not count)."

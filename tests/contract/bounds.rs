@@ -4,8 +4,9 @@ use latchkey::domain::Ask;
 use latchkey::events::{EventLimits, Events, Incoming, Refused, SourceName};
 use latchkey::keys::{Pass, Policy, Purpose};
 use serde_json::json;
+use sqlx::Connection;
 
-use crate::app::{Settings, TestApp, on_both_engines};
+use crate::app::{Engine, Settings, TestApp, on_both_engines};
 use crate::hooksentry::{create as create_for_tenant, ingest, tenant};
 use crate::story::{Answer, Call, create, someone};
 
@@ -163,4 +164,24 @@ on_both_engines! {
         assert_eq!(Call::new(&app, "GET", "/v1/whoami").key(&key).send().await.status, 401);
         assert_eq!(Call::new(&app, "GET", "/v1/whoami").key(&kept.field("/key")).send().await.status, 200);
     }
+}
+
+#[tokio::test]
+async fn upkeep_writes_nothing_where_no_event_is_over() {
+    let app = TestApp::new(Engine::Sqlite, Settings::default()).await;
+    let ada = tenant(&app, "ada@example.com").await;
+    let key = create_for_tenant(&app, &ada.access, "key").await.field("/key");
+    for source in ["a", "b"] {
+        assert_eq!(ingest(&app, &ada.id, source, &key).json("1").send().await.status, 202);
+    }
+    let mut other = sqlx::SqliteConnection::connect(&app.url).await.expect("the file opens");
+    let mut version =
+        async || -> i64 { sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut other).await.expect("a number") };
+    // It grows with each transaction that others commit.
+    let before = version().await;
+    assert_eq!(app.services.events.tidy().await.expect("an answer"), 0);
+    assert_eq!(version().await, before);
+    app.clock.advance(8 * DAY);
+    assert_eq!(app.services.events.tidy().await.expect("an answer"), 2);
+    assert_ne!(version().await, before);
 }

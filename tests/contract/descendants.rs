@@ -156,6 +156,11 @@ on_both_engines! {
             assert_eq!(Call::new(&app, "DELETE", &path).cookie(&ada.cookie).send().await.status, 200);
             assert_eq!(working(&app, &family).await, expected);
         }
+        // However many keys it has made, and however often somebody asks.
+        let changes = app.number("SELECT count(*) FROM changes").await;
+        let path = format!("/v1/auth/api-keys/{}", family[0].id);
+        assert_eq!(Call::new(&app, "DELETE", &path).cookie(&ada.cookie).send().await.status, 200);
+        assert_eq!(app.number("SELECT count(*) FROM changes").await, changes + 1, "the key itself");
     }
 
     async fn pausing_a_key_pauses_its_descendants_and_resuming_does_not_resume_them(app, switched_on()) {

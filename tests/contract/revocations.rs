@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
+use latchkey::keys::{Start, Told};
 use sha2::{Digest, Sha256};
 
 use crate::app::{Engine, Settings, TestApp, on_both_engines};
@@ -171,6 +172,31 @@ on_both_engines! {
         for number in 221..=820 {
             let (kind, id, _) = slow.change().await.expect("an event");
             assert_eq!((kind.as_str(), id.rsplit('-').next()), ("changed", Some(number.to_string().as_str())));
+        }
+    }
+
+    async fn a_stream_whose_next_changes_are_deleted_before_it_reads_them_is_reset(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
+        let organisation = ada.org.parse().expect("an id");
+        let keys = &app.services.keys;
+        for (deleted, told) in [("1 = 0", 3), ("organisation_number % 3 = 1", 0), ("organisation_number % 3 = 2", 1), ("1 = 1", 0)] {
+            let start = keys.subscribe(organisation, Start::Now).await.expect("a subscription").at();
+            for name in ["one", "two", "three"] {
+                edit(&app, &ada, &made, &format!(r#"{{"name": "{name}"}}"#)).await;
+            }
+            let mut stream = keys.subscribe(organisation, Start::After(start)).await.expect("a subscription");
+            app.execute_silently(&format!("DELETE FROM changes WHERE {deleted}")).await;
+            for _ in 0..told {
+                assert!(matches!(stream.catch_up().await, Ok(Some(Told::Changed(_)))), "{deleted}");
+            }
+            if told < 3 {
+                assert!(stream.is_behind(), "{deleted}");
+                assert!(matches!(stream.catch_up().await, Ok(Some(Told::Reset))), "{deleted}");
+            }
+            assert!(!stream.is_behind() && matches!(stream.catch_up().await, Ok(None)), "{deleted}");
+            let end = keys.subscribe(organisation, Start::Now).await.expect("a subscription").at();
+            assert_eq!(stream.at(), end, "{deleted}");
         }
     }
 

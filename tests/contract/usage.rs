@@ -117,7 +117,7 @@ on_both_engines! {
         app.execute(&format!("UPDATE usage_log SET part = {} WHERE part = 0", row(&id).cast_unsigned() >> 58)).await;
         let keys = Keys::open(app.db.clone(), app.clock.clone(), Entropy::seeded(1), Policy::default(), None).await.expect("the database answers");
         keys.recall_usage().await.expect("it starts");
-        let key = keys.get(id.parse().expect("an id")).await.expect("the database answers").expect("a key").0;
+        let key = keys.get(id.parse().expect("an id")).await.expect("the database answers").expect("a key");
         assert_eq!(key.request_count, 3);
     }
 

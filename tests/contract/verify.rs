@@ -266,7 +266,7 @@ on_both_engines! {
         let restarted = async |app: &TestApp| {
             let keys = reopened(app).await;
             keys.recall_usage().await.unwrap();
-            keys.get("ak_0000000000000001".parse().unwrap()).await.unwrap().unwrap().0.request_count
+            keys.get("ak_0000000000000001".parse().unwrap()).await.unwrap().unwrap().request_count
         };
         assert_eq!(restarted(&app).await, 2);
         // A part with many keys is written anew, in one line, and is what it was.

@@ -165,3 +165,23 @@ async fn a_key_whose_making_was_lost_is_unknown_to_every_node() {
         until("it is unknown", async || code(keys, &key).await == Code::NotFound).await;
     }
 }
+
+/// The doubt is said once, and what it asks for fails at first.
+#[tokio::test]
+async fn a_lost_key_is_unknown_although_the_database_fails_at_the_moment_it_is_seen_to_have_gone_back() {
+    let app = TestApp::new(Engine::Postgres, Settings::default()).await;
+    let ada = someone(&app, "ada@example.com").await;
+    let keys = node(&app, "a").await;
+    app.back_up().await;
+    let key = create(&app, &ada.cookie, r#"{"name": "lost"}"#).await.field("/key");
+    caches(&keys, &key).await;
+    let copied = app.number("SELECT renewals FROM backup_nodes").await;
+    let renewals = async || app.number("SELECT renewals FROM nodes").await;
+    until("it has renewed its lease since the copy", async || renewals().await > copied + 2).await;
+    // Renewals go on; where the log ends cannot be read.
+    app.restore_and("ALTER TABLE changes_last RENAME COLUMN epoch TO hidden").await;
+    until("it has renewed its lease since the restore", async || renewals().await > copied + 1).await;
+    app.execute_silently("ALTER TABLE changes_last RENAME COLUMN hidden TO epoch").await;
+    until("it has a lease", async || keys.hears()).await;
+    until("it is unknown", async || code(&keys, &key).await == Code::NotFound).await;
+}

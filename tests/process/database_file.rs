@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use futures::future::join_all;
 
 use crate::program::{PASSWORD, call, latchkey, log, ready_is, refusal, serve, server_with_account, text, wrapped};
 use crate::served::{Connection, Server};
@@ -91,6 +94,46 @@ async fn a_file_that_was_moved_or_replaced_under_the_server_takes_no_changes() {
     assert!(log.contains("the database file was moved"), "{log}");
     assert!(log.contains("not ready: the database takes no writes"), "{log}");
     assert!(log.contains("the database file is back"), "{log}");
+}
+
+/// A connection that is opened to the other file stays with it after the right one is back.
+#[tokio::test]
+async fn nothing_is_read_from_a_file_that_had_the_name_for_a_while() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (server, mut connection, account) = server_with_account(folder.path(), &mut bare(folder.path())).await;
+    let [file, away, other] = ["latchkey.db", "away.db", "other.db"].map(|name| folder.path().join(name));
+    let made = call(&mut connection, &account, "POST", "/v1/auth/api-keys", r#"{"name":"key"}"#).await.json(201);
+    let [id, key] = ["id", "key"].map(|field| made[field].as_str().expect("a text").to_owned());
+    let path = format!("/v1/keys/{id}");
+    let mut readers = Vec::new();
+    for _ in 0..16 {
+        readers.push(server.connect().await.expect("it listens"));
+    }
+    let read = async |readers: &mut Vec<Connection>| {
+        join_all(readers.iter_mut().map(|reader| call(reader, &account, "GET", &path, ""))).await
+    };
+    // So that the copy has the key, and not its log.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    fs::rename(&file, &away).expect("it is moved");
+    fs::copy(&away, &file).expect("it is replaced");
+    ready_is(&mut connection, 503).await;
+    for _ in 0..20 {
+        read(&mut readers).await;
+    }
+    fs::rename(&file, &other).expect("it is moved");
+    fs::rename(&away, &file).expect("the right one is back");
+    ready_is(&mut connection, 200).await;
+    call(&mut connection, &account, "POST", &format!("{path}/revoke"), "").await.json(200);
+    // A checkpoint has brought the revocation from the log, which all would read, to the file.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    for _ in 0..20 {
+        for answer in read(&mut readers).await {
+            assert_eq!(answer.json(200)["state"], "revoked");
+        }
+        let who = connection.call("GET", "/v1/whoami", &[&format!("X-API-Key: {key}")], "").await.expect("an answer");
+        assert_eq!(who.status, 401);
+    }
+    server.stop();
 }
 
 #[test]

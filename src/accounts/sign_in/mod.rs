@@ -76,7 +76,7 @@ impl Accounts {
         let verified = self.verify(user, Attempt { email: &email, typed, network, lane }).await?;
         self.throttle.refund(from, &email, lane == Lane::Unknown).await;
         if unknown_for.is_none_or(|age| age >= KNOWN_PRECISION) {
-            self.remember_network(verified.user, from).await?;
+            self.remember_network(&verified, from).await?;
         }
         Ok(verified)
     }
@@ -104,13 +104,13 @@ impl Accounts {
     }
 
     /// Notes that somebody signed in from a network, which a flood of strangers does not keep them out of then.
-    pub(super) async fn remember_network(&self, user: UserId, from: Option<IpAddr>) -> Result<(), StoreError> {
+    pub(super) async fn remember_network(&self, verified: &Verified, from: Option<IpAddr>) -> Result<(), StoreError> {
         // Requests without an address are no network.
         if from.is_none() {
             return Ok(());
         }
         let network = Network::of(from).narrow.to_string();
-        self.db.note_network(user, &network, self.clock.now(), MAX_KNOWN_NETWORKS).await
+        self.db.note_network(verified, &network, self.clock.now(), MAX_KNOWN_NETWORKS).await
     }
 }
 

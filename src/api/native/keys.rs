@@ -181,7 +181,7 @@ pub(super) async fn show(
     SignedIn(person): SignedIn,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Answer<KeyDetails>, ApiError> {
-    let (key, _) = services.keys.get(key_id(path)?).await?.ok_or_else(not_found)?;
+    let key = services.keys.get(key_id(path)?).await?.ok_or_else(not_found)?;
     if Caller::Person(person).access_to(&key) == Access::Hidden {
         return Err(not_found());
     }

@@ -61,7 +61,7 @@ struct WhoAmI {
     security(("api_key" = []), ("api_key_bearer" = [])),
 )]
 pub async fn who_am_i(KeyCaller(pass): KeyCaller, State(services): State<Services>) -> Result<Response, ApiError> {
-    let (key, _) = services.keys.get(pass.id).await?.ok_or_else(ApiError::internal)?;
+    let key = services.keys.get(pass.id).await?.ok_or_else(ApiError::internal)?;
     let who = WhoAmI {
         key_id: key.id.to_string(),
         key_uuid: key.uuid,

@@ -144,7 +144,7 @@ pub async fn chosen_key(
     let Some(id) = here.key else {
         return Ok(None);
     };
-    let found = services.keys.get(id).await?.map(|(key, _)| key);
+    let found = services.keys.get(id).await?;
     found.filter(|key| key.organisation == membership.organisation).map(Some).ok_or_else(no_place)
 }
 

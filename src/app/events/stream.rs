@@ -7,6 +7,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
@@ -24,6 +25,7 @@ use crate::app::links::events::EventsLink;
 use crate::domain::Membership;
 use crate::events::{Arrival, EventFilter, EventHead, EventPage, WatchError, Watcher};
 use crate::model::{ApiError, Timestamp};
+use crate::runtime::lists::{Admission, Tenant};
 use crate::web::auth::SignedIn;
 use crate::web::{Services, event_stream};
 
@@ -38,6 +40,9 @@ const GATHER: Duration = Duration::from_millis(400);
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Events are looked for so far back, in milliseconds: the order of ids is not quite that of commits.
 const OVERLAP: i64 = 2000;
+/// A look that finds nothing new moves the next one's beginning to so long before itself, in milliseconds: within this
+/// time an event is committed, by a node whose clock may be a little behind.
+const COMMITTED_WITHIN: i64 = 10_000;
 /// The most events that one look counts. The page says when there were more.
 const COUNTED: i64 = 2000;
 /// The most rows that one look sends, the newest ones: a page shows no more. The others are counted.
@@ -73,6 +78,8 @@ pub async fn live(
         }
         WatchError::ServerIsFull => ApiError::unavailable("Too many pages are watching events at the moment."),
     })?;
+    // However old it is: a page that nobody saw for hours has no gap. The first look then reads what loading the page
+    // would, and later ones read little.
     let since = event(parts, "after").and_then(received).unwrap_or_else(|| services.keys.clock().now());
     let watch = Watch {
         services: services.clone(),
@@ -116,7 +123,7 @@ struct Watch {
     here: EventsLink,
     key: Option<Uuid>,
     watcher: Watcher,
-    /// When the newest event came that was told.
+    /// Events that came before this moment were told, or found by a look.
     since: Timestamp,
     /// Events up to this one are not told.
     oldest: Option<Uuid>,
@@ -145,7 +152,16 @@ impl Watch {
                     () = sleep(LOOK_AGAIN) => {}
                 }
             }
-            match self.look().await {
+            // As any list: a filter that fits few events reads many.
+            let lists = Arc::clone(&self.services.lists);
+            let tenant = Tenant::Organisation(self.membership.organisation);
+            let admission = tokio::select! {
+                () = &mut self.stopping => return None,
+                admission = lists.admit(tenant) => admission,
+            };
+            // A tenant that is busy for so long is looked at again.
+            let Ok(admission) = admission else { continue };
+            match self.look(&admission).await {
                 Ok(true) => {}
                 Ok(false) => return None,
                 Err(error) => {
@@ -157,7 +173,7 @@ impl Watch {
     }
 
     /// Looks for events that were not told yet; whether who asks may still see them.
-    async fn look(&mut self) -> Result<bool, ApiError> {
+    async fn look(&mut self, admission: &Admission<'_>) -> Result<bool, ApiError> {
         // Whatever was heard until now, this look finds.
         self.watcher.forget();
         if !self.is_still_allowed().await? {
@@ -171,7 +187,10 @@ impl Watch {
         };
         let organisation = self.membership.organisation;
         let page = EventPage { organisation, filter, descending: true, offset: 0, limit: COUNTED };
+        let place = admission.step().await;
+        let looked_at = self.services.keys.clock().now();
         let found = self.services.events.heads(&page).await?;
+        drop(place);
         let told: HashSet<Uuid> = found.iter().map(|event| event.uuid).collect();
         let is_new = |event: &EventHead| {
             !self.told.contains(&event.uuid) && self.oldest.is_none_or(|oldest| event.uuid > oldest)
@@ -185,7 +204,8 @@ impl Watch {
         }
         fresh.truncate(ROWS);
         let now = self.services.keys.clock().now();
-        self.since = fresh.first().map_or(self.since, |newest| self.since.max(Timestamp(newest.received_at)));
+        let newest = fresh.first().map(|newest| Timestamp(newest.received_at));
+        self.since = self.since.max(newest.unwrap_or(looked_at.plus(-COMMITTED_WITHIN)));
         for event in fresh.into_iter().rev() {
             let id = event.uuid.to_string();
             let row = self.row(event, now);

@@ -62,7 +62,7 @@ pub async fn find(services: &Services, parts: &mut Parts, id: &str) -> Result<Fo
     let not_found = || ApiError::not_found("There is no such key.");
     let mut here = KeysLink::read(parts.uri.query()).map_err(|_| not_found())?;
     let id: KeyId = id.parse().map_err(|_| not_found())?;
-    let (key, made) = services.keys.get(id).await?.ok_or_else(not_found)?;
+    let key = services.keys.get(id).await?.ok_or_else(not_found)?;
     let access = Caller::Person(person.clone()).access_to(&key);
     let is_here = here.organisation.is_none_or(|asked| asked == key.organisation)
         && here.environment.is_none_or(|asked| asked == key.environment);
@@ -71,6 +71,7 @@ pub async fn find(services: &Services, parts: &mut Parts, id: &str) -> Result<Fo
     }
     here.organisation = Some(key.organisation);
     here.environment = Some(key.environment);
+    let made = services.keys.count_descendants(id).await?;
     Ok(Found { person, access, here, key, made })
 }
 

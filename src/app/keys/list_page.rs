@@ -130,12 +130,15 @@ async fn asked(
     let Some(id) = here.revoke else {
         return Ok(None);
     };
-    let found = services.keys.get(id).await?;
-    Ok(found.filter(|(key, _)| {
+    let is_asked = |key: &Key| {
         caller.access_to(key) == Access::Manage
             && Some(key.environment) == here.environment
             && key.state(now) != KeyState::Revoked
-    }))
+    };
+    Ok(match services.keys.get(id).await?.filter(is_asked) {
+        Some(key) => Some((key, services.keys.count_descendants(id).await?)),
+        None => None,
+    })
 }
 
 /// The newest key of the name that the address says, if the person made it a moment ago and it was never used.

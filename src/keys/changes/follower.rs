@@ -157,6 +157,14 @@ impl Core {
         in_time(self.hearing.db.changes_end()).await
     }
 
+    /// Drops everything that was cached of the database, here and by subscribers. Nodes that the database may have
+    /// forgotten count as caching it until their leases end.
+    fn distrust(&self, node: &Node) {
+        node.distrust_others();
+        self.start_over();
+        self.feed.reset();
+    }
+
     /// Drops everything that was cached of the database.
     fn start_over(&self) {
         self.db.forget();
@@ -199,13 +207,14 @@ impl Core {
         match renewal.doubt {
             None => {}
             Some(Doubt::WentBack) => {
+                // A doubt is reported once: act on it before anything that can fail.
+                self.distrust(node);
                 let end = in_time(self.hearing.db.changes_end()).await?;
                 self.database_went_back(before, end).await?;
             }
             Some(doubt @ (Doubt::OtherServer | Doubt::Unregistered)) => {
                 tracing::warn!(?doubt, "commits may have been lost; all cached keys are dropped");
-                self.start_over();
-                self.feed.reset();
+                self.distrust(node);
             }
         }
         self.hear().await?;

@@ -236,10 +236,9 @@ pub struct Subscription {
     /// What the subscriber has been told last.
     at: ChangeId,
     must_reset: bool,
-    /// Changes up to this number of the whole log come from the log, later ones from the queue.
-    log_ends: i64,
+    /// Changes up to here come from the log, later ones from the queue.
+    end: OrganisationEnd,
     page: VecDeque<Change>,
-    has_more: bool,
 }
 
 impl Keys {
@@ -259,9 +258,8 @@ impl Keys {
             is_closed: false,
             at: end.into(),
             must_reset: false,
-            log_ends: end.last,
+            end,
             page: VecDeque::new(),
-            has_more: false,
         };
         subscription.begin(start, end).await?;
         Ok(subscription)
@@ -276,7 +274,7 @@ impl Subscription {
 
     /// Whether there is something that the queue does not have.
     pub fn is_behind(&self) -> bool {
-        self.is_closed || self.must_reset || self.has_more || !self.page.is_empty()
+        self.is_closed || self.must_reset || self.at.number < self.end.number
     }
 
     /// The next thing to tell while this is behind; `None` when there is nothing more than what the queue has.
@@ -290,13 +288,23 @@ impl Subscription {
         if std::mem::take(&mut self.must_reset) {
             return Ok(Some(Told::Reset));
         }
-        if self.page.is_empty() && self.has_more {
-            let organisation = self.place.organisation;
-            let page = self.core.db.changes_of(organisation, self.at.number, self.log_ends, PAGE).await?;
-            self.has_more = i64::try_from(page.len()).is_ok_and(|count| count == PAGE);
-            self.page = page.into();
+        if self.at.number >= self.end.number {
+            return Ok(None);
         }
-        Ok(self.page.pop_front().map(|change| self.advance(change)))
+        let organisation = self.place.organisation;
+        if self.page.is_empty() {
+            self.page = self.core.db.changes_of(organisation, self.at.number, self.end.last, PAGE).await?.into();
+        }
+        match self.page.pop_front() {
+            Some(change) if change.organisation_number == self.at.number + 1 => Ok(Some(self.advance(change))),
+            // Changes that were not read yet have been deleted meanwhile, because they are old.
+            _ => {
+                let end = self.core.db.changes_end_of(organisation).await?;
+                self.begin(Start::Unknown, end).await?;
+                self.must_reset = false;
+                Ok(Some(Told::Reset))
+            }
+        }
     }
 
     /// The next change, as soon as there is one; `None` when this has fallen behind. Nothing is lost when the caller
@@ -304,7 +312,7 @@ impl Subscription {
     pub async fn changed(&mut self) -> Option<Told> {
         loop {
             match self.queue.recv().await {
-                Some(change) if change.number <= self.log_ends => {}
+                Some(change) if change.number <= self.end.last => {}
                 Some(change) if change.organisation_number == self.at.number + 1 => return Some(self.advance(change)),
                 _ => {
                     self.is_closed = true;
@@ -351,8 +359,7 @@ impl Subscription {
         };
         self.at = resumed.unwrap_or(end.into());
         self.must_reset = resumed.is_none();
-        self.log_ends = end.last;
-        self.has_more = self.at.number < end.number;
+        self.end = end;
         self.page.clear();
         Ok(())
     }

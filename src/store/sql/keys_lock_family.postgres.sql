@@ -1,6 +1,7 @@
+-- The key itself, and its descendants that are not revoked.
 -- In the order of their ids, as everybody locks keys: two transactions must not wait for each other.
 WITH RECURSIVE family (id) AS (
   SELECT CAST($1 AS BIGINT)
   UNION
   SELECT k.id FROM family f JOIN keys k ON k.parent_id = f.id)
-SELECT id, hash FROM keys WHERE id IN (SELECT id FROM family) ORDER BY id FOR UPDATE
+SELECT id, hash FROM keys WHERE id IN (SELECT id FROM family) AND (revoked_at IS NULL OR id = $1) ORDER BY id FOR UPDATE

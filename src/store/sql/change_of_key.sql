@@ -1,1 +1,0 @@
-SELECT MAX(number) FROM changes WHERE key_id = $1

@@ -1,0 +1,1 @@
+DELETE FROM known_networks WHERE user_id = $1

@@ -1,1 +1,0 @@
-SELECT id FROM sources WHERE environment_id = $1

@@ -316,18 +316,16 @@ fn graph(files: &[(String, String)]) -> Vec<BTreeSet<usize>> {
     };
     let edges = |(number, (file, source)): (usize, &(String, String))| {
         let own = &modules[number];
+        let is_child = |name: &String| modules.iter().any(|module| module.split_last() == Some((name, own)));
         let mentioned = paths(file, source).into_iter().filter_map(|path| {
-            let is_child = modules
-                .iter()
-                .any(|module| module.len() == own.len() + 1 && module.starts_with(own) && *module.last()? == path[0]);
-            let path = if path[0] == "crate" {
-                resolve(path)
-            } else if is_child {
-                own.iter().cloned().chain(path).collect()
-            } else {
-                return None;
+            let path = match path.first() {
+                Some(name) if name == "crate" => resolve(path),
+                Some(name) if path.len() > 1 && is_child(name) => own.iter().cloned().chain(path).collect(),
+                _ => return None,
             };
-            file_of(&path).filter(|found| *found != number)
+            // What a module passes on it need not use.
+            let is_passed_on = renamed.iter().any(|(known, real)| known.starts_with(own) && *real == path);
+            file_of(&path).filter(|found| *found != number && !is_passed_on)
         });
         mentioned.collect()
     };

@@ -11,7 +11,7 @@ use super::queue::{Busy, Lane};
 use super::sessions::store::SessionError;
 use super::{Accounts, EmailAddress};
 use crate::domain::Verified;
-use crate::model::{Timestamp, UserId};
+use crate::model::Timestamp;
 use crate::runtime::Network;
 use crate::store::{StoreError, StoredUser};
 use password::Comparison;

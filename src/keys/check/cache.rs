@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::record::{ALLOCATION, Record};
 use crate::domain::KeyHash;
-use crate::keys::usage::Usage;
 use crate::model::Timestamp;
 
 /// How long a string that is no key is remembered, milliseconds.
@@ -147,16 +146,16 @@ impl Cache {
         self.unknown.insert(*hash.as_bytes(), now.plus(UNKNOWN_FOR));
     }
 
-    /// Puts a key in, and others out if there is no room. One at a time, and never beside
+    /// Puts a key in, and others out if there is no room: `retire` takes the uses of a record before it leaves. One at a time, and never beside
     /// [`remove`](Self::remove): the lock of `Lookups` sees to that, which `queue` is behind.
-    pub(in crate::keys) fn insert(&self, queue: &mut ClockQueue, record: Record, usage: &Usage) {
+    pub(in crate::keys) fn insert(&self, queue: &mut ClockQueue, record: Record, retire: impl Fn(&Record) + Copy) {
         let (hash, size) = (record.hash, EACH + record.extra_bytes());
         // The same key, or one that shares its slot (which none of 2³² keys does): the newer one stays.
-        self.remove_slot(slot(&hash), usage);
+        self.remove_slot(slot(&hash), retire);
         self.records.pin().insert(slot(&hash), record);
         self.bytes.fetch_add(size, Ordering::Relaxed);
         queue.push_back(slot(&hash));
-        self.make_room(queue, usage);
+        self.make_room(queue, retire);
         // Keys that were removed leave their slots behind.
         if queue.len() > 2 * self.records.len() + 1024 {
             let records = self.records.pin();
@@ -165,7 +164,7 @@ impl Cache {
         }
     }
 
-    fn make_room(&self, queue: &mut ClockQueue, usage: &Usage) {
+    fn make_room(&self, queue: &mut ClockQueue, retire: impl Fn(&Record) + Copy) {
         // Twice round: the first time, those that were touched are let off.
         for _ in 0..2 * queue.len() {
             if self.bytes() <= self.most_bytes {
@@ -179,34 +178,34 @@ impl Cache {
             if let_off {
                 queue.push_back(slot);
             } else {
-                self.remove_slot(slot, usage);
+                self.remove_slot(slot, retire);
             }
         }
     }
 
     /// Takes a key out, and forgets that it was none. Its uses are kept.
-    pub(in crate::keys) fn remove(&self, hash: &KeyHash, usage: &Usage) {
+    pub(in crate::keys) fn remove(&self, hash: &KeyHash, retire: impl Fn(&Record) + Copy) {
         self.unknown.remove(hash.as_bytes());
         if self.peek(hash, |_| ()).is_some() {
-            self.remove_slot(slot(hash), usage);
+            self.remove_slot(slot(hash), retire);
         }
     }
 
     /// Takes all out. Their uses are kept.
-    pub(in crate::keys) fn clear(&self, queue: &mut ClockQueue, usage: &Usage) {
+    pub(in crate::keys) fn clear(&self, queue: &mut ClockQueue, retire: impl Fn(&Record) + Copy) {
         self.unknown.clear();
         let slots: Vec<Slot> = self.records.pin().keys().copied().collect();
         for slot in slots {
-            self.remove_slot(slot, usage);
+            self.remove_slot(slot, retire);
         }
         queue.clear();
     }
 
-    fn remove_slot(&self, slot: Slot, usage: &Usage) {
+    fn remove_slot(&self, slot: Slot, retire: impl Fn(&Record) + Copy) {
         let records = self.records.pin();
         if let Some(record) = records.get(&slot) {
             // First, so that there is no moment in which a reader finds its uses nowhere.
-            usage.retire(record);
+            retire(record);
             if let Some(record) = records.remove(&slot) {
                 self.bytes.fetch_sub(EACH + record.extra_bytes(), Ordering::Relaxed);
             }

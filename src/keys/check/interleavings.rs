@@ -320,7 +320,8 @@ async fn no_count_is_lost_between_the_record_the_ledger_and_the_database() {
     let world = World::new(2, 1 << 20).await;
     let core = &world.keys.core;
     let key = Key { hash: PresentedKey::parse(&world.strings[0]).unwrap().hash, ..key() };
-    let insert = |queue: &mut cache::ClockQueue| core.cache.insert(queue, core.record(&key), &core.usage);
+    let insert =
+        |queue: &mut cache::ClockQueue| core.cache.insert(queue, core.record(&key), |record| core.usage.retire(record));
     let mut queue = cache::ClockQueue::default();
     insert(&mut queue);
     let written = std::sync::atomic::AtomicI64::new(0);
@@ -342,7 +343,7 @@ async fn no_count_is_lost_between_the_record_the_ledger_and_the_database() {
         }
         scope.spawn(|| {
             while done.load(std::sync::atomic::Ordering::SeqCst) < 2 {
-                core.cache.remove(&key.hash, &core.usage);
+                core.cache.remove(&key.hash, |record| core.usage.retire(record));
                 insert(&mut queue);
             }
         });
@@ -369,7 +370,7 @@ async fn checks_go_on_while_an_invalidation_waits_for_the_ledgers() {
         })
         .into();
     for key in &keys {
-        core.cache.insert(&mut cache::ClockQueue::default(), core.record(key), &core.usage);
+        core.cache.insert(&mut cache::ClockQueue::default(), core.record(key), |record| core.usage.retire(record));
     }
     let (ended, is_ended) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
@@ -400,7 +401,7 @@ async fn no_reader_finds_a_use_twice_or_misses_it_while_records_are_evicted() {
     let core = &world.keys.core;
     let key = Key { hash: PresentedKey::parse(&world.strings[0]).unwrap().hash, ..key() };
     let mut queue = cache::ClockQueue::default();
-    core.cache.insert(&mut queue, core.record(&key), &core.usage);
+    core.cache.insert(&mut queue, core.record(&key), |record| core.usage.retire(record));
     let (begun, ended, is_over) = (AtomicI64::new(0), AtomicI64::new(0), AtomicBool::new(false));
     let reading = core.usage.reading().await;
     std::thread::scope(|scope| {
@@ -417,8 +418,8 @@ async fn no_reader_finds_a_use_twice_or_misses_it_while_records_are_evicted() {
         });
         scope.spawn(|| {
             while !is_over.load(SeqCst) {
-                core.cache.remove(&key.hash, &core.usage);
-                core.cache.insert(&mut queue, core.record(&key), &core.usage);
+                core.cache.remove(&key.hash, |record| core.usage.retire(record));
+                core.cache.insert(&mut queue, core.record(&key), |record| core.usage.retire(record));
             }
         });
         while !is_over.load(SeqCst) {

@@ -177,7 +177,7 @@ impl Core {
     /// called after the commit and before the answer.
     pub(in crate::keys) fn invalidate(&self, hash: KeyHash) {
         let mut under_way = self.lookups.under_way();
-        self.cache.remove(&hash, &self.usage);
+        self.cache.remove(&hash, |record| self.usage.retire(record));
         if let Some(flight) = under_way.flights.invalidate(hash) {
             // Without a place in the queue its waiters are told that there is no answer.
             let _ = self.send_off(&mut under_way.flights, flight);
@@ -203,7 +203,7 @@ impl Core {
                 let _ = self.send_off(flights, flight);
             }
         }
-        self.cache.clear(clock_queue, &self.usage);
+        self.cache.clear(clock_queue, |record| self.usage.retire(record));
     }
 
     /// What was read is here.
@@ -221,7 +221,7 @@ impl Core {
         match (&found, record) {
             // Under the lock: an invalidation comes before this, or finds it in the cache.
             _ if !self.remembers() => {}
-            (Ok(Some(_)), Some(record)) => self.cache.insert(clock_queue, record, &self.usage),
+            (Ok(Some(_)), Some(record)) => self.cache.insert(clock_queue, record, |record| self.usage.retire(record)),
             (Ok(None), _) => self.cache.insert_unknown(&flight.hash, self.clock.now()),
             _ => {}
         }

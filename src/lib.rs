@@ -23,9 +23,13 @@ pub mod events;
 pub mod keys;
 #[cfg(feature = "ssr")]
 pub mod lists;
+#[cfg(feature = "ssr")]
+pub mod log_limit;
 pub mod model;
 #[cfg(feature = "ssr")]
 pub mod runtime;
+#[cfg(feature = "ssr")]
+pub mod security_log;
 #[cfg(feature = "ssr")]
 pub mod server;
 #[cfg(feature = "ssr")]

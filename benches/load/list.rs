@@ -20,6 +20,7 @@ use latchkey::entropy::Entropy;
 use latchkey::events::{EventLimits, Events};
 use latchkey::keys::{Keys, Policy};
 use latchkey::lists::Lists;
+use latchkey::log_limit::LogLimit;
 use latchkey::model::OrganisationId;
 use latchkey::server::{Draining, router};
 use latchkey::store::Db;
@@ -75,6 +76,7 @@ impl Server {
             lists: Arc::new(Lists::unbounded()),
             site: Arc::new(Site::default()),
             bodies: Arc::default(),
+            log_limit: Arc::new(LogLimit::new(clock.clone())),
             entropy: entropy.clone(),
         };
         let router = router(services, db, clock, entropy, Draining::default());

@@ -13,6 +13,7 @@ use super::sign_in::{SignInError, Verified};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::model::{Timestamp, UserId};
+use crate::security_log::{Actor, SecurityEvent, Target};
 use crate::store::Db;
 
 /// A session that was not used for so long is over: 7 days, in milliseconds.
@@ -48,6 +49,7 @@ pub async fn begin_session(session: &Session, verified: &Verified) -> std::resul
         return Ok(());
     }
     session.flush().await?;
+    SecurityEvent::SignIn.entry(Actor::None, Target::Account(verified.user)).failed("password_changed").write();
     Err(SignInError::Wrong)
 }
 

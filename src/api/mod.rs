@@ -32,6 +32,7 @@ use crate::entropy::Entropy;
 use crate::events::Events;
 use crate::keys::Keys;
 use crate::lists::Lists;
+use crate::log_limit::LogLimit;
 
 /// What every handler is handed.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ pub struct Services {
     pub site: Arc<Site>,
     /// The memory for bodies that are arriving.
     pub bodies: Arc<BodyMemory>,
+    /// The bounds on log lines that strangers cause.
+    pub log_limit: Arc<LogLimit>,
     /// For the ids of requests.
     pub entropy: Entropy,
 }

@@ -21,7 +21,9 @@ use crate::api::body::{self, BodyMemory};
 use crate::api::client_address::ClientAddress;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
+use crate::log_limit::{Kind, LogLimit};
 use crate::model::ApiError;
+use crate::security_log::Origin;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -36,6 +38,8 @@ pub struct Around {
     pub site: Arc<Site>,
     /// The memory for bodies that are arriving.
     pub bodies: Arc<BodyMemory>,
+    /// The bounds on log lines that strangers cause.
+    pub log_limit: Arc<LogLimit>,
     /// For how long a request took.
     pub clock: Clock,
     /// For request ids.
@@ -55,7 +59,8 @@ pub async fn surround(State(around): State<Around>, request: Request, next: Next
 }
 
 /// Gives the request an id, logs how it went, and bounds its time. The log has the route's pattern
-/// and never the address that was asked for: whatever somebody puts there by mistake stays out.
+/// and never the address that was asked for: whatever somebody puts there by mistake stays out. Requests without a
+/// valid credential are counted when there are many.
 async fn observe<A: Future<Output = Response>>(
     around: &Around,
     mut request: Request,
@@ -67,11 +72,13 @@ async fn observe<A: Future<Output = Response>>(
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("request", id, %method, route);
     let path_is_api = is_api(request.uri().path());
+    let client = ClientAddress::of_request(request.extensions(), request.headers(), &around.site).for_throttle();
+    let origin = Origin::new(client, id.clone(), Arc::clone(&around.log_limit));
     if let Ok(id) = HeaderValue::from_str(&id) {
         // In the place of whatever the client sent: the error page shows it.
         request.headers_mut().insert(REQUEST_ID, id);
     }
-    async move {
+    let work = async {
         let outcome = tokio::time::timeout(TIME_LIMIT, AssertUnwindSafe(answer(request)).catch_unwind()).await;
         let mut response = match outcome {
             Ok(Ok(response)) => explain(response, path_is_api),
@@ -82,12 +89,25 @@ async fn observe<A: Future<Output = Response>>(
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
-        let milliseconds = around.clock.now().since(began);
-        tracing::info!(status = response.status().as_u16(), milliseconds, "answered");
+        let status = response.status();
+        if has_own_line(&origin, status, &route) {
+            let milliseconds = around.clock.now().since(began);
+            let client = client.map(tracing::field::display);
+            tracing::info!(status = status.as_u16(), milliseconds, client, "answered");
+        }
         response
+    };
+    origin.clone().scope(work).instrument(span).await
+}
+
+/// Failures of the server have a line each. Strangers can cause 503s, however, which are counted apart when there are
+/// many.
+fn has_own_line(origin: &Origin, status: StatusCode, route: &str) -> bool {
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => origin.has_own_line(Kind::Unavailable, status.as_str(), route),
+        status if status.is_server_error() => true,
+        status => origin.has_own_line(Kind::Request, status.as_str(), route),
     }
-    .instrument(span)
-    .await
 }
 
 fn failed(error: ApiError, path_is_api: bool) -> Response {
@@ -244,6 +264,7 @@ mod tests {
         let around = Around {
             site: Arc::new(Site::default()),
             bodies: Arc::default(),
+            log_limit: Arc::new(LogLimit::new(Clock::fixed(Timestamp(0)))),
             clock: Clock::fixed(Timestamp(0)),
             entropy: Entropy::seeded(1),
         };

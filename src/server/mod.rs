@@ -37,6 +37,7 @@ use crate::cluster::redis::Redis;
 use crate::entropy::Entropy;
 use crate::events::Events;
 use crate::keys::Keys;
+use crate::log_limit::LogLimit;
 use crate::store::Db;
 use config::Serve;
 
@@ -105,6 +106,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
         lists: Arc::new(db.list_places()),
         site: Arc::new(site),
         bodies: Arc::new(BodyMemory::new(config.body_bytes())),
+        log_limit: Arc::new(LogLimit::new(clock.clone())),
         entropy: entropy.clone(),
     };
 
@@ -131,6 +133,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     listen::serve(listener, hot, router, max_connections, stop).await;
 
     tracing::info!("stopping");
+    services.log_limit.write_all();
     // Asked and not aborted: counts that are on their way to the database must arrive.
     drop(stop_flushing);
     flushing.await?;
@@ -220,6 +223,7 @@ async fn keep_flushing(services: Services, mut stopped: tokio::sync::oneshot::Re
         tokio::select! {
             _ = &mut stopped => return,
             _ = flush.tick() => {
+                services.log_limit.write_due();
                 flush_usage(&services).await;
                 if let Err(error) = services.keys.give_back_quotas(false).await {
                     tracing::error!(%error, "parts of quotas could not be given back");

@@ -15,6 +15,7 @@ use latchkey::clock::Clock;
 use latchkey::entropy::Entropy;
 use latchkey::events::{EventLimits, Events};
 use latchkey::keys::{Keys, Policy};
+use latchkey::log_limit::LogLimit;
 use latchkey::model::Timestamp;
 use latchkey::server::{Draining, router};
 use latchkey::store::Db;
@@ -98,6 +99,7 @@ impl TestApp {
             lists: Arc::new(db.list_places()),
             site: Arc::new(settings.site),
             bodies: Arc::default(),
+            log_limit: Arc::new(LogLimit::new(clock.clone())),
             entropy: entropy.clone(),
         };
         let draining = Draining::default();

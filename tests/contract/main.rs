@@ -41,6 +41,7 @@ mod revocations;
 mod revoke;
 mod scopes;
 mod search;
+mod security_log;
 mod sessions;
 mod sign_in;
 mod stale_forms;

@@ -9,6 +9,7 @@ use crate::api::Services;
 use crate::api::auth::{Manager, SignedIn};
 use crate::api::credential::Credential;
 use crate::model::{ApiError, OrganisationId};
+use crate::security_log::authenticated;
 
 /// Somebody with an access token, or a key that may manage keys, and the tenant that it is for.
 #[derive(Debug)]
@@ -46,6 +47,7 @@ impl FromRequestParts<Services> for Bearer {
             return Err(unauthenticated());
         };
         let holder = services.accounts.token_holder(&token).await?.ok_or_else(unauthenticated)?;
+        authenticated();
         Ok(Self { holder, token })
     }
 }

@@ -71,7 +71,6 @@ pub async fn create(
     };
     let issued = services.keys.issue(&caller, draft).await?;
     let key = issued.key;
-    tracing::info!(key = %key.id, organisation = %key.organisation, "a key was created");
     let location = format!("/api/v1/apikeys/{}", key.uuid);
     let created = CreatedKey {
         id: key.uuid,
@@ -179,6 +178,5 @@ pub async fn revoke(
     let descendants = query.choose("descendants", &[("true", true), ("false", false)])?.unwrap_or(true);
     let Path(id) = id.map_err(|_| ApiError::not_found("There is no such key, or it is revoked already."))?;
     let key = services.keys.revoke_once(&caller, tenant, id, descendants).await?;
-    tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
     Ok(Answer(key.into()))
 }

@@ -306,7 +306,6 @@ pub(super) async fn edit(
     let Json(asked) = Json::<EditKey>::from_request(Request::from_parts(parts, body), &services).await?;
     let edit = asked.read(services.keys.clock().now())?;
     let key = services.keys.edit(&Caller::Person(person), id, edit, descendants).await?;
-    tracing::info!(key = %key.id, organisation = %key.organisation, "a key was changed");
     details(&services, key).await
 }
 
@@ -355,8 +354,7 @@ pub(super) async fn revoke(
     let id = key_id(path)?;
     let descendants = with_descendants(query.as_deref())?;
     let began = services.keys.clock().monotonic();
-    let (key, proof) = services.keys.revoke(&Caller::Person(person), id, descendants).await?;
-    tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
+    let (_, proof) = services.keys.revoke(&Caller::Person(person), id, descendants).await?;
     let nanoseconds = services.keys.clock().monotonic().saturating_sub(began);
     Ok(Answer(RevokedEverywhere {
         revoked: true,

@@ -102,6 +102,7 @@ mod tests {
     use crate::entropy::Entropy;
     use crate::events::{EventLimits, Events};
     use crate::keys::{Keys, Policy};
+    use crate::log_limit::LogLimit;
     use crate::store::Db;
 
     /// It is made anew for each request; what seldom waits has its room elsewhere.
@@ -127,6 +128,7 @@ mod tests {
             events: Arc::new(Events::new(db, clock, entropy.clone(), EventLimits::default())),
             site: Arc::new(Site::default()),
             bodies: Arc::default(),
+            log_limit: Arc::new(LogLimit::new(Clock::System)),
             entropy,
         };
         let request =

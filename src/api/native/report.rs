@@ -8,11 +8,13 @@ use axum::http::request::Parts;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::api::client_address::ClientAddress;
 use crate::api::fields::Fields;
 use crate::api::json::Json;
 use crate::api::openapi::Problem;
 use crate::api::{Services, hot, time};
 use crate::model::{ApiError, KeyId, Timestamp};
+use crate::security_log::authenticated;
 
 /// Keys of one report at the most.
 const MOST: usize = 500;
@@ -74,7 +76,8 @@ pub(super) async fn report(
     parts: Parts,
     body: Result<Json<Report>, ApiError>,
 ) -> Result<Answer<Reported>, ApiError> {
-    let organisation = hot::service(&services, &parts.headers, parts.extensions.get().copied()).await?;
+    let organisation = hot::service(&services, &parts.headers, ClientAddress::of(&parts, &services.site)).await?;
+    authenticated();
     let Json(report) = body?;
     let now = services.keys.clock().now();
     let mut fields = Fields::default();

@@ -15,6 +15,7 @@ use crate::api::openapi::Problem;
 use crate::api::{Services, credential, event_stream, hot};
 use crate::keys::{Ask, Code, Purpose, Start, SubscribeError, Subscription, Told};
 use crate::model::{ApiError, ScopeList};
+use crate::security_log::authenticated;
 
 /// Who hears nothing for three of these no longer knows what it remembers.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -69,7 +70,8 @@ pub async fn stream(
     parts: Parts,
     stopping: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let organisation = hot::service(&services, &parts.headers, parts.extensions.get().copied()).await?;
+    let organisation = hot::service(&services, &parts.headers, ClientAddress::of(&parts, &services.site)).await?;
+    authenticated();
     // An id that is none of ours is one that nobody knows any more.
     let start = match parts.headers.get("last-event-id") {
         None => Start::Now,

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::limits;
 use crate::api::Services;
 use crate::api::body::{self, Arrived};
-use crate::api::client_address::Peer;
+use crate::api::client_address::{ClientAddress, Peer};
 use crate::api::fields::Fields;
 use crate::api::hot::{self, Answering, RequestId};
 use crate::api::json::{self, BODY_LIMIT};
@@ -281,13 +281,14 @@ where
     B::Error: Into<BoxError>,
 {
     Box::pin(async move {
-        hot::answer(services, "/v1/keys/verify", async |id| {
-            let organisation = hot::service(services, request.headers(), peer).await?;
+        let address = ClientAddress::of_peer(peer, request.headers(), &services.site);
+        hot::answer(services, "/v1/keys/verify", address, async |id| {
+            let organisation = hot::service(services, request.headers(), address).await?;
             let sender = Tenant::Organisation(organisation);
             let Arrived { bytes: body, waited } =
                 body::read(request.body_mut(), BODY_LIMIT, &services.bodies, sender).await?;
             if waited {
-                Box::pin(hot::service_again(services, request.headers(), peer)).await?;
+                Box::pin(hot::service_again(services, request.headers(), address)).await?;
             }
             let content_type = request.headers().get(CONTENT_TYPE);
             match serde_json::from_slice::<Borrowed<'_>>(&body) {

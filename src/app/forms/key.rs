@@ -130,7 +130,6 @@ async fn change(
 ) -> Result<Flash, EditError> {
     let caller = Caller::Person(found.person.clone());
     let key = services.keys.edit_if(&caller, found.key.id, edit, descendants, allow).await?;
-    tracing::info!(key = %key.id, organisation = %key.organisation, "a key was changed");
     let text = format!("Key “{}” {}", isolate(&key.name), done.what);
     Ok(Flash { kind: ToastKind::Success, text, detail: done.detail.to_owned() })
 }
@@ -176,14 +175,11 @@ pub async fn revoke(services: &Services, parts: &mut Parts, id: &str, mut form: 
     let id: KeyId = id.parse().map_err(|_| not_found())?;
     let descendants = form.take("descendants") != "false";
     let flash = match services.keys.revoke(&Caller::Person(person), id, descendants).await {
-        Ok((key, proof)) => {
-            tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
-            Flash {
-                kind: ToastKind::Success,
-                text: format!("Key “{}” revoked", isolate(&key.name)),
-                detail: revoked_everywhere(&proof),
-            }
-        }
+        Ok((key, proof)) => Flash {
+            kind: ToastKind::Success,
+            text: format!("Key “{}” revoked", isolate(&key.name)),
+            detail: revoked_everywhere(&proof),
+        },
         Err(RevokeError::NotAllowed) => Flash {
             kind: ToastKind::Error,
             text: "The key was not revoked".to_owned(),

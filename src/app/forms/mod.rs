@@ -26,6 +26,7 @@ use crate::api::problem::busy;
 use crate::events::Retention;
 use crate::keys::KeyHash;
 use crate::model::{ApiError, EnvironmentId, FieldError, OrganisationId};
+use crate::security_log::{Actor, SecurityEvent, Target};
 
 /// A form as it was sent.
 #[derive(Clone)]
@@ -129,11 +130,10 @@ pub async fn sign_in(services: &Services, parts: &Parts, mut form: Form) -> Resu
     let signed_in = async {
         let verified = services.accounts.sign_in(&email, password, from).await?;
         begin_session(&session, &verified).await?;
-        Ok(verified.user())
+        Ok(())
     };
     let error = match signed_in.await {
-        Ok(user) => {
-            tracing::info!(%user, "signed in");
+        Ok(()) => {
             return Ok(match held {
                 Some(held) => held.page().into(),
                 None => Answer::SeeOther(next.unwrap_or_else(|| "/keys".to_owned())),
@@ -161,7 +161,6 @@ pub async fn register(services: &Services, parts: &Parts, mut form: Form) -> Res
         match services.accounts.register(&email, password, set_up_right(parts, &services.site, token), from).await {
             Ok(verified) => {
                 begin_session(&session(parts)?, &verified).await?;
-                tracing::info!(user = %verified.user(), "registered");
                 return Ok(Answer::SeeOther("/keys".to_owned()));
             }
             // The page says so itself.
@@ -251,7 +250,8 @@ pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -
             return events_page(services, parts, person, EventsLink::to(organisation), typed).await;
         }
     };
-    tracing::info!(user = %person.id, environment = %id, days = kept.event_days, events = kept.event_limit, "events are kept for another time");
+    let entry = SecurityEvent::RetentionChanged.entry(Actor::Person(person.id), Target::Environment(id));
+    entry.of(organisation).changed(format!("event_days={} event_limit={}", kept.event_days, kept.event_limit)).write();
     let days = if kept.event_days == 1 { "1 day".to_owned() } else { format!("{} days", thousands(kept.event_days)) };
     let flash = Flash {
         kind: ToastKind::Success,

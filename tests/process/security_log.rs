@@ -19,7 +19,7 @@ async fn a_flood_of_strangers_is_summed_up_and_hides_no_security_event() {
     let mut stranger = Connection::open_from(Ipv4Addr::new(127, 0, 0, 9), server.address).await.expect("it listens");
     let flood = [
         ("GET", "/v1/auth/me", "Cookie: session=AAAAAAAAAAAAAAAAAAAAAA"),
-        ("GET", "/v1/auth/api-keys", "Authorization: Bearer a-junk-token"),
+        ("GET", "/api/v1/events", "Authorization: Bearer a-junk-token"),
         ("GET", "/v1/whoami", "X-API-Key: a-junk-key"),
         ("POST", "/v1/keys/verify", "X-API-Key: a-junk-key"),
         ("GET", "/v1/forward-auth/org_0000000000000001/any/any", "X-API-Key: a-junk-key"),
@@ -51,7 +51,7 @@ async fn a_flood_of_strangers_is_summed_up_and_hides_no_security_event() {
         let lines = lines.iter().filter(strangers).filter(of_route).filter(|line| line["event"].is_null());
         lines.map(|line| line[field].as_u64()).collect::<Vec<_>>()
     };
-    for route in ["/v1/auth/me", "/v1/auth/api-keys", "/v1/whoami", "/v1/keys/verify", "/v1/forward-auth", "-"] {
+    for route in ["/v1/auth/me", "/api/v1/events", "/v1/whoami", "/v1/keys/verify", "/v1/forward-auth", "-"] {
         let counts = requests(route, "count");
         assert!(counts.len() < 100, "{route}: {} lines", counts.len());
         let all: u64 = counts.iter().map(|count| count.unwrap_or(1)).sum();

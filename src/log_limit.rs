@@ -150,7 +150,7 @@ impl Window {
     /// The rows of the summary: the largest one by one, the others together.
     fn summary(self) -> Vec<Row> {
         let mut rows: Vec<Row> = self.networks.into_values().flat_map(|counts| counts.rows).collect();
-        rows.sort_by(|one, other| other.count.cmp(&one.count));
+        rows.sort_by_key(|row| std::cmp::Reverse(row.count));
         let rest = rows.split_off(rows.len().min(SUMMARY_ROWS));
         let mut together: BTreeMap<(&str, String), Row> = BTreeMap::new();
         for row in rest.into_iter().chain(self.others.rows) {
@@ -231,10 +231,10 @@ fn write(kind: Kind, rows: Vec<Row>) {
                 "further requests without a valid credential"
             ),
             Kind::Failed => {
-                security_log::write_summary(event, "failed", &code, &network, &subject, count, &first_request_id)
+                security_log::write_summary(event, "failed", &code, &network, &subject, count, &first_request_id);
             }
             Kind::Refused => {
-                security_log::write_summary(event, "refused", &code, &network, &subject, count, &first_request_id)
+                security_log::write_summary(event, "refused", &code, &network, &subject, count, &first_request_id);
             }
         }
     }

@@ -19,6 +19,7 @@ use tracing::Instrument;
 use crate::api::Site;
 use crate::api::body::{self, BodyMemory};
 use crate::api::client_address::ClientAddress;
+use crate::api::hooksentry;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::log_limit::{Kind, LogLimit};
@@ -30,6 +31,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// A request that takes longer is given up.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
+const TOO_LONG: &str = "The answer took too long. A change that was asked for may be made all the same.";
 
 /// What the layers need.
 #[derive(Debug, Clone)]
@@ -49,6 +51,30 @@ pub struct Around {
 /// Whether a path belongs to a contract, whose errors are for programs.
 pub fn is_api(path: &str) -> bool {
     path.starts_with("/v1/") || path.starts_with("/api/")
+}
+
+/// The form of an error that no handler made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorForm {
+    /// HTML.
+    Page,
+    /// Problem details.
+    Problem,
+    /// Problem details, and for a 400 a JSON string.
+    HookSentry,
+}
+
+impl ErrorForm {
+    /// The form on a path.
+    pub fn of(path: &str) -> Self {
+        if path.starts_with("/api/v1/") {
+            Self::HookSentry
+        } else if is_api(path) {
+            Self::Problem
+        } else {
+            Self::Page
+        }
+    }
 }
 
 /// All of this, in one layer: each layer costs a copy of all that is inside of it, for every request.
@@ -71,7 +97,7 @@ async fn observe<A: Future<Output = Response>>(
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("request", id, %method, route);
-    let path_is_api = is_api(request.uri().path());
+    let form = ErrorForm::of(request.uri().path());
     let client = ClientAddress::of_request(request.extensions(), request.headers(), &around.site).for_throttle();
     let origin = Origin::new(client, id.clone(), Arc::clone(&around.log_limit));
     if let Ok(id) = HeaderValue::from_str(&id) {
@@ -81,10 +107,10 @@ async fn observe<A: Future<Output = Response>>(
     let work = async {
         let outcome = tokio::time::timeout(TIME_LIMIT, AssertUnwindSafe(answer(request)).catch_unwind()).await;
         let mut response = match outcome {
-            Ok(Ok(response)) => explain(response, path_is_api),
+            Ok(Ok(response)) => explain(response, form),
             // The panic itself was logged by its hook, in this span.
-            Ok(Err(_)) => failed(ApiError::internal(), path_is_api),
-            Err(_) => failed(ApiError::unavailable("The answer took too long."), path_is_api),
+            Ok(Err(_)) => failed(ApiError::internal(), form),
+            Err(_) => failed(ApiError::unavailable(TOO_LONG), form),
         };
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, id);
@@ -110,29 +136,32 @@ fn has_own_line(origin: &Origin, status: StatusCode, route: &str) -> bool {
     }
 }
 
-fn failed(error: ApiError, path_is_api: bool) -> Response {
-    if path_is_api {
-        error.into_response()
-    } else {
-        // Without the dashboard's own frame, which may be what failed. The texts are all ours.
-        let body = format!(
-            "<!doctype html><html lang=en><meta charset=utf-8><title>{0} · Latchkey</title>\
-             <h1>{0}</h1><p>{1}<p><a href=/keys>Back to the keys</a>",
-            error.title, error.detail
-        );
-        let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, axum::response::Html(body)).into_response()
+/// The answer to a request that fails before or beside its handler.
+pub fn failed(error: ApiError, form: ErrorForm) -> Response {
+    match form {
+        ErrorForm::HookSentry => hooksentry::Error::from(error).into_response(),
+        ErrorForm::Problem => error.into_response(),
+        ErrorForm::Page => {
+            // Without the dashboard's own frame, which may be what failed. The texts are all ours.
+            let body = format!(
+                "<!doctype html><html lang=en><meta charset=utf-8><title>{0} · Latchkey</title>\
+                 <h1>{0}</h1><p>{1}<p><a href=/keys>Back to the keys</a>",
+                error.title, error.detail
+            );
+            let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, axum::response::Html(body)).into_response()
+        }
     }
 }
 
 /// Gives an error that axum made itself, with a plain text or nothing in it, the contract's form.
-fn explain(response: Response, path_is_api: bool) -> Response {
+fn explain(response: Response, form: ErrorForm) -> Response {
     let status = response.status();
     let plain = response
         .headers()
         .get(CONTENT_TYPE)
         .is_none_or(|kind| kind.to_str().is_ok_and(|kind| kind.starts_with("text/plain")));
-    if !path_is_api || !plain || !(status.is_client_error() || status.is_server_error()) {
+    if form == ErrorForm::Page || !plain || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let error = match status {
@@ -144,7 +173,7 @@ fn explain(response: Response, path_is_api: bool) -> Response {
         _ => ApiError::invalid("The request cannot be read."),
     };
     let allow = response.headers().get(axum::http::header::ALLOW).cloned();
-    let mut explained = error.into_response();
+    let mut explained = failed(error, form);
     if let Some(allow) = allow {
         explained.headers_mut().insert(axum::http::header::ALLOW, allow);
     }
@@ -154,9 +183,9 @@ fn explain(response: Response, path_is_api: bool) -> Response {
 /// Hands a request on to its handler when nothing is wrong with where it comes from, and when its body is here: a
 /// session or a key that ends while a body arrives is found to have ended.
 async fn let_in(around: &Around, request: Request, next: Next) -> Response {
-    let path_is_api = is_api(request.uri().path());
+    let form = ErrorForm::of(request.uri().path());
     if let Err(error) = refuse_cross_site(&around.site, &request) {
-        return failed(error, path_is_api);
+        return failed(error, form);
     }
     if request.body().is_end_stream() {
         return next.run(request).await;
@@ -165,7 +194,7 @@ async fn let_in(around: &Around, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match body::await_small(body, &around.bodies, sender).await {
         Ok(body) => next.run(Request::from_parts(parts, body)).await,
-        Err(error) => failed(error, path_is_api),
+        Err(error) => failed(error, form),
     }
 }
 

@@ -174,9 +174,9 @@ pub async fn revoke(
     RawQuery(query): RawQuery,
 ) -> Result<Answer<KeyItem>, Error> {
     let TenantCaller { caller, tenant } = caller.inside()?;
-    let query = Query::parse(query.as_deref(), &["descendants"])?;
-    let descendants = query.choose("descendants", &[("true", true), ("false", false)])?.unwrap_or(true);
     let Path(id) = id.map_err(|_| ApiError::not_found("There is no such key, or it is revoked already."))?;
+    let query = Query::parse_known(query.as_deref(), &["descendants"])?;
+    let descendants = query.choose("descendants", &[("true", true), ("false", false)])?.unwrap_or(true);
     let key = services.keys.revoke_once(&caller, tenant, id, descendants).await?;
     Ok(Answer(key.into()))
 }

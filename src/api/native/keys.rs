@@ -269,6 +269,13 @@ fn with_descendants(query: Option<&str>) -> Result<bool, ApiError> {
     Ok(json::from_query::<ForFamily>(query)?.descendants.unwrap_or(true))
 }
 
+/// The parameter that [`with_descendants`] reads, without the others: a call that ends a key does not fail for them.
+fn only_descendants(query: Option<&str>) -> String {
+    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let known = pairs.filter(|(name, _)| name == "descendants");
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(known).finish()
+}
+
 /// Change what a key may do
 ///
 /// Its string stays. Members change the keys that they made, admins and owners all keys of the organisation. When
@@ -352,7 +359,7 @@ pub(super) async fn revoke(
     RawQuery(query): RawQuery,
 ) -> Result<Answer<RevokedEverywhere>, ApiError> {
     let id = key_id(path)?;
-    let descendants = with_descendants(query.as_deref())?;
+    let descendants = with_descendants(Some(&only_descendants(query.as_deref())))?;
     let began = services.keys.clock().monotonic();
     let (_, proof) = services.keys.revoke(&Caller::Person(person), id, descendants).await?;
     let nanoseconds = services.keys.clock().monotonic().saturating_sub(began);

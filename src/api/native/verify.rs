@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use axum::BoxError;
 use axum::body::HttpBody;
 use axum::extract::Request;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
@@ -292,7 +292,9 @@ where
             }
             let content_type = request.headers().get(CONTENT_TYPE);
             match serde_json::from_slice::<Borrowed<'_>>(&body) {
-                Ok(asked) if content_type == Some(&JSON) => check(services, organisation, &asked, id).await,
+                Ok(asked) if content_type == Some(&JSON) && !request.headers().contains_key(CONTENT_ENCODING) => {
+                    check(services, organisation, &asked, id).await
+                }
                 // The exact way, which says by name what is wrong.
                 _ => {
                     json::refuse_encoding(request.headers())?;

@@ -39,6 +39,7 @@ pub fn routes(draining: Draining) -> Router<Services> {
         .route("/events", get(events))
         .route("/events/live", get(live))
         .route("/events/retention", post(retention))
+        .route("/events/search", post(search_events))
         .route("/events/{id}", get(event))
         .route("/events/{id}/body", get(event_body))
         .route("/sign-in", get(sign_in).post(post_sign_in))
@@ -60,7 +61,8 @@ pub async fn without_keys(State(services): State<Services>, request: Request, ne
 /// What a form comes to. (Of an `AsyncFnOnce`, nothing says that its future is `Send`.)
 type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, ApiError>> + Send + 'a>>;
 
-/// Answers a form. One that was sent when the session was over is held while its sender signs in again.
+/// Answers a form. One that was sent when the session was over, or while the database is away, is held and can be sent
+/// again.
 async fn form(
     services: Services,
     request: Request,
@@ -75,13 +77,24 @@ async fn form(
         Err(error) if error.status == StatusCode::UNAUTHORIZED.as_u16() => {
             pages::sign_in_again(&services, sent.held(&parts)).await
         }
+        Err(error) if error.status == StatusCode::SERVICE_UNAVAILABLE.as_u16() => {
+            // The page of the error sends the form again: what was typed is not lost.
+            if let Some(held) = sent.held(&parts) {
+                parts.extensions.insert(held);
+            }
+            Err(error)
+        }
         outcome => outcome,
     };
     answer(&services, parts, outcome).await
 }
 
 async fn search(State(services): State<Services>, request: Request) -> Response {
-    form(services, request, |services, parts, form| Box::pin(forms::search(services, parts, form))).await
+    form(services, request, |services, parts, form| Box::pin(forms::search(services, parts, "/keys", form))).await
+}
+
+async fn search_events(State(services): State<Services>, request: Request) -> Response {
+    form(services, request, |services, parts, form| Box::pin(forms::search(services, parts, "/events", form))).await
 }
 
 /// The page for an address that there is not.
@@ -171,7 +184,8 @@ async fn revoke(State(services): State<Services>, Path(id): Path<String>, reques
 
 async fn docs(State(services): State<Services>, mut parts: Parts) -> Response {
     let person = pages::signed_in(&services, &mut parts).await.unwrap_or_default();
-    answer(&services, parts, Ok(pages::api_docs(api_docs::json(), person).into())).await
+    let document = pages::api_docs(api_docs::json(), person, &parts);
+    answer(&services, parts, Ok(document.into())).await
 }
 
 async fn retention(State(services): State<Services>, request: Request) -> Response {

@@ -12,7 +12,7 @@ use tower_sessions::Session;
 
 use super::held_form::HeldForm;
 use super::islands::ToastKind;
-use super::key_in_address::{key_in, page_of};
+use super::key_in_address::{contains_key, key_in, page_of};
 use super::pages::{EventsLink, RegisterForm, SignInForm, events_page, local_path, register_page, sign_in_page};
 use super::parts::{Flash, RetentionForm, isolate, leave_flash, thousands};
 use super::shell::Answer;
@@ -89,21 +89,24 @@ impl Form {
         Ok(())
     }
 
-    /// The address of the list that a search leads to, and the hash of a key that was pasted.
-    fn as_search(&self) -> (String, Option<KeyHash>) {
+    /// The address of the `list` that a search leads to, and the key that was pasted.
+    fn as_search(&self, list: &str) -> (String, Option<Pasted>) {
         let mut query = form_urlencoded::Serializer::new(String::new());
         let mut pasted = None;
         for (name, text) in &self.fields {
-            // The script of the page sends the hash of a key that it recognised.
-            let hash = (name == "hash").then(|| hex::decode(text).ok()?.try_into().ok().map(KeyHash::stored)).flatten();
-            let key = hash.or_else(|| key_in(text)).or_else(|| key_in(name));
-            if key.is_none() && SEARCH_FIELDS.contains(&name.as_str()) && !text.trim().is_empty() {
+            if name == "hash" || contains_key(text) || contains_key(name) {
+                // The script of the page sends the hash of a key that it recognised.
+                let hash = hex::decode(text).ok().and_then(|hash| hash.try_into().ok()).map(KeyHash::stored);
+                let hash = hash.filter(|_| name == "hash").or_else(|| key_in(text)).or_else(|| key_in(name));
+                if !matches!(pasted, Some(Pasted::Key(_))) {
+                    pasted = Some(hash.map_or(Pasted::Part, Pasted::Key));
+                }
+            } else if SEARCH_FIELDS.contains(&name.as_str()) && !text.trim().is_empty() {
                 query.append_pair(name, &text.trim().chars().take(SEARCH_LENGTH).collect::<String>());
             }
-            pasted = pasted.or(key);
         }
         let query = query.finish();
-        let list = if query.is_empty() { "/keys".to_owned() } else { format!("/keys?{query}") };
+        let list = if query.is_empty() { list.to_owned() } else { format!("{list}?{query}") };
         (list, pasted)
     }
 
@@ -112,6 +115,14 @@ impl Form {
         let text = self.take(name);
         local_path(&text).map(str::to_owned)
     }
+}
+
+/// A key string that was pasted into a search.
+enum Pasted {
+    /// All of it.
+    Key(KeyHash),
+    /// Its beginning, which leads to no key.
+    Part,
 }
 
 fn session(parts: &Parts) -> Result<Session, ApiError> {
@@ -189,29 +200,35 @@ pub async fn sign_out(services: &Services, parts: &Parts) -> Result<Answer, ApiE
     Ok(Answer::SeeOther("/sign-in".to_owned()))
 }
 
-/// The fields of the search form that go on into the address of the list.
-const SEARCH_FIELDS: [&str; 4] = ["org", "env", "state", "q"];
+/// The fields of the search forms that go on into the address of the list.
+const SEARCH_FIELDS: [&str; 8] = ["org", "env", "state", "q", "source", "key", "from", "to"];
 /// Characters of a field that go on. The longest search is shorter; the rest would only make the address long.
 const SEARCH_LENGTH: usize = 300;
 
-/// `POST /keys/search`: leads to the filtered list, or, when a whole key was pasted, to the page of that key. The key
-/// string stands in no answer.
+/// `POST /keys/search`, `POST /events/search`: leads to the filtered `list`, or, when a whole key was pasted, to the page
+/// of that key. The key string stands in no answer.
 ///
 /// # Errors
 /// 503 when the database fails.
-pub async fn search(services: &Services, parts: &mut Parts, form: Form) -> Result<Answer, ApiError> {
-    let (list, pasted) = form.as_search();
-    let (Some(hash), Ok(SignedIn(person))) = (pasted, SignedIn::from_request_parts(parts, services).await) else {
+pub async fn search(services: &Services, parts: &mut Parts, list: &str, form: Form) -> Result<Answer, ApiError> {
+    let (list, pasted) = form.as_search(list);
+    let (Some(pasted), Ok(SignedIn(person))) = (pasted, SignedIn::from_request_parts(parts, services).await) else {
         return Ok(Answer::SeeOther(list));
     };
-    if let Some(page) = page_of(services, person, &hash).await? {
-        return Ok(Answer::SeeOther(page));
-    }
-    let flash = Flash {
-        kind: ToastKind::Error,
-        text: "No key found for the string that you pasted".to_owned(),
-        detail: "It belongs to no organisation of yours. The string was not kept".to_owned(),
+    let (text, detail) = match pasted {
+        Pasted::Key(hash) => {
+            if let Some(page) = page_of(services, person, &hash).await? {
+                return Ok(Answer::SeeOther(page));
+            }
+            let text = "No key found for the string that you pasted";
+            (text, "It belongs to no organisation of yours. The string was not kept")
+        }
+        Pasted::Part => {
+            let text = "The string that you pasted is a part of a key";
+            (text, "Paste all of it to find the key. The string was not kept")
+        }
     };
+    let flash = Flash { kind: ToastKind::Error, text: text.to_owned(), detail: detail.to_owned() };
     leave_flash(&session(parts)?, &flash).await?;
     Ok(Answer::SeeOther(list))
 }
@@ -232,6 +249,11 @@ pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -
     if !membership.may_set_retention() {
         return Err(ApiError::forbidden("An owner or an admin of the organisation says how long its events are kept."));
     }
+    let return_to = form.take_path("return_to");
+    // The list that the form stood below, with its filters.
+    let here = return_to.as_deref().and_then(EventsLink::of_address);
+    let here = here.filter(|here| here.organisation == Some(organisation));
+    let here = here.unwrap_or_else(|| EventsLink::to(organisation));
     let (days, limit) = (form.take("event_days"), form.take("event_limit"));
     let shown = RetentionForm::read_version(&form.take("version"));
     let typed = RetentionForm { environment: Some(id), days, limit, shown, ..RetentionForm::default() };
@@ -239,7 +261,7 @@ pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -
         Ok(wanted) => wanted,
         Err(errors) => {
             let typed = RetentionForm { errors, ..typed };
-            return events_page(services, parts, person, EventsLink::to(organisation), typed).await;
+            return events_page(services, parts, person, here, typed).await;
         }
     };
     let changed = services.events.change_retention(id, |stored| RetentionForm::merge(shown, wanted, stored)).await?;
@@ -247,7 +269,7 @@ pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -
         Ok(kept) => kept,
         Err(stored) => {
             let typed = typed.in_conflict(wanted, stored);
-            return events_page(services, parts, person, EventsLink::to(organisation), typed).await;
+            return events_page(services, parts, person, here, typed).await;
         }
     };
     let entry = SecurityEvent::RetentionChanged.entry(Actor::Person(person.id), Target::Environment(id));
@@ -259,5 +281,5 @@ pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -
         detail: format!("At most {} of them", thousands(kept.event_limit)),
     };
     leave_flash(&session(parts)?, &flash).await?;
-    Ok(Answer::SeeOther(form.take_path("return_to").unwrap_or_else(|| EventsLink::to(organisation).href())))
+    Ok(Answer::SeeOther(return_to.unwrap_or_else(|| here.href())))
 }

@@ -63,6 +63,8 @@ test("the environment and the frame stay while one goes from page to page", asyn
   await expect(page.getByRole("heading", { level: 1, name: "API reference" })).toBeVisible();
   await expect(dashboard.getByRole("link", { name: "API keys" })).toBeVisible();
   await expect(dashboard.locator("[aria-current]")).toHaveCount(0);
+  await dashboard.getByRole("link", { name: "API keys" }).click();
+  await expect(environment(page)).toContainText("Development");
   await page.goto("/no/such/page");
   await expect(dashboard.getByRole("link", { name: "Events" })).toBeVisible();
   await expectAccessible(page);

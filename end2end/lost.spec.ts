@@ -107,6 +107,47 @@ test("an answer that does not arrive leaves no key unseen", async ({ browser, se
   await page.context().close();
 });
 
+test("a key of the same name that was made before is not the lost one", async ({ browser, server }) => {
+  const page = await unwatched(browser, server);
+  await register(page);
+  await page.request.post("/v1/auth/api-keys", { data: { name: "Billing worker" } });
+  // Clocks of servers may differ by 2 s.
+  await page.waitForTimeout(3_000);
+  await page.reload();
+  await page.route("**/v1/auth/api-keys", (route) => route.abort());
+  await page.getByRole("button", { name: "Create key" }).click();
+  const dialog = page.getByRole("dialog", { name: "Create a key" });
+  await dialog.getByLabel("Name", { exact: true }).fill("Billing worker");
+  await dialog.getByRole("button", { name: "Create key" }).click();
+  const [list] = await Promise.all([
+    page.context().waitForEvent("page"),
+    dialog.getByRole("link", { name: /Look for the key/ }).click(),
+  ]);
+  await expect(list.getByText("You created no key")).toBeVisible();
+  await page.context().close();
+});
+
+test("an answer that says why no key was created is shown", async ({ browser, server }) => {
+  const page = await unwatched(browser, server);
+  await register(page);
+  const detail = "The key could not be stored. Nothing of it is kept: try again in a moment.";
+  const problem = { type: "about:blank", title: "Service Unavailable", status: 503, detail, code: "unavailable" };
+  const answers = [
+    { contentType: "application/problem+json", body: JSON.stringify(problem) },
+    { contentType: "text/html", body: "<h1>Bad gateway</h1>" },
+  ];
+  await page.route("**/v1/auth/api-keys", (route) => route.fulfill({ status: 503, ...answers.shift() }));
+  await page.getByRole("button", { name: /Create (your first )?key/ }).first().click();
+  const dialog = page.getByRole("dialog", { name: "Create a key" });
+  await dialog.getByLabel("Name", { exact: true }).fill("Billing worker");
+  for (const text of [detail, "The key may have been created"]) {
+    await dialog.getByRole("button", { name: "Create key" }).click();
+    await expect(dialog.getByRole("alert")).toContainText(text);
+    await expect(dialog.getByRole("link", { name: /Look for the key/ })).toBeVisible();
+  }
+  await page.context().close();
+});
+
 test("a click before WebAssembly is there is not lost", async ({ page }) => {
   await register(page);
   let arrive = () => {};

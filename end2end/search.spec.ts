@@ -1,4 +1,5 @@
-// A whole key that is pasted where it does not belong: it leads to its page, and stands in no address or page.
+// A key that is pasted where it does not belong: a whole one leads to its page, and neither it nor a part of it stands in
+// an address or a page.
 
 import type { Page } from "@playwright/test";
 import { expect, register, test } from "./fixtures";
@@ -36,6 +37,47 @@ test("a key in the search field is not sent, and leads to its page", async ({ pa
   expect(server.log).not.toContain(key.slice(8));
 });
 
+/** Texts with a part of a key: what an input with a limit leaves of a pasted command, and a key without its checksum. */
+const cut = (key: string) => [`curl -H "Authorization: Bearer ${key}"`.slice(0, 97), key.slice(0, -8), key.slice(0, 24)];
+
+async function pasteParts(page: Page, key: string) {
+  for (const [address, label] of [["/keys?state=active", "Search keys by name"], ["/events?source=nobody&from=2026-03-01", "Source"]]) {
+    for (const text of cut(key)) {
+      await page.goto(address);
+      await page.getByLabel(label).fill(text);
+      await page.keyboard.press("Enter");
+      await expect(page.getByRole("alert")).toContainText("The string that you pasted is a part of a key");
+      await expect(page).toHaveURL(address.startsWith("/keys") ? /\/keys\?org=.*&state=active$/ : /\/events\?org=.*&from=2026-03-01$/);
+      await expect(page.getByLabel(label)).toHaveValue("");
+      expect(await page.content()).not.toContain(key.slice(8, 24));
+    }
+  }
+}
+
+test("a part of a key is not sent", async ({ page, server }) => {
+  const { id, key } = await make(page);
+  const sent = watch(page);
+  await pasteParts(page, key);
+  // Whole inside a text that is longer than a name: no field cuts it.
+  for (const [address, label] of [["/keys", "Search keys by name"], ["/events?source=nobody", "Source"]]) {
+    await page.goto(address);
+    await page.getByLabel(label).fill(`curl https://keys.example.com/v1/whoami -H "Authorization: Bearer ${key}"`);
+    await page.keyboard.press("Enter");
+    await expect(page).toHaveURL(new RegExp(`/keys/${id}\\?org=`));
+  }
+  expect(sent.filter((text) => text.includes(key.slice(8, 24)))).toEqual([]);
+  expect(server.log).not.toContain(key.slice(8, 24));
+});
+
+test("a text that is too long for a name is said to be", async ({ page }) => {
+  await make(page);
+  await page.goto("/keys");
+  await page.getByLabel("Search keys by name").fill("x".repeat(101));
+  await page.keyboard.press("Enter");
+  await expect(page.getByRole("heading", { name: "Nothing was searched" })).toBeVisible();
+  await expect(page.getByText("at most 100 characters")).toBeVisible();
+});
+
 test("an address with a key leads to the page of the key", async ({ page }) => {
   const { id, key } = await make(page);
   for (const address of [`/keys?q=${key}`, `/events?source=a&x=%20${key}`, `/docs/api?${key}`]) {
@@ -49,6 +91,15 @@ test("an address with a key leads to the page of the key", async ({ page }) => {
 
 test.describe("without JavaScript", () => {
   test.use({ javaScriptEnabled: false });
+
+  test("a part of a key stands in no address", async ({ page, server }) => {
+    const { key } = await make(page);
+    const sent = watch(page);
+    await pasteParts(page, key);
+    const addresses = sent.map((text) => text.split(" ").slice(0, 2).join(" "));
+    expect(addresses.filter((text) => text.includes(key.slice(8, 24)))).toEqual([]);
+    expect(server.log).not.toContain(key.slice(8, 24));
+  });
 
   test("a key in the search field stands in no address", async ({ page, server }) => {
     const { id, key } = await make(page);

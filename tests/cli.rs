@@ -373,6 +373,16 @@ async fn a_postgresql_database_has_one_server_at_a_time() {
     .await;
 }
 
+/// The one line that a command logs: the operator did it. Returns the id of the account.
+fn is_logged(output: &Output, event: &str) -> String {
+    let log = text(&output.stderr);
+    let line: serde_json::Value = serde_json::from_str(&log).unwrap_or_else(|error| panic!("{error}: {log}"));
+    let fields = [&line["target"], &line["event"], &line["outcome"], &line["actor"], &line["client"]];
+    assert_eq!(fields, ["latchkey::security", event, "succeeded", "operator", "none"]);
+    assert!(!log.contains("ada@") && !log.contains(PASSWORD), "{log}");
+    line["target_id"].as_str().expect("an id").to_owned()
+}
+
 #[test]
 fn accounts_are_added_and_reset_beside_a_running_server() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -384,6 +394,7 @@ fn accounts_are_added_and_reset_beside_a_running_server() {
         (added.status.code(), text(&added.stdout)),
         (Some(0), "ada@example.com has an account now.\n".to_owned())
     );
+    let user_id = is_logged(&added, "account.added");
     let session = server.log_in("ada@example.com", PASSWORD);
     assert_eq!(session.status, 200, "at once, without a restart");
     let me = || server.call("GET", "/v1/auth/me", &format!("cookie: {}\r\n", session.cookie()), "").status;
@@ -391,6 +402,7 @@ fn accounts_are_added_and_reset_beside_a_running_server() {
 
     let reset = user("reset-password", "ada@example.com", &url, "another password");
     assert_eq!(reset.status.code(), Some(0), "{}", text(&reset.stderr));
+    assert_eq!(is_logged(&reset, "account.password_reset"), user_id);
     assert_eq!(me(), 401, "its sessions are over");
     assert_eq!(server.log_in("ada@example.com", PASSWORD).status, 401);
     assert_eq!(server.log_in("ada@example.com", "another password").status, 200);
@@ -563,7 +575,7 @@ fn no_secret_reaches_the_log_or_the_output() {
     let mut said = String::new();
     server.said.read_to_string(&mut said).expect("text");
     let log = std::fs::read_to_string(&server.log).expect("the log");
-    assert!(log.contains("TRACE") && log.contains("a key was created"), "the log is there, and it is talkative");
+    assert!(log.contains("TRACE") && log.contains("key.created"), "the log is there, and it is talkative");
     let token = cookie.trim_start_matches("session=");
     for (name, secret) in
         [("key", key.as_str()), ("key's digits", &key[8..]), ("session", token), ("password", PASSWORD)]

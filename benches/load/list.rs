@@ -19,6 +19,7 @@ use latchkey::model::OrganisationId;
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 use latchkey::runtime::lists::Lists;
+use latchkey::security_log::limit::LogLimit;
 use latchkey::server::{Draining, router};
 use latchkey::store::Db;
 use latchkey::web::client_address::Peer;
@@ -75,6 +76,7 @@ impl Server {
             lists: Arc::new(Lists::unbounded()),
             site: Arc::new(Site::default()),
             bodies: Arc::default(),
+            log_limit: Arc::new(LogLimit::new(clock.clone())),
             entropy: entropy.clone(),
         };
         let router = router(services, db, clock, entropy, Draining::default());

@@ -10,6 +10,7 @@ use crate::domain::Verified;
 use crate::model::{EnvironmentId, Mode, OrganisationId, UserId};
 use crate::runtime::Network;
 use crate::runtime::entropy::Entropy;
+use crate::security_log::{Actor, SecurityEvent, Target, authenticated};
 use crate::store::{NewUser, Registered, StoreError};
 
 /// Who may register.
@@ -123,6 +124,26 @@ impl Accounts {
         right: SetUpRight<'_>,
         from: Option<IpAddr>,
     ) -> Result<Verified, RegisterError> {
+        let outcome = self.try_register(email, password, right, from).await;
+        let entry = SecurityEvent::AccountRegistered.entry(Actor::None, Target::Unknown);
+        match &outcome {
+            Err(RegisterError::Closed) => entry.refused("closed").write(),
+            Err(RegisterError::SetUpToken) => entry.failed("set_up_token").write(),
+            Err(RegisterError::EmailTaken) => entry.failed("email_taken").write(),
+            Err(RegisterError::Throttled(_)) => entry.refused("throttled").write(),
+            Err(RegisterError::Busy(_)) => entry.refused("busy").write(),
+            Ok(_) | Err(RegisterError::Store(_)) => {}
+        }
+        outcome
+    }
+
+    async fn try_register(
+        &self,
+        email: &EmailAddress,
+        password: Password,
+        right: SetUpRight<'_>,
+        from: Option<IpAddr>,
+    ) -> Result<Verified, RegisterError> {
         self.throttle.attempt(from, Some(email)).await.map_err(RegisterError::Throttled)?;
         if !self.registration_is_open().await? {
             return Err(RegisterError::Closed);
@@ -131,7 +152,10 @@ impl Accounts {
             return Err(RegisterError::SetUpToken);
         }
         let password_hash = self.passwords.hash(password, Network::of(from), Lane::Unknown).await?;
-        let verified = self.insert(email, password_hash, self.registration == Registration::First).await?;
+        let (verified, is_first) = self.insert(email, password_hash, self.registration == Registration::First).await?;
+        authenticated();
+        let event = if is_first { SecurityEvent::FirstAccountCreated } else { SecurityEvent::AccountRegistered };
+        event.entry(Actor::Person(verified.user), Target::Account(verified.user)).write();
         self.remember_network(&verified, from).await?;
         Ok(verified)
     }
@@ -142,7 +166,9 @@ impl Accounts {
     /// When the address is taken.
     pub async fn add(&self, email: &EmailAddress, password: Password) -> Result<UserId, RegisterError> {
         let password_hash = self.passwords.hash(password, Network::of(None), Lane::Known).await?;
-        self.insert(email, password_hash, false).await.map(|verified| verified.user())
+        let (verified, _) = self.insert(email, password_hash, false).await?;
+        SecurityEvent::AccountAdded.entry(Actor::Operator, Target::Account(verified.user)).write();
+        Ok(verified.user)
     }
 
     /// Gives an account another password and ends all its sessions and tokens; `false` when there is none.
@@ -155,15 +181,17 @@ impl Accounts {
         };
         let hash = self.passwords.hash(password, Network::of(None), Lane::Known).await?;
         self.db.set_password(user.id(), &hash, self.clock.now()).await?;
+        SecurityEvent::PasswordReset.entry(Actor::Operator, Target::Account(user.id())).write();
         Ok(true)
     }
 
+    /// Stores an account; whether it is the first.
     async fn insert(
         &self,
         email: &EmailAddress,
         password_hash: String,
         only_first: bool,
-    ) -> Result<Verified, RegisterError> {
+    ) -> Result<(Verified, bool), RegisterError> {
         let environment = || EnvironmentId(self.entropy.id());
         let new = NewUser {
             id: UserId(self.entropy.id()),
@@ -176,7 +204,7 @@ impl Accounts {
             at: self.clock.now(),
         };
         match self.db.insert_user(&new, only_first).await? {
-            Registered::Done => Ok(Verified { user: new.id, password_hash }),
+            Registered::Done { is_first } => Ok((Verified { user: new.id, password_hash }, is_first)),
             Registered::NotFirst => Err(RegisterError::Closed),
             Registered::EmailTaken => Err(RegisterError::EmailTaken),
         }

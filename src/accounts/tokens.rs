@@ -10,6 +10,7 @@ use super::{Accounts, SignInError};
 use crate::domain::{Person, Verified};
 use crate::model::{OrganisationId, Timestamp, UserId};
 use crate::runtime::entropy::Entropy;
+use crate::security_log::{Actor, SecurityEvent, Target, authenticated};
 use crate::store::{NewToken, PersonRow, Refreshed, StoreError, TokenKind};
 
 /// An access token opens for so long: 15 minutes, in milliseconds.
@@ -84,6 +85,10 @@ impl Accounts {
         let (pair, tokens) = self.pair(now);
         let (id, most) = (self.entropy.id(), self.max_sessions);
         let is_stored = self.db.insert_token_family(id, verified, tenant, &tokens, now, most).await?;
+        if !is_stored {
+            let target = Target::Account(verified.user);
+            SecurityEvent::SignIn.entry(Actor::None, target).failed("password_changed").write();
+        }
         is_stored.then_some(pair).ok_or(SignInError::Wrong)
     }
 
@@ -96,10 +101,15 @@ impl Accounts {
         let now = self.clock.now();
         let (pair, tokens) = self.pair(now);
         Ok(match self.db.refresh_tokens(&hash(refresh), &tokens, now).await? {
-            Refreshed::Done => Some(pair),
+            Refreshed::Done(user) => {
+                authenticated();
+                SecurityEvent::TokensRefreshed.entry(Actor::Person(user), Target::Account(user)).write();
+                Some(pair)
+            }
             Refreshed::Refused => None,
-            Refreshed::Reused => {
-                tracing::warn!("a refresh token was used twice: its sign-in is over");
+            Refreshed::Reused(user) => {
+                let entry = SecurityEvent::TokensEnded.entry(Actor::None, Target::Account(user));
+                entry.because("refresh_token_used_twice").write();
                 None
             }
         })
@@ -110,7 +120,9 @@ impl Accounts {
     /// # Errors
     /// When the database fails.
     pub async fn end_tokens(&self, access: &str, refresh: &str, of: UserId) -> Result<(), StoreError> {
-        self.db.end_token_families([&hash(access), &hash(refresh)], of, self.clock.now()).await
+        self.db.end_token_families([&hash(access), &hash(refresh)], of, self.clock.now()).await?;
+        SecurityEvent::SignOut.entry(Actor::Person(of), Target::Account(of)).write();
+        Ok(())
     }
 
     /// Whose access token this is, if it is a good one.

@@ -75,20 +75,23 @@
     event.returnValue = "Your changes are not saved.";
   });
 
-  // A whole key in the search field is not sent: its hash is. Where a browser does not hash (plain http), the server
-  // recognises it.
+  // A key in a search field is not sent: its hash is, which is empty for a part of a key. Where a browser does not hash
+  // (plain http), the server recognises a whole key.
+  const PART = /(?:hs_(?:live|test)|hks)_[0-9a-f]{16}/;
   const KEY = /hs_(?:live|test)_[0-9a-f]{64}|hks_[0-9a-f]{32}/;
   addEventListener("submit", async (event) => {
-    const form = closest(event, "form.search");
-    const key = KEY.exec(form?.elements.q?.value.toLowerCase() ?? "")?.[0];
-    if (!key || !crypto.subtle) return;
+    const form = closest(event, "form.search, form.event-filters");
+    const field = form?.elements.q ?? form?.elements.source;
+    const text = field?.value.toLowerCase() ?? "";
+    const key = KEY.exec(text)?.[0];
+    if (!PART.test(text) || (key && !crypto.subtle)) return;
     event.preventDefault();
-    const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key));
+    const bytes = key ? await crypto.subtle.digest("SHA-256", new TextEncoder().encode(key)) : [];
     const hash = document.createElement("input");
     hash.type = "hidden";
     hash.name = "hash";
     hash.value = [...new Uint8Array(bytes)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-    form.elements.q.value = "";
+    field.value = "";
     form.append(hash);
     form.submit();
   });

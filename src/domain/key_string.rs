@@ -19,6 +19,9 @@ const CHECKSUM: usize = 8;
 const HOOKSENTRY_BODY: usize = 32;
 /// How much of a key string is kept in the clear, to tell keys apart (seed 000).
 const PREFIX: usize = 12;
+/// Hex digits after the prefix of a key that make a text a part of a key string. [`PREFIX`] shows at most 8, and who
+/// types a name does not type as many.
+const PART: usize = 16;
 
 /// A whole key string. It is shown once, by the answer that consumes it, and wiped when dropped.
 pub struct PlainKey(Zeroizing<String>);
@@ -142,6 +145,16 @@ impl<'a> PresentedKey<'a> {
         })
     }
 
+    /// Whether a text contains a key string or the beginning of one, which can be as secret as all of it: an input
+    /// that cut an `hs_` key after its random digits left out only their checksum. The case of letters does not count.
+    pub fn is_in(text: &str) -> bool {
+        let text = Zeroizing::new(text.to_ascii_lowercase());
+        let digits = |rest: &str| rest.bytes().take(PART).take_while(u8::is_ascii_hexdigit).count();
+        ["hs_live_", "hs_test_", "hks_"]
+            .iter()
+            .any(|prefix| text.match_indices(prefix).any(|(start, _)| digits(&text[start + prefix.len()..]) == PART))
+    }
+
     /// Whether its checksum fits; without one, it does. What was found by its hash was made by us and fits; what was
     /// not found need not be looked for where this says no.
     pub fn checksum_fits(&self) -> bool {
@@ -234,6 +247,17 @@ mod tests {
             prop_assert!(!is_plausible(&text));
             let prefixed = format!("hs_live_{text}");
             prop_assert!(!is_plausible(&prefixed));
+        }
+
+        #[test]
+        fn a_key_that_was_cut_is_recognised(seed: u64, digits in 0usize..64, before in "[^h]*") {
+            let text = PlainKey::hookstream(Mode::Live, &Entropy::seeded(seed)).reveal();
+            let cut = format!("{before}{}", &text[.."hs_live_".len() + digits]);
+            prop_assert_eq!(PresentedKey::is_in(&cut), digits >= PART);
+            prop_assert_eq!(PresentedKey::is_in(&cut.to_uppercase()), digits >= PART);
+            prop_assert!(PresentedKey::find(&cut).is_none());
+            prop_assert!(PresentedKey::is_in(&text));
+            prop_assert!(PresentedKey::is_in(&PlainKey::hooksentry(&Entropy::seeded(seed)).reveal()));
         }
 
         #[test]

@@ -8,6 +8,7 @@ use super::descendants::Narrowing;
 use super::{Keys, Unproven};
 use crate::domain::{Access, Caller, Key};
 use crate::model::{KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
+use crate::security_log::{Actor, Origin, SecurityEvent, Target};
 use crate::store::{KeyEdit, StoreError};
 
 /// What is to change; `None` stays as it is, `Some(None)` is taken away.
@@ -65,6 +66,21 @@ impl Edit {
             || matches!(self.quota, Some(Some(_)))
     }
 
+    /// The names of the fields that are to change.
+    fn fields(&self) -> String {
+        let fields = [
+            ("name", self.name.is_some()),
+            ("scopes", self.scopes.is_some()),
+            ("enabled", self.enabled.is_some()),
+            ("expires_at", self.expires_at.is_some()),
+            ("ip_allowlist", self.ip_allowlist.is_some()),
+            ("rate_limit", self.rate_limit.is_some()),
+            ("quota", self.quota.is_some()),
+            ("metadata", self.metadata.is_some()),
+        ];
+        fields.iter().filter(|(_, is_set)| *is_set).map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
+    }
+
     /// Changes a key in memory.
     pub fn apply(self, key: &mut Key, now: Timestamp) {
         fn set<T>(field: &mut T, value: Option<T>) {
@@ -118,13 +134,21 @@ impl Keys {
             Access::Manage => {}
         }
         let now = self.core.clock.now();
+        let (actor, origin) = (Actor::from(caller), Origin::current());
         let edited = self
             .run_detached(async move |core| {
                 let family = descendants && edit.may_narrow();
                 let is_paused = edit.enabled == Some(false);
+                let fields = edit.fields();
+                let mut event = SecurityEvent::KeyEdited;
                 let edited = core.db.edit_key(id, family, now, |key, descendants| {
                     let before = key.clone();
                     edit.apply(key, now);
+                    event = match (before.disabled_at, key.disabled_at) {
+                        (None, Some(_)) => SecurityEvent::KeyPaused,
+                        (Some(_), None) => SecurityEvent::KeyResumed,
+                        _ => SecurityEvent::KeyEdited,
+                    };
                     let narrowing = Narrowing::between(&before, key, is_paused);
                     descendants.retain_mut(|descendant| narrowing.apply(descendant, now));
                     allow(&before, key)
@@ -138,6 +162,9 @@ impl Keys {
                     KeyEdit::Revoked => return Err(EditError::Revoked),
                 };
                 core.changed(&edited.changed);
+                let descendants = edited.changed.iter().map(|(changed, _)| *changed).filter(|changed| *changed != id);
+                let entry = event.entry(actor, Target::Key(id)).of(key.organisation).changed(fields);
+                entry.with_descendants(descendants.collect()).write_from(origin.as_ref());
                 core.effective(edited.number).await?;
                 Ok(edited.key)
             })

@@ -15,6 +15,7 @@ use crate::model::{FieldError, KeyId, KeyName, MANAGE_KEYS, Scopes};
 use crate::runtime::Tenant;
 use crate::runtime::batch::{self, Batches, Full, Queue};
 use crate::runtime::entropy::Entropy;
+use crate::security_log::{SecurityEvent, Target};
 use crate::store::{Batch, Inserted, Most, StoreError};
 
 /// What form the key string gets: each contract has its own.
@@ -120,9 +121,18 @@ impl Keys {
             last_used_at: None,
         };
         let most = self.policy.most_per_organisation;
-        let (key, inserted) = self.issuing.store(key).await?;
+        let created =
+            |key: &Key| SecurityEvent::KeyCreated.entry(caller.into(), Target::Key(key.id)).of(key.organisation);
+        // A client that does not wait for the answer may have made a key all the same.
+        let pending = created(&key).pending();
+        let stored = self.issuing.store(key).await;
+        pending.answered();
+        let (key, inserted) = stored?;
         match inserted {
-            Inserted::Done => Ok(Issued { key, plain }),
+            Inserted::Done => {
+                created(&key).write();
+                Ok(Issued { key, plain })
+            }
             Inserted::Full => Err(IssueError::OrganisationFull(most)),
             Inserted::TooManyRevoked => Err(IssueError::TooManyRevoked(self.policy.most_revoked)),
             Inserted::ParentEnded => Err(IssueError::MakerEnded),

@@ -6,6 +6,7 @@ use super::{Keys, Pass, Unproven};
 use crate::cluster::Proof;
 use crate::domain::{Access, Caller, Key};
 use crate::model::{KeyId, OrganisationId, Timestamp, UserId};
+use crate::security_log::{Actor, Origin, SecurityEvent, Target};
 use crate::store::StoreError;
 
 /// Why a key was not revoked.
@@ -58,7 +59,8 @@ impl Keys {
             Access::See => return Err(RevokeError::NotAllowed),
             Access::Manage => {}
         }
-        let (_, effective) = self.end(key.clone(), caller.user(), descendants, self.core.clock.now()).await?;
+        let at = self.core.clock.now();
+        let (_, effective) = self.end(key.clone(), caller.into(), caller.user(), descendants, at).await?;
         Ok((key, effective?))
     }
 
@@ -69,7 +71,7 @@ impl Keys {
     /// When the database fails, or it is not known whether every node has heard.
     pub async fn revoke_itself(&self, pass: &Pass, descendants: bool) -> Result<(), RevokeError> {
         if let Some(key) = self.core.db.key_by_id(pass.id).await? {
-            self.end(key, None, descendants, self.core.clock.now()).await?.1?;
+            self.end(key, Actor::Key(pass.id), None, descendants, self.core.clock.now()).await?.1?;
         }
         Ok(())
     }
@@ -106,7 +108,7 @@ impl Keys {
             Access::Manage => {}
         }
         let at = self.core.clock.now();
-        let (ended, effective) = self.end(key.clone(), caller.user(), descendants, at).await?;
+        let (ended, effective) = self.end(key.clone(), caller.into(), caller.user(), descendants, at).await?;
         effective?;
         if !ended {
             return Err(RevokeOnceError::NotFound);
@@ -118,13 +120,19 @@ impl Keys {
     async fn end(
         &self,
         key: Key,
+        actor: Actor,
         by: Option<UserId>,
         descendants: bool,
         at: Timestamp,
     ) -> Result<(bool, Result<Proof, Unproven>), StoreError> {
+        let origin = Origin::current();
         self.run_detached(async move |core| match core.db.revoke_key(&key, by, descendants, at).await {
             Ok(revoked) => {
                 core.changed(&revoked.family);
+                let entry = SecurityEvent::KeyRevoked.entry(actor, Target::Key(key.id)).of(key.organisation);
+                let descendants = revoked.family.iter().map(|(ended, _)| *ended).filter(|ended| *ended != key.id);
+                let entry = entry.unchanged_if(!revoked.ended).with_descendants(descendants.collect());
+                entry.write_from(origin.as_ref());
                 Ok((revoked.ended, core.effective(revoked.number).await))
             }
             Err(error) => {

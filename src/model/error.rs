@@ -197,9 +197,11 @@ impl FromServerFnError for ApiError {
     /// Failures of the calls themselves: in the browser mostly a network that is gone.
     fn from_server_fn_error(value: ServerFnErrorErr) -> Self {
         match value {
-            ServerFnErrorErr::Request(_) => {
-                Self::unavailable("The server could not be reached. Check the connection and try again.")
-            }
+            // A code of its own: no server says that nothing arrived.
+            ServerFnErrorErr::Request(_) => Self {
+                code: "unreachable".to_owned(),
+                ..Self::unavailable("The server could not be reached. Check the connection and try again.")
+            },
             _ => Self::internal(),
         }
     }

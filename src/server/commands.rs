@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Read, Write};
 
 use super::config::{Account, Database, MigrateData, User};
-use super::{Failure, of};
+use super::{Failure, of, telemetry};
 use crate::accounts::{Accounts, EmailAddress, Password, Passwords, RegisterError, Registration};
 use crate::cluster::Node;
 use crate::runtime::clock::Clock;
@@ -66,6 +66,7 @@ fn say(progress: Progress<'_>) {
 /// When the address or the password cannot be used, or the database fails.
 pub async fn user(command: &User) -> Result<String, Failure> {
     let (User::Add(account) | User::ResetPassword(account)) = command;
+    let _log = telemetry::init(account.log_format, &account.log)?;
     let email = EmailAddress::parse(&account.email).map_err(|error| format!("{}: {error}", account.email))?;
     let (accounts, db) = open(account).await?;
     let password = ask_password()?;

@@ -59,6 +59,12 @@ pub struct Account {
     /// The database.
     #[command(flatten)]
     pub database: Database,
+    /// The lines that the log has.
+    #[arg(long, env = "LATCHKEY_LOG", default_value = "warn,latchkey::security=info", value_name = "FILTER")]
+    pub log: LogFilter,
+    /// How the log looks, which goes to standard error.
+    #[arg(long, env = "LATCHKEY_LOG_FORMAT", default_value = "auto")]
+    pub log_format: LogFormat,
 }
 
 /// Where the data is.

@@ -16,9 +16,12 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use tracing::Instrument;
 
+use crate::api::hooksentry;
 use crate::model::ApiError;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
+use crate::security_log::Origin;
+use crate::security_log::limit::{Kind, LogLimit};
 use crate::web::Site;
 use crate::web::body::{self, BodyMemory};
 use crate::web::client_address::ClientAddress;
@@ -28,6 +31,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// A request that takes longer is given up.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
+const TOO_LONG: &str = "The answer took too long. A change that was asked for may be made all the same.";
 
 /// What the layers need.
 #[derive(Debug, Clone)]
@@ -36,6 +40,8 @@ pub struct Around {
     pub site: Arc<Site>,
     /// The memory for bodies that are arriving.
     pub bodies: Arc<BodyMemory>,
+    /// The bounds on log lines that strangers cause.
+    pub log_limit: Arc<LogLimit>,
     /// For how long a request took.
     pub clock: Clock,
     /// For request ids.
@@ -47,6 +53,30 @@ pub fn is_api(path: &str) -> bool {
     path.starts_with("/v1/") || path.starts_with("/api/")
 }
 
+/// The form of an error that no handler made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorForm {
+    /// HTML.
+    Page,
+    /// Problem details.
+    Problem,
+    /// Problem details, and for a 400 a JSON string.
+    HookSentry,
+}
+
+impl ErrorForm {
+    /// The form on a path.
+    pub fn of(path: &str) -> Self {
+        if path.starts_with("/api/v1/") {
+            Self::HookSentry
+        } else if is_api(path) {
+            Self::Problem
+        } else {
+            Self::Page
+        }
+    }
+}
+
 /// All of this, in one layer: each layer costs a copy of all that is inside of it, for every request.
 pub async fn surround(State(around): State<Around>, request: Request, next: Next) -> Response {
     let response = observe(&around, request, |request| let_in(&around, request, next)).await;
@@ -55,7 +85,8 @@ pub async fn surround(State(around): State<Around>, request: Request, next: Next
 }
 
 /// Gives the request an id, logs how it went, and bounds its time. The log has the route's pattern
-/// and never the address that was asked for: whatever somebody puts there by mistake stays out.
+/// and never the address that was asked for: whatever somebody puts there by mistake stays out. Requests without a
+/// valid credential are counted when there are many.
 async fn observe<A: Future<Output = Response>>(
     around: &Around,
     mut request: Request,
@@ -66,53 +97,71 @@ async fn observe<A: Future<Output = Response>>(
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("request", id, %method, route);
-    let path_is_api = is_api(request.uri().path());
+    let form = ErrorForm::of(request.uri().path());
+    let client = ClientAddress::of_request(request.extensions(), request.headers(), &around.site).for_throttle();
+    let origin = Origin::new(client, id.clone(), Arc::clone(&around.log_limit));
     if let Ok(id) = HeaderValue::from_str(&id) {
         // In the place of whatever the client sent: the error page shows it.
         request.headers_mut().insert(REQUEST_ID, id);
     }
-    async move {
+    let work = async {
         let outcome = tokio::time::timeout(TIME_LIMIT, AssertUnwindSafe(answer(request)).catch_unwind()).await;
         let mut response = match outcome {
-            Ok(Ok(response)) => explain(response, path_is_api),
+            Ok(Ok(response)) => explain(response, form),
             // The panic itself was logged by its hook, in this span.
-            Ok(Err(_)) => failed(ApiError::internal(), path_is_api),
-            Err(_) => failed(ApiError::unavailable("The answer took too long."), path_is_api),
+            Ok(Err(_)) => failed(ApiError::internal(), form),
+            Err(_) => failed(ApiError::unavailable(TOO_LONG), form),
         };
         if let Ok(id) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
-        let milliseconds = around.clock.now().since(began);
-        tracing::info!(status = response.status().as_u16(), milliseconds, "answered");
+        let status = response.status();
+        if has_own_line(&origin, status, &route) {
+            let milliseconds = around.clock.now().since(began);
+            let client = client.map(tracing::field::display);
+            tracing::info!(status = status.as_u16(), milliseconds, client, "answered");
+        }
         response
-    }
-    .instrument(span)
-    .await
+    };
+    origin.clone().scope(work).instrument(span).await
 }
 
-fn failed(error: ApiError, path_is_api: bool) -> Response {
-    if path_is_api {
-        error.into_response()
-    } else {
-        // Without the dashboard's own frame, which may be what failed. The texts are all ours.
-        let body = format!(
-            "<!doctype html><html lang=en><meta charset=utf-8><title>{0} · Latchkey</title>\
-             <h1>{0}</h1><p>{1}<p><a href=/keys>Back to the keys</a>",
-            error.title, error.detail
-        );
-        let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        (status, axum::response::Html(body)).into_response()
+/// Failures of the server have a line each. Strangers can cause 503s, however, which are counted apart when there are
+/// many.
+fn has_own_line(origin: &Origin, status: StatusCode, route: &str) -> bool {
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => origin.has_own_line(Kind::Unavailable, status.as_str(), route),
+        status if status.is_server_error() => true,
+        status => origin.has_own_line(Kind::Request, status.as_str(), route),
+    }
+}
+
+/// The answer to a request that fails before or beside its handler.
+pub fn failed(error: ApiError, form: ErrorForm) -> Response {
+    match form {
+        ErrorForm::HookSentry => hooksentry::Error::from(error).into_response(),
+        ErrorForm::Problem => error.into_response(),
+        ErrorForm::Page => {
+            // Without the dashboard's own frame, which may be what failed. The texts are all ours.
+            let body = format!(
+                "<!doctype html><html lang=en><meta charset=utf-8><title>{0} · Latchkey</title>\
+                 <h1>{0}</h1><p>{1}<p><a href=/keys>Back to the keys</a>",
+                error.title, error.detail
+            );
+            let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status, axum::response::Html(body)).into_response()
+        }
     }
 }
 
 /// Gives an error that axum made itself, with a plain text or nothing in it, the contract's form.
-fn explain(response: Response, path_is_api: bool) -> Response {
+fn explain(response: Response, form: ErrorForm) -> Response {
     let status = response.status();
     let plain = response
         .headers()
         .get(CONTENT_TYPE)
         .is_none_or(|kind| kind.to_str().is_ok_and(|kind| kind.starts_with("text/plain")));
-    if !path_is_api || !plain || !(status.is_client_error() || status.is_server_error()) {
+    if form == ErrorForm::Page || !plain || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }
     let error = match status {
@@ -124,7 +173,7 @@ fn explain(response: Response, path_is_api: bool) -> Response {
         _ => ApiError::invalid("The request cannot be read."),
     };
     let allow = response.headers().get(axum::http::header::ALLOW).cloned();
-    let mut explained = error.into_response();
+    let mut explained = failed(error, form);
     if let Some(allow) = allow {
         explained.headers_mut().insert(axum::http::header::ALLOW, allow);
     }
@@ -134,9 +183,9 @@ fn explain(response: Response, path_is_api: bool) -> Response {
 /// Hands a request on to its handler when nothing is wrong with where it comes from, and when its body is here: a
 /// session or a key that ends while a body arrives is found to have ended.
 async fn let_in(around: &Around, request: Request, next: Next) -> Response {
-    let path_is_api = is_api(request.uri().path());
+    let form = ErrorForm::of(request.uri().path());
     if let Err(error) = refuse_cross_site(&around.site, &request) {
-        return failed(error, path_is_api);
+        return failed(error, form);
     }
     if request.body().is_end_stream() {
         return next.run(request).await;
@@ -145,7 +194,7 @@ async fn let_in(around: &Around, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     match body::await_small(body, &around.bodies, sender).await {
         Ok(body) => next.run(Request::from_parts(parts, body)).await,
-        Err(error) => failed(error, path_is_api),
+        Err(error) => failed(error, form),
     }
 }
 
@@ -244,6 +293,7 @@ mod tests {
         let around = Around {
             site: Arc::new(Site::default()),
             bodies: Arc::default(),
+            log_limit: Arc::new(LogLimit::new(Clock::fixed(Timestamp(0)))),
             clock: Clock::fixed(Timestamp(0)),
             entropy: Entropy::seeded(1),
         };

@@ -84,7 +84,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, services: &Arc<Services
         active.store(true, Ordering::Relaxed);
         if let Err(error) = request_head::check(&request) {
             tracing::debug!(status = error.status, error = error.detail, "a request head was refused");
-            let refused: Answering<'_> = Box::pin(ready(Ok(refusal(services, error))));
+            let refused: Answering<'_> = Box::pin(ready(Ok(refusal(services, error, request.uri().path()))));
             return refused;
         }
         let fast = native::fast_path(services, Peer(peer), request);

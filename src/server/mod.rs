@@ -37,6 +37,7 @@ use crate::keys::Keys;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::runtime::tasks::Tasks;
+use crate::security_log::limit::LogLimit;
 use crate::store::Db;
 use crate::web::body::BodyMemory;
 use crate::web::{Services, Site};
@@ -107,6 +108,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
         lists: Arc::new(db.list_places()),
         site: Arc::new(site),
         bodies: Arc::new(BodyMemory::new(config.body_bytes())),
+        log_limit: Arc::new(LogLimit::new(clock.clone())),
         entropy: entropy.clone(),
     };
 
@@ -134,6 +136,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     listen::serve(listener, for_fast_path, router, max_connections, stop).await;
 
     tracing::info!("stopping");
+    services.log_limit.write_all();
     // Asked and not aborted: counts that are on their way to the database must arrive.
     periodic.stop().await?;
     // Each is done whatever became of the one before; the exit code says whether something was lost.
@@ -220,6 +223,7 @@ async fn keep_flushing(services: Services, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = flush.tick() => {
+                services.log_limit.write_due();
                 flush_usage(&services).await;
                 if let Err(error) = services.keys.give_back_quotas(false).await {
                     tracing::error!(%error, "parts of quotas could not be given back");

@@ -13,7 +13,6 @@ use axum::routing::{get, post};
 use super::health::Draining;
 use super::{api_docs, assets};
 use crate::app;
-use crate::app::account::held_form::HeldForm;
 use crate::app::events::stream;
 use crate::app::kit::Form;
 use crate::app::links::key_in_address::address_without_key;
@@ -40,6 +39,7 @@ pub fn routes(draining: Draining) -> Router<Services> {
         .route("/events", get(events))
         .route("/events/live", get(live))
         .route("/events/retention", post(retention))
+        .route("/events/search", post(search_events))
         .route("/events/{id}", get(event))
         .route("/events/{id}/body", get(event_body))
         .route("/sign-in", get(sign_in).post(post_sign_in))
@@ -61,7 +61,8 @@ pub async fn without_keys(State(services): State<Services>, request: Request, ne
 /// What a form comes to. (Of an `AsyncFnOnce`, nothing says that its future is `Send`.)
 type Handled<'a> = Pin<Box<dyn Future<Output = Result<Answer, ApiError>> + Send + 'a>>;
 
-/// Answers a form. One that was sent when the session was over is held while its sender signs in again.
+/// Answers a form. One that was sent when the session was over, or while the database is away, is held and can be sent
+/// again.
 async fn form(
     services: Services,
     request: Request,
@@ -74,7 +75,14 @@ async fn form(
     let sent = form.clone();
     let outcome = match handle(&services, &mut parts, form).await {
         Err(error) if error.status == StatusCode::UNAUTHORIZED.as_u16() => {
-            app::account::sign_in::sign_in_again(&services, HeldForm::of(&parts, sent.into_fields())).await
+            app::account::sign_in::sign_in_again(&services, sent.held(&parts)).await
+        }
+        Err(error) if error.status == StatusCode::SERVICE_UNAVAILABLE.as_u16() => {
+            // The page of the error sends the form again: what was typed is not lost.
+            if let Some(held) = sent.held(&parts) {
+                parts.extensions.insert(held);
+            }
+            Err(error)
         }
         outcome => outcome,
     };
@@ -82,7 +90,15 @@ async fn form(
 }
 
 async fn search(State(services): State<Services>, request: Request) -> Response {
-    form(services, request, |services, parts, form| Box::pin(app::keys::search::search(services, parts, form))).await
+    form(services, request, |services, parts, form| Box::pin(app::keys::search::search(services, parts, "/keys", form)))
+        .await
+}
+
+async fn search_events(State(services): State<Services>, request: Request) -> Response {
+    form(services, request, |services, parts, form| {
+        Box::pin(app::keys::search::search(services, parts, "/events", form))
+    })
+    .await
 }
 
 /// The page for an address that there is not.
@@ -172,7 +188,8 @@ async fn revoke(State(services): State<Services>, Path(id): Path<String>, reques
 
 async fn docs(State(services): State<Services>, mut parts: Parts) -> Response {
     let person = app::account::signed_in(&services, &mut parts).await.unwrap_or_default();
-    answer(&services, parts, Ok(app::reference::page::api_docs(api_docs::json(), person).into())).await
+    let document = app::reference::page::api_docs(api_docs::json(), person, &parts);
+    answer(&services, parts, Ok(document.into())).await
 }
 
 async fn retention(State(services): State<Services>, request: Request) -> Response {

@@ -10,10 +10,10 @@ use std::task::{Context, Poll, ready};
 
 use axum::http::header::{CONNECTION, CONTENT_LENGTH};
 use axum::http::{HeaderName, HeaderValue};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::layers;
+use super::layers::{self, ErrorForm};
 use super::request_head::HEAD_BYTES;
 use crate::model::ApiError;
 use crate::web::{Services, problem};
@@ -21,10 +21,15 @@ use crate::web::{Services, problem};
 /// A longer first write is not hyper's own.
 const LONGEST_REFUSAL: usize = 256;
 
-/// An error answer to a request that reaches no handler. The connection ends with it, because whatever follows may not
-/// be the next request.
-pub fn refusal(services: &Services, error: ApiError) -> Response {
-    let mut response = layers::harden(&services.site, error.into_response());
+/// An error answer to a request for `path` that reaches no handler. The connection ends with it, because whatever
+/// follows may not be the next request.
+pub fn refusal(services: &Services, error: ApiError, path: &str) -> Response {
+    let form = match ErrorForm::of(path) {
+        // No person sends such a head.
+        ErrorForm::Page => ErrorForm::Problem,
+        form => form,
+    };
+    let mut response = layers::harden(&services.site, layers::failed(error, form));
     let headers = response.headers_mut();
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     if let Ok(id) = HeaderValue::from_str(&hex::encode(services.entropy.bytes::<8>())) {
@@ -74,7 +79,8 @@ fn explained(services: &Services, written: &[u8]) -> Option<Vec<u8>> {
     let date = head.lines().find(|line| line.starts_with("date: ")).unwrap_or("date: Thu, 01 Jan 1970 00:00:00 GMT");
     let body = serde_json::to_vec(&error).unwrap_or_default();
     let status = problem::status(&error);
-    let mut response = refusal(services, error);
+    // The path is in the head that could not be read.
+    let mut response = refusal(services, error, "");
     response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     let mut text = format!("HTTP/1.1 {status}\r\n{date}\r\n").into_bytes();
     for (name, value) in response.headers() {

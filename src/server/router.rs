@@ -33,6 +33,7 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
     let around = Around {
         site: Arc::clone(&services.site),
         bodies: Arc::clone(&services.bodies),
+        log_limit: Arc::clone(&services.log_limit),
         clock: clock.clone(),
         entropy: entropy.clone(),
     };

@@ -22,6 +22,12 @@ pub async fn call(State(services): State<Services>, request: Request) -> Respons
         Ok(body) => body,
         Err(error) => return error.into_response(),
     };
+    // Leptos is not shown this header.
+    if let Err(error) = json::refuse_encoding(&parts.headers)
+        && !body.is_empty()
+    {
+        return error.into_response();
+    }
     let request = asked(&parts, body.into());
     let parts = Arc::new(parts);
     let provide = move || {

@@ -5,7 +5,11 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::config::{LogFilter, LogFormat};
 use super::log_writer::LogWriter;
@@ -40,13 +44,24 @@ pub fn init(format: LogFormat, filter: &LogFilter) -> std::io::Result<Log> {
         // These would go to standard error directly, and panic where it is closed.
         .log_internal_errors(false);
     // A second start, which only tests do, keeps the first log.
-    let _ = if json { log.json().flatten_event(true).try_init() } else { log.try_init() };
+    let wanted = filter_fn(is_wanted);
+    let _ = if json {
+        log.json().flatten_event(true).finish().with(wanted).try_init()
+    } else {
+        log.finish().with(wanted).try_init()
+    };
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let message = panic.payload_as_str().unwrap_or("no message");
         tracing::error!(place, message, "panic");
     }));
     Ok(Log(writer))
+}
+
+/// The warnings of tower-sessions are about cookies and tokens that are no session. Strangers cause one with each
+/// request, and `log_limit` counts these requests.
+fn is_wanted(line: &Metadata<'_>) -> bool {
+    *line.level() != Level::WARN || !line.target().starts_with("tower_sessions")
 }
 
 const DROPPED: &str = "log lines were dropped, because the log could not be written";

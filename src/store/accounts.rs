@@ -101,7 +101,7 @@ fn membership(row: &PersonRow) -> Option<(Membership, Environment)> {
 /// What became of a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Registered {
-    Done,
+    Done { is_first: bool },
     NotFirst,
     EmailTaken,
 }
@@ -117,9 +117,9 @@ impl Db {
     }
 
     async fn try_insert_user(&self, new: &NewUser<'_>, only_first: bool) -> Result<Registered, StoreError> {
-        writing!(self, tx => {
-            let claimed = sqlx::query(sql!("first_account_claim")).execute(&mut *tx).await?;
-            if only_first && claimed.rows_affected() == 0 {
+        let is_first = writing!(self, tx => {
+            let is_first = sqlx::query(sql!("first_account_claim")).execute(&mut *tx).await?.rows_affected() == 1;
+            if only_first && !is_first {
                 return Ok(Registered::NotFirst);
             }
             sqlx::query(sql!("user_insert"))
@@ -129,7 +129,7 @@ impl Db {
                 .bind(new.at.0)
                 .execute(&mut *tx)
                 .await?;
-            if claimed.rows_affected() == 1 {
+            if is_first {
                 sqlx::query(sql!("first_account_is")).bind(new.id.0).execute(&mut *tx).await?;
             }
             sqlx::query(sql!("organisation_insert"))
@@ -156,8 +156,9 @@ impl Db {
                 .bind(new.at.0)
                 .execute(&mut *tx)
                 .await?;
+            is_first
         });
-        Ok(Registered::Done)
+        Ok(Registered::Done { is_first })
     }
 
     /// Whether an account was ever made.

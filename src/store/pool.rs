@@ -328,7 +328,7 @@ mod tests {
         }
         std::fs::rename(&away, &path).expect("it is back");
         let second = connections.lend().await.expect("another connection");
-        [first, second].into_iter().for_each(Lent::done);
+        [first, second].into_iter().for_each(Lent::release);
         connections.close().await;
     }
 }

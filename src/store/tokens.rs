@@ -41,17 +41,18 @@ pub struct NewToken {
 /// What became of a refresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refreshed {
-    /// The next tokens are stored.
-    Done,
+    /// The next tokens of this person are stored.
+    Done(UserId),
     /// No such token, or it is over.
     Refused,
-    /// It was used before: its family is over.
-    Reused,
+    /// It was used before, which has ended the family of this person's tokens. Later uses are refused.
+    Reused(UserId),
 }
 
 #[derive(sqlx::FromRow)]
 struct FamilyRow {
     family_id: i64,
+    user_id: i64,
     used_at: Option<i64>,
     ended_at: Option<i64>,
     expires_at: i64,
@@ -129,8 +130,11 @@ impl Db {
             match row {
                 None => Refreshed::Refused,
                 Some(row) if used == 0 && row.used_at.is_some() => {
-                    sqlx::query(sql!("token_family_end")).bind(row.family_id).bind(at.0).execute(&mut *tx).await?;
-                    Refreshed::Reused
+                    let query = sqlx::query(sql!("token_family_end")).bind(row.family_id).bind(at.0);
+                    match query.execute(&mut *tx).await?.rows_affected() {
+                        0 => Refreshed::Refused,
+                        _ => Refreshed::Reused(UserId(row.user_id)),
+                    }
                 }
                 Some(row) if used == 0 || row.ended_at.is_some() || row.expires_at <= at.0 => Refreshed::Refused,
                 Some(row) => {
@@ -148,7 +152,7 @@ impl Db {
                         .bind(TOKENS_OF_FAMILY)
                         .execute(&mut *tx)
                         .await?;
-                    Refreshed::Done
+                    Refreshed::Done(UserId(row.user_id))
                 }
             }
         });

@@ -11,6 +11,7 @@ use crate::accounts::has_user;
 use crate::domain::{Ask, Caller, Code, Person};
 use crate::keys::{Limited, Pass, Purpose, Verdict};
 use crate::model::{ApiError, MANAGE_KEYS};
+use crate::security_log::authenticated;
 
 /// Somebody who is signed in, by cookie or Bearer token.
 #[derive(Debug, Clone)]
@@ -50,8 +51,9 @@ impl FromRequestParts<Services> for SignedIn {
                 Err(ApiError::forbidden("This needs a session, not an API key: sign in with e-mail and password."))
             }
             Credential::AccessToken(token) => {
-                let holder = services.accounts.token_holder(&token).await?;
-                holder.map(|holder| Self(holder.person)).ok_or_else(not_signed_in)
+                let holder = services.accounts.token_holder(&token).await?.ok_or_else(not_signed_in)?;
+                authenticated();
+                Ok(Self(holder.person))
             }
             Credential::Unreadable | Credential::None => Err(not_signed_in()),
             Credential::BearerSession(_) | Credential::CookieSession(_) => {
@@ -68,7 +70,9 @@ async fn person(parts: &Parts, services: &Services) -> Result<Option<Person>, Ap
         return Ok(None);
     };
     let person = services.accounts.signed_in(id, ClientAddress::of(parts, &services.site).tenant()).await?;
-    if person.is_none() {
+    if person.is_some() {
+        authenticated();
+    } else {
         // tower-sessions removes the cookie of a session that it has looked for in vain.
         has_user(session).await?;
     }
@@ -111,7 +115,9 @@ impl FromRequestParts<Services> for OwnKey {
                     .keys
                     .check(&presented, &Ask::default(), Purpose::Identify, |verdict| verdict.not_ended(now))
                     .await?;
-                holder.map(Self).ok_or_else(bad_key)
+                let holder = holder.ok_or_else(bad_key)?;
+                authenticated();
+                Ok(Self(holder))
             }
             Credential::Unreadable => Err(bad_key()),
             _ => Err(ApiError::unauthenticated("Present the API key itself, in the header `X-API-Key`.")),
@@ -161,20 +167,27 @@ pub async fn admit(
     services
         .keys
         .check(presented, ask, purpose, |verdict| match verdict.pass() {
-            Some(pass) => Ok(pass),
-            None => Err(refusal(&verdict, ask, address)),
+            Some(pass) => {
+                authenticated();
+                Ok(pass)
+            }
+            None => Err(refusal(services, &verdict, ask, address)),
         })
         .await?
 }
 
 /// Why a key was not let in.
-pub fn refusal(verdict: &Verdict<'_>, ask: &Ask<'_>, address: ClientAddress) -> ApiError {
+pub fn refusal(services: &Services, verdict: &Verdict<'_>, ask: &Ask<'_>, address: ClientAddress) -> ApiError {
+    if !matches!(verdict.code, Code::NotFound | Code::Revoked | Code::Disabled | Code::Expired | Code::Forbidden) {
+        // It is a good key, which may not do this, or did too much.
+        authenticated();
+    }
     match verdict.code {
         Code::NotFound | Code::Revoked | Code::Disabled | Code::Expired => bad_key(),
         Code::WrongEnvironment => ApiError::forbidden("The API key belongs to another kind of environment."),
         Code::Forbidden => {
             if let Some(record) = verdict.record {
-                address.explain_refusal(record.id);
+                address.explain_refusal(record.id, &services.log_limit);
             }
             ApiError::forbidden("The API key may not be used from this address.")
         }

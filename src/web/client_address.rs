@@ -9,6 +9,7 @@ use super::Site;
 use crate::domain::Ask;
 use crate::model::KeyId;
 use crate::runtime::Tenant;
+use crate::security_log::limit::{Kind, LogLimit, Repeated};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -81,8 +82,11 @@ impl ClientAddress {
     }
 
     /// Tells the operator which setting is missing, where one may be.
-    pub fn explain_refusal(self, key: KeyId) {
-        if let Self::Untrusted(peer) = self {
+    pub fn explain_refusal(self, key: KeyId, limit: &LogLimit) {
+        let repeated = Repeated { event: "request", code: "403", subject: "ip_allowlist" };
+        if let Self::Untrusted(peer) = self
+            && limit.admit(Kind::Request, self.for_throttle(), repeated, "")
+        {
             tracing::warn!(
                 %key, %peer,
                 "a key with an IP allowlist was refused: the request was forwarded by a peer that is not trusted; if that is your proxy, name it in --trusted-proxies"

@@ -6,6 +6,7 @@
 //! Browsers send the cookies of every program on the same host, so each pair is read as bytes on its own, and a value
 //! that is no session token of ours is somebody else's cookie: neither tried nor removed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -23,6 +24,7 @@ use crate::accounts::looks_like_access_token;
 use crate::domain::PresentedKey;
 use crate::model::ApiError;
 use crate::runtime::Tenant;
+use crate::security_log::{Actor, Origin, SecurityEvent, Target, authenticated};
 
 /// The credential of a request; the first of these that is there.
 #[derive(Clone)]
@@ -103,12 +105,22 @@ async fn first_good(services: &Services, ids: &[Id], tenant: Tenant) -> Option<I
 /// # Errors
 /// 503 when the database fails.
 pub async fn end_sessions(services: &Services, credential: &Credential, session: &Session) -> Result<(), ApiError> {
-    if let Credential::CookieSession(ids) = credential {
-        let others: Vec<Id> = ids.iter().copied().filter(|id| Some(*id) != session.id()).collect();
-        services.accounts.end_sessions(&others).await?;
+    let others: Vec<Id> = match credential {
+        Credential::CookieSession(ids) => ids.iter().copied().filter(|id| Some(*id) != session.id()).collect(),
+        _ => Vec::new(),
+    };
+    let mut people = BTreeSet::new();
+    let tenant = Tenant::network(Origin::current().and_then(|origin| origin.client()));
+    for id in session.id().into_iter().chain(others.iter().copied()) {
+        people.extend(services.accounts.signed_in(id, tenant).await.ok().flatten().map(|person| person.id));
     }
+    services.accounts.end_sessions(&others).await?;
     if session.id().is_some() {
         session.flush().await?;
+    }
+    for person in people {
+        authenticated();
+        SecurityEvent::SignOut.entry(Actor::Person(person), Target::Account(person)).write();
     }
     Ok(())
 }

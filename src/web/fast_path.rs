@@ -16,11 +16,12 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::auth::{no_key, refusal};
-use super::client_address::{ClientAddress, Peer};
+use super::client_address::ClientAddress;
 use super::{Services, credential};
 use crate::domain::{Ask, Code};
 use crate::keys::{Purpose, Verdict};
 use crate::model::{ApiError, OrganisationId, ScopeList};
+use crate::security_log::limit::{Kind, Repeated};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The scope that lets a key check others.
@@ -54,6 +55,7 @@ impl RequestId {
 pub(crate) async fn answer<E: IntoResponse>(
     services: &Services,
     path: &'static str,
+    address: ClientAddress,
     work: impl AsyncFnOnce(RequestId) -> Result<Response, E>,
 ) -> Result<Response, Infallible> {
     let id = RequestId::new(services);
@@ -68,6 +70,8 @@ pub(crate) async fn answer<E: IntoResponse>(
     let status = response.status();
     if status.is_server_error() {
         tracing::error!(id = id.as_str(), path, status = status.as_u16(), "a request failed");
+    } else if status == StatusCode::UNAUTHORIZED {
+        log_stranger(services, path, address, id);
     }
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_bytes(&id.0) {
@@ -79,6 +83,16 @@ pub(crate) async fn answer<E: IntoResponse>(
         headers.insert(STRICT_TRANSPORT_SECURITY, strict);
     }
     Ok(response)
+}
+
+/// Logs a request without a valid key, or counts it when its network sends many. Other requests take no lock for it.
+#[cold]
+fn log_stranger(services: &Services, path: &'static str, address: ClientAddress, id: RequestId) {
+    let repeated = Repeated { event: "request", code: "401", subject: path };
+    if services.log_limit.admit(Kind::Request, address.for_throttle(), repeated, id.as_str()) {
+        let client = address.for_throttle().map(tracing::field::display);
+        tracing::info!(id = id.as_str(), path, status = 401, client, "a request without a valid key was refused");
+    }
 }
 
 /// Bounds the time from the head of a request to its answer. Work that never waits, as most, gets no timer.
@@ -110,7 +124,7 @@ pub(crate) async fn check<R>(
 
 /// Answers a method that a path does not know.
 pub(crate) async fn wrong_method(State(services): State<Services>) -> Result<Response, Infallible> {
-    answer(&services, "-", async |_| Err(ApiError::method_not_allowed())).await
+    answer(&services, "-", ClientAddress::Unknown, async |_| Err(ApiError::method_not_allowed())).await
 }
 
 /// Lets a service in that checks keys: by a key of its own, which may.
@@ -120,9 +134,9 @@ pub(crate) async fn wrong_method(State(services): State<Services>) -> Result<Res
 pub(crate) async fn service(
     services: &Services,
     headers: &HeaderMap,
-    peer: Option<Peer>,
+    address: ClientAddress,
 ) -> Result<OrganisationId, ApiError> {
-    service_for(services, headers, peer, Purpose::Use).await
+    service_for(services, headers, address, Purpose::Use).await
 }
 
 /// Checks the key of a service again, which may have been revoked while the body arrived. Nothing is charged or counted.
@@ -132,23 +146,22 @@ pub(crate) async fn service(
 pub(crate) async fn service_again(
     services: &Services,
     headers: &HeaderMap,
-    peer: Option<Peer>,
+    address: ClientAddress,
 ) -> Result<(), ApiError> {
-    service_for(services, headers, peer, Purpose::Identify).await.map(drop)
+    service_for(services, headers, address, Purpose::Identify).await.map(drop)
 }
 
 async fn service_for(
     services: &Services,
     headers: &HeaderMap,
-    peer: Option<Peer>,
+    address: ClientAddress,
     purpose: Purpose,
 ) -> Result<OrganisationId, ApiError> {
     let presented = credential::presented_key(headers).ok_or_else(no_key)?;
-    let address = ClientAddress::of_peer(peer, headers, &services.site);
     let ask = Ask { scopes: ScopeList::constant(VERIFY), ..address.ask() };
     let told = |verdict: Verdict<'_>| match verdict.record {
         Some(record) if verdict.code == Code::Valid => Ok(record.place.organisation),
-        _ => Err(refusal(&verdict, &ask, address)),
+        _ => Err(refusal(services, &verdict, &ask, address)),
     };
     check(services, presented, &ask, purpose, told).await?
 }

@@ -61,11 +61,10 @@ pub async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
 /// # Errors
 /// 415.
 pub fn refuse_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
-    match headers.get(CONTENT_ENCODING) {
-        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
-            Err(ApiError::unsupported_encoding("Send the body without `Content-Encoding`."))
-        }
-        _ => Ok(()),
+    if headers.get_all(CONTENT_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        Ok(())
+    } else {
+        Err(ApiError::unsupported_encoding("Send the body without `Content-Encoding`."))
     }
 }
 

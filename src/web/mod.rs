@@ -19,6 +19,7 @@ pub use fast_path::Answering;
 
 use std::sync::Arc;
 
+use crate::security_log::limit::LogLimit;
 use crate::web::body::BodyMemory;
 use axum::http::header::HOST;
 use axum::http::{HeaderMap, HeaderValue};
@@ -44,6 +45,8 @@ pub struct Services {
     pub site: Arc<Site>,
     /// The memory for bodies that are arriving.
     pub bodies: Arc<BodyMemory>,
+    /// The bounds on log lines that strangers cause.
+    pub log_limit: Arc<LogLimit>,
     /// For the ids of requests.
     pub entropy: Entropy,
 }

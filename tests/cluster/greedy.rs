@@ -77,7 +77,7 @@ impl Greedy {
         let requests = [
             ("event", request("POST", &ingest, &[&self.key], &event)),
             ("key", request("POST", "/v1/auth/api-keys", &[&self.cookie], r#"{"name":"one more"}"#)),
-            ("search", request("GET", "/keys?name=e", &[&self.cookie], "")),
+            ("search", request("GET", "/keys?q=e", &[&self.cookie], "")),
             ("list", request("GET", "/v1/auth/api-keys?limit=1000", &[&self.cookie], "")),
             ("sign-in", request("POST", "/v1/auth/login", &[], wrong)),
         ];

@@ -14,6 +14,7 @@ use latchkey::keys::{Keys, Policy};
 use latchkey::model::Timestamp;
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
+use latchkey::security_log::limit::LogLimit;
 use latchkey::server::{Draining, router};
 use latchkey::store::Db;
 use latchkey::web::client_address::Peer;
@@ -98,6 +99,7 @@ impl TestApp {
             lists: Arc::new(db.list_places()),
             site: Arc::new(settings.site),
             bodies: Arc::default(),
+            log_limit: Arc::new(LogLimit::new(clock.clone())),
             entropy: entropy.clone(),
         };
         let draining = Draining::default();

@@ -110,4 +110,25 @@ on_both_engines! {
         }
         story.is("health_and_readiness");
     }
+
+    async fn a_compressed_question_is_a_415(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let caller = create(&app, &ada.cookie, r#"{"name": "caller"}"#).await.field("/key");
+        let ask = format!(r#"{{"key": "{caller}"}}"#);
+        for (codings, status) in
+            [(&["gzip"][..], 415), (&["identity", "gzip"], 415), (&["identity, gzip"], 415), (&["identity"], 200), (&[], 200)]
+        {
+            let mut verify = Call::new(&app, "POST", "/v1/keys/verify").key(&caller).json(&ask);
+            let mut create = Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie).json(r#"{"name": "key"}"#);
+            for coding in codings {
+                verify = verify.header("content-encoding", coding);
+                create = create.header("content-encoding", coding);
+            }
+            let (verified, created) = (verify.send().await, create.send().await);
+            assert_eq!(verified.status, status, "{codings:?}");
+            if status == 415 {
+                created.is_problem(415, "unsupported_media_type");
+            }
+        }
+    }
 }

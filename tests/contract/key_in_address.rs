@@ -76,6 +76,71 @@ on_both_engines! {
         leads_to(&search(&app, &ada.cookie, &[("q", "x"), ("hash", "00")]).await, "/keys?q=x", "hash");
     }
 
+    /// A field that cuts what is pasted leaves out the checksum, and keeps the secret.
+    async fn a_key_that_was_cut_is_not_kept_either(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        for (key, page) in keys(&app, &ada).await {
+            // More than a name has room for is not cut by the page or by the server.
+            let pasted = format!("curl https://keys.example.com/v1/whoami --silent --show-error -H \"Authorization: Bearer {key}\"");
+            leads_to(&search(&app, &ada.cookie, &[("q", &pasted)]).await, &page, &key);
+
+            let (prefix, digits) = key.rsplit_once('_').expect("digits");
+            for length in [digits.len() - 1, digits.len() - 3, 16] {
+                let cut = format!("{prefix}_{}", &digits[..length]);
+                for text in [cut.clone(), format!("Authorization: Bearer {cut}"), cut.to_uppercase(), percent(&cut)] {
+                    let list = format!("/keys?org={}&state=active", ada.org);
+                    let fields = [("org", ada.org.as_str()), ("state", "active"), ("q", &text)];
+                    leads_to(&search(&app, &ada.cookie, &fields).await, &list, &cut);
+                    let shown = get(&app, &ada.cookie, &list).await.text();
+                    assert!(shown.contains("The string that you pasted is a part of a key"), "{shown}");
+                    assert!(!shown.to_lowercase().contains(&digits[..length]), "{shown}");
+                    leads_to(&search(&app, "session=nothing", &fields).await, &list, &cut);
+
+                    let text: String = form_urlencoded::byte_serialize(text.as_bytes()).collect();
+                    for (path, kept) in [
+                        (format!("/keys?q={text}&state=active"), "/keys?state=active"),
+                        (format!("/events?source={text}&from=2026-03-01"), "/events?from=2026-03-01"),
+                        (format!("/keys?lost={text}"), "/keys"),
+                        (format!("/no/such/page?{text}"), "/no/such/page"),
+                        (format!("/keys/{cut}?org=7"), "/keys?org=7"),
+                        (format!("/sign-in?next=%2Fkeys%3Fq%3D{text}"), "/sign-in"),
+                    ] {
+                        for cookie in [ada.cookie.as_str(), "a=b"] {
+                            leads_to(&get(&app, cookie, &path).await, kept, &cut);
+                        }
+                    }
+                    assert!(!log().contains(&cut) && !log().contains(&cut.to_uppercase()));
+                }
+            }
+        }
+        // The script of the page sends an empty hash for a part of a key.
+        leads_to(&search(&app, &ada.cookie, &[("q", ""), ("hash", "")]).await, "/keys", "hash");
+        assert!(get(&app, &ada.cookie, "/keys").await.text().contains("The string that you pasted is a part of a key"));
+    }
+
+    async fn a_key_in_the_filter_of_events_is_found_and_not_kept(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let filter = async |fields: &[(&str, &str)]| {
+            let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+            let call = Call::new(&app, "POST", "/events/search").cookie(&ada.cookie);
+            call.header("content-type", "application/x-www-form-urlencoded").body(body).send().await
+        };
+        let place = [("org", ada.org.as_str()), ("env", ada.live.as_str()), ("key", ""), ("from", "2026-03-01"), ("to", "")];
+        let list = format!("/events?org={}&env={}&from=2026-03-01", ada.org, ada.live);
+        for (key, page) in keys(&app, &ada).await {
+            leads_to(&filter(&[&place[..], &[("source", &key)]].concat()).await, &page, &key);
+            let cut = &key[..key.len() - 8];
+            leads_to(&filter(&[&place[..], &[("source", cut)]].concat()).await, &list, cut);
+        }
+        let answer = filter(&[&place[..], &[("source", " orders "), ("page", "7")]].concat()).await;
+        assert_eq!(answer.header("location"), format!("{list}&source=orders"));
+        let page = get(&app, &ada.cookie, "/events?source=nobody").await.text();
+        assert!(page.contains("action=\"/events/search\"") && !page.contains("method=\"get\""), "{page}");
+        // A browser would cut what is pasted without a word.
+        assert!(page.contains("id=\"source\"") && !page.contains("maxlength"), "{page}");
+        assert!(!get(&app, &ada.cookie, "/keys?q=nothing").await.text().contains("maxlength"));
+    }
+
     async fn a_search_leads_to_the_filtered_list(app) {
         let ada = someone(&app, "ada@example.com").await;
         let fields = [("org", ada.org.as_str()), ("q", " a & b=é "), ("state", ""), ("cursor", "x"), ("next", "//evil.example")];
@@ -130,7 +195,7 @@ on_both_engines! {
             leads_to(&call.body(body).send().await, "/keys", &key);
             assert!(!log().contains(&key) && !log().contains(&key.to_uppercase()));
         }
-        // Less than a key is a search.
+        // Less than 16 digits of a key are a search.
         assert_eq!(get(&app, &ada.cookie, "/keys?q=hs_live_0123").await.status, 200);
     }
 }

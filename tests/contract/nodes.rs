@@ -32,7 +32,7 @@ async fn join(app: &TestApp, name: &str, alone: bool) -> Result<Node, JoinError>
 }
 
 /// A node with a memory.
-async fn node(app: &TestApp, name: &str) -> Keys {
+pub async fn node(app: &TestApp, name: &str) -> Keys {
     let node = Arc::new(join(app, name, false).await.expect("nobody is in the way"));
     let (clock, entropy) = (app.clock.clone(), Entropy::System);
     Keys::open(app.db.clone(), clock, entropy, Policy::default(), Some(node)).await.expect("the database answers")

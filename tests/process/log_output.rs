@@ -76,7 +76,7 @@ async fn dropped_lines_are_counted_and_the_count_is_logged_when_the_reader_goes_
     command.stderr(writer);
     let server = Server::wait(command, &folder.path().join("log"));
     // More lines than the queue has places.
-    request_a_lot(&server, 3000).await;
+    request_a_lot(&server, 6000).await;
     let (found, dropped) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let mut found = Some(found);

@@ -5,6 +5,7 @@ mod batches;
 mod database_file;
 mod log_output;
 mod program;
+mod security_log;
 #[path = "../served/mod.rs"]
 mod served;
 mod settings;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-/// Keys of one report. The server takes 1000, but bodies of no more than 64 KiB, and an entry has 80 bytes.
+/// Keys of one report, as many as the server takes.
 pub(crate) const BATCH: usize = 500;
 /// Uses of one key in a report at the most.
 const MAX_COUNT: u32 = 1_000_000_000;

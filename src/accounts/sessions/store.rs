@@ -14,6 +14,7 @@ use crate::domain::Verified;
 use crate::model::{Timestamp, UserId};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
+use crate::security_log::{Actor, SecurityEvent, Target};
 use crate::store::Db;
 
 /// A session that was not used for so long is over: 7 days, in milliseconds.
@@ -49,6 +50,7 @@ pub async fn begin_session(session: &Session, verified: &Verified) -> std::resul
         return Ok(());
     }
     session.flush().await?;
+    SecurityEvent::SignIn.entry(Actor::None, Target::Account(verified.user)).failed("password_changed").write();
     Err(SignInError::Wrong)
 }
 

@@ -13,6 +13,7 @@ use super::{Accounts, EmailAddress};
 use crate::domain::Verified;
 use crate::model::Timestamp;
 use crate::runtime::Network;
+use crate::security_log::{Actor, SecurityEvent, authenticated};
 use crate::store::{StoreError, StoredUser};
 use password::Comparison;
 
@@ -59,7 +60,31 @@ impl Accounts {
     /// # Errors
     /// When they are nobody's, or there were too many attempts.
     pub async fn sign_in(&self, email: &str, password: String, from: Option<IpAddr>) -> Result<Verified, SignInError> {
-        let typed = Zeroizing::new(password);
+        let mut account = None;
+        let outcome = self.try_sign_in(email, Zeroizing::new(password), from, &mut account).await;
+        let actor = outcome.as_ref().map_or(Actor::None, |verified| Actor::Person(verified.user));
+        let entry = SecurityEvent::SignIn.entry(actor, account.into());
+        match &outcome {
+            Ok(_) => {
+                authenticated();
+                entry.write();
+            }
+            Err(SignInError::Wrong) => entry.failed("credentials").write(),
+            Err(SignInError::Throttled(_)) => entry.refused("throttled").write(),
+            Err(SignInError::Busy(_)) => entry.refused("busy").write(),
+            Err(SignInError::Store(_) | SignInError::Session(_)) => {}
+        }
+        outcome
+    }
+
+    /// Signs in, and sets `account` once the account is known.
+    async fn try_sign_in(
+        &self,
+        email: &str,
+        typed: Zeroizing<String>,
+        from: Option<IpAddr>,
+        account: &mut Option<UserId>,
+    ) -> Result<Verified, SignInError> {
         let email = EmailAddress::parse(email).ok();
         self.throttle.attempt(from, email.as_ref()).await.map_err(SignInError::Throttled)?;
         let network = Network::of(from);
@@ -68,6 +93,7 @@ impl Accounts {
             return Err(SignInError::Wrong);
         };
         let user = self.db.user_by_email(email.as_str(), Some(&network.narrow.to_string())).await?;
+        *account = user.as_ref().map(StoredUser::id);
         let unknown_for = user.as_ref().and_then(|user| user.known_at).map(|at| self.clock.now().since(Timestamp(at)));
         let lane = if unknown_for.is_some_and(|age| age < KNOWN_FOR) { Lane::Known } else { Lane::Unknown };
         if lane == Lane::Unknown {

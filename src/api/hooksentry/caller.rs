@@ -7,6 +7,7 @@ use super::error::Error;
 use crate::accounts::TokenHolder;
 use crate::domain::Caller;
 use crate::model::{ApiError, OrganisationId};
+use crate::security_log::authenticated;
 use crate::web::Services;
 use crate::web::auth::{Manager, SignedIn};
 use crate::web::credential::Credential;
@@ -47,6 +48,7 @@ impl FromRequestParts<Services> for Bearer {
             return Err(unauthenticated());
         };
         let holder = services.accounts.token_holder(&token).await?.ok_or_else(unauthenticated)?;
+        authenticated();
         Ok(Self { holder, token })
     }
 }

@@ -58,9 +58,9 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    Box::pin(fast_path::answer(services, "/api/v1/ingest", async move |_| {
-        receive(services, peer, place, request).await
-    }))
+    let address = ClientAddress::of_peer(peer, request.headers(), &services.site);
+    let work = async move |_| receive(services, address, place, request).await;
+    Box::pin(fast_path::answer(services, "/api/v1/ingest", address, work))
 }
 
 /// Where an event is to go, as the path names it.
@@ -80,7 +80,7 @@ impl Place {
 
 async fn receive<B>(
     services: &Services,
-    peer: Option<Peer>,
+    address: ClientAddress,
     place: Place,
     request: Request<B>,
 ) -> Result<Response, Error>
@@ -89,7 +89,6 @@ where
     B::Error: Into<BoxError>,
 {
     let (parts, body) = request.into_parts();
-    let address = ClientAddress::of_peer(peer, &parts.headers, &services.site);
     let key = authenticate(&parts, services, &place.tenant, address, Purpose::Admit).await?;
     let source = SourceName::parse(&place.source).ok_or_else(|| {
         Error::Invalid("The source must be 1 to 64 of the characters A-Z, a-z, 0-9, _ and -.".to_owned())
@@ -159,7 +158,7 @@ async fn authenticate(
             Code::RateLimited | Code::QuotaExceeded => Err(limited(verdict.limited)),
             Code::WrongEnvironment | Code::Forbidden => {
                 if let Some(record) = verdict.record {
-                    address.explain_refusal(record.id);
+                    address.explain_refusal(record.id, &services.log_limit);
                 }
                 Err(ApiError::forbidden("The API key may not be used from this address."))
             }

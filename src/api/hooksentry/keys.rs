@@ -72,7 +72,6 @@ pub async fn create(
     };
     let issued = services.keys.issue(&caller, draft).await?;
     let key = issued.key;
-    tracing::info!(key = %key.id, organisation = %key.organisation, "a key was created");
     let location = format!("/api/v1/apikeys/{}", key.uuid);
     let created = CreatedKey {
         id: key.uuid,
@@ -176,10 +175,9 @@ pub async fn revoke(
     RawQuery(query): RawQuery,
 ) -> Result<Answer<KeyItem>, Error> {
     let TenantCaller { caller, tenant } = caller.inside()?;
-    let query = Query::parse(query.as_deref(), &["descendants"])?;
-    let descendants = query.choose("descendants", &[("true", true), ("false", false)])?.unwrap_or(true);
     let Path(id) = id.map_err(|_| ApiError::not_found("There is no such key, or it is revoked already."))?;
+    let query = Query::parse_known(query.as_deref(), &["descendants"])?;
+    let descendants = query.choose("descendants", &[("true", true), ("false", false)])?.unwrap_or(true);
     let key = services.keys.revoke_once(&caller, tenant, id, descendants).await?;
-    tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
     Ok(Answer(key.into()))
 }

@@ -11,6 +11,7 @@ mod query;
 mod tokens;
 mod wire;
 
+pub use error::Error;
 pub use ingest::BODY_LIMIT as INGEST_LIMIT;
 
 use axum::body::HttpBody;

@@ -28,14 +28,32 @@ impl Query {
     /// # Errors
     /// 400 for a parameter that is unknown or given twice.
     pub fn parse(query: Option<&str>, known: &[&str]) -> Result<Self, Error> {
+        Self::read_pairs(query, known, |name| {
+            let shown: String = name.chars().take(60).collect();
+            let known = known.join(", ");
+            Err(Error::Invalid(format!("`{shown}` is not a known parameter; known are {known}.")))
+        })
+    }
+
+    /// Reads a query string of a call that must not fail for more than it says: parameters that are not `known` are
+    /// ignored.
+    ///
+    /// # Errors
+    /// 400 for a known parameter that is given twice.
+    pub fn parse_known(query: Option<&str>, known: &[&str]) -> Result<Self, Error> {
+        Self::read_pairs(query, known, |_| Ok(()))
+    }
+
+    fn read_pairs(
+        query: Option<&str>,
+        known: &[&str],
+        unknown: impl Fn(&str) -> Result<(), Error>,
+    ) -> Result<Self, Error> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             let Some(found) = known.iter().find(|known| known.eq_ignore_ascii_case(&name)) else {
-                let shown: String = name.chars().take(60).collect();
-                return Err(Error::Invalid(format!(
-                    "`{shown}` is not a known parameter; known are {}.",
-                    known.join(", ")
-                )));
+                unknown(&name)?;
+                continue;
             };
             if pairs.iter().any(|(name, _)| name == found) {
                 return Err(Error::Invalid(format!("`{found}` is given twice.")));

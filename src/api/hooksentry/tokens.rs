@@ -53,7 +53,6 @@ pub async fn log_in(
     };
     let tenant = membership.ok_or_else(|| ApiError::not_found("Tenant not found"))?.organisation;
     let tokens = services.accounts.begin_tokens(&verified, tenant).await?;
-    tracing::info!(user = %user, %tenant, "signed in with tokens");
     Ok(Answer(tokens.into()))
 }
 

@@ -221,7 +221,6 @@ async fn signed_in(
 ) -> Result<impl IntoResponse + use<>, ApiError> {
     begin_session(session, verified).await?;
     let person = services.accounts.person(verified.user()).await?.ok_or_else(ApiError::internal)?;
-    tracing::info!(user = %person.id, "signed in");
     Ok((status, axum::Json(Me::from(person))))
 }
 

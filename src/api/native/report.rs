@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::model::{ApiError, KeyId, Timestamp};
+use crate::security_log::authenticated;
+use crate::web::client_address::ClientAddress;
 use crate::web::fields::Fields;
 use crate::web::json::Json;
 use crate::web::openapi::Problem;
@@ -74,7 +76,8 @@ pub(super) async fn report(
     parts: Parts,
     body: Result<Json<Report>, ApiError>,
 ) -> Result<Answer<Reported>, ApiError> {
-    let organisation = fast_path::service(&services, &parts.headers, parts.extensions.get().copied()).await?;
+    let organisation = fast_path::service(&services, &parts.headers, ClientAddress::of(&parts, &services.site)).await?;
+    authenticated();
     let Json(report) = body?;
     let now = services.keys.clock().now();
     let mut fields = Fields::default();

@@ -13,6 +13,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use crate::domain::{Ask, Code};
 use crate::keys::{Purpose, Start, SubscribeError, Subscription, Told};
 use crate::model::{ApiError, ScopeList};
+use crate::security_log::authenticated;
 use crate::web::client_address::ClientAddress;
 use crate::web::openapi::Problem;
 use crate::web::{Services, credential, event_stream, fast_path};
@@ -70,7 +71,8 @@ pub async fn stream(
     parts: Parts,
     stopping: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let organisation = fast_path::service(&services, &parts.headers, parts.extensions.get().copied()).await?;
+    let organisation = fast_path::service(&services, &parts.headers, ClientAddress::of(&parts, &services.site)).await?;
+    authenticated();
     // An id that is none of ours is one that nobody knows any more.
     let start = match parts.headers.get("last-event-id") {
         None => Start::Now,

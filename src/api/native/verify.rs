@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use axum::BoxError;
 use axum::body::HttpBody;
 use axum::extract::Request;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use crate::model::{ApiError, Mode, OrganisationId, ScopeList, ScopesError};
 use crate::runtime::Tenant;
 use crate::web::Services;
 use crate::web::body::{self, Arrived};
-use crate::web::client_address::Peer;
+use crate::web::client_address::{ClientAddress, Peer};
 use crate::web::fast_path::{self, Answering, RequestId};
 use crate::web::fields::Fields;
 use crate::web::json::{self, BODY_LIMIT};
@@ -282,17 +282,20 @@ where
     B::Error: Into<BoxError>,
 {
     Box::pin(async move {
-        fast_path::answer(services, "/v1/keys/verify", async |id| {
-            let organisation = fast_path::service(services, request.headers(), peer).await?;
+        let address = ClientAddress::of_peer(peer, request.headers(), &services.site);
+        fast_path::answer(services, "/v1/keys/verify", address, async |id| {
+            let organisation = fast_path::service(services, request.headers(), address).await?;
             let sender = Tenant::Organisation(organisation);
             let Arrived { bytes: body, waited } =
                 body::read(request.body_mut(), BODY_LIMIT, &services.bodies, sender).await?;
             if waited {
-                Box::pin(fast_path::service_again(services, request.headers(), peer)).await?;
+                Box::pin(fast_path::service_again(services, request.headers(), address)).await?;
             }
             let content_type = request.headers().get(CONTENT_TYPE);
             match serde_json::from_slice::<Borrowed<'_>>(&body) {
-                Ok(asked) if content_type == Some(&JSON) => check(services, organisation, &asked, id).await,
+                Ok(asked) if content_type == Some(&JSON) && !request.headers().contains_key(CONTENT_ENCODING) => {
+                    check(services, organisation, &asked, id).await
+                }
                 // The exact way, which says by name what is wrong.
                 _ => {
                     json::refuse_encoding(request.headers())?;

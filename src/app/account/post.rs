@@ -2,11 +2,10 @@
 
 use axum::http::request::Parts;
 
-use super::held_form::HeldForm;
 use super::register::{RegisterForm, register_page};
 use super::sign_in::{SignInForm, sign_in_page};
 use crate::accounts::{EmailAddress, Password, RegisterError, SignInError, begin_session};
-use crate::app::kit::{Form, session};
+use crate::app::kit::{Form, HeldForm, session};
 use crate::app::shell::Answer;
 use crate::model::{ApiError, FieldError};
 use crate::web::Services;
@@ -27,11 +26,10 @@ pub async fn sign_in(services: &Services, parts: &Parts, mut form: Form) -> Resu
     let signed_in = async {
         let verified = services.accounts.sign_in(&email, password, from).await?;
         begin_session(&session, &verified).await?;
-        Ok(verified.user())
+        Ok(())
     };
     let error = match signed_in.await {
-        Ok(user) => {
-            tracing::info!(%user, "signed in");
+        Ok(()) => {
             return Ok(match held {
                 Some(held) => held.page().into(),
                 None => Answer::SeeOther(next.unwrap_or_else(|| "/keys".to_owned())),
@@ -59,7 +57,6 @@ pub async fn register(services: &Services, parts: &Parts, mut form: Form) -> Res
         match services.accounts.register(&email, password, set_up_right(parts, &services.site, token), from).await {
             Ok(verified) => {
                 begin_session(&session(parts)?, &verified).await?;
-                tracing::info!(user = %verified.user(), "registered");
                 return Ok(Answer::SeeOther("/keys".to_owned()));
             }
             // The page says so itself.

@@ -5,10 +5,9 @@ use axum::http::request::Parts;
 use leptos::prelude::*;
 
 use super::fields::{EmailField, PasswordField};
-use super::held_form::HeldForm;
 use super::signed_in;
 use crate::app::islands::icons::{ALERT, icon};
-use crate::app::kit::{Auth, Notice};
+use crate::app::kit::{Auth, HeldForm, Notice};
 use crate::app::links::keys::local_path;
 use crate::app::shell::{Answer, Document};
 use crate::model::ApiError;

@@ -11,6 +11,7 @@ use crate::app::links::events::EventsLink;
 use crate::app::shell::Answer;
 use crate::events::Retention;
 use crate::model::{ApiError, EnvironmentId, OrganisationId};
+use crate::security_log::{Actor, SecurityEvent, Target};
 use crate::web::Services;
 use crate::web::auth::SignedIn;
 
@@ -30,6 +31,11 @@ pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -
     if !membership.may_set_retention() {
         return Err(ApiError::forbidden("An owner or an admin of the organisation says how long its events are kept."));
     }
+    let return_to = form.take_path("return_to");
+    // The list that the form stood below, with its filters.
+    let here = return_to.as_deref().and_then(EventsLink::of_address);
+    let here = here.filter(|here| here.organisation == Some(organisation));
+    let here = here.unwrap_or_else(|| EventsLink::to(organisation));
     let (days, limit) = (form.take("event_days"), form.take("event_limit"));
     let shown = RetentionForm::read_version(&form.take("version"));
     let typed = RetentionForm { environment: Some(id), days, limit, shown, ..RetentionForm::default() };
@@ -37,7 +43,7 @@ pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -
         Ok(wanted) => wanted,
         Err(errors) => {
             let typed = RetentionForm { errors, ..typed };
-            return events_page(services, parts, person, EventsLink::to(organisation), typed).await;
+            return events_page(services, parts, person, here, typed).await;
         }
     };
     let changed = services.events.change_retention(id, |stored| RetentionForm::merge(shown, wanted, stored)).await?;
@@ -45,10 +51,11 @@ pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -
         Ok(kept) => kept,
         Err(stored) => {
             let typed = typed.in_conflict(wanted, stored);
-            return events_page(services, parts, person, EventsLink::to(organisation), typed).await;
+            return events_page(services, parts, person, here, typed).await;
         }
     };
-    tracing::info!(user = %person.id, environment = %id, days = kept.event_days, events = kept.event_limit, "events are kept for another time");
+    let entry = SecurityEvent::RetentionChanged.entry(Actor::Person(person.id), Target::Environment(id));
+    entry.of(organisation).changed(format!("event_days={} event_limit={}", kept.event_days, kept.event_limit)).write();
     let days = if kept.event_days == 1 { "1 day".to_owned() } else { format!("{} days", thousands(kept.event_days)) };
     let flash = Flash {
         kind: ToastKind::Success,
@@ -56,5 +63,5 @@ pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -
         detail: format!("At most {} of them", thousands(kept.event_limit)),
     };
     leave_flash(&session(parts)?, &flash).await?;
-    Ok(Answer::SeeOther(form.take_path("return_to").unwrap_or_else(|| EventsLink::to(organisation).href())))
+    Ok(Answer::SeeOther(return_to.unwrap_or_else(|| here.href())))
 }

@@ -89,6 +89,7 @@ pub async fn live(
         key,
         watcher,
         since,
+        after: event(parts, "after"),
         oldest: event(parts, "oldest"),
         told: HashSet::new(),
         waiting: VecDeque::new(),
@@ -125,6 +126,9 @@ struct Watch {
     watcher: Watcher,
     /// Events that came before this moment were told, or found by a look.
     since: Timestamp,
+    /// The newest event that the page had when the stream began. Older ones that it has no rows of were counted by the
+    /// stream before.
+    after: Option<Uuid>,
     /// Events up to this one are not told.
     oldest: Option<Uuid>,
     /// Events that the last look found.
@@ -196,10 +200,12 @@ impl Watch {
             !self.told.contains(&event.uuid) && self.oldest.is_none_or(|oldest| event.uuid > oldest)
         };
         let mut fresh: Vec<EventHead> = found.into_iter().filter(is_new).collect();
-        let unsent = fresh.len().saturating_sub(ROWS);
+        let is_counted = |event: &EventHead| self.after.is_none_or(|after| event.uuid > after);
+        let unsent = fresh.iter().skip(ROWS).filter(|event| is_counted(event)).count();
         if unsent > 0 {
             // How many the page does not get as rows; `+` when there are more than were counted.
-            let more = if i64::try_from(fresh.len()) == Ok(COUNTED) { "+" } else { "" };
+            let is_cut = i64::try_from(fresh.len()) == Ok(COUNTED) && fresh.last().is_some_and(is_counted);
+            let more = if is_cut { "+" } else { "" };
             self.waiting.push_back(Event::default().event("missed").data(format!("{unsent}{more}")));
         }
         fresh.truncate(ROWS);

@@ -115,7 +115,7 @@ pub fn Live(address: String, newest: String, oldest: String) -> AnyView {
 pub fn EventFilters(here: EventsLink, sources: Vec<String>, keys: Vec<Key>) -> AnyView {
     let source = if sources.is_empty() {
         view! {
-            <input class="input" id="source" name="source" type="text" maxlength="64" autocomplete="off"
+            <input class="input" id="source" name="source" type="text" autocomplete="off"
                 autocapitalize="none" spellcheck="false" value=here.source.clone().unwrap_or_default()/>
         }
         .into_any()
@@ -145,7 +145,8 @@ pub fn EventFilters(here: EventsLink, sources: Vec<String>, keys: Vec<Key>) -> A
         }
     };
     view! {
-        <form class="event-filters" role="search" aria-label="Events" method="get" action="/events">
+        // By POST: a key that somebody pastes here must not stand in an address.
+        <form class="event-filters" role="search" aria-label="Events" method="post" action="/events/search">
             <input type="hidden" name="org" value=here.organisation.map(|id| id.to_string())/>
             {here.environment.map(|id| view! { <input type="hidden" name="env" value=id.to_string()/> })}
             <div class="field"><label for="source">"Source"</label>{source}</div>

@@ -35,6 +35,11 @@ pub fn announce(event: &str) {
     }
 }
 
+/// The time by the clock of the browser, in milliseconds.
+pub fn now() -> f64 {
+    js_sys::Date::now()
+}
+
 /// A text as the value of a parameter.
 pub fn encode(text: &str) -> String {
     String::from(js_sys::encode_uri_component(text))

@@ -45,6 +45,8 @@ struct Form {
     /// typed is lost.
     way_out: RwSignal<Option<(&'static str, String)>>,
     busy: RwSignal<bool>,
+    /// When the first request was sent whose answer was lost, by the clock of the server.
+    lost_since: RwSignal<Option<i64>>,
 }
 
 impl Form {
@@ -60,6 +62,7 @@ impl Form {
             failed: RwSignal::default(),
             way_out: RwSignal::default(),
             busy: RwSignal::new(false),
+            lost_since: RwSignal::new(None),
         }
     }
 
@@ -69,6 +72,7 @@ impl Form {
         }
         self.expiry.set(String::new());
         self.restricted.set(false);
+        self.lost_since.set(None);
         self.say(String::new(), None);
     }
 
@@ -108,8 +112,9 @@ impl Form {
     }
 
     /// Shows why no key came back: at the fields that the server names, and else above them. `lost` is the address
-    /// that looks for a key whose answer was lost.
-    fn show(self, error: ApiError, lost: String) {
+    /// that looks for a key which was asked for at `since`, and whose answer was lost.
+    fn show(self, error: ApiError, since: i64, lost: String) {
+        let is_said = error.code == "unavailable";
         let mut rest = error.errors.is_empty().then_some(error.detail);
         for wrong in error.errors {
             let message = format!("It {}.", wrong.message);
@@ -128,11 +133,14 @@ impl Form {
             );
             way_out = Some(("Sign in (new tab)", "/sign-in".to_owned()));
         } else if error.status >= http::StatusCode::INTERNAL_SERVER_ERROR.as_u16() {
-            rest = Some(
-                "The answer did not arrive. The key may have been created, and nobody has seen its string: look for it \
-                 before you try again."
-                    .to_owned(),
-            );
+            if !is_said {
+                rest = Some(
+                    "The answer did not arrive. The key may have been created, and nobody has seen its string: look \
+                     for it before you try again."
+                        .to_owned(),
+                );
+            }
+            self.lost_since.set(Some(since));
             way_out = Some(("Look for the key (new tab)", lost));
         }
         self.say(rest.unwrap_or_default(), way_out);
@@ -140,12 +148,16 @@ impl Form {
 }
 
 /// Opens at a click on anything with `data-create-key`, which the server renders where it fits.
+///
+/// `now` is the time of the server when it rendered the page, in milliseconds.
 #[island]
-pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: String) -> impl IntoView {
+pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: String, now: i64) -> impl IntoView {
     let form = Form::new(current);
+    let loaded_at = StoredValue::new(0.0);
     let secret = RwSignal::new(None::<Secret>);
     let dialog = NodeRef::<Dialog>::new();
     Effect::new(move |_| {
+        loaded_at.set_value(browser::now());
         // Text that was typed before the dialog was closed by Escape is still there; Cancel discards it.
         browser::on_click("[data-create-key]", Box::new(move |_| open(dialog)));
         browser::on_click("#create-key [data-close]", Box::new(move |_| form.clear()));
@@ -165,7 +177,12 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
         };
         form.say(String::new(), None);
         form.busy.set(true);
-        let lost = lost_href(&request);
+        // By the clock of the server, which keys are made by. A little early, and never late: the page was rendered
+        // before it was loaded.
+        #[expect(clippy::cast_possible_truncation, reason = "milliseconds, which are whole")]
+        let asked = now + (browser::now() - loaded_at.get_value()) as i64;
+        let since = form.lost_since.get_untracked().unwrap_or(asked);
+        let lost = lost_href(&request, since);
         spawn_local(async move {
             let made = create(request).await;
             form.busy.set(false);
@@ -176,7 +193,7 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
                     secret.set(Some(made));
                 }
                 Err(error) => {
-                    form.show(error, lost);
+                    form.show(error, since, lost);
                     focus_first_mistake(dialog);
                 }
             }
@@ -243,10 +260,11 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
     }
 }
 
-/// The list, which looks for a key of this name that was just created.
-fn lost_href(request: &CreateApiKey) -> String {
+/// The list, which looks for a key of this name that was created after `since`.
+fn lost_href(request: &CreateApiKey, since: i64) -> String {
     let part = |part: &Option<String>| part.as_deref().map_or_else(String::new, browser::encode);
-    format!("/keys?org={}&env={}&lost={}", part(&request.org_id), part(&request.env_id), part(&request.name))
+    let (org, env, name) = (part(&request.org_id), part(&request.env_id), part(&request.name));
+    format!("/keys?org={org}&env={env}&lost={name}&since={since}")
 }
 
 async fn create(request: CreateApiKey) -> Result<Secret, ApiError> {

@@ -66,7 +66,6 @@ pub fn Filters(here: KeysLink) -> AnyView {
                     id="q"
                     name="q"
                     type="search"
-                    maxlength="100"
                     placeholder="Search by name or ID"
                     value=here.name.clone().unwrap_or_default()
                     autocomplete="off"

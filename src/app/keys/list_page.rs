@@ -46,6 +46,9 @@ struct List {
 
 /// A key whose creation got no answer is looked for among those of the last 10 minutes.
 const LOST_FOR: i64 = 10 * 60 * 1000;
+/// The clocks of two nodes may differ by this many milliseconds: the moment at which a key was asked for is by the clock
+/// of the node that rendered the page.
+const CLOCKS_DIFFER: i64 = 2000;
 
 /// `GET /keys`.
 ///
@@ -141,7 +144,8 @@ async fn asked(
     })
 }
 
-/// The newest key of the name that the address says, if the person made it a moment ago and it was never used.
+/// The newest key of the name that the address says, if the person made it after the moment that the address says, and
+/// it was never used. A key of the same name that was made before is another one.
 async fn lost(
     services: &Services,
     caller: &Caller,
@@ -165,6 +169,7 @@ async fn lost(
             && key.revoked_at.is_none()
             && key.last_used_at.is_none()
             && now.since(key.created_at) <= LOST_FOR
+            && here.since.is_none_or(|asked| key.created_at >= asked.plus(-CLOCKS_DIFFER))
     }))
 }
 
@@ -225,7 +230,7 @@ fn KeysPage(list: List) -> AnyView {
     let dialogs = match asked {
         Some((key, made)) => view! { <RevokeDialog key made here=here.clone() now/> }.into_any(),
         None => view! {
-            <CreateKey org_id=organisation.to_string() environments current/>
+            <CreateKey org_id=organisation.to_string() environments current now=now.0/>
             <RevokeKey return_to=return_to.clone()/>
         }
         .into_any(),

@@ -17,7 +17,7 @@ pub fn LostKey(name: String, lost: Option<Key>, here: KeysLink, now: Timestamp) 
             <p class="notice plain lost" role="status">
                 {icon(ALERT)}
                 <span>
-                    <strong>"You created no key “" <bdi>{name}</bdi> "” here in the last 10 minutes."</strong>
+                    <strong>"You created no key “" <bdi>{name}</bdi> "” here since you asked for it."</strong>
                     " A slow request may still create it: load this page again before you try once more."
                 </span>
             </p>

@@ -84,6 +84,12 @@ pub async fn enable_key(services: &Services, parts: &mut Parts, id: &str, form: 
             let found = find_key(services, parts, id).await?;
             stale_switch_page(services, parts, found, enabled).await
         }
+        // The page has the button for the opposite only.
+        Err(EditError::Unproven(_)) => {
+            let what = if enabled { "resumed" } else { "paused" };
+            let page = found.here.key_href(found.key.id);
+            unproven(parts, &format!("Key “{}” {what}", isolate(&found.key.name)), page).await
+        }
         changed => answer(parts, &found, changed, "").await,
     }
 }
@@ -130,7 +136,6 @@ async fn change(
 ) -> Result<Flash, EditError> {
     let caller = Caller::Person(found.person.clone());
     let key = services.keys.edit_if(&caller, found.key.id, edit, descendants, allow).await?;
-    tracing::info!(key = %key.id, organisation = %key.organisation, "a key was changed");
     let text = format!("Key “{}” {}", isolate(&key.name), done.what);
     Ok(Flash { kind: ToastKind::Success, text, detail: done.detail.to_owned() })
 }
@@ -149,6 +154,19 @@ async fn answer(
         }
         Err(error) => not_in_effect(parts, found, error).await,
     }
+}
+
+/// Leads to `page` with the message that a change is stored but not known to be in effect on every node. It is in
+/// effect there when their leases end, at the latest.
+async fn unproven(parts: &Parts, done: &str, page: String) -> Result<Answer, ApiError> {
+    let flash = Flash {
+        kind: ToastKind::Error,
+        text: format!("{done}, but not confirmed by every node"),
+        detail: "The change is stored. A node that has not heard of it may use the old state until its lease ends"
+            .to_owned(),
+    };
+    leave_flash(&session(parts)?, &flash).await?;
+    Ok(Answer::SeeOther(page))
 }
 
 /// What the page of the key has the rest of is said there.
@@ -175,23 +193,22 @@ pub async fn revoke(services: &Services, parts: &mut Parts, id: &str, mut form: 
     let not_found = || ApiError::not_found("There is no such key.");
     let id: KeyId = id.parse().map_err(|_| not_found())?;
     let descendants = form.take("descendants") != "false";
+    let return_to = form.take_path("return_to").unwrap_or_else(|| "/keys".to_owned());
     let flash = match services.keys.revoke(&Caller::Person(person), id, descendants).await {
-        Ok((key, proof)) => {
-            tracing::info!(key = %key.id, organisation = %key.organisation, "a key was revoked");
-            Flash {
-                kind: ToastKind::Success,
-                text: format!("Key “{}” revoked", isolate(&key.name)),
-                detail: revoked_everywhere(&proof),
-            }
-        }
+        Ok((key, proof)) => Flash {
+            kind: ToastKind::Success,
+            text: format!("Key “{}” revoked", isolate(&key.name)),
+            detail: revoked_everywhere(&proof),
+        },
         Err(RevokeError::NotAllowed) => Flash {
             kind: ToastKind::Error,
             text: "The key was not revoked".to_owned(),
             detail: "Who made it, an admin or an owner can revoke it".to_owned(),
         },
         Err(RevokeError::NotFound) => return Err(not_found()),
-        Err(error @ (RevokeError::Unproven(_) | RevokeError::Store(_))) => return Err(error.into()),
+        Err(RevokeError::Unproven(_)) => return unproven(parts, "Key revoked", return_to).await,
+        Err(error @ RevokeError::Store(_)) => return Err(error.into()),
     };
     leave_flash(&session(parts)?, &flash).await?;
-    Ok(Answer::SeeOther(form.take_path("return_to").unwrap_or_else(|| "/keys".to_owned())))
+    Ok(Answer::SeeOther(return_to))
 }

@@ -5,6 +5,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use tower_sessions::Session;
 
+use super::HeldForm;
 use crate::app::links::keys::local_path;
 use crate::model::ApiError;
 
@@ -39,9 +40,9 @@ impl Form {
         }
     }
 
-    /// Its fields, as they were sent.
-    pub fn into_fields(self) -> Vec<(String, String)> {
-        self.fields
+    /// The form, to be held while its sender signs in again; `None` when it is not held.
+    pub fn held(self, parts: &Parts) -> Option<HeldForm> {
+        HeldForm::of(parts, self.fields)
     }
 
     /// Its fields.

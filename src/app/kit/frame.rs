@@ -35,12 +35,13 @@ fn Brand() -> AnyView {
     .into_any()
 }
 
+/// `place` is the one that the API reference leads back to.
 #[component]
-fn Footer() -> AnyView {
+fn Footer(#[prop(optional)] place: KeysLink) -> AnyView {
     view! {
         <footer class="footer">
             <p>"Latchkey " {env!("CARGO_PKG_VERSION")}</p>
-            <a href="/docs/api">"API reference"</a>
+            <a href=place.reference_href()>"API reference"</a>
         </footer>
     }
     .into_any()
@@ -96,7 +97,7 @@ pub fn Page(
                 </div>
             </header>
             <main class="main" id="main" tabindex="-1">{children()}</main>
-            <Footer/>
+            <Footer place=KeysLink { organisation, environment, ..KeysLink::default() }/>
         </div>
     }
     .into_any()
@@ -140,7 +141,7 @@ fn OrganisationMenu(person: Person, section: Section, current: Option<Organisati
         <details class="menu" name="topbar-menu">
             <summary>
                 <span class="visually-hidden">"Organisation: "</span>
-                <span class="label">{name}</span>
+                <span class="label"><bdi>{name}</bdi></span>
                 {icon(DOWN)}
             </summary>
             <nav class="menu-panel" aria-label="Organisations">
@@ -190,20 +191,19 @@ pub fn Bare(children: Children) -> AnyView {
     .into_any()
 }
 
-/// A page that says one thing, in the frame of the person if one is signed in. `asked` is the organisation that the
-/// address names.
+/// A page that says one thing, in the frame of the person if one is signed in. `asked` is the place that the address
+/// names.
 #[component]
-pub fn Framed(
-    #[prop(optional_no_strip)] person: Option<Person>,
-    #[prop(optional_no_strip)] asked: Option<OrganisationId>,
-    children: Children,
-) -> AnyView {
+pub fn Framed(#[prop(optional_no_strip)] person: Option<Person>, asked: KeysLink, children: Children) -> AnyView {
     let Some(person) = person else {
         return view! { <Bare>{children()}</Bare> }.into_any();
     };
-    let asked = asked.and_then(|id| person.in_organisation(id));
-    let organisation = asked.or(person.memberships.first()).map(|membership| membership.organisation);
-    view! { <Page person organisation section=Section::Elsewhere>{children()}</Page> }.into_any()
+    let named = asked.organisation.and_then(|id| person.in_organisation(id));
+    let membership = named.or(person.memberships.first());
+    let organisation = membership.map(|membership| membership.organisation);
+    let is_here = |id: &EnvironmentId| membership.is_some_and(|membership| membership.environment(*id).is_some());
+    let environment = asked.environment.filter(is_here);
+    view! { <Page person organisation environment section=Section::Elsewhere>{children()}</Page> }.into_any()
 }
 
 /// A page with one card, for signing in and registering. `beside` is the line under it. `unknown_host` is the name of

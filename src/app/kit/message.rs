@@ -1,13 +1,15 @@
 //! Pages that say one thing: not found, something went wrong, no organisation, registration closed.
 
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::uri::PathAndQuery;
+use axum::http::{Method, StatusCode};
 use leptos::prelude::*;
 
-use super::{Bare, Exact, Framed, Page};
+use super::{Bare, Exact, Framed, HeldForm, Page};
+use crate::app::links::keys::{KeysLink, local_path};
 use crate::app::shell::Document;
 use crate::domain::Person;
-use crate::model::{ApiError, OrganisationId, Timestamp};
+use crate::model::{ApiError, Timestamp};
 
 /// 404. The frame is that of the person, if one is signed in.
 pub fn not_found(person: Option<Person>, parts: &Parts) -> Document {
@@ -28,22 +30,28 @@ pub fn not_found(person: Option<Person>, parts: &Parts) -> Document {
     Document::new("Not found", view).with_status(StatusCode::NOT_FOUND)
 }
 
-/// The organisation that the address of a page names.
-fn asked(parts: &Parts) -> Option<OrganisationId> {
-    let query = parts.uri.query().unwrap_or_default();
-    let (_, value) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "org")?;
-    value.parse().ok()
+/// The place that the address of a page names; none when it is not written like one.
+pub(crate) fn asked(parts: &Parts) -> KeysLink {
+    KeysLink::read(parts.uri.query()).unwrap_or_default()
 }
 
-/// Whatever else can go wrong, with what is needed to find it in the log.
+/// Whatever else can go wrong, with what is needed to find it in the log. A form that is held can be sent again.
 pub fn failed(error: &ApiError, person: Option<Person>, parts: &Parts, now: Timestamp) -> Document {
     let asked = asked(parts);
     let status = crate::web::problem::status(error);
+    let is_read = parts.method == Method::GET;
+    let held = parts.extensions.get::<HeldForm>().cloned();
     let (title, text) = match status {
-        StatusCode::SERVICE_UNAVAILABLE => (
-            "Latchkey cannot answer right now",
-            "It does not reach its database. Nothing was changed. Try again in a moment.".to_owned(),
-        ),
+        StatusCode::SERVICE_UNAVAILABLE => {
+            let text = if is_read {
+                "It does not reach its database. Nothing was changed. Try again in a moment.".to_owned()
+            } else {
+                // A change may have been stored all the same.
+                let kept = if held.is_some() { " What you entered is kept on this page: send it again." } else { "" };
+                format!("{}{kept}", error.detail)
+            };
+            ("Latchkey cannot answer right now", text)
+        }
         status if status.is_server_error() => (
             "Something went wrong",
             "Try again in a moment. If it stays broken, give this number to whoever runs this Latchkey: the log has \
@@ -56,7 +64,8 @@ pub fn failed(error: &ApiError, person: Option<Person>, parts: &Parts, now: Time
     let request_id =
         parts.headers.get("x-request-id").and_then(|id| id.to_str().ok()).filter(|_| status.is_server_error());
     let id = request_id.map(|id| view! { <dt>"Request"</dt><dd><code>{id.to_owned()}</code></dd> });
-    let again = (parts.method == axum::http::Method::GET).then(|| parts.uri.to_string());
+    let address = parts.uri.path_and_query().map(PathAndQuery::as_str).and_then(local_path);
+    let again = address.filter(|_| is_read).map(str::to_owned);
     let id = id.map(IntoAny::into_any);
     let view = move || {
         view! {
@@ -72,6 +81,7 @@ pub fn failed(error: &ApiError, person: Option<Person>, parts: &Parts, now: Time
                         <dd><Exact at=now/></dd>
                     </dl>
                     <div class="actions">
+                        {held.map(HeldForm::button)}
                         {again.map(|path| view! { <a class="button primary" href=path>"Try again"</a> })}
                         <a class="button" href="/keys">"Go to API keys"</a>
                     </div>

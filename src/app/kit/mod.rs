@@ -3,6 +3,7 @@
 mod empty;
 mod form;
 mod frame;
+mod held_form;
 mod message;
 mod toast;
 mod words;
@@ -10,6 +11,7 @@ mod words;
 pub use empty::{Beginning, NoKeys, NoMatch, NothingFound, Unsearchable};
 pub use form::{Form, session};
 pub use frame::{Auth, Bare, ErrorText, Framed, Notice, Page, Section, StoredText};
+pub use held_form::HeldForm;
 pub use message::{failed, no_organisation, not_found, registration_closed};
 pub use toast::{Flash, Toasts, leave_flash, take_flash};
 pub use words::{

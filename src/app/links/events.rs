@@ -5,6 +5,7 @@ use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 use uuid::Uuid;
 
+use super::key_in_address::contains_key;
 use super::keys::NoSuchPlace;
 use crate::events::SourceName;
 use crate::model::{EnvironmentId, KeyId, OrganisationId, Timestamp};
@@ -75,6 +76,13 @@ impl EventsLink {
         Self { environment, ..self }
     }
 
+    /// Reads the address of a list of events; `None` for an address of anything else.
+    pub fn of_address(address: &str) -> Option<Self> {
+        let query = address.strip_prefix("/events")?.split('#').next().unwrap_or_default();
+        let query = if query.is_empty() { Some("") } else { query.strip_prefix('?') };
+        Self::read(Some(query?)).ok()
+    }
+
     /// Reads a query. A filter that means nothing is none; a place that cannot be is an error.
     ///
     /// # Errors
@@ -87,6 +95,8 @@ impl EventsLink {
                 "env" => link.environment = value.parse().ok(),
                 // An empty choice of a form is none.
                 "key" if !value.is_empty() => link.key = Some(value.parse().map_err(|_| NoSuchPlace)?),
+                // A key that somebody pasted goes into no further address.
+                "source" if contains_key(&value) => {}
                 "source" => link.source = SourceName::parse(value.trim()).map(|name| name.as_str().to_owned()),
                 "from" => link.from = Day::parse(&value),
                 "to" => link.to = Day::parse(&value),
@@ -178,6 +188,11 @@ mod tests {
         let href = link.href();
         assert_eq!(EventsLink::read(href.split_once('?').map(|(_, query)| query)), Ok(link));
         assert_eq!(EventsLink::default().href(), "/events");
+        assert_eq!(EventsLink::of_address(&format!("{href}#retention")).map(|link| link.href()), Some(href));
+        assert_eq!(EventsLink::of_address("/events"), Some(EventsLink::default()));
+        for other in ["/keys?org=org_0000000000000001", "/events/7", "/eventsx", "", "/events?org=1"] {
+            assert_eq!(EventsLink::of_address(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Key strings in addresses and in the search field: recognised, and kept out of every answer.
+//! Key strings in addresses and in search fields: recognised, and kept out of every answer.
 //!
 //! A key that was pasted into the wrong field would stand in the history of the browser, in the page, and in the log
-//! of every proxy on the way. The answer leads to the page of that key, or to the same address without it.
+//! of every proxy on the way. The answer leads to the page of that key, or to the same address without it. The beginning
+//! of a key string is kept out as well, but leads to no key: only whole strings are looked up by their hash.
 
 use axum::extract::FromRequestParts;
 use axum::http::Method;
@@ -16,18 +17,23 @@ use crate::web::auth::SignedIn;
 /// A parameter can be the address of another page, with parameters of its own: decoded this many times.
 const NESTING: u32 = 3;
 
-/// The hash of the first key string that a text contains, decoded or not.
+/// The hash of the first whole key string that a text contains, decoded or not.
 pub fn key_in(text: &str) -> Option<KeyHash> {
-    search(text, NESTING)
+    search(text, NESTING, &PresentedKey::find)
 }
 
-fn search(text: &str, nesting: u32) -> Option<KeyHash> {
-    PresentedKey::find(text).or_else(|| {
+/// Whether a text contains a key string, whole or cut, decoded or not: no address and no page repeats it.
+pub fn contains_key(text: &str) -> bool {
+    search(text, NESTING, &|text| PresentedKey::is_in(text).then_some(())).is_some()
+}
+
+fn search<T>(text: &str, nesting: u32, find: &impl Fn(&str) -> Option<T>) -> Option<T> {
+    find(text).or_else(|| {
         let decoded = (nesting > 0 && text.contains('%')).then(|| form_urlencoded::parse(text.as_bytes()));
         decoded
             .into_iter()
             .flatten()
-            .find_map(|(name, value)| search(&name, nesting - 1).or_else(|| search(&value, nesting - 1)))
+            .find_map(|(name, value)| search(&name, nesting - 1, find).or_else(|| search(&value, nesting - 1, find)))
     })
 }
 
@@ -40,25 +46,27 @@ pub async fn address_without_key(services: &Services, parts: &mut Parts) -> Resu
         return Ok(None);
     }
     let path = parts.uri.path();
-    let mut found = key_in(path);
-    let path = if found.is_some() { "/keys" } else { local_path(path).unwrap_or("/keys") };
+    let (mut key, mut found) = (key_in(path), contains_key(path));
+    let path = if found { "/keys" } else { local_path(path).unwrap_or("/keys") };
     let mut kept = Vec::new();
     // Piece by piece, so that the others stay as they were written.
     for piece in parts.uri.query().unwrap_or_default().split('&') {
-        let key = form_urlencoded::parse(piece.as_bytes()).find_map(|(name, value)| key_in(&name).or(key_in(&value)));
-        if key.is_none() && !piece.is_empty() {
+        let texts = || form_urlencoded::parse(piece.as_bytes()).flat_map(|(name, value)| [name, value]);
+        if texts().any(|text| contains_key(&text)) {
+            found = true;
+            key = key.or_else(|| texts().find_map(|text| key_in(&text)));
+        } else if !piece.is_empty() {
             kept.push(piece);
         }
-        found = found.or(key);
     }
-    let Some(hash) = found else {
+    if !found {
         return Ok(None);
-    };
+    }
     let rest = if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) };
-    let page = match SignedIn::from_request_parts(parts, services).await {
-        Ok(SignedIn(person)) => page_of(services, person, &hash).await?,
+    let page = match (key, SignedIn::from_request_parts(parts, services).await) {
+        (Some(hash), Ok(SignedIn(person))) => page_of(services, person, &hash).await?,
         // The page that follows says what is wrong.
-        Err(_) => None,
+        _ => None,
     };
     Ok(Some(page.unwrap_or(rest)))
 }
@@ -103,11 +111,14 @@ mod tests {
                 format!("hs_live_x {key}"),
             ] {
                 assert!(key_in(&text).is_some_and(|found| found == hash), "{text}");
+                assert!(contains_key(&text), "{text}");
             }
-            assert!(key_in(&key[..key.len() - 1]).is_none() && key_in(&key[1..]).is_none());
+            let cut = &key[..key.len() - 1];
+            assert!(key_in(cut).is_none() && key_in(&key[1..]).is_none());
+            assert!(contains_key(cut) && contains_key(&percent(&percent(cut))));
         }
         for text in ["", "hs_live_", "hks_", "Billing", "ak_0123456789abcdef", "%", "%68s_live_%zz", "é"] {
-            assert!(key_in(text).is_none(), "{text}");
+            assert!(key_in(text).is_none() && !contains_key(text), "{text}");
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Addresses of the dashboard: reading and writing them.
 
-use super::key_in_address::key_in;
+use super::key_in_address::contains_key;
 use crate::domain::KeyState;
 use crate::keys::Cursor;
-use crate::model::{EnvironmentId, KeyId, KeyName, OrganisationId};
+use crate::model::{EnvironmentId, KeyId, KeyName, OrganisationId, Timestamp};
 
 /// A list of keys, as an address says it: `/keys?org=…&env=…&state=…&q=…&cursor=…&revoke=…`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct KeysLink {
     pub revoke: Option<KeyId>,
     /// The name of a key whose creation got no answer. No link carries it on.
     pub lost: Option<String>,
+    /// When the creation of that key was asked for.
+    pub since: Option<Timestamp>,
 }
 
 /// The address names something that cannot exist.
@@ -49,11 +51,12 @@ impl KeysLink {
                 "env" => link.environment = Some(value.parse().map_err(|_| NoSuchPlace)?),
                 "state" => link.state = KeyState::parse(&value),
                 // A key that somebody pasted goes into no further address.
-                "q" | "lost" if key_in(&value).is_some() => {}
+                "q" | "lost" if contains_key(&value) => {}
                 "q" => link.name = Some(value.trim().to_owned()).filter(|text| !text.is_empty()),
                 "cursor" => link.cursor = value.parse().ok(),
                 "revoke" => link.revoke = value.parse().ok(),
                 "lost" => link.lost = KeyName::parse(&value).ok().map(|name| name.as_str().to_owned()),
+                "since" => link.since = value.parse().ok().map(Timestamp),
                 _ => {}
             }
         }
@@ -94,6 +97,11 @@ impl KeysLink {
     /// Where one of the keys is paused and resumed.
     pub fn enabled_href(&self, id: KeyId) -> String {
         self.without_revoke().at(&format!("/keys/{id}/enabled"))
+    }
+
+    /// The address of the API reference, whose bar leads back to this place.
+    pub fn reference_href(&self) -> String {
+        self.cleared().at("/docs/api")
     }
 
     /// Whether less than everything is asked for.
@@ -145,11 +153,11 @@ impl KeysLink {
 }
 
 /// A path of this server that somebody may be sent to. An address that a browser could take for another server's is
-/// none, and neither is one that contains a key string.
+/// none, and neither is one that contains a key string or the beginning of one.
 pub fn local_path(text: &str) -> Option<&str> {
     let rest = text.strip_prefix('/')?;
     let own = !rest.starts_with('/') && !text.contains('\\') && text.bytes().all(|byte| byte.is_ascii_graphic());
-    (own && key_in(text).is_none()).then_some(text)
+    (own && !contains_key(text)).then_some(text)
 }
 
 #[cfg(test)]
@@ -166,6 +174,7 @@ mod tests {
             cursor: "00000000000000010000000000000002".parse().ok(),
             revoke: Some(KeyId(3)),
             lost: None,
+            since: None,
         };
         let href = link.href();
         assert_eq!(KeysLink::read(href.split_once('?').map(|(_, query)| query)), Ok(link));
@@ -199,6 +208,7 @@ mod tests {
             "/\t/evil",
             "/ é",
             "/keys?q=hks_0123456789abcdef0123456789abcdef",
+            "/keys?q=hks_0123456789abcdef",
         ] {
             assert_eq!(local_path(bad), None, "{bad:?}");
         }

@@ -1,11 +1,13 @@
 //! The API's reference for people: the OpenAPI document, without a script.
 
+use axum::http::request::Parts;
 use leptos::prelude::*;
 use serde_json::Value;
 
 use super::operation::{Operation, prose};
 use super::schema::fields;
-use crate::app::kit::Framed;
+use crate::app::kit::{Framed, asked};
+use crate::app::links::keys::KeysLink;
 use crate::app::shell::Document;
 use crate::domain::Person;
 
@@ -28,18 +30,19 @@ impl Call {
 }
 
 /// `/docs/api`, in the frame of the person if one is signed in.
-pub fn api_docs(document: &'static Value, person: Option<Person>) -> Document {
-    Document::new("API reference", move || page(document, person))
+pub fn api_docs(document: &'static Value, person: Option<Person>, parts: &Parts) -> Document {
+    let asked = asked(parts);
+    Document::new("API reference", move || page(document, person, asked))
 }
 
-fn page(document: &'static Value, person: Option<Person>) -> AnyView {
+fn page(document: &'static Value, person: Option<Person>, asked: KeysLink) -> AnyView {
     let tags: Vec<&Value> = document.get("tags").and_then(Value::as_array).into_iter().flatten().collect();
     let calls = calls(document);
     let contents: Vec<_> = tags.iter().map(|tag| contents(tag, &calls)).collect();
     let sections: Vec<_> = tags.iter().map(|tag| section(document, tag, &calls)).collect();
     let lead = document.pointer("/info/description").and_then(Value::as_str).unwrap_or_default();
     view! {
-        <Framed person>
+        <Framed person asked>
             <div class="reference">
                 <header class="page-head">
                     <div>

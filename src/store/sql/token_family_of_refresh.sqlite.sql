@@ -1,4 +1,4 @@
-SELECT t.family_id, t.used_at, t.expires_at, f.ended_at
+SELECT t.family_id, f.user_id, t.used_at, t.expires_at, f.ended_at
 FROM tokens t
 JOIN token_families f ON f.id = t.family_id
 WHERE t.hash = $1 AND t.kind = 'refresh'

@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use leptos::prelude::*;
 
 use crate::app::kit::Bare;
-use crate::app::links::key_in_address::key_in;
+use crate::app::links::key_in_address::contains_key;
 use crate::app::links::keys::local_path;
 use crate::app::shell::Document;
 
@@ -36,7 +36,7 @@ impl HeldForm {
 
     fn new(action: &str, fields: Vec<(String, String)>) -> Option<Self> {
         let action = local_path(action)?.to_owned();
-        let is_held = describe(&action).is_some() && fields.iter().all(|(_, text)| key_in(text).is_none());
+        let is_held = describe(&action).is_some() && fields.iter().all(|(_, text)| !contains_key(text));
         is_held.then_some(Self { action, fields })
     }
 
@@ -54,13 +54,24 @@ impl HeldForm {
         }
     }
 
+    /// The button that sends the form again.
+    pub fn button(self) -> AnyView {
+        let what = describe(&self.action).unwrap_or_default();
+        let fields = self.fields.into_iter().map(|(name, value)| {
+            view! { <input type="hidden" name=name value=value autocomplete="off"/> }
+        });
+        view! {
+            <form method="post" action=self.action>
+                {fields.collect_view()}
+                <button class="button primary" type="submit">{what}</button>
+            </form>
+        }
+        .into_any()
+    }
+
     /// The page after signing in, which sends the form again at a click.
     pub fn page(self) -> Document {
         Document::new("Signed in", move || {
-            let what = describe(&self.action).unwrap_or_default();
-            let fields = self.fields.into_iter().map(|(name, value)| {
-                view! { <input type="hidden" name=name value=value autocomplete="off"/> }
-            });
             view! {
                 <Bare>
                     <div class="message-page">
@@ -68,10 +79,7 @@ impl HeldForm {
                         <div class="bitting" aria-hidden="true"></div>
                         <p>"Your session was over when you sent this form, so nothing was changed. Send it now?"</p>
                         <div class="actions">
-                            <form method="post" action=self.action>
-                                {fields.collect_view()}
-                                <button class="button primary" type="submit">{what}</button>
-                            </form>
+                            {self.button()}
                             <a class="button" href="/keys">"Discard"</a>
                         </div>
                     </div>

@@ -1,0 +1,402 @@
+//! Bounds on log lines that strangers cause: requests without a valid credential, and sign-ins that fail.
+//!
+//! The first lines of each network are written in full. Further ones are counted, and the counts are written once an
+//! interval, so that neither one network nor many can fill the disk of the log, nor hide the lines of others.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use tracing_mutex::stdsync::Mutex;
+
+use crate::runtime::Network;
+use crate::runtime::clock::Clock;
+use crate::security_log;
+
+/// Counts are written once in this time.
+pub const INTERVAL: Duration = Duration::from_mins(1);
+/// Lines in full of one network and kind in an interval; further ones are counted.
+const LINES_PER_NETWORK: u32 = 10;
+/// Networks that are counted apart, of each kind; further ones are counted together.
+const NETWORKS: usize = 1000;
+/// Rows of one network; further ones are counted together.
+const ROWS_PER_NETWORK: usize = 8;
+/// Networks' rows in a summary, the largest first; the rest is one row a status or reason.
+const SUMMARY_ROWS: usize = 100;
+/// Stands for the networks, routes and accounts that are counted together.
+const OTHER: &str = "other";
+
+/// Kinds of lines. Each has budgets of its own: junk requests hide no failed sign-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A request without a valid credential.
+    Request,
+    /// Such a request that the server had no room for: 503.
+    Unavailable,
+    /// A sign-in or registration whose password, token or address was wrong.
+    Failed,
+    /// A sign-in or registration that was throttled or shed.
+    Refused,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Request, Self::Unavailable, Self::Failed, Self::Refused];
+
+    /// Lines in full of all networks in a second; further ones are counted. Fewer passwords than 100 can be compared in
+    /// a second, so a failed sign-in is counted only after others of its own network.
+    const fn lines_per_second(self) -> u32 {
+        match self {
+            Self::Request | Self::Unavailable | Self::Refused => 20,
+            Self::Failed => 100,
+        }
+    }
+}
+
+/// The key that lines are counted by, beside their network. No client chooses it freely: each part is one of a few
+/// texts, or an id.
+#[derive(Debug, Clone, Copy)]
+pub struct Repeated<'a> {
+    /// The name of the event.
+    pub event: &'static str,
+    /// The status or the reason.
+    pub code: &'a str,
+    /// The pattern of the path, or the account.
+    pub subject: &'a str,
+}
+
+/// One line of a summary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The network, `other` for all that are not counted apart.
+    pub network: String,
+    /// As [`Repeated::event`].
+    pub event: &'static str,
+    /// As [`Repeated::code`].
+    pub code: String,
+    /// As [`Repeated::subject`], or `other`.
+    pub subject: String,
+    /// Lines that were not written.
+    pub count: u64,
+    /// The id of the request of the first of them.
+    pub first_request_id: String,
+}
+
+impl Row {
+    fn is_of(&self, event: &str, code: &str, subject: &str) -> bool {
+        self.event == event && self.code == code && self.subject == subject
+    }
+}
+
+/// The lines of a network in an interval: their number, and rows of those that were not written.
+#[derive(Debug, Default)]
+struct Counts {
+    lines: u32,
+    rows: Vec<Row>,
+}
+
+impl Counts {
+    fn count(&mut self, network: &str, repeated: Repeated<'_>, request_id: &str) {
+        let Repeated { event, code, mut subject } = repeated;
+        if !self.rows.iter().any(|row| row.is_of(event, code, subject)) && self.rows.len() >= ROWS_PER_NETWORK {
+            subject = OTHER;
+        }
+        match self.rows.iter_mut().find(|row| row.is_of(event, code, subject)) {
+            Some(row) => row.count += 1,
+            None => self.rows.push(Row {
+                network: network.to_owned(),
+                event,
+                code: code.to_owned(),
+                subject: subject.to_owned(),
+                count: 1,
+                first_request_id: request_id.to_owned(),
+            }),
+        }
+    }
+}
+
+/// The lines of one kind in an interval. Times are seconds of the monotonic clock.
+#[derive(Debug, Default)]
+struct Window {
+    began: u64,
+    second: u64,
+    lines_in_second: u32,
+    networks: HashMap<IpAddr, Counts>,
+    others: Counts,
+}
+
+impl Window {
+    fn admit(&mut self, kind: Kind, now: u64, network: IpAddr, repeated: Repeated<'_>, request_id: &str) -> bool {
+        if self.second != now {
+            (self.second, self.lines_in_second) = (now, 0);
+        }
+        let has_room = self.lines_in_second < kind.lines_per_second();
+        let is_apart = self.networks.len() < NETWORKS || self.networks.contains_key(&network);
+        if is_apart {
+            let counts = self.networks.entry(network).or_default();
+            if !has_room || counts.lines >= LINES_PER_NETWORK {
+                counts.count(&network.to_string(), repeated, request_id);
+                return false;
+            }
+            counts.lines += 1;
+        } else if !has_room {
+            self.others.count(OTHER, Repeated { subject: OTHER, ..repeated }, request_id);
+            return false;
+        }
+        self.lines_in_second += 1;
+        true
+    }
+
+    /// The rows of the summary: the largest one by one, the others together.
+    fn summary(self) -> Vec<Row> {
+        let mut rows: Vec<Row> = self.networks.into_values().flat_map(|counts| counts.rows).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.count));
+        let rest = rows.split_off(rows.len().min(SUMMARY_ROWS));
+        let mut together: BTreeMap<(&str, String), Row> = BTreeMap::new();
+        for row in rest.into_iter().chain(self.others.rows) {
+            let empty = || Row { network: OTHER.to_owned(), subject: OTHER.to_owned(), count: 0, ..row.clone() };
+            together.entry((row.event, row.code.clone())).or_insert_with(empty).count += row.count;
+        }
+        rows.extend(together.into_values());
+        rows
+    }
+}
+
+/// The budgets of all kinds. A request with a valid credential takes none of these locks.
+#[derive(Debug)]
+pub struct LogLimit {
+    clock: Clock,
+    windows: [Mutex<Window>; Kind::ALL.len()],
+}
+
+impl LogLimit {
+    /// Nothing written yet.
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, windows: std::array::from_fn(|_| Mutex::default()) }
+    }
+
+    /// Whether a line is to be written in full. Otherwise it is counted, and will be a part of the next summary.
+    pub fn admit(&self, kind: Kind, client: Option<IpAddr>, repeated: Repeated<'_>, request_id: &str) -> bool {
+        let now = self.now();
+        let mut window = self.windows[kind as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        let due = take_due(&mut window, now);
+        let is_admitted = window.admit(kind, now, Network::of(client).narrow, repeated, request_id);
+        drop(window);
+        write(kind, due.unwrap_or_default());
+        is_admitted
+    }
+
+    /// Writes the summaries whose interval is over.
+    pub fn write_due(&self) {
+        let now = self.now();
+        for (kind, window) in Kind::ALL.into_iter().zip(&self.windows) {
+            let due = take_due(&mut window.lock().unwrap_or_else(PoisonError::into_inner), now);
+            write(kind, due.unwrap_or_default());
+        }
+    }
+
+    /// Writes all summaries, as the server stops.
+    pub fn write_all(&self) {
+        let now = self.now();
+        for (kind, window) in Kind::ALL.into_iter().zip(&self.windows) {
+            let rest = take(&mut window.lock().unwrap_or_else(PoisonError::into_inner), now);
+            write(kind, rest.summary());
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.monotonic() / 1_000_000_000
+    }
+}
+
+fn take(window: &mut Window, now: u64) -> Window {
+    let (second, lines_in_second) = (window.second, window.lines_in_second);
+    // The budget of a second goes on.
+    std::mem::replace(window, Window { began: now, second, lines_in_second, ..Window::default() })
+}
+
+fn take_due(window: &mut Window, now: u64) -> Option<Vec<Row>> {
+    (now.saturating_sub(window.began) >= INTERVAL.as_secs()).then(|| take(window, now).summary())
+}
+
+fn write(kind: Kind, rows: Vec<Row>) {
+    for Row { network, event, code, subject, count, first_request_id } in rows {
+        match kind {
+            Kind::Request | Kind::Unavailable => tracing::info!(
+                network,
+                status = code,
+                route = subject,
+                count,
+                first_request_id,
+                "further requests without a valid credential"
+            ),
+            Kind::Failed => {
+                security_log::write_summary(event, "failed", &code, &network, &subject, count, &first_request_id);
+            }
+            Kind::Refused => {
+                security_log::write_summary(event, "refused", &code, &network, &subject, count, &first_request_id);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{Timestamp, UserId};
+    use crate::security_log::{Actor, Origin, SecurityEvent, Target};
+
+    /// Log lines, as `--log-format json` has them.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Runs `work`; returns the lines that it logs, and their bytes.
+    fn logged(work: impl FnOnce()) -> (Vec<serde_json::Value>, usize) {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, work);
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), text.len())
+    }
+
+    fn limit() -> (Arc<LogLimit>, Clock) {
+        let clock = Clock::fixed(Timestamp(1_772_366_400_000));
+        (Arc::new(LogLimit::new(clock.clone())), clock)
+    }
+
+    fn origin(limit: &Arc<LogLimit>, client: [u8; 4]) -> Origin {
+        Origin::new(Some(IpAddr::from(client)), "00112233aabbccdd".to_owned(), Arc::clone(limit))
+    }
+
+    /// A request as the layers log it.
+    fn junk(limit: &Arc<LogLimit>, client: [u8; 4]) {
+        if origin(limit, client).has_own_line(Kind::Request, "401", "/v1/auth/me") {
+            tracing::info!(status = 401, "answered");
+        }
+    }
+
+    fn fail(limit: &Arc<LogLimit>, client: [u8; 4], user: i64) {
+        let entry = SecurityEvent::SignIn.entry(Actor::None, Target::Account(UserId(user)));
+        entry.failed("credentials").write_from(Some(&origin(limit, client)));
+    }
+
+    /// Adds up the counts of all summaries.
+    fn counted(lines: &[serde_json::Value]) -> u64 {
+        lines.iter().filter_map(|line| line["count"].as_u64()).sum()
+    }
+
+    #[test]
+    fn junk_of_one_network_is_ten_lines_and_a_summary() {
+        let (limit, clock) = limit();
+        let (lines, bytes) = logged(|| {
+            for n in 0..100_000 {
+                // 15 seconds of it.
+                clock.advance(i64::from(n % 20 == 0) * 3);
+                junk(&limit, [203, 0, 113, 9]);
+            }
+            clock.advance(60_000);
+            limit.write_due();
+        });
+        assert_eq!(lines.len(), 11);
+        assert!(bytes < 3000, "{bytes}");
+        let summary = &lines[10];
+        let text = |field: &str| summary[field].as_str().unwrap_or_default();
+        assert_eq!((text("network"), text("status"), text("route")), ("203.0.113.9", "401", "/v1/auth/me"));
+        assert_eq!((summary["count"].as_u64(), text("first_request_id")), (Some(99_990), "00112233aabbccdd"));
+    }
+
+    #[test]
+    fn junk_of_many_networks_is_bounded_and_hides_no_failed_sign_in() {
+        let (limit, clock) = limit();
+        let (lines, bytes) = logged(|| {
+            for n in 0..100_000_u32 {
+                clock.advance(i64::from(n % 20 == 0) * 3);
+                let [_, _, high, low] = (n % 10_000).to_be_bytes();
+                junk(&limit, [10, 1, high, low]);
+                if n % 20_000 == 7 {
+                    fail(&limit, [198, 51, 100, 7], 42);
+                }
+            }
+            limit.write_all();
+        });
+        // 20 in each of 15 seconds and a part of one, 100 rows of networks, one row for the rest, and the sign-ins.
+        assert!(lines.len() <= 20 * 16 + 101 + 5, "{}", lines.len());
+        assert!(bytes < 150_000, "{bytes}");
+        let answered = lines.iter().filter(|line| line["message"] == "answered").count();
+        assert_eq!(counted(&lines) + answered as u64, 100_000, "each is a line or counted");
+        let failed: Vec<_> = lines.iter().filter(|line| line["event"] == "sign_in").collect();
+        assert_eq!(failed.len(), 5);
+        for line in failed {
+            assert_eq!((&line["client"], &line["target_id"]), (&"198.51.100.7".into(), &"usr_000000000000002a".into()));
+            assert_eq!(line["outcome"], "failed");
+        }
+    }
+
+    #[test]
+    fn failed_sign_ins_of_one_network_are_summed_up_by_account_and_those_of_another_are_not() {
+        let (limit, clock) = limit();
+        let (lines, _) = logged(|| {
+            for n in 0..1000 {
+                clock.advance(10);
+                fail(&limit, [203, 0, 113, 9], n % 2);
+            }
+            fail(&limit, [198, 51, 100, 7], 42);
+            clock.advance(60_000);
+            limit.write_due();
+        });
+        let of = |user: &str| {
+            let lines = lines.iter().filter(|line| line["target_id"] == user);
+            lines.map(|line| line["count"].as_u64().unwrap_or(1)).collect::<Vec<_>>()
+        };
+        assert_eq!(of("usr_0000000000000000"), [1, 1, 1, 1, 1, 495]);
+        assert_eq!(of("usr_000000000000002a"), [1]);
+        assert!(lines.iter().all(|line| line["target"] == "latchkey::security" && line["actor"] == "none"));
+    }
+
+    #[test]
+    fn memory_is_bounded_whatever_networks_routes_and_accounts_there_are() {
+        let (limit, _) = limit();
+        for n in 0..5000_u32 {
+            let [_, _, high, low] = n.to_be_bytes();
+            for user in 0..20 {
+                fail(&limit, [10, 1, high, low], user);
+                fail(&limit, [203, 0, 113, 9], i64::from(n) * 20 + user);
+            }
+        }
+        let window = limit.windows[Kind::Failed as usize].lock().unwrap();
+        assert_eq!(window.networks.len(), NETWORKS);
+        assert!(window.networks.values().all(|counts| counts.rows.len() <= ROWS_PER_NETWORK + 1));
+        assert!(window.others.rows.len() <= ROWS_PER_NETWORK + 1);
+    }
+
+    #[test]
+    fn a_valid_credential_has_a_line_for_each_request() {
+        let (limit, _) = limit();
+        for _ in 0..1000 {
+            junk(&limit, [203, 0, 113, 9]);
+        }
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let own = origin(&limit, [203, 0, 113, 9]);
+        let work = async {
+            crate::security_log::authenticated();
+            own.has_own_line(Kind::Request, "404", "/v1/keys/{id}")
+        };
+        let own_line = std::pin::pin!(own.clone().scope(work)).as_mut().poll(&mut context);
+        assert_eq!(own_line, std::task::Poll::Ready(true));
+    }
+}

@@ -1,0 +1,396 @@
+//! Security events: one structured line of the log each, under the target `latchkey::security`: the event, its outcome,
+//! the actor, the client's address, the target, and the id of the request.
+//!
+//! The rules write them where a change is committed, so that no contract can forget one. Where a request comes from is
+//! known to the task that answers it ([`Origin`]), so the rules need no parameter for it.
+
+pub mod limit;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::domain::Caller;
+use crate::model::{EnvironmentId, KeyId, OrganisationId, UserId};
+use limit::{Kind, LogLimit, Repeated};
+
+/// The target of all lines, for `--log`.
+const TARGET: &str = "latchkey::security";
+/// Ids of descendants in one line; further ones are in further lines.
+const IDS_PER_LINE: usize = 500;
+
+tokio::task_local! {
+    static ORIGIN: Origin;
+}
+
+/// The origin of the request that a task answers.
+#[derive(Debug, Clone)]
+pub struct Origin(Arc<Request>);
+
+#[derive(Debug)]
+struct Request {
+    client: Option<IpAddr>,
+    id: String,
+    has_credential: AtomicBool,
+    limit: Arc<LogLimit>,
+}
+
+impl Origin {
+    /// The origin of a request that has not proven yet whose it is.
+    pub fn new(client: Option<IpAddr>, request_id: String, limit: Arc<LogLimit>) -> Self {
+        Self(Arc::new(Request { client, id: request_id, has_credential: AtomicBool::new(false), limit }))
+    }
+
+    /// The origin of the request that this task answers; `None` in a command, in a test, and in a task of its own.
+    pub fn current() -> Option<Self> {
+        ORIGIN.try_with(Clone::clone).ok()
+    }
+
+    /// Answers a request, as a part of which [`current`](Self::current) is this origin.
+    pub async fn scope<F: Future>(self, work: F) -> F::Output {
+        ORIGIN.scope(self, work).await
+    }
+
+    /// The client's address.
+    pub fn client(&self) -> Option<IpAddr> {
+        self.0.client
+    }
+
+    /// Whether the request has a line of its own: one with a valid credential always, others while their network and
+    /// all networks together have few.
+    pub fn has_own_line(&self, kind: Kind, status: &str, route: &str) -> bool {
+        self.0.has_credential.load(Ordering::Relaxed)
+            || self.admit(kind, Repeated { event: "request", code: status, subject: route })
+    }
+
+    fn admit(&self, kind: Kind, repeated: Repeated<'_>) -> bool {
+        self.0.limit.admit(kind, self.0.client, repeated, &self.0.id)
+    }
+}
+
+/// Notes that the request of this task has a valid credential. Not for the hot paths, which log no request that went
+/// well.
+pub fn authenticated() {
+    // Without an origin there is no line to write.
+    let _ = ORIGIN.try_with(|origin| origin.0.has_credential.store(true, Ordering::Relaxed));
+}
+
+/// Security events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecurityEvent {
+    /// A password was compared, or not, because of a throttle or a queue.
+    SignIn,
+    /// A session, or the tokens of a sign-in, were ended by their owner.
+    SignOut,
+    /// A person registered.
+    AccountRegistered,
+    /// The first account was created, which operates the server.
+    FirstAccountCreated,
+    /// The operator added an account (`latchkey user add`).
+    AccountAdded,
+    /// The operator reset a password (`latchkey user reset-password`); all sessions and tokens are over.
+    PasswordReset,
+    /// A refresh token was used.
+    TokensRefreshed,
+    /// A refresh token was used twice, which ended the tokens of its sign-in.
+    TokensEnded,
+    /// A key was created.
+    KeyCreated,
+    /// A key was changed.
+    KeyEdited,
+    /// A key was paused, and perhaps changed otherwise.
+    KeyPaused,
+    /// A key was resumed, and perhaps changed otherwise.
+    KeyResumed,
+    /// A key was revoked.
+    KeyRevoked,
+    /// How long the events of an environment are kept was changed.
+    RetentionChanged,
+}
+
+impl SecurityEvent {
+    /// The word in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SignIn => "sign_in",
+            Self::SignOut => "sign_out",
+            Self::AccountRegistered => "account.registered",
+            Self::FirstAccountCreated => "account.first_created",
+            Self::AccountAdded => "account.added",
+            Self::PasswordReset => "account.password_reset",
+            Self::TokensRefreshed => "tokens.refreshed",
+            Self::TokensEnded => "tokens.ended",
+            Self::KeyCreated => "key.created",
+            Self::KeyEdited => "key.edited",
+            Self::KeyPaused => "key.paused",
+            Self::KeyResumed => "key.resumed",
+            Self::KeyRevoked => "key.revoked",
+            Self::RetentionChanged => "retention.changed",
+        }
+    }
+
+    /// An entry about it: a success, until something else is said.
+    pub fn entry(self, actor: Actor, target: Target) -> Entry {
+        Entry {
+            event: self,
+            outcome: Outcome::Succeeded,
+            reason: None,
+            actor,
+            target,
+            organisation: None,
+            changed: None,
+            descendants: Vec::new(),
+        }
+    }
+}
+
+/// The person, key or operator that caused an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    /// An unknown originator.
+    None,
+    /// A person.
+    Person(UserId),
+    /// An API key.
+    Key(KeyId),
+    /// The operator, by a command on the server's machine.
+    Operator,
+}
+
+impl From<&Caller> for Actor {
+    fn from(caller: &Caller) -> Self {
+        match caller {
+            Caller::Person(person) => Self::Person(person.id),
+            Caller::Key(key) => Self::Key(key.id),
+        }
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::Person(id) => id.fmt(f),
+            Self::Key(id) => id.fmt(f),
+            Self::Operator => f.write_str("operator"),
+        }
+    }
+}
+
+/// The object of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// An account that does not exist, or was not looked up. Its email address is personal data and is not logged.
+    Unknown,
+    /// An account.
+    Account(UserId),
+    /// An API key.
+    Key(KeyId),
+    /// An environment.
+    Environment(EnvironmentId),
+}
+
+impl From<Option<UserId>> for Target {
+    fn from(user: Option<UserId>) -> Self {
+        user.map_or(Self::Unknown, Self::Account)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("unknown"),
+            Self::Account(id) => id.fmt(f),
+            Self::Key(id) => id.fmt(f),
+            Self::Environment(id) => id.fmt(f),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Succeeded,
+    Unchanged,
+    Failed,
+    Refused,
+    Unknown,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Unchanged => "unchanged",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One entry of the security log.
+#[derive(Debug)]
+pub struct Entry {
+    event: SecurityEvent,
+    outcome: Outcome,
+    reason: Option<&'static str>,
+    actor: Actor,
+    target: Target,
+    organisation: Option<OrganisationId>,
+    changed: Option<String>,
+    descendants: Vec<KeyId>,
+}
+
+impl Entry {
+    /// The credential was wrong.
+    #[must_use]
+    pub fn failed(self, reason: &'static str) -> Self {
+        Self { outcome: Outcome::Failed, reason: Some(reason), ..self }
+    }
+
+    /// The server refused to try.
+    #[must_use]
+    pub fn refused(self, reason: &'static str) -> Self {
+        Self { outcome: Outcome::Refused, reason: Some(reason), ..self }
+    }
+
+    /// The target itself was like that before.
+    #[must_use]
+    pub fn unchanged_if(self, is_unchanged: bool) -> Self {
+        if is_unchanged { Self { outcome: Outcome::Unchanged, ..self } } else { self }
+    }
+
+    /// Names the cause of the event.
+    #[must_use]
+    pub fn because(self, reason: &'static str) -> Self {
+        Self { reason: Some(reason), ..self }
+    }
+
+    /// Names the organisation of the target.
+    #[must_use]
+    pub fn of(self, organisation: OrganisationId) -> Self {
+        Self { organisation: Some(organisation), ..self }
+    }
+
+    /// Names the fields that an edit set.
+    #[must_use]
+    pub fn changed(self, fields: String) -> Self {
+        Self { changed: Some(fields), ..self }
+    }
+
+    /// Names the descendants of the key that were changed with it.
+    #[must_use]
+    pub fn with_descendants(self, descendants: Vec<KeyId>) -> Self {
+        Self { descendants, ..self }
+    }
+
+    /// Writes the line, for the request that this task answers.
+    pub fn write(self) {
+        self.write_from(Origin::current().as_ref());
+    }
+
+    /// Writes the line, for a request that another task answers. A failure is counted only, and written in a summary,
+    /// when its network has had many.
+    pub fn write_from(self, origin: Option<&Origin>) {
+        let target_id = self.target.to_string();
+        let kind = match self.outcome {
+            Outcome::Failed => Some(Kind::Failed),
+            Outcome::Refused => Some(Kind::Refused),
+            Outcome::Succeeded | Outcome::Unchanged | Outcome::Unknown => None,
+        };
+        if let (Some(kind), Some(origin)) = (kind, origin) {
+            let code = self.reason.unwrap_or_default();
+            if !origin.admit(kind, Repeated { event: self.event.as_str(), code, subject: &target_id }) {
+                return;
+            }
+        }
+        let client = origin.and_then(Origin::client).map_or_else(|| "none".to_owned(), |client| client.to_string());
+        let organisation = self.organisation.map(|organisation| organisation.to_string());
+        let request_id = origin.map(|origin| origin.0.id.as_str());
+        let count = (!self.descendants.is_empty()).then_some(self.descendants.len());
+        let mut chunks = self.descendants.chunks(IDS_PER_LINE);
+        let mut chunk = chunks.next();
+        loop {
+            let ids = chunk.map(|ids| ids.iter().map(KeyId::to_string).collect::<Vec<_>>().join(" "));
+            macro_rules! line {
+                ($level:ident) => {
+                    tracing::$level!(
+                        target: TARGET,
+                        event = self.event.as_str(),
+                        outcome = self.outcome.as_str(),
+                        reason = self.reason,
+                        actor = %self.actor,
+                        client,
+                        target_id,
+                        organisation = organisation.as_deref(),
+                        request_id,
+                        changed = self.changed.as_deref(),
+                        descendants = count,
+                        descendant_ids = ids.as_deref(),
+                        "security event"
+                    )
+                };
+            }
+            let is_normal = matches!(self.outcome, Outcome::Succeeded | Outcome::Unchanged)
+                && self.event != SecurityEvent::TokensEnded;
+            if is_normal {
+                line!(info);
+            } else {
+                line!(warn);
+            }
+            chunk = chunks.next();
+            if chunk.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// An entry that is written with the outcome `unknown` if the request is given up before the answer is here.
+    pub fn pending(self) -> Pending {
+        Pending(Some((Self { outcome: Outcome::Unknown, ..self }, Origin::current())))
+    }
+}
+
+/// An entry about a change that is under way.
+#[derive(Debug)]
+pub struct Pending(Option<(Entry, Option<Origin>)>);
+
+impl Pending {
+    /// Takes the entry back: the answer is here.
+    pub fn answered(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some((entry, origin)) = self.0.take() {
+            entry.write_from(origin.as_ref());
+        }
+    }
+}
+
+/// Writes how often an event happened beyond the lines that were written in full.
+pub(crate) fn write_summary(
+    event: &str,
+    outcome: &str,
+    reason: &str,
+    network: &str,
+    target_id: &str,
+    count: u64,
+    first_request_id: &str,
+) {
+    tracing::warn!(
+        target: TARGET,
+        event,
+        outcome,
+        reason,
+        actor = %Actor::None,
+        network,
+        target_id,
+        count,
+        first_request_id,
+        "further security events"
+    );
+}

@@ -11,7 +11,7 @@ use super::queue::{Busy, Lane};
 use super::sessions::store::SessionError;
 use super::{Accounts, EmailAddress};
 use crate::domain::Verified;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, UserId};
 use crate::runtime::Network;
 use crate::security_log::{Actor, SecurityEvent, authenticated};
 use crate::store::{StoreError, StoredUser};

@@ -12,6 +12,7 @@ pub use empty::{Beginning, NoKeys, NoMatch, NothingFound, Unsearchable};
 pub use form::{Form, session};
 pub use frame::{Auth, Bare, ErrorText, Framed, Notice, Page, Section, StoredText};
 pub use held_form::HeldForm;
+pub(crate) use message::asked;
 pub use message::{failed, no_organisation, not_found, registration_closed};
 pub use toast::{Flash, Toasts, leave_flash, take_flash};
 pub use words::{

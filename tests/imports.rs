@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// A folder and what it never mentions: a crate, or a module of this one with `crate::` before it.
-const NEVER: [(&str, &[&str]); 11] = [
+const NEVER: [(&str, &[&str]); 12] = [
     (
         "model",
         &[
@@ -25,6 +25,26 @@ const NEVER: [(&str, &[&str]); 11] = [
             "crate::server",
             "crate::clock",
             "crate::entropy",
+        ],
+    ),
+    (
+        "runtime",
+        &[
+            "axum",
+            "leptos",
+            "leptos_axum",
+            "sqlx",
+            "redis",
+            "http",
+            "hyper",
+            "crate::accounts",
+            "crate::keys",
+            "crate::events",
+            "crate::store",
+            "crate::cluster",
+            "crate::api",
+            "crate::app",
+            "crate::server",
         ],
     ),
     ("keys", DOMAIN),

@@ -27,7 +27,7 @@ const FLOORS: [&[&str]; 15] = [
 /// it.
 const NEVER: [(&str, &[&str]); 14] = [
     ("model", &["axum", "leptos", "leptos_axum", "sqlx", "redis", "tokio"]),
-    ("runtime", &["axum", "leptos", "leptos_axum", "sqlx", "redis", "http"]),
+    ("runtime", &["axum", "leptos", "leptos_axum", "sqlx", "redis", "http", "hyper"]),
     (
         "domain",
         &[

@@ -122,6 +122,7 @@ on_both_engines! {
                 assert!(operator.reset_password(&ada, password).await.expect("an answer"));
             };
             let (answers, ()) = tokio::join!(join_all(sign_ins), reset);
+            assert_eq!(app.number("SELECT count(*) FROM known_networks").await, 0);
             for answer in answers {
                 if answer.status != 200 {
                     answer.is_problem(401, "unauthenticated");

@@ -70,7 +70,8 @@ on_both_engines! {
         let form = "email=ada%40example.com&password=correct+horse+battery";
         let renew = format!(r#"{{"refreshToken": "{}"}}"#, ada.refresh);
         let mut reset = Reset::begin(&app).await;
-        let peer = "192.0.2.10:50000";
+        // From a network that is not known yet.
+        let peer = "198.51.100.7:50000";
         let mut sign_ins = Box::pin(join_all([
             Box::pin(post(&app, peer, "/v1/auth/login", JSON, &json)),
             Box::pin(post(&app, peer, "/api/v1/auth/login", JSON, &json)),
@@ -122,6 +123,7 @@ on_both_engines! {
                 assert!(operator.reset_password(&ada, password).await.expect("an answer"));
             };
             let (answers, ()) = tokio::join!(join_all(sign_ins), reset);
+            assert_eq!(app.number("SELECT count(*) FROM known_networks").await, 0);
             for answer in answers {
                 if answer.status != 200 {
                     answer.is_problem(401, "unauthenticated");

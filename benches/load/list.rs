@@ -151,15 +151,16 @@ async fn load_sqlite(url: &str) {
     let options = options.pragma("cache_size", "-2000000").synchronous(sqlx::sqlite::SqliteSynchronous::Off);
     let pool = sqlx::SqlitePool::connect_with(options).await.expect("the file opens");
     sqlx::query(
-        "INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, prefix, scopes, created_at, revoked_at) \
+        "INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, name_folded, prefix, scopes, created_at, revoked_at) \
          WITH RECURSIVE n (i, born) AS (SELECT 1, 1700000000000 UNION ALL \
-                                      SELECT i + 1, 1700000000000 + (random() & 0xfffffffff) FROM n WHERE i < $1) \
+                                      SELECT i + 1, 1700000000000 + (random() & 0xfffffffff) FROM n WHERE i < $1), \
+              named AS MATERIALIZED (SELECT i, born, 'service ' || lower(hex(randomblob(6))) AS name FROM n) \
          SELECT random(), unhex(printf('%012x7%.3s8%.15s', born, hex(randomblob(2)), hex(randomblob(8)))), \
                 randomblob(32), e.organisation_id, e.id, m.user_id, \
-                'service ' || lower(hex(randomblob(6))), 'hks_' || lower(hex(randomblob(4))), 'events:write', \
+                n.name, n.name, 'hks_' || lower(hex(randomblob(4))), 'events:write', \
                 born, \
                 CASE WHEN i % $2 = 0 THEN 1775000000000 + (random() & 0xfffffff) END \
-         FROM n, (SELECT * FROM environments WHERE mode = 'live' LIMIT 1) e JOIN memberships m ON m.organisation_id = e.organisation_id",
+         FROM named n, (SELECT * FROM environments WHERE mode = 'live' LIMIT 1) e JOIN memberships m ON m.organisation_id = e.organisation_id",
     )
     .bind(KEYS)
     .bind(REVOKED)
@@ -179,11 +180,11 @@ async fn load_sqlite(url: &str) {
 async fn load_postgres(url: &str) {
     let pool = sqlx::PgPool::connect(url).await.expect("PostgreSQL answers");
     sqlx::query(
-        "INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, prefix, scopes, created_at, revoked_at) \
+        "INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, name_folded, prefix, scopes, created_at, revoked_at) \
          SELECT hashint8extended(i, 7), \
                 CAST(lpad(to_hex(born), 12, '0') || overlay(overlay(substr(md5(CAST(random() AS text)), 1, 20) PLACING '7' FROM 1) PLACING '8' FROM 5) AS uuid), \
                 sha256(CAST(CAST(gen_random_uuid() AS text) AS bytea)), e.organisation_id, e.id, m.user_id, \
-                'service ' || substr(md5(CAST(i AS text)), 1, 12), 'hks_' || substr(md5(CAST(-i AS text)), 1, 8), 'events:write', \
+                'service ' || substr(md5(CAST(i AS text)), 1, 12), 'service ' || substr(md5(CAST(i AS text)), 1, 12), 'hks_' || substr(md5(CAST(-i AS text)), 1, 8), 'events:write', \
                 born, \
                 CASE WHEN i % $2 = 0 THEN 1775000000000 + CAST(random() * 268435456 AS bigint) END \
          FROM (SELECT i, 1700000000000 + CAST(random() * 68719476736 AS bigint) AS born \

@@ -5,15 +5,13 @@
 
 use uuid::Uuid;
 
-use super::db::{Db, StoreError, reading, sql, writing};
+use super::db::{Db, StoreError, reading, sql};
 use super::keys::KeyRow;
-use crate::domain::{Key, KeyFilter, KeyState, Owner, fold};
+use crate::domain::{Key, KeyFilter, KeyState, Owner};
 use crate::model::{KeyId, Timestamp};
 
 /// Keys that one step looks at.
 const STEP: i64 = 1_000;
-/// Names that one transaction folds.
-const FOLDED_AT_ONCE: i64 = 5_000;
 
 /// The statements of one way to list: the UUID of the last key of a step, the keys of the step that match, and all keys
 /// without a filter. The last has no lower bound, from which PostgreSQL would expect few keys and sort all of them.
@@ -38,7 +36,7 @@ macro_rules! statements {
                       OR ($4 = 'active' AND revoked_at IS NULL AND disabled_at IS NULL \
                           AND (expires_at IS NULL OR expires_at > $5))) \
                  AND (CAST($6 AS TEXT) IS NULL \
-                      OR coalesce(name_folded, lower(name)) LIKE $6 ESCAPE '\\' \
+                      OR name_folded LIKE $6 ESCAPE '\\' \
                       OR substr(prefix, 1, length(CAST($7 AS TEXT))) = $7 \
                       OR id BETWEEN $8 AND $9 \
                       OR uuid BETWEEN $10 AND $11) \
@@ -146,28 +144,6 @@ impl Db {
         let mut keys = rows.into_iter().map(KeyRow::into_key).collect::<Result<Vec<_>, _>>()?;
         keys.sort_by_key(|key| std::cmp::Reverse(key.uuid));
         Ok(keys)
-    }
-
-    /// Folds the names that an older version of this program stored, so that searches find them in any case.
-    pub(super) async fn fold_names(&self) -> Result<(), StoreError> {
-        loop {
-            let names: Vec<(i64, String)> = reading!(self, connection => {
-                sqlx::query_as(sql!("keys_unfolded")).bind(FOLDED_AT_ONCE).fetch_all(connection).await?
-            });
-            let folded: Vec<serde_json::Value> = names
-                .iter()
-                .map(|(id, name)| serde_json::json!({ "id": id, "name": name, "folded": fold(name) }))
-                .collect();
-            if !folded.is_empty() {
-                let rows = serde_json::Value::from(folded).to_string();
-                writing!(self, tx => {
-                    sqlx::query(sql!(self, "keys_fold")).bind(&rows).execute(&mut *tx).await?;
-                });
-            }
-            if names.len() < usize::try_from(FOLDED_AT_ONCE).unwrap_or(usize::MAX) {
-                return Ok(());
-            }
-        }
     }
 }
 

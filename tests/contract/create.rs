@@ -66,8 +66,8 @@ on_both_engines! {
             Engine::Postgres => ("gen_random_uuid()", "sha256(gen_random_uuid()::text::bytea)"),
         };
         app.execute(&format!(
-            "INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, name, prefix, created_at)
-             SELECT {id}, {uuid}, {hash}, organisation_id, id, 'in the way', 'hs_live_0000', 0 FROM environments WHERE mode = 'live'"
+            "INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, name, name_folded, prefix, created_at)
+             SELECT {id}, {uuid}, {hash}, organisation_id, id, 'in the way', 'in the way', 'hs_live_0000', 0 FROM environments WHERE mode = 'live'"
         ))
         .await;
         // Alone, so that it draws what the other server's first one drew.

@@ -33,8 +33,8 @@ async fn fill(app: &TestApp, organisation: i64) {
         ),
     };
     app.execute(&format!(
-        "INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, prefix, created_at, revoked_at)
-         SELECT n, {uuid}, {hash}, e.organisation_id, e.id, m.user_id, 'service ' || (n * 7919 % 1000), 'hs_live_0000',
+        "INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, name_folded, prefix, created_at, revoked_at)
+         SELECT n, {uuid}, {hash}, e.organisation_id, e.id, m.user_id, 'service ' || (n * 7919 % 1000), '', 'hs_live_0000',
                 n / 3, CASE WHEN n % 2 = 0 THEN n / 5 END
          FROM {series}
          JOIN environments e ON e.organisation_id = {organisation} AND e.mode = 'live'

@@ -30,8 +30,8 @@ async fn fill(app: &TestApp) {
         "INSERT INTO users (id, email, password_hash, created_at) SELECT n, CAST(n AS TEXT), '', 0 FROM {series} WHERE n <= 20;
          INSERT INTO organisations (id, uuid, name, created_at) SELECT n, {uuid}, 'o', 0 FROM {series} WHERE n <= 20;
          INSERT INTO environments (id, organisation_id, name, mode, created_at) SELECT n, n, 'e', 'live', 0 FROM {series} WHERE n <= 20;
-         INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, prefix, created_at, revoked_at)
-         SELECT n, {uuid}, {hash}, {owner}, {owner}, {owner}, CAST(n % 999 AS TEXT), 'hs_live_0000', n / 3, CASE WHEN n % 5 < 2 THEN n / 2 END FROM {series};
+         INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, name_folded, prefix, created_at, revoked_at)
+         SELECT n, {uuid}, {hash}, {owner}, {owner}, {owner}, CAST(n % 999 AS TEXT), '', 'hs_live_0000', n / 3, CASE WHEN n % 5 < 2 THEN n / 2 END FROM {series};
          INSERT INTO sources (id, environment_id, name, created_at) SELECT n, 1 + n % 20, CAST(n AS TEXT), 0 FROM {series} WHERE n <= 200;
          INSERT INTO events (uuid, organisation_id, source_id, key_id, received_at, body) SELECT {uuid}, {owner}, 1 + n % 200, n, n, {hash} FROM {series};
          INSERT INTO idempotency_keys (source_id, text, event_uuid, accepted_at) SELECT 1 + n % 200, CAST(n AS TEXT), {uuid}, n FROM {series};

@@ -14,8 +14,7 @@ use latchkey::model::{KeyId, KeyName, Role};
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 use latchkey::store::{Db, Position};
-use sqlx::migrate::Migrator;
-use sqlx::{Connection, Executor};
+use sqlx::Connection;
 
 use crate::app::{Engine, Settings, TestApp, postgres_schema};
 use crate::descendants::family;
@@ -238,33 +237,6 @@ async fn the_first_account_is_the_operators_however_it_was_made() {
         assert!(person(added).await.may_see_the_cluster());
         assert!(!person(bob.user.parse().expect("an id")).await.may_see_the_cluster());
     }
-}
-
-/// A database with accounts that were made before it was recorded which one was the first.
-#[tokio::test]
-async fn the_oldest_account_of_an_earlier_version_is_the_operators() {
-    const ACCOUNTS: &str = "INSERT INTO users (id, email, password_hash, created_at)
-        VALUES (1, 'second@example.com', '', 20), (2, 'first@example.com', '', 10), (3, 'third@example.com', '', 30)";
-    const OPERATOR: &str = "SELECT user_id FROM first_account";
-    let before = |mut migrator: Migrator| {
-        let earlier = migrator.iter().filter(|migration| migration.version < 10).cloned().collect::<Vec<_>>();
-        migrator.migrations = earlier.into();
-        migrator
-    };
-    let folder = tempfile::tempdir().expect("a folder");
-    let url = format!("sqlite:{}", folder.path().join("old.db").display());
-    let mut file = sqlx::SqliteConnection::connect(&format!("{url}?mode=rwc")).await.expect("a file");
-    before(sqlx::migrate!("migrations/sqlite")).run(&mut file).await.expect("an old schema");
-    file.execute(ACCOUNTS).await.expect("accounts");
-    Db::open(&url).await.expect("it opens").migrate().await.expect("the new schema");
-    assert_eq!(sqlx::query_scalar::<_, i64>(OPERATOR).fetch_one(&mut file).await.expect("one"), 2);
-
-    let url = postgres_schema().await;
-    let mut database = sqlx::PgConnection::connect(&url).await.expect("the server answers");
-    before(sqlx::migrate!("migrations/postgres")).run(&mut database).await.expect("an old schema");
-    database.execute(ACCOUNTS).await.expect("accounts");
-    Db::open(&url).await.expect("it opens").migrate().await.expect("the new schema");
-    assert_eq!(sqlx::query_scalar::<_, i64>(OPERATOR).fetch_one(&mut database).await.expect("one"), 2);
 }
 
 /// Two databases of one Redis stand for two servers here: neither has what the other has.

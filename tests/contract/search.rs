@@ -78,15 +78,6 @@ on_both_engines! {
         assert!(listed(&search(&app, &ada, "über").await).is_empty());
     }
 
-    async fn names_of_an_older_version_are_found_after_the_next_start(app) {
-        let ada = someone(&app, "ada@example.com").await;
-        let id = named(&app, &ada, "Über uns").await.field("/id");
-        app.execute("UPDATE keys SET name_folded = NULL").await;
-        assert_eq!(listed(&search(&app, &ada, "UNS").await), std::slice::from_ref(&id));
-        app.db.migrate().await.unwrap();
-        assert_eq!(listed(&search(&app, &ada, "ÜBER UNS").await), [id]);
-    }
-
     async fn a_key_is_found_by_its_id_and_its_prefix(app) {
         let ada = someone(&app, "ada@example.com").await;
         let made = named(&app, &ada, "one").await;

@@ -92,8 +92,8 @@ async fn many_keys(app: &TestApp) {
          INSERT INTO organisations (id, uuid, name, created_at) SELECT n, gen_random_uuid(), n, 0 FROM generate_series(1, 50) n;
          INSERT INTO environments (id, organisation_id, name, mode, created_at) SELECT n, n, n, 'live', 0 FROM generate_series(1, 50) n;
          INSERT INTO memberships (user_id, organisation_id, role, created_at) SELECT n, n, 'owner', 0 FROM generate_series(1, 50) n;
-         INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, prefix, created_at)
-         SELECT n, gen_random_uuid(), sha256(n::text::bytea), o, o, o, n, 'hs_live_0000', n
+         INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, name_folded, prefix, created_at)
+         SELECT n, gen_random_uuid(), sha256(n::text::bytea), o, o, o, n, n, 'hs_live_0000', n
          FROM (SELECT n, CASE WHEN n % 2 = 0 THEN 1 ELSE 1 + n % 50 END AS o FROM generate_series(1, 20000) n) AS numbered;
          ANALYZE keys",
     )
@@ -104,7 +104,7 @@ async fn many_keys(app: &TestApp) {
 #[test]
 fn the_two_migration_folders_have_the_same_names() {
     assert_eq!(names("migrations/sqlite"), names("migrations/postgres"));
-    assert!(names("migrations/sqlite").contains("0001_foundation.sql"));
+    assert!(names("migrations/sqlite").contains("0001_schema.sql"));
 }
 
 #[test]

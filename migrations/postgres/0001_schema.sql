@@ -1,0 +1,300 @@
+-- The schema. Moments are milliseconds since 1970-01-01T00:00:00Z. Ids are 64 random bits; `uuid` is the other name of the
+-- same row, which HookSentry's contract shows. Nothing was released yet: this file changes until then.
+
+-- Accounts ------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE users (
+  id            BIGINT PRIMARY KEY,
+  email         TEXT NOT NULL UNIQUE,
+  password_hash TEXT NOT NULL,
+  created_at    BIGINT NOT NULL
+);
+
+-- At most one row: the first account (--registration first), which is the operator of the server.
+CREATE TABLE first_account (
+  only_one BIGINT PRIMARY KEY CHECK (only_one = 1),
+  user_id  BIGINT REFERENCES users (id)
+);
+
+-- Networks that an account signed in from lately: a flood of guesses from elsewhere does not delay its owner.
+CREATE TABLE known_networks (
+  user_id      BIGINT NOT NULL REFERENCES users (id),
+  -- An IPv4 address, or the first address of an IPv6 /64.
+  network      TEXT NOT NULL,
+  signed_in_at BIGINT NOT NULL,
+  PRIMARY KEY (user_id, network)
+);
+CREATE INDEX known_networks_by_age ON known_networks (signed_in_at);
+
+CREATE TABLE organisations (
+  id            BIGINT PRIMARY KEY,
+  uuid          UUID NOT NULL UNIQUE,
+  name          TEXT NOT NULL,
+  created_at    BIGINT NOT NULL,
+  -- Updated with every key, so that the bound and the totals need no scan.
+  key_count     BIGINT NOT NULL DEFAULT 0,
+  revoked_count BIGINT NOT NULL DEFAULT 0,
+  -- The number of times that a key was renamed: together with the two counts, everything that moves a key within a list.
+  rename_count  BIGINT NOT NULL DEFAULT 0,
+  -- Changes of an organisation have numbers of their own, which say nothing about other organisations.
+  change_number BIGINT NOT NULL DEFAULT 0,
+  change_token  BIGINT NOT NULL DEFAULT 0
+);
+
+CREATE TABLE environments (
+  id              BIGINT PRIMARY KEY,
+  organisation_id BIGINT NOT NULL REFERENCES organisations (id),
+  name            TEXT NOT NULL,
+  mode            TEXT NOT NULL CHECK (mode IN ('live', 'test')),
+  created_at      BIGINT NOT NULL,
+  -- How long events are kept; the first bound that is reached counts.
+  event_days      BIGINT NOT NULL DEFAULT 7,
+  event_limit     BIGINT NOT NULL DEFAULT 1000000
+);
+CREATE INDEX environments_of_organisation ON environments (organisation_id);
+
+CREATE TABLE memberships (
+  user_id         BIGINT NOT NULL REFERENCES users (id),
+  organisation_id BIGINT NOT NULL REFERENCES organisations (id),
+  role            TEXT NOT NULL CHECK (role IN ('owner', 'admin', 'member')),
+  created_at      BIGINT NOT NULL,
+  PRIMARY KEY (user_id, organisation_id)
+);
+CREATE INDEX members_of_organisation ON memberships (organisation_id);
+
+-- The id of a session is a secret: only its SHA-256 is stored.
+CREATE TABLE sessions (
+  id_hash    BYTEA PRIMARY KEY CHECK (octet_length(id_hash) = 32),
+  user_id    BIGINT NOT NULL REFERENCES users (id),
+  data       TEXT NOT NULL,
+  created_at BIGINT NOT NULL,
+  seen_at    BIGINT NOT NULL
+);
+CREATE INDEX sessions_of_user ON sessions (user_id);
+
+-- One sign-in by HookSentry's contract; its access and refresh tokens live and end together.
+CREATE TABLE token_families (
+  id              BIGINT PRIMARY KEY,
+  user_id         BIGINT NOT NULL REFERENCES users (id),
+  organisation_id BIGINT NOT NULL REFERENCES organisations (id),
+  created_at      BIGINT NOT NULL,
+  ended_at        BIGINT
+);
+CREATE INDEX token_families_of_user ON token_families (user_id);
+
+-- Only the SHA-256 of a token is stored.
+CREATE TABLE tokens (
+  hash       BYTEA PRIMARY KEY CHECK (octet_length(hash) = 32),
+  family_id  BIGINT NOT NULL REFERENCES token_families (id) ON DELETE CASCADE,
+  kind       TEXT NOT NULL CHECK (kind IN ('access', 'refresh')),
+  expires_at BIGINT NOT NULL,
+  used_at    BIGINT
+);
+CREATE INDEX tokens_of_family ON tokens (family_id);
+CREATE INDEX tokens_by_expiry ON tokens (expires_at);
+
+-- Keys ----------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE keys (
+  id                  BIGINT PRIMARY KEY,
+  -- It begins with the moment of creation: the order of the UUIDs is the order in which keys were made, so no list needs an
+  -- index by `created_at`.
+  uuid                UUID NOT NULL UNIQUE,
+  hash                BYTEA NOT NULL UNIQUE CHECK (octet_length(hash) = 32),
+  organisation_id     BIGINT NOT NULL REFERENCES organisations (id),
+  environment_id      BIGINT NOT NULL REFERENCES environments (id),
+  created_by          BIGINT REFERENCES users (id),
+  -- The key that made this one, where keys may manage keys.
+  parent_id           BIGINT REFERENCES keys (id),
+  name                TEXT COLLATE "C" NOT NULL,
+  -- The name in folded case (Unicode) and composed, for searches. The program computes it, which knows all letters.
+  name_folded         TEXT COLLATE "C" NOT NULL,
+  prefix              TEXT NOT NULL,
+  scopes              TEXT,
+  expires_at          BIGINT,
+  -- JSON: an array of CIDRs; an object of strings.
+  ip_allowlist        TEXT,
+  metadata            TEXT,
+  rate_limit          BIGINT,
+  rate_window_seconds BIGINT,
+  quota_limit         BIGINT,
+  created_at          BIGINT NOT NULL,
+  disabled_at         BIGINT,
+  revoked_at          BIGINT,
+  revoked_by          BIGINT REFERENCES users (id),
+  request_count       BIGINT NOT NULL DEFAULT 0,
+  last_used_at        BIGINT,
+  -- The spending of limits that was last saved; the server that counts knows newer values. A month is counted from year 0.
+  rate_until          BIGINT,
+  quota_month         BIGINT,
+  quota_used          BIGINT NOT NULL DEFAULT 0
+) WITH (
+  -- Room on each page for another version of a row: a count that several nodes write each second then touches no index.
+  fillfactor = 80
+);
+CREATE INDEX keys_of_creator ON keys (created_by, uuid);
+CREATE INDEX keys_of_environment ON keys (environment_id, uuid);
+CREATE INDEX keys_of_parent ON keys (parent_id) WHERE parent_id IS NOT NULL;
+-- HookSentry lists keys in several orders, with a filter by state or without, at any page. Each order has its index, in bytes,
+-- with the UUID for ties. Each state has its own, so that a key has an entry in those of its state only.
+CREATE INDEX keys_by_uuid ON keys (organisation_id, uuid) INCLUDE (id);
+CREATE INDEX keys_by_name ON keys (organisation_id, name, uuid) INCLUDE (id);
+CREATE INDEX active_keys_by_uuid ON keys (organisation_id, uuid) INCLUDE (id, revoked_at) WHERE revoked_at IS NULL;
+CREATE INDEX active_keys_by_name ON keys (organisation_id, name, uuid) INCLUDE (id, revoked_at) WHERE revoked_at IS NULL;
+CREATE INDEX revoked_keys_by_uuid ON keys (organisation_id, uuid) INCLUDE (id, revoked_at) WHERE revoked_at IS NOT NULL;
+CREATE INDEX revoked_keys_by_name ON keys (organisation_id, name, uuid) INCLUDE (id, revoked_at) WHERE revoked_at IS NOT NULL;
+CREATE INDEX revoked_keys_by_revocation ON keys (organisation_id, revoked_at, uuid) INCLUDE (id) WHERE revoked_at IS NOT NULL;
+
+-- A key with the columns of its environment, organisation and creator; every reader of keys selects from it.
+CREATE VIEW keys_in_context AS
+SELECT k.id, k.uuid, k.organisation_id, k.environment_id, k.created_by, k.parent_id, k.name,
+       k.prefix, k.scopes, k.expires_at, k.ip_allowlist, k.metadata, k.rate_limit,
+       k.rate_window_seconds, k.quota_limit, k.created_at, k.disabled_at, k.revoked_at,
+       k.request_count, k.last_used_at, k.hash, k.rate_until, k.quota_month, k.quota_used,
+       e.mode, o.uuid AS organisation_uuid, u.email AS creator
+FROM keys k
+JOIN environments e ON e.id = k.environment_id
+JOIN organisations o ON o.id = k.organisation_id
+LEFT JOIN users u ON u.id = k.created_by;
+
+-- Hashes of keys whose rows were deleted long after their revocation. They stay for ever: no import, no restored client and no
+-- other way of adding a row brings such a key back.
+CREATE TABLE revoked_hashes (
+  hash BYTEA PRIMARY KEY CHECK (octet_length(hash) = 32)
+);
+CREATE FUNCTION refuse_revoked_key() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF EXISTS (SELECT 1 FROM revoked_hashes WHERE hash = NEW.hash) THEN
+    RAISE EXCEPTION 'a key with this hash was revoked' USING ERRCODE = 'integrity_constraint_violation';
+  END IF;
+  RETURN NEW;
+END
+$$;
+CREATE TRIGGER revoked_keys_stay_revoked BEFORE INSERT ON keys
+FOR EACH ROW EXECUTE FUNCTION refuse_revoked_key();
+
+-- Use of keys ---------------------------------------------------------------------------------------------------------
+
+-- Outcomes of checks by the hour: hours since 1970, and the codes of the native contract.
+CREATE TABLE key_hours (
+  key_id BIGINT NOT NULL REFERENCES keys (id),
+  hour   BIGINT NOT NULL,
+  code   TEXT NOT NULL,
+  count  BIGINT NOT NULL,
+  PRIMARY KEY (key_id, hour, code)
+);
+CREATE INDEX key_hours_by_age ON key_hours (hour);
+
+-- The addresses that a key was last used from; at most ten of each key.
+CREATE TABLE key_addresses (
+  key_id       BIGINT NOT NULL REFERENCES keys (id),
+  address      TEXT NOT NULL,
+  last_used_at BIGINT NOT NULL,
+  PRIMARY KEY (key_id, address)
+);
+
+-- Counts on their way to `key_hours` and `keys`: JSON, by parts of the keys.
+CREATE TABLE usage_log (
+  id   BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  part BIGINT NOT NULL,
+  uses TEXT NOT NULL
+);
+CREATE INDEX usage_log_by_part ON usage_log (part);
+
+-- Events --------------------------------------------------------------------------------------------------------------
+
+CREATE TABLE sources (
+  id             BIGINT PRIMARY KEY,
+  environment_id BIGINT NOT NULL REFERENCES environments (id),
+  name           TEXT NOT NULL,
+  created_at     BIGINT NOT NULL,
+  -- Updated with every event, so that totals and bounds need no scan.
+  event_count    BIGINT NOT NULL DEFAULT 0,
+  event_bytes    BIGINT NOT NULL DEFAULT 0,
+  UNIQUE (environment_id, name)
+);
+
+-- Event ids are version 7 UUIDs: their order is the order of arrival, and a moment is a bound on them. There are no foreign keys,
+-- because events are written often, and refer to rows that the same request checked.
+CREATE TABLE events (
+  uuid            UUID NOT NULL,
+  organisation_id BIGINT NOT NULL,
+  source_id       BIGINT NOT NULL,
+  key_id          BIGINT NOT NULL,
+  received_at     BIGINT NOT NULL,
+  body            BYTEA NOT NULL,
+  CONSTRAINT events_of_organisation PRIMARY KEY (organisation_id, uuid)
+);
+CREATE INDEX events_of_source ON events (source_id, uuid);
+CREATE INDEX events_of_key ON events (key_id, uuid);
+
+CREATE TABLE idempotency_keys (
+  source_id   BIGINT NOT NULL REFERENCES sources (id),
+  text        TEXT NOT NULL,
+  event_uuid  UUID NOT NULL,
+  accepted_at BIGINT NOT NULL,
+  PRIMARY KEY (source_id, text)
+);
+CREATE INDEX idempotency_keys_by_age ON idempotency_keys (accepted_at);
+
+-- The change log and the nodes ----------------------------------------------------------------------------------------
+
+-- The number of the last change. A transaction that changes keys holds this row until its commit, so that the order of the
+-- numbers is the order of the commits. `epoch` tells the numbers of one database from those of another. `token` is drawn anew by each
+-- transaction that changes keys, and stands in its changes; `previous` is the token before. `history` is drawn anew when a server
+-- finds that the database went back: a restored database gives the same numbers to other changes.
+CREATE TABLE changes_last (
+  id       BIGINT PRIMARY KEY CHECK (id = 1),
+  number   BIGINT NOT NULL,
+  epoch    BIGINT NOT NULL,
+  token    BIGINT NOT NULL,
+  previous BIGINT NOT NULL,
+  history  BIGINT NOT NULL
+);
+INSERT INTO changes_last (id, number, epoch, token, previous, history)
+VALUES (1, 0,
+        hashtextextended(gen_random_uuid()::text, 0),
+        hashtextextended(gen_random_uuid()::text, 0), 0,
+        hashtextextended(gen_random_uuid()::text, 0));
+
+-- Kept for an hour: a subscriber that was away longer forgets everything.
+CREATE TABLE changes (
+  number              BIGINT PRIMARY KEY,
+  organisation_id     BIGINT NOT NULL,
+  key_id              BIGINT NOT NULL,
+  hash                BYTEA NOT NULL CHECK (octet_length(hash) = 32),
+  revoked             BIGINT NOT NULL,
+  changed_at          BIGINT NOT NULL,
+  token               BIGINT NOT NULL,
+  previous            BIGINT NOT NULL,
+  organisation_number BIGINT NOT NULL
+);
+CREATE INDEX changes_of_key ON changes (key_id, number);
+CREATE INDEX changes_by_age ON changes (changed_at);
+CREATE INDEX changes_of_organisation ON changes (organisation_id, organisation_number);
+
+-- The servers of this database. `renewals` grows while a node
+-- lives: others see by it, on their own clocks, whether its lease holds. `heard` is the last change that it has dropped from
+-- its memory.
+CREATE TABLE nodes (
+  id             BIGINT PRIMARY KEY,
+  name           TEXT NOT NULL,
+  version        TEXT NOT NULL,
+  -- 1: it shares the database with no other.
+  sole           BIGINT NOT NULL,
+  -- Its process and machine, for other nodes on the same machine.
+  process        TEXT NOT NULL,
+  started_at     BIGINT NOT NULL,
+  renewals       BIGINT NOT NULL,
+  heard          BIGINT NOT NULL,
+  -- 1: its Redis answers; 0: it does not; NULL: it has none.
+  redis          BIGINT,
+  -- Its Redis, by a random number that is kept in that Redis; NULL while it is not known.
+  redis_identity BIGINT
+);
+
+-- `/readyz` and the start of a server write this row, because only a write shows whether the database takes any.
+CREATE TABLE write_probes (
+  id         BIGINT PRIMARY KEY CHECK (id = 1),
+  written_at BIGINT NOT NULL
+);

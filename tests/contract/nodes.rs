@@ -14,7 +14,6 @@ use latchkey::model::{KeyId, KeyName, Role};
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 use latchkey::store::{Db, Position};
-use sqlx::Connection;
 
 use crate::app::{Engine, Settings, TestApp, postgres_schema};
 use crate::descendants::family;

@@ -413,8 +413,8 @@ mod tests {
         let Db::Sqlite(file) = &db else { unreachable!("a file") };
         let mut turn = file.writer.lend().await.expect("a turn");
         let statement = "
-            INSERT INTO changes (number, organisation_id, key_id, hash, revoked, changed_at, token)
-            SELECT value ->> 0, 1, value ->> 1, zeroblob(32), 1, 0, value ->> 2
+            INSERT INTO changes (number, organisation_id, key_id, hash, revoked, changed_at, token, previous, organisation_number)
+            SELECT value ->> 0, 1, value ->> 1, zeroblob(32), 1, 0, value ->> 2, 0, 0
             FROM json_each('[[1, 10, 7], [2, 10, 8], [3, 11, 8], [4, 12, 8], [5, 13, 9], [6, 14, 9]]');
             UPDATE changes_last SET number = 6, token = 9";
         sqlx::raw_sql(statement).execute(turn.connection().expect("a connection")).await.expect("changes");

@@ -135,7 +135,7 @@ mod tests {
             |method, path: &str| Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
         for (method, path) in [(Method::POST, "/v1/keys/verify"), (Method::GET, "/v1/forward-auth/org_1/any/any")] {
             let answer = fast_path(&services, Peer(([127, 0, 0, 1], 1).into()), request(method, path)).expect(path);
-            assert!(size_of_val(&*answer) <= 1280, "{path}: {} bytes", size_of_val(&*answer));
+            assert!(size_of_val(&*answer) <= 1344, "{path}: {} bytes", size_of_val(&*answer));
         }
     }
 }

@@ -139,6 +139,25 @@ impl Drop for Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{EnvironmentId, Timestamp};
+
+    #[test]
+    fn an_event_wakes_the_pages_of_its_own_organisation_only() {
+        let watchers = Arc::new(Watchers::default());
+        let mut own = watchers.watch(OrganisationId(1), UserId(1)).expect("a page");
+        let mut other = watchers.watch(OrganisationId(2), UserId(1)).expect("a page");
+        watchers.wake(&NewEvent {
+            uuid: uuid::Uuid::nil(),
+            organisation: OrganisationId(1),
+            environment: EnvironmentId(1),
+            source: "orders".to_owned(),
+            key: KeyId(1),
+            idempotency_key: None,
+            body: bytes::Bytes::new(),
+            received_at: Timestamp(0),
+        });
+        assert!(own.arrivals.try_recv().is_ok() && other.arrivals.try_recv().is_err());
+    }
 
     #[test]
     fn no_person_and_no_organisation_takes_the_places_of_others() {

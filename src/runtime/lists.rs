@@ -91,6 +91,8 @@ impl Admission<'_> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use futures::FutureExt;
+
     use super::*;
 
     const GREEDY: Tenant = Tenant::Organisation(OrganisationId(1));
@@ -137,6 +139,17 @@ mod tests {
             }
             assert_eq!(steps.load(Ordering::SeqCst), 16 * 50);
         }
+    }
+
+    #[tokio::test]
+    async fn as_many_steps_run_at_a_time_as_there_are_places() {
+        let lists = Lists::new(2, 2);
+        let admissions = [lists.admit(GREEDY).await.unwrap(), lists.admit(OTHER).await.unwrap()];
+        let held = [admissions[0].step().await, admissions[1].step().await];
+        assert!(held.iter().all(Option::is_some));
+        assert!(admissions[1].step().now_or_never().is_none(), "a third step waits");
+        drop(held);
+        assert!(admissions[1].step().now_or_never().is_some());
     }
 
     #[tokio::test(start_paused = true)]

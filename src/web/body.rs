@@ -354,5 +354,7 @@ mod tests {
         }
         assert_eq!(memory.charge(network(16), 1), Err(Full::Server));
         assert_eq!(memory.charge(sender(1), 8 * MIB), Ok(()));
+        memory.release(network(0), MIB);
+        assert_eq!(memory.charge(network(16), MIB), Ok(()), "what one has given back is there for others");
     }
 }

@@ -1,5 +1,6 @@
 //! The bounds of tables: at each, the oldest goes or a request is refused, and nobody else notices.
 
+use futures::future::join_all;
 use latchkey::domain::Ask;
 use latchkey::events::{EventLimits, Events, Incoming, Refused, SourceName};
 use latchkey::keys::{Pass, Policy, Purpose};
@@ -98,6 +99,13 @@ on_both_engines! {
             assert_eq!(taken.map(drop), if right { Ok(()) } else { Err(Refused::TooManySources(2)) }, "{source}");
         }
         assert_eq!(app.number("SELECT count(*) FROM sources").await, 2);
+        // New ones that come at once share a transaction.
+        app.execute_silently("DELETE FROM events").await;
+        app.execute_silently("DELETE FROM sources").await;
+        let events = Events::new(app.db.clone(), app.clock.clone(), latchkey::runtime::entropy::Entropy::seeded(6), limits);
+        let names: Vec<String> = (0..20).map(|n| format!("s{n}")).collect();
+        let taken = join_all(names.iter().map(|name| events.inbox().take(incoming(&key, name, "1")))).await;
+        assert_eq!(taken.iter().filter(|taken| taken.is_ok()).count(), 2, "{taken:?}");
     }
 
     async fn a_source_too_many_is_said_to_be_one(app) {

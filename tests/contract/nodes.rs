@@ -9,7 +9,7 @@ use latchkey::accounts::{EmailAddress, Password};
 use latchkey::cluster::redis::Redis;
 use latchkey::cluster::{JoinError, LEASE, Node, Proof};
 use latchkey::domain::{Ask, Caller, Code, Person};
-use latchkey::keys::{Edit, Keys, Policy, Purpose};
+use latchkey::keys::{Edit, Keys, Policy, Purpose, RevokeOnceError};
 use latchkey::model::{KeyId, KeyName, Role};
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
@@ -160,6 +160,34 @@ async fn a_node_that_is_silent_is_waited_for_until_its_lease_is_over() {
     let (_, proof) = keys.revoke(&owner, id, true).await.expect("again: the same");
     assert_eq!(proof, Proof { nodes: 1, acknowledged: 1, waited_out: Vec::new() });
     assert!(silent.renew(Position::default()).await.expect("the database answers").is_some());
+}
+
+/// HookSentry's second call for a key is a 404, which says as much as the answer to the first one: the key has ended
+/// everywhere.
+#[tokio::test]
+async fn a_second_call_that_ends_a_key_waits_for_a_silent_node_as_well() {
+    let app = app().await;
+    let ada = someone(&app, "ada@example.com").await;
+    let (id, _) = key(&app, &ada).await;
+    let owner = owner(&app, &ada).await;
+    let keys = Arc::new(node(&app, "a").await);
+    let made = keys.get(id).await.expect("the database answers").expect("a key");
+    let _silent = join(&app, "silent", false).await.expect("nobody is in the way");
+    let end = || {
+        let (keys, owner) = (Arc::clone(&keys), owner.clone());
+        tokio::spawn(async move { keys.revoke_once(&owner, made.organisation, made.uuid, true).await })
+    };
+    let first = end();
+    while app.number("SELECT count(*) FROM keys WHERE revoked_at IS NOT NULL").await == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut second = end();
+    let early = tokio::time::timeout(Duration::from_millis(700), &mut second).await;
+    assert!(early.is_err(), "no answer while the silent one may still accept the key: {early:?}");
+    app.clock.advance(i64::try_from(LEASE.as_millis()).expect("it is short") + 1);
+    first.await.expect("it ends").expect("it is revoked");
+    let second = second.await.expect("it ends");
+    assert!(matches!(second, Err(RevokeOnceError::NotFound)), "{second:?}");
 }
 
 #[tokio::test]

@@ -200,6 +200,27 @@ on_both_engines! {
         }
     }
 
+    /// However much a stream has missed, the server keeps little of it in memory.
+    async fn a_stream_that_resumes_reads_a_page_of_the_log_at_a_time(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
+        let organisation = ada.org.parse().expect("an id");
+        let keys = &app.services.keys;
+        let start = keys.subscribe(organisation, Start::Now).await.expect("a subscription").at();
+        for number in 0..130 {
+            edit(&app, &ada, &made, &format!(r#"{{"name": "{number}"}}"#)).await;
+        }
+        let mut stream = keys.subscribe(organisation, Start::After(start)).await.expect("a subscription");
+        assert!(matches!(stream.catch_up().await, Ok(Some(Told::Changed(_)))));
+        // Of the others it knows those that it has read.
+        app.execute_silently("DELETE FROM changes").await;
+        let mut told = 1;
+        while let Ok(Some(Told::Changed(_))) = stream.catch_up().await {
+            told += 1;
+        }
+        assert_eq!(told, 100);
+    }
+
     async fn one_organisation_cannot_take_the_streams_of_the_others(app) {
         let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
         let (greedy, modest) = (listener(&app, &ada).await, listener(&app, &bob).await);

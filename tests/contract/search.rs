@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use futures::future::join_all;
-use latchkey::runtime::lists::Tenant;
+use futures::future::{FutureExt, join_all};
+use latchkey::domain::{KeyFilter, Owner, Search};
+use latchkey::keys::Request;
+use latchkey::model::UserId;
+use latchkey::runtime::lists::{Lists, Tenant};
 use serde_json::json;
 
 use crate::app::{Engine, TestApp, on_both_engines};
@@ -130,6 +133,30 @@ on_both_engines! {
         let whole = Call::new(&app, "GET", "/v1/auth/api-keys?limit=1000").cookie(&ada.cookie).send().await.json();
         assert_eq!(whole["api_keys"].as_array().unwrap().len(), 1_000);
         assert!(whole["next_cursor"].is_string());
+    }
+
+    /// A search in many keys gives its place to others between two of its steps.
+    async fn a_long_search_lets_others_in_after_each_step(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        many(&app, &ada, 20_000, 50_000).await;
+        let lists = Lists::new(1, 1);
+        let tenant = |who: i64| Tenant::Person(UserId(who));
+        let (searcher, other) = (lists.admit(tenant(1)).await.unwrap(), lists.admit(tenant(2)).await.unwrap());
+        let filter = KeyFilter { search: Search::parse("straw").unwrap(), ..KeyFilter::default() };
+        let request = Request { owner: Owner::Environment(ada.live.parse().unwrap()), filter, limit: 50, after: None };
+        let mut place = other.step().await;
+        let mut search = Box::pin(app.services.keys.list(&request, &searcher));
+        for turn in 0..15 {
+            assert!(search.as_mut().now_or_never().is_none(), "it waits for the place");
+            drop(place);
+            place = tokio::select! {
+                biased;
+                page = &mut search => panic!("the search ended in turn {turn}: {page:?}"),
+                place = other.step() => place,
+            };
+        }
+        drop(place);
+        assert!(search.await.unwrap().keys.is_empty());
     }
 
     /// A tenant that has used up its places waits, and is refused in the end; nobody else notices.

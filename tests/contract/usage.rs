@@ -4,7 +4,8 @@ use latchkey::keys::{Keys, Policy};
 use latchkey::runtime::entropy::Entropy;
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, log, on_both_engines};
+use crate::app::{Engine, TestApp, log, on_both_engines};
+use crate::nodes::node;
 use crate::story::{Call, Someone, Story, create, someone};
 
 const MOST: i64 = i64::MAX;
@@ -109,7 +110,7 @@ on_both_engines! {
         let ada = someone(&app, "ada@example.com").await;
         let (id, _) = make(&app, &ada).await;
         let line = |hour: i64, count: i64| json!({ "hour": hour, "code": "VALID", "from": 0, "uses": [[row(&id), count, 0]] }).to_string();
-        for text in ["nonsense".to_owned(), "{}".to_owned(), "[[1]]".to_owned(), line(490_000, -1), line(MOST, 1), line(490_000, 3)] {
+        for text in ["nonsense".to_owned(), "{}".to_owned(), "[[1]]".to_owned(), line(490_000, -5), line(MOST, 1), line(490_000, 3)] {
             app.execute(&format!("INSERT INTO usage_log (part, uses) VALUES (0, '{text}')")).await;
         }
         app.execute(&format!("INSERT INTO usage_log (part, uses) VALUES (999, '{}')", line(490_000, 3))).await;
@@ -119,6 +120,23 @@ on_both_engines! {
         keys.recall_usage().await.expect("it starts");
         let key = keys.get(id.parse().expect("an id")).await.expect("the database answers").expect("a key");
         assert_eq!(key.request_count, 3);
+    }
+
+    /// The counts that an earlier server left in the log do not keep a node from starting either.
+    async fn a_row_of_the_log_that_the_database_rejects_does_not_keep_a_node_from_starting(app) {
+        if app.engine == Engine::Sqlite {
+            return;
+        }
+        let ada = someone(&app, "ada@example.com").await;
+        let (id, _) = make(&app, &ada).await;
+        for key in [row(&id), 4711] {
+            let line = json!({ "hour": 490_000, "code": "VALID", "from": 0, "uses": [[key, 3, 0]] });
+            app.execute(&format!("INSERT INTO usage_log (part, uses) VALUES (0, '{line}')")).await;
+        }
+        let keys = node(&app, "a").await;
+        keys.recall_usage().await.expect("it starts");
+        assert_eq!(app.number("SELECT CAST(sum(count) AS BIGINT) FROM key_hours").await, 3);
+        assert_eq!(app.number("SELECT count(*) FROM usage_log").await, 0);
     }
 
     /// Counts are saved although what was spent of limits cannot be.

@@ -199,6 +199,7 @@ mod tests {
     fn what_means_nothing_is_left_out_and_what_cannot_be_is_refused() {
         let nothing = "source=a+b&key=&from=2026-02-30&to=tomorrow&page=x&event=7&utm=2";
         assert_eq!(EventsLink::read(Some(nothing)), Ok(EventsLink::default()));
+        assert_eq!(EventsLink::read(Some("source=hks_0123456789abcdef0123456789abcdef")), Ok(EventsLink::default()));
         for (page, before) in [("0", 0), ("-3", 0), ("1", 0), ("2", 1), ("99999999999", LAST_PAGE - 1)] {
             assert_eq!(EventsLink::read(Some(&format!("page={page}"))).unwrap().pages_before, before);
         }

@@ -190,6 +190,9 @@ mod tests {
         assert_eq!(KeysLink::read(Some("org=1")), Err(NoSuchPlace));
         assert_eq!(KeysLink::read(Some("env=prod")), Err(NoSuchPlace));
         assert_eq!(KeysLink::read(None), Ok(KeysLink::default()));
+        for key in ["hks_0123456789abcdef0123456789abcdef", "hks_0123456789abcdef"] {
+            assert_eq!(KeysLink::read(Some(&format!("q={key}&lost={key}"))), Ok(KeysLink::default()));
+        }
     }
 
     #[test]

@@ -368,6 +368,9 @@ impl Subscription {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::PlainKey;
+    use crate::model::{KeyId, Mode};
+    use crate::runtime::entropy::Entropy;
 
     #[test]
     fn an_id_is_read_as_it_is_written() {
@@ -377,6 +380,34 @@ mod tests {
         for text in ["", "x", "1-2", "1-2-", "1-2-3-4", "-1--2-3", "00000000000000ff-1", "1-2-x"] {
             assert_eq!(text.parse::<ChangeId>(), Err(NoChangeId), "{text}");
         }
+    }
+
+    #[test]
+    fn a_stream_that_does_not_read_has_a_bounded_queue() {
+        let feed = Arc::new(Feed::default());
+        let place = feed.take_place(OrganisationId(1)).expect("a place");
+        let (mut queue, _) = place.open_queue();
+        let hash = PlainKey::hookstream(Mode::Live, &Entropy::seeded(1)).hash();
+        for number in 1..=1000 {
+            let (organisation, key) = (OrganisationId(1), KeyId(1));
+            let of = Change {
+                number,
+                organisation,
+                organisation_number: number,
+                key,
+                hash,
+                revoked: false,
+                token: 7,
+                previous: 7,
+            };
+            feed.tell(of);
+        }
+        let mut told = 0;
+        while queue.try_recv().is_ok() {
+            told += 1;
+        }
+        assert_eq!(told, QUEUE_CAPACITY);
+        assert!(queue.is_closed(), "it goes on in the log");
     }
 
     #[test]

@@ -101,3 +101,19 @@ impl Ledger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_saturate() {
+        let mut ledger = Ledger::default();
+        for count in [i64::MAX - 1, 5, 5] {
+            ledger.add(KeyId(1), 7, Code::Valid, count, Timestamp(9));
+        }
+        let rows = ledger.rows();
+        assert_eq!(rows.uses, [(KeyId(1), i64::MAX, Timestamp(9))]);
+        assert_eq!(rows.hours, [(KeyId(1), HourlyUse { hour: 7, code: Code::Valid, count: i64::MAX })]);
+    }
+}

@@ -191,7 +191,8 @@ async fn a_server_goes_on_where_it_was() {
     server.stop();
     // And what a server that was killed under much load leaves behind.
     let log = "INSERT INTO usage_log (id, part, uses) \
-               SELECT 41, (id >> 58) & 63, json_array(json_array(id, unixepoch() / 3600, 'REVOKED', 700, 0)) FROM keys WHERE name = 'revoked'";
+               SELECT 41, (id >> 58) & 63, json_object('hour', unixepoch() / 3600, 'code', 'REVOKED', 'from', 0, 'uses', json_array(json_array(id, 700, 0))) \
+               FROM keys WHERE name = 'revoked'";
     assert_eq!(sqlx::query(log).execute(&mut file).await.expect("a row").rows_affected(), 1);
     let gone = sqlx::query("INSERT INTO revoked_hashes (hash) VALUES (randomblob(32))").execute(&mut file).await;
     assert_eq!(gone.expect("a row").rows_affected(), 1);
@@ -205,10 +206,12 @@ async fn a_server_goes_on_where_it_was() {
     let mut db = schema.connect().await;
     assert_same(&dump_postgresql(&mut db).await, &source);
     assert_eq!(dump_sqlite(&mut file).await, source, "the file is as it was");
-    let next: i64 = sqlx::query_scalar("INSERT INTO usage_log (part, uses) VALUES (0, '[]') RETURNING id")
-        .fetch_one(&mut db)
-        .await
-        .expect("a row");
+    let next: i64 = sqlx::query_scalar(
+        r#"INSERT INTO usage_log (part, uses) VALUES (0, '{"hour":0,"code":"VALID","from":0,"uses":[]}') RETURNING id"#,
+    )
+    .fetch_one(&mut db)
+    .await
+    .expect("a row");
     assert_eq!(next, 42, "numbers go on");
 
     let (server, connection) = start(folder, &["--database-url", &schema.url]).await;

@@ -17,6 +17,8 @@ async function open(page: Page, data: object = {}) {
 }
 
 test("a key is found, renamed, paused and resumed, bounded, and watched", async ({ page, request }) => {
+  // The longest story: on a busy machine it takes more than half a minute.
+  test.slow();
   await register(page);
   const key = await createKey(page, "Billing worker");
   await dismissReveal(page);

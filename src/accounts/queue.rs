@@ -308,6 +308,17 @@ mod tests {
     }
 
     #[test]
+    fn requests_that_went_away_take_no_place_in_the_queue() {
+        let queue = Queue::default();
+        let _slots = taken(&queue);
+        let waiting =
+            |count| -> Vec<Waiting> { (0..count).map(|_| enter(&queue, "198.51.100.1", Lane::Unknown)).collect() };
+        drop(waiting(NETWORK_CAPACITY));
+        assert!(look(&mut waiting(1)[0]).is_pending());
+        assert_eq!(queue.waiting(), 1);
+    }
+
+    #[test]
     fn requests_that_go_away_leave_room_and_lose_no_slot() {
         let queue = Queue::default();
         let slots = taken(&queue);

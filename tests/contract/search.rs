@@ -190,7 +190,11 @@ on_both_engines! {
             hooksentry::call(&app, &ada.access, "GET", "/api/v1/apikeys").send(),
             hooksentry::call(&app, &ada.access, "GET", "/api/v1/events").send(),
         ]);
-        for answer in refused.await {
+        let events = format!("/events?org={}", ada.who.org);
+        let events = Call::new(&app, "GET", &events).cookie(&ada.who.cookie).send();
+        let (refused, found, events) = futures::join!(refused, search(&app, &ada.who, "straw"), events);
+        assert_eq!((found.status.as_u16(), events.status.as_u16()), (429, 429), "pages wait as well");
+        for answer in refused {
             answer.is_problem(429, "too_many_requests");
             assert_eq!(answer.header("retry-after"), "1");
         }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
 use latchkey::cluster::redis::Redis;
-use latchkey::cluster::{Node, Proof};
+use latchkey::cluster::{LEASE, Node, Proof};
 use latchkey::domain::{Ask, Caller, Code, Person};
-use latchkey::keys::{Keys, Policy, Purpose};
+use latchkey::keys::{Keys, Policy, Purpose, Start};
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 
@@ -68,6 +69,22 @@ on_both_engines! {
             app.remove_back_up().await;
         }
         assert!(crate::app::log().contains("restored to an earlier state"));
+    }
+
+    /// The log that was followed had numbers beyond the one that the revocation has: they say nothing about it.
+    async fn a_revocation_right_after_a_restore_is_told_before_it_is_answered(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let id = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
+        app.back_up().await;
+        for name in ["one", "two", "three"] {
+            edit(&app, &ada.cookie, &id, &format!(r#"{{"name": "{name}"}}"#)).await;
+        }
+        let organisation = ada.org.parse().expect("an id");
+        let mut stream = app.services.keys.subscribe(organisation, Start::Now).await.expect("a subscription");
+        app.restore_and("").await;
+        let path = format!("/v1/keys/{id}/revoke");
+        assert_eq!(Call::new(&app, "POST", &path).cookie(&ada.cookie).send().await.status, 200);
+        assert!(stream.changed().now_or_never().is_some(), "it has something to tell");
     }
 
     async fn sessions_and_sources_of_a_lost_history_are_forgotten(app) {
@@ -145,6 +162,27 @@ async fn a_revocation_after_a_restore_reaches_every_node_before_it_is_answered()
     assert_eq!(code(&nodes[1], &key).await, Code::Revoked, "{proof:?}");
     assert_eq!(code(&nodes[0], &key).await, Code::Revoked);
     assert_eq!(proof, Proof { nodes: 2, acknowledged: 2, waited_out: Vec::new() });
+}
+
+/// The copy is of a time before another node came: that one may go by its memory until its lease is over.
+#[tokio::test]
+async fn a_revocation_after_a_restore_waits_for_nodes_that_the_database_may_have_forgotten() {
+    let app = TestApp::new(Engine::Postgres, Settings::default()).await;
+    let ada = someone(&app, "ada@example.com").await;
+    let owner = owner(&app, &ada).await;
+    let id = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
+    let keys = Arc::new(crate::nodes::node(&app, "a").await);
+    app.back_up().await;
+    edit(&app, &ada.cookie, &id, r#"{"name": "lost"}"#).await;
+    app.restore_and("").await;
+    let mut revoking = tokio::spawn({
+        let (keys, id) = (Arc::clone(&keys), id.parse().expect("an id"));
+        async move { keys.revoke(&owner, id, false).await }
+    });
+    let early = tokio::time::timeout(std::time::Duration::from_millis(700), &mut revoking).await;
+    assert!(early.is_err(), "no answer while a node that was forgotten may still accept the key: {early:?}");
+    app.clock.advance(i64::try_from(LEASE.as_millis()).expect("it is short") + 1);
+    revoking.await.expect("it ends").expect("it is revoked");
 }
 
 /// Nothing of it is in the log of changes: nodes see that their own renewals are lost.

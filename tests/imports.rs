@@ -286,8 +286,7 @@ fn module(file: &str) -> Vec<String> {
 /// What a module makes its own by `pub use child::Name`: the path under which the name is known, and the real one.
 fn renamed(module: &[String], source: &str) -> Vec<(Vec<String>, Vec<String>)> {
     let mut found = Vec::new();
-    let lines = source.split("\n").collect::<Vec<_>>().join("\n");
-    for statement in lines.split("\npub").skip(1) {
+    for statement in source.split("\npub").skip(1) {
         let Some(statement) =
             statement.trim_start_matches("(crate)").trim_start_matches("(super)").strip_prefix(" use ")
         else {

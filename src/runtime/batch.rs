@@ -194,8 +194,10 @@ mod tests {
         Tenant::Organisation(OrganisationId(id))
     }
 
-    /// A queue of pairs: the tenant, and the number of its request.
-    fn filled(tenants: &[(i64, usize)]) -> (Queue<(i64, usize)>, Batches<(i64, usize)>) {
+    /// A tenant, and the number of its request.
+    type Numbered = (i64, usize);
+
+    fn filled(tenants: &[(i64, usize)]) -> (Queue<Numbered>, Batches<Numbered>) {
         let (queue, batches) = queue(LIMITS);
         for (id, requests) in tenants {
             for number in 0..*requests {

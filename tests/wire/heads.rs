@@ -179,7 +179,7 @@ async fn under_https_every_answer_says_so() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), listens).await.expect("it listens");
+    tokio::time::timeout(std::time::Duration::from_mins(1), listens).await.expect("it listens");
     for request in [
         "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "GET /sign-in HTTP/1.1\r\nHost: localhost\r\n\r\n",

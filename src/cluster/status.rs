@@ -1,4 +1,4 @@
-//! Who serves the database: what operators are shown of it.
+//! The nodes that serve the database, as operators see them.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::store::{Position, StoreError};
 pub struct NodeState {
     /// Another one at each start.
     pub id: NodeId,
-    /// What its operator calls it.
+    /// Its name, which the operator chose.
     pub name: String,
     /// The program's version.
     pub version: String,
     /// By its own clock.
     pub started_at: Timestamp,
-    /// How long others still believe that it goes by its memory; zero when it is gone.
+    /// The rest of its lease, as other nodes reckon it; zero when the lease is over.
     pub lease_left: Duration,
     /// The last change that it has dropped.
     pub heard: i64,

@@ -83,7 +83,7 @@ pub struct Spent {
     pub quota_used: u64,
 }
 
-/// What is to be written down of a key's spending.
+/// The spending of a key, as a flush saves it.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct SpentRow {
     /// Which key.
@@ -96,7 +96,7 @@ pub struct SpentRow {
     pub quota_used: u64,
 }
 
-/// Whose keys a listing shows.
+/// The owner whose keys a list shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     /// Those that this user made, in organisations that they are still in.

@@ -21,7 +21,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct NodeRow {
     /// Random, another one at each start.
     pub id: i64,
-    /// What its operator calls it.
+    /// Its name, which the operator chose.
     pub name: String,
     /// The program's.
     pub version: String,

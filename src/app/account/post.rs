@@ -1,4 +1,4 @@
-//! What the forms for signing in and out and for registering post.
+//! Handlers of the forms for signing in, signing out and registering.
 
 use axum::http::request::Parts;
 

@@ -1,4 +1,4 @@
-//! What the form for the retention of events posts.
+//! The handler of the form for the retention of events.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;

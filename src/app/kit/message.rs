@@ -35,7 +35,7 @@ pub(crate) fn asked(parts: &Parts) -> KeysLink {
     KeysLink::read(parts.uri.query()).unwrap_or_default()
 }
 
-/// Whatever else can go wrong, with what is needed to find it in the log. A form that is held can be sent again.
+/// The page of any other error, with the id of the request, by which the log has it. A form that is held can be sent again.
 pub fn failed(error: &ApiError, person: Option<Person>, parts: &Parts, now: Timestamp) -> Document {
     let asked = asked(parts);
     let status = crate::web::problem::status(error);

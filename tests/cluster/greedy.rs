@@ -149,7 +149,9 @@ impl Greedy {
 
     pub async fn end(&mut self) {
         self.is_over.store(true, Ordering::SeqCst);
-        while self.tasks.join_next().await.is_some() {}
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.expect("the greedy tenant does not stop by itself");
+        }
     }
 
     /// What it was answered.

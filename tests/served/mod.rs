@@ -193,14 +193,14 @@ impl Connection {
         self.read.clear();
         let (head, length) = loop {
             if let Some(end) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
-                break (end + 4, content_length(&self.read[..end]));
+                break (end + 4, BodyLength::of(&self.read[..end]));
             }
             self.more().await?;
         };
-        while self.read.len() < head + length {
+        while !length.is_reached(&self.read[head..]) {
             self.more().await?;
         }
-        Ok((head, length))
+        Ok((head, self.read.len() - head))
     }
 
     /// Sends a request that is written out already, and reads the whole answer.
@@ -234,14 +234,34 @@ pub fn request(method: &str, path: &str, headers: &[&str], body: &str) -> Vec<u8
     text.into_bytes()
 }
 
-/// 0 where it is not said, as with a 204: none of the answers that are asked for here is chunked.
-fn content_length(head: &[u8]) -> usize {
-    let head = std::str::from_utf8(head).expect("headers are text");
-    head.split("\r\n")
-        .filter_map(|line| line.split_once(':'))
-        .inspect(|(name, _)| assert!(!name.eq_ignore_ascii_case("transfer-encoding"), "{head}"))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .map_or(0, |(_, value)| value.trim().parse().expect("a length"))
+/// Tells when a body is complete.
+enum BodyLength {
+    /// Bytes; 0 without `Content-Length`, as with a 204.
+    Known(usize),
+    /// A page, which is sent as it is rendered. Its body is read and kept with its chunk sizes: only its status is
+    /// asked for here.
+    Chunked,
+}
+
+impl BodyLength {
+    fn of(head: &[u8]) -> Self {
+        let head = std::str::from_utf8(head).expect("headers are text");
+        let mut lines = head.split("\r\n").filter_map(|line| line.split_once(':'));
+        if lines.clone().any(|(name, value)| {
+            name.eq_ignore_ascii_case("transfer-encoding") && value.trim().eq_ignore_ascii_case("chunked")
+        }) {
+            return Self::Chunked;
+        }
+        let length = lines.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+        Self::Known(length.map_or(0, |(_, value)| value.trim().parse().expect("a length")))
+    }
+
+    fn is_reached(&self, body: &[u8]) -> bool {
+        match self {
+            Self::Known(length) => body.len() >= *length,
+            Self::Chunked => body == b"0\r\n\r\n" || body.ends_with(b"\r\n0\r\n\r\n"),
+        }
+    }
 }
 
 /// Somebody who has registered, and all that they can present.

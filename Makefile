@@ -10,7 +10,7 @@ help:
 	@printf '  make test      set up, build, all tests: both databases, and three browsers\n\n'
 	@printf '  make build     the release binary: target/release/latchkey\n'
 	@printf '  make dev       a debug server that is rebuilt when a file changes\n'
-	@printf '  make lint      formatting, Clippy on both halves, documentation, shell scripts\n'
+	@printf '  make lint      formatting, Clippy on both halves, documentation, shell scripts, links\n'
 	@printf '  make end2end   the browser tests alone\n'
 	@printf '  make bench     downloads, the keys page, checks, ingest, a million keys, three nodes, beside their ceilings\n'
 	@printf '  make soak      three nodes under load for 10 minutes, while whatever can break is broken\n'
@@ -51,4 +51,4 @@ setup:
 clean:
 	@tools/postgres remove 2>/dev/null || true
 	@tools/redis stop 2>/dev/null || true
-	@rm -rf target tools/node_modules end2end/node_modules
+	@rm -rf target tools/node_modules tools/markdown/node_modules end2end/node_modules

@@ -18,6 +18,8 @@ pub mod domain;
 #[cfg(feature = "ssr")]
 pub mod events;
 #[cfg(feature = "ssr")]
+pub mod jobs;
+#[cfg(feature = "ssr")]
 pub mod keys;
 pub mod model;
 #[cfg(feature = "ssr")]

@@ -237,6 +237,34 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_by_age ON idempotency_keys (accepted_at);
 
+-- Jobs ----------------------------------------------------------------------------------------------------------------
+
+-- Work that one of the servers does (src/jobs). A periodic job has an interval, and one row for its kind that never ends; any other
+-- job has a row of its own. A claim is a lease: `claim` is a random number of the worker that runs the job, and until it is done
+-- `due_at` is the end of the lease, when another worker may take the job over.
+CREATE TABLE jobs (
+  id          BIGINT PRIMARY KEY,
+  kind        TEXT NOT NULL,
+  -- Milliseconds.
+  interval_ms BIGINT,
+  -- JSON; 'null' as soon as the job is done.
+  payload     TEXT NOT NULL,
+  created_at  BIGINT NOT NULL,
+  due_at      BIGINT NOT NULL,
+  claim       BIGINT,
+  -- Claims since the last success.
+  attempts    BIGINT NOT NULL DEFAULT 0,
+  last_error  TEXT,
+  -- A dead job has failed for the last time.
+  outcome     TEXT CHECK (outcome IN ('done', 'dead')),
+  ended_at    BIGINT,
+  CHECK ((outcome IS NULL) = (ended_at IS NULL)),
+  CHECK (interval_ms IS NULL OR ended_at IS NULL)
+);
+CREATE UNIQUE INDEX periodic_jobs ON jobs (kind) WHERE interval_ms IS NOT NULL;
+CREATE INDEX jobs_by_due ON jobs (kind, due_at) WHERE ended_at IS NULL;
+CREATE INDEX jobs_by_end ON jobs (outcome, ended_at) WHERE ended_at IS NOT NULL;
+
 -- The change log and the nodes ----------------------------------------------------------------------------------------
 
 -- The number of the last change. A transaction that changes keys holds this row until its commit, so that the order of the

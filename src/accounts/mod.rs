@@ -96,14 +96,28 @@ impl Accounts {
         Ok(PersonRow::person(&self.db.person(user).await?))
     }
 
-    /// Deletes known networks, tokens and sessions that have expired; called now and then.
+    /// Deletes sessions that have expired.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn tidy(&self) -> Result<(), StoreError> {
+    pub async fn delete_ended_sessions(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.db.delete_old_networks(now.plus(-KNOWN_FOR)).await?;
-        self.db.delete_ended_tokens(now).await?;
         self.db.delete_ended_sessions(now.plus(-ABSOLUTE_TIME_OUT), now.plus(-IDLE_TIME_OUT)).await
+    }
+
+    /// Deletes tokens that have expired, and token families without any.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_ended_tokens(&self) -> Result<(), StoreError> {
+        self.db.delete_ended_tokens(self.clock.now()).await
+    }
+
+    /// Deletes networks that accounts have not signed in from for 30 days.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_old_networks(&self) -> Result<(), StoreError> {
+        self.db.delete_old_networks(self.clock.now().plus(-KNOWN_FOR)).await
     }
 }

@@ -182,12 +182,20 @@ impl Events {
         Ok(None)
     }
 
-    /// Removes what is kept no longer; called now and then. How many events.
+    /// Deletes events that their environment keeps no longer; returns how many.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn tidy(&self) -> Result<u64, StoreError> {
+    pub async fn delete_old_events(&self) -> Result<u64, StoreError> {
         self.db.delete_old_events(self.clock.now(), self.limits.max_bytes).await
+    }
+
+    /// Deletes idempotency keys whose window is over.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_old_idempotency_keys(&self) -> Result<(), StoreError> {
+        self.db.delete_old_idempotency_keys(self.clock.now()).await
     }
 }
 

@@ -29,7 +29,7 @@ pub use revoke::{RevokeError, RevokeOnceError};
 pub use usage::flush::FLUSH_EVERY;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -94,8 +94,6 @@ pub struct Keys {
     entropy: Entropy,
     policy: Policy,
     opened_at: Timestamp,
-    /// The hour in which revoked keys were last purged.
-    purged_in: AtomicI64,
     following: tokio::task::JoinHandle<()>,
 }
 
@@ -168,7 +166,7 @@ impl Keys {
         let following = tokio::spawn(changes::follower::follow(Arc::downgrade(&core), hearing, node));
         let most = Most { keys: policy.most_per_organisation, revoked: policy.most_revoked };
         let issuing = Issuing::new(Arc::clone(&core), entropy.clone(), most);
-        Ok(Self { core, issuing, entropy, policy, opened_at, purged_in: AtomicI64::new(0), following })
+        Ok(Self { core, issuing, entropy, policy, opened_at, following })
     }
 
     /// What the operator decided.
@@ -214,25 +212,42 @@ impl Keys {
         self.core.remembers()
     }
 
-    /// Forgets what is no longer needed.
+    /// Drops from memory what no key needs any more, and strikes off nodes that this one has not heard of for long.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn tidy(&self) -> Result<(), StoreError> {
-        let now = self.core.clock.now();
         self.core.limiter.tidy(self.core.clock.monotonic());
-        if let Some(node) = &self.core.node {
-            node.bury().await?;
+        match &self.core.node {
+            Some(node) => node.bury().await,
+            None => Ok(()),
         }
-        self.core.db.delete_changes_before(now.plus(-CHANGES_KEPT)).await?;
-        self.core.db.delete_hours_before(now.0 / usage::HOUR - HOURS_KEPT).await?;
-        // Once an hour is enough for what was kept for days.
-        let hour = now.0 / usage::HOUR;
-        if self.purged_in.swap(hour, Ordering::Relaxed) != hour {
-            let deleted = self.core.db.purge_revoked_keys(now, self.policy.revoked_days).await?;
-            if deleted > 0 {
-                tracing::info!(keys = deleted, "keys that were revoked long ago are deleted; their hashes are kept");
-            }
+    }
+
+    /// Deletes changes that no subscriber may resume after any more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_old_changes(&self) -> Result<(), StoreError> {
+        self.core.db.delete_changes_before(self.core.clock.now().plus(-CHANGES_KEPT)).await
+    }
+
+    /// Deletes outcomes by the hour that are kept no longer.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn delete_old_outcomes(&self) -> Result<(), StoreError> {
+        self.core.db.delete_hours_before(self.core.clock.now().0 / usage::HOUR - HOURS_KEPT).await
+    }
+
+    /// Deletes keys that were revoked long ago; their hashes are kept.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn purge_revoked(&self) -> Result<(), StoreError> {
+        let deleted = self.core.db.purge_revoked_keys(self.core.clock.now(), self.policy.revoked_days).await?;
+        if deleted > 0 {
+            tracing::info!(keys = deleted, "keys that were revoked long ago are deleted; their hashes are kept");
         }
         Ok(())
     }

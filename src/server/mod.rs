@@ -17,6 +17,7 @@ mod router;
 mod server_function;
 pub mod settings;
 mod telemetry;
+mod upkeep;
 
 pub use health::Draining;
 pub use router::router;
@@ -26,13 +27,13 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{Accounts, Passwords, Registration, SetUpToken};
 use crate::cluster::Node;
 use crate::cluster::redis::Redis;
 use crate::events::Events;
+use crate::jobs::Jobs;
 use crate::keys::Keys;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
@@ -45,9 +46,6 @@ use config::Serve;
 
 /// Anything that keeps a command from doing its work; its text is for the operator.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// How often sessions, tokens, throttles and events that are over are forgotten.
-const TIDY_EVERY: Duration = Duration::from_mins(1);
 
 /// `latchkey serve`: opens the database, listens, and serves until SIGTERM or SIGINT.
 ///
@@ -112,11 +110,12 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
         entropy: entropy.clone(),
     };
 
+    let jobs = Jobs::new(db.clone(), clock.clone(), entropy.clone());
     let draining = Draining::default();
     let router = router(services.clone(), db.clone(), clock, entropy, draining.clone());
     let mut periodic = Tasks::default();
     periodic.spawn(|stop| keep_flushing(services.clone(), stop));
-    periodic.spawn_until_stopped(keep_tidy(services.clone()));
+    upkeep::start(&mut periodic, &services, jobs);
     // Until the last write: they look after the database file.
     let mut file_tasks = Tasks::default();
     file_tasks.spawn_until_stopped({
@@ -230,24 +229,6 @@ async fn keep_flushing(services: Services, stop: CancellationToken) {
                 }
             }
             () = services.keys.flush_is_urgent() => flush_usage(&services).await,
-        }
-    }
-}
-
-/// Deletes what is over, each minute, beside the flushes: a large backlog takes longer than one of them may wait.
-async fn keep_tidy(services: Services) {
-    let mut tidy = tokio::time::interval(TIDY_EVERY);
-    tidy.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tidy.tick().await;
-        if let Err(error) = services.accounts.tidy().await {
-            tracing::error!(%error, "ended sessions could not be removed; it will be tried again");
-        }
-        if let Err(error) = services.keys.tidy().await {
-            tracing::error!(%error, "old outcomes could not be removed; it will be tried again");
-        }
-        if let Err(error) = services.events.tidy().await {
-            tracing::error!(%error, "old events could not be removed; it will be tried again");
         }
     }
 }

@@ -258,11 +258,11 @@ impl Db {
                 self.delete_idempotency_keys_before(source, bound).await?;
             }
         }
-        self.delete_old_idempotency_keys(now).await?;
         Ok(removed)
     }
 
-    async fn delete_old_idempotency_keys(&self, now: Timestamp) -> Result<(), StoreError> {
+    /// Removes idempotency keys whose window is over; a bounded number a transaction.
+    pub(crate) async fn delete_old_idempotency_keys(&self, now: Timestamp) -> Result<(), StoreError> {
         loop {
             let gone = writing!(self, tx => {
                 sqlx::query(sql!(self, "idempotency_keys_delete_old"))

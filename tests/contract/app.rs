@@ -16,7 +16,7 @@ use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 use latchkey::security_log::limit::LogLimit;
 use latchkey::server::{Draining, router};
-use latchkey::store::Db;
+use latchkey::store::{Db, StoreError};
 use latchkey::web::client_address::Peer;
 use latchkey::web::{Services, Site};
 use sqlx::{Connection, Executor};
@@ -221,6 +221,29 @@ impl TestApp {
     /// The folder of the SQLite files.
     pub fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
+    }
+}
+
+/// All of the clean-up of a room at once, which a server does by a job for each part.
+pub trait Tidy {
+    /// The number of deleted events.
+    async fn tidy(&self) -> Result<u64, StoreError>;
+}
+
+impl Tidy for Accounts {
+    async fn tidy(&self) -> Result<u64, StoreError> {
+        self.delete_old_networks().await?;
+        self.delete_ended_tokens().await?;
+        self.delete_ended_sessions().await?;
+        Ok(0)
+    }
+}
+
+impl Tidy for Events {
+    async fn tidy(&self) -> Result<u64, StoreError> {
+        let deleted = self.delete_old_events().await?;
+        self.delete_old_idempotency_keys().await?;
+        Ok(deleted)
     }
 }
 

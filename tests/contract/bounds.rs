@@ -6,7 +6,7 @@ use latchkey::events::{EventLimits, Events, Incoming, Refused, SourceName};
 use latchkey::keys::{Pass, Policy, Purpose};
 use serde_json::json;
 
-use crate::app::{Engine, Settings, TestApp, on_both_engines};
+use crate::app::{Engine, Settings, TestApp, Tidy, on_both_engines};
 use crate::hooksentry::{create as create_for_tenant, ingest, tenant};
 use crate::story::{Answer, Call, create, someone};
 
@@ -156,10 +156,10 @@ on_both_engines! {
 
         app.execute("CREATE TABLE copy AS SELECT * FROM keys WHERE revoked_at IS NOT NULL").await;
         app.clock.advance(29 * DAY);
-        app.services.keys.tidy().await.expect("the database answers");
+        app.services.keys.purge_revoked().await.expect("the database answers");
         assert_eq!(app.number("SELECT count(*) FROM keys").await, 3);
         app.clock.advance(2 * DAY);
-        app.services.keys.tidy().await.expect("the database answers");
+        app.services.keys.purge_revoked().await.expect("the database answers");
         assert_eq!(app.number("SELECT count(*) FROM keys").await, 1);
         assert_eq!(app.number("SELECT count(*) FROM revoked_hashes").await, 2);
         assert_eq!(app.number("SELECT key_count FROM organisations").await, 1);

@@ -2,7 +2,7 @@
 
 use latchkey::store::Retention;
 
-use crate::app::{TestApp, on_both_engines};
+use crate::app::{TestApp, Tidy, on_both_engines};
 use crate::hooksentry::{Tenant, call, create, get, ingest, tenant};
 use crate::story::{Call, Story};
 

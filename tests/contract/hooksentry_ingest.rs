@@ -10,7 +10,7 @@ use latchkey::events::{Events, IdempotencyKey, Incoming, SourceName};
 use latchkey::keys::Purpose;
 use sqlx::Connection;
 
-use crate::app::{Engine, Settings, TestApp, on_both_engines};
+use crate::app::{Engine, Settings, TestApp, Tidy, on_both_engines};
 use crate::hooksentry::{call, create, get, ingest, revoke, tenant};
 use crate::story::{Answer, Call, Story};
 

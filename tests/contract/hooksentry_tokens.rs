@@ -4,7 +4,7 @@ use futures::future::join_all;
 use latchkey::model::Role;
 use sha2::{Digest, Sha256};
 
-use crate::app::on_both_engines;
+use crate::app::{Tidy, on_both_engines};
 use crate::hooksentry::{PASSWORD, call, create, get, log_in, log_out, opens, refresh, revoke, tenant};
 use crate::story::{Call, Story, register};
 

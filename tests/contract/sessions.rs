@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::app::{TestApp, on_both_engines};
+use crate::app::{TestApp, Tidy, on_both_engines};
 use crate::story::{Call, Story, register};
 
 const DAY: i64 = 24 * 3600 * 1000;

@@ -2,7 +2,7 @@
 
 use latchkey::web::Site;
 
-use crate::app::{Settings, TestApp, on_both_engines};
+use crate::app::{Settings, TestApp, Tidy, on_both_engines};
 use crate::story::{Answer, Call, Story, read, register};
 
 const ADA: &str = r#"{"email": "ada@example.com", "password": "correct horse battery"}"#;

@@ -196,6 +196,9 @@ async fn a_server_goes_on_where_it_was() {
     assert_eq!(sqlx::query(log).execute(&mut file).await.expect("a row").rows_affected(), 1);
     let gone = sqlx::query("INSERT INTO revoked_hashes (hash) VALUES (randomblob(32))").execute(&mut file).await;
     assert_eq!(gone.expect("a row").rows_affected(), 1);
+    let dead = "INSERT INTO jobs (id, kind, payload, created_at, due_at, claim, attempts, last_error, outcome, ended_at) \
+                VALUES (1, 'delete_ended_jobs', '{}', 2, 3, 4, 10, 'no room', 'dead', 5)";
+    assert_eq!(sqlx::query(dead).execute(&mut file).await.expect("a row").rows_affected(), 1);
     let source = dump_sqlite(&mut file).await;
     assert_nothing_is_missing(&source);
 

@@ -3,6 +3,7 @@
 
 mod batches;
 mod database_file;
+mod jobs;
 mod log_output;
 mod program;
 mod security_log;

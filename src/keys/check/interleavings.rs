@@ -84,15 +84,8 @@ impl World {
         let entropy = Entropy::seeded(seed);
         let issuing = Issuing::new(Arc::clone(&core), entropy.clone(), Most { keys: 0, revoked: 0 });
         let following = tokio::spawn(async {});
-        let keys = Arc::new(Keys {
-            core,
-            issuing,
-            entropy,
-            policy: Policy::default(),
-            opened_at: Timestamp(0),
-            purged_in: AtomicI64::new(0),
-            following,
-        });
+        let keys =
+            Arc::new(Keys { core, issuing, entropy, policy: Policy::default(), opened_at: Timestamp(0), following });
         let strings = (0..KEYS).map(|_| PlainKey::hookstream(Mode::Live, &keys.entropy).reveal()).collect();
         Self {
             keys,

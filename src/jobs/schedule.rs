@@ -1,0 +1,125 @@
+//! The kinds of jobs: their names, intervals, and the times between attempts.
+
+use crate::runtime::entropy::Entropy;
+
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
+
+/// The handler that a job needs. Its name is stored: a kind that is renamed is a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Deletes sessions that have expired.
+    DeleteEndedSessions,
+    /// Deletes tokens that have expired, and token families without any.
+    DeleteEndedTokens,
+    /// Deletes networks that accounts have not signed in from for long.
+    DeleteOldNetworks,
+    /// Deletes changes of keys that no subscriber may ask for any more.
+    DeleteOldChanges,
+    /// Deletes old outcomes of checks by the hour.
+    DeleteOldOutcomes,
+    /// Deletes keys that were revoked long ago; their hashes stay.
+    PurgeRevokedKeys,
+    /// Deletes events that an environment keeps no longer.
+    DeleteOldEvents,
+    /// Deletes idempotency keys whose window is over.
+    DeleteOldIdempotencyKeys,
+    /// Deletes jobs that ended long ago.
+    DeleteEndedJobs,
+}
+
+impl Kind {
+    /// The clean-up of the database, all of it periodic.
+    pub const CLEAN_UP: [Self; 9] = [
+        Self::DeleteEndedSessions,
+        Self::DeleteEndedTokens,
+        Self::DeleteOldNetworks,
+        Self::DeleteOldChanges,
+        Self::DeleteOldOutcomes,
+        Self::PurgeRevokedKeys,
+        Self::DeleteOldEvents,
+        Self::DeleteOldIdempotencyKeys,
+        Self::DeleteEndedJobs,
+    ];
+
+    /// The name in the table `jobs`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DeleteEndedSessions => "delete_ended_sessions",
+            Self::DeleteEndedTokens => "delete_ended_tokens",
+            Self::DeleteOldNetworks => "delete_old_networks",
+            Self::DeleteOldChanges => "delete_old_changes",
+            Self::DeleteOldOutcomes => "delete_old_outcomes",
+            Self::PurgeRevokedKeys => "purge_revoked_keys",
+            Self::DeleteOldEvents => "delete_old_events",
+            Self::DeleteOldIdempotencyKeys => "delete_old_idempotency_keys",
+            Self::DeleteEndedJobs => "delete_ended_jobs",
+        }
+    }
+
+    /// Of a periodic job: milliseconds from the beginning of one turn to the next.
+    pub fn interval_ms(self) -> Option<i64> {
+        match self {
+            Self::DeleteEndedSessions
+            | Self::DeleteEndedTokens
+            | Self::DeleteOldChanges
+            | Self::DeleteOldEvents
+            | Self::DeleteOldIdempotencyKeys => Some(MINUTE),
+            // A minute or an hour does not matter for rows that were kept for weeks.
+            Self::DeleteOldNetworks | Self::DeleteOldOutcomes | Self::PurgeRevokedKeys | Self::DeleteEndedJobs => {
+                Some(HOUR)
+            }
+        }
+    }
+}
+
+/// The times between attempts: each is twice the one before, from `first_ms` up to `longest_ms`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backoff {
+    pub(super) first_ms: i64,
+    pub(super) longest_ms: i64,
+    /// Attempts after which a job is dead; a periodic job never is.
+    pub(super) attempts: i64,
+}
+
+/// Ten attempts within about an hour and a half.
+pub(super) const BACKOFF: Backoff = Backoff { first_ms: 10_000, longest_ms: HOUR, attempts: 10 };
+
+impl Backoff {
+    /// Milliseconds after an attempt that failed, the first being 1: the upper half of the time is random, so that jobs
+    /// that failed together do not come back together.
+    pub(super) fn delay_ms(self, attempt: i64, entropy: &Entropy) -> i64 {
+        let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(0).min(32);
+        let whole = self.first_ms.saturating_mul(1 << doublings).min(self.longest_ms);
+        let half = whole / 2;
+        whole - entropy.id().rem_euclid(half + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_delay_is_twice_the_one_before_up_to_a_bound_and_half_of_it_is_random() {
+        let entropy = Entropy::seeded(7);
+        let expected = [10, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 3_600, 3_600];
+        for (attempt, seconds) in (1..).zip(expected) {
+            let delays: Vec<i64> = (0..200).map(|_| BACKOFF.delay_ms(attempt, &entropy)).collect();
+            let whole = seconds * 1_000;
+            assert!(delays.iter().all(|delay| (whole / 2..=whole).contains(delay)), "attempt {attempt}: {delays:?}");
+            assert!(delays.iter().any(|delay| *delay < whole * 6 / 10), "attempt {attempt}");
+            assert!(delays.iter().any(|delay| *delay > whole * 9 / 10), "attempt {attempt}");
+        }
+        assert!(BACKOFF.delay_ms(i64::MAX, &entropy) <= HOUR);
+    }
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own() {
+        let names: BTreeSet<&str> = Kind::CLEAN_UP.iter().map(|kind| kind.name()).collect();
+        assert_eq!(names.len(), Kind::CLEAN_UP.len());
+        assert!(Kind::CLEAN_UP.iter().all(|kind| kind.interval_ms().is_some()));
+    }
+}

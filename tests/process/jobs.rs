@@ -1,0 +1,41 @@
+//! Jobs of a server that really runs: the periodic ones have their turn, and a stop leaves none held.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::Connection;
+
+use crate::program::{latchkey, log, serve};
+
+async fn number(folder: &Path, statement: &'static str) -> i64 {
+    let url = format!("sqlite:{}", folder.join("latchkey.db").display());
+    let mut db = sqlx::SqliteConnection::connect(&url).await.expect("the file opens");
+    sqlx::query_scalar(statement).fetch_one(&mut db).await.expect("a number")
+}
+
+#[tokio::test]
+async fn a_server_cleans_up_by_jobs_and_holds_none_after_a_stop() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = || serve(folder.path(), latchkey(folder.path()).args(["--listen", "127.0.0.1:0"]));
+    start().stop();
+    let session = "INSERT INTO sessions (id_hash, user_id, data, created_at, seen_at) VALUES (zeroblob(32), 1, '{}', 1, 1) RETURNING 1";
+    let user =
+        "INSERT INTO users (id, email, password_hash, created_at) VALUES (1, 'a@example.com', '', 1) RETURNING 1";
+    // As if the server had stood for an hour.
+    let due = "UPDATE jobs SET due_at = due_at - 3600000 WHERE kind = 'delete_ended_sessions' RETURNING 1";
+    for statement in [user, session, due] {
+        assert_eq!(number(folder.path(), statement).await, 1);
+    }
+    let server = start();
+    let cleaned = async {
+        while number(folder.path(), "SELECT count(*) FROM sessions").await > 0
+            || number(folder.path(), "SELECT count(*) FROM jobs WHERE due_at <= unixepoch() * 1000").await > 0
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let cleaned = tokio::time::timeout(Duration::from_secs(60), cleaned).await;
+    assert!(cleaned.is_ok(), "{}", log(folder.path()));
+    server.stop();
+    assert_eq!(number(folder.path(), "SELECT count(*) FROM jobs WHERE attempts = 0 AND claim IS NULL").await, 9);
+}

@@ -32,7 +32,7 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// A job as its handler gets it.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// The same at every attempt.
+    /// The id of the row, equal at every attempt.
     pub id: i64,
     /// The handler to run.
     pub kind: Kind,

@@ -62,7 +62,7 @@ where
     F: Fn(Job) -> Running + Send + Sync + 'static,
     Running: Future<Output = Result<(), Failure>> + Send + 'static,
 {
-    /// A runner of the jobs of these kinds, at most `capacity` at a time: more wait for the next one that ends.
+    /// A runner of the jobs of these kinds, at most `capacity` at a time: further ones wait.
     ///
     /// `handler` runs a job, which may have run before, wholly or in part. Its future is dropped when the lease is lost, and
     /// when the server stops and does not wait any longer.
@@ -71,7 +71,7 @@ where
         Self { jobs, kinds: kinds.to_vec(), capacity, stop_timeout: STOP_TIMEOUT, worker: Arc::new(worker) }
     }
 
-    /// Runs jobs until it is told to `stop`. Then it waits for those that run, but no longer than five seconds. A failure of the
+    /// Runs jobs until it is told to `stop`. Then it waits for running jobs, but no longer than five seconds. A failure of the
     /// database is waited out.
     pub async fn run(self, stop: CancellationToken) {
         let mut running = JoinSet::new();

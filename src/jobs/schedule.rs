@@ -22,7 +22,7 @@ pub enum Kind {
     PurgeRevokedKeys,
     /// Deletes events that an environment keeps no longer.
     DeleteOldEvents,
-    /// Deletes idempotency keys whose window is over.
+    /// Deletes idempotency keys after their window.
     DeleteOldIdempotencyKeys,
     /// Deletes jobs that ended long ago.
     DeleteEndedJobs,
@@ -57,7 +57,7 @@ impl Kind {
         }
     }
 
-    /// Of a periodic job: milliseconds from the beginning of one turn to the next.
+    /// Milliseconds from the beginning of one turn to the next; `None` for a job that is not periodic.
     pub fn interval_ms(self) -> Option<i64> {
         match self {
             Self::DeleteEndedSessions

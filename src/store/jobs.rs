@@ -21,14 +21,14 @@ pub struct NewJob {
 #[derive(Debug, sqlx::FromRow)]
 pub(crate) struct ClaimedJob {
     pub(crate) id: i64,
-    /// Of a periodic job: milliseconds from one turn to the next.
+    /// Milliseconds from one turn to the next; `None` for a job that is not periodic.
     pub(crate) interval_ms: Option<i64>,
     pub(crate) payload: String,
     /// Claims since the last success, this one included.
     pub(crate) attempts: i64,
 }
 
-/// How a claim ends.
+/// The end of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Settled {
     /// The job is done.
@@ -88,8 +88,7 @@ impl Db {
         Ok(())
     }
 
-    /// When the next job of each of these kinds is due, those that are due first in front. A job that is held is due
-    /// when its lease ends.
+    /// When the next job of each of these kinds is due, the earliest first. A held job is due when its lease ends.
     pub(crate) async fn due_jobs(&self, kinds: &[&str]) -> Result<Vec<(String, Timestamp)>, StoreError> {
         let kinds = serde_json::json!(kinds).to_string();
         let found: Vec<(String, Option<i64>)> = reading!(self, connection => {
@@ -202,7 +201,7 @@ mod tests {
     use super::*;
 
     impl Db {
-        /// As a store function does whose later statement fails.
+        /// As a store function with a later statement that fails.
         async fn add_and_fail(&self, job: &NewJob) -> Result<(), StoreError> {
             writing!(self, tx => {
                 add_job!(tx, job);

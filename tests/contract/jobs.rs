@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::app::{NOW, TestApp, on_both_engines};
 
-/// Without a plan, a job of any kind is one that ends.
+/// Jobs of this kind end, unless a test plans the periodic one.
 const KIND: Kind = Kind::DeleteEndedSessions;
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -172,7 +172,7 @@ on_both_engines! {
         nodes[1].wake();
         let taken_over = second_begun.recv().await.expect("a job");
         assert_eq!((taken_over.payload.as_str(), taken_over.attempt), ("0", 2));
-        // What the first worker says now is about a claim that is over.
+        // The claim of the first worker is over.
         first.open();
         first_tasks.stop().await.expect("no panic");
         assert_eq!((app.number(DONE).await, app.number(HELD).await), (0, 2), "the second worker still holds it");
@@ -299,7 +299,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM jobs WHERE interval_ms IS NOT NULL").await, 9);
     }
 
-    /// Clean-up must go on: it is never dead, and waits no longer than its interval.
+    /// Clean-up must go on. Its jobs are never dead, and wait no longer than their interval.
     async fn a_periodic_job_that_fails_has_its_next_turn_in_time(app) {
         let node = node(&app, 1);
         node.plan(&[KIND]).await.expect("the database answers");
@@ -324,7 +324,7 @@ on_both_engines! {
         tasks.stop().await.expect("no panic");
     }
 
-    /// A node whose clock was years ahead would stop the clean-up for years.
+    /// Otherwise a node with a clock that was years ahead would stop the clean-up for years.
     async fn jobs_that_a_wrong_clock_has_put_off_run_again(app) {
         let node = node(&app, 1);
         node.plan(&[KIND]).await.expect("the database answers");

@@ -1,4 +1,4 @@
--- $3: the interval of a periodic job. Where there is one of this kind, it is due when it was.
+-- $3: the interval of a periodic job. An existing one keeps the moment at which it is due.
 INSERT INTO jobs (id, kind, interval_ms, payload, created_at, due_at) VALUES ($1, $2, $3, 'null', $4, $4)
 ON CONFLICT (kind) WHERE interval_ms IS NOT NULL
 DO UPDATE SET interval_ms = excluded.interval_ms WHERE jobs.interval_ms <> excluded.interval_ms

@@ -1,4 +1,4 @@
--- $1: the kind; $2: the time; $3: the claim; $4: the end of its lease; $5: at most so many. An array, so that the rows are chosen
+-- $1: the kind; $2: the time; $3: the claim; $4: the end of its lease; $5: the largest number. An array, so that the rows are chosen
 -- once; a row that another node claims at this moment is skipped.
 UPDATE jobs SET claim = $3, due_at = $4, attempts = attempts + 1
 WHERE id = ANY (ARRAY(

@@ -1,15 +1,16 @@
 //! PostgreSQL crashes, loses its connections, or cannot be reached from one node.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use latchkey::store::Db;
+use sqlx::Executor;
 use tokio::task::JoinSet;
 
 use crate::breaking_nodes::assert_without;
 use crate::faults::Fault;
 use crate::limits::Limited;
 use crate::load::{Clients, Load, random};
-use crate::nodes::{Cluster, LEASE, Setup};
+use crate::nodes::{Cluster, LEASE, PATIENCE, Setup};
 use crate::postgres::Postgres;
 use crate::proxy::{Network, Proxy};
 
@@ -46,6 +47,28 @@ async fn without_postgres_known_keys_go_on_for_a_lease_and_all_comes_back_by_its
         0
     );
     assert!(outcome.shared.history.counted("check 503") > 0, "{:?}", outcome.shared.history.counts());
+}
+
+/// It may be another server, which took over and has not all that was committed: what was cached before is of no use.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cached_keys_are_dropped_when_postgres_was_restarted() {
+    let mut cluster = Cluster::start(Setup::default()).await;
+    let known = Limited::new(&cluster, r#""metadata":{}"#).await;
+    for node in 0..3 {
+        assert_eq!(known.ask(node, 1).await, 1);
+    }
+    // The change log says nothing of it: only a node that reads the key again knows.
+    let mut database = cluster.postgres.connect().await.expect("it answers");
+    database.execute("UPDATE keys SET disabled_at = 1 WHERE name = 'limited'").await.expect("it is paused");
+    Fault::PostgresCrashed.begin(&mut cluster).await;
+    Fault::PostgresCrashed.end(&mut cluster).await;
+    let deadline = Instant::now() + PATIENCE;
+    for node in 0..3 {
+        while known.code(node).await.as_deref() != Some("DISABLED") {
+            assert!(Instant::now() < deadline, "node {node} still trusts what it cached");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

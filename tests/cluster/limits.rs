@@ -37,6 +37,13 @@ impl Limited {
         client.call(node, &self.request).await.expect("an answer").json(200)
     }
 
+    /// The outcome's code, `None` while the node cannot answer.
+    pub async fn code(&self, node: usize) -> Option<String> {
+        let answer = Client::new(&self.addresses).call(node, &self.request).await.ok()?;
+        let outcome = (answer.status == 200).then(|| answer.json(200))?;
+        outcome["code"].as_str().map(str::to_owned)
+    }
+
     /// Asks all nodes at once for some time, about a thousand times a second. How often it was asked and let in, and
     /// the seconds that it took.
     async fn ask_for(&self, time: Duration) -> (u32, u32, f64) {

@@ -12,13 +12,13 @@ use crate::app::{TestApp, on_both_engines};
 use crate::story::{Answer, Call, Someone, create, read, someone};
 
 /// A key of somebody's first environment, and the address of its tenant's ingest.
-struct Sender {
+pub struct Sender {
     key: String,
     key_id: String,
     ingest: String,
 }
 
-async fn sender(app: &TestApp, who: &Someone) -> Sender {
+pub async fn sender(app: &TestApp, who: &Someone) -> Sender {
     let made = create(app, &who.cookie, r#"{"name": "Billing <worker>"}"#).await;
     let person = app.services.accounts.person(who.user.parse().unwrap()).await.unwrap().unwrap();
     let tenant = person.in_organisation(who.org.parse().unwrap()).unwrap().uuid;
@@ -27,7 +27,7 @@ async fn sender(app: &TestApp, who: &Someone) -> Sender {
 
 impl Sender {
     /// Sends an event; its id.
-    async fn send(&self, app: &TestApp, source: &str, body: &str) -> String {
+    pub async fn send(&self, app: &TestApp, source: &str, body: &str) -> String {
         let answer =
             Call::new(app, "POST", &format!("{}/{source}", self.ingest)).key(&self.key).json(body).send().await;
         assert_eq!(answer.status, 202, "{}", answer.text());
@@ -59,13 +59,13 @@ fn retention(who: &Someone, org: &str, days: &str, limit: &str) -> String {
 }
 
 /// The stream of an organisation's new events.
-struct Live {
+pub struct Live {
     body: BodyDataStream,
     text: String,
 }
 
 impl Live {
-    async fn open(app: &TestApp, who: &Someone, query: &str) -> Self {
+    pub async fn open(app: &TestApp, who: &Someone, query: &str) -> Self {
         let uri = format!("/events/live?org={}{query}", who.org);
         let request = Request::get(uri).header("cookie", &who.cookie).body(Body::empty()).unwrap();
         let response = app.send(request).await;
@@ -76,7 +76,7 @@ impl Live {
     }
 
     /// Reads until a text has come; whether it did before the end.
-    async fn reads(&mut self, text: &str) -> bool {
+    pub async fn reads(&mut self, text: &str) -> bool {
         let read = async {
             while !self.text.contains(text) {
                 match self.body.next().await {
@@ -87,6 +87,11 @@ impl Live {
             true
         };
         tokio::time::timeout(Duration::from_secs(20), read).await.expect("something within 20 s")
+    }
+
+    /// All that has come.
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     async fn ends(&mut self) {

@@ -1,11 +1,15 @@
-//! How many pages may show live events at once (docs/LIMITS.md, "Streams").
+//! How many pages may show live events at once, and how their look-ups share the database with searches and lists
+//! (docs/LIMITS.md, "Streams" and "Searches and lists").
 
 use axum::body::Body;
 use axum::http::{Request, Response};
-use latchkey::model::Role;
+use futures::FutureExt;
+use latchkey::model::{Role, UserId};
+use latchkey::runtime::lists::Tenant;
 
 use crate::app::{TestApp, on_both_engines};
-use crate::story::{Someone, read, someone};
+use crate::events_page::{Live, sender};
+use crate::story::{Call, Someone, read, someone};
 
 async fn open(app: &TestApp, who: &Someone, org: &str) -> Response<Body> {
     let request = Request::get(format!("/events/live?org={org}")).header("cookie", &who.cookie);
@@ -39,5 +43,46 @@ on_both_engines! {
         assert_eq!(allowed(&pages), 52);
         pages.clear();
         assert_eq!(open(&app, &ada, &ada.org).await.status(), 200);
+    }
+
+    async fn a_stream_waits_for_a_place_among_the_lists_of_its_organisation(app) {
+        let (ada, eve) = (someone(&app, "ada@example.com").await, someone(&app, "eve@example.com").await);
+        let event = sender(&app, &ada).await.send(&app, "orders", "{}").await;
+        let other = sender(&app, &eve).await.send(&app, "orders", "{}").await;
+        let organisation = Tenant::Organisation(ada.org.parse().expect("an id"));
+        let mut held = Vec::new();
+        while let Some(Ok(place)) = app.services.lists.admit(organisation).now_or_never() {
+            held.push(place);
+        }
+        let mut waiting = Live::open(&app, &ada, "").await;
+        for _ in 0..5 {
+            let mut live = Live::open(&app, &eve, "").await;
+            tokio::select! {
+                told = live.reads(&other) => assert!(told, "{}", live.text()),
+                _ = waiting.reads(&event) => panic!("it read events without a place: {}", waiting.text()),
+            }
+        }
+        drop(held);
+        assert!(waiting.reads(&event).await, "{}", waiting.text());
+    }
+
+    async fn a_stream_waits_while_searches_and_lists_have_all_places_of_the_server(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let event = sender(&app, &ada).await.send(&app, "orders", "{}").await;
+        let busy = app.services.lists.admit(Tenant::Person(UserId(-1))).await.expect("a place");
+        let mut held = Vec::new();
+        while let Some(place) = busy.step().now_or_never() {
+            held.push(place);
+        }
+        let mut waiting = Live::open(&app, &ada, "").await;
+        for _ in 0..20 {
+            let other = Call::new(&app, "GET", "/v1/auth/me").cookie(&ada.cookie).send();
+            tokio::select! {
+                answer = other => assert_eq!(answer.status, 200),
+                _ = waiting.reads(&event) => panic!("it read events without a place: {}", waiting.text()),
+            }
+        }
+        drop(held);
+        assert!(waiting.reads(&event).await, "{}", waiting.text());
     }
 }

@@ -34,6 +34,7 @@ mod list;
 mod live_places;
 mod managers;
 mod names;
+mod names_on_pages;
 mod nodes;
 mod openapi;
 mod password_reset;

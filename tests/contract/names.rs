@@ -1,4 +1,4 @@
-//! Names that people give: one rule for every contract and form, and names that reach nothing around them on a page.
+//! Names that people give: one rule for every contract and form. How pages show them: `names_on_pages.rs`.
 
 use serde_json::json;
 
@@ -68,27 +68,6 @@ on_both_engines! {
             assert_eq!(hookstream.field("/name"), name);
             assert_eq!(shown().await, name);
         }
-    }
-
-    /// Letters that run from right to left stay within their own element, in lists, headings, dialogs and toasts.
-    async fn names_are_isolated_on_pages(app) {
-        let ada = tenant(&app, "ada@example.com").await;
-        let cookie = &ada.who.cookie;
-        let id = create(&app, cookie, &json!({ "name": "שלום 1" }).to_string()).await.field("/id");
-        let page = async |path: &str| Call::new(&app, "GET", path).cookie(cookie).send().await.text();
-        let key = format!("/keys/{id}");
-        for path in ["/keys", &key, &format!("/keys?revoke={id}"), "/keys?q=%D7%A9%D7%9C%D7%95%D7%9D"] {
-            assert!(page(path).await.contains("<bdi>שלום 1</bdi>"), "{path}");
-        }
-        for text in ["<bdi>Production</bdi>", "<bdi>ada@example.com</bdi>"] {
-            assert!(page("/keys").await.contains(text), "{text}");
-        }
-        let paused = Call::new(&app, "POST", &format!("{key}/enabled")).cookie(cookie);
-        let form = "application/x-www-form-urlencoded";
-        assert_eq!(paused.header("content-type", form).body("enabled=false&version=").send().await.status, 303);
-        let toast = page(&key).await;
-        assert!(toast.contains("Key “<bdi>שלום 1</bdi>” paused"), "{toast}");
-        assert!(page("/keys?q=%D7%A9%D7%A9").await.contains("No key named “<bdi>שש</bdi>”"));
     }
 
     async fn the_message_says_what_is_wrong_and_where(app) {

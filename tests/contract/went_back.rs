@@ -6,7 +6,7 @@ use futures::FutureExt;
 use latchkey::cluster::redis::Redis;
 use latchkey::cluster::{LEASE, Node, Proof};
 use latchkey::domain::{Ask, Caller, Code, Person};
-use latchkey::keys::{Keys, Policy, Purpose, Start};
+use latchkey::keys::{Keys, Policy, Purpose, Start, Subscription, Told};
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 
@@ -222,4 +222,52 @@ async fn a_lost_key_is_unknown_although_the_database_fails_at_the_moment_it_is_s
     app.execute_silently("ALTER TABLE changes_last RENAME COLUMN hidden TO epoch").await;
     until("it has a lease", async || keys.hears()).await;
     until("it is unknown", async || code(&keys, &key).await == Code::NotFound).await;
+}
+
+/// Subscribes to the changes of an organisation.
+async fn subscribe(keys: &Keys, ada: &Someone) -> Subscription {
+    keys.subscribe(ada.org.parse().expect("an id"), Start::Now).await.expect("a subscription")
+}
+
+/// Waits until a subscriber is told to drop what it caches.
+async fn reset(stream: &mut Subscription) {
+    let told = tokio::time::timeout(std::time::Duration::from_secs(20), stream.changed());
+    assert_eq!(told.await.expect("it is told something"), None);
+    assert_eq!(stream.catch_up().await.expect("the database answers"), Some(Told::Reset));
+}
+
+/// Its row is gone when others took it for dead, or when the database is of a time before it came.
+#[tokio::test]
+async fn a_node_that_the_database_does_not_know_drops_what_it_cached() {
+    let app = TestApp::new(Engine::Postgres, Settings::default()).await;
+    let ada = someone(&app, "ada@example.com").await;
+    let key = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
+    let keys = node(&app, "a").await;
+    let mut stream = subscribe(&keys, &ada).await;
+    caches(&keys, &key).await;
+    // The change log says nothing of it.
+    app.execute_silently("UPDATE keys SET disabled_at = 1; DELETE FROM nodes").await;
+    until("the key is what the database says", async || code(&keys, &key).await == Code::Disabled).await;
+    reset(&mut stream).await;
+}
+
+#[tokio::test]
+async fn a_revocation_waits_for_nodes_that_the_database_may_not_know_either() {
+    let app = TestApp::new(Engine::Postgres, Settings::default()).await;
+    let ada = someone(&app, "ada@example.com").await;
+    let owner = owner(&app, &ada).await;
+    let id = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
+    let keys = Arc::new(crate::nodes::node(&app, "a").await);
+    let mut stream = subscribe(&keys, &ada).await;
+    app.execute_silently("DELETE FROM nodes").await;
+    // Told after the node has begun to distrust the others.
+    reset(&mut stream).await;
+    let mut revoking = tokio::spawn({
+        let (keys, id) = (Arc::clone(&keys), id.parse().expect("an id"));
+        async move { keys.revoke(&owner, id, false).await }
+    });
+    let early = tokio::time::timeout(std::time::Duration::from_millis(700), &mut revoking).await;
+    assert!(early.is_err(), "no answer while a node that was forgotten may still accept the key: {early:?}");
+    app.clock.advance(i64::try_from(LEASE.as_millis()).expect("it is short") + 1);
+    revoking.await.expect("it ends").expect("it is revoked");
 }

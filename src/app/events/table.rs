@@ -84,7 +84,7 @@ pub fn EventRow(
                 <span class="sub">{to_the_second(at)}</span>
             </td>
             <td role="cell" class="by-key" data-label="Key">
-                <a href=key>{event.key_name}</a>
+                <a href=key><bdi>{event.key_name}</bdi></a>
                 <span class="sub"><Mask prefix=event.key_prefix/></span>
             </td>
             <td role="cell" class="environment" data-label="Environment">

@@ -268,7 +268,7 @@ pub fn ErrorText(#[prop(into)] id: String, text: Option<String>) -> impl IntoVie
 #[component]
 pub fn StoredText(#[prop(into)] id: String, value: Option<String>) -> impl IntoView {
     let text = value.map(|value| {
-        view! { {icon(ALERT)} <span>"Changed elsewhere. Now: " <strong>{value}</strong></span> }
+        view! { {icon(ALERT)} <span>"Changed elsewhere. Now: " <bdi><strong>{value}</strong></bdi></span> }
     });
     view! { <p class="conflict" id=id>{text}</p> }
 }

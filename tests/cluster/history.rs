@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 /// Since the history began; monotonic.
 pub type Moment = Duration;
 
@@ -48,6 +50,19 @@ pub struct Revocation {
 }
 
 impl Revocation {
+    /// Reads it from the answer.
+    pub fn read(start: Moment, end: Moment, answer: &Value) -> Self {
+        let number = |field: &str| answer[field].as_u64().unwrap_or_else(|| panic!("no {field}: {answer}"));
+        let names = answer["waited_out"].as_array().expect("names");
+        Self {
+            start,
+            end,
+            nodes: number("nodes"),
+            acknowledged: number("acknowledged"),
+            waited_out: names.iter().map(|name| name.as_str().expect("a name").to_owned()).collect(),
+        }
+    }
+
     pub fn took(&self) -> Duration {
         self.end.saturating_sub(self.start)
     }

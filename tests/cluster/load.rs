@@ -1,7 +1,6 @@
 //! Clients on all nodes at once: owners that make, disable and revoke keys, and services that have the keys
 //! checked, above all those that are about to end or have just ended.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,40 +9,20 @@ use std::time::{Duration, Instant};
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::checker::{Judgement, judge};
+use crate::checker::judge;
 use crate::client::Client;
 use crate::history::{Event, History, Moment, Revocation, State, What};
+use crate::keys::{Key, Keys};
 use crate::nodes::PATIENCE;
+use crate::outcome::Outcome;
 use crate::served::{Account, Connection, request};
 
 /// Keys that are live at the same time.
 const LIVE: usize = 40;
 /// Ended keys that are still asked for.
 const REMEMBERED: usize = 40;
-
-/// A key that somebody made.
-pub struct Key {
-    number: usize,
-    pub id: String,
-    plain: String,
-}
-
-impl Key {
-    pub fn number(&self) -> usize {
-        self.number
-    }
-}
-
-#[derive(Default)]
-struct Keys {
-    all: Vec<Arc<Key>>,
-    live: Vec<Arc<Key>>,
-    /// Those with which something is being done or was done lately.
-    ended: VecDeque<Arc<Key>>,
-}
 
 /// How many.
 #[derive(Debug, Clone, Copy)]
@@ -73,14 +52,6 @@ pub struct Shared {
 pub struct Load {
     pub shared: Arc<Shared>,
     clients: JoinSet<()>,
-}
-
-/// What came of it.
-pub struct Outcome {
-    pub events: Vec<Event>,
-    pub revocations: Vec<Revocation>,
-    pub judgement: Judgement,
-    pub shared: Arc<Shared>,
 }
 
 impl Load {
@@ -303,7 +274,7 @@ impl Shared {
                     if let (State::Revoked, body) = (to, answer.json(200))
                         && body["revoked"] == true
                     {
-                        self.history.add_revocation(revocation(start, end, &body));
+                        self.history.add_revocation(Revocation::read(start, end, &body));
                     }
                     return;
                 }
@@ -414,46 +385,4 @@ impl Shared {
 /// What a client does is drawn by the seed of the whole and its number.
 pub fn random(seed: u64, number: usize) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(u64::try_from(number).unwrap_or_default()))
-}
-
-fn revocation(start: Moment, end: Moment, answer: &Value) -> Revocation {
-    let number = |field: &str| answer[field].as_u64().unwrap_or_else(|| panic!("no {field}: {answer}"));
-    let names = answer["waited_out"].as_array().expect("names");
-    Revocation {
-        start,
-        end,
-        nodes: number("nodes"),
-        acknowledged: number("acknowledged"),
-        waited_out: names.iter().map(|name| name.as_str().expect("a name").to_owned()).collect(),
-    }
-}
-
-impl Outcome {
-    /// What was answered with anything but success, or not at all, and how often.
-    pub fn failures(&self) -> Vec<String> {
-        let fine = ["200", "201", "VALID", "DISABLED", "REVOKED"];
-        let counts = self.shared.history.counts().into_iter();
-        counts
-            .filter(|(what, _)| !fine.iter().any(|fine| what.ends_with(&format!(" {fine}"))))
-            .map(|(what, count)| format!("{what}: {count}"))
-            .collect()
-    }
-
-    /// Checks of a node that were sent in a stretch of time.
-    pub fn checks(&self, node: usize, from: Moment, to: Moment) -> impl Iterator<Item = &Event> {
-        self.events.iter().filter(move |event| {
-            matches!(event.what, What::Saw(_)) && event.node == node && event.start > from && event.start < to
-        })
-    }
-
-    /// How many of them saw a live key, and were answered in that stretch.
-    pub fn let_in(&self, node: usize, from: Moment, to: Moment) -> usize {
-        let let_in = |event: &&Event| event.what == What::Saw(Some(State::Live)) && event.end < to;
-        self.checks(node, from, to).filter(let_in).count()
-    }
-
-    /// Revocations that were asked for and answered in a stretch of time.
-    pub fn revocations(&self, from: Moment, to: Moment) -> Vec<&Revocation> {
-        self.revocations.iter().filter(|revocation| revocation.start > from && revocation.end < to).collect()
-    }
 }

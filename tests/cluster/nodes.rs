@@ -19,6 +19,7 @@ use crate::postgres::Postgres;
 use crate::proxy::{Network, Proxy};
 use crate::redis::Redis;
 use crate::served::{Account, Answer, Connection, Server, free_port, program, request};
+use crate::turn;
 use crate::watch::{Liveness, Watch};
 
 /// How long a node may answer from its memory without hearing from PostgreSQL, at most.
@@ -76,7 +77,7 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start(setup: Setup) -> Self {
-        let turn = turn();
+        let turn = turn::alone();
         let folder = tempfile::tempdir().expect("a temporary folder");
         // PostgreSQL runs as somebody else.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
@@ -187,15 +188,6 @@ impl Drop for Cluster {
             }
         }
     }
-}
-
-/// Clusters run one at a time, in this process and others: what is slow because another test runs beside it
-/// says nothing.
-fn turn() -> fs::File {
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cluster.lock");
-    let file = fs::File::create(file).expect("a lock file");
-    file.lock().expect("it can be waited for");
-    file
 }
 
 /// A node; it keeps its address and its name.

@@ -8,8 +8,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::checker::judge;
 use crate::history::{Event, Moment, State, What};
-use crate::load::{Clients, Load, Outcome, random};
+use crate::load::{Clients, Load, random};
 use crate::nodes::{Cluster, LEASE, Setup};
+use crate::outcome::Outcome;
 
 /// What came of it: what clients saw before, and which promises the restore broke.
 pub struct Restored {
@@ -42,9 +43,9 @@ async fn compare(cluster: &Cluster, before: &Outcome, copied: Moment) -> Vec<Str
     for key in before.shared.all_keys() {
         let truth = stored.get(&key.id).copied();
         // A key may be missing when its creation was answered after the copy.
-        let is_older = history.iter().any(|event| event.key == key.number() && event.end < copied);
+        let is_older = history.iter().any(|event| event.key == key.number && event.end < copied);
         if truth.is_some() || is_older {
-            history.push(Event { key: key.number(), node: 0, start: now, end: now, what: What::Saw(truth) });
+            history.push(Event { key: key.number, node: 0, start: now, end: now, what: What::Saw(truth) });
         }
         for node in 0..cluster.nodes.len() {
             let said = before.shared.state_by(&mut client, node, &key).await;

@@ -13,8 +13,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::faults::Fault;
 use crate::greedy::Round;
 use crate::history::{Moment, Revocation};
-use crate::load::{Clients, Load, Outcome, random};
+use crate::load::{Clients, Load, random};
 use crate::nodes::{Cluster, Setup};
+use crate::outcome::Outcome;
 use crate::proxy::Network;
 use crate::restore::restore;
 

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::load::{Clients, Load};
-use crate::nodes::{Cluster, LEASE, Setup};
+use crate::nodes::{Cluster, Setup};
 use crate::postgres::Postgres;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -15,9 +15,8 @@ async fn three_nodes_are_as_one() {
     let outcome = load.finish().await;
     for revocation in &outcome.revocations {
         assert_eq!((revocation.nodes, revocation.acknowledged), (3, 3), "{revocation:?}");
-        assert!(revocation.waited_out.is_empty(), "{revocation:?}");
         // Nobody had to wait for a lease.
-        assert!(revocation.took() < LEASE, "{revocation:?}");
+        assert!(revocation.waited_out.is_empty(), "{revocation:?}");
     }
     assert_eq!(outcome.failures(), Vec::<String>::new());
 

@@ -26,6 +26,7 @@ mod hooksentry_model;
 mod hooksentry_plans;
 mod hooksentry_tokens;
 mod hunt;
+mod imports;
 mod jobs;
 mod key_in_address;
 mod key_page;

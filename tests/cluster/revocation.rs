@@ -1,13 +1,13 @@
 //! Revocation under load: once it was answered, nothing that the key's holders send afterwards gets in,
 //! however many of them share one reading of the key.
 
-mod served;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use served::{Account, Server};
 use tokio::sync::{Notify, watch};
+
+use crate::served::{self, Account, Server};
+use crate::turn::alone;
 
 const CONNECTIONS: usize = 32;
 const KEYS: usize = 20;
@@ -16,6 +16,7 @@ const EVENTS: usize = 64;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_event_that_is_sent_after_a_revocation_was_answered_gets_in() {
+    let _turn = alone();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(folder.path(), &[], &[("LATCHKEY_LOG", "warn")]);
     let mut owner = server.connect().await.expect("it listens");

@@ -1,6 +1,6 @@
 //! Every method with every form of a request target.
 
-use crate::raw::Raw;
+use super::raw::Raw;
 use crate::served::{Account, Server};
 
 const METHODS: [&str; 11] =
@@ -81,7 +81,7 @@ async fn no_request_line_makes_the_server_fail() {
     }
     raw.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!(raw.answer().await.status, 200);
-    let log = crate::log(folder.path());
+    let log = crate::program::log(folder.path());
     assert!(!log.contains("panicked") && !log.contains("panic"), "{log}");
 }
 

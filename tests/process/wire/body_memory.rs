@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::raw::Raw;
+use super::raw::Raw;
 use crate::served::{Account, Answer, Server};
 
 /// The largest event.

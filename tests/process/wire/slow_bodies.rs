@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::raw::Raw;
+use super::raw::Raw;
 use crate::served::{Account, Answer, Connection, Server};
 
 struct Scene {

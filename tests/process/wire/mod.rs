@@ -4,12 +4,5 @@
 mod body_memory;
 mod heads;
 mod raw;
-#[path = "../served/mod.rs"]
-mod served;
 mod slow_bodies;
 mod targets;
-
-/// The log of a server.
-fn log(folder: &std::path::Path) -> String {
-    std::fs::read_to_string(folder.join("log")).unwrap_or_default()
-}

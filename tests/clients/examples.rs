@@ -1,13 +1,12 @@
 //! The clients of `examples/clients/`, run as their users run them, against the built program. What
 //! each prints is looked at: the key that it made is listed, opens a door, and no longer when revoked.
 
-mod served;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use served::{Account, Connection, Server};
+
+use crate::served::{self, Account, Connection, Server};
 
 struct Scene {
     server: Server,

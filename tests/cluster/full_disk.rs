@@ -4,15 +4,15 @@
 //! Here no file may grow beyond some megabytes (`RLIMIT_FSIZE`), which fails where a full disk does, within SQLite's
 //! writes, and can be lifted while the server runs.
 
-mod served;
-
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use served::{Account, Answer, Connection, Server, program};
+use crate::served::{Account, Answer, Connection, Server, program};
+use crate::turn::alone;
+
 
 const MOST_BYTES: &str = "3000000";
 
@@ -80,6 +80,7 @@ fn is_refused(answer: &Answer) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_loses_nothing_and_is_over_when_there_is_room() {
+    let _turn = alone();
     let folder = tempfile::tempdir().expect("a folder");
     let mut server = start(folder.path());
     let mut connection = server.connect().await.expect("it listens");
@@ -175,6 +176,7 @@ async fn verify_all(
 /// without any limit. No request waits for a flush that waits for a request, and every count is right.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn checks_of_all_kinds_of_keys_go_on_while_every_flush_fails() {
+    let _turn = alone();
     let folder = tempfile::tempdir().expect("a folder");
     let server = start(folder.path());
     limit_files(&server, "unlimited");
@@ -251,6 +253,7 @@ fn start_on_small_disk(folder: &Path, mebibytes: usize, reserve: &str) -> Server
 /// One tenant's events do not take the room that the end of a key needs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_stop_while_revocations_still_find_room() {
+    let _turn = alone();
     let folder = tempfile::tempdir().expect("a folder");
     let server = start_on_small_disk(folder.path(), 64, "16MiB");
     let mut connection = server.connect().await.expect("it listens");

@@ -1,8 +1,6 @@
 //! `latchkey migrate-data`: a server on SQLite goes on as one on PostgreSQL, and nobody notices.
 
 mod databases;
-#[path = "../served/mod.rs"]
-mod served;
 mod story;
 
 use std::io::{BufRead, BufReader};
@@ -10,12 +8,10 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 
 use databases::{Dump, Schema, dump_postgresql, dump_sqlite, latchkey, migrate_data, sqlite};
-use served::{Account, Server};
 use sqlx::Connection;
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
+use crate::program::text;
+use crate::served::{Account, Server};
 
 #[track_caller]
 fn assert_refused(output: &Output, words: &str) {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use crate::raw::Raw;
+use super::raw::Raw;
 use crate::served::{self, Answer, Server};
 
 /// A process that is killed when it is dropped.

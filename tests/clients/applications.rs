@@ -1,13 +1,12 @@
 //! The files of `examples/applications/`, as an application uses them, against the built program: a small
 //! server in each language, which lets its callers in by their keys.
 
-mod served;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
-use served::{Account, Answer, Connection, Server};
+
+use crate::served::{Account, Answer, Connection, Server};
 
 /// Looks like a key, checksum included, and is none.
 const UNKNOWN: &str = "hs_live_0123456789abcdef0123456789abcdef0123456789abcdef012345671c637e5a";

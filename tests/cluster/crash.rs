@@ -2,8 +2,6 @@
 //! there afterwards, and an event that was sent twice under one idempotency key is there once. Once under
 //! a load of events, with a key made now and then, and once under one of keys alone.
 
-mod served;
-
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,8 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use served::{Account, Answer, Connection, Server};
 use tokio::sync::Notify;
+
+use crate::served::{Account, Answer, Connection, Server};
+use crate::turn::alone;
 
 const CRASHES: usize = 20;
 const CONNECTIONS: usize = 32;
@@ -251,10 +251,12 @@ async fn survives(keys_every: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_survives_twenty_crashes() {
+    let _turn = alone();
     survives(16).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_that_were_issued_survive_twenty_crashes() {
+    let _turn = alone();
     survives(1).await;
 }

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::databases::{
     Schema, assert_nothing_is_missing, assert_same, dump_postgresql, dump_sqlite, migrate_data, sqlite,
 };
-use super::served::{Account, Answer, Connection, Server};
-use super::text;
+use crate::program::text;
+use crate::served::{Account, Answer, Connection, Server};
 
 /// Somebody who speaks to a server.
 struct Client {

@@ -1,0 +1,19 @@
+//! The keys that clients have made.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// A key that somebody made.
+pub struct Key {
+    pub number: usize,
+    pub id: String,
+    pub plain: String,
+}
+
+#[derive(Default)]
+pub struct Keys {
+    pub all: Vec<Arc<Key>>,
+    pub live: Vec<Arc<Key>>,
+    /// Those with which something is being done or was done lately.
+    pub ended: VecDeque<Arc<Key>>,
+}

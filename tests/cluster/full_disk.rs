@@ -13,7 +13,6 @@ use std::time::Duration;
 use crate::served::{Account, Answer, Connection, Server, program};
 use crate::turn::alone;
 
-
 const MOST_BYTES: &str = "3000000";
 
 fn start(folder: &Path) -> Server {

@@ -20,6 +20,7 @@ mod hooksentry;
 mod hooksentry_errors;
 mod hooksentry_events;
 mod hooksentry_ingest;
+mod hooksentry_ingest_groups;
 mod hooksentry_keys;
 mod hooksentry_marks;
 mod hooksentry_model;

@@ -9,7 +9,7 @@ mod websocket;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::served::{Account, Answer, Connection, Server};
 use gateway::{Gateway, Kind};

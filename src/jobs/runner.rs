@@ -299,6 +299,16 @@ mod tests {
         due.first().map(|(_, at)| *at)
     }
 
+    /// Waits until a job is due at this moment, or none is.
+    async fn until_due(jobs: &Jobs, at: Option<Timestamp>) {
+        let reached = async {
+            while due(jobs).await != at {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(60), reached).await.expect("due at the expected moment");
+    }
+
     /// Sets a flag when it is dropped.
     struct Dropped(Arc<AtomicBool>);
 
@@ -331,15 +341,10 @@ mod tests {
         begun.notified().await;
         for _ in 0..3 {
             jobs.clock.advance(LEASE_MS - 1);
-            let end = jobs.clock.now().plus(LEASE_MS);
-            while due(&jobs).await != Some(end) {
-                tokio::task::yield_now().await;
-            }
+            until_due(&jobs, Some(jobs.clock.now().plus(LEASE_MS))).await;
         }
         go_on.notify_one();
-        while due(&jobs).await.is_some() {
-            tokio::task::yield_now().await;
-        }
+        until_due(&jobs, None).await;
         stop.cancel();
         running.await.expect("no panic");
     }
@@ -369,9 +374,12 @@ mod tests {
         let later = jobs.clock.now().plus(1000 * LEASE_MS);
         let taken = jobs.db.claim_jobs(KIND.name(), 7, later, later.plus(LEASE_MS), 1).await.expect("an answer");
         assert_eq!(taken.len(), 1);
-        while !is_dropped.load(Ordering::SeqCst) {
-            tokio::task::yield_now().await;
-        }
+        let dropped = async {
+            while !is_dropped.load(Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(60), dropped).await.expect("it is interrupted");
         stop.cancel();
         running.await.expect("no panic");
         assert!(

@@ -1,32 +1,28 @@
 //! The log of changes of keys, numbered in the order in which they were committed.
 //!
-//! A number alone says little: a database that was restored to an earlier state gives it to another change. So each
-//! transaction that changes keys draws a random token, and each change names the token before it.
+//! A number alone does not identify a change: a database that was restored to an earlier state gives it to another
+//! change. So each transaction that changes keys draws a random token, and each change names the token before it.
 
-use serde::Serialize;
 use sqlx::FromRow;
 
 use super::db::{Db, StoreError, reading, sql, writing};
 use crate::domain::KeyHash;
 use crate::model::{KeyId, OrganisationId, Timestamp};
 
-/// Changes of one `INSERT`; a transaction with more makes several. PostgreSQL bounds a JSON array to 256 MB.
-pub(super) const MAX_INSERTED: usize = 10_000;
-
-/// A key that is not any more what it was.
+/// A change of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// Counted from 1, without a gap, as the changes were committed.
     pub number: i64,
-    /// Whose key.
+    /// The organisation of the key.
     pub organisation: OrganisationId,
     /// The number among the changes of that organisation, counted in the same way.
     pub organisation_number: i64,
-    /// Which.
+    /// The key.
     pub key: KeyId,
-    /// What is kept of its string.
+    /// The hash of its string.
     pub hash: KeyHash,
-    /// Whether it ended for good.
+    /// Whether the key was revoked.
     pub revoked: bool,
     /// The token of the transaction that made it.
     pub token: i64,
@@ -37,9 +33,9 @@ pub struct Change {
 /// A position in the log of changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Position {
-    /// Which installation.
+    /// The installation.
     pub epoch: i64,
-    /// Which history of it: another one after the database went back.
+    /// The history of the installation: another one after the database went back.
     pub history: i64,
     /// The number of the last change.
     pub number: i64,
@@ -54,7 +50,7 @@ impl Position {
     }
 }
 
-/// How a reading of the log continues what was read before.
+/// The continuity of a reading with the readings before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Continuity {
     /// Nothing is missing in between.
@@ -70,12 +66,12 @@ pub(crate) enum Continuity {
 pub(crate) struct Reading {
     /// Where the log ends.
     pub(crate) end: Position,
-    /// The changes after what was read before, perhaps not all of them.
+    /// The changes after the position that was read before; further ones may follow.
     pub(crate) changes: Vec<Change>,
 }
 
 impl Reading {
-    /// How it continues a position.
+    /// Returns whether the reading continues a position.
     pub(crate) fn continues(&self, from: Position) -> Continuity {
         let Some(first) = self.changes.first() else {
             return if self.end == from { Continuity::Whole } else { Continuity::Broken };
@@ -93,7 +89,7 @@ impl Reading {
     }
 }
 
-/// Where the changes of an organisation end, and the whole log at the same moment.
+/// The end of an organisation's changes, and that of the whole log at the same moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
 pub(crate) struct OrganisationEnd {
     pub(crate) history: i64,
@@ -136,7 +132,7 @@ impl ChangeRow {
     }
 }
 
-/// The end of the log; with a change beside it, if there is one.
+/// The end of the log, with a change beside it, if there is one.
 #[derive(FromRow)]
 struct LookRow {
     epoch: i64,
@@ -172,97 +168,8 @@ impl LookRow {
     }
 }
 
-/// Takes the next numbers for changes of keys within a transaction, as its last step: until it commits,
-/// every other change waits. The number of the last one.
-macro_rules! log_changes {
-    ($db:expr, $tx:ident, $organisation:expr, $keys:expr, $revoked:expr, $at:expr) => {{
-        let keys: &[(KeyId, KeyHash)] = $keys;
-        let count = i64::try_from(keys.len()).unwrap_or(i64::MAX);
-        let token = $crate::runtime::entropy::Entropy::System.id();
-        if matches!($db, $crate::store::Db::Sqlite(..)) {
-            sqlx::query(sql!("changes_take_organisation_numbers"))
-                .bind(count)
-                .bind(token)
-                .bind($organisation.0)
-                .execute(&mut *$tx)
-                .await?;
-        }
-        let taken = sqlx::query(sql!($db, "changes_take_numbers"))
-            .bind(count)
-            .bind(token)
-            .bind($organisation.0)
-            .fetch_one(&mut *$tx)
-            .await?;
-        let last: i64 = sqlx::Row::try_get(&taken, 0)?;
-        let mut first = $crate::store::changes::First {
-            number: last - count + 1,
-            organisation_number: sqlx::Row::try_get::<i64, _>(&taken, 2)? - count + 1,
-            token,
-            previous: sqlx::Row::try_get(&taken, 1)?,
-        };
-        for keys in keys.chunks($crate::store::changes::MAX_INSERTED) {
-            let rows = $crate::store::changes::rows(&mut first, $organisation, keys, $revoked, $at)?;
-            sqlx::query(sql!($db, "changes_add")).bind(rows).execute(&mut *$tx).await?;
-        }
-        last
-    }};
-}
-
-pub(super) use log_changes;
-
-/// The numbers of the first of several changes, and the tokens of all.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct First {
-    pub(super) number: i64,
-    pub(super) organisation_number: i64,
-    pub(super) token: i64,
-    pub(super) previous: i64,
-}
-
-/// A change as a statement reads it.
-#[derive(Serialize)]
-struct InsertedRow {
-    number: i64,
-    organisation: i64,
-    organisation_number: i64,
-    key: i64,
-    hash: String,
-    revoked: i64,
-    at: i64,
-    token: i64,
-    previous: i64,
-}
-
-/// Changes as one parameter, a JSON array. Advances `first` past them.
-pub(super) fn rows(
-    first: &mut First,
-    organisation: OrganisationId,
-    keys: &[(KeyId, KeyHash)],
-    revoked: bool,
-    at: Timestamp,
-) -> Result<String, sqlx::Error> {
-    let row = |(key, hash): &(KeyId, KeyHash)| {
-        let row = InsertedRow {
-            number: first.number,
-            organisation: organisation.0,
-            organisation_number: first.organisation_number,
-            key: key.0,
-            hash: hex::encode(hash.as_bytes()),
-            revoked: i64::from(revoked),
-            at: at.0,
-            token: first.token,
-            previous: first.previous,
-        };
-        first.number += 1;
-        first.organisation_number += 1;
-        row
-    };
-    let rows: Vec<InsertedRow> = keys.iter().map(row).collect();
-    serde_json::to_string(&rows).map_err(|error| sqlx::Error::Encode(error.into()))
-}
-
 impl Db {
-    /// Where the log of changes ends.
+    /// Reads the end of the log of changes.
     pub(crate) async fn changes_end(&self) -> Result<Position, StoreError> {
         let (epoch, history, number, token): (i64, i64, i64, i64) = reading!(self, connection => {
             sqlx::query_as(sql!("changes_end")).fetch_one(connection).await?
@@ -270,17 +177,17 @@ impl Db {
         Ok(Position { epoch, history, number, token })
     }
 
-    /// At most so many changes after a number, in their order, and where the log ends, both at one moment.
-    pub(crate) async fn read_changes(&self, after: i64, most: i64) -> Result<Reading, StoreError> {
+    /// Reads at most `limit` changes after a number, in their order, and the end of the log, both at one moment.
+    pub(crate) async fn read_changes(&self, after: i64, limit: i64) -> Result<Reading, StoreError> {
         let rows: Vec<LookRow> = reading!(self, connection => {
-            sqlx::query_as(sql!("changes_look")).bind(after).bind(most).fetch_all(connection).await?
+            sqlx::query_as(sql!("changes_look")).bind(after).bind(limit).fetch_all(connection).await?
         });
         let end = rows.first().map(LookRow::end).ok_or(sqlx::Error::RowNotFound)?;
         let changes = rows.into_iter().filter_map(LookRow::into_change).map(ChangeRow::into_change);
         Ok(Reading { end, changes: changes.collect::<Result<_, _>>()? })
     }
 
-    /// Gives the log another history, unless somebody else has done so since this one was read.
+    /// Gives the log another history, unless another node has done so since this one was read.
     pub(crate) async fn begin_history(&self, instead_of: i64, history: i64) -> Result<(), StoreError> {
         writing!(self, tx => {
             sqlx::query(sql!("changes_begin_history")).bind(instead_of).bind(history).execute(&mut *tx).await?;
@@ -288,14 +195,14 @@ impl Db {
         Ok(())
     }
 
-    /// Where the changes of an organisation end.
+    /// Reads the end of an organisation's changes.
     pub(crate) async fn changes_end_of(&self, organisation: OrganisationId) -> Result<OrganisationEnd, StoreError> {
         Ok(reading!(self, connection => {
             sqlx::query_as(sql!("changes_end_of_organisation")).bind(organisation.0).fetch_one(connection).await?
         }))
     }
 
-    /// Whether the log still has a change of an organisation, and with it all that came after.
+    /// Returns whether the log still has a change of an organisation, and so all later ones.
     pub(crate) async fn has_change(
         &self,
         organisation: OrganisationId,
@@ -313,35 +220,35 @@ impl Db {
         Ok(count > 0)
     }
 
-    /// The changes of an organisation after one of its own numbers, up to a number of the whole log: at most so many,
+    /// Reads the changes of an organisation after one of its own numbers, up to a number of the whole log: at most `limit`,
     /// in their order.
     pub(crate) async fn changes_of(
         &self,
         organisation: OrganisationId,
         after: i64,
         up_to: i64,
-        most: i64,
+        limit: i64,
     ) -> Result<Vec<Change>, StoreError> {
         let rows: Vec<ChangeRow> = reading!(self, connection => {
             sqlx::query_as(sql!("changes_of_organisation"))
                 .bind(organisation.0)
                 .bind(after)
                 .bind(up_to)
-                .bind(most)
+                .bind(limit)
                 .fetch_all(connection)
                 .await?
         });
         Ok(rows.into_iter().map(ChangeRow::into_change).collect::<Result<_, _>>()?)
     }
 
-    /// The last number of the transaction that last changed a key, unless that is long ago.
+    /// Returns the last number of the transaction that last changed a key, unless that change was deleted.
     pub(crate) async fn last_transaction_of_key(&self, id: KeyId) -> Result<Option<i64>, StoreError> {
         Ok(reading!(self, connection => {
             sqlx::query_scalar(sql!("changes_last_of_key")).bind(id.0).fetch_optional(connection).await?
         }))
     }
 
-    /// Forgets the changes before a moment.
+    /// Deletes the changes before a moment.
     pub(crate) async fn delete_changes_before(&self, at: Timestamp) -> Result<(), StoreError> {
         writing!(self, tx => {
             sqlx::query(sql!("changes_delete_old")).bind(at.0).execute(&mut *tx).await?;
@@ -387,24 +294,7 @@ mod tests {
         assert_eq!(read(Position { epoch: 2, ..end(8) }, &[change(8, 80, 70)]), Continuity::Broken);
     }
 
-    #[test]
-    fn rows_of_several_statements_are_numbered_on() {
-        let keys: Vec<(KeyId, KeyHash)> = (1..=3).map(|id| (KeyId(id), change(id, 1, 1).hash)).collect();
-        let mut first = First { number: 7, organisation_number: 3, token: 70, previous: 60 };
-        let mut numbers = Vec::new();
-        for keys in keys.chunks(2) {
-            let json = rows(&mut first, OrganisationId(1), keys, true, Timestamp(0)).expect("JSON");
-            let rows: Vec<serde_json::Value> = serde_json::from_str(&json).expect("rows");
-            numbers.extend(
-                rows.into_iter().map(|row| {
-                    [&row["number"], &row["organisation_number"], &row["key"]].map(serde_json::Value::as_i64)
-                }),
-            );
-        }
-        assert_eq!(numbers, [[7, 3, 1], [8, 4, 2], [9, 5, 3]].map(|row| row.map(Some)));
-    }
-
-    /// Who revokes a family a second time waits for all of it.
+    /// A second revocation of a family waits for all of it.
     #[tokio::test]
     async fn the_last_change_of_a_key_is_the_last_of_its_transaction() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -5,9 +5,9 @@
 //! out of it: nothing changes for them, and there may be ten times as many. A key's parent never changes, so a family
 //! has no cycle.
 
-use super::changes::log_changes;
 use super::db::{Db, StoreError, sql, writing};
 use super::keys::{KeyRow, StoredLimits};
+use super::new_changes::log_changes;
 use crate::domain::{Key, KeyHash, fold};
 use crate::model::{KeyId, Timestamp, UserId};
 

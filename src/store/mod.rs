@@ -18,6 +18,7 @@ mod key_lists;
 mod key_pages;
 mod keys;
 mod migrate_data;
+mod new_changes;
 mod new_keys;
 mod nodes;
 mod pool;

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use latchkey::accounts::{Accounts, EmailAddress, Password, Passwords, Registration};
 use latchkey::domain::{Ask, Code, PresentedKey};
-use latchkey::keys::{Keys, Policy, Purpose};
+use latchkey::keys::{self, Checks, Policy, Purpose};
 use latchkey::model::ScopeList;
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
@@ -25,7 +25,7 @@ use latchkey::store::Db;
 const BUSY: usize = 1_000;
 
 /// A million keys in memory; every one has what `set` gives it.
-async fn keys(strings: &[String], set: &str, folder: &tempfile::TempDir) -> Keys {
+async fn checks(strings: &[String], set: &str, folder: &tempfile::TempDir) -> Arc<Checks> {
     let url = format!("sqlite:{}", folder.path().join("latchkey.db").display());
     let db = Db::open(&url).await.expect("the database opens");
     db.migrate().await.expect("the schema is made");
@@ -46,16 +46,17 @@ async fn keys(strings: &[String], set: &str, folder: &tempfile::TempDir) -> Keys
         let pool = sqlx::SqlitePool::connect(&url).await.expect("the file opens");
         sqlx::query(sqlx::AssertSqlSafe(format!("UPDATE keys SET {set}"))).execute(&pool).await.expect("set");
     }
-    let keys = Keys::open(db, clock, entropy, Policy { cache_bytes: 1 << 30, ..Policy::default() }, None)
+    let opened = keys::open(db, clock, entropy, Policy { cache_bytes: 1 << 30, ..Policy::default() }, None)
         .await
         .expect("it opens");
+    let checks = opened.checks;
     for some in strings.chunks(5_000) {
         let ask = Ask::default();
-        let checks = some.iter().map(|key| keys.check(key, &ask, Purpose::Identify, |verdict| verdict.code));
-        let codes = futures::future::join_all(checks).await;
+        let codes = some.iter().map(|key| checks.verify(key, &ask, Purpose::Identify, |verdict| verdict.code));
+        let codes = futures::future::join_all(codes).await;
         assert!(codes.into_iter().all(|code| code == Ok(Code::Valid)));
     }
-    keys
+    checks
 }
 
 fn core(criterion: &mut Criterion) {
@@ -85,7 +86,7 @@ fn core(criterion: &mut Criterion) {
     ] {
         let target = concat!(env!("CARGO_MANIFEST_DIR"), "/target");
         let folder = tempfile::tempdir_in(target).expect("a folder");
-        let keys = runtime.block_on(keys(&strings, set, &folder));
+        let checks = runtime.block_on(checks(&strings, set, &folder));
         for (purpose, what) in [(Purpose::Identify, "found and judged"), (Purpose::Use, "found, judged, counted")] {
             if purpose == Purpose::Identify && !set.is_empty() {
                 continue;
@@ -95,7 +96,7 @@ fn core(criterion: &mut Criterion) {
                     let check = |key: String| {
                         // Pinned where it is, as in the server: `now_or_never` would move it.
                         {
-                            let checked = pin!(keys.check(black_box(&key), &ask, purpose, |verdict| verdict.code));
+                            let checked = pin!(checks.verify(black_box(&key), &ask, purpose, |verdict| verdict.code));
                             let checked = checked.poll(&mut Context::from_waker(Waker::noop()));
                             assert_eq!(checked, Poll::Ready(Ok(Code::Valid)));
                         }

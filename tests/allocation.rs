@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures::FutureExt;
 use latchkey::accounts::{Accounts, EmailAddress, Password, Passwords, Registration};
 use latchkey::domain::{Ask, Caller, Code, Limits};
-use latchkey::keys::{Draft, KeyStringForm, Keys, Policy, Purpose};
+use latchkey::keys::{self, Draft, KeyStringForm, Opened, Policy, Purpose};
 use latchkey::model::{KeyName, Quota, RateLimit, ScopeList, Scopes};
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
@@ -50,7 +50,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// A database with one account, and who may make keys in it.
-async fn scene(folder: &tempfile::TempDir) -> (Keys, Caller) {
+async fn scene(folder: &tempfile::TempDir) -> (Opened, Caller) {
     let url = format!("sqlite:{}", folder.path().join("latchkey.db").display());
     let db = Db::open(&url).await.expect("the database opens");
     db.migrate().await.expect("the schema is made");
@@ -61,7 +61,7 @@ async fn scene(folder: &tempfile::TempDir) -> (Keys, Caller) {
     let password = Password::new("correct horse battery".to_owned()).expect("a password");
     let user = accounts.add(&email, password).await.expect("an account");
     let caller = Caller::Person(accounts.person(user).await.expect("an answer").expect("somebody"));
-    (Keys::open(db, clock, entropy, Policy::default(), None).await.expect("it opens"), caller)
+    (keys::open(db, clock, entropy, Policy::default(), None).await.expect("it opens"), caller)
 }
 
 fn draft(caller: &Caller) -> Draft {
@@ -86,7 +86,7 @@ async fn a_check_of_a_known_key_allocates_nothing_and_a_key_takes_250_bytes() {
 async fn a_plain_key_takes_at_most_250_bytes() {
     const KEYS: usize = 30_000;
     let folder = tempfile::tempdir().expect("a folder");
-    let (keys, caller) = scene(&folder).await;
+    let (Opened { keys, checks, .. }, caller) = scene(&folder).await;
     let mut strings = Vec::new();
     for _ in 0..KEYS / 1_000 {
         let some = (0..1_000).map(|_| keys.issue(&caller, draft(&caller)));
@@ -96,17 +96,17 @@ async fn a_plain_key_takes_at_most_250_bytes() {
     let ask = Ask::default();
     let look = async |strings: &[String]| {
         for some in strings.chunks(1_000) {
-            let some = some.iter().map(|key| keys.check(key, &ask, Purpose::Identify, |verdict| verdict.code));
+            let some = some.iter().map(|key| checks.verify(key, &ask, Purpose::Identify, |verdict| verdict.code));
             let codes = futures::future::join_all(some).await;
             assert!(codes.into_iter().all(|code| code == Ok(Code::Valid)));
         }
     };
     // Buffers and statements have what they need after the first thousand.
     look(&strings[..1_000]).await;
-    let (before, reckoned) = (USED.load(Ordering::Relaxed), keys.cache().bytes());
+    let (before, reckoned) = (USED.load(Ordering::Relaxed), checks.cache().bytes());
     look(&strings[1_000..]).await;
     let each = (USED.load(Ordering::Relaxed) - before) / (KEYS - 1_000);
-    let reckoned = (keys.cache().bytes() - reckoned) / (KEYS - 1_000);
+    let reckoned = (checks.cache().bytes() - reckoned) / (KEYS - 1_000);
     assert!(each <= 250, "{each} bytes a key");
     assert!(each <= reckoned + 8, "{each} bytes a key, and {reckoned} by the cache's own account");
     println!("{each} bytes a key, {reckoned} by the cache's own account");
@@ -114,7 +114,7 @@ async fn a_plain_key_takes_at_most_250_bytes() {
 
 async fn a_check_of_a_known_key_allocates_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (keys, caller) = scene(&folder).await;
+    let (Opened { keys, checks, .. }, caller) = scene(&folder).await;
     let draft = Draft {
         scopes: Some(Scopes::Named(vec!["events:*".to_owned(), "keys:verify".to_owned()])),
         limits: Limits {
@@ -131,7 +131,7 @@ async fn a_check_of_a_known_key_allocates_nothing() {
         address: Some([192, 0, 2, 1].into()),
         ..Ask::default()
     };
-    let code = async || keys.check(&string, &ask, Purpose::Use, |verdict| verdict.code).await;
+    let code = async || checks.verify(&string, &ask, Purpose::Use, |verdict| verdict.code).await;
     // The first one reads the database, and the first of an address notes it.
     for _ in 0..3 {
         assert_eq!(code().await, Ok(Code::Valid));

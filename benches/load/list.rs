@@ -14,7 +14,7 @@ use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http_body_util::BodyExt;
 use latchkey::accounts::{Accounts, Passwords, Registration};
 use latchkey::events::{EventLimits, Events};
-use latchkey::keys::{Keys, Policy};
+use latchkey::keys::{self, Keys, Policy};
 use latchkey::model::OrganisationId;
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
@@ -67,16 +67,21 @@ impl Server {
         let passwords = Passwords::new(entropy.clone());
         let accounts = Accounts::new(db.clone(), clock.clone(), entropy.clone(), passwords, Registration::Open, None);
         let policy = Policy::default();
-        let keys = Keys::open(db.clone(), clock.clone(), entropy.clone(), policy, None).await.expect("it opens");
-        let keys = Arc::new(keys);
+        let opened = keys::open(db.clone(), clock.clone(), entropy.clone(), policy, None).await.expect("it opens");
+        let keys = opened.keys;
         let services = Services {
             keys: Arc::clone(&keys),
+            changes: opened.changes,
+            checks: opened.checks,
+            usage: opened.usage,
+            limits: opened.limits,
             accounts: Arc::new(accounts),
             events: Arc::new(Events::new(db.clone(), clock.clone(), entropy.clone(), EventLimits::default())),
             lists: Arc::new(Lists::unbounded()),
             site: Arc::new(Site::default()),
             bodies: Arc::default(),
             log_limit: Arc::new(LogLimit::new(clock.clone())),
+            clock: clock.clone(),
             entropy: entropy.clone(),
         };
         let router = router(services, db, clock, entropy, Draining::default());

@@ -6,6 +6,7 @@ mod key_string;
 mod person;
 mod place;
 mod search;
+mod unavailable;
 
 pub use access::{Access, Caller};
 #[cfg(test)]
@@ -15,3 +16,4 @@ pub use key_string::{KeyHash, PlainKey, PresentedKey};
 pub use person::{Environment, Membership, Person, Verified};
 pub use place::{Place, PlaceError};
 pub use search::{Search, fold};
+pub use unavailable::Unavailable;

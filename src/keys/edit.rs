@@ -1,55 +1,56 @@
-//! Edit: what a key may do changes, its string does not.
+//! Edit: changes the rights of a key. Its string stays.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::Keys;
 use super::descendants::Narrowing;
-use super::{Keys, Unproven};
-use crate::domain::{Access, Caller, Key};
+use crate::domain::{Access, Caller, Key, Unavailable};
 use crate::model::{KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
 use crate::security_log::{Actor, Origin, SecurityEvent, Target};
 use crate::store::{KeyEdit, StoreError};
 
-/// What is to change; `None` stays as it is, `Some(None)` is taken away.
+/// The changes of a key: a field that is `None` stays, one that is `Some(None)` is removed.
 #[derive(Debug, Clone, Default)]
 pub struct Edit {
     /// Its label.
     pub name: Option<KeyName>,
-    /// What it may be used for.
+    /// Its scopes.
     pub scopes: Option<Scopes>,
     /// Whether it works.
     pub enabled: Option<bool>,
-    /// When it is refused from.
+    /// The time from which it is refused.
     pub expires_at: Option<Option<Timestamp>>,
     /// The only networks that it may be used from.
     pub ip_allowlist: Option<Option<Vec<IpNet>>>,
-    /// How often it may be used.
+    /// Its rate limit.
     pub rate_limit: Option<Option<RateLimit>>,
-    /// How often in a month.
+    /// Its monthly quota.
     pub quota: Option<Option<Quota>>,
-    /// What its owner wants to remember.
+    /// Its metadata.
     pub metadata: Option<Option<BTreeMap<String, String>>>,
 }
 
-/// Why a key was not changed.
+/// The reason why a key was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
-    /// There is none with this id where the caller can see it.
+    /// The caller can see no key with this id.
     #[error("no such key")]
     NotFound,
-    /// Somebody else made it, and the caller is no admin.
+    /// Another member made it, and the caller is no admin.
     #[error("only who made the key, admins and owners may change it")]
     NotAllowed,
-    /// It was revoked, which nothing undoes.
+    /// It was revoked, which is final.
     #[error("the key is revoked")]
     Revoked,
-    /// It is not what the caller expects it to be, and stays as it is: this key.
+    /// It differs from the version that the caller expects, and was not changed. This is the key.
     #[error("the key was changed meanwhile")]
     Changed(Box<Key>),
-    /// It is changed, but perhaps not everywhere yet.
+    /// It is changed, and a node may not have applied the change yet.
     #[error(transparent)]
-    Unproven(#[from] Unproven),
+    Unavailable(#[from] Unavailable),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -98,7 +99,7 @@ impl Edit {
         key.disabled_at = match self.enabled {
             None => key.disabled_at,
             Some(true) => None,
-            // Switched off twice is switched off since the first time.
+            // A key that is paused twice is paused since the first time.
             Some(false) => key.disabled_at.or(Some(now)),
         };
     }
@@ -110,7 +111,13 @@ impl Keys {
     ///
     /// # Errors
     /// When there is no such key for the caller, it is not theirs to change, or it is revoked.
-    pub async fn edit(&self, caller: &Caller, id: KeyId, edit: Edit, descendants: bool) -> Result<Key, EditError> {
+    pub async fn edit(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: KeyId,
+        edit: Edit,
+        descendants: bool,
+    ) -> Result<Key, EditError> {
         self.edit_if(caller, id, edit, descendants, |_, _| true).await
     }
 
@@ -120,28 +127,28 @@ impl Keys {
     /// # Errors
     /// As [`edit`](Self::edit), and when `allow` does not agree.
     pub async fn edit_if(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         id: KeyId,
         edit: Edit,
         descendants: bool,
         allow: impl FnOnce(&Key, &Key) -> bool + Send + 'static,
     ) -> Result<Key, EditError> {
-        let key = self.core.db.key_by_id(id).await?.ok_or(EditError::NotFound)?;
+        let key = self.db.key_by_id(id).await?.ok_or(EditError::NotFound)?;
         match caller.access_to(&key) {
             Access::Hidden => return Err(EditError::NotFound),
             Access::See => return Err(EditError::NotAllowed),
             Access::Manage => {}
         }
-        let now = self.core.clock.now();
+        let now = self.clock.now();
         let (actor, origin) = (Actor::from(caller), Origin::current());
         let edited = self
-            .run_detached(async move |core| {
+            .run_detached(async move |keys| {
                 let family = descendants && edit.may_narrow();
                 let is_paused = edit.enabled == Some(false);
                 let fields = edit.fields();
                 let mut event = SecurityEvent::KeyEdited;
-                let edited = core.db.edit_key(id, family, now, |key, descendants| {
+                let edited = keys.db.edit_key(id, family, now, |key, descendants| {
                     let before = key.clone();
                     edit.apply(key, now);
                     event = match (before.disabled_at, key.disabled_at) {
@@ -154,28 +161,28 @@ impl Keys {
                     allow(&before, key)
                 });
                 let edited = edited.await;
-                // Whatever became of it: after a failure nobody knows.
-                core.changed(&[(key.id, key.hash)]);
+                // Also after a failure, when the outcome of the commit is unknown.
+                keys.checks.invalidate(key.hash);
                 let edited = match edited? {
                     KeyEdit::Done(edited) => edited,
                     KeyEdit::Refused(stored) => return Err(EditError::Changed(stored)),
                     KeyEdit::Revoked => return Err(EditError::Revoked),
                 };
-                core.changed(&edited.changed);
+                keys.checks.invalidate_all(&edited.changed);
                 let descendants = edited.changed.iter().map(|(changed, _)| *changed).filter(|changed| *changed != id);
                 let entry = event.entry(actor, Target::Key(id)).of(key.organisation).changed(fields);
                 entry.with_descendants(descendants.collect()).write_from(origin.as_ref());
-                core.effective(edited.number).await?;
+                keys.changes.applied(edited.number).await?;
                 Ok(edited.key)
             })
             .await;
         let mut edited = edited?;
-        let reading = self.core.usage.reading().await;
-        // Read again, because uses may have been written down since.
-        if let Some(fresh) = self.core.db.key_by_id(id).await? {
+        let reading = self.usage.reading().await;
+        // Read again, because uses may have been flushed since.
+        if let Some(fresh) = self.db.key_by_id(id).await? {
             edited = fresh;
         }
-        self.core.usage.complete(std::slice::from_mut(&mut edited), &self.core.cache, &reading);
+        self.usage.complete(std::slice::from_mut(&mut edited), &reading);
         Ok(edited)
     }
 }

@@ -1,7 +1,6 @@
-//! Issue: a key is made, its string is shown once, its hash is stored.
+//! Issue: makes a key. Its string is shown once, its hash is stored.
 //!
-//! New keys share their commits, as events do: many that are made at once are one write to disk, and none is shown
-//! before it.
+//! New keys share their commits, as events do: concurrent requests are one write to disk, and no key is shown before it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,16 +8,16 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::descendants::is_within;
-use super::{Core, Keys};
-use crate::domain::{Caller, Key, Limits, Place, PlainKey, Spent};
+use super::{Checks, Keys};
+use crate::domain::{Caller, Key, Limits, Place, PlainKey, Spent, Unavailable};
 use crate::model::{FieldError, KeyId, KeyName, MANAGE_KEYS, Scopes};
 use crate::runtime::Tenant;
 use crate::runtime::batch::{self, Batches, Full, Queue};
 use crate::runtime::entropy::Entropy;
 use crate::security_log::{SecurityEvent, Target};
-use crate::store::{Batch, Inserted, Most, StoreError};
+use crate::store::{Batch, Db, Inserted, Most, StoreError};
 
-/// What form the key string gets: each contract has its own.
+/// The form of the key string: each contract has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyStringForm {
     /// `hs_live_…`, `hs_test_…`.
@@ -27,20 +26,20 @@ pub enum KeyStringForm {
     HookSentry,
 }
 
-/// A key that is asked for.
+/// A request for a key.
 #[derive(Debug, Clone)]
 pub struct Draft {
     /// Its label.
     pub name: KeyName,
-    /// Where it is to belong.
+    /// The environment that it will belong to.
     pub place: Place,
-    /// What it may be used for; `None` when nothing was said, which a key that makes keys must.
+    /// Its scopes; `None` if the request names none, which is an error when a key makes a key.
     pub scopes: Option<Scopes>,
-    /// What nothing said means.
+    /// The scopes of a key whose request names none.
     pub default_scopes: Scopes,
-    /// Its bounds.
+    /// Its limits.
     pub limits: Limits,
-    /// What its owner wants to remember.
+    /// Its metadata.
     pub metadata: Option<BTreeMap<String, String>>,
     /// The form of its string.
     pub form: KeyStringForm,
@@ -55,30 +54,42 @@ pub struct Issued {
     pub plain: PlainKey,
 }
 
-/// Why no key was made.
+/// The reason why no key was made.
 #[derive(Debug, thiserror::Error)]
 pub enum IssueError {
-    /// The organisation has as many keys as it may.
+    /// The organisation has the maximal number of keys.
     #[error("the organisation has as many keys as it may: {0}")]
     OrganisationFull(i64),
-    /// The organisation has so many revoked keys, the most that it may have.
+    /// The organisation has the maximal number of revoked keys.
     #[error("the organisation has {0} revoked keys, the most that it may have")]
     TooManyRevoked(i64),
-    /// The key that asked has ended meanwhile.
+    /// The key that makes the new one has ended meanwhile.
     #[error("the key that asked has ended")]
     MakerEnded,
-    /// The key that asked was narrowed meanwhile.
+    /// The key that makes the new one was narrowed meanwhile.
     #[error("the key that asked was narrowed")]
     MakerNarrowed,
-    /// The key that asked has a rate limit or a quota, which the keys that it makes would multiply.
+    /// The key that makes the new one has a rate limit or a quota, which the keys that it makes would multiply.
     #[error("the key that asked has a rate limit or a quota")]
     MakerIsLimited,
-    /// The key that asked may not give away so much.
+    /// The new key would have rights that the key that makes it does not have.
     #[error("more than the key that asks has itself")]
     Broader(Vec<FieldError>),
-    /// The database fails, or too many keys are made at once.
+    /// New keys of this organisation fill its share of the queue.
+    #[error("too many new keys of the organisation are waiting")]
+    TooManyWaiting,
+    /// The database failed, or new keys of all organisations fill the queue.
     #[error(transparent)]
-    NotStored(#[from] NotStored),
+    Unavailable(#[from] Unavailable),
+}
+
+impl From<Full> for IssueError {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Tenant => Self::TooManyWaiting,
+            Full::Server => Unavailable::KeyStorage.into(),
+        }
+    }
 }
 
 impl Keys {
@@ -96,7 +107,7 @@ impl Keys {
             KeyStringForm::Hookstream => PlainKey::hookstream(draft.place.mode, &self.entropy),
             KeyStringForm::HookSentry => PlainKey::hooksentry(&self.entropy),
         };
-        let now = self.core.clock.now();
+        let now = self.clock.now();
         let key = Key {
             id: KeyId(self.entropy.id_at(now)),
             uuid: self.entropy.uuid_at(now),
@@ -123,9 +134,9 @@ impl Keys {
         let most = self.policy.most_per_organisation;
         let created =
             |key: &Key| SecurityEvent::KeyCreated.entry(caller.into(), Target::Key(key.id)).of(key.organisation);
-        // A client that does not wait for the answer may have made a key all the same.
+        // The key may be stored although its client did not wait for the answer.
         let pending = created(&key).pending();
-        let stored = self.issuing.store(key).await;
+        let stored = self.new_keys.store(key).await;
         pending.answered();
         let (key, inserted) = stored?;
         match inserted {
@@ -141,12 +152,12 @@ impl Keys {
     }
 }
 
-/// Each key that it made would have the same limits once more.
+/// Returns whether each key that this one makes would have the same limits once more.
 fn is_limited(maker: &Key) -> bool {
     maker.limits.rate_limit.is_some() || maker.limits.quota.is_some()
 }
 
-/// Holds a new key against its maker as that is when the key is stored. Returns false if the maker may not make it.
+/// Compares a new key with its maker, as the maker is when the key is stored. Returns false if the maker may not make it.
 fn bind(maker: &Key, key: &mut Key) -> bool {
     if is_limited(maker) || !maker.scopes.name_explicitly(MANAGE_KEYS) {
         return false;
@@ -158,9 +169,9 @@ fn bind(maker: &Key, key: &mut Key) -> bool {
     })
 }
 
-/// Holds what a key asks for against what it has itself (CONTRACTS, "Keys must not make keys"):
-/// scopes are named, held by the maker and never `api-keys:write`; expiry and networks have the maker's as upper
-/// bounds, and are inherited where nothing was said. A maker has no rate limit and no quota.
+/// Compares the rights of a new key with those of its maker (CONTRACTS, "Keys must not make keys"): scopes are named, held
+/// by the maker and never `api-keys:write`; expiry and networks have the maker's as upper bounds, and are inherited where
+/// the request names none. A maker has no rate limit and no quota.
 fn within(maker: &Key, scopes: Option<Scopes>, asked: Limits) -> Result<(Scopes, Limits), Vec<FieldError>> {
     let mut errors = Vec::new();
     let scopes = scopes.unwrap_or(Scopes::Unset);
@@ -196,90 +207,71 @@ fn within(maker: &Key, scopes: Option<Scopes>, asked: Limits) -> Result<(Scopes,
     if errors.is_empty() { Ok((scopes, Limits { expires_at, ip_allowlist, ..asked })) } else { Err(errors) }
 }
 
-/// New keys that wait for a transaction, in all and of one organisation, and those of one transaction.
+/// New keys that wait: beyond 4096, or 1024 of one organisation, further requests get 503 or 429. 256 keys share a
+/// transaction.
 const LIMITS: batch::Limits =
     batch::Limits { capacity: 4096, tenant_capacity: 1024, batch: 256, batch_weight: usize::MAX };
 
-/// The key was not stored. Nothing of it is kept, unless the database failed in the middle of a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum NotStored {
-    /// The database failed, or keys of all organisations fill the queue.
-    #[error("the key was not stored")]
-    Unavailable,
-    /// Keys of this organisation fill its share of the queue.
-    #[error("too many new keys of the organisation are waiting")]
-    TooMany,
-}
-
-impl From<Full> for NotStored {
-    fn from(full: Full) -> Self {
-        match full {
-            Full::Tenant => Self::TooMany,
-            Full::Server => Self::Unavailable,
-        }
-    }
-}
-
 struct Waiting {
     key: Key,
-    answer: oneshot::Sender<Result<(Key, Inserted), NotStored>>,
+    answer: oneshot::Sender<Result<(Key, Inserted), Unavailable>>,
 }
 
-/// Where new keys are stored.
+/// The queue of new keys.
 #[derive(Debug)]
-pub(super) struct Issuing(Queue<Waiting>);
+pub(super) struct NewKeys(Queue<Waiting>);
 
-impl Issuing {
-    pub(super) fn new(core: Arc<Core>, entropy: Entropy, most: Most) -> Self {
+impl NewKeys {
+    pub(super) fn new(db: Db, checks: Arc<Checks>, entropy: Entropy, most: Most) -> Self {
         let (queue, waiting) = batch::queue(LIMITS);
-        tokio::spawn(write(core, entropy, most, waiting));
+        tokio::spawn(write(db, checks, entropy, most, waiting));
         Self(queue)
     }
 
     /// Stores a key. When this answers, it is on disk, with an id that no other key has.
-    pub(super) async fn store(&self, key: Key) -> Result<(Key, Inserted), NotStored> {
+    pub(super) async fn store(&self, key: Key) -> Result<(Key, Inserted), IssueError> {
         let (answer, answered) = oneshot::channel();
         self.0.push(Tenant::Organisation(key.organisation), 1, Waiting { key, answer })?;
-        answered.await.unwrap_or(Err(NotStored::Unavailable))
+        Ok(answered.await.unwrap_or(Err(Unavailable::KeyStorage))?)
     }
 }
 
-/// One transaction after the other, each with whatever has come during the last one.
-async fn write(core: Arc<Core>, entropy: Entropy, most: Most, mut waiting: Batches<Waiting>) {
+/// Stores new keys in one transaction after another, each with the keys that have come during the last one.
+async fn write(db: Db, checks: Arc<Checks>, entropy: Entropy, most: Most, mut waiting: Batches<Waiting>) {
     while let Some(group) = waiting.next().await {
         let (mut keys, answers): (Vec<Key>, Vec<_>) =
             group.into_iter().map(|waiting| (waiting.key, waiting.answer)).unzip();
-        let mut outcomes = insert(&core, &mut keys, most).await;
+        let mut outcomes = insert(&db, &mut keys, most).await;
         let is_conflict =
             |outcome: &Result<Inserted, Arc<StoreError>>| outcome.as_ref().is_err_and(|error| error.is_conflict());
         let taken: Vec<usize> = (0..keys.len()).filter(|at| is_conflict(&outcomes[*at])).collect();
         for at in taken {
-            // An id that another key has: once in hours at the most.
+            // Another key has the id: at most once in hours.
             keys[at].id = KeyId(entropy.id_at(keys[at].created_at));
-            if let Some(outcome) = insert(&core, &mut keys[at..=at], most).await.pop() {
+            if let Some(outcome) = insert(&db, &mut keys[at..=at], most).await.pop() {
                 outcomes[at] = outcome;
             }
         }
-        // Somebody may have asked for one before it was there.
+        // A key may have been looked up before it was there.
         for key in &keys {
-            core.invalidate(key.hash);
+            checks.invalidate(key.hash);
         }
         for ((key, answer), outcome) in keys.into_iter().zip(answers).zip(outcomes) {
             let outcome = outcome.map_err(|error| {
-                tracing::error!(%error, key = %key.id, "a key could not be stored");
-                NotStored::Unavailable
+                tracing::error!(%error, key = %key.id, "cannot store a new key; its request gets 503");
+                Unavailable::KeyStorage
             });
-            // Whoever does not wait any more has a key that nobody has seen.
+            // A request that does not wait any more leaves a key that was never shown.
             let _ = answer.send(outcome.map(|inserted| (key, inserted)));
         }
     }
 }
 
 /// Stores keys in one transaction, and in smaller ones if one of them cannot be stored.
-async fn insert(core: &Core, keys: &mut [Key], most: Most) -> Vec<Result<Inserted, Arc<StoreError>>> {
+async fn insert(db: &Db, keys: &mut [Key], most: Most) -> Vec<Result<Inserted, Arc<StoreError>>> {
     let mut batch = Batch::new(keys.len());
     while let Some(rows) = batch.next_rows() {
-        let stored = core.db.insert_keys(&mut keys[rows.clone()], most, bind).await;
+        let stored = db.insert_keys(&mut keys[rows.clone()], most, bind).await;
         batch.settle(rows, stored);
     }
     batch.outcomes()

@@ -12,7 +12,7 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
-use super::{Core, Keys};
+use super::Keys;
 use crate::model::OrganisationId;
 use crate::store::{KeyCounts, KeyList, KeyPage, ListedKey, Mark, StoreError};
 
@@ -31,6 +31,8 @@ struct Marks {
     /// How the list was.
     counts: KeyCounts,
     entries: Vec<Mark>,
+    /// The [generation](super::ChangeLog::generation) of what was read.
+    generation: u64,
     /// When, on the monotonic clock.
     made_at: u64,
 }
@@ -45,22 +47,15 @@ impl Marks {
 
 /// The lists that are marked.
 #[derive(Debug)]
-pub(super) struct Marked {
+pub(super) struct MarkedLists {
     lists: Cache<KeyList, Arc<Marks>>,
     /// Lists are marked one at a time.
     turn: Arc<Semaphore>,
 }
 
-impl Default for Marked {
+impl Default for MarkedLists {
     fn default() -> Self {
         Self { lists: Cache::new(LISTS), turn: Arc::new(Semaphore::new(1)) }
-    }
-}
-
-impl Marked {
-    /// Drops all marks.
-    pub(super) fn forget(&self) {
-        self.lists.clear();
     }
 }
 
@@ -70,22 +65,22 @@ impl Keys {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn page(&self, page: &KeyPage) -> Result<(i64, Vec<ListedKey>), StoreError> {
-        let core = &self.core;
+    pub async fn page(self: &Arc<Self>, page: &KeyPage) -> Result<(i64, Vec<ListedKey>), StoreError> {
         let begin = |list: KeyList, stretch: &Range<i64>, counts: &KeyCounts| {
             if page.environment.is_some() {
                 return None;
             }
             let skipped = stretch.start.min(list.length(counts) - stretch.end);
-            let marks = core.marked.lists.get(&list).filter(|_| skipped > EVERY);
+            let is_current = |marks: &Arc<Marks>| skipped > EVERY && marks.generation == self.changes.generation();
+            let marks = self.marked.lists.get(&list).filter(is_current);
             let good = marks.as_ref().filter(|marks| marks.counts == *counts);
             let mark = good.and_then(|marks| marks.before(stretch.start));
             if mark.is_none() && skipped > FAR {
-                core.mark(list, marks.as_ref().map(|marks| marks.made_at));
+                self.mark(list, marks.as_ref().map(|marks| marks.made_at));
             }
             mark
         };
-        let (counts, keys) = core.db.key_page(page, begin).await?;
+        let (counts, keys) = self.db.key_page(page, begin).await?;
         Ok((page.total(&counts), keys))
     }
 
@@ -94,13 +89,14 @@ impl Keys {
     /// # Errors
     /// When the database fails.
     pub async fn marked_lists(&self, organisation: OrganisationId) -> Result<usize, StoreError> {
-        let counts = self.core.db.key_counts(organisation).await?;
-        let lists = self.core.marked.lists.iter().filter(|(list, _)| list.organisation() == organisation);
-        Ok(lists.filter(|(_, marks)| marks.counts == counts && !marks.entries.is_empty()).count())
+        let counts = self.db.key_counts(organisation).await?;
+        let generation = self.changes.generation();
+        let is_good =
+            |marks: &Marks| (marks.generation, marks.counts) == (generation, counts) && !marks.entries.is_empty();
+        let lists = self.marked.lists.iter().filter(|(list, _)| list.organisation() == organisation);
+        Ok(lists.filter(|(_, marks)| is_good(marks)).count())
     }
-}
 
-impl Core {
     /// Marks a list in the background, unless that was done just now or another one is being marked.
     fn mark(self: &Arc<Self>, list: KeyList, made_before: Option<u64>) {
         let now = self.clock.monotonic();
@@ -108,10 +104,10 @@ impl Core {
             return;
         }
         let Ok(turn) = Arc::clone(&self.marked.turn).try_acquire_owned() else { return };
-        let core = Arc::clone(self);
+        let keys = Arc::clone(self);
         tokio::spawn(async move {
-            match core.marks_of(list).await {
-                Ok(marks) => core.marked.lists.insert(list, Arc::new(marks)),
+            match keys.marks_of(list).await {
+                Ok(marks) => keys.marked.lists.insert(list, Arc::new(marks)),
                 Err(error) => tracing::warn!(%error, "a list of keys could not be marked"),
             }
             drop(turn);
@@ -119,12 +115,13 @@ impl Core {
     }
 
     async fn marks_of(&self, list: KeyList) -> Result<Marks, StoreError> {
+        let generation = self.changes.generation();
         let counts = self.db.key_counts(list.organisation()).await?;
         let mut entries = self.db.key_marks(list, EVERY).await?;
         // Something moved meanwhile: these are good for nothing, and it is remembered that this was tried.
         if self.db.key_counts(list.organisation()).await? != counts {
             entries.clear();
         }
-        Ok(Marks { counts, entries, made_at: self.clock.monotonic() })
+        Ok(Marks { counts, entries, generation, made_at: self.clock.monotonic() })
     }
 }

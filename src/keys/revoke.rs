@@ -1,46 +1,48 @@
-//! Revoke: at once, and for good.
+//! Revoke: ends a key at once, for good.
+
+use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Keys, Pass, Unproven};
+use super::{Keys, Pass};
 use crate::cluster::Proof;
-use crate::domain::{Access, Caller, Key};
+use crate::domain::{Access, Caller, Key, Unavailable};
 use crate::model::{KeyId, OrganisationId, Timestamp, UserId};
 use crate::security_log::{Actor, Origin, SecurityEvent, Target};
 use crate::store::StoreError;
 
-/// Why a key was not revoked.
+/// The reason why a key was not revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeError {
-    /// There is none with this id where the caller can see it.
+    /// The caller can see no key with this id.
     #[error("no such key")]
     NotFound,
-    /// Somebody else made it, and the caller is no admin.
+    /// Another member made it, and the caller is no admin.
     #[error("only who made the key, admins and owners may revoke it")]
     NotAllowed,
-    /// It is revoked, but perhaps not everywhere yet.
+    /// It is revoked, and a node may not have applied that yet.
     #[error(transparent)]
-    Unproven(#[from] Unproven),
+    Unavailable(#[from] Unavailable),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Why a key was not revoked by this very call (HookSentry).
+/// The reason why a call did not revoke a key (HookSentry).
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeOnceError {
-    /// There is none with this id that is not revoked.
+    /// There is no key with this id, or it is revoked.
     #[error("no such key, or revoked already")]
     NotFound,
-    /// It is another tenant's.
+    /// The key belongs to another tenant.
     #[error("another tenant's key")]
     OtherTenant,
-    /// Somebody else made it, and the caller is no admin.
+    /// Another member made it, and the caller is no admin.
     #[error("only who made the key, admins and owners may revoke it")]
     NotAllowed,
-    /// It is revoked, but perhaps not everywhere yet.
+    /// It is revoked, and a node may not have applied that yet.
     #[error(transparent)]
-    Unproven(#[from] Unproven),
+    Unavailable(#[from] Unavailable),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -52,26 +54,31 @@ impl Keys {
     ///
     /// # Errors
     /// When there is no such key for the caller, or it is not theirs to end.
-    pub async fn revoke(&self, caller: &Caller, id: KeyId, descendants: bool) -> Result<(Key, Proof), RevokeError> {
-        let key = self.core.db.key_by_id(id).await?.ok_or(RevokeError::NotFound)?;
+    pub async fn revoke(
+        self: &Arc<Self>,
+        caller: &Caller,
+        id: KeyId,
+        descendants: bool,
+    ) -> Result<(Key, Proof), RevokeError> {
+        let key = self.db.key_by_id(id).await?.ok_or(RevokeError::NotFound)?;
         match caller.access_to(&key) {
             Access::Hidden => return Err(RevokeError::NotFound),
             Access::See => return Err(RevokeError::NotAllowed),
             Access::Manage => {}
         }
-        let at = self.core.clock.now();
-        let (_, effective) = self.end(key.clone(), caller.into(), caller.user(), descendants, at).await?;
-        Ok((key, effective?))
+        let at = self.clock.now();
+        let (_, applied) = self.end(key.clone(), caller.into(), caller.user(), descendants, at).await?;
+        Ok((key, applied?))
     }
 
-    /// Ends the very key that was presented and, with `descendants`, the keys below it: every key may do that to
+    /// Ends the key that was presented and, with `descendants`, the keys below it: every key may do that to
     /// itself.
     ///
     /// # Errors
-    /// When the database fails, or it is not known whether every node has heard.
-    pub async fn revoke_itself(&self, pass: &Pass, descendants: bool) -> Result<(), RevokeError> {
-        if let Some(key) = self.core.db.key_by_id(pass.id).await? {
-            self.end(key, Actor::Key(pass.id), None, descendants, self.core.clock.now()).await?.1?;
+    /// When the database fails, or it is not known whether every node has applied it.
+    pub async fn revoke_itself(self: &Arc<Self>, pass: &Pass, descendants: bool) -> Result<(), RevokeError> {
+        if let Some(key) = self.db.key_by_id(pass.id).await? {
+            self.end(key, Actor::Key(pass.id), None, descendants, self.clock.now()).await?.1?;
         }
         Ok(())
     }
@@ -83,18 +90,18 @@ impl Keys {
     /// # Errors
     /// The first of these that applies.
     pub async fn revoke_once(
-        &self,
+        self: &Arc<Self>,
         caller: &Caller,
         tenant: OrganisationId,
         uuid: Uuid,
         descendants: bool,
     ) -> Result<Key, RevokeOnceError> {
-        let key = self.core.db.key_by_uuid(uuid).await?.ok_or(RevokeOnceError::NotFound)?;
+        let key = self.db.key_by_uuid(uuid).await?.ok_or(RevokeOnceError::NotFound)?;
         if key.revoked_at.is_some() {
-            // That is said once it is true everywhere, for the descendants that ended with the key as well. What is not
-            // in the log any more is.
-            if let Some(number) = self.core.db.last_transaction_of_key(key.id).await? {
-                self.core.effective(number).await?;
+            // Answered once every node has applied it, for the descendants that ended with the key as well. A change that
+            // is not in the log any more is applied.
+            if let Some(number) = self.db.last_transaction_of_key(key.id).await? {
+                self.changes.applied(number).await?;
             }
             return Err(RevokeOnceError::NotFound);
         }
@@ -102,42 +109,42 @@ impl Keys {
             return Err(RevokeOnceError::OtherTenant);
         }
         match caller.access_to(&key) {
-            // A key that may manage keys sees nothing of the other environments.
+            // A key that may manage keys cannot see other environments.
             Access::Hidden => return Err(RevokeOnceError::NotFound),
             Access::See => return Err(RevokeOnceError::NotAllowed),
             Access::Manage => {}
         }
-        let at = self.core.clock.now();
-        let (ended, effective) = self.end(key.clone(), caller.into(), caller.user(), descendants, at).await?;
-        effective?;
+        let at = self.clock.now();
+        let (ended, applied) = self.end(key.clone(), caller.into(), caller.user(), descendants, at).await?;
+        applied?;
         if !ended {
             return Err(RevokeOnceError::NotFound);
         }
         Ok(Key { revoked_at: Some(at), ..key })
     }
 
-    /// Whether it was this call that ended the key, and whether that is known to be so everywhere.
+    /// Returns whether this call ended the key, and whether every node has applied it.
     async fn end(
-        &self,
+        self: &Arc<Self>,
         key: Key,
         actor: Actor,
         by: Option<UserId>,
         descendants: bool,
         at: Timestamp,
-    ) -> Result<(bool, Result<Proof, Unproven>), StoreError> {
+    ) -> Result<(bool, Result<Proof, Unavailable>), StoreError> {
         let origin = Origin::current();
-        self.run_detached(async move |core| match core.db.revoke_key(&key, by, descendants, at).await {
+        self.run_detached(async move |keys| match keys.db.revoke_key(&key, by, descendants, at).await {
             Ok(revoked) => {
-                core.changed(&revoked.family);
+                keys.checks.invalidate_all(&revoked.family);
                 let entry = SecurityEvent::KeyRevoked.entry(actor, Target::Key(key.id)).of(key.organisation);
                 let descendants = revoked.family.iter().map(|(ended, _)| *ended).filter(|ended| *ended != key.id);
                 let entry = entry.unchanged_if(!revoked.ended).with_descendants(descendants.collect());
                 entry.write_from(origin.as_ref());
-                Ok((revoked.ended, core.effective(revoked.number).await))
+                Ok((revoked.ended, keys.changes.applied(revoked.number).await))
             }
             Err(error) => {
-                // Nobody knows whether it came to pass. Whoever asks again ends the others too.
-                core.changed(&[(key.id, key.hash)]);
+                // The outcome of the commit is unknown, so invalidate anyway. A second call ends the descendants too.
+                keys.checks.invalidate(key.hash);
                 Err(error)
             }
         })

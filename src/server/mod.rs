@@ -34,7 +34,7 @@ use crate::cluster::Node;
 use crate::cluster::redis::Redis;
 use crate::events::Events;
 use crate::jobs::Jobs;
-use crate::keys::Keys;
+use crate::keys;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::runtime::tasks::Tasks;
@@ -88,25 +88,30 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
             Some(Arc::new(Node::join(&db, clock.clone(), &entropy, name, redis).await?))
         }
     };
-    let keys = Keys::open(db.clone(), clock.clone(), entropy.clone(), config.policy(), node).await?;
-    let accounts = match keys.shared_limits() {
+    let keys = keys::open(db.clone(), clock.clone(), entropy.clone(), config.policy(), node).await?;
+    let accounts = match keys.limits.shared() {
         Some(limits) => accounts.with_shared_limits(limits.clone()),
         None => accounts,
     };
-    keys.recall_usage().await?;
+    keys.usage.recall().await?;
     let site = Site {
         public_url: config.public_url.as_ref().map(ToString::to_string),
         trusted_proxies: config.trusted_proxies.clone(),
     };
     let events = Events::new(db.clone(), clock.clone(), entropy.clone(), config.event_limits());
     let services = Services {
-        keys: Arc::new(keys),
+        keys: keys.keys,
+        changes: keys.changes,
+        checks: keys.checks,
+        usage: keys.usage,
+        limits: keys.limits,
         accounts: Arc::new(accounts),
         events: Arc::new(events),
         lists: Arc::new(db.list_places()),
         site: Arc::new(site),
         bodies: Arc::new(BodyMemory::new(config.body_bytes())),
         log_limit: Arc::new(LogLimit::new(clock.clone())),
+        clock: clock.clone(),
         entropy: entropy.clone(),
     };
 
@@ -139,9 +144,9 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     // Asked and not aborted: counts that are on their way to the database must arrive.
     periodic.stop().await?;
     // Each is done whatever became of the one before; the exit code says whether something was lost.
-    let flushed = services.keys.flush_usage().await;
-    let given_back = services.keys.give_back_quotas(true).await;
-    if let Err(error) = services.keys.leave().await {
+    let flushed = services.usage.flush().await;
+    let given_back = services.limits.give_back_quotas(true).await;
+    if let Err(error) = services.changes.leave().await {
         tracing::warn!(%error, "cannot remove this node from the database; the others wait until its lease ends");
     }
     let stopped = file_tasks.stop().await;
@@ -217,24 +222,24 @@ fn stop_signal(draining: Draining, after: Duration) -> Result<impl Future<Output
 
 /// Saves the counts of uses, and gives back parts of quotas, until it is told to `stop`.
 async fn keep_flushing(services: Services, stop: CancellationToken) {
-    let mut flush = tokio::time::interval(crate::keys::FLUSH_EVERY);
+    let mut flush = tokio::time::interval(keys::FLUSH_EVERY);
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = flush.tick() => {
                 services.log_limit.write_due();
                 flush_usage(&services).await;
-                if let Err(error) = services.keys.give_back_quotas(false).await {
+                if let Err(error) = services.limits.give_back_quotas(false).await {
                     tracing::error!(%error, "parts of quotas could not be given back");
                 }
             }
-            () = services.keys.flush_is_urgent() => flush_usage(&services).await,
+            () = services.usage.flush_is_urgent() => flush_usage(&services).await,
         }
     }
 }
 
 async fn flush_usage(services: &Services) {
-    if let Err(error) = services.keys.flush_usage().await {
-        tracing::error!(%error, "the use of keys could not be written down; it will be tried again");
+    if let Err(error) = services.usage.flush().await {
+        tracing::error!(%error, "could not flush usage counts; will retry");
     }
 }

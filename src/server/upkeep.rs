@@ -48,8 +48,8 @@ async fn run(services: Services, jobs: Jobs, job: Job) -> Result<(), Failure> {
         Kind::DeleteEndedSessions => services.accounts.delete_ended_sessions().await?,
         Kind::DeleteEndedTokens => services.accounts.delete_ended_tokens().await?,
         Kind::DeleteOldNetworks => services.accounts.delete_old_networks().await?,
-        Kind::DeleteOldChanges => services.keys.delete_old_changes().await?,
-        Kind::DeleteOldOutcomes => services.keys.delete_old_outcomes().await?,
+        Kind::DeleteOldChanges => services.changes.delete_old().await?,
+        Kind::DeleteOldOutcomes => services.usage.delete_old_outcomes().await?,
         Kind::PurgeRevokedKeys => services.keys.purge_revoked().await?,
         Kind::DeleteOldEvents => drop(services.events.delete_old_events().await?),
         Kind::DeleteOldIdempotencyKeys => services.events.delete_old_idempotency_keys().await?,
@@ -58,15 +58,16 @@ async fn run(services: Services, jobs: Jobs, job: Job) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Drops from this process's memory what no key needs any more, and strikes off nodes that this one has seen dead for long:
+/// Drops meters that no key needs any more from this process's memory, and removes nodes that it has seen dead for long:
 /// each node judges that by its own clock.
 async fn keep_forgetting(services: Services) {
     let mut forget = tokio::time::interval(FORGET_EVERY);
     forget.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         forget.tick().await;
-        if let Err(error) = services.keys.tidy().await {
-            tracing::error!(%error, "cannot strike off dead nodes; will retry");
+        services.limits.tidy();
+        if let Err(error) = services.changes.remove_dead_nodes().await {
+            tracing::error!(%error, "cannot remove dead nodes; will retry");
         }
     }
 }

@@ -110,10 +110,10 @@ impl FromRequestParts<Services> for OwnKey {
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
         match credential(parts) {
             Credential::Key(presented) => {
-                let now = services.keys.clock().now();
+                let now = services.clock.now();
                 let holder = services
-                    .keys
-                    .check(&presented, &Ask::default(), Purpose::Identify, |verdict| verdict.not_ended(now))
+                    .checks
+                    .verify(&presented, &Ask::default(), Purpose::Identify, |verdict| verdict.not_ended(now))
                     .await?;
                 let holder = holder.ok_or_else(bad_key)?;
                 authenticated();
@@ -165,8 +165,8 @@ pub async fn admit(
     address: ClientAddress,
 ) -> Result<Pass, ApiError> {
     services
-        .keys
-        .check(presented, ask, purpose, |verdict| match verdict.pass() {
+        .checks
+        .verify(presented, ask, purpose, |verdict| match verdict.pass() {
             Some(pass) => {
                 authenticated();
                 Ok(pass)

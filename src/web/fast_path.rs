@@ -115,11 +115,11 @@ pub(crate) async fn check<R>(
     purpose: Purpose,
     mut told: impl FnMut(Verdict<'_>) -> R,
 ) -> Result<R, ApiError> {
-    if let Some(told) = services.keys.check_at_once(presented, ask, purpose, &mut told) {
+    if let Some(told) = services.checks.verify_cached(presented, ask, purpose, &mut told) {
         return Ok(told);
     }
     // Boxed: few have to wait.
-    Ok(Box::pin(services.keys.check(presented, ask, purpose, told)).await?)
+    Ok(Box::pin(services.checks.verify(presented, ask, purpose, told)).await?)
 }
 
 /// Answers a method that a path does not know.

@@ -26,15 +26,24 @@ use axum::http::{HeaderMap, HeaderValue};
 
 use crate::accounts::Accounts;
 use crate::events::Events;
-use crate::keys::Keys;
+use crate::keys::{ChangeLog, Checks, Keys, Limits, Usage};
+use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::runtime::lists::Lists;
 
-/// What every handler is handed.
+/// The services that every handler gets.
 #[derive(Clone, Debug)]
 pub struct Services {
-    /// The keys.
+    /// Issues, lists, edits and revokes keys.
     pub keys: Arc<Keys>,
+    /// Follows the change log of keys.
+    pub changes: Arc<ChangeLog>,
+    /// Checks keys.
+    pub checks: Arc<Checks>,
+    /// Counts the use of keys.
+    pub usage: Arc<Usage>,
+    /// Counts what keys spend of their rate limits and quotas.
+    pub limits: Arc<Limits>,
     /// The accounts.
     pub accounts: Arc<Accounts>,
     /// The events.
@@ -47,6 +56,8 @@ pub struct Services {
     pub bodies: Arc<BodyMemory>,
     /// The bounds on log lines that strangers cause.
     pub log_limit: Arc<LogLimit>,
+    /// The time.
+    pub clock: Clock,
     /// For the ids of requests.
     pub entropy: Entropy,
 }

@@ -5,7 +5,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use crate::accounts::{SIGN_IN_RETRY_AFTER, SessionError, SignInError, Unread};
-use crate::keys::{EditError, IssueError, NotStored, RevokeError, Unanswered, Unproven};
+use crate::domain::Unavailable;
+use crate::keys::{EditError, IssueError, RevokeError};
 use crate::model::ApiError;
 use crate::runtime::lists::Busy;
 use crate::store::StoreError;
@@ -47,13 +48,20 @@ impl From<StoreError> for ApiError {
     }
 }
 
-// The cause was logged where it happened.
-impl From<Unproven> for ApiError {
-    fn from(_: Unproven) -> Self {
-        Self::unavailable(
-            "The change is stored, but it is not known yet whether every node has heard of it. Ask again: the answer \
-             comes when it is.",
-        )
+// The cause was logged where it occurred, for all requests that share it.
+impl From<Unavailable> for ApiError {
+    fn from(error: Unavailable) -> Self {
+        Self::unavailable(match error {
+            Unavailable::KeyLookup | Unavailable::Quota => {
+                tracing::error!(%error, "the database failed");
+                "The key could not be looked up. Try again in a moment."
+            }
+            Unavailable::KeyStorage => "The key could not be stored. Nothing of it is kept: try again in a moment.",
+            Unavailable::Acknowledgements => {
+                "The change is stored, but it is not known yet whether every node has heard of it. Ask again: the \
+                 answer comes when it is."
+            }
+        })
     }
 }
 
@@ -74,12 +82,10 @@ impl From<IssueError> for ApiError {
             ),
             IssueError::MakerIsLimited => Self::key_has_limits(),
             IssueError::Broader(fields) => Self::invalid_fields(fields),
-            IssueError::NotStored(NotStored::TooMany) => {
+            IssueError::TooManyWaiting => {
                 Self::too_many("Too many new keys of this organisation are waiting to be stored.", 1)
             }
-            IssueError::NotStored(NotStored::Unavailable) => {
-                Self::unavailable("The key could not be stored. Nothing of it is kept: try again in a moment.")
-            }
+            IssueError::Unavailable(error) => error.into(),
         }
     }
 }
@@ -91,7 +97,7 @@ impl From<RevokeError> for ApiError {
             RevokeError::NotAllowed => Self::forbidden(
                 "Another member made this key: they, or an admin or owner of the organisation, can revoke it.",
             ),
-            RevokeError::Unproven(error) => error.into(),
+            RevokeError::Unavailable(error) => error.into(),
             RevokeError::Store(error) => error.into(),
         }
     }
@@ -106,7 +112,7 @@ impl From<EditError> for ApiError {
             ),
             EditError::Revoked => Self::conflict("The key is revoked, which nothing undoes. Make a new one."),
             EditError::Changed(_) => Self::conflict("The key was changed meanwhile. Read it again."),
-            EditError::Unproven(error) => error.into(),
+            EditError::Unavailable(error) => error.into(),
             EditError::Store(error) => error.into(),
         }
     }
@@ -115,14 +121,6 @@ impl From<EditError> for ApiError {
 impl From<Busy> for ApiError {
     fn from(_: Busy) -> Self {
         Self::too_many("Too many searches and lists of this organisation are under way.", 1)
-    }
-}
-
-// The cause was logged by the look-up, which several requests may share.
-impl From<Unanswered> for ApiError {
-    fn from(error: Unanswered) -> Self {
-        tracing::error!(%error, "the database failed");
-        Self::unavailable("The key could not be looked up. Try again in a moment.")
     }
 }
 

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::Request;
 use latchkey::accounts::{Accounts, Passwords, Registration, SetUpToken};
 use latchkey::events::{EventLimits, Events};
-use latchkey::keys::{Keys, Policy};
+use latchkey::keys::{self, Policy};
 use latchkey::model::Timestamp;
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
@@ -88,18 +88,23 @@ impl TestApp {
             settings.registration,
             set_up_token.clone(),
         );
-        let keys = Keys::open(db.clone(), clock.clone(), entropy.clone(), settings.policy, None)
+        let keys = keys::open(db.clone(), clock.clone(), entropy.clone(), settings.policy, None)
             .await
             .expect("the database answers");
         let events = Events::new(db.clone(), clock.clone(), entropy.clone(), EventLimits::default());
         let services = Services {
-            keys: Arc::new(keys),
+            keys: keys.keys,
+            changes: keys.changes,
+            checks: keys.checks,
+            usage: keys.usage,
+            limits: keys.limits,
             accounts: Arc::new(accounts),
             events: Arc::new(events),
             lists: Arc::new(db.list_places()),
             site: Arc::new(settings.site),
             bodies: Arc::default(),
             log_limit: Arc::new(LogLimit::new(clock.clone())),
+            clock: clock.clone(),
             entropy: entropy.clone(),
         };
         let draining = Draining::default();

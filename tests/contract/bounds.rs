@@ -28,8 +28,8 @@ async fn log_in(app: &TestApp, path: &str, times: usize) -> Vec<Answer> {
 
 async fn pass(app: &TestApp, key: &str) -> Pass {
     app.services
-        .keys
-        .check(key, &Ask::default(), Purpose::Use, |verdict| verdict.pass())
+        .checks
+        .verify(key, &Ask::default(), Purpose::Use, |verdict| verdict.pass())
         .await
         .expect("an answer")
         .expect("a good key")
@@ -145,7 +145,7 @@ on_both_engines! {
         let (first, second, kept) = (make().await, make().await, make().await);
         let key = first.field("/key");
         assert_eq!(Call::new(&app, "GET", "/v1/whoami").key(&key).send().await.status, 200);
-        app.services.keys.flush_usage().await.expect("the database answers");
+        app.services.usage.flush().await.expect("the database answers");
         for made in [&first, &second] {
             let revoked = Call::new(&app, "DELETE", &format!("/v1/auth/api-keys/{}", made.field("/id"))).cookie(&ada.cookie).send().await;
             assert_eq!(revoked.status, 200);

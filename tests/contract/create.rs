@@ -280,7 +280,7 @@ on_both_engines! {
         let ask = Ask { scopes: ScopeList::constant("a:b"), address: "10.1.2.3".parse().ok(), ..Ask::default() };
         for answer in &answers {
             assert_eq!(answer.status, 201, "{}", answer.text());
-            let code = app.services.keys.check(&answer.field("/key"), &ask, Purpose::Use, |verdict| verdict.code).await;
+            let code = app.services.checks.verify(&answer.field("/key"), &ask, Purpose::Use, |verdict| verdict.code).await;
             assert_eq!(code, Ok(Code::Valid));
         }
         assert_eq!(app.number("SELECT count(*) FROM keys").await, 111);

@@ -129,7 +129,7 @@ on_both_engines! {
     async fn several_servers_take_events_at_once(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let plain = create(&app, &ada.access, "key").await.field("/key");
-        let key = app.services.keys.check(&plain, &Ask::default(), Purpose::Use, |verdict| verdict.pass()).await.unwrap().expect("a good key");
+        let key = app.services.checks.verify(&plain, &Ask::default(), Purpose::Use, |verdict| verdict.pass()).await.unwrap().expect("a good key");
         let sources = ["a", "b", "c", "d", "e", "f"];
         // Some that are too old, so that there is something to tidy.
         for n in 0..60 {

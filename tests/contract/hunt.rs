@@ -108,7 +108,7 @@ on_both_engines! {
         ] {
             later.push(call.send().await);
         }
-        app.services.keys.flush_usage().await.unwrap();
+        app.services.usage.flush().await.unwrap();
 
         let secrets = [
             Secret::of("key", &key),

@@ -9,7 +9,7 @@ use latchkey::accounts::{EmailAddress, Password};
 use latchkey::cluster::redis::Redis;
 use latchkey::cluster::{JoinError, LEASE, Node, Proof};
 use latchkey::domain::{Ask, Caller, Code, Person};
-use latchkey::keys::{Edit, Keys, Policy, Purpose, RevokeOnceError};
+use latchkey::keys::{self, Edit, Opened, Policy, Purpose, RevokeOnceError};
 use latchkey::model::{KeyId, KeyName, Role};
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
@@ -29,22 +29,22 @@ async fn join(app: &TestApp, name: &str, alone: bool) -> Result<Node, JoinError>
     Node::join(&app.db, app.clock.clone(), &Entropy::System, name.to_owned(), (!alone).then_some(redis)).await
 }
 
-/// A node with a memory.
-pub async fn node(app: &TestApp, name: &str) -> Keys {
+/// A node with a cache.
+pub async fn node(app: &TestApp, name: &str) -> Opened {
     let node = Arc::new(join(app, name, false).await.expect("nobody is in the way"));
     let (clock, entropy) = (app.clock.clone(), Entropy::System);
-    Keys::open(app.db.clone(), clock, entropy, Policy::default(), Some(node)).await.expect("the database answers")
+    keys::open(app.db.clone(), clock, entropy, Policy::default(), Some(node)).await.expect("the database answers")
 }
 
-async fn code(keys: &Keys, key: &str) -> Code {
-    keys.check(key, &Ask::default(), Purpose::Use, |verdict| verdict.code).await.expect("the database answers")
+async fn code(node: &Opened, key: &str) -> Code {
+    node.checks.verify(key, &Ask::default(), Purpose::Use, |verdict| verdict.code).await.expect("the database answers")
 }
 
 /// Waits until a node goes by its memory.
-async fn remembers(keys: &Keys, key: &str) {
+async fn remembers(node: &Opened, key: &str) {
     for _ in 0..500 {
-        code(keys, key).await;
-        if !keys.cache().is_empty() {
+        code(node, key).await;
+        if !node.checks.cache().is_empty() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -70,30 +70,35 @@ async fn a_change_is_answered_when_every_node_has_dropped_the_key() {
     let (id, string) = key(&app, &ada).await;
     let owner = owner(&app, &ada).await;
     let nodes = [node(&app, "a").await, node(&app, "b").await, node(&app, "c").await];
-    for keys in &nodes {
-        remembers(keys, &string).await;
-        assert_eq!(code(keys, &string).await, Code::Valid);
+    for node in &nodes {
+        remembers(node, &string).await;
+        assert_eq!(code(node, &string).await, Code::Valid);
     }
-    nodes[0].edit(&owner, id, Edit { enabled: Some(false), ..Edit::default() }, true).await.expect("it is changed");
-    for keys in &nodes {
-        assert_eq!(code(keys, &string).await, Code::Disabled);
+    nodes[0]
+        .keys
+        .edit(&owner, id, Edit { enabled: Some(false), ..Edit::default() }, true)
+        .await
+        .expect("it is changed");
+    for node in &nodes {
+        assert_eq!(code(node, &string).await, Code::Disabled);
     }
     let name = Some(KeyName::parse("renamed").expect("a name"));
     nodes[1]
+        .keys
         .edit(&owner, id, Edit { enabled: Some(true), name, ..Edit::default() }, true)
         .await
         .expect("it is changed");
-    for keys in &nodes {
-        assert_eq!(code(keys, &string).await, Code::Valid);
+    for node in &nodes {
+        assert_eq!(code(node, &string).await, Code::Valid);
     }
-    let (_, proof) = nodes[2].revoke(&owner, id, true).await.expect("it is revoked");
+    let (_, proof) = nodes[2].keys.revoke(&owner, id, true).await.expect("it is revoked");
     assert_eq!(proof, Proof { nodes: 3, acknowledged: 3, waited_out: Vec::new() });
-    for keys in &nodes {
-        assert_eq!(code(keys, &string).await, Code::Revoked);
+    for node in &nodes {
+        assert_eq!(code(node, &string).await, Code::Revoked);
     }
     // Whoever leaves is not waited for.
-    nodes[0].leave().await.expect("the database answers");
-    let (_, proof) = nodes[1].revoke(&owner, id, true).await.expect("again: the same");
+    nodes[0].changes.leave().await.expect("the database answers");
+    let (_, proof) = nodes[1].keys.revoke(&owner, id, true).await.expect("again: the same");
     assert_eq!(proof, Proof { nodes: 2, acknowledged: 2, waited_out: Vec::new() });
     assert_eq!(code(&nodes[0], &string).await, Code::Revoked, "it reads the database");
 }
@@ -108,25 +113,25 @@ async fn descendants_are_dropped_by_every_node_before_the_answer() {
     let nodes = [node(&app, "a").await, node(&app, "b").await];
     for is_revoked in [false, true] {
         let family = family(&app, &ada).await;
-        for keys in &nodes {
-            remembers(keys, &family[0].string).await;
+        for node in &nodes {
+            remembers(node, &family[0].string).await;
             for key in &family {
-                assert_eq!(code(keys, &key.string).await, Code::Valid);
+                assert_eq!(code(node, &key.string).await, Code::Valid);
             }
         }
         let id = family[0].id.parse().expect("an id");
         let expected = if is_revoked {
-            let (_, proof) = nodes[0].revoke(&owner, id, true).await.expect("it is revoked");
+            let (_, proof) = nodes[0].keys.revoke(&owner, id, true).await.expect("it is revoked");
             assert_eq!(proof, Proof { nodes: 2, acknowledged: 2, waited_out: Vec::new() });
             Code::Revoked
         } else {
             let edit = Edit { enabled: Some(false), ..Edit::default() };
-            nodes[0].edit(&owner, id, edit, true).await.expect("it is changed");
+            nodes[0].keys.edit(&owner, id, edit, true).await.expect("it is changed");
             Code::Disabled
         };
-        for keys in &nodes {
+        for node in &nodes {
             for key in &family {
-                assert_eq!(code(keys, &key.string).await, expected);
+                assert_eq!(code(node, &key.string).await, expected);
             }
         }
     }
@@ -138,7 +143,7 @@ async fn a_node_that_is_silent_is_waited_for_until_its_lease_is_over() {
     let ada = someone(&app, "ada@example.com").await;
     let (id, _) = key(&app, &ada).await;
     let owner = owner(&app, &ada).await;
-    let keys = Arc::new(node(&app, "a").await);
+    let Opened { keys, changes, .. } = node(&app, "a").await;
     // It holds a lease, and neither renews it nor hears anything.
     let silent = join(&app, "silent", false).await.expect("nobody is in the way");
     let mut revoking = tokio::spawn({
@@ -152,7 +157,7 @@ async fn a_node_that_is_silent_is_waited_for_until_its_lease_is_over() {
     assert_eq!(proof, Proof { nodes: 2, acknowledged: 1, waited_out: vec!["silent".to_owned()] });
     // The clock was moved by more than a lease at once: it has to renew before it counts as live again.
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    let seen = keys.nodes().await.expect("the database answers");
+    let seen = changes.nodes().await.expect("the database answers");
     let mut states: Vec<_> = seen.nodes.iter().map(|node| (node.name.as_str(), node.lease_left.is_zero())).collect();
     states.sort_unstable();
     assert_eq!(states, [("a", false), ("silent", true)]);
@@ -170,7 +175,7 @@ async fn a_second_call_that_ends_a_key_waits_for_a_silent_node_as_well() {
     let ada = someone(&app, "ada@example.com").await;
     let (id, _) = key(&app, &ada).await;
     let owner = owner(&app, &ada).await;
-    let keys = Arc::new(node(&app, "a").await);
+    let keys = node(&app, "a").await.keys;
     let made = keys.get(id).await.expect("the database answers").expect("a key");
     let _silent = join(&app, "silent", false).await.expect("nobody is in the way");
     let end = || {

@@ -126,7 +126,7 @@ async fn a_flush_writes_at_most_a_thousand_rows_in_one_transaction() {
         let uses = made.iter().map(|made| Call::new(&app, "GET", "/v1/whoami").key(&made.field("/key")).send());
         assert!(join_all(uses).await.iter().all(|used| used.status == 200));
     }
-    app.services.keys.flush_usage().await.expect("the database answers");
+    app.services.usage.flush().await.expect("the database answers");
     assert_eq!(app.number("SELECT count(*) FROM keys WHERE quota_used = 1").await, 1_010);
     let largest = "SELECT max(count) FROM (SELECT count(*) FROM keys WHERE quota_used = 1 GROUP BY xmin) AS written";
     assert_eq!(app.number(largest).await, 1_000);

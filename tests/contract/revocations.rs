@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
-use latchkey::keys::{Start, Told};
+use latchkey::keys::{Notification, Start};
 use sha2::{Digest, Sha256};
 
 use crate::app::{Engine, Settings, TestApp, on_both_engines};
@@ -179,23 +179,23 @@ on_both_engines! {
         let ada = someone(&app, "ada@example.com").await;
         let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
         let organisation = ada.org.parse().expect("an id");
-        let keys = &app.services.keys;
+        let changes = &app.services.changes;
         for (deleted, told) in [("1 = 0", 3), ("organisation_number % 3 = 1", 0), ("organisation_number % 3 = 2", 1), ("1 = 1", 0)] {
-            let start = keys.subscribe(organisation, Start::Now).await.expect("a subscription").at();
+            let start = changes.subscribe(organisation, Start::Now).await.expect("a subscription").at();
             for name in ["one", "two", "three"] {
                 edit(&app, &ada, &made, &format!(r#"{{"name": "{name}"}}"#)).await;
             }
-            let mut stream = keys.subscribe(organisation, Start::After(start)).await.expect("a subscription");
+            let mut stream = changes.subscribe(organisation, Start::After(start)).await.expect("a subscription");
             app.execute_silently(&format!("DELETE FROM changes WHERE {deleted}")).await;
             for _ in 0..told {
-                assert!(matches!(stream.catch_up().await, Ok(Some(Told::Changed(_)))), "{deleted}");
+                assert!(matches!(stream.catch_up().await, Ok(Some(Notification::Changed(_)))), "{deleted}");
             }
             if told < 3 {
                 assert!(stream.is_behind(), "{deleted}");
-                assert!(matches!(stream.catch_up().await, Ok(Some(Told::Reset))), "{deleted}");
+                assert!(matches!(stream.catch_up().await, Ok(Some(Notification::Reset))), "{deleted}");
             }
             assert!(!stream.is_behind() && matches!(stream.catch_up().await, Ok(None)), "{deleted}");
-            let end = keys.subscribe(organisation, Start::Now).await.expect("a subscription").at();
+            let end = changes.subscribe(organisation, Start::Now).await.expect("a subscription").at();
             assert_eq!(stream.at(), end, "{deleted}");
         }
     }
@@ -205,17 +205,17 @@ on_both_engines! {
         let ada = someone(&app, "ada@example.com").await;
         let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
         let organisation = ada.org.parse().expect("an id");
-        let keys = &app.services.keys;
-        let start = keys.subscribe(organisation, Start::Now).await.expect("a subscription").at();
+        let changes = &app.services.changes;
+        let start = changes.subscribe(organisation, Start::Now).await.expect("a subscription").at();
         for number in 0..130 {
             edit(&app, &ada, &made, &format!(r#"{{"name": "{number}"}}"#)).await;
         }
-        let mut stream = keys.subscribe(organisation, Start::After(start)).await.expect("a subscription");
-        assert!(matches!(stream.catch_up().await, Ok(Some(Told::Changed(_)))));
+        let mut stream = changes.subscribe(organisation, Start::After(start)).await.expect("a subscription");
+        assert!(matches!(stream.catch_up().await, Ok(Some(Notification::Changed(_)))));
         // Of the others it knows those that it has read.
         app.execute_silently("DELETE FROM changes").await;
         let mut told = 1;
-        while let Ok(Some(Told::Changed(_))) = stream.catch_up().await {
+        while let Ok(Some(Notification::Changed(_))) = stream.catch_up().await {
             told += 1;
         }
         assert_eq!(told, 100);

@@ -1,7 +1,6 @@
 //! What the dashboard answers while the database is away, and when a change is stored but not confirmed by every node.
 
-use std::sync::Arc;
-
+use latchkey::keys::Opened;
 use latchkey::runtime::entropy::Entropy;
 use latchkey::server::{Draining, router};
 use latchkey::web::Services;
@@ -80,8 +79,8 @@ async fn a_change_that_is_not_confirmed_is_shown_as_made() {
     let mut app = TestApp::new(Engine::Postgres, Settings::default()).await;
     let ada = someone(&app, "ada@example.com").await;
     let id = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
-    let keys = Arc::new(crate::nodes::node(&app, "a").await);
-    let services = Services { keys, ..app.services.clone() };
+    let Opened { keys, changes, checks, usage, limits } = crate::nodes::node(&app, "a").await;
+    let services = Services { keys, changes, checks, usage, limits, ..app.services.clone() };
     app.router = router(services, app.db.clone(), app.clock.clone(), Entropy::System, Draining::default());
     let page = format!("/keys/{id}");
     let places = [format!("{page}/enabled"), format!("{page}/enabled"), format!("{page}/revoke")];

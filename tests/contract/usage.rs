@@ -1,6 +1,6 @@
 //! Counts of uses: nothing that one tenant reports, and nothing that is wrong with one row, stops the counting of others.
 
-use latchkey::keys::{Keys, Policy};
+use latchkey::keys::{self, Policy};
 use latchkey::runtime::entropy::Entropy;
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ fn row(id: &str) -> i64 {
 }
 
 async fn flush(app: &TestApp) {
-    app.services.keys.flush_usage().await.expect("everything that can be saved is saved");
+    app.services.usage.flush().await.expect("everything that can be saved is saved");
 }
 
 on_both_engines! {
@@ -116,9 +116,10 @@ on_both_engines! {
         app.execute(&format!("INSERT INTO usage_log (part, uses) VALUES (999, '{}')", line(490_000, 3))).await;
         // The part by which the key's id is looked up.
         app.execute(&format!("UPDATE usage_log SET part = {} WHERE part = 0", row(&id).cast_unsigned() >> 58)).await;
-        let keys = Keys::open(app.db.clone(), app.clock.clone(), Entropy::seeded(1), Policy::default(), None).await.expect("the database answers");
-        keys.recall_usage().await.expect("it starts");
-        let key = keys.get(id.parse().expect("an id")).await.expect("the database answers").expect("a key");
+        let opened = keys::open(app.db.clone(), app.clock.clone(), Entropy::seeded(1), Policy::default(), None).await;
+        let opened = opened.expect("the database answers");
+        opened.usage.recall().await.expect("it starts");
+        let key = opened.keys.get(id.parse().expect("an id")).await.expect("the database answers").expect("a key");
         assert_eq!(key.request_count, 3);
     }
 
@@ -133,8 +134,8 @@ on_both_engines! {
             let line = json!({ "hour": 490_000, "code": "VALID", "from": 0, "uses": [[key, 3, 0]] });
             app.execute(&format!("INSERT INTO usage_log (part, uses) VALUES (0, '{line}')")).await;
         }
-        let keys = node(&app, "a").await;
-        keys.recall_usage().await.expect("it starts");
+        let node = node(&app, "a").await;
+        node.usage.recall().await.expect("it starts");
         assert_eq!(app.number("SELECT CAST(sum(count) AS BIGINT) FROM key_hours").await, 3);
         assert_eq!(app.number("SELECT count(*) FROM usage_log").await, 0);
     }
@@ -145,7 +146,7 @@ on_both_engines! {
         let made = create(&app, &ada.cookie, &ada.in_env(&ada.live, r#", "quota": {"limit": 9}"#)).await;
         assert_eq!(Call::new(&app, "GET", "/v1/whoami").key(&made.field("/key")).send().await.status, 200);
         app.execute("ALTER TABLE keys RENAME COLUMN quota_used TO elsewhere").await;
-        assert!(app.services.keys.flush_usage().await.is_err());
+        assert!(app.services.usage.flush().await.is_err());
         assert_eq!(app.number("SELECT CAST(sum(request_count) AS BIGINT) FROM keys").await, 1);
         app.execute("ALTER TABLE keys RENAME COLUMN elsewhere TO quota_used").await;
         flush(&app).await;

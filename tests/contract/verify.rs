@@ -1,6 +1,6 @@
 //! `POST /v1/keys/verify` (CONTRACTS, Native): every outcome, in its order, and who may ask.
 
-use latchkey::keys::{Keys, Policy};
+use latchkey::keys::{self, Opened, Policy, Purpose};
 use latchkey::runtime::entropy::Entropy;
 use serde_json::{Value, json};
 
@@ -34,9 +34,9 @@ async fn patch(app: &TestApp, ada: &Someone, id: &str, body: &str) -> Answer {
 }
 
 /// What a new process on the same database knows.
-async fn reopened(app: &TestApp) -> Keys {
+async fn reopened(app: &TestApp) -> Opened {
     let (clock, entropy) = (app.clock.clone(), Entropy::seeded(1));
-    Keys::open(app.db.clone(), clock, entropy, Policy::default(), None).await.expect("the database answers")
+    keys::open(app.db.clone(), clock, entropy, Policy::default(), None).await.expect("the database answers")
 }
 
 on_both_engines! {
@@ -192,7 +192,7 @@ on_both_engines! {
         }
         verify(&app, &caller, &wide).send().await;
         let before = Call::new(&app, "GET", &path).cookie(&ada.cookie).tell(&mut story).await;
-        app.services.keys.flush_usage().await.unwrap();
+        app.services.usage.flush().await.unwrap();
         let after = Call::new(&app, "GET", &path).cookie(&ada.cookie).send().await;
         assert_eq!(before.json(), after.json());
         app.clock.advance(3_600_000);
@@ -205,7 +205,7 @@ on_both_engines! {
         patch(&app, &ada, &made.field("/id"), r#"{"name": "key"}"#).await;
         let between = Call::new(&app, "GET", &path).cookie(&ada.cookie).send().await;
         verify(&app, &caller, &ask).send().await;
-        app.services.keys.flush_usage().await.unwrap();
+        app.services.usage.flush().await.unwrap();
         let after = Call::new(&app, "GET", &path).cookie(&ada.cookie).send().await;
         assert_eq!((before.json()["request_count"].clone(), between.json()["request_count"].clone(), after.json()["request_count"].clone()), (json!(5), json!(5), json!(6)));
         story.is("every_outcome_is_counted");
@@ -219,7 +219,7 @@ on_both_engines! {
             verify(&app, &caller, &json!({ "key": made.field("/key"), "ip": format!("198.51.100.{n}") })).send().await;
             app.clock.advance(1_000);
             if n % 4 == 0 {
-                app.services.keys.flush_usage().await.unwrap();
+                app.services.usage.flush().await.unwrap();
             }
         }
         let shown = Call::new(&app, "GET", &format!("/v1/keys/{}", made.field("/id"))).cookie(&ada.cookie).send().await;
@@ -251,12 +251,12 @@ on_both_engines! {
             if round == 2 {
                 // A log that cannot be written loses nothing.
                 app.execute("ALTER TABLE usage_log RENAME TO elsewhere").await;
-                assert!(app.services.keys.flush_usage().await.is_err());
+                assert!(app.services.usage.flush().await.is_err());
                 assert_eq!(listed().await, vec![round; 600]);
                 app.execute("ALTER TABLE elsewhere RENAME TO usage_log").await;
             }
             if flushed {
-                app.services.keys.flush_usage().await.unwrap();
+                app.services.usage.flush().await.unwrap();
                 assert_eq!(listed().await, vec![round; 600]);
             }
         }
@@ -264,16 +264,16 @@ on_both_engines! {
         assert_eq!(app.number(lines).await, 2);
         // A new process, which knows what was written down and not what came after.
         let restarted = async |app: &TestApp| {
-            let keys = reopened(app).await;
-            keys.recall_usage().await.unwrap();
-            keys.get("ak_0000000000000001".parse().unwrap()).await.unwrap().unwrap().request_count
+            let opened = reopened(app).await;
+            opened.usage.recall().await.unwrap();
+            opened.keys.get("ak_0000000000000001".parse().unwrap()).await.unwrap().unwrap().request_count
         };
         assert_eq!(restarted(&app).await, 2);
         // A part with many keys is written anew, in one line, and is what it was.
         let turns = async |turns: usize| {
             for _ in 0..turns {
                 app.clock.advance(2_000);
-                app.services.keys.flush_usage().await.unwrap();
+                app.services.usage.flush().await.unwrap();
             }
         };
         turns(64).await;
@@ -316,25 +316,25 @@ on_both_engines! {
         let ask = latchkey::domain::Ask::default();
         for keys in [&hour, &month] {
             for _ in 0..2 {
-                let code = first.check(keys, &ask, latchkey::keys::Purpose::Use, |verdict| verdict.code.as_str()).await.unwrap();
+                let code = first.checks.verify(keys, &ask, Purpose::Use, |verdict| verdict.code.as_str()).await.unwrap();
                 assert_eq!(code, "VALID");
             }
         }
-        first.flush_usage().await.unwrap();
+        first.usage.flush().await.unwrap();
         app.clock.advance(60_000);
         let second = reopened(&app).await;
         for (key, expected) in [(&hour, "RATE_LIMITED"), (&month, "QUOTA_EXCEEDED")] {
-            let code = second.check(key, &ask, latchkey::keys::Purpose::Use, |verdict| verdict.code.as_str()).await.unwrap();
+            let code = second.checks.verify(key, &ask, Purpose::Use, |verdict| verdict.code.as_str()).await.unwrap();
             assert_eq!(code, expected);
         }
         app.clock.advance(1_800_000);
-        let code = second.check(&hour, &ask, latchkey::keys::Purpose::Use, |verdict| verdict.code.as_str()).await.unwrap();
+        let code = second.checks.verify(&hour, &ask, Purpose::Use, |verdict| verdict.code.as_str()).await.unwrap();
         assert_eq!(code, "VALID");
     }
 
     /// A cache that has room for next to nothing is slow and never wrong.
     async fn a_full_cache_is_never_wrong(app, crate::app::Settings {
-        policy: latchkey::keys::Policy { cache_bytes: 1_000, ..Default::default() },
+        policy: Policy { cache_bytes: 1_000, ..Default::default() },
         ..Default::default()
     }) {
         let ada = someone(&app, "ada@example.com").await;
@@ -349,7 +349,7 @@ on_both_engines! {
                 assert_eq!(code(&app, &caller, &json!({ "key": key.field("/key") })).await, expected);
             }
         }
-        let cache = app.services.keys.cache();
+        let cache = app.services.checks.cache();
         assert!(cache.bytes() <= 1_000 && cache.len() <= 5, "{cache:?}");
         let listed = Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&ada.cookie).send().await;
         for key in listed.json()["api_keys"].as_array().unwrap() {
@@ -368,7 +368,7 @@ on_both_engines! {
         let caller = caller(&app, &ada).await;
         let string = key(&app, &ada, "").await.field("/key");
         assert_eq!(code(&app, &caller, &json!({ "key": string })).await, "VALID");
-        let before = app.services.keys.cache().len();
+        let before = app.services.checks.cache().len();
         let flood = (0..500).map(|n| {
             let unknown = latchkey::domain::PlainKey::hookstream(latchkey::model::Mode::Live, &latchkey::runtime::entropy::Entropy::seeded(n)).reveal();
             let ask = json!({ "key": unknown });
@@ -377,7 +377,7 @@ on_both_engines! {
         });
         let codes = futures::future::join_all(flood).await;
         assert!(codes.iter().all(|code| code == "NOT_FOUND"));
-        assert_eq!(app.services.keys.cache().len(), before);
+        assert_eq!(app.services.checks.cache().len(), before);
         // Nothing in the database's way: what is in the cache needs none.
         app.db.close().await;
         assert_eq!(code(&app, &caller, &json!({ "key": string })).await, "VALID");

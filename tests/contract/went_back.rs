@@ -6,7 +6,7 @@ use futures::FutureExt;
 use latchkey::cluster::redis::Redis;
 use latchkey::cluster::{LEASE, Node, Proof};
 use latchkey::domain::{Ask, Caller, Code, Person};
-use latchkey::keys::{Keys, Policy, Purpose, Start, Subscription, Told};
+use latchkey::keys::{self, Notification, Opened, Policy, Purpose, Start, Subscription};
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 
@@ -32,8 +32,8 @@ async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     panic!("never: {what}");
 }
 
-async fn code(keys: &Keys, key: &str) -> Code {
-    keys.check(key, &Ask::default(), Purpose::Use, |verdict| verdict.code).await.expect("the database answers")
+async fn code(node: &Opened, key: &str) -> Code {
+    node.checks.verify(key, &Ask::default(), Purpose::Use, |verdict| verdict.code).await.expect("the database answers")
 }
 
 async fn edit(app: &TestApp, cookie: &str, id: &str, body: &str) {
@@ -80,7 +80,7 @@ on_both_engines! {
             edit(&app, &ada.cookie, &id, &format!(r#"{{"name": "{name}"}}"#)).await;
         }
         let organisation = ada.org.parse().expect("an id");
-        let mut stream = app.services.keys.subscribe(organisation, Start::Now).await.expect("a subscription");
+        let mut stream = app.services.changes.subscribe(organisation, Start::Now).await.expect("a subscription");
         app.restore_and("").await;
         let path = format!("/v1/keys/{id}/revoke");
         assert_eq!(Call::new(&app, "POST", &path).cookie(&ada.cookie).send().await.status, 200);
@@ -117,12 +117,12 @@ on_both_engines! {
     }
 }
 
-async fn node(app: &TestApp, name: &str) -> Keys {
+async fn node(app: &TestApp, name: &str) -> Opened {
     let redis = Redis::open("redis://127.0.0.1:1").await.expect("a URL");
     let node = Node::join(&app.db, Clock::System, &Entropy::System, name.to_owned(), Some(redis)).await;
     let node = Arc::new(node.expect("nobody is in the way"));
-    let keys = Keys::open(app.db.clone(), Clock::System, Entropy::System, Policy::default(), Some(node)).await;
-    keys.expect("the database answers")
+    let opened = keys::open(app.db.clone(), Clock::System, Entropy::System, Policy::default(), Some(node)).await;
+    opened.expect("the database answers")
 }
 
 async fn owner(app: &TestApp, ada: &Someone) -> Caller {
@@ -132,10 +132,10 @@ async fn owner(app: &TestApp, ada: &Someone) -> Caller {
 }
 
 /// Waits until a node has a key in its cache.
-async fn caches(keys: &Keys, key: &str) {
+async fn caches(node: &Opened, key: &str) {
     until("it has a lease", async || {
-        code(keys, key).await;
-        !keys.cache().is_empty()
+        code(node, key).await;
+        !node.checks.cache().is_empty()
     })
     .await;
 }
@@ -152,13 +152,13 @@ async fn a_revocation_after_a_restore_reaches_every_node_before_it_is_answered()
     for name in ["one", "two", "three"] {
         edit(&app, &ada.cookie, &id, &format!(r#"{{"name": "{name}"}}"#)).await;
     }
-    for keys in &nodes {
-        caches(keys, &key).await;
-        assert_eq!(code(keys, &key).await, Code::Valid);
+    for node in &nodes {
+        caches(node, &key).await;
+        assert_eq!(code(node, &key).await, Code::Valid);
     }
     app.restore_and("").await;
     // Whether or not the nodes have looked by now.
-    let (_, proof) = nodes[0].revoke(&owner, id.parse().expect("an id"), false).await.expect("it is revoked");
+    let (_, proof) = nodes[0].keys.revoke(&owner, id.parse().expect("an id"), false).await.expect("it is revoked");
     assert_eq!(code(&nodes[1], &key).await, Code::Revoked, "{proof:?}");
     assert_eq!(code(&nodes[0], &key).await, Code::Revoked);
     assert_eq!(proof, Proof { nodes: 2, acknowledged: 2, waited_out: Vec::new() });
@@ -171,7 +171,7 @@ async fn a_revocation_after_a_restore_waits_for_nodes_that_the_database_may_have
     let ada = someone(&app, "ada@example.com").await;
     let owner = owner(&app, &ada).await;
     let id = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
-    let keys = Arc::new(crate::nodes::node(&app, "a").await);
+    let keys = crate::nodes::node(&app, "a").await.keys;
     app.back_up().await;
     edit(&app, &ada.cookie, &id, r#"{"name": "lost"}"#).await;
     app.restore_and("").await;
@@ -193,14 +193,14 @@ async fn a_key_whose_making_was_lost_is_unknown_to_every_node() {
     let nodes = [node(&app, "a").await, node(&app, "b").await];
     app.back_up().await;
     let key = create(&app, &ada.cookie, r#"{"name": "lost"}"#).await.field("/key");
-    for keys in &nodes {
-        caches(keys, &key).await;
+    for node in &nodes {
+        caches(node, &key).await;
     }
     // So that each has renewed its lease since the copy.
     tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
     app.restore_and("").await;
-    for keys in &nodes {
-        until("it is unknown", async || code(keys, &key).await == Code::NotFound).await;
+    for node in &nodes {
+        until("it is unknown", async || code(node, &key).await == Code::NotFound).await;
     }
 }
 
@@ -209,10 +209,10 @@ async fn a_key_whose_making_was_lost_is_unknown_to_every_node() {
 async fn a_lost_key_is_unknown_although_the_database_fails_at_the_moment_it_is_seen_to_have_gone_back() {
     let app = TestApp::new(Engine::Postgres, Settings::default()).await;
     let ada = someone(&app, "ada@example.com").await;
-    let keys = node(&app, "a").await;
+    let node = node(&app, "a").await;
     app.back_up().await;
     let key = create(&app, &ada.cookie, r#"{"name": "lost"}"#).await.field("/key");
-    caches(&keys, &key).await;
+    caches(&node, &key).await;
     let copied = app.number("SELECT renewals FROM backup_nodes").await;
     let renewals = async || app.number("SELECT renewals FROM nodes").await;
     until("it has renewed its lease since the copy", async || renewals().await > copied + 2).await;
@@ -220,20 +220,20 @@ async fn a_lost_key_is_unknown_although_the_database_fails_at_the_moment_it_is_s
     app.restore_and("ALTER TABLE changes_last RENAME COLUMN epoch TO hidden").await;
     until("it has renewed its lease since the restore", async || renewals().await > copied + 1).await;
     app.execute_silently("ALTER TABLE changes_last RENAME COLUMN hidden TO epoch").await;
-    until("it has a lease", async || keys.hears()).await;
-    until("it is unknown", async || code(&keys, &key).await == Code::NotFound).await;
+    until("it has a lease", async || node.checks.trusts_cache()).await;
+    until("it is unknown", async || code(&node, &key).await == Code::NotFound).await;
 }
 
 /// Subscribes to the changes of an organisation.
-async fn subscribe(keys: &Keys, ada: &Someone) -> Subscription {
-    keys.subscribe(ada.org.parse().expect("an id"), Start::Now).await.expect("a subscription")
+async fn subscribe(node: &Opened, ada: &Someone) -> Subscription {
+    node.changes.subscribe(ada.org.parse().expect("an id"), Start::Now).await.expect("a subscription")
 }
 
 /// Waits until a subscriber is told to drop what it caches.
 async fn reset(stream: &mut Subscription) {
     let told = tokio::time::timeout(std::time::Duration::from_secs(20), stream.changed());
     assert_eq!(told.await.expect("it is told something"), None);
-    assert_eq!(stream.catch_up().await.expect("the database answers"), Some(Told::Reset));
+    assert_eq!(stream.catch_up().await.expect("the database answers"), Some(Notification::Reset));
 }
 
 /// Its row is gone when others took it for dead, or when the database is of a time before it came.
@@ -242,12 +242,12 @@ async fn a_node_that_the_database_does_not_know_drops_what_it_cached() {
     let app = TestApp::new(Engine::Postgres, Settings::default()).await;
     let ada = someone(&app, "ada@example.com").await;
     let key = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
-    let keys = node(&app, "a").await;
-    let mut stream = subscribe(&keys, &ada).await;
-    caches(&keys, &key).await;
+    let node = node(&app, "a").await;
+    let mut stream = subscribe(&node, &ada).await;
+    caches(&node, &key).await;
     // The change log says nothing of it.
     app.execute_silently("UPDATE keys SET disabled_at = 1; DELETE FROM nodes").await;
-    until("the key is what the database says", async || code(&keys, &key).await == Code::Disabled).await;
+    until("the key is what the database says", async || code(&node, &key).await == Code::Disabled).await;
     reset(&mut stream).await;
 }
 
@@ -257,13 +257,13 @@ async fn a_revocation_waits_for_nodes_that_the_database_may_not_know_either() {
     let ada = someone(&app, "ada@example.com").await;
     let owner = owner(&app, &ada).await;
     let id = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
-    let keys = Arc::new(crate::nodes::node(&app, "a").await);
-    let mut stream = subscribe(&keys, &ada).await;
+    let node = crate::nodes::node(&app, "a").await;
+    let mut stream = subscribe(&node, &ada).await;
     app.execute_silently("DELETE FROM nodes").await;
     // Told after the node has begun to distrust the others.
     reset(&mut stream).await;
     let mut revoking = tokio::spawn({
-        let (keys, id) = (Arc::clone(&keys), id.parse().expect("an id"));
+        let (keys, id) = (Arc::clone(&node.keys), id.parse().expect("an id"));
         async move { keys.revoke(&owner, id, false).await }
     });
     let early = tokio::time::timeout(std::time::Duration::from_millis(700), &mut revoking).await;

@@ -164,10 +164,10 @@ on_both_engines! {
         let answers = join_all((0..200).map(|_| use_key(&app, &key))).await;
         assert!(answers.iter().all(|answer| answer.status == 200));
         assert_eq!(counted(&app, &ada).await, (200, Some("2026-03-01T12:01:00Z".into())));
-        app.services.keys.flush_usage().await.unwrap();
+        app.services.usage.flush().await.unwrap();
         assert_eq!(counted(&app, &ada).await, (200, Some("2026-03-01T12:01:00Z".into())));
         assert_eq!(app.number("SELECT request_count FROM keys").await, 200);
-        app.services.keys.flush_usage().await.unwrap();
+        app.services.usage.flush().await.unwrap();
         assert_eq!(app.number("SELECT request_count FROM keys").await, 200);
         app.clock.advance(60_000);
         use_key(&app, &key).await;
@@ -191,7 +191,7 @@ on_both_engines! {
         };
         let flushes = async {
             while done.load(order) < 200 {
-                app.services.keys.flush_usage().await.unwrap();
+                app.services.usage.flush().await.unwrap();
             }
         };
         let reads = async {
@@ -203,7 +203,7 @@ on_both_engines! {
         };
         futures::join!(uses, flushes, reads);
         assert_eq!(counted(&app, &ada).await.0, 200);
-        app.services.keys.flush_usage().await.unwrap();
+        app.services.usage.flush().await.unwrap();
         assert_eq!(app.number("SELECT request_count FROM keys").await, 200);
     }
 }

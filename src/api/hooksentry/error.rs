@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use utoipa::openapi::{self, Content, Object, RefOr, ResponseBuilder};
 
 use crate::accounts::SignInError;
-use crate::keys::{IssueError, RevokeOnceError, Unanswered};
+use crate::domain::Unavailable;
+use crate::keys::{IssueError, RevokeOnceError};
 use crate::model::ApiError;
 use crate::runtime::lists::Busy;
 use crate::store::StoreError;
@@ -57,8 +58,8 @@ impl From<ApiError> for Error {
     }
 }
 
-impl From<Unanswered> for Error {
-    fn from(error: Unanswered) -> Self {
+impl From<Unavailable> for Error {
+    fn from(error: Unavailable) -> Self {
         Self::Problem(error.into())
     }
 }
@@ -103,7 +104,7 @@ impl From<RevokeOnceError> for Error {
             RevokeOnceError::NotAllowed => ApiError::forbidden(
                 "Another member made this key: they, or an admin or owner of the tenant, can revoke it.",
             ),
-            RevokeOnceError::Unproven(error) => error.into(),
+            RevokeOnceError::Unavailable(error) => error.into(),
             RevokeOnceError::Store(error) => error.into(),
         })
     }

@@ -120,7 +120,7 @@ where
             }
         }))
     })?;
-    services.keys.count(&key, address.for_allowlist());
+    services.checks.count(&key, address.for_allowlist());
     let status = if taken.repeated { StatusCode::OK } else { StatusCode::ACCEPTED };
     let accepted = Accepted { id: taken.uuid, status: "Accepted", accepted_at: milliseconds(taken.accepted_at) };
     Ok((status, Answer(accepted)).into_response())
@@ -139,8 +139,8 @@ async fn authenticate(
     // Whose key it is comes before what it may do; a bad one has no owner. So this only looks.
     let look = Ask { scopes: ScopeList::constant(SCOPE), ..address.ask() };
     let organisation = services
-        .keys
-        .check(presented, &look, Purpose::Identify, |verdict| match (verdict.code, verdict.record) {
+        .checks
+        .verify(presented, &look, Purpose::Identify, |verdict| match (verdict.code, verdict.record) {
             (Code::NotFound | Code::Revoked | Code::Disabled | Code::Expired, _) | (_, None) => Err(bad()),
             (_, Some(record)) if Uuid::try_parse(tenant).ok() == Some(record.place.organisation_uuid) => {
                 Ok(record.place.organisation)
@@ -150,8 +150,8 @@ async fn authenticate(
         .await??;
     let ask = Ask { organisation: Some(organisation), ..look };
     let pass = services
-        .keys
-        .check(presented, &ask, purpose, |verdict| match verdict.code {
+        .checks
+        .verify(presented, &ask, purpose, |verdict| match verdict.code {
             Code::Valid => verdict.pass().ok_or_else(bad),
             Code::NotFound | Code::Revoked | Code::Disabled | Code::Expired => Err(bad()),
             Code::InsufficientScopes => Err(ApiError::forbidden(format!("The API key lacks the scope `{SCOPE}`."))),

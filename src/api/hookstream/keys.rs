@@ -61,7 +61,7 @@ const LARGEST_PAGE: u32 = 1000;
 )]
 pub async fn create(services: &Services, parts: &mut Parts, request: CreateApiKey) -> Result<CreatedApiKey, ApiError> {
     let Manager(caller) = Manager::from_request_parts(parts, services).await?;
-    let draft = wire::draft(request, &caller, services.keys.clock().now())?;
+    let draft = wire::draft(request, &caller, services.clock.now())?;
     let issued = services.keys.issue(&caller, draft).await?;
     Ok(wire::created(issued))
 }

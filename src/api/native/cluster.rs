@@ -102,5 +102,5 @@ pub(super) async fn show(
     if !person.may_see_the_cluster() {
         return Err(ApiError::forbidden("Only the operator of the server, whose account was its first, may see this."));
     }
-    Ok(Json(services.keys.nodes().await?.into()))
+    Ok(Json(services.changes.nodes().await?.into()))
 }

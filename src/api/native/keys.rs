@@ -160,8 +160,8 @@ fn key_id(path: Result<Path<String>, PathRejection>) -> Result<KeyId, ApiError> 
 }
 
 async fn details(services: &Services, key: Key) -> Result<Answer<KeyDetails>, ApiError> {
-    let usage = services.keys.usage_of(&key, HOURS).await?;
-    Ok(Answer(KeyDetails::new(key, usage, services.keys.clock().now())))
+    let usage = services.usage.of(&key, HOURS).await?;
+    Ok(Answer(KeyDetails::new(key, usage, services.clock.now())))
 }
 
 /// Everything about a key
@@ -311,7 +311,7 @@ pub(super) async fn edit(
     let id = key_id(path)?;
     let descendants = with_descendants(parts.uri.query())?;
     let Json(asked) = Json::<EditKey>::from_request(Request::from_parts(parts, body), &services).await?;
-    let edit = asked.read(services.keys.clock().now())?;
+    let edit = asked.read(services.clock.now())?;
     let key = services.keys.edit(&Caller::Person(person), id, edit, descendants).await?;
     details(&services, key).await
 }
@@ -360,9 +360,9 @@ pub(super) async fn revoke(
 ) -> Result<Answer<RevokedEverywhere>, ApiError> {
     let id = key_id(path)?;
     let descendants = with_descendants(Some(&only_descendants(query.as_deref())))?;
-    let began = services.keys.clock().monotonic();
+    let began = services.clock.monotonic();
     let (_, proof) = services.keys.revoke(&Caller::Person(person), id, descendants).await?;
-    let nanoseconds = services.keys.clock().monotonic().saturating_sub(began);
+    let nanoseconds = services.clock.monotonic().saturating_sub(began);
     Ok(Answer(RevokedEverywhere {
         revoked: true,
         nodes: proof.nodes,

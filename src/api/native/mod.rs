@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use crate::accounts::{Accounts, Passwords, Registration};
     use crate::events::{EventLimits, Events};
-    use crate::keys::{Keys, Policy};
+    use crate::keys::{self, Policy};
     use crate::runtime::clock::Clock;
     use crate::runtime::entropy::Entropy;
     use crate::security_log::limit::LogLimit;
@@ -113,9 +113,13 @@ mod tests {
         db.migrate().await.unwrap();
         let (clock, entropy) = (Clock::System, Entropy::System);
         let passwords = Passwords::cheap(entropy.clone());
-        let keys = Keys::open(db.clone(), clock.clone(), entropy.clone(), Policy::default(), None).await.unwrap();
+        let opened = keys::open(db.clone(), clock.clone(), entropy.clone(), Policy::default(), None).await.unwrap();
         let services = Services {
-            keys: Arc::new(keys),
+            keys: opened.keys,
+            changes: opened.changes,
+            checks: opened.checks,
+            usage: opened.usage,
+            limits: opened.limits,
             accounts: Arc::new(Accounts::new(
                 db.clone(),
                 clock.clone(),
@@ -125,10 +129,11 @@ mod tests {
                 None,
             )),
             lists: Arc::new(db.list_places()),
-            events: Arc::new(Events::new(db, clock, entropy.clone(), EventLimits::default())),
+            events: Arc::new(Events::new(db, clock.clone(), entropy.clone(), EventLimits::default())),
             site: Arc::new(Site::default()),
             bodies: Arc::default(),
             log_limit: Arc::new(LogLimit::new(Clock::System)),
+            clock,
             entropy,
         };
         let request =

@@ -79,7 +79,7 @@ pub(super) async fn report(
     let organisation = fast_path::service(&services, &parts.headers, ClientAddress::of(&parts, &services.site)).await?;
     authenticated();
     let Json(report) = body?;
-    let now = services.keys.clock().now();
+    let now = services.clock.now();
     let mut fields = Fields::default();
     if report.uses.len() > MAX_KEYS {
         return Err(ApiError::invalid_field("uses", format!("must have at most {MAX_KEYS} entries")));
@@ -111,7 +111,7 @@ pub(super) async fn report(
     if !fields.are_right() {
         return Err(fields.error());
     }
-    let counted = services.keys.report(organisation, &uses).await?;
+    let counted = services.usage.report(organisation, &uses).await?;
     Ok(Answer(Reported { counted }))
 }
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::domain::{Ask, Code};
-use crate::keys::{Purpose, Start, SubscribeError, Subscription, Told};
+use crate::keys::{Notification, Purpose, Start, SubscribeError, Subscription};
 use crate::model::{ApiError, ScopeList};
 use crate::security_log::authenticated;
 use crate::web::client_address::ClientAddress;
@@ -78,7 +78,7 @@ pub async fn stream(
         None => Start::Now,
         Some(id) => id.to_str().ok().and_then(|id| id.parse().ok()).map_or(Start::Unknown, Start::After),
     };
-    let subscription = services.keys.subscribe(organisation, start).await.map_err(|error| match error {
+    let subscription = services.changes.subscribe(organisation, start).await.map_err(|error| match error {
         SubscribeError::OrganisationIsFull => {
             ApiError::too_many("The organisation has 50 open streams on this server; close one.", RETRY_AFTER)
         }
@@ -97,14 +97,14 @@ impl Listener {
         let event = loop {
             // First: a heartbeat says that everything before it was told.
             if self.subscription.is_behind() {
-                let told = tokio::select! {
+                let read = tokio::select! {
                     biased;
                     () = &mut self.stopping => return None,
-                    told = self.subscription.catch_up() => told,
+                    read = self.subscription.catch_up() => read,
                 };
-                match told {
+                match read {
                     Ok(None) => continue,
-                    Ok(Some(told)) => break self.event(told),
+                    Ok(Some(notification)) => break self.event(notification),
                     Err(error) => {
                         tracing::warn!(%error, "cannot read the change log for a stream of revocations; it ends");
                         return None;
@@ -114,13 +114,13 @@ impl Listener {
             tokio::select! {
                 biased;
                 () = &mut self.stopping => return None,
-                told = self.subscription.changed() => if let Some(told) = told { break self.event(told) },
+                changed = self.subscription.changed() => if let Some(changed) = changed { break self.event(changed) },
                 _ = self.heartbeat.tick() => {
                     if !is_still_allowed(&self.services, &self.parts).await {
                         return None;
                     }
                     // It would say that nothing has ended. Who gets none stops going by what it remembers.
-                    if self.services.keys.hears() {
+                    if self.services.checks.trusts_cache() {
                         break Event::default().event("heartbeat").id(self.subscription.at().to_string()).data("{}");
                     }
                 }
@@ -129,11 +129,11 @@ impl Listener {
         Some((Ok(event), self))
     }
 
-    fn event(&self, told: Told) -> Event {
+    fn event(&self, notification: Notification) -> Event {
         let event = Event::default().id(self.subscription.at().to_string());
-        match told {
-            Told::Reset => event.event("reset").data("{}"),
-            Told::Changed(change) => {
+        match notification {
+            Notification::Reset => event.event("reset").data("{}"),
+            Notification::Changed(change) => {
                 let data = json!({
                     "key_id": change.key.to_string(),
                     "hash": hex::encode(change.hash.as_bytes()),
@@ -153,6 +153,6 @@ async fn is_still_allowed(services: &Services, parts: &Parts) -> bool {
     };
     let address = ClientAddress::of_request(&parts.extensions, headers, &services.site);
     let ask = Ask { scopes: ScopeList::constant(fast_path::VERIFY), ..address.ask() };
-    let good = services.keys.check(presented, &ask, Purpose::Identify, |verdict| verdict.code == Code::Valid).await;
+    let good = services.checks.verify(presented, &ask, Purpose::Identify, |verdict| verdict.code == Code::Valid).await;
     good.unwrap_or(false)
 }

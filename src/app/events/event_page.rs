@@ -54,7 +54,7 @@ async fn find(services: &Services, parts: &mut Parts, id: &str) -> Result<Found,
 /// 401 when nobody is signed in, 404 for an event that is not theirs, 503 when the database fails.
 pub async fn event(services: &Services, parts: &mut Parts, id: &str) -> Result<Answer, ApiError> {
     let found = find(services, parts, id).await?;
-    let now = services.keys.clock().now();
+    let now = services.clock.now();
     let title = format!("Event from {}", found.event.head.source);
     Ok(Document::new(title, move || view! { <EventView found now/> }).into())
 }

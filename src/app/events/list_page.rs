@@ -115,7 +115,7 @@ pub async fn events_page(
         keys: keys(services, &admission, &person, &membership, key).await?,
         address: format!("{}/api/v1/ingest/{}", origin(services, parts), membership.uuid),
         flash: take_flash(parts).await?,
-        now: services.keys.clock().now(),
+        now: services.clock.now(),
         person,
         membership,
         here,

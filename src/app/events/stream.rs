@@ -80,7 +80,7 @@ pub async fn live(
     })?;
     // However old it is: a page that nobody saw for hours has no gap. The first look then reads what loading the page
     // would, and later ones read little.
-    let since = event(parts, "after").and_then(received).unwrap_or_else(|| services.keys.clock().now());
+    let since = event(parts, "after").and_then(received).unwrap_or_else(|| services.clock.now());
     let watch = Watch {
         services: services.clone(),
         parts: parts.clone(),
@@ -192,7 +192,7 @@ impl Watch {
         let organisation = self.membership.organisation;
         let page = EventPage { organisation, filter, descending: true, offset: 0, limit: COUNTED };
         let place = admission.step().await;
-        let looked_at = self.services.keys.clock().now();
+        let looked_at = self.services.clock.now();
         let found = self.services.events.heads(&page).await?;
         drop(place);
         let told: HashSet<Uuid> = found.iter().map(|event| event.uuid).collect();
@@ -209,7 +209,7 @@ impl Watch {
             self.waiting.push_back(Event::default().event("missed").data(format!("{unsent}{more}")));
         }
         fresh.truncate(ROWS);
-        let now = self.services.keys.clock().now();
+        let now = self.services.clock.now();
         let newest = fresh.first().map(|newest| Timestamp(newest.received_at));
         self.since = self.since.max(newest.unwrap_or(looked_at.plus(-COMMITTED_WITHIN)));
         for event in fresh.into_iter().rev() {

@@ -136,9 +136,9 @@ async fn page(
     typed: Typed,
     refused: Option<bool>,
 ) -> Result<Document, ApiError> {
-    let usage = services.keys.usage_of(&found.key, HOURS_OF_USE).await?;
+    let usage = services.usage.of(&found.key, HOURS_OF_USE).await?;
     let flash = take_flash(parts).await?;
-    let now = services.keys.clock().now();
+    let now = services.clock.now();
     let title = found.key.name.clone();
     let shown = Shown { found, usage, typed, refused, flash, now };
     Ok(Document::new(title, move || view! { <KeyView shown/> }).with_islands())

@@ -79,7 +79,7 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
         Err(_) => keys::Page { keys: Vec::new(), next: None },
     };
     let makers = services.keys.makers_among(&page.keys).await?;
-    let now = services.keys.clock().now();
+    let now = services.clock.now();
 
     let asked = asked(services, &caller, &here, now).await?;
     here.revoke = asked.as_ref().map(|(key, _)| key.id);

@@ -32,7 +32,7 @@ pub async fn edit_key(services: &Services, parts: &mut Parts, id: &str, mut form
     form.hand_on(|field, text| {
         field == "version" || read_descendants(field, &text, &mut descendants) || typed.set(field, text)
     })?;
-    let now = services.keys.clock().now();
+    let now = services.clock.now();
     let edit = match typed.read(&shown, now) {
         Ok(edit) => edit,
         Err(errors) => {
@@ -85,7 +85,7 @@ pub async fn enable_key(services: &Services, parts: &mut Parts, id: &str, form: 
             stale_switch_page(services, parts, found, enabled).await
         }
         // The page has the button for the opposite only.
-        Err(EditError::Unproven(_)) => {
+        Err(EditError::Unavailable(_)) => {
             let what = if enabled { "resumed" } else { "paused" };
             let page = found.here.key_href(found.key.id);
             unproven(parts, &format!("Key “{}” {what}", isolate(&found.key.name)), page).await
@@ -173,7 +173,7 @@ async fn unproven(parts: &Parts, done: &str, page: String) -> Result<Answer, Api
 async fn not_in_effect(parts: &Parts, found: &FoundKey, error: EditError) -> Result<Answer, ApiError> {
     let (text, detail) = match error {
         EditError::Revoked => ("The key was not changed", "It is revoked, which nothing undoes"),
-        EditError::Unproven(_) => (
+        EditError::Unavailable(_) => (
             "Not every node may have heard of it yet",
             "The change is stored. Save again: the answer comes when all have",
         ),
@@ -206,7 +206,7 @@ pub async fn revoke(services: &Services, parts: &mut Parts, id: &str, mut form: 
             detail: "Who made it, an admin or an owner can revoke it".to_owned(),
         },
         Err(RevokeError::NotFound) => return Err(not_found()),
-        Err(RevokeError::Unproven(_)) => return unproven(parts, "Key revoked", return_to).await,
+        Err(RevokeError::Unavailable(_)) => return unproven(parts, "Key revoked", return_to).await,
         Err(error @ RevokeError::Store(_)) => return Err(error.into()),
     };
     leave_flash(&session(parts)?, &flash).await?;

@@ -23,8 +23,8 @@ pub async fn cluster(services: &Services, parts: &mut Parts) -> Result<Answer, A
     if !person.may_see_the_cluster() {
         return Err(ApiError::forbidden("Only the operator of this server can see its nodes."));
     }
-    let nodes = services.keys.nodes().await?;
-    let now = services.keys.clock().now();
+    let nodes = services.changes.nodes().await?;
+    let now = services.clock.now();
     Ok(Document::new("Cluster", move || view! { <ClusterPage person nodes now/> }).into())
 }
 

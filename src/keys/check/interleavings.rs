@@ -1,26 +1,24 @@
-//! Every order of events, tried: the look-ups, the cache and the changes of this module as they are, with
-//! a database that is a map, and a scheduler that decides which step comes next.
+//! Every order of events, tried: look-ups, cache and invalidations as they are, with a database that is a map, and a
+//! scheduler that decides which step comes next.
 //!
-//! A check is let go on only when the scheduler says so, a look-up reads at one step and lands at another,
-//! a change commits at one step, invalidates at another and is answered at a third. What each check says
-//! is held against what was true while it ran.
+//! A check goes on only when the scheduler polls it, a look-up reads at one step and lands at another, a change commits
+//! at one step, invalidates at another and is answered at a third. The outcome of each check is compared with the states
+//! of the key while it ran.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::cache;
-use super::single_flight::{Flight, Unanswered};
-use crate::domain::{Ask, Code, Key, KeyState, PlainKey, PresentedKey, key};
-use crate::keys::*;
-use crate::model::{Mode, Timestamp};
+use super::*;
+use crate::domain::{KeyState, PlainKey, key};
+use crate::keys::cache::ClockQueue;
+use crate::model::Mode;
 use crate::runtime::Tenant;
-use crate::runtime::batch::Batches;
-use crate::store::Position;
+use crate::runtime::entropy::Entropy;
 
 const KEYS: usize = 6;
 
@@ -38,11 +36,12 @@ struct Was {
     code: Code,
 }
 
-type Checking = Pin<Box<dyn Future<Output = Result<(Code, Option<String>), Unanswered>>>>;
+type Checking = Pin<Box<dyn Future<Output = Result<(Code, Option<String>), Unavailable>>>>;
 
 struct World {
-    keys: Arc<Keys>,
-    asked: Batches<Flight>,
+    checks: Arc<Checks>,
+    entropy: Entropy,
+    look_ups: Batches<Flight>,
     /// Look-ups that were taken from the queue and have not read yet.
     taken: VecDeque<Flight>,
     strings: Vec<String>,
@@ -50,7 +49,7 @@ struct World {
     history: Vec<Vec<Was>>,
     /// At most one change a key at a time: the database's own lock sees to that.
     changes: HashMap<usize, Step>,
-    checks: Vec<(usize, usize, Checking)>,
+    checking: Vec<(usize, usize, Checking)>,
     /// Look-ups that have read, and have not landed.
     flying: Vec<(Flight, Option<Arc<Key>>)>,
     random: ChaCha20Rng,
@@ -60,42 +59,27 @@ struct World {
 
 impl World {
     async fn new(seed: u64, cache_bytes: usize) -> Self {
-        let (lookups, asked) = Lookups::new();
         let folder = tempfile::tempdir().expect("a folder");
         // Never asked: this test is the database.
         let url = format!("sqlite:{}", folder.path().join("none.db").display());
         let db = Db::open(&url).await.expect("a database");
-        let core = Core {
-            hearing: Arc::new(Hearing::new(db.clone(), Position::default())),
-            node: None,
-            db,
-            clock: Clock::fixed(Timestamp(1_000)),
-            cache: Cache::new(cache_bytes),
-            trusted_until: AtomicU64::new(u64::MAX),
-            lookups,
-            usage: Usage::default(),
-            limiter: Limiter::default(),
-            together: OnceLock::new(),
-            feed: Arc::default(),
-            marked: Marked::default(),
-            places: Mutex::default(),
-        };
-        let core = Arc::new(core);
+        let clock = Clock::fixed(Timestamp(1_000));
+        let cache = Arc::new(Cache::new(cache_bytes));
+        let limits = Arc::new(Limits::new(db.clone(), clock.clone(), None));
+        let usage = Arc::new(Usage::new(db.clone(), clock.clone(), Arc::clone(&cache), Arc::clone(&limits)));
+        let (checks, look_ups) = Checks::new(db, clock, cache, limits, usage, false);
         let entropy = Entropy::seeded(seed);
-        let issuing = Issuing::new(Arc::clone(&core), entropy.clone(), Most { keys: 0, revoked: 0 });
-        let following = tokio::spawn(async {});
-        let keys =
-            Arc::new(Keys { core, issuing, entropy, policy: Policy::default(), opened_at: Timestamp(0), following });
-        let strings = (0..KEYS).map(|_| PlainKey::hookstream(Mode::Live, &keys.entropy).reveal()).collect();
+        let strings = (0..KEYS).map(|_| PlainKey::hookstream(Mode::Live, &entropy).reveal()).collect();
         Self {
-            keys,
-            asked,
+            checks: Arc::new(checks),
+            entropy,
+            look_ups,
             taken: VecDeque::new(),
             strings,
             database: vec![None; KEYS],
             history: (0..KEYS).map(|_| vec![Was { committed: 0, answered: Some(0), code: Code::NotFound }]).collect(),
             changes: HashMap::new(),
-            checks: Vec::new(),
+            checking: Vec::new(),
             flying: Vec::new(),
             random: ChaCha20Rng::seed_from_u64(seed),
             now: 1,
@@ -118,25 +102,25 @@ impl World {
 
     /// Begins a check, or goes on with one.
     fn check(&mut self) {
-        if self.checks.len() < 12 && self.below(2) == 0 {
+        if self.checking.len() < 12 && self.below(2) == 0 {
             let which = self.below(KEYS);
-            let (keys, string) = (Arc::clone(&self.keys), self.strings[which].clone());
+            let (checks, string) = (Arc::clone(&self.checks), self.strings[which].clone());
             let checking: Checking = Box::pin(async move {
                 let ask = Ask::default();
-                let told = |verdict: Verdict<'_>| (verdict.code, verdict.record.map(|record| record.name.to_string()));
-                keys.check(&string, &ask, Purpose::Use, told).await
+                let read = |verdict: Verdict<'_>| (verdict.code, verdict.record.map(|record| record.name.to_string()));
+                checks.verify(&string, &ask, Purpose::Use, read).await
             });
-            self.checks.push((which, self.now, checking));
+            self.checking.push((which, self.now, checking));
         }
-        if self.checks.is_empty() {
+        if self.checking.is_empty() {
             return;
         }
-        let at = self.below(self.checks.len());
-        let (which, began, checking) = &mut self.checks[at];
+        let at = self.below(self.checking.len());
+        let (which, began, checking) = &mut self.checking[at];
         // Without Tokio's budget, which is for tasks that take turns: here the scheduler decides.
         if let Some(outcome) = tokio::task::unconstrained(checking.as_mut()).now_or_never() {
             let (which, began) = (*which, *began);
-            drop(self.checks.swap_remove(at));
+            drop(self.checking.swap_remove(at));
             self.judge(which, began, outcome.expect("the database answers"));
         }
     }
@@ -178,7 +162,7 @@ impl World {
             }
             Step::Invalidate(which) => {
                 let key = self.database[which].as_ref().expect("it was committed");
-                self.keys.core.changed(&[(key.id, key.hash)]);
+                self.checks.invalidate(key.hash);
                 Some(Step::Answer(which))
             }
             Step::Answer(which) => {
@@ -199,10 +183,10 @@ impl World {
         };
         if current.revoked_at.is_some() {
             // Checks that still ask for the old one go on; new ones ask for the new one.
-            if self.checks.iter().any(|(asked, ..)| *asked == which) {
+            if self.checking.iter().any(|(asked, ..)| *asked == which) {
                 return None;
             }
-            self.strings[which] = PlainKey::hookstream(Mode::Live, &self.keys.entropy).reveal();
+            self.strings[which] = PlainKey::hookstream(Mode::Live, &self.entropy).reveal();
             self.database[which] = None;
             self.history[which] = vec![Was { committed: 0, answered: Some(0), code: Code::NotFound }];
             return None;
@@ -218,7 +202,7 @@ impl World {
 
     fn next_flight(&mut self) -> Option<Flight> {
         if self.taken.is_empty() {
-            self.taken.extend(self.asked.next().now_or_never().flatten().into_iter().flatten());
+            self.taken.extend(self.look_ups.next().now_or_never().flatten().into_iter().flatten());
         }
         self.taken.pop_front()
     }
@@ -235,7 +219,7 @@ impl World {
             // In any order: one that read earlier may land later.
             let at = self.below(self.flying.len());
             let (flight, found) = self.flying.swap_remove(at);
-            self.keys.core.land(flight, Ok(found));
+            self.checks.land(flight, Ok(found));
         }
     }
 
@@ -254,14 +238,13 @@ impl World {
 async fn look_ups_of_a_flood_leave_room_to_others() {
     let world = World::new(3, 1 << 20).await;
     let look_up = |network: [u8; 4]| {
-        let hash = PlainKey::hookstream(Mode::Live, &world.keys.entropy).hash();
-        let core = &world.keys.core;
-        let mut answer = Box::pin(core.look_up(hash, Tenant::network(Some(network.into()))));
+        let hash = PlainKey::hookstream(Mode::Live, &world.entropy).hash();
+        let mut answer = Box::pin(world.checks.look_up(hash, Tenant::network(Some(network.into()))));
         answer.as_mut().now_or_never()
     };
     let flood = (0..10_000).map(|_| look_up([192, 0, 2, 1])).filter(Option::is_none).count();
     assert_eq!(flood, 2_048, "further ones are refused at once");
-    assert!(matches!(look_up([192, 0, 2, 1]), Some(Err(Unanswered))));
+    assert!(matches!(look_up([192, 0, 2, 1]), Some(Err(Unavailable::KeyLookup))));
     assert!(look_up([192, 0, 2, 2]).is_none(), "it waits for its answer");
 }
 
@@ -286,68 +269,22 @@ async fn a_look_up_under_way_cannot_bring_a_dead_key_back() {
     let mut world = World::new(1, 1 << 20).await;
     let live = Key { hash: PresentedKey::parse(&world.strings[0]).unwrap().hash, name: "1".to_owned(), ..key() };
     let dead = Key { revoked_at: Some(Timestamp(1)), ..live.clone() };
-    let (keys, string) = (Arc::clone(&world.keys), world.strings[0].clone());
-    let code = |keys: Arc<Keys>, string: String| async move {
-        keys.check(&string, &Ask::default(), Purpose::Use, |verdict| verdict.code).await
-    };
-    let mut before = Box::pin(code(Arc::clone(&keys), string.clone()));
+    let (checks, string) = (Arc::clone(&world.checks), world.strings[0].clone());
+    let ask = Ask::default();
+    let code = || checks.verify(&string, &ask, Purpose::Use, |verdict| verdict.code);
+    let mut before = Box::pin(code());
     assert!(before.as_mut().now_or_never().is_none());
     let flight = world.next_flight().expect("it is asked for");
     // The revocation commits and invalidates; then what was read before lands.
-    keys.core.changed(&[(live.id, live.hash)]);
-    keys.core.land(flight, Ok(Some(Arc::new(live))));
-    assert!(keys.cache().is_empty(), "the dead key is not in the cache");
-    let mut after = Box::pin(code(Arc::clone(&keys), string));
+    checks.invalidate(live.hash);
+    checks.land(flight, Ok(Some(Arc::new(live))));
+    assert!(checks.cache().is_empty(), "the dead key is not in the cache");
+    let mut after = Box::pin(code());
     assert!(after.as_mut().now_or_never().is_none(), "it waits for what is true now");
     let flight = world.next_flight().expect("it is asked for again");
-    keys.core.land(flight, Ok(Some(Arc::new(dead))));
+    checks.land(flight, Ok(Some(Arc::new(dead))));
     assert_eq!(after.await, Ok(Code::Revoked));
     assert_eq!(before.await, Ok(Code::Revoked));
-}
-
-/// Checks in two threads, a third that throws the key out again and again, and a fourth that takes the
-/// counts away: none is lost, and none counted twice.
-#[tokio::test]
-async fn no_count_is_lost_between_the_record_the_ledger_and_the_database() {
-    const EACH: i64 = 200_000;
-    let world = World::new(2, 1 << 20).await;
-    let core = &world.keys.core;
-    let key = Key { hash: PresentedKey::parse(&world.strings[0]).unwrap().hash, ..key() };
-    let insert =
-        |queue: &mut cache::ClockQueue| core.cache.insert(queue, core.record(&key), |record| core.usage.retire(record));
-    let mut queue = cache::ClockQueue::default();
-    insert(&mut queue);
-    let written = std::sync::atomic::AtomicI64::new(0);
-    let done = std::sync::atomic::AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for thread in 0..2 {
-            let (core, key, done) = (core, &key, &done);
-            scope.spawn(move || {
-                for n in 0..EACH {
-                    // Now and then an hour later, so that it turns while others count.
-                    let now = Timestamp(1_000 + (n + thread) / 50_000 * usage::HOUR);
-                    let counted = core.cache.peek(&key.hash, |record| core.usage.count(record, None, now));
-                    if counted.is_none() {
-                        core.usage.count(&core.record(key).apart(), None, now);
-                    }
-                }
-                done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            });
-        }
-        scope.spawn(|| {
-            while done.load(std::sync::atomic::Ordering::SeqCst) < 2 {
-                core.cache.remove(&key.hash, |record| core.usage.retire(record));
-                insert(&mut queue);
-            }
-        });
-        scope.spawn(|| {
-            while done.load(std::sync::atomic::Ordering::SeqCst) < 2 {
-                written.fetch_add(core.usage.take_good(&core.cache), std::sync::atomic::Ordering::SeqCst);
-            }
-        });
-    });
-    let rest = core.usage.take_good(&core.cache);
-    assert_eq!(written.into_inner() + rest, 2 * EACH);
 }
 
 /// Under the two locks that are held together: an invalidation that waits for the ledgers holds up no check of a key
@@ -355,7 +292,7 @@ async fn no_count_is_lost_between_the_record_the_ledger_and_the_database() {
 #[tokio::test]
 async fn checks_go_on_while_an_invalidation_waits_for_the_ledgers() {
     let world = World::new(3, 1 << 20).await;
-    let core = &world.keys.core;
+    let checks = &world.checks;
     let keys: Vec<Key> = [0, 1]
         .map(|n: usize| {
             let hash = PresentedKey::parse(&world.strings[n]).unwrap().hash;
@@ -363,18 +300,18 @@ async fn checks_go_on_while_an_invalidation_waits_for_the_ledgers() {
         })
         .into();
     for key in &keys {
-        core.cache.insert(&mut cache::ClockQueue::default(), core.record(key), |record| core.usage.retire(record));
+        checks.cache.insert(&mut ClockQueue::default(), checks.record(key), |record| checks.usage.retire(record));
     }
     let (ended, is_ended) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
-        let reader = core.usage.ledgers();
-        scope.spawn(|| core.invalidate(keys[0].hash));
+        let reader = checks.usage.ledgers();
+        scope.spawn(|| checks.invalidate(keys[0].hash));
         std::thread::sleep(Duration::from_millis(200));
-        let (checking, strings) = (&world.keys, &world.strings);
+        let strings = &world.strings;
         scope.spawn(move || {
             let check = |string: &str| {
                 let mut read = |verdict: Verdict<'_>| verdict.code;
-                checking.check_at_once(string, &Ask::default(), Purpose::Use, &mut read)
+                checks.verify_cached(string, &Ask::default(), Purpose::Use, &mut read)
             };
             ended.send(strings[..2].iter().map(|string| check(string)).collect::<Vec<_>>())
         });
@@ -382,48 +319,5 @@ async fn checks_go_on_while_an_invalidation_waits_for_the_ledgers() {
         drop(reader);
         assert_eq!(codes.expect("no check waits"), [Some(Code::Valid); 2]);
     });
-    assert_eq!(core.cache.len(), 1, "the invalidation went on");
-}
-
-/// A reader beside checks, and beside evictions that move counts from records to the ledger: it finds each use once.
-#[tokio::test]
-async fn no_reader_finds_a_use_twice_or_misses_it_while_records_are_evicted() {
-    const EACH: i64 = 200_000;
-    use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::SeqCst};
-    let world = World::new(4, 1 << 20).await;
-    let core = &world.keys.core;
-    let key = Key { hash: PresentedKey::parse(&world.strings[0]).unwrap().hash, ..key() };
-    let mut queue = cache::ClockQueue::default();
-    core.cache.insert(&mut queue, core.record(&key), |record| core.usage.retire(record));
-    let (begun, ended, is_over) = (AtomicI64::new(0), AtomicI64::new(0), AtomicBool::new(false));
-    let reading = core.usage.reading().await;
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for n in 0..EACH {
-                begun.fetch_add(1, SeqCst);
-                let now = Timestamp(1_000 + n / 50_000 * usage::HOUR);
-                if core.cache.peek(&key.hash, |record| core.usage.count(record, None, now)).is_none() {
-                    core.usage.count_reported(key.id, 1, now);
-                }
-                ended.fetch_add(1, SeqCst);
-            }
-            is_over.store(true, SeqCst);
-        });
-        scope.spawn(|| {
-            while !is_over.load(SeqCst) {
-                core.cache.remove(&key.hash, |record| core.usage.retire(record));
-                core.cache.insert(&mut queue, core.record(&key), |record| core.usage.retire(record));
-            }
-        });
-        while !is_over.load(SeqCst) {
-            let least = ended.load(SeqCst);
-            let (mut listed, mut hours) = ([key.clone()], Vec::new());
-            core.usage.complete(&mut listed, &core.cache, &reading);
-            core.usage.complete_usage(&key, &core.cache, &mut hours, &mut Vec::new(), &reading);
-            let most = begun.load(SeqCst);
-            let [by_hour, shown] = [hours.iter().map(|hour| hour.count).sum(), listed[0].request_count];
-            assert!((least..=most).contains(&shown), "{least} to {most} uses, shown as {shown}");
-            assert!((least..=most).contains(&by_hour), "{least} to {most} uses, by the hour {by_hour}");
-        }
-    });
+    assert_eq!(checks.cache.len(), 1, "the invalidation went on");
 }

@@ -1,34 +1,39 @@
-//! Verify: is this string a key, and is it good for what is asked?
+//! Verify: whether a string is a key, and whether the key is good for a request.
 //!
-//! The whole path: form, SHA-256, the cache, on a miss the checksum (junk costs no look-up) and the
-//! database, judgement, limits, count. With the key in the cache nothing of it waits, locks what others
-//! need, or allocates.
+//! The whole path: form, SHA-256, the cache, on a miss the checksum (junk costs no look-up) and the database,
+//! judgement, limits, count. With the key in the cache nothing of it waits, takes a contended lock, or allocates.
 
-pub(super) mod cache;
 #[cfg(test)]
 mod interleavings;
-pub(super) mod record;
 pub(super) mod single_flight;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 
-use super::limits::meters::{LimitState, Limited};
-use super::limits::shared::{Counted, NeedsSharedLimits, Together, WithoutRedis};
-use super::{Core, Keys};
-use crate::cluster::limits::SharedLimits;
-use crate::domain::{Ask, Code, KeyHash, Place, PresentedKey};
-use crate::model::{KeyId, Timestamp};
-use crate::runtime::clock::Now;
-use record::Record;
-use single_flight::Unanswered;
+use tracing_mutex::stdsync::Mutex;
 
-/// What a check is for.
+use super::cache::Cache;
+use super::cache::record::Record;
+use super::limits::Limits;
+use super::limits::shared::{Counted, NeedsSharedLimits};
+use super::limits::spending::{LimitState, Limited};
+use super::usage::Usage;
+use crate::domain::{Ask, Code, Key, KeyHash, Place, PresentedKey, Unavailable};
+use crate::model::{EnvironmentId, KeyId, Timestamp};
+use crate::runtime::batch::Batches;
+use crate::runtime::clock::{Clock, Now};
+use crate::store::Db;
+use single_flight::{Flight, SingleFlight};
+
+/// The purpose of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// A request of the key: its limits are charged and the outcome is counted.
     Use,
     /// A request of the key that may still fail: as [`Use`](Self::Use), but a success is counted by
-    /// [`Keys::count`] when there is one.
+    /// [`Checks::count`] when there is one.
     Admit,
     /// A call about the key itself: nothing is charged or counted.
     Identify,
@@ -37,13 +42,13 @@ pub enum Purpose {
 /// The outcome of a check. An outcome is data; an error means that the service itself failed.
 #[derive(Debug, Clone, Copy)]
 pub struct Verdict<'a> {
-    /// What it is.
+    /// The outcome in a word.
     pub code: Code,
     /// The key, unless there is none.
     pub record: Option<&'a Record>,
-    /// How its limits stand, where they were asked.
+    /// The state of its limits, where they were charged.
     pub limits: LimitState,
-    /// Which limit was met.
+    /// The limit that refused the request.
     pub limited: Option<Limited>,
 }
 
@@ -51,7 +56,7 @@ impl Verdict<'_> {
     const NOT_FOUND: Verdict<'static> =
         Verdict { code: Code::NotFound, record: None, limits: LimitState { rate: None, quota: None }, limited: None };
 
-    /// What is left of a good key when the check is over; `None` for any other outcome.
+    /// Returns the proof that the key is good; `None` for any other outcome.
     pub fn pass(&self) -> Option<Pass> {
         self.record.filter(|_| self.code == Code::Valid).map(Pass::of)
     }
@@ -64,10 +69,10 @@ impl Verdict<'_> {
     }
 }
 
-/// Shows that a key was good.
+/// The proof that a key was good.
 #[derive(Debug, Clone)]
 pub struct Pass {
-    /// Which key.
+    /// The key.
     pub id: KeyId,
     /// Where it belongs.
     pub place: Arc<Place>,
@@ -80,10 +85,61 @@ impl Pass {
     }
 }
 
-impl Keys {
-    /// Checks a presented string, and answers with what `answer` makes of the outcome: with what is in memory, or not
-    /// at all. `None` says that somebody has to be asked first, as [`check`](Self::check) does; nothing was charged or counted.
-    pub fn check_at_once<R>(
+/// Checks keys, by the cache where it may be trusted, and otherwise by the database.
+#[derive(Debug)]
+pub struct Checks {
+    db: Db,
+    clock: Clock,
+    cache: Arc<Cache>,
+    /// The lease: the cache may be trusted until this boot time (ns). `u64::MAX` when no lease is needed.
+    trusted_until: AtomicU64,
+    single_flight: SingleFlight,
+    limits: Arc<Limits>,
+    usage: Arc<Usage>,
+    /// The keys of an environment share its place; environments do not change.
+    places: Mutex<HashMap<EnvironmentId, Arc<Place>>>,
+}
+
+impl Checks {
+    /// Creates the checks, and the look-ups that [`single_flight::read`] is to answer. With `needs_lease`, the cache is
+    /// trusted only after [`trust_cache_until`](Self::trust_cache_until).
+    pub(super) fn new(
+        db: Db,
+        clock: Clock,
+        cache: Arc<Cache>,
+        limits: Arc<Limits>,
+        usage: Arc<Usage>,
+        needs_lease: bool,
+    ) -> (Self, Batches<Flight>) {
+        let (single_flight, look_ups) = SingleFlight::new();
+        let trusted_until = AtomicU64::new(if needs_lease { 0 } else { u64::MAX });
+        let checks = Self { db, clock, cache, trusted_until, single_flight, limits, usage, places: Mutex::default() };
+        (checks, look_ups)
+    }
+
+    /// The keys that are in memory.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
+    /// Returns whether checks may trust the cache: every change that another node has committed is dropped from it, but
+    /// for those that are not answered yet.
+    pub fn trusts_cache(&self) -> bool {
+        match self.trusted_until.load(Ordering::Acquire) {
+            u64::MAX => true,
+            until => self.clock.boottime() < until,
+        }
+    }
+
+    /// Lets checks trust the cache until a boot time, nanoseconds; from now on no more with 0.
+    pub(super) fn trust_cache_until(&self, boottime: u64) {
+        self.trusted_until.store(boottime, Ordering::Release);
+    }
+
+    /// Checks a presented string with what is in memory, and returns the reply that `answer` makes of the outcome. `None`
+    /// if the database or the shared limits have to be asked first, as [`verify`](Self::verify) does; then nothing was
+    /// charged or counted.
+    pub fn verify_cached<R>(
         &self,
         presented: &str,
         ask: &Ask<'_>,
@@ -91,99 +147,64 @@ impl Keys {
         answer: &mut impl FnMut(Verdict<'_>) -> R,
     ) -> Option<R> {
         match PresentedKey::parse(presented) {
-            Some(presented) => self.core.remembered(&presented.hash, ask, purpose, None, answer)?.ok(),
+            Some(presented) => self.cached(&presented.hash, ask, purpose, None, answer)?.ok(),
             None => Some(answer(Verdict::NOT_FOUND)),
         }
     }
 
-    /// Checks a presented string, and answers with what `answer` makes of the outcome.
+    /// Checks a presented string, and returns the reply that `answer` makes of the outcome.
     ///
     /// # Errors
     /// When the key is not in the cache and the database does not answer.
-    pub async fn check<R>(
+    pub async fn verify<R>(
         &self,
         presented: &str,
         ask: &Ask<'_>,
         purpose: Purpose,
         mut answer: impl FnMut(Verdict<'_>) -> R,
-    ) -> Result<R, Unanswered> {
+    ) -> Result<R, Unavailable> {
         let Some(presented) = PresentedKey::parse(presented) else {
             return Ok(answer(Verdict::NOT_FOUND));
         };
         let hash = presented.hash;
-        let core = &*self.core;
-        // What those were asked who count for all nodes.
+        // The answer of the shared (cross-node) limits.
         let mut counted = None;
         loop {
-            let told = if let Some(told) = core.remembered(&hash, ask, purpose, counted, &mut answer) {
-                told
+            let reply = if let Some(reply) = self.cached(&hash, ask, purpose, counted, &mut answer) {
+                reply
             } else {
-                // Boxed, as whatever else waits: few have to, and the future of a request should be small.
+                // Boxed, as is everything that waits: few requests have to, and the future of a request should be small.
                 let found =
-                    if presented.checksum_fits() { Box::pin(core.look_up(hash, ask.tenant)).await? } else { None };
+                    if presented.checksum_fits() { Box::pin(self.look_up(hash, ask.tenant)).await? } else { None };
                 let Some(key) = found else {
                     return Ok(answer(Verdict::NOT_FOUND));
                 };
-                // A node that may not go by its memory has an older one there, perhaps.
-                let landed = core.remembered(&hash, ask, purpose, counted, &mut answer);
-                // Out again already: what was read is as good for a request that came before.
-                landed
-                    .unwrap_or_else(|| core.verdict(&core.record(&key).apart(), ask, purpose, counted).map(&mut answer))
+                // A node that may not trust its cache may have an older row there.
+                let landed = self.cached(&hash, ask, purpose, counted, &mut answer);
+                // Already evicted; the row that was read is still valid for this request.
+                landed.unwrap_or_else(|| {
+                    self.verdict(&self.record(&key).uncached(), ask, purpose, counted).map(&mut answer)
+                })
             };
-            match told {
-                Ok(told) => return Ok(told),
+            match reply {
+                Ok(reply) => return Ok(reply),
                 // And then judged again: the key may have ended meanwhile.
-                Err(unspent) => {
-                    counted = Some(match core.together.get() {
-                        Some(together) => Box::pin(core.count_together(together, unspent)).await?,
-                        None => Counted::Here,
-                    });
-                }
+                Err(needs) => counted = Some(Box::pin(self.limits.charge_shared(needs)).await?),
             }
         }
     }
 
-    /// From now on, limits are counted by all nodes together. Once; later calls change nothing.
-    pub fn share_limits(&self, limits: SharedLimits, without: WithoutRedis) {
-        let _ = self.core.together.set(Together::new(limits, without));
-    }
-
     /// Counts a request that a key was [admitted](Purpose::Admit) for.
-    pub fn count(&self, pass: &Pass, address: Option<std::net::IpAddr>) {
-        let core = &self.core;
-        let now = core.clock.now();
-        if core.cache.peek(&pass.hash, |record| core.usage.count(record, address, now)).is_none() {
-            core.usage.count_reported(pass.id, 1, now);
+    pub fn count(&self, pass: &Pass, address: Option<IpAddr>) {
+        let now = self.clock.now();
+        if self.cache.peek(&pass.hash, |record| self.usage.count(record, address, now)).is_none() {
+            self.usage.count_reported(pass.id, 1, now);
         }
     }
 
-    /// Counts requests that somebody let through on the word of an earlier check. Keys of other
-    /// organisations, and ids of none, are passed over; how many keys were counted.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn report(
-        &self,
-        organisation: crate::model::OrganisationId,
-        uses: &[(KeyId, u32, Timestamp)],
-    ) -> Result<usize, crate::store::StoreError> {
-        let ids: Vec<KeyId> = uses.iter().map(|(id, ..)| *id).collect();
-        let own: std::collections::HashSet<KeyId> =
-            self.core.db.keys_of(organisation, &ids).await?.into_iter().collect();
-        let known = uses.iter().filter(|(id, ..)| own.contains(id));
-        let mut counted = 0;
-        for (id, count, at) in known {
-            self.core.usage.count_reported(*id, *count, *at);
-            counted += 1;
-        }
-        Ok(counted)
-    }
-}
-
-impl Core {
-    /// What `answer` makes of the outcome for a key that is in the cache, where it may be gone by; or what others have
-    /// to be asked about first.
-    fn remembered<R>(
+    /// Returns the reply for a key that is in the cache, or the limits that have to be charged first; `None` if it is not
+    /// there, or the cache may not be trusted.
+    fn cached<R>(
         &self,
         hash: &KeyHash,
         ask: &Ask<'_>,
@@ -191,13 +212,13 @@ impl Core {
         counted: Option<Counted>,
         answer: &mut impl FnMut(Verdict<'_>) -> R,
     ) -> Option<Result<R, NeedsSharedLimits>> {
-        if !self.remembers() {
+        if !self.trusts_cache() {
             return None;
         }
         self.cache.with(hash, |record| self.verdict(record, ask, purpose, counted).map(answer))
     }
 
-    /// The outcome for a key that is known, or what others have to be asked about first.
+    /// Returns the outcome for a known key, or the limits that have to be charged first.
     fn verdict<'a>(
         &self,
         record: &'a Record,
@@ -220,22 +241,19 @@ impl Core {
         {
             let now = Now { wall: now, monotonic: self.clock.monotonic() };
             let (rate, quota) = (more.rate_limit, more.quota);
-            if counted.is_none() && self.together.get().is_some() {
+            if counted.is_none() && self.limits.is_shared() {
                 return Err(NeedsSharedLimits { key: record.id, rate, quota, cost: ask.cost });
             }
-            let counted = counted.unwrap_or(Counted::Here);
-            (verdict.limits, verdict.limited) = self.limiter.spend(meter, rate, quota, ask.cost, counted, now);
+            let counted = counted.unwrap_or(Counted::Local);
+            (verdict.limits, verdict.limited) = self.limits.meters.spend(meter, rate, quota, ask.cost, counted, now);
             verdict.code = match verdict.limited {
                 None => Code::Valid,
                 Some(Limited::Rate(_)) => Code::RateLimited,
                 Some(Limited::Quota(_)) => Code::QuotaExceeded,
             };
         }
-        if verdict.code != Code::Valid
-            && let Some(Counted::Together { quota: Some(taken), .. }) = counted
-            && let Some(together) = self.together.get()
-        {
-            together.parts.refund(record.id, taken, ask.cost);
+        if verdict.code != Code::Valid {
+            self.limits.refund(record.id, counted, ask.cost);
         }
         match (verdict.code, purpose) {
             (Code::Valid, Purpose::Use) => self.usage.count(record, ask.address, now),
@@ -243,5 +261,14 @@ impl Core {
             (refusal, _) => self.usage.count_refusal(record.id, refusal, now),
         }
         Ok(verdict)
+    }
+
+    /// Creates the record of a key.
+    fn record(&self, key: &Key) -> Record {
+        let place = {
+            let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(places.entry(key.environment).or_insert_with(|| Arc::new(key.place())))
+        };
+        Record::new(key, place, self.limits.meter(key))
     }
 }

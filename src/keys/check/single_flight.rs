@@ -1,50 +1,43 @@
-//! Look-ups: what the cache does not know is read from the database, once however many ask at once, and
-//! together with what others ask for in the meantime.
+//! Look-ups of keys that are not in the cache: one for all requests that wait for the same key, in batches with the
+//! look-ups of other keys.
 //!
-//! A look-up may bring something that is no longer true when it arrives. [`Flights`] sees to it that
-//! such an answer reaches nobody: an invalidation gives the flight another number, and what lands with
-//! an old one is thrown away and asked for again.
+//! The row that a look-up reads may be out of date when it arrives. [`Flights`] drops such a row: an invalidation gives
+//! the flight another number, and a row that lands with an old number is read again.
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
-use super::cache::ClockQueue;
-use crate::domain::{Key, KeyHash};
-use crate::keys::Core;
+use super::Checks;
+use crate::domain::{Key, KeyHash, Unavailable};
+use crate::keys::cache::ClockQueue;
+use crate::model::KeyId;
 use crate::runtime::Tenant;
 use crate::runtime::batch::{self, Batches, Limits, Queue};
 use crate::store::{Batch, StoreError};
 
-/// Look-ups that wait for a statement, in all and of one tenant, and those of one statement.
+/// Look-ups that wait: beyond 8192, or 2048 of one tenant, further requests get 503. 128 look-ups share a statement.
 const LIMITS: Limits = Limits { capacity: 8192, tenant_capacity: 2048, batch: 128, batch_weight: usize::MAX };
 /// A statement that takes longer is given up.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements at once.
-const AT_ONCE: usize = 4;
+const STATEMENTS_AT_ONCE: usize = 4;
 
-/// The database did not say whether a string is a key, or too many ask at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the key could not be looked up")]
-pub struct Unanswered;
+pub(super) type Answer = Result<Option<Arc<Key>>, Unavailable>;
 
-pub(in crate::keys) type Answer = Result<Option<Arc<Key>>, Unanswered>;
-
-/// A look-up under way: which string, and the number under which its answer is awaited.
+/// A look-up under way: the hash, and the number that its answer is expected under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::keys) struct Flight {
     pub(in crate::keys) hash: KeyHash,
     pub(in crate::keys) number: u64,
-    /// The first one that asked, in whose share it waits.
+    /// The tenant of the first request, whose share of the queue it takes.
     pub(in crate::keys) tenant: Tenant,
 }
 
-/// The look-ups under way, and who waits for each. Without any I/O, so that every order of events can be
-/// tried.
+/// The look-ups under way, with the requests that wait for each. No I/O, so that a test can try every order of events.
 #[derive(Debug)]
 pub(in crate::keys) struct Flights<W> {
     waiting: HashMap<KeyHash, Waiting<W>>,
@@ -55,9 +48,9 @@ pub(in crate::keys) struct Flights<W> {
 struct Waiting<W> {
     number: u64,
     tenant: Tenant,
-    /// Whoever takes what this flight brings.
+    /// Requests that take the answer of this flight.
     now: Vec<W>,
-    /// Whoever wants what is read after it has landed.
+    /// Requests that need what is read after it has landed.
     later: Vec<W>,
 }
 
@@ -73,8 +66,8 @@ impl<W> Flights<W> {
         self.next
     }
 
-    /// Somebody wants to know. The flight to send off, unless one is under way. That one may have read before
-    /// this was asked: who must know what is true now does not `share` it, and waits for the next.
+    /// Adds a waiter. Returns the look-up to start, or `None` if one is running. A running look-up may have read before this
+    /// request began: one that needs the present state does not `share` it, and waits for the next.
     pub(in crate::keys) fn join(&mut self, hash: KeyHash, tenant: Tenant, waiter: W, share: bool) -> Option<Flight> {
         if let Some(waiting) = self.waiting.get_mut(&hash) {
             if share {
@@ -93,16 +86,15 @@ impl<W> Flights<W> {
         Flight { hash, number, tenant }
     }
 
-    /// What is known of a string has changed. The flight to send off again, if one was under way: it may
-    /// have read what was true before.
+    /// Invalidates a look-up: it may have read the state before a change. Returns the look-up to start again, if one was
+    /// running.
     pub(in crate::keys) fn invalidate(&mut self, hash: KeyHash) -> Option<Flight> {
         let mut waiting = self.waiting.remove(&hash)?;
         waiting.now.append(&mut waiting.later);
         Some(self.take_off(hash, waiting.tenant, waiting.now))
     }
 
-    /// A flight is back. Who waits for what it brings, and the next one to send off for the others; nobody if
-    /// it is out of date.
+    /// Ends a look-up. Returns its waiters, and the next look-up to start for the others; `None` if it is out of date.
     pub(in crate::keys) fn land(&mut self, flight: Flight) -> Option<(Vec<W>, Option<Flight>)> {
         let waiting = self.waiting.remove(&flight.hash)?;
         if waiting.number != flight.number {
@@ -113,31 +105,32 @@ impl<W> Flights<W> {
         Some((waiting.now, next))
     }
 
-    /// A flight that never left: nobody waits for it any more.
+    /// Drops a look-up that was not started, and its waiters.
     pub(in crate::keys) fn cancel(&mut self, flight: Flight) {
         self.waiting.remove(&flight.hash);
     }
 }
 
-/// Look-ups under way, and the right to change the cache: an invalidation comes before a landing, or after it.
+/// The look-ups under way, and the right to change the cache: an invalidation is before a landing, or after it.
 #[derive(Debug, Default)]
-pub(in crate::keys) struct UnderWay {
+struct UnderWay {
     flights: Flights<oneshot::Sender<Answer>>,
     clock_queue: ClockQueue,
 }
 
-/// Where look-ups are asked for.
+/// Merges concurrent look-ups of the same key.
 ///
-/// The order of locks in this program: the one here may be held while that of the usage ledgers is taken
-/// (`Usage::ledgers`), because a record that leaves the cache gives its counts to a ledger, or while that of its queue is,
-/// which holds it for a few instructions. No other lock is taken while one is held. All are tracing-mutex's: in a debug build an order that could deadlock panics.
+/// The order of locks in this program: while the lock here is held, that of the usage ledgers (`Usage::ledgers`) may be
+/// taken, because a record that is evicted moves its counts to a ledger, and that of the queue, which is held for a few
+/// instructions. No other lock is taken while one is held. All are tracing-mutex's: in a debug build an order that could
+/// deadlock panics.
 #[derive(Debug)]
-pub(in crate::keys) struct Lookups {
+pub(in crate::keys) struct SingleFlight {
     under_way: Mutex<UnderWay>,
     queue: Queue<Flight>,
 }
 
-impl Lookups {
+impl SingleFlight {
     pub(in crate::keys) fn new() -> (Self, Batches<Flight>) {
         let (queue, asked) = batch::queue(LIMITS);
         (Self { under_way: Mutex::default(), queue }, asked)
@@ -148,118 +141,118 @@ impl Lookups {
     }
 }
 
-impl Core {
-    /// Everything about a key, by the hash of its string, as it is now or was since this was asked.
-    pub(in crate::keys) async fn look_up(&self, hash: KeyHash, tenant: Tenant) -> Answer {
-        if self.remembers() && self.cache.is_unknown(&hash, self.clock.now()) {
+impl Checks {
+    /// Reads a key by the hash of its string, as it is now or was since the call.
+    pub(super) async fn look_up(&self, hash: KeyHash, tenant: Tenant) -> Answer {
+        if self.trusts_cache() && self.cache.is_unknown(&hash, self.clock.now()) {
             return Ok(None);
         }
         let (answer, answered) = oneshot::channel();
         {
-            let mut under_way = self.lookups.under_way();
-            // Without a lease nobody says that what a flight has read is no longer true.
-            if let Some(flight) = under_way.flights.join(hash, tenant, answer, self.remembers()) {
-                self.send_off(&mut under_way.flights, flight)?;
+            let mut under_way = self.single_flight.under_way();
+            // Without a lease, no invalidation says that the row of a running look-up is out of date.
+            if let Some(flight) = under_way.flights.join(hash, tenant, answer, self.trusts_cache()) {
+                self.start(&mut under_way.flights, flight)?;
             }
         }
-        answered.await.unwrap_or(Err(Unanswered))
+        answered.await.unwrap_or(Err(Unavailable::KeyLookup))
     }
 
-    fn send_off(&self, flights: &mut Flights<oneshot::Sender<Answer>>, flight: Flight) -> Result<(), Unanswered> {
-        self.lookups.queue.push(flight.tenant, 1, flight).map_err(|_| {
-            // Who waits for it hears that nothing will come.
+    fn start(&self, flights: &mut Flights<oneshot::Sender<Answer>>, flight: Flight) -> Result<(), Unavailable> {
+        self.single_flight.queue.push(flight.tenant, 1, flight).map_err(|_| {
+            // Its waiters get an error, because their senders are dropped.
             flights.cancel(flight);
-            Unanswered
+            Unavailable::KeyLookup
         })
     }
 
-    /// Nothing that was read of this key before now is true any more: the one function for every change,
-    /// called after the commit and before the answer.
+    /// Drops everything that was read of a key before now: the one function for every change, called after the commit
+    /// and before the answer.
     pub(in crate::keys) fn invalidate(&self, hash: KeyHash) {
-        let mut under_way = self.lookups.under_way();
+        let mut under_way = self.single_flight.under_way();
         self.cache.remove(&hash, |record| self.usage.retire(record));
         if let Some(flight) = under_way.flights.invalidate(hash) {
-            // Without a place in the queue its waiters are told that there is no answer.
-            let _ = self.send_off(&mut under_way.flights, flight);
+            // Without room in the queue its waiters get an error.
+            let _ = self.start(&mut under_way.flights, flight);
         }
     }
 
-    /// Whether checks may go by what is in memory.
-    pub(in crate::keys) fn remembers(&self) -> bool {
-        match self.trusted_until.load(Ordering::Acquire) {
-            u64::MAX => true,
-            until => self.clock.boottime() < until,
+    /// Invalidates several keys.
+    pub(in crate::keys) fn invalidate_all(&self, keys: &[(KeyId, KeyHash)]) {
+        for (_, hash) in keys {
+            self.invalidate(*hash);
         }
     }
 
-    /// Forgets all, because nobody knows what changed.
+    /// Drops everything that was read before now, because it is not known which keys changed.
     pub(in crate::keys) fn forget(&self) {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).clear();
         // Under one lock: nothing lands between the two.
-        let mut guard = self.lookups.under_way();
+        let mut guard = self.single_flight.under_way();
         let UnderWay { flights, clock_queue } = &mut *guard;
         let hashes: Vec<KeyHash> = flights.waiting.keys().copied().collect();
         for hash in hashes {
             if let Some(flight) = flights.invalidate(hash) {
-                let _ = self.send_off(flights, flight);
+                let _ = self.start(flights, flight);
             }
         }
         self.cache.clear(clock_queue, |record| self.usage.retire(record));
     }
 
-    /// What was read is here.
-    pub(in crate::keys) fn land(&self, flight: Flight, found: Answer) {
+    /// Caches the row that a look-up has read, unless it is out of date, and hands it to the waiters.
+    pub(super) fn land(&self, flight: Flight, found: Answer) {
         // Before the lock: a record takes others.
         let record = found.as_ref().ok().and_then(Option::as_ref).map(|key| self.record(key));
-        let mut guard = self.lookups.under_way();
+        let mut guard = self.single_flight.under_way();
         let UnderWay { flights, clock_queue } = &mut *guard;
         let Some((waiters, next)) = flights.land(flight) else {
             return;
         };
         if let Some(next) = next {
-            let _ = self.send_off(flights, next);
+            let _ = self.start(flights, next);
         }
         match (&found, record) {
             // Under the lock: an invalidation comes before this, or finds it in the cache.
-            _ if !self.remembers() => {}
+            _ if !self.trusts_cache() => {}
             (Ok(Some(_)), Some(record)) => self.cache.insert(clock_queue, record, |record| self.usage.retire(record)),
             (Ok(None), _) => self.cache.insert_unknown(&flight.hash, self.clock.now()),
             _ => {}
         }
         drop(guard);
         for waiter in waiters {
-            // Whoever does not wait any more asks again.
+            // A request that does not wait any more has dropped its receiver.
             let _ = waiter.send(found.clone());
         }
     }
 }
 
-/// Reads the keys that are asked for, until the core is dropped.
-pub(in crate::keys) async fn read(core: Weak<Core>, asked: Batches<Flight>) {
-    asked.work(AT_ONCE, move |flights| read_batch(core.clone(), flights)).await;
+/// Answers look-ups until the checks are dropped.
+pub(in crate::keys) async fn read(checks: Weak<Checks>, look_ups: Batches<Flight>) {
+    look_ups.work(STATEMENTS_AT_ONCE, move |flights| read_batch(checks.clone(), flights)).await;
 }
 
-async fn read_batch(core: Weak<Core>, flights: Vec<Flight>) {
-    let Some(core) = core.upgrade() else { return };
+async fn read_batch(checks: Weak<Checks>, flights: Vec<Flight>) {
+    let Some(checks) = checks.upgrade() else { return };
     let hashes: Vec<KeyHash> = flights.iter().map(|flight| flight.hash).collect();
     let mut batch = Batch::new(hashes.len());
     while let Some(rows) = batch.next_rows() {
         let hashes = &hashes[rows.clone()];
-        // A connection that leads nowhere must not keep its place: soon there would be none left.
-        let reading = tokio::time::timeout(STATEMENT_TIMEOUT, core.db.keys_by_hash(hashes));
+        // A connection that hangs must not keep its place: soon there would be none left.
+        let reading = tokio::time::timeout(STATEMENT_TIMEOUT, checks.db.keys_by_hash(hashes));
         let found = reading.await.unwrap_or_else(|_| Err(StoreError::slow()));
         batch.settle(rows, found.map(|keys| deliver(hashes, keys)));
     }
     let found = batch.outcomes();
     let failed = found.iter().filter(|found| found.is_err()).count();
     if let Some(error) = found.iter().find_map(|found| found.as_ref().err()) {
-        tracing::error!(%error, keys = failed, "keys could not be looked up");
+        tracing::error!(%error, keys = failed, "cannot look up keys; requests with them get 503");
     }
     for (flight, found) in flights.into_iter().zip(found) {
-        core.land(flight, found.map_err(|_| Unanswered));
+        checks.land(flight, found.map_err(|_| Unavailable::KeyLookup));
     }
 }
 
-/// The key of each hash. A hash can be asked for twice: a second time because of a change.
+/// Returns the key of each hash. A hash can be in a batch twice: the second time because of a change.
 fn deliver(hashes: &[KeyHash], keys: Vec<Key>) -> Vec<Option<Arc<Key>>> {
     let found: HashMap<KeyHash, Arc<Key>> = keys.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
     hashes.iter().map(|hash| found.get(hash).cloned()).collect()

@@ -1,5 +1,74 @@
-//! The limits of keys: rate limits and quotas, of one node and shared by all.
+//! Rate limits and quotas of keys: counted by this node, or by all nodes together.
 
 pub(super) mod meters;
 pub(super) mod quota_leases;
 pub(super) mod shared;
+pub(super) mod spending;
+
+use std::sync::{Arc, OnceLock};
+
+use crate::cluster::limits::SharedLimits;
+use crate::domain::Key;
+use crate::runtime::clock::Clock;
+use crate::store::{Db, StoreError, UsageRows};
+use meters::{Meter, Meters};
+use shared::{SharedCounters, WithoutRedis};
+
+/// Rows of one transaction. Other writers get the database between two of them.
+const MAX_ROWS: usize = 1_000;
+
+/// Counts what keys spend of their rate limits and quotas.
+#[derive(Debug)]
+pub struct Limits {
+    db: Db,
+    clock: Clock,
+    pub(super) meters: Meters,
+    /// Where all nodes count together, if there are several.
+    shared: OnceLock<SharedCounters>,
+}
+
+impl Limits {
+    pub(super) fn new(db: Db, clock: Clock, shared: Option<SharedCounters>) -> Self {
+        Self { db, clock, meters: Meters::default(), shared: shared.map(OnceLock::from).unwrap_or_default() }
+    }
+
+    /// Has all nodes count together from now on. Later calls change nothing.
+    pub fn share(&self, limits: SharedLimits, without_redis: WithoutRedis) {
+        let _ = self.shared.set(SharedCounters::new(limits, without_redis));
+    }
+
+    /// Returns the limits that all nodes count together, if there are several nodes.
+    pub fn shared(&self) -> Option<&SharedLimits> {
+        self.shared.get().map(SharedCounters::limits)
+    }
+
+    /// Returns whether all nodes count together.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.get().is_some()
+    }
+
+    /// Returns the meter of a key that has a rate limit or a quota.
+    pub(super) fn meter(&self, key: &Key) -> Option<Arc<Meter>> {
+        self.meters.meter(key, self.clock.both())
+    }
+
+    /// Saves what was spent since the last call. After a failure it stays unsaved.
+    pub(super) async fn save_spending(&self) -> Result<(), StoreError> {
+        let taken = self.meters.take_unsaved(self.clock.both());
+        let mut meters = taken.meters;
+        for rows in taken.rows.chunks(MAX_ROWS) {
+            let rows = UsageRows { spent: rows.to_vec(), ..UsageRows::default() };
+            if let Err(error) = self.db.write_usage(&rows, 0).await {
+                self.meters.keep_unsaved(meters);
+                return Err(error);
+            }
+            meters.drain(..rows.spent.len());
+        }
+        Ok(())
+    }
+
+    /// Drops meters that no cached key uses and that have nothing to remember.
+    pub fn tidy(&self) {
+        self.meters.tidy(self.clock.monotonic());
+    }
+}

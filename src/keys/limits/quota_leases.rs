@@ -1,138 +1,145 @@
-//! Monthly quotas that several nodes spend: each takes a part of what is left from the key's row, spends it here,
-//! and gives back what it does not need. All together never let through more than the quota.
+//! Monthly quotas that several nodes spend: each node leases a part of what is left from the key's row, spends it
+//! locally, and gives back what it does not need. All nodes together never let through more than the quota.
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
 
 use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
+use super::Limits;
 use crate::domain::Cost;
-use crate::keys::{Core, Keys};
 use crate::model::{KeyId, Quota};
 use crate::runtime::clock::Now;
-use crate::store::StoreError;
+use crate::store::{Db, StoreError};
 
-/// A part that was not touched for so long is given back, nanoseconds.
+/// A lease that was not used for this long is given back, nanoseconds.
 const IDLE: u64 = 3_000_000_000;
 
-/// What was taken of a quota for a request.
+/// A request's charge to a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::keys) struct Taken {
-    /// Whether there was enough; otherwise nothing was taken.
-    pub(in crate::keys) enough: bool,
+pub(in crate::keys) struct QuotaCharge {
+    /// Whether there was enough; otherwise nothing was charged.
+    pub(super) enough: bool,
     /// What is left of the quota, as far as it is known here.
-    pub(in crate::keys) remaining: u64,
+    pub(super) remaining: u64,
     month: i32,
 }
 
 /// What this node may still spend of a key's quota.
 #[derive(Debug, Clone, Copy)]
-struct Part {
+struct Lease {
     month: i32,
     left: u64,
-    /// What all nodes had taken when this one last asked.
+    /// What all nodes had leased when this one last asked.
     taken: u64,
-    touched: u64,
+    used_at: u64,
 }
 
-impl Part {
+impl Lease {
     fn remaining(&self, quota: Quota) -> u64 {
         quota.limit.saturating_sub(self.taken) + self.left
     }
 }
 
-/// The parts that this node has taken.
+/// The leases of this node.
 #[derive(Debug, Default)]
-pub(in crate::keys) struct Parts(Mutex<HashMap<KeyId, Part>>);
+pub(super) struct QuotaLeases(Mutex<HashMap<KeyId, Lease>>);
 
-impl Parts {
-    fn lock(&self) -> MutexGuard<'_, HashMap<KeyId, Part>> {
+impl QuotaLeases {
+    fn lock(&self) -> MutexGuard<'_, HashMap<KeyId, Lease>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a cost off this node's part. What is left of the quota after that; `None` when the part is too small.
-    fn spend(&self, key: KeyId, quota: Quota, month: i32, cost: u64, now: u64) -> Option<u64> {
-        let mut parts = self.lock();
-        let part = parts.get_mut(&key).filter(|part| part.month == month)?;
-        part.touched = now;
-        part.left = part.left.checked_sub(cost)?;
-        Some(part.remaining(quota))
-    }
-
-    /// Adds what was granted. What is left of the quota then.
-    fn add(&self, key: KeyId, quota: Quota, new: Part) -> u64 {
-        let mut parts = self.lock();
-        let part = parts.entry(key).or_insert(Part { left: 0, ..new });
-        let left = if part.month == new.month { part.left } else { 0 };
-        *part = Part { left: left + new.left, ..new };
-        part.remaining(quota)
-    }
-
-    /// A request that was refused for another reason spends nothing.
-    pub(in crate::keys) fn refund(&self, key: KeyId, Taken { enough, month, .. }: Taken, Cost(cost): Cost) {
-        if let Some(part) = self.lock().get_mut(&key).filter(|part| enough && part.month == month) {
-            part.left += u64::from(cost);
-        }
-    }
-
-    /// Drops all parts without giving them back: the database does not know any more that they were taken.
-    pub(in crate::keys) fn forget(&self) {
-        self.lock().clear();
-    }
-
-    /// What this node may still spend of a key's quota of a month.
-    pub(in crate::keys) fn left(&self, key: KeyId, month: i32) -> u64 {
-        self.lock().get(&key).filter(|part| part.month == month).map_or(0, |part| part.left)
-    }
-}
-
-impl Core {
-    /// Takes a cost off a key's quota, if all nodes together have left as much.
-    pub(in crate::keys) async fn take_of_quota(
+    /// Charges a cost to a key's quota, if all nodes together have left as much.
+    pub(super) async fn charge(
         &self,
-        parts: &Parts,
+        db: &Db,
         key: KeyId,
         quota: Quota,
         month: i32,
-        cost: Cost,
+        Cost(cost): Cost,
         now: Now,
-    ) -> Result<Taken, StoreError> {
-        let cost = u64::from(cost.0);
+    ) -> Result<QuotaCharge, StoreError> {
+        let cost = u64::from(cost);
         loop {
-            if let Some(remaining) = parts.spend(key, quota, month, cost, now.monotonic) {
-                return Ok(Taken { enough: true, remaining, month });
+            if let Some(remaining) = self.spend(key, quota, month, cost, now.monotonic) {
+                return Ok(QuotaCharge { enough: true, remaining, month });
             }
-            let granted = self.db.take_quota(key, month, quota, cost.max(1)).await?;
-            let part = Part { month, left: granted.granted, taken: granted.taken, touched: now.monotonic };
-            let remaining = parts.add(key, quota, part);
+            let granted = db.take_quota(key, month, quota, cost.max(1)).await?;
+            let lease = Lease { month, left: granted.granted, taken: granted.taken, used_at: now.monotonic };
+            let remaining = self.add(key, quota, lease);
             if granted.granted == 0 {
-                return Ok(Taken { enough: cost == 0, remaining, month });
+                return Ok(QuotaCharge { enough: cost == 0, remaining, month });
             }
         }
     }
+
+    /// Takes a cost off this node's lease. Returns what is left of the quota after that; `None` when the lease is too
+    /// small.
+    fn spend(&self, key: KeyId, quota: Quota, month: i32, cost: u64, now: u64) -> Option<u64> {
+        let mut leases = self.lock();
+        let lease = leases.get_mut(&key).filter(|lease| lease.month == month)?;
+        lease.used_at = now;
+        lease.left = lease.left.checked_sub(cost)?;
+        Some(lease.remaining(quota))
+    }
+
+    /// Adds what was granted. Returns what is left of the quota then.
+    fn add(&self, key: KeyId, quota: Quota, new: Lease) -> u64 {
+        let mut leases = self.lock();
+        let lease = leases.entry(key).or_insert(Lease { left: 0, ..new });
+        let left = if lease.month == new.month { lease.left } else { 0 };
+        *lease = Lease { left: left + new.left, ..new };
+        lease.remaining(quota)
+    }
+
+    /// Refunds a charge.
+    pub(super) fn refund(&self, key: KeyId, QuotaCharge { enough, month, .. }: QuotaCharge, Cost(cost): Cost) {
+        if let Some(lease) = self.lock().get_mut(&key).filter(|lease| enough && lease.month == month) {
+            lease.left += u64::from(cost);
+        }
+    }
+
+    /// Returns what this node may still spend of a key's quota of a month.
+    pub(super) fn left(&self, key: KeyId, month: i32) -> u64 {
+        self.lock().get(&key).filter(|lease| lease.month == month).map_or(0, |lease| lease.left)
+    }
 }
 
-impl Keys {
-    /// Gives back what this node has taken of quotas and does not need: what was not touched for a while, or `all`.
+impl Limits {
+    /// Drops all leases without giving them back: the database does not know of them any more.
+    pub(in crate::keys) fn forget_quota_leases(&self) {
+        if let Some(shared) = self.shared.get() {
+            shared.leases.lock().clear();
+        }
+    }
+
+    /// Gives back what this node has leased of quotas and does not need: leases that were not used for a while, or `all`.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn give_back_quotas(&self, all: bool) -> Result<(), StoreError> {
-        let Some(together) = self.core.together.get() else { return Ok(()) };
-        let now = self.core.clock.monotonic();
-        let idle: Vec<(KeyId, Part)> = {
-            let mut parts = together.parts.lock();
-            parts.extract_if(|_, part| all || now.saturating_sub(part.touched) > IDLE).collect()
+        let Some(shared) = self.shared.get() else { return Ok(()) };
+        let now = self.clock.monotonic();
+        let idle: Vec<(KeyId, Lease)> = {
+            let mut leases = shared.leases.lock();
+            leases.extract_if(|_, lease| all || now.saturating_sub(lease.used_at) > IDLE).collect()
         };
-        let given: Vec<(KeyId, i32, u64)> =
-            idle.iter().filter(|(_, part)| part.left > 0).map(|(key, part)| (*key, part.month, part.left)).collect();
+        let given: Vec<(KeyId, i32, u64)> = idle
+            .iter()
+            .filter(|(_, lease)| lease.left > 0)
+            .map(|(key, lease)| (*key, lease.month, lease.left))
+            .collect();
         if given.is_empty() {
             return Ok(());
         }
-        let outcome = self.core.db.give_back_quotas(&given).await;
+        let outcome = self.db.give_back_quotas(&given).await;
         if outcome.is_err() {
-            // Nobody knows whether it came to pass: what is lost is lost, and nothing is let through twice.
-            tracing::warn!(keys = given.len(), "what is left of quotas may be lost for this month");
+            // The outcome is unknown. Treat the leases as spent: a request may be refused wrongly, never admitted twice.
+            tracing::warn!(
+                keys = given.len(),
+                "cannot give back quotas; what was left of them may be lost for this month"
+            );
         }
         outcome
     }

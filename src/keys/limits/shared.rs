@@ -1,18 +1,17 @@
-//! Limits that all nodes count together: rate limits in Redis, quotas by parts of what is left in the key's row.
+//! Limits that all nodes count together: rate limits in Redis, quotas by leases on parts of the key's row.
 //!
-//! Both have to be waited for, which nothing may do that holds a record of the cache. So a check that meets such
-//! a limit lets go of the record, asks here, and judges again: the key may have ended meanwhile.
+//! Both wait for a reply, which no code may do that holds a record of the cache. So a check that meets such a limit
+//! releases the record, asks here, and judges again: the key may have ended meanwhile.
 
-use super::meters::{QuotaState, month_of};
-use super::quota_leases::{Parts, Taken};
+use super::Limits;
+use super::quota_leases::{QuotaCharge, QuotaLeases};
+use super::spending::{QuotaState, month_of};
 use crate::cluster::limits::{Decision, SharedLimits};
 use crate::cluster::redis::Away;
-use crate::domain::{Cost, Key};
-use crate::keys::Core;
-use crate::keys::check::single_flight::Unanswered;
+use crate::domain::{Cost, Key, Unavailable};
 use crate::model::{KeyId, Quota, RateLimit};
 
-/// What becomes of keys with a rate limit while Redis is away.
+/// What happens to keys with a rate limit while Redis does not answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WithoutRedis {
     /// Each node counts by itself.
@@ -22,26 +21,25 @@ pub enum WithoutRedis {
     Closed,
 }
 
-/// Where the nodes count together.
+/// The counters that all nodes share.
 #[derive(Debug)]
-pub(in crate::keys) struct Together {
+pub(in crate::keys) struct SharedCounters {
     limits: SharedLimits,
-    without: WithoutRedis,
-    pub(in crate::keys) parts: Parts,
+    without_redis: WithoutRedis,
+    pub(super) leases: QuotaLeases,
 }
 
-impl Together {
-    pub(in crate::keys) fn new(limits: SharedLimits, without: WithoutRedis) -> Self {
-        Self { limits, without, parts: Parts::default() }
+impl SharedCounters {
+    pub(in crate::keys) fn new(limits: SharedLimits, without_redis: WithoutRedis) -> Self {
+        Self { limits, without_redis, leases: QuotaLeases::default() }
     }
 
-    /// The limits for others than keys.
-    pub(in crate::keys) fn limits(&self) -> &SharedLimits {
+    pub(super) fn limits(&self) -> &SharedLimits {
         &self.limits
     }
 }
 
-/// Limits of a key that others have to be asked about first.
+/// Limits of a key that have to be charged to the shared counters first.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::keys) struct NeedsSharedLimits {
     pub(in crate::keys) key: KeyId,
@@ -50,60 +48,57 @@ pub(in crate::keys) struct NeedsSharedLimits {
     pub(in crate::keys) cost: Cost,
 }
 
-/// Who counts a key's limits.
+/// Where a request was charged.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::keys) enum Counted {
-    /// Its meter.
-    Here,
-    /// All nodes.
-    Together {
-        /// What Redis has said; `None` where the key has no such limit, or its meter is to count.
+    /// Nowhere yet: the key's meter counts it.
+    Local,
+    /// To the counters of all nodes.
+    Shared {
+        /// The reply of Redis; `None` where the key has no rate limit, or its meter is to count.
         rate: Option<Decision>,
-        /// What was taken of the quota, if there is one.
-        quota: Option<Taken>,
+        /// The charge to the quota, if there is one.
+        quota: Option<QuotaCharge>,
     },
 }
 
-impl Core {
-    /// How a key's quota stands, if it has one. `key` was read just now.
+impl Limits {
+    /// Returns the state of a key's quota, if it has one. `key` was read just now.
     pub(in crate::keys) fn quota_of(&self, key: &Key) -> Option<QuotaState> {
         let now = self.clock.both();
-        let mut state = self.limiter.quota_of(key, now)?;
-        if let Some(together) = self.together.get() {
+        let mut state = self.meters.quota_of(key, now)?;
+        if let Some(shared) = self.shared.get() {
             let month = month_of(now.wall).0;
             let taken = if key.spent.quota_month == Some(month) { key.spent.quota_used } else { 0 };
-            state.remaining = state.quota.limit.saturating_sub(taken) + together.parts.left(key.id, month);
+            state.remaining = state.quota.limit.saturating_sub(taken) + shared.leases.left(key.id, month);
         }
         Some(state)
     }
 
-    /// Asks whoever counts for all nodes.
-    pub(in crate::keys) async fn count_together(
-        &self,
-        together: &Together,
-        unspent: NeedsSharedLimits,
-    ) -> Result<Counted, Unanswered> {
-        let NeedsSharedLimits { key, rate, quota, cost } = unspent;
+    /// Charges a request to the counters of all nodes.
+    pub(in crate::keys) async fn charge_shared(&self, needs: NeedsSharedLimits) -> Result<Counted, Unavailable> {
+        let Some(shared) = self.shared.get() else { return Ok(Counted::Local) };
+        let NeedsSharedLimits { key, rate, quota, cost } = needs;
         let now = self.clock.both();
         let quota = match quota {
             None => None,
-            // Before the rate limit, because what is taken of it can be given back.
+            // Before the rate limit, because a charge to the quota can be refunded.
             Some(quota) => {
-                let taken = self.take_of_quota(&together.parts, key, quota, month_of(now.wall).0, cost, now).await;
-                Some(taken.map_err(|error| {
-                    tracing::error!(%error, "a quota could not be asked for");
-                    Unanswered
+                let charge = shared.leases.charge(&self.db, key, quota, month_of(now.wall).0, cost, now).await;
+                Some(charge.map_err(|error| {
+                    tracing::error!(%error, "cannot charge a quota that all nodes share");
+                    Unavailable::Quota
                 })?)
             }
         };
         let rate = match rate {
             None => None,
             Some(rate) => {
-                let enough = quota.is_none_or(|taken| taken.enough);
-                let limits = &together.limits;
-                let said =
+                let enough = quota.is_none_or(|charge| charge.enough);
+                let limits = &shared.limits;
+                let reply =
                     if enough { limits.spend(key, rate, cost.0).await } else { limits.look(key, rate, cost.0).await };
-                match (said, together.without) {
+                match (reply, shared.without_redis) {
                     (Ok(decision), _) => Some(decision),
                     (Err(Away), WithoutRedis::Open) => None,
                     (Err(Away), WithoutRedis::Closed) => {
@@ -112,6 +107,15 @@ impl Core {
                 }
             }
         };
-        Ok(Counted::Together { rate, quota })
+        Ok(Counted::Shared { rate, quota })
+    }
+
+    /// Refunds the quota of a request that was refused for another reason.
+    pub(in crate::keys) fn refund(&self, key: KeyId, counted: Option<Counted>, cost: Cost) {
+        if let Some(Counted::Shared { quota: Some(charge), .. }) = counted
+            && let Some(shared) = self.shared.get()
+        {
+            shared.leases.refund(key, charge, cost);
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! Where keys were used from, as far as it is not written down.
+//! Addresses that keys were used from, until the next flush.
 //!
-//! Apart from the ledger, which a flush holds most of the time that it takes: no request should wait for that.
+//! Separate from the ledgers, whose lock a flush holds most of its time: no request should wait for that.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,28 +13,28 @@ use crate::model::{KeyId, OrganisationId, Timestamp};
 use crate::store::UsedFrom;
 
 /// Addresses of one key that are remembered.
-pub(in crate::keys) const ADDRESSES: usize = 10;
-/// Keys whose addresses wait to be written down. For others there is another time: the next use of the key from there.
-/// Each of them has a page of the database rewritten: at 2,000 a second that was a sixteenth of a busy server's work.
+pub(super) const ADDRESSES: usize = 10;
+/// Keys whose addresses wait for a flush; the address of a further key is noted at its next use. Each key rewrites a page
+/// of the database: at 2,000 keys a second that was a sixteenth of a busy server's work.
 const KEYS: usize = 250;
 
-/// Keys of one organisation of these.
+/// Keys of one organisation that wait.
 const ORGANISATION_KEYS: usize = KEYS / 2;
 
-/// By key: as many as are kept of it, so that one that is used from everywhere takes no place from the others.
-pub(in crate::keys) type ByKey = HashMap<KeyId, Vec<UsedFrom>>;
+/// Addresses by key, at most [`ADDRESSES`] of each, so that a key that is used from everywhere takes no place from others.
+pub(super) type ByKey = HashMap<KeyId, Vec<UsedFrom>>;
 
 #[derive(Debug, Default)]
 struct Waiting {
     keys: ByKey,
-    /// How many keys of each organisation were added since the last flush.
+    /// The number of keys of each organisation that were added since the last flush.
     organisations: HashMap<OrganisationId, usize>,
 }
 
 #[derive(Debug, Default)]
-pub(in crate::keys) struct Addresses {
+pub(super) struct Addresses {
     waiting: Mutex<Waiting>,
-    /// How many keys they are of, about.
+    /// The number of keys, about.
     keys: AtomicUsize,
 }
 
@@ -43,14 +43,8 @@ impl Addresses {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that a key of an organisation was used from there, if there is a place for it; whether there is.
-    pub(in crate::keys) fn note(
-        &self,
-        organisation: OrganisationId,
-        id: KeyId,
-        address: IpAddr,
-        at: Timestamp,
-    ) -> bool {
+    /// Notes the use of an organisation's key, if there is room. Returns whether there is.
+    pub(super) fn note(&self, organisation: OrganisationId, id: KeyId, address: IpAddr, at: Timestamp) -> bool {
         if self.keys.load(Ordering::Relaxed) >= KEYS {
             return false;
         }
@@ -70,8 +64,8 @@ impl Addresses {
         true
     }
 
-    /// Adds those of a key to what is known of it.
-    pub(in crate::keys) fn complete(&self, id: KeyId, known: &mut Vec<UsedFrom>) {
+    /// Adds the addresses of a key to those that were read.
+    pub(super) fn complete(&self, id: KeyId, known: &mut Vec<UsedFrom>) {
         for from in self.waiting().keys.get(&id).into_iter().flatten() {
             if !renew(known, *from) {
                 known.push(*from);
@@ -79,15 +73,15 @@ impl Addresses {
         }
     }
 
-    /// All of them, taken out.
-    pub(in crate::keys) fn take(&self) -> ByKey {
+    /// Takes all addresses out.
+    pub(super) fn take(&self) -> ByKey {
         let mut waiting = self.waiting();
         self.keys.store(0, Ordering::Relaxed);
         std::mem::take(&mut *waiting).keys
     }
 
-    /// They could not be written down, and wait again.
-    pub(in crate::keys) fn keep(&self, taken: ByKey) {
+    /// Puts back addresses that could not be saved.
+    pub(super) fn keep(&self, taken: ByKey) {
         let mut waiting = self.waiting();
         for (id, seen) in taken {
             let known = waiting.keys.entry(id).or_default();
@@ -108,7 +102,7 @@ fn note(known: &mut Vec<UsedFrom>, from: UsedFrom) -> bool {
     noted || has_place
 }
 
-/// Whether it was known.
+/// Updates a known address. Returns whether there is one.
 fn renew(known: &mut [UsedFrom], from: UsedFrom) -> bool {
     let same = known.iter_mut().find(|known| known.address == from.address);
     same.map(|known| known.last_used_at = known.last_used_at.max(from.last_used_at)).is_some()

@@ -1,40 +1,41 @@
-//! The log of counts in memory: what stands in it, and the lines that are appended to it.
+//! The usage log: the counts that it has, as memory knows them, and the lines that are appended to it.
 
-use super::pending::{Ledger, Uses};
+use super::pending::Ledger;
 use crate::domain::Code;
-use crate::keys::check::cache::Slot;
+use crate::keys::cache::Slot;
+use crate::keys::cache::record::Uses;
 use crate::model::{KeyId, Timestamp};
 use crate::store::LoggedUses;
 
 /// Parts of the log, by the upper bits of a key's id.
 pub(super) const SHARDS: usize = 64;
 
-/// Which part of the log a key belongs to.
+/// The part of the log that a key belongs to.
 pub(super) fn shard(id: KeyId) -> usize {
     usize::try_from(id.0.cast_unsigned() >> 58).unwrap_or_default()
 }
 
-/// What stands in the log and not in the rows of the keys yet.
+/// The counts that are in the log, and not in the rows of the keys yet.
 #[derive(Debug)]
-pub(in crate::keys) struct Logged {
+pub(super) struct Logged {
     pub(super) parts: Vec<Part>,
-    /// The next one to move on, and when the last one did, on the monotonic clock.
+    /// The next part to fold into the rows, and when the last one was folded, on the monotonic clock.
     pub(super) next: usize,
     pub(super) moved_on: u64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Part {
-    /// What has no place in a record.
+    /// The counts that no record has.
     pub(super) ledger: Ledger,
-    /// The records that have the rest.
+    /// The records that have the other counts.
     pub(super) records: Vec<Slot>,
-    /// How often it was its turn since it moved on.
+    /// Turns of this part since it was folded.
     pub(super) turns: u32,
 }
 
 impl Part {
-    /// What stands in the log of a key: its record has it, by `kept` (see [`Record::keep_logged`]), or the ledger.
+    /// Adds logged uses of a key: its record has them, by `kept` (see `Record::keep_logged`), or the ledger.
     pub(super) fn remember(&mut self, slot: Slot, uses: Uses, kept: Option<bool>) {
         match kept {
             Some(true) => self.records.push(slot),
@@ -51,23 +52,23 @@ impl Default for Logged {
 }
 
 impl Logged {
-    /// Whether the log has anything.
+    /// Whether the log has any counts.
     pub(super) fn is_logging(&self) -> bool {
         self.parts.iter().any(|part| !part.records.is_empty() || !part.ledger.is_empty())
     }
 
-    /// What is not in the record of a key.
+    /// The counts of a key's part that no record has.
     pub(super) fn of(&self, id: KeyId) -> &Ledger {
         &self.parts[shard(id)].ledger
     }
 
-    /// A record cannot keep this any more.
+    /// Adds logged uses that their record cannot hold any more.
     pub(super) fn add(&mut self, uses: Uses) {
         self.parts[shard(uses.id)].ledger.add_uses(uses);
     }
 }
 
-/// What is appended to the log, each line with the number of its part.
+/// Lines that are appended to the log, each with the number of its part.
 pub(super) struct Lines(Vec<Vec<LoggedUses>>);
 
 impl Lines {

@@ -1,35 +1,27 @@
-//! Counts that are in no record: by key, hour and outcome.
+//! Counts that are in no record, by key, hour and outcome.
 
 use std::collections::HashMap;
 
 use crate::domain::Code;
+use crate::keys::cache::record::Uses;
 use crate::model::{KeyId, Timestamp};
 use crate::store::{HourlyUse, LoggedUses, UsageRows};
 
-/// Counts saturate: one key that is reported in absurd numbers must not stop the counting of the others.
+/// Counts by key, hour and outcome. They saturate: one key that is reported in absurd numbers must not stop the counting
+/// of the others.
 #[derive(Debug, Default)]
-pub(in crate::keys) struct Ledger {
-    /// By key, hour and outcome.
-    pub(in crate::keys) counts: HashMap<(KeyId, i64, Code), i64>,
-    /// How many of them were good, by key, and when the last one was: what listings show.
-    pub(in crate::keys) good: HashMap<KeyId, (i64, Timestamp)>,
-}
-
-/// Good requests of one key in one hour.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::keys) struct Uses {
-    pub(in crate::keys) id: KeyId,
-    pub(in crate::keys) hour: i64,
-    pub(in crate::keys) count: u32,
-    pub(in crate::keys) last: Timestamp,
+pub(super) struct Ledger {
+    pub(super) counts: HashMap<(KeyId, i64, Code), i64>,
+    /// The number of good requests of each key, and the time of the last one: what lists show.
+    pub(super) good: HashMap<KeyId, (i64, Timestamp)>,
 }
 
 impl Ledger {
-    pub(in crate::keys) fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.counts.is_empty()
     }
 
-    pub(in crate::keys) fn add(&mut self, id: KeyId, hour: i64, code: Code, count: i64, at: Timestamp) {
+    pub(super) fn add(&mut self, id: KeyId, hour: i64, code: Code, count: i64, at: Timestamp) {
         let counted = self.counts.entry((id, hour, code)).or_default();
         *counted = counted.saturating_add(count);
         if code == Code::Valid {
@@ -39,30 +31,30 @@ impl Ledger {
         }
     }
 
-    pub(in crate::keys) fn add_uses(&mut self, uses: Uses) {
+    pub(super) fn add_uses(&mut self, uses: Uses) {
         self.add(uses.id, uses.hour, Code::Valid, uses.count.into(), uses.last);
     }
 
-    /// When the last good request of a key was.
+    /// The time of a key's last good request.
     fn last(&self, id: KeyId) -> Timestamp {
         self.good.get(&id).map_or(Timestamp(0), |(_, last)| *last)
     }
 
-    /// Everything of another one moves here.
-    pub(in crate::keys) fn merge(&mut self, other: &Self) {
+    /// Adds all counts of another ledger.
+    pub(super) fn merge(&mut self, other: &Self) {
         for ((id, hour, code), count) in &other.counts {
             self.add(*id, *hour, *code, *count, other.last(*id));
         }
     }
 
-    /// As rows, in the order of the keys.
-    pub(in crate::keys) fn rows(&self) -> UsageRows {
+    /// Returns the counts as rows, in the order of the keys.
+    pub(super) fn rows(&self) -> UsageRows {
         let mut rows = UsageRows {
             uses: self.good.iter().map(|(id, (requests, last))| (*id, *requests, *last)).collect(),
             hours: self
                 .counts
                 .iter()
-                // What was taken back leaves nothing behind.
+                // Counts that were taken back add up to zero.
                 .filter(|(_, count)| **count != 0)
                 .map(|((id, hour, code), count)| (*id, HourlyUse { hour: *hour, code: *code, count: *count }))
                 .collect(),
@@ -73,7 +65,7 @@ impl Ledger {
         rows
     }
 
-    /// The same counts in ledgers of at most `rows` counts, in the order of the keys.
+    /// Divides the counts into ledgers of at most `rows` counts, in the order of the keys.
     pub(super) fn into_parts(self, rows: usize) -> Vec<Self> {
         if self.counts.len() <= rows {
             return vec![self];
@@ -90,12 +82,13 @@ impl Ledger {
         lines.chunks(rows).map(part).collect()
     }
 
-    /// The counts, as they are kept in the log.
-    pub(in crate::keys) fn lines(&self) -> impl Iterator<Item = (KeyId, i64, Code, i64, Timestamp)> {
+    /// Returns the counts as they are written to the log.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (KeyId, i64, Code, i64, Timestamp)> {
         self.counts.iter().map(|((id, hour, code), count)| (*id, *hour, *code, *count, self.last(*id)))
     }
 
-    pub(in crate::keys) fn recall(&mut self, logged: &LoggedUses) {
+    /// Adds counts that were read from the log.
+    pub(super) fn recall(&mut self, logged: &LoggedUses) {
         for (id, count, last) in logged.uses() {
             self.add(id, logged.hour, logged.code, count, last);
         }

@@ -3,7 +3,7 @@
 use latchkey::accounts::{Accounts, EmailAddress, Password, Passwords, Registration};
 use latchkey::cluster::limits::SharedLimits;
 use latchkey::domain::{Ask, Caller, Code, Limits};
-use latchkey::keys::{Draft, KeyStringForm, Keys, Limited, Policy, Purpose, WithoutRedis};
+use latchkey::keys::{self, Draft, KeyStringForm, Limited, Opened, Policy, Purpose, WithoutRedis};
 use latchkey::model::{KeyId, KeyName, Quota, Scopes};
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
@@ -42,27 +42,28 @@ impl Nodes {
             metadata: None,
             form: KeyStringForm::Hookstream,
         };
-        let first = Keys::open(db.clone(), Clock::System, entropy, Policy::default(), None).await.expect("it opens");
-        let key = first.issue(&caller, draft).await.expect("a key");
+        let first = keys::open(db.clone(), Clock::System, entropy, Policy::default(), None).await.expect("it opens");
+        let key = first.keys.issue(&caller, draft).await.expect("a key");
         Self { _folder: folder, db, caller, id: key.key.id, string: key.plain.reveal() }
     }
 
-    async fn node(&self, limits: SharedLimits, without: WithoutRedis) -> Keys {
-        let keys = Keys::open(self.db.clone(), Clock::System, Entropy::System, Policy::default(), None)
+    async fn node(&self, limits: SharedLimits, without: WithoutRedis) -> Opened {
+        let node = keys::open(self.db.clone(), Clock::System, Entropy::System, Policy::default(), None)
             .await
             .expect("it opens");
-        keys.share_limits(limits, without);
-        keys
+        node.limits.share(limits, without);
+        node
     }
 
     /// The outcome of a check, what is left of the rate limit, and the limit that was met.
-    async fn check(&self, keys: &Keys) -> (Code, Option<u64>, Option<Limited>) {
-        let told = keys
-            .check(&self.string, &Ask::default(), Purpose::Use, |verdict| {
+    async fn check(&self, node: &Opened) -> (Code, Option<u64>, Option<Limited>) {
+        let verified = node
+            .checks
+            .verify(&self.string, &Ask::default(), Purpose::Use, |verdict| {
                 (verdict.code, verdict.limits.rate.map(|rate| rate.remaining), verdict.limited)
             })
             .await;
-        told.expect("an answer")
+        verified.expect("an answer")
     }
 }
 
@@ -86,10 +87,10 @@ async fn a_request_that_the_quota_refuses_spends_no_shared_limit() {
     let _turn = beside_others();
     let limits = Limits { rate_limit: Some(rate(3, HOUR)), quota: Some(Quota { limit: 1 }), ..Limits::default() };
     let nodes = Nodes::new(limits).await;
-    let keys = nodes.node(node(&namespace()).await, WithoutRedis::Closed).await;
-    assert_eq!(nodes.check(&keys).await, (Code::Valid, Some(2), None));
+    let node = nodes.node(node(&namespace()).await, WithoutRedis::Closed).await;
+    assert_eq!(nodes.check(&node).await, (Code::Valid, Some(2), None));
     for _ in 0..3 {
-        let (code, remaining, _) = nodes.check(&keys).await;
+        let (code, remaining, _) = nodes.check(&node).await;
         assert_eq!((code, remaining), (Code::QuotaExceeded, Some(2)));
     }
 }
@@ -117,19 +118,19 @@ async fn a_key_that_ends_while_redis_is_asked_has_ended() {
     let nodes = Nodes::new(Limits { rate_limit: Some(rate(3, HOUR)), ..Limits::default() }).await;
     let server = Server::new();
     let (_, limits) = server.limits().await;
-    let keys = nodes.node(limits, WithoutRedis::Open).await;
-    assert_eq!(nodes.check(&keys).await.0, Code::Valid);
+    let node = nodes.node(limits, WithoutRedis::Open).await;
+    assert_eq!(nodes.check(&node).await.0, Code::Valid);
     server.signal("STOP");
     let has_ended = std::cell::Cell::new(false);
     let check = async {
-        let code = nodes.check(&keys).await.0;
+        let code = nodes.check(&node).await.0;
         // Where revoking took longer than Redis's time-out, the check may have come first.
         assert!(code == Code::Revoked || !has_ended.get(), "{code:?}");
     };
     let end = async {
-        keys.revoke(&nodes.caller, nodes.id, true).await.expect("it is revoked");
+        node.keys.revoke(&nodes.caller, nodes.id, true).await.expect("it is revoked");
         has_ended.set(true);
     };
     tokio::join!(check, end);
-    assert_eq!(nodes.check(&keys).await.0, Code::Revoked);
+    assert_eq!(nodes.check(&node).await.0, Code::Revoked);
 }

@@ -69,13 +69,10 @@ const ROOM: &[&str] = &["axum", "leptos", "leptos_axum", "sqlx", "redis", "http"
 const EXCEPTIONS: [(&str, &str, &str); 0] = [];
 
 /// Folders whose files of several subfolders may be in one cycle, and why.
-const KNOTS: [(&str, &str); 2] = [
-    ("accounts", "`Accounts` owns what its subfolders are, and they add its methods"),
-    ("keys", "`Keys` owns what its subfolders are, and they add its methods"),
-];
+const KNOTS: [(&str, &str); 1] = [("accounts", "`Accounts` owns what its subfolders are, and they add its methods")];
 
 /// Files of tests alone.
-const TEST_FILES: [&str; 1] = ["keys/check/interleavings.rs"];
+const TEST_FILES: [&str; 2] = ["keys/check/interleavings.rs", "keys/usage/interleavings.rs"];
 
 /// The contracts: none mentions another.
 const CONTRACTS: [&str; 3] = ["hookstream", "hooksentry", "native"];

@@ -1,4 +1,4 @@
-//! What a check has to know of a key: the cache holds a million of these.
+//! A key as the cache holds it: a million of these fit in memory.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,12 +10,20 @@ use serde_json::value::RawValue;
 
 use crate::domain::{Ask, Code, Key, KeyHash, KeyState, Place};
 use crate::keys::limits::meters::Meter;
-use crate::keys::usage::pending::Uses;
 use crate::model::{KeyId, Quota, RateLimit, Scopes, Timestamp};
 
-/// A record's count: the hour in the upper half, what was counted in it in the lower.
+/// Good requests of one key in one hour.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::keys) struct Uses {
+    pub(in crate::keys) id: KeyId,
+    pub(in crate::keys) hour: i64,
+    pub(in crate::keys) count: u32,
+    pub(in crate::keys) last: Timestamp,
+}
+
+/// The top bit of a record's count: the record is retired, and later uses are counted as pending.
 ///
-/// The top bit says that the record is retired: what comes later goes to the ledger.
+/// Below it, the upper half of the count has the hour, and the lower half the requests of that hour.
 pub(in crate::keys) const RETIRED: u64 = 1 << 63;
 const COUNT: u64 = u32::MAX as u64;
 
@@ -31,9 +39,19 @@ pub(in crate::keys) fn pack(hour: i64, count: u32) -> u64 {
     (u64::try_from(hour).unwrap_or_default() & 0x7fff_ffff) << 32 | u64::from(count)
 }
 
-/// A key, as small as a check allows, with its use since it was last written down.
+/// Folds an address into 64 bits, so that one comparison tells whether it is another one.
+pub(in crate::keys) fn fold(address: IpAddr) -> u64 {
+    let bits = match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    let [low, high] = [bits & u128::from(u64::MAX), bits >> 64].map(|half| u64::try_from(half).unwrap_or_default());
+    low ^ high.rotate_left(29)
+}
+
+/// A key, as small as a check allows, with the uses that are not in the database yet.
 ///
-/// What few keys have stands apart in `More`, so that the others do not pay for it.
+/// Fields that few keys have are in `More`, so that the others do not pay for them.
 #[derive(Debug)]
 pub struct Record {
     pub(in crate::keys) hash: KeyHash,
@@ -41,7 +59,7 @@ pub struct Record {
     pub id: KeyId,
     /// Where it belongs; shared by all keys of an environment.
     pub place: Arc<Place>,
-    /// Its label. A short one stands right here: an answer that names the key should not wait for memory once more.
+    /// Its label. A short one is stored inline: an answer that names the key should not wait for memory once more.
     pub name: CompactString,
     /// Milliseconds since 1970; the largest number for never.
     expires_at: i64,
@@ -50,11 +68,11 @@ pub struct Record {
     pub(in crate::keys) pending: AtomicU64,
     /// Milliseconds since 1970; 0 before the first use.
     pub(in crate::keys) last_used: AtomicI64,
-    /// Of the address that it was last used from, folded into 64 bits.
+    /// The address that it was last used from, folded into 64 bits.
     pub(in crate::keys) last_address: AtomicU64,
-    /// What was counted in the same hour and stands in the log.
+    /// Requests of the same hour that are in the usage log, and not in the row of the key.
     pub(in crate::keys) logged: AtomicU32,
-    /// Used since the cache last looked for what it could do without.
+    /// Used since the clock queue last passed it.
     pub(in crate::keys) touched: AtomicBool,
     revoked: bool,
     disabled: bool,
@@ -62,7 +80,7 @@ pub struct Record {
     unset: bool,
 }
 
-/// What few keys have.
+/// The fields that few keys have.
 #[derive(Debug)]
 pub(in crate::keys) struct More {
     /// The scopes' wire form, if they are named.
@@ -76,7 +94,7 @@ pub(in crate::keys) struct More {
 }
 
 impl Record {
-    /// Of a key, as it was read. `meter` is there if the key has a limit that is counted.
+    /// Creates the record of a key that was read. `meter` is that of its rate limit and quota, if it has one of them.
     pub(in crate::keys) fn new(key: &Key, place: Arc<Place>, meter: Option<Arc<Meter>>) -> Self {
         let scopes = match &key.scopes {
             Scopes::Unset | Scopes::All => None,
@@ -114,8 +132,8 @@ impl Record {
         }
     }
 
-    /// The same, for one who has no place in the cache: its uses are counted elsewhere.
-    pub(in crate::keys) fn apart(self) -> Self {
+    /// Marks a record that is not in the cache, so that its uses are counted as pending.
+    pub(in crate::keys) fn uncached(self) -> Self {
         self.pending.store(RETIRED, Ordering::Relaxed);
         self
     }
@@ -147,12 +165,12 @@ impl Record {
         }
     }
 
-    /// What its owner wants to remember, as JSON.
+    /// The metadata of the key, as JSON.
     pub fn metadata(&self) -> Option<&RawValue> {
         self.more.as_ref()?.metadata.as_deref()
     }
 
-    /// Whether a check of it needs nobody's memory but the key's: neither counted limits nor networks.
+    /// Whether a client may cache the outcome of a check: the key has neither counted limits nor an IP allowlist.
     pub fn is_free(&self) -> bool {
         self.more.as_ref().is_none_or(|more| more.meter.is_none() && more.ip_allowlist.is_none())
     }
@@ -174,7 +192,7 @@ impl Record {
         ask.scopes.names().filter(|asked| !self.holds(asked))
     }
 
-    /// Judges the key, purely by what is in it: limits that are counted come after this.
+    /// Judges the key by its fields alone. Rate limit and quota are charged after this.
     pub(in crate::keys) fn judge(&self, now: Timestamp, ask: &Ask<'_>) -> Code {
         if ask.organisation.is_some_and(|organisation| organisation != self.place.organisation) {
             return Code::NotFound;
@@ -194,7 +212,7 @@ impl Record {
         if self.missing(ask).next().is_some() { Code::InsufficientScopes } else { Code::Valid }
     }
 
-    /// Whether a request from there is allowed; an unknown address never is, where there is a list.
+    /// Whether the allowlist admits an address. Where there is one, an unknown address is refused.
     fn allows(&self, address: Option<IpAddr>) -> bool {
         let Some(networks) = self.more.as_ref().and_then(|more| more.ip_allowlist.as_deref()) else {
             return true;
@@ -207,30 +225,44 @@ impl Record {
     }
 }
 
-/// What an allocation costs beyond its bytes, about: the allocator's own word, and its rounding.
+/// Bytes of an allocation beyond its size, about: the allocator's own word, and its rounding.
 pub(in crate::keys) const ALLOCATION: usize = 16;
 
 impl Record {
     pub(in crate::keys) fn uses(&self, hour: i64, count: u32) -> Option<Uses> {
-        let last = Timestamp(self.last_used.load(Ordering::Relaxed));
-        (count > 0).then_some(Uses { id: self.id, hour, count, last })
+        (count > 0).then_some(Uses { id: self.id, hour, count, last: self.last_used_at() })
     }
 
-    /// What was counted and is written down nowhere, taken out.
+    /// Returns the hour that this counts in, and its uses that are not in the row of the key.
+    pub(in crate::keys) fn unsaved_uses(&self) -> (i64, i64) {
+        let pending = self.pending.load(Ordering::Acquire);
+        let logged = self.logged.load(Ordering::Acquire);
+        (hour_of(pending), i64::from(count_of(pending)) + i64::from(logged))
+    }
+
+    pub(in crate::keys) fn last_used_at(&self) -> Timestamp {
+        Timestamp(self.last_used.load(Ordering::Relaxed))
+    }
+
+    pub(in crate::keys) fn was_last_used_from(&self, address: IpAddr) -> bool {
+        fold(address) == self.last_address.load(Ordering::Relaxed)
+    }
+
+    /// Takes out the uses that are neither in the log nor in the row of the key.
     pub(in crate::keys) fn take_pending(&self) -> Option<Uses> {
         // The hour stays, and a retired record stays one.
         let pending = self.pending.fetch_and(!COUNT, Ordering::AcqRel);
         self.uses(hour_of(pending), count_of(pending))
     }
 
-    /// What stands in the log and not in the rows of the key, taken out. Under the lock of the ledger.
+    /// Takes out the uses that are in the log and not in the row of the key. Called under the lock of the ledgers.
     pub(in crate::keys) fn take_logged(&self) -> Option<Uses> {
         let count = self.logged.swap(0, Ordering::AcqRel);
         self.uses(hour_of(self.pending.load(Ordering::Acquire)), count)
     }
 
-    /// Remembers what was logged. Whether there was none before, or `None` if this is not the place for it.
-    /// Under the lock of the ledger.
+    /// Adds uses that were logged. Returns whether there were none before, or `None` if the record cannot hold them.
+    /// Called under the lock of the ledgers.
     pub(in crate::keys) fn keep_logged(&self, uses: Uses) -> Option<bool> {
         let pending = self.pending.load(Ordering::Acquire);
         if pending & RETIRED != 0 || self.id != uses.id || hour_of(pending) != uses.hour {

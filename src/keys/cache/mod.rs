@@ -1,31 +1,32 @@
-//! The keys that are in use, by the hash of their strings: what a check finds without a database.
+//! The cache of keys, by the hash of their strings.
 //!
-//! Reading takes no lock and copies nothing. The cache is bounded in bytes; when it is full, it goes
-//! round and throws out what was not touched since it last came by (the CLOCK algorithm), so one pass of
-//! many keys that are used once does not push out those that are used again and again. Only keys that
-//! exist get in. Strings that are no keys are remembered apart, briefly and in a fixed space.
+//! Reading takes no lock and copies nothing. The cache is bounded in bytes. When it is full, the CLOCK algorithm evicts
+//! records that were not used since its last round, so that many keys that are used once do not evict those that are
+//! used again and again. Strings that are no keys are remembered separately, briefly and in a fixed space.
+
+pub(super) mod record;
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::mem::size_of;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::record::{ALLOCATION, Record};
 use crate::domain::KeyHash;
 use crate::model::Timestamp;
+use record::{ALLOCATION, Record};
 
 /// How long a string that is no key is remembered, milliseconds.
-const UNKNOWN_FOR: i64 = 10_000;
-/// How many of them.
-const UNKNOWN: usize = 65_536;
-/// What a record takes beside its extras: itself, its place in the map and in the round.
-const EACH: usize = size_of::<(u64, Record)>() + ALLOCATION + MAP_SLOT + size_of::<u64>() * 2;
-// Two lines of memory, which a processor fetches together.
+const UNKNOWN_LIFETIME: i64 = 10_000;
+/// Strings that are no keys: beyond this, the least used ones are evicted.
+const UNKNOWN_CAPACITY: usize = 65_536;
+/// Bytes of a record beside its extras: itself, its slot in the map and in the clock queue.
+const RECORD_BYTES: usize = size_of::<(u64, Record)>() + ALLOCATION + MAP_SLOT + size_of::<u64>() * 2;
+// Two cache lines, which a processor fetches together.
 const _: () = assert!(size_of::<(u64, Record)>() <= 128);
-/// Of the map's table, at its emptiest (just after it has grown).
+/// Bytes a record of the map's table, at its emptiest (just after it has grown).
 const MAP_SLOT: usize = 36;
 
-/// The map's own key: 64 bits of a SHA-256, which need no further hashing. The record has all of it.
+/// The key of the map: 64 bits of a SHA-256, which need no further hashing. The record has the whole hash.
 pub(in crate::keys) type Slot = u64;
 
 pub(in crate::keys) fn slot(hash: &KeyHash) -> Slot {
@@ -34,11 +35,11 @@ pub(in crate::keys) fn slot(hash: &KeyHash) -> Slot {
     Slot::from_le_bytes(first)
 }
 
-/// Bits that are random already.
+/// A hasher for keys that are uniformly random already.
 #[derive(Debug, Default, Clone)]
-pub struct AsItIs(u64);
+pub struct IdentityHasher(u64);
 
-impl Hasher for AsItIs {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -60,16 +61,16 @@ impl Hasher for AsItIs {
     }
 }
 
-type Identity = BuildHasherDefault<AsItIs>;
+type Identity = BuildHasherDefault<IdentityHasher>;
 
-/// Slots in the order in which they are looked at for eviction. Whoever changes the cache has it, and so is alone.
+/// Slots in the order in which they are considered for eviction. A caller that has it is alone in changing the cache.
 pub(in crate::keys) type ClockQueue = VecDeque<Slot>;
 
 /// The cache.
 pub struct Cache {
     records: papaya::HashMap<Slot, Record, Identity>,
     bytes: AtomicUsize,
-    most_bytes: usize,
+    max_bytes: usize,
     unknown: quick_cache::sync::Cache<[u8; 32], Timestamp>,
 }
 
@@ -80,35 +81,35 @@ impl std::fmt::Debug for Cache {
 }
 
 impl Cache {
-    /// An empty cache of at most so many bytes.
-    pub fn new(most_bytes: usize) -> Self {
+    /// Creates an empty cache of at most `max_bytes`.
+    pub fn new(max_bytes: usize) -> Self {
         Self {
             records: papaya::HashMap::with_hasher(Identity::default()),
             bytes: AtomicUsize::new(0),
-            most_bytes,
-            unknown: quick_cache::sync::Cache::new(UNKNOWN),
+            max_bytes,
+            unknown: quick_cache::sync::Cache::new(UNKNOWN_CAPACITY),
         }
     }
 
-    /// How many keys are in it.
+    /// The number of keys.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether it is empty.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// The bytes that they take, about.
+    /// The bytes of all records, about.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Finds a key that is about to be used.
+    /// Finds a key that is about to be used, and marks it as used.
     pub(in crate::keys) fn with<R>(&self, hash: &KeyHash, found: impl FnOnce(&Record) -> R) -> Option<R> {
         self.peek(hash, |record| {
-            // Written only when it changes: a line of memory that all cores read stays theirs.
+            // Written only when it changes: the cache line stays shared by all cores.
             if !record.touched.load(Ordering::Relaxed) {
                 record.touched.store(true, Ordering::Relaxed);
             }
@@ -116,7 +117,7 @@ impl Cache {
         })
     }
 
-    /// Finds a key without saying that it is needed.
+    /// Finds a key without marking it as used.
     pub(in crate::keys) fn peek<R>(&self, hash: &KeyHash, found: impl FnOnce(&Record) -> R) -> Option<R> {
         let records = self.records.pin();
         records.get(&slot(hash)).filter(|record| record.hash == *hash).map(found)
@@ -136,27 +137,28 @@ impl Cache {
         }
     }
 
-    /// Whether a string was lately found to be no key.
+    /// Whether a string was recently found to be no key.
     pub(in crate::keys) fn is_unknown(&self, hash: &KeyHash, now: Timestamp) -> bool {
-        self.unknown.peek(hash.as_bytes()).is_some_and(|until| now < until && until.since(now) <= UNKNOWN_FOR)
+        self.unknown.peek(hash.as_bytes()).is_some_and(|until| now < until && until.since(now) <= UNKNOWN_LIFETIME)
     }
 
     /// Remembers that a string is no key.
     pub(in crate::keys) fn insert_unknown(&self, hash: &KeyHash, now: Timestamp) {
-        self.unknown.insert(*hash.as_bytes(), now.plus(UNKNOWN_FOR));
+        self.unknown.insert(*hash.as_bytes(), now.plus(UNKNOWN_LIFETIME));
     }
 
-    /// Puts a key in, and others out if there is no room: `retire` takes the uses of a record before it leaves. One at a time, and never beside
-    /// [`remove`](Self::remove): the lock of `Lookups` sees to that, which `queue` is behind.
+    /// Inserts a key, and evicts others if there is no room: `retire` takes the uses of a record before it leaves. Never
+    /// runs beside another insertion or [`remove`](Self::remove): the lock of `SingleFlight`, which guards `queue`,
+    /// serialises them.
     pub(in crate::keys) fn insert(&self, queue: &mut ClockQueue, record: Record, retire: impl Fn(&Record) + Copy) {
-        let (hash, size) = (record.hash, EACH + record.extra_bytes());
+        let (hash, size) = (record.hash, RECORD_BYTES + record.extra_bytes());
         // The same key, or one that shares its slot (which none of 2³² keys does): the newer one stays.
         self.remove_slot(slot(&hash), retire);
         self.records.pin().insert(slot(&hash), record);
         self.bytes.fetch_add(size, Ordering::Relaxed);
         queue.push_back(slot(&hash));
         self.make_room(queue, retire);
-        // Keys that were removed leave their slots behind.
+        // Removed keys leave their slots in the queue.
         if queue.len() > 2 * self.records.len() + 1024 {
             let records = self.records.pin();
             let mut kept = std::collections::HashSet::new();
@@ -165,17 +167,17 @@ impl Cache {
     }
 
     fn make_room(&self, queue: &mut ClockQueue, retire: impl Fn(&Record) + Copy) {
-        // Twice round: the first time, those that were touched are let off.
+        // Two rounds: the first one spares records that were used.
         for _ in 0..2 * queue.len() {
-            if self.bytes() <= self.most_bytes {
+            if self.bytes() <= self.max_bytes {
                 return;
             }
             let Some(slot) = queue.pop_front() else {
                 return;
             };
-            let let_off =
+            let is_spared =
                 self.records.pin().get(&slot).is_some_and(|record| record.touched.swap(false, Ordering::Relaxed));
-            if let_off {
+            if is_spared {
                 queue.push_back(slot);
             } else {
                 self.remove_slot(slot, retire);
@@ -183,7 +185,7 @@ impl Cache {
         }
     }
 
-    /// Takes a key out, and forgets that it was none. Its uses are kept.
+    /// Removes a key, also from the strings that are no keys. Its uses are kept.
     pub(in crate::keys) fn remove(&self, hash: &KeyHash, retire: impl Fn(&Record) + Copy) {
         self.unknown.remove(hash.as_bytes());
         if self.peek(hash, |_| ()).is_some() {
@@ -191,7 +193,7 @@ impl Cache {
         }
     }
 
-    /// Takes all out. Their uses are kept.
+    /// Removes all keys. Their uses are kept.
     pub(in crate::keys) fn clear(&self, queue: &mut ClockQueue, retire: impl Fn(&Record) + Copy) {
         self.unknown.clear();
         let slots: Vec<Slot> = self.records.pin().keys().copied().collect();
@@ -204,10 +206,10 @@ impl Cache {
     fn remove_slot(&self, slot: Slot, retire: impl Fn(&Record) + Copy) {
         let records = self.records.pin();
         if let Some(record) = records.get(&slot) {
-            // First, so that there is no moment in which a reader finds its uses nowhere.
+            // Before the removal, so that a reader finds its uses at any moment.
             retire(record);
             if let Some(record) = records.remove(&slot) {
-                self.bytes.fetch_sub(EACH + record.extra_bytes(), Ordering::Relaxed);
+                self.bytes.fetch_sub(RECORD_BYTES + record.extra_bytes(), Ordering::Relaxed);
             }
         }
     }

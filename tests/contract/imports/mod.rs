@@ -99,6 +99,9 @@ fn paths_are_found_wherever_they_stand() {
     let expected = ["crate::model", "crate::store", "sqlx", "tokio"].map(str::to_owned);
     assert!(expected.iter().all(|name| found.contains(name)), "{found:?}");
     assert_eq!(mentions("keys/file.rs", source, &names).len(), 5, "two up from here is the root");
+    let visible = "pub(super) fn f() {}\npub(in crate::keys) fn g() {}\nuse super::X;";
+    let found = paths("keys/check/file.rs", visible);
+    assert_eq!(found.iter().filter(|path| path.len() > 1).collect::<Vec<_>>(), [&["crate", "keys", "check", "X"]]);
 }
 
 #[test]

@@ -93,8 +93,10 @@ pub fn paths(file: &str, source: &str) -> Vec<Vec<String>> {
     let mut at = 0;
     while at < tokens.len() {
         let before = |back: usize| at.checked_sub(back).map(|index| &tokens[index]);
-        // `pub(in crate::keys)` says who may see it, and uses nothing.
-        let is_visibility = before(1) == Some(&Token::Name("in".to_owned())) && before(2) == Some(&Token::Mark('('));
+        // `pub(in crate::keys)` and `pub(super)` restrict who may see it, and use nothing.
+        let follows = |first: Token, second: Token| before(2) == Some(&first) && before(1) == Some(&second);
+        let is_visibility = follows(Token::Mark('('), Token::Name("in".to_owned()))
+            || follows(Token::Name("pub".to_owned()), Token::Mark('('));
         let begins = matches!(tokens[at], Token::Name(_)) && before(1) != Some(&Token::Colons) && !is_visibility;
         at = if begins { tree(&tokens, at, &[], &mut found) } else { at + 1 };
     }

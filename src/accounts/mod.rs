@@ -10,7 +10,6 @@ mod tokens;
 pub use email::{EmailAddress, EmailError};
 pub use queue::RETRY_AFTER as SIGN_IN_RETRY_AFTER;
 pub use registration::{RegisterError, Registration, SetUpRight, SetUpToken};
-pub use sessions::current::Unread;
 pub use sessions::store::{
     ABSOLUTE_TIME_OUT, DatabaseSessions, FLASH, IDLE_TIME_OUT, SessionError, begin_session, has_user,
 };

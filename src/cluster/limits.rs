@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use redis::Script;
 use sha2::{Digest, Sha256};
 
-use super::redis::{Away, Redis};
+use super::redis::{Redis, RedisUnavailable};
 use crate::model::{KeyId, RateLimit};
 
 /// Parts of a request that the script counts in.
@@ -44,7 +44,7 @@ impl SharedLimits {
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn spend(&self, key: KeyId, rate: RateLimit, cost: u32) -> Result<Decision, Away> {
+    pub async fn spend(&self, key: KeyId, rate: RateLimit, cost: u32) -> Result<Decision, RedisUnavailable> {
         self.decide(&self.bucket(key), rate, cost, true).await
     }
 
@@ -52,7 +52,7 @@ impl SharedLimits {
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn look(&self, key: KeyId, rate: RateLimit, cost: u32) -> Result<Decision, Away> {
+    pub async fn look(&self, key: KeyId, rate: RateLimit, cost: u32) -> Result<Decision, RedisUnavailable> {
         self.decide(&self.bucket(key), rate, cost, false).await
     }
 
@@ -64,7 +64,7 @@ impl SharedLimits {
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn attempt(&self, who: &str, rate: RateLimit) -> Result<Decision, Away> {
+    pub async fn attempt(&self, who: &str, rate: RateLimit) -> Result<Decision, RedisUnavailable> {
         self.decide(&self.throttle(who), rate, 1, true).await
     }
 
@@ -72,7 +72,7 @@ impl SharedLimits {
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn refund(&self, who: &str) -> Result<(), Away> {
+    pub async fn refund(&self, who: &str) -> Result<(), RedisUnavailable> {
         self.redis.run::<u8>(&REFUND.key(self.throttle(who))).await.map(drop)
     }
 
@@ -81,7 +81,7 @@ impl SharedLimits {
         format!("latchkey:{}:throttle:{}", self.namespace, hex::encode(hash))
     }
 
-    async fn decide(&self, bucket: &str, rate: RateLimit, cost: u32, take: bool) -> Result<Decision, Away> {
+    async fn decide(&self, bucket: &str, rate: RateLimit, cost: u32, take: bool) -> Result<Decision, RedisUnavailable> {
         let mut script = SCRIPT.key(bucket);
         script.arg(rate.limit).arg(rate.window_seconds).arg(cost).arg(u8::from(take));
         let (allowed, level) = self.redis.run::<(bool, u64)>(&script).await?;

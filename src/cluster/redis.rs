@@ -1,7 +1,7 @@
 //! The connection to Redis: one for all, and never in anybody's way.
 //!
 //! Redis holds what may be lost. So a call has a short time-out, and after the first that fails Redis is
-//! *away*: calls fail at once, without waiting, until a probe in the background gets an answer again. A
+//! *unavailable*: calls fail at once, without waiting, until a probe in the background gets an answer again. A
 //! Redis that hangs costs its callers one time-out and not one for each request.
 
 use std::fmt;
@@ -30,10 +30,10 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 /// Commands that wait to be sent at the most; more wait before that.
 const PIPELINE: usize = 1024;
 
-/// Redis does not answer: go on without it.
+/// Redis does not answer, and the caller goes on without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Redis does not answer")]
-pub struct Away;
+pub struct RedisUnavailable;
 
 /// It cannot be the address of a Redis.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ pub struct Redis(Arc<Shared>);
 
 struct Shared {
     client: Client,
-    /// `None` while Redis is away.
+    /// `None` while Redis is unavailable.
     connection: watch::Sender<Option<MultiplexedConnection>>,
     /// The random number that is kept in this Redis, and what it gets if it has none; 0 before it was read.
     identity: AtomicI64,
@@ -97,7 +97,7 @@ impl Redis {
     }
 
     /// Whether calls fail at once, because the last one failed and no probe was answered since.
-    pub fn is_away(&self) -> bool {
+    pub fn is_unavailable(&self) -> bool {
         self.0.connection.borrow().is_none()
     }
 
@@ -110,12 +110,12 @@ impl Redis {
     /// Runs a script; its text is sent only if Redis does not have it.
     ///
     /// # Errors
-    /// When Redis is away, or was found to be by this call.
-    pub(super) async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Away> {
+    /// When Redis is unavailable, or was found to be by this call.
+    pub(super) async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, RedisUnavailable> {
         let connection = self.0.connection.borrow().clone();
-        self.0.ask(&mut connection.ok_or(Away)?, script).await.map_err(|error| {
+        self.0.ask(&mut connection.ok_or(RedisUnavailable)?, script).await.map_err(|error| {
             self.0.lost(&error);
-            Away
+            RedisUnavailable
         })
     }
 }
@@ -160,7 +160,7 @@ impl Shared {
         self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 
-    /// Redis is away; said once.
+    /// Marks Redis as unavailable, and logs that once.
     fn lost(&self, error: &RedisError) {
         if self.connection.send_if_modified(|connection| connection.take().is_some()) {
             tracing::warn!(redis = %self, %error, "Redis does not answer any more: going on without it");
@@ -192,6 +192,6 @@ impl fmt::Display for Shared {
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Redis({}{})", self.0, if self.is_away() { ", away" } else { "" })
+        write!(f, "Redis({}{})", self.0, if self.is_unavailable() { ", unavailable" } else { "" })
     }
 }

@@ -10,6 +10,9 @@ pub enum Unavailable {
     /// The quota that all nodes share: the database failed.
     #[error("the quota could not be charged")]
     Quota,
+    /// Looking up a session: the database failed, or too many look-ups wait.
+    #[error("the session could not be looked up")]
+    Session,
     /// Storing a key: the database failed, or too many new keys wait. Nothing of the key is kept, unless the database
     /// failed in the middle of a commit.
     #[error("the key was not stored")]

@@ -4,7 +4,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use crate::accounts::{SIGN_IN_RETRY_AFTER, SessionError, SignInError, Unread};
+use crate::accounts::{SIGN_IN_RETRY_AFTER, SessionError, SignInError};
 use crate::domain::Unavailable;
 use crate::keys::{EditError, IssueError, RevokeError};
 use crate::model::ApiError;
@@ -55,6 +55,10 @@ impl From<Unavailable> for ApiError {
             Unavailable::KeyLookup | Unavailable::Quota => {
                 tracing::error!(%error, "the database failed");
                 "The key could not be looked up. Try again in a moment."
+            }
+            Unavailable::Session => {
+                tracing::error!(%error, "the database failed");
+                "The database does not answer. Try again in a moment."
             }
             Unavailable::KeyStorage => "The key could not be stored. Nothing of it is kept: try again in a moment.",
             Unavailable::Acknowledgements => {
@@ -121,14 +125,6 @@ impl From<EditError> for ApiError {
 impl From<Busy> for ApiError {
     fn from(_: Busy) -> Self {
         Self::too_many("Too many searches and lists of this organisation are under way.", 1)
-    }
-}
-
-// The cause was logged by the reading, which several requests may share.
-impl From<Unread> for ApiError {
-    fn from(error: Unread) -> Self {
-        tracing::error!(%error, "the database failed");
-        Self::unavailable("The database does not answer. Try again in a moment.")
     }
 }
 

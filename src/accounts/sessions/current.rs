@@ -14,7 +14,7 @@ use tower_sessions::session::Id;
 
 use super::store::{ABSOLUTE_TIME_OUT, IDLE_TIME_OUT, SEEN_PRECISION, hash};
 use crate::accounts::Accounts;
-use crate::domain::Person;
+use crate::domain::{Person, Unavailable};
 use crate::model::Timestamp;
 use crate::runtime::Tenant;
 use crate::runtime::batch::{self, Limits, Queue};
@@ -29,11 +29,6 @@ const AT_ONCE: usize = 2;
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Sessions that are remembered.
 const REMEMBERED: usize = 4096;
-
-/// The database did not say whose session it is, or too many ask at once.
-#[derive(Debug, thiserror::Error)]
-#[error("the session could not be read")]
-pub struct Unread;
 
 struct Asked {
     id_hash: [u8; 32],
@@ -100,14 +95,14 @@ impl Accounts {
     ///
     /// # Errors
     /// When the database fails, or too many look-ups wait.
-    pub async fn signed_in(&self, session: Id, tenant: Tenant) -> Result<Option<Person>, Unread> {
+    pub async fn signed_in(&self, session: Id, tenant: Tenant) -> Result<Option<Person>, Unavailable> {
         let id_hash = hash(session);
         if let Some(person) = self.sessions.known.of(&id_hash) {
             return Ok(Some(person));
         }
         let (answer, answered) = oneshot::channel();
-        self.sessions.queue.push(tenant, 1, Asked { id_hash, answer }).map_err(|_| Unread)?;
-        answered.await.map_err(|_| Unread)
+        self.sessions.queue.push(tenant, 1, Asked { id_hash, answer }).map_err(|_| Unavailable::Session)?;
+        answered.await.map_err(|_| Unavailable::Session)
     }
 
     /// Ends these sessions.

@@ -171,7 +171,7 @@ impl Node {
     }
 
     fn redis_answers(&self) -> Option<bool> {
-        self.redis.as_ref().map(|redis| !redis.is_away())
+        self.redis.as_ref().map(|redis| !redis.is_unavailable())
     }
 
     fn redis_identity(&self) -> Option<i64> {

@@ -7,7 +7,7 @@ use super::Limits;
 use super::quota_leases::{QuotaCharge, QuotaLeases};
 use super::spending::{QuotaState, month_of};
 use crate::cluster::limits::{Decision, SharedLimits};
-use crate::cluster::redis::Away;
+use crate::cluster::redis::RedisUnavailable;
 use crate::domain::{Cost, Key, Unavailable};
 use crate::model::{KeyId, Quota, RateLimit};
 
@@ -100,8 +100,8 @@ impl Limits {
                     if enough { limits.spend(key, rate, cost.0).await } else { limits.look(key, rate, cost.0).await };
                 match (reply, shared.without_redis) {
                     (Ok(decision), _) => Some(decision),
-                    (Err(Away), WithoutRedis::Open) => None,
-                    (Err(Away), WithoutRedis::Closed) => {
+                    (Err(RedisUnavailable), WithoutRedis::Open) => None,
+                    (Err(RedisUnavailable), WithoutRedis::Closed) => {
                         Some(Decision { remaining: 0, reset: 1, retry_after: Some(1) })
                     }
                 }

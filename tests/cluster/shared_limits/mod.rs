@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use latchkey::cluster::limits::{Decision, SharedLimits};
-use latchkey::cluster::redis::{Away, Redis};
+use latchkey::cluster::redis::{Redis, RedisUnavailable};
 use latchkey::model::{KeyId, RateLimit};
 use latchkey::runtime::entropy::Entropy;
 
@@ -51,7 +51,7 @@ async fn until_it_answers(limits: &SharedLimits, rate: RateLimit) -> Decision {
     loop {
         match limits.spend(KEY, rate, 1).await {
             Ok(decision) => return decision,
-            Err(Away) => assert!(begun.elapsed() < TIME_LIMIT, "Redis comes back"),
+            Err(RedisUnavailable) => assert!(begun.elapsed() < TIME_LIMIT, "Redis comes back"),
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

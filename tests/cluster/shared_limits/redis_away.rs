@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use latchkey::cluster::limits::SharedLimits;
-use latchkey::cluster::redis::{Away, Redis, RedisUrlError};
+use latchkey::cluster::redis::{Redis, RedisUnavailable, RedisUrlError};
 
 use super::{HOUR, KEY, Server, TIME_LIMIT, rate, raw, until_it_answers};
 use crate::turn::beside_others;
@@ -28,12 +28,12 @@ async fn an_emptied_or_restarted_redis_goes_on() {
     let mut server = server;
     server.child.kill().unwrap();
     server.child.wait().unwrap();
-    assert_eq!(limits.spend(KEY, rate, 1).await, Err(Away));
-    assert!(redis.is_away());
+    assert_eq!(limits.spend(KEY, rate, 1).await, Err(RedisUnavailable));
+    assert!(redis.is_unavailable());
     let folder = std::mem::replace(&mut server.folder, tempfile::tempdir().unwrap());
     let _server = Server::start(folder);
     assert_eq!(until_it_answers(&limits, rate).await.remaining, 4);
-    assert!(!redis.is_away());
+    assert!(!redis.is_unavailable());
 }
 
 #[tokio::test]
@@ -42,8 +42,8 @@ async fn a_redis_that_is_not_there_yet_is_found_when_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let redis = Redis::open(&Server::url_in(&folder)).await.unwrap();
     let limits = SharedLimits::new(redis.clone(), "test");
-    assert!(redis.is_away());
-    assert_eq!(limits.spend(KEY, rate(5, HOUR), 1).await, Err(Away));
+    assert!(redis.is_unavailable());
+    assert_eq!(limits.spend(KEY, rate(5, HOUR), 1).await, Err(RedisUnavailable));
     let _server = Server::start(folder);
     assert_eq!(until_it_answers(&limits, rate(5, HOUR)).await.remaining, 4);
 }
@@ -70,18 +70,18 @@ async fn a_redis_that_hangs_costs_one_time_out_and_comes_back() {
     let server = Server::new();
     let (redis, limits) = server.limits().await;
     assert_eq!(limits.spend(KEY, rate(5, HOUR), 1).await.unwrap().remaining, 4);
-    assert!(!redis.is_away());
+    assert!(!redis.is_unavailable());
 
     server.signal("STOP");
-    assert_eq!(limits.spend(KEY, rate(5, HOUR), 1).await, Err(Away));
-    assert!(redis.is_away());
+    assert_eq!(limits.spend(KEY, rate(5, HOUR), 1).await, Err(RedisUnavailable));
+    assert!(redis.is_unavailable());
     // Nobody waits for a second time-out.
     for _ in 0..1000 {
-        assert_eq!(limits.spend(KEY, rate(5, HOUR), 1).now_or_never(), Some(Err(Away)));
+        assert_eq!(limits.spend(KEY, rate(5, HOUR), 1).now_or_never(), Some(Err(RedisUnavailable)));
     }
     // Probes do not succeed, and are not mistaken for an answer.
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(limits.spend(KEY, rate(5, HOUR), 1).await, Err(Away));
+    assert_eq!(limits.spend(KEY, rate(5, HOUR), 1).await, Err(RedisUnavailable));
 
     server.signal("CONT");
     // What was asked while it hung may have been counted: once.
@@ -103,7 +103,7 @@ async fn an_idle_redis_that_goes_is_noticed() {
     let (redis, _) = server.limits().await;
     drop(server);
     let begun = Instant::now();
-    while !redis.is_away() {
+    while !redis.is_unavailable() {
         assert!(begun.elapsed() < TIME_LIMIT);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -116,7 +116,7 @@ async fn a_replica_is_as_good_as_away() {
     let mut raw = raw(&server.url()).await;
     redis::cmd("REPLICAOF").arg("127.0.0.1").arg("1").exec_async(&mut raw).await.unwrap();
     let (redis, limits) = server.limits().await;
-    assert!(redis.is_away(), "it can be read and not written");
+    assert!(redis.is_unavailable(), "it can be read and not written");
     redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec_async(&mut raw).await.unwrap();
     assert_eq!(until_it_answers(&limits, rate(5, HOUR)).await.remaining, 4);
 }

@@ -17,8 +17,8 @@ pub enum Unavailable {
     /// failed in the middle of a commit.
     #[error("the key was not stored")]
     KeyStorage,
-    /// The acknowledgements of the other nodes: the change is stored, and a node may not have applied it yet. The same
-    /// request again waits for them.
+    /// The acknowledgements of the other nodes: the change is stored, and a node may not have applied it yet. A repeated
+    /// request waits for them.
     #[error("the change is stored, but it is not known whether every node has applied it")]
     Acknowledgements,
 }

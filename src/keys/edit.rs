@@ -12,7 +12,7 @@ use crate::model::{KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
 use crate::security_log::{Actor, Origin, SecurityEvent, Target};
 use crate::store::{KeyEdit, StoreError};
 
-/// The changes of a key: a field that is `None` stays, one that is `Some(None)` is removed.
+/// The changes of a key: `None` keeps a field, `Some(None)` removes it.
 #[derive(Debug, Clone, Default)]
 pub struct Edit {
     /// Its label.
@@ -42,13 +42,13 @@ pub enum EditError {
     /// Another member made it, and the caller is no admin.
     #[error("only who made the key, admins and owners may change it")]
     NotAllowed,
-    /// It was revoked, which is final.
+    /// The key was revoked, which is final.
     #[error("the key is revoked")]
     Revoked,
-    /// It differs from the version that the caller expects, and was not changed. This is the key.
+    /// The key differs from the version that the caller expects, and was not changed. This is the key.
     #[error("the key was changed meanwhile")]
     Changed(Box<Key>),
-    /// It is changed, and a node may not have applied the change yet.
+    /// The key is changed, and a node may not have applied the change yet.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// The database failed.
@@ -121,8 +121,8 @@ impl Keys {
         self.edit_if(caller, id, edit, descendants, |_, _| true).await
     }
 
-    /// Changes a key as [`edit`](Self::edit) does, if `allow` agrees. It is asked in the transaction of the change,
-    /// with the stored key and the key as it would be.
+    /// Changes a key as [`edit`](Self::edit) does, if `allow` agrees. `allow` runs in the transaction of the change, with
+    /// the stored key and the key as it would be.
     ///
     /// # Errors
     /// As [`edit`](Self::edit), and when `allow` does not agree.

@@ -35,7 +35,7 @@ pub struct Draft {
     pub place: Place,
     /// Its scopes; `None` if the request names none, which is an error when a key makes a key.
     pub scopes: Option<Scopes>,
-    /// The scopes of a key whose request names none.
+    /// The scopes for a request that names none.
     pub default_scopes: Scopes,
     /// Its limits.
     pub limits: Limits,

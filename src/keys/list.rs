@@ -69,7 +69,7 @@ pub struct Page {
 }
 
 impl Keys {
-    /// Returns a page of keys. The caller decides before who may see them.
+    /// Returns a page of keys. The caller checks the access before.
     ///
     /// # Errors
     /// When the database fails.
@@ -97,7 +97,7 @@ impl Keys {
         Ok(Page { keys, next })
     }
 
-    /// Returns the key of a hash in any state, without its latest uses. The caller decides who may see it.
+    /// Returns the key of a hash in any state, without its latest uses. The caller checks the access.
     ///
     /// # Errors
     /// When the database fails.
@@ -105,7 +105,7 @@ impl Keys {
         Ok(self.db.keys_by_hash(std::slice::from_ref(hash)).await?.pop())
     }
 
-    /// Returns a key with its latest uses. The caller decides who may see it.
+    /// Returns a key with its latest uses. The caller checks the access.
     ///
     /// # Errors
     /// When the database fails.

@@ -56,7 +56,7 @@ pub struct Policy {
     pub keys_may_manage_keys: bool,
     /// The most bytes of the keys that are kept in memory.
     pub cache_bytes: usize,
-    /// What happens to keys with a rate limit while the Redis that counts them for all nodes does not answer.
+    /// The treatment of keys with a rate limit while the shared Redis does not answer.
     pub without_redis: WithoutRedis,
 }
 

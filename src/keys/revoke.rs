@@ -20,7 +20,7 @@ pub enum RevokeError {
     /// Another member made it, and the caller is no admin.
     #[error("only who made the key, admins and owners may revoke it")]
     NotAllowed,
-    /// It is revoked, and a node may not have applied that yet.
+    /// The key is revoked, and a node may not have applied that yet.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// The database failed.
@@ -40,7 +40,7 @@ pub enum RevokeOnceError {
     /// Another member made it, and the caller is no admin.
     #[error("only who made the key, admins and owners may revoke it")]
     NotAllowed,
-    /// It is revoked, and a node may not have applied that yet.
+    /// The key is revoked, and a node may not have applied that yet.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// The database failed.
@@ -83,8 +83,8 @@ impl Keys {
         Ok(())
     }
 
-    /// Ends a key of a tenant, and with `descendants` the keys below it, once: of several calls, one is told that it
-    /// did (HookSentry answers the others with a 404). Checks in that contract's order: an unknown or ended key
+    /// Ends a key of a tenant, and with `descendants` the keys below it, once: one of several calls
+    /// succeeds (HookSentry answers the others with a 404). Checks in that contract's order: an unknown or ended key
     /// first, then another tenant's, then the caller's right.
     ///
     /// # Errors

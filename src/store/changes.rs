@@ -64,7 +64,7 @@ pub(crate) enum Continuity {
 /// A reading of the log, as it was at one moment.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    /// Where the log ends.
+    /// The end of the log.
     pub(crate) end: Position,
     /// The changes after the position that was read before; further ones may follow.
     pub(crate) changes: Vec<Change>,

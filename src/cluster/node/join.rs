@@ -32,8 +32,8 @@ pub enum JoinError {
 }
 
 impl Node {
-    /// Registers this server. Several need a Redis that they share: where this one has none, or another one
-    /// has not, there must be no other whose lease holds; one that died is waited for.
+    /// Registers this server. Several servers need a shared Redis: if this one or another one has none, no other server may
+    /// hold a lease. Waits for the end of a dead server's lease.
     ///
     /// # Errors
     /// When another server is in the way, or the database fails.

@@ -40,8 +40,8 @@ const BURY_AFTER: Duration = Duration::from_mins(1);
 /// A renewal of a node's lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Renewal {
-    /// The end of the lease, on [`Clock::boottime`]. It holds once everything is applied that was committed before the
-    /// renewal was answered.
+    /// The end of the lease, on [`Clock::boottime`]. The lease holds once every change is applied that was committed before
+    /// the renewal was answered.
     pub until: u64,
     /// The reason why the node's cache may be of a state that the database has lost.
     pub doubt: Option<Doubt>,
@@ -65,7 +65,7 @@ pub struct Proof {
     pub nodes: u32,
     /// Nodes that have applied the change.
     pub acknowledged: u32,
-    /// The names of the nodes whose lease had to end instead.
+    /// The names of the other nodes: their leases had to end instead.
     pub waited_out: Vec<String>,
 }
 
@@ -181,7 +181,7 @@ impl Node {
     /// Reads the rows of the others, so that it is known since when each has not renewed its lease. Logs an error when one of
     /// them counts limits in another Redis.
     pub async fn watch_others(&self) {
-        // What cannot be read now is read at the next renewal.
+        // After a failure the rows are read at the next renewal.
         let Ok(members) = self.members().await else { return };
         let other = members.iter().find(|member| member.is_live() && self.has_other_redis(&member.row));
         let Some(other) = other else {
@@ -208,8 +208,8 @@ impl Node {
             if let Some(renewed) = self.db.renew_node(self.own.id, heard, answers, identity).await? {
                 return Ok(Some(self.doubt(renewed)));
             }
-            // Others have removed this node, or the database is of a time before it joined. It may join again, unless
-            // another server has taken its place.
+            // Others have removed this node, or the database is of a time before it joined. The node may join again,
+            // unless another server has taken its place.
             let registered = self.register(false).await?.is_ok();
             *self.renewed.lock().unwrap_or_else(PoisonError::into_inner) = None;
             Ok::<_, StoreError>(registered.then_some(Some(Doubt::Unregistered)))
@@ -267,7 +267,7 @@ impl Node {
     /// When the database fails: then it is not known.
     pub async fn prove(&self, number: i64) -> Result<Proof, StoreError> {
         let mut acknowledgements = self.acknowledgements.subscribe();
-        // The nodes that are live now. One that joins later, or joins again, reads what was committed before.
+        // The nodes that are live now. A node that joins later reads the present state.
         let mut asked: Option<Vec<(i64, String)>> = None;
         loop {
             acknowledgements.mark_unchanged();
@@ -278,7 +278,7 @@ impl Node {
                 live.map(|member| (member.row.id, member.row.name.clone())).collect()
             });
             let find = |id: i64| members.iter().find(|member| member.row.id == id);
-            // A node whose row is gone has left, and its cache with it.
+            // A node without a row has left, and its cache with it.
             let has_heard = |id: i64| find(id).is_none_or(|member| member.row.heard >= number);
             let is_waited_for = |id: i64| !has_heard(id) && find(id).is_some_and(Member::is_live);
             let distrusts = self.clock.boottime() < self.distrusted_until.load(Ordering::Acquire);

@@ -1,7 +1,7 @@
 //! The cache of keys, by the hash of their strings.
 //!
 //! Reading takes no lock and copies nothing. The cache is bounded in bytes. When it is full, the CLOCK algorithm evicts
-//! records that were not used since its last round, so that many keys that are used once do not evict those that are
+//! records that were not used since its last round, so that many keys that are used once do not evict the keys that are
 //! used again and again. Strings that are no keys are remembered separately, briefly and in a fixed space.
 
 pub(super) mod record;
@@ -15,7 +15,7 @@ use crate::domain::KeyHash;
 use crate::model::Timestamp;
 use record::{ALLOCATION, Record};
 
-/// How long a string that is no key is remembered, milliseconds.
+/// The time for which a string that is no key is remembered, milliseconds.
 const UNKNOWN_LIFETIME: i64 = 10_000;
 /// Strings that are no keys: beyond this, the least used ones are evicted.
 const UNKNOWN_CAPACITY: usize = 65_536;
@@ -152,7 +152,7 @@ impl Cache {
     /// serialises them.
     pub(in crate::keys) fn insert(&self, queue: &mut ClockQueue, record: Record, retire: impl Fn(&Record) + Copy) {
         let (hash, size) = (record.hash, RECORD_BYTES + record.extra_bytes());
-        // The same key, or one that shares its slot (which none of 2³² keys does): the newer one stays.
+        // An older record of the key, or of a key with the same slot, which is unlikely among 2³² keys.
         self.remove_slot(slot(&hash), retire);
         self.records.pin().insert(slot(&hash), record);
         self.bytes.fetch_add(size, Ordering::Relaxed);

@@ -57,7 +57,7 @@ pub struct Record {
     pub(in crate::keys) hash: KeyHash,
     /// hookstream's id.
     pub id: KeyId,
-    /// Where it belongs; shared by all keys of an environment.
+    /// The environment that it belongs to; shared by all keys of that environment.
     pub place: Arc<Place>,
     /// Its label. A short one is stored inline: an answer that names the key should not wait for memory once more.
     pub name: CompactString,
@@ -212,7 +212,7 @@ impl Record {
         if self.missing(ask).next().is_some() { Code::InsufficientScopes } else { Code::Valid }
     }
 
-    /// Whether the allowlist admits an address. Where there is one, an unknown address is refused.
+    /// Returns whether the allowlist admits an address. An allowlist refuses an unknown address.
     fn allows(&self, address: Option<IpAddr>) -> bool {
         let Some(networks) = self.more.as_ref().and_then(|more| more.ip_allowlist.as_deref()) else {
             return true;

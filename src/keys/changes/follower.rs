@@ -5,8 +5,8 @@
 //! a node the same task renews the lease, which holds only once everything has been read that was committed
 //! before the renewal was answered.
 //!
-//! A database may go back: by a restored backup, or a failover that loses commits. Each reading shows whether the log
-//! is still the one that was followed ([`Continuity`]); where it is not, this server drops everything that it cached.
+//! A database may go back, after a restored backup or a failover that loses commits. Each reading shows whether the log
+//! continues the log that was followed ([`Continuity`]); otherwise this server drops everything that it cached.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -80,7 +80,7 @@ impl ChangeLog {
     /// Reads the log to its end, and drops the changed keys.
     async fn catch_up(&self) -> Result<(), StoreError> {
         let follower = &self.follower;
-        // Before the reading begins: it has everything that was committed before these were requested.
+        // Before the reading begins, which then has everything that was committed before these were requested.
         let requested = follower.requested.load(Ordering::Acquire);
         loop {
             let position = follower.position();
@@ -162,7 +162,7 @@ impl ChangeLog {
         self.checks.forget();
     }
 
-    /// Renews the lease of this node, and applies what was committed before the renewal was answered.
+    /// Renews the lease of this node, and applies all changes that were committed before the renewal was answered.
     async fn renew(&self, node: &Node) -> Result<(), StoreError> {
         let before = self.follower.position();
         let Some(renewal) = node.renew(before).await? else {

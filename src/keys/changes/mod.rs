@@ -40,7 +40,7 @@ pub struct ChangeLog {
     /// This server among others, where there may be any.
     node: Option<Arc<Node>>,
     opened_at: Timestamp,
-    /// How often everything that was cached of the database was dropped.
+    /// The number of times that everything cached of the database was dropped.
     generation: AtomicU64,
     following: OnceLock<AbortHandle>,
 }
@@ -116,7 +116,7 @@ impl ChangeLog {
         }
     }
 
-    /// Returns how often everything that was cached of the database was dropped: a cached value of an earlier generation
+    /// Returns the number of times that everything cached of the database was dropped: a value of an earlier generation
     /// may be of a state that the database has lost.
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
@@ -129,7 +129,7 @@ impl ChangeLog {
     pub async fn leave(&self) -> Result<(), StoreError> {
         if let Some(following) = self.following.get() {
             following.abort();
-            // It must not renew the lease that is given up here.
+            // The task must not renew the lease that is given up here.
             while !following.is_finished() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }

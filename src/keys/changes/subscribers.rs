@@ -14,9 +14,9 @@ use tracing_mutex::stdsync::{Mutex, MutexGuard};
 use crate::model::OrganisationId;
 use crate::store::{Change, StoreError};
 
-/// Changes that wait for one stream: one that is further behind reads the change log instead.
+/// Changes that wait for one stream: a stream that is further behind reads the change log instead.
 const QUEUE_CAPACITY: usize = 256;
-/// The last changes whose organisation is remembered; no request waits for the delivery of older ones.
+/// The last changes that are remembered with their organisation; no request waits for the delivery of older ones.
 const BROADCAST_CAPACITY: usize = 1024;
 /// Attempts to find that streams have taken a change: half of them at once, then one each millisecond.
 const DELIVERY_ATTEMPTS: u32 = 40;
@@ -45,7 +45,7 @@ struct Streams {
     organisations: HashMap<OrganisationId, OrganisationStreams>,
     /// The number of streams of all organisations.
     count: usize,
-    /// How often all streams were reset.
+    /// The number of resets of all streams.
     resets: u64,
     /// The last changes that were broadcast, by their numbers in the whole log.
     broadcast: VecDeque<(i64, OrganisationId)>,
@@ -53,7 +53,7 @@ struct Streams {
 
 #[derive(Debug, Default)]
 struct OrganisationStreams {
-    /// The number of streams, with those that have no queue at the moment.
+    /// The number of streams, also without a queue at the moment.
     count: usize,
     queues: Vec<mpsc::Sender<Change>>,
 }
@@ -79,8 +79,7 @@ impl Subscribers {
         streams.broadcast.push_back((change.number, change.organisation));
     }
 
-    /// Waits until the streams have taken a change out of their queues, but not for long: a stream whose client does not
-    /// read never does.
+    /// Waits until the streams have taken a change out of their queues, but not for long: a client may never read.
     pub(super) async fn delivered(&self, number: i64) {
         let is_waiting = || {
             let streams = self.lock();
@@ -130,8 +129,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Opens a queue, which gets the changes that are broadcast from now on. Returns also how often all streams were reset
-    /// before.
+    /// Opens a queue, which gets the changes that are broadcast from now on. Returns also the number of earlier resets.
     pub(super) fn open_queue(&self) -> (mpsc::Receiver<Change>, u64) {
         let (sender, queue) = mpsc::channel(QUEUE_CAPACITY);
         let mut streams = self.subscribers.lock();

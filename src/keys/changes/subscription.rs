@@ -1,4 +1,4 @@
-//! One stream of key changes: where it resumes, what it reads from the log, and what comes by its queue.
+//! One stream of key changes: resumes in the log, and continues with its queue.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub struct Subscription {
     queue: mpsc::Receiver<Change>,
     place: Place,
     db: Db,
-    /// How often all streams had been reset when the queue was opened.
+    /// The number of resets of all streams when the queue was opened.
     resets: u64,
     is_closed: bool,
     /// The last change that the subscriber got.
@@ -79,7 +79,7 @@ impl Subscription {
         Ok(subscription)
     }
 
-    /// The id of the last change that the subscriber got. It got every change before, and none after.
+    /// The id of the last change that the subscriber got, after all earlier ones.
     pub fn at(&self) -> ChangeId {
         self.at
     }

@@ -29,7 +29,7 @@ enum Step {
     Answer(usize),
 }
 
-/// What a key was: from the commit on it may be seen, from the answer on nothing before it may.
+/// A state of a key: checks may see it from the commit on, and nothing before it from the answer on.
 struct Was {
     committed: usize,
     answered: Option<usize>,
@@ -207,7 +207,7 @@ impl World {
         self.taken.pop_front()
     }
 
-    /// A look-up reads, or one that has read lands.
+    /// A look-up reads, or lands after it has read.
     fn look_up(&mut self) {
         if self.below(2) == 0 {
             if let Some(flight) = self.next_flight() {
@@ -216,7 +216,7 @@ impl World {
                 self.flying.push((flight, found));
             }
         } else if !self.flying.is_empty() {
-            // In any order: one that read earlier may land later.
+            // In any order: an earlier reading may land later.
             let at = self.below(self.flying.len());
             let (flight, found) = self.flying.swap_remove(at);
             self.checks.land(flight, Ok(found));
@@ -248,7 +248,7 @@ async fn look_ups_of_a_flood_leave_room_to_others() {
     assert!(look_up([192, 0, 2, 2]).is_none(), "it waits for its answer");
 }
 
-/// A million checks, between whose steps anything may happen.
+/// A million checks. Anything may happen between their steps.
 #[tokio::test]
 async fn no_order_of_events_accepts_what_has_ended_or_refuses_what_is_good() {
     let mut checked = 0;
@@ -275,7 +275,7 @@ async fn a_look_up_under_way_cannot_bring_a_dead_key_back() {
     let mut before = Box::pin(code());
     assert!(before.as_mut().now_or_never().is_none());
     let flight = world.next_flight().expect("it is asked for");
-    // The revocation commits and invalidates; then what was read before lands.
+    // The revocation commits and invalidates; then the older row lands.
     checks.invalidate(live.hash);
     checks.land(flight, Ok(Some(Arc::new(live))));
     assert!(checks.cache().is_empty(), "the dead key is not in the cache");

@@ -74,7 +74,7 @@ impl Verdict<'_> {
 pub struct Pass {
     /// The key.
     pub id: KeyId,
-    /// Where it belongs.
+    /// The environment that it belongs to.
     pub place: Arc<Place>,
     hash: KeyHash,
 }
@@ -122,8 +122,7 @@ impl Checks {
         &self.cache
     }
 
-    /// Returns whether checks may trust the cache: every change that another node has committed is dropped from it, but
-    /// for those that are not answered yet.
+    /// Returns whether checks may trust the cache: every change is applied to it, except changes that are not answered yet.
     pub fn trusts_cache(&self) -> bool {
         match self.trusted_until.load(Ordering::Acquire) {
             u64::MAX => true,
@@ -136,7 +135,7 @@ impl Checks {
         self.trusted_until.store(boottime, Ordering::Release);
     }
 
-    /// Checks a presented string with what is in memory, and returns the reply that `answer` makes of the outcome. `None`
+    /// Checks a presented string by the cache alone, and returns the reply that `answer` makes of the outcome. `None`
     /// if the database or the shared limits have to be asked first, as [`verify`](Self::verify) does; then nothing was
     /// charged or counted.
     pub fn verify_cached<R>(

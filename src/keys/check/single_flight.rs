@@ -33,7 +33,7 @@ pub(super) type Answer = Result<Option<Arc<Key>>, Unavailable>;
 pub(in crate::keys) struct Flight {
     pub(in crate::keys) hash: KeyHash,
     pub(in crate::keys) number: u64,
-    /// The tenant of the first request, whose share of the queue it takes.
+    /// The tenant of the first request: the look-up takes a place of its share of the queue.
     pub(in crate::keys) tenant: Tenant,
 }
 
@@ -50,7 +50,7 @@ struct Waiting<W> {
     tenant: Tenant,
     /// Requests that take the answer of this flight.
     now: Vec<W>,
-    /// Requests that need what is read after it has landed.
+    /// Requests that need a row that is read after it has landed.
     later: Vec<W>,
 }
 
@@ -67,7 +67,7 @@ impl<W> Flights<W> {
     }
 
     /// Adds a waiter. Returns the look-up to start, or `None` if one is running. A running look-up may have read before this
-    /// request began: one that needs the present state does not `share` it, and waits for the next.
+    /// request began: a request that needs the present state does not `share` it, and waits for the next.
     pub(in crate::keys) fn join(&mut self, hash: KeyHash, tenant: Tenant, waiter: W, share: bool) -> Option<Flight> {
         if let Some(waiting) = self.waiting.get_mut(&hash) {
             if share {
@@ -86,7 +86,7 @@ impl<W> Flights<W> {
         Flight { hash, number, tenant }
     }
 
-    /// Invalidates a look-up: it may have read the state before a change. Returns the look-up to start again, if one was
+    /// Invalidates a look-up that may have read the state before a change. Returns the look-up to start again, if one was
     /// running.
     pub(in crate::keys) fn invalidate(&mut self, hash: KeyHash) -> Option<Flight> {
         let mut waiting = self.waiting.remove(&hash)?;

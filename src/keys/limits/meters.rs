@@ -39,7 +39,7 @@ impl Meter {
 #[derive(Debug, Default)]
 pub(in crate::keys) struct Meters {
     meters: Mutex<HashMap<KeyId, Arc<Meter>>>,
-    /// Meters whose `unsaved` flag is set. Set the flag first, release the meter, then push.
+    /// Meters with a set `unsaved` flag. Set the flag first, release the meter, then push.
     unsaved: Mutex<Vec<Arc<Meter>>>,
 }
 
@@ -75,7 +75,7 @@ impl Meters {
         let mut metered = meter.lock();
         let (state, limited) = metered.spending.spend(rate, quota, cost, counted, now);
         let has_spent = limited.is_none() && cost.0 > 0;
-        // What all nodes count together is saved where they do.
+        // Shared counts are saved in Redis and by the leases.
         let must_save = has_spent && matches!(counted, Counted::Local) && Spending::is_worth_saving(rate, quota);
         let newly_unsaved = must_save && !std::mem::replace(&mut metered.unsaved, true);
         drop(metered);
@@ -91,7 +91,7 @@ impl Meters {
         self.meter(key, now)?.lock().spending.quota_state(quota, now)
     }
 
-    /// Takes out what was spent since the last call.
+    /// Takes out the spending since the last call.
     pub(super) fn take_unsaved(&self, now: Now) -> TakenSpending {
         let meters = std::mem::take(&mut *self.unsaved());
         let rows = meters
@@ -105,7 +105,7 @@ impl Meters {
         TakenSpending { meters, rows }
     }
 
-    /// Puts back meters whose rows could not be saved, so that the next flush writes them.
+    /// Puts back meters after a failure, so that the next flush writes their rows.
     pub(super) fn keep_unsaved(&self, meters: Vec<Arc<Meter>>) {
         for meter in meters {
             let was_unsaved = std::mem::replace(&mut meter.lock().unsaved, true);

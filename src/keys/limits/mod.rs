@@ -23,7 +23,7 @@ pub struct Limits {
     db: Db,
     clock: Clock,
     pub(super) meters: Meters,
-    /// Where all nodes count together, if there are several.
+    /// The counters of all nodes, if there are several.
     shared: OnceLock<SharedCounters>,
 }
 
@@ -52,7 +52,7 @@ impl Limits {
         self.meters.meter(key, self.clock.both())
     }
 
-    /// Saves what was spent since the last call. After a failure it stays unsaved.
+    /// Saves the spending since the last call. After a failure it stays unsaved.
     pub(super) async fn save_spending(&self) -> Result<(), StoreError> {
         let taken = self.meters.take_unsaved(self.clock.both());
         let mut meters = taken.meters;

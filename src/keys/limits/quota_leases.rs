@@ -1,5 +1,5 @@
-//! Monthly quotas that several nodes spend: each node leases a part of what is left from the key's row, spends it
-//! locally, and gives back what it does not need. All nodes together never let through more than the quota.
+//! Monthly quotas that several nodes spend: each node leases a part of the rest from the key's row, spends it locally, and
+//! gives back the surplus. All nodes together never let through more than the quota.
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
@@ -20,17 +20,17 @@ const IDLE: u64 = 3_000_000_000;
 pub(in crate::keys) struct QuotaCharge {
     /// Whether there was enough; otherwise nothing was charged.
     pub(super) enough: bool,
-    /// What is left of the quota, as far as it is known here.
+    /// The rest of the quota, as far as this node knows.
     pub(super) remaining: u64,
     month: i32,
 }
 
-/// What this node may still spend of a key's quota.
+/// A part of a key's quota that this node may spend.
 #[derive(Debug, Clone, Copy)]
 struct Lease {
     month: i32,
     left: u64,
-    /// What all nodes had leased when this one last asked.
+    /// The sum of all leases at the last statement of this node.
     taken: u64,
     used_at: u64,
 }
@@ -74,8 +74,7 @@ impl QuotaLeases {
         }
     }
 
-    /// Takes a cost off this node's lease. Returns what is left of the quota after that; `None` when the lease is too
-    /// small.
+    /// Takes a cost off this node's lease. Returns the rest of the quota; `None` when the lease is too small.
     fn spend(&self, key: KeyId, quota: Quota, month: i32, cost: u64, now: u64) -> Option<u64> {
         let mut leases = self.lock();
         let lease = leases.get_mut(&key).filter(|lease| lease.month == month)?;
@@ -84,7 +83,7 @@ impl QuotaLeases {
         Some(lease.remaining(quota))
     }
 
-    /// Adds what was granted. Returns what is left of the quota then.
+    /// Adds a new lease. Returns the rest of the quota.
     fn add(&self, key: KeyId, quota: Quota, new: Lease) -> u64 {
         let mut leases = self.lock();
         let lease = leases.entry(key).or_insert(Lease { left: 0, ..new });
@@ -100,7 +99,7 @@ impl QuotaLeases {
         }
     }
 
-    /// Returns what this node may still spend of a key's quota of a month.
+    /// Returns the rest of this node's lease on a key's quota of a month.
     pub(super) fn left(&self, key: KeyId, month: i32) -> u64 {
         self.lock().get(&key).filter(|lease| lease.month == month).map_or(0, |lease| lease.left)
     }
@@ -114,7 +113,7 @@ impl Limits {
         }
     }
 
-    /// Gives back what this node has leased of quotas and does not need: leases that were not used for a while, or `all`.
+    /// Gives back leases that were not used for a while, or `all` of them.
     ///
     /// # Errors
     /// When the database fails.

@@ -11,13 +11,13 @@ use crate::cluster::redis::RedisUnavailable;
 use crate::domain::{Cost, Key, Unavailable};
 use crate::model::{KeyId, Quota, RateLimit};
 
-/// What happens to keys with a rate limit while Redis does not answer.
+/// The treatment of keys with a rate limit while Redis does not answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WithoutRedis {
     /// Each node counts by itself.
     #[default]
     Open,
-    /// They are refused.
+    /// Requests with these keys are refused.
     Closed,
 }
 
@@ -48,7 +48,7 @@ pub(in crate::keys) struct NeedsSharedLimits {
     pub(in crate::keys) cost: Cost,
 }
 
-/// Where a request was charged.
+/// The counter that a request was charged to.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::keys) enum Counted {
     /// Nowhere yet: the key's meter counts it.

@@ -1,8 +1,8 @@
-//! The arithmetic of a rate limit (GCRA, whose burst is the limit) and a monthly quota.
+//! The arithmetic of a rate limit (GCRA with a burst of the limit) and a monthly quota.
 //!
 //! GCRA is written as the equivalent leaky bucket, in whole numbers without rounding: a request adds `window` to the
-//! debt, each nanosecond takes `limit` off it, and the debt may be at most `limit × window`. So no limit is ever more
-//! or less than it says, whatever its numbers.
+//! debt, each nanosecond takes `limit` off it, and the debt may be at most `limit × window`. So every limit is exact,
+//! for any numbers.
 
 use super::shared::Counted;
 use crate::cluster::limits::Decision;
@@ -54,7 +54,7 @@ pub enum Limited {
     Quota(u64),
 }
 
-/// What one key has spent.
+/// The spending of one key.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Spending {
     /// In requests × nanoseconds of `window`.
@@ -72,7 +72,7 @@ pub(super) struct Spending {
 }
 
 impl Spending {
-    /// Continues from what was saved.
+    /// Continues from the saved spending.
     pub(super) fn restored(key: &Key, now: Now) -> Self {
         let mut spending = Self { at: now.monotonic, ..Self::default() };
         let Spent { rate_until, quota_month, quota_used } = key.spent;

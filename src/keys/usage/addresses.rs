@@ -1,6 +1,6 @@
 //! Addresses that keys were used from, until the next flush.
 //!
-//! Separate from the ledgers, whose lock a flush holds most of its time: no request should wait for that.
+//! Separate from the ledgers: a flush holds their lock most of its time, and no request should wait for that.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,7 +14,7 @@ use crate::store::UsedFrom;
 
 /// Addresses of one key that are remembered.
 pub(super) const ADDRESSES: usize = 10;
-/// Keys whose addresses wait for a flush; the address of a further key is noted at its next use. Each key rewrites a page
+/// Keys with addresses that wait for a flush; the address of a further key is noted at its next use. Each key rewrites a page
 /// of the database: at 2,000 keys a second that was a sixteenth of a busy server's work.
 const KEYS: usize = 250;
 
@@ -64,7 +64,7 @@ impl Addresses {
         true
     }
 
-    /// Adds the addresses of a key to those that were read.
+    /// Adds the addresses of a key to `known`.
     pub(super) fn complete(&self, id: KeyId, known: &mut Vec<UsedFrom>) {
         for from in self.waiting().keys.get(&id).into_iter().flatten() {
             if !renew(known, *from) {

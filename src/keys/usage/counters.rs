@@ -1,7 +1,7 @@
 //! Counting.
 //!
-//! A good request is counted in the key's record, which the check has at hand: one atomic operation, no lock. What does
-//! not fit there (refusals, uses of a record that was evicted) is added to the pending counts.
+//! A good request is counted in the key's record, which the check has at hand: one atomic operation, no lock. Refusals and
+//! the uses of an evicted record are added to the pending counts.
 
 use std::net::IpAddr;
 use std::sync::PoisonError;
@@ -55,7 +55,7 @@ impl Usage {
         }
     }
 
-    /// Counts a request whose record has a count of an earlier hour, or is retired. Returns whether the record has a
+    /// Counts a request when the record has a count of an earlier hour, or is retired. Returns whether the record has a
     /// count and had none before.
     #[cold]
     fn count_as_pending(&self, record: &Record, hour: i64, now: Timestamp) -> bool {
@@ -68,7 +68,7 @@ impl Usage {
             }
             let stays = hour_of(pending) == hour && count_of(pending) < u32::MAX;
             let next = if stays { pending + 1 } else { pack(hour, 1) };
-            // What was logged is of the old hour, as long as that is the record's.
+            // The logged uses are of the old hour, as long as the record has that hour.
             if !stays && let Some(uses) = record.take_logged() {
                 ledgers.logged.add(uses);
             }

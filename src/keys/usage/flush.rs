@@ -1,11 +1,11 @@
 //! Flushes the counts to the database.
 //!
 //! Few counts go straight to the rows of their keys. Many would make the database rewrite a page for
-//! almost every one of them, each second: they are appended to a log instead, in [`SHARDS`] parts, and
+//! almost every one of them, each second. They are appended to a log instead, in [`SHARDS`] parts, and
 //! one part after the other is folded into the rows, where the keys of one part lie side by side. A part with many keys
 //! is compacted on most of its turns, without its repetitions, which costs less than their rows do. The records
-//! hold what is in the log, so that a million keys need no second map. Where several nodes count, all counts go to the
-//! rows, where each node sees them.
+//! hold the logged counts, so that a million keys need no second map. With several nodes, all counts go to the rows, so
+//! that each node sees them.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ impl Usage {
         let (counted, mut ledger, seen) = (self.take_counted(), self.take_pending(), self.addresses.take());
         let mut addresses = seen.iter().flat_map(|(id, seen)| seen.iter().map(|from| (*id, *from))).collect::<Vec<_>>();
         let is_few = counted.len() + ledger.counts.len() <= LOG_THRESHOLD && !self.ledgers().logged.is_logging();
-        // Where several nodes count, no count waits in the memory of one of them.
+        // With several nodes, no count waits in the memory of one of them.
         if is_few || self.limits.is_shared() {
             for some in counted.chunks(YIELD_EVERY) {
                 some.iter().filter_map(|slot| self.take_uses(*slot)).for_each(|uses| ledger.add_uses(uses));
@@ -116,7 +116,7 @@ impl Usage {
                 let mut ledgers = self.ledgers();
                 for slot in some {
                     let kept = |record: &Record| record.take_pending().map(|uses| (uses, record.keep_logged(uses)));
-                    // One that was evicted meanwhile has moved its count to the ledger.
+                    // A record that was evicted meanwhile has moved its count to the ledger.
                     let Some((uses, kept)) = self.cache.at(*slot, kept).flatten() else { continue };
                     lines.add_uses(uses);
                     ledgers.logged.parts[shard(uses.id)].remember(*slot, uses, kept);

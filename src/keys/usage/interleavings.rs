@@ -76,7 +76,7 @@ async fn no_count_is_lost_between_the_record_the_ledger_and_the_database() {
     assert_eq!(written.into_inner() + rest, 2 * EACH);
 }
 
-/// A reader beside checks, and beside evictions that move counts from records to the ledger: it finds each use once.
+/// A reader beside checks, and beside evictions that move counts from records to the ledger, finds each use once.
 #[tokio::test]
 async fn no_reader_finds_a_use_twice_or_misses_it_while_records_are_evicted() {
     let (usage, key) = (usage().await, key());

@@ -7,7 +7,7 @@ use crate::keys::cache::record::Uses;
 use crate::model::{KeyId, Timestamp};
 use crate::store::{HourlyUse, LoggedUses, UsageRows};
 
-/// Counts by key, hour and outcome. They saturate: one key that is reported in absurd numbers must not stop the counting
+/// Counts by key, hour and outcome, which saturate: a key that is reported in absurd numbers must not stop the counting
 /// of the others.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {

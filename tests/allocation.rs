@@ -1,4 +1,4 @@
-//! A check of a key that is in memory allocates nothing (DESIGN, "The hot path").
+//! A check of a cached key allocates no memory (docs/ARCHITECTURE.md, "The walk of verify").
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -18,7 +18,7 @@ use crate::model::wire::{self, ApiKeyList, CreatedApiKey, Revoked};
 /// `POST /v1/auth/api-keys`: makes a key and shows its string, this once.
 ///
 /// # Errors
-/// Those of CONTRACTS, hookstream.
+/// See docs/CONTRACTS.md, "Errors".
 #[server(prefix = "/v1/auth", endpoint = "api-keys", input = StrictJson, output = Json)]
 pub async fn create_api_key(request: wire::CreateApiKey) -> Result<CreatedApiKey, ApiError> {
     let (services, mut parts) = on_server::context()?;
@@ -29,7 +29,7 @@ pub async fn create_api_key(request: wire::CreateApiKey) -> Result<CreatedApiKey
 /// `GET /v1/auth/api-keys`: the caller's keys, or those of an organisation, masked.
 ///
 /// # Errors
-/// Those of CONTRACTS, hookstream.
+/// See docs/CONTRACTS.md, "Errors".
 #[server(prefix = "/v1/auth", endpoint = "api-keys", input = StrictQuery, output = Json)]
 pub async fn list_api_keys(request: wire::ListApiKeys) -> Result<ApiKeyList, ApiError> {
     let (services, mut parts) = on_server::context()?;
@@ -40,7 +40,7 @@ pub async fn list_api_keys(request: wire::ListApiKeys) -> Result<ApiKeyList, Api
 /// `DELETE /v1/auth/api-keys?id=…`: ends a key.
 ///
 /// # Errors
-/// Those of CONTRACTS, hookstream.
+/// See docs/CONTRACTS.md, "Errors".
 #[server(prefix = "/v1/auth", endpoint = "api-keys", input = StrictDelete, output = Json)]
 pub async fn revoke_api_key(request: wire::RevokeApiKey) -> Result<Revoked, ApiError> {
     let (services, mut parts) = on_server::context()?;

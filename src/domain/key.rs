@@ -177,7 +177,7 @@ impl Default for Cost {
     }
 }
 
-/// The outcome of a check, the first that applies (CONTRACTS, Native).
+/// The outcome of a check, the first that applies (docs/CONTRACTS.md, "Native").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Code {
     /// No such key, or another organisation's.

@@ -17,7 +17,7 @@ const BODY: usize = 56;
 const CHECKSUM: usize = 8;
 /// Hex digits of an `hks_` key: 128 bits, no room for a checksum.
 const HOOKSENTRY_BODY: usize = 32;
-/// How much of a key string is kept in the clear, to tell keys apart (seed 000).
+/// How much of a key string is kept in the clear, to tell keys apart (docs/CONTRACTS.md, "Key strings").
 const PREFIX: usize = 12;
 /// Hex digits after the prefix of a key that make a text a part of a key string. [`PREFIX`] shows at most 8, and who
 /// types a name does not type as many.
@@ -35,7 +35,7 @@ impl PlainKey {
         Self(Zeroizing::new(format!("hs_{}_{}{checksum:08x}", mode.as_str(), *body)))
     }
 
-    /// `hks_…`: 32 random hex digits (seed 002).
+    /// `hks_…`: 32 random hex digits (docs/CONTRACTS.md, "Key strings").
     pub fn hooksentry(entropy: &Entropy) -> Self {
         let random = Zeroizing::new(entropy.bytes::<{ HOOKSENTRY_BODY / 2 }>());
         Self(Zeroizing::new(format!("hks_{}", *Zeroizing::new(hex::encode(random.as_slice())))))
@@ -121,7 +121,7 @@ pub struct PresentedKey<'a> {
 }
 
 impl<'a> PresentedKey<'a> {
-    /// Reads a presented string; `None` for what has not the form of a key (CONTRACTS, "Key strings").
+    /// Reads a presented string; `None` for what has not the form of a key (docs/CONTRACTS.md, "Key strings").
     pub fn parse(text: &'a str) -> Option<Self> {
         // To the end in any case, which the compiler makes a few instructions of.
         let lower_hex =

@@ -16,7 +16,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::store::{Db, StoreError};
 
-/// What sent an event: `[A-Za-z0-9_-]{1,64}` (CONTRACTS, HookSentry).
+/// What sent an event: `[A-Za-z0-9_-]{1,64}` (docs/CONTRACTS.md, "HookSentry").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceName(String);
 

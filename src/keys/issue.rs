@@ -169,9 +169,9 @@ fn bind(maker: &Key, key: &mut Key) -> bool {
     })
 }
 
-/// Compares the rights of a new key with those of its maker (CONTRACTS, "Keys must not make keys"): scopes are named, held
-/// by the maker and never `api-keys:write`; expiry and networks have the maker's as upper bounds, and are inherited where
-/// the request names none. A maker has no rate limit and no quota.
+/// Compares the rights of a new key with those of its maker (docs/CONTRACTS.md, "Keys must not make keys"): scopes are
+/// named, held by the maker and never `api-keys:write`; expiry and networks have the maker's as upper bounds, and are
+/// inherited where the request names none. A maker has no rate limit and no quota.
 fn within(maker: &Key, scopes: Option<Scopes>, asked: Limits) -> Result<(Scopes, Limits), Vec<FieldError>> {
     let mut errors = Vec::new();
     let scopes = scopes.unwrap_or(Scopes::Unset);

@@ -52,7 +52,7 @@ pub struct Policy {
     pub most_revoked: i64,
     /// Days after which a revoked key is deleted; its hash stays, so that it never comes back.
     pub revoked_days: i64,
-    /// Whether a key may manage keys (CONTRACTS, "Keys must not make keys").
+    /// Whether a key may manage keys (docs/CONTRACTS.md, "Keys must not make keys").
     pub keys_may_manage_keys: bool,
     /// The most bytes of the keys that are kept in memory.
     pub cache_bytes: usize,

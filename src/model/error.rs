@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use server_fn::codec::JsonEncoding;
 use server_fn::error::{FromServerFnError, ServerFnErrorErr};
 
-/// An error answer: `application/problem+json` with a stable `code` (CONTRACTS, hookstream).
+/// An error: `application/problem+json` with a stable `code`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 // Only the server describes its bodies; the browser's half stays as small as it is.
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema), schema(as = Problem))]

@@ -83,7 +83,7 @@ macro_rules! id {
 }
 
 id!(
-    /// A key: `ak_8f3a1b2c4d5e6f7a` (seed 000).
+    /// A key: `ak_8f3a1b2c4d5e6f7a` (docs/CONTRACTS.md, "Words and ids").
     KeyId, "ak_"
 );
 id!(

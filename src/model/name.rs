@@ -5,7 +5,7 @@ use std::fmt;
 use super::nfc::nfc;
 
 /// A key's label: NFC, trimmed, 1 to 100 characters, at least one of them visible; none that breaks a line or reorders
-/// the text around it (CONTRACTS, hookstream; seed 002 has the same upper bound).
+/// the text around it (docs/CONTRACTS.md, "hookstream"; HookSentry has the same upper bound).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyName(String);
 

@@ -8,7 +8,7 @@ pub const MANAGE_KEYS: &str = "api-keys:write";
 /// What a key may be used for.
 ///
 /// On the wire one string: names separated by spaces. `null` and `*` both mean everything; which of
-/// the two was asked for is kept, because seed 000 shows the one and seed 001 the other.
+/// the two was asked for is kept, because the short form of a request shows `null` and the long form `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scopes {
     /// Everything, written `null`.

@@ -1,4 +1,4 @@
-//! The hookstream contract's bodies, to the field (seeds 000 and 001; CONTRACTS, hookstream).
+//! The bodies of the hookstream contract, with exactly its fields (docs/CONTRACTS.md, "hookstream").
 //!
 //! Texts stay texts here: what they mean is parsed in the domain, which says what is wrong with them.
 //! What they may be is said a second time, for the server's OpenAPI document, which the browser's half
@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Quota, RateLimit};
 
-/// The body of `POST /v1/auth/api-keys`, in both seeds' forms, with our extras.
+/// The body of `POST /v1/auth/api-keys`, in its short and its long form, with Latchkey's additions.
 // Every field is optional to the parser, so that a missing one is reported by name together with all
 // else that is wrong.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -136,7 +136,7 @@ pub struct CreatedApiKey {
     /// RFC 3339, UTC, whole seconds.
     #[cfg_attr(feature = "ssr", schema(format = DateTime, examples("2026-03-01T12:00:00Z")))]
     pub created_at: String,
-    /// What was set beyond the seeds' fields.
+    /// The additional fields that were set.
     // The browser does not read it: buffering what could be such a field would make its half a tenth larger.
     #[serde(flatten, skip_deserializing)]
     pub extras: Extras,
@@ -210,7 +210,7 @@ pub struct ApiKeyItem {
     /// The same, null until the first use.
     #[cfg_attr(feature = "ssr", schema(required, format = DateTime, examples("2026-03-01T14:30:00Z")))]
     pub last_used_at: Option<String>,
-    /// What was set beyond the seeds' fields.
+    /// The additional fields that were set.
     #[serde(flatten)]
     pub extras: Extras,
 }

@@ -198,8 +198,8 @@ async fn let_in(around: &Around, request: Request, next: Next) -> Response {
     }
 }
 
-/// Refuses what another site makes a browser send (CONTRACTS: unsafe methods, `Origin` and
-/// `Sec-Fetch-Site`). Programs send neither header, and are let through.
+/// Refuses requests with an unsafe method that another site made a browser send, by `Origin` and `Sec-Fetch-Site`
+/// (docs/CONTRACTS.md, "Requests from other sites"). Programs send neither header, and are let through.
 fn refuse_cross_site(site: &Site, request: &Request) -> Result<(), ApiError> {
     let headers = request.headers();
     for name in [ORIGIN, SEC_FETCH_SITE] {

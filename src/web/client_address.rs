@@ -1,4 +1,4 @@
-//! Where a request really comes from (CONTRACTS, "Client address").
+//! Where a request really comes from (docs/CONTRACTS.md, "Client address").
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,5 +1,5 @@
 //! What a request presents as proof of who sends it, in all the forms that the contracts know,
-//! brought to one (CONTRACTS, "Signing in").
+//! brought to one (docs/CONTRACTS.md, "Signing in").
 //!
 //! tower-sessions reads one cookie. This layer stands in front of it: it finds the one credential
 //! that counts, hands a session over as that cookie, and keeps everything else from being read.
@@ -58,7 +58,7 @@ impl std::fmt::Debug for Credential {
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Names of session cookies that other clients of the contracts send (seeds 000 and 001).
+/// Names of session cookies that other clients of the contracts send (docs/CONTRACTS.md, "Signing in").
 const OTHER_COOKIES: [&str; 3] = ["session", "better-auth.session_token", "__Secure-better-auth.session_token"];
 
 /// Session cookies of a request that are tried; further ones are ignored, so that no request costs more look-ups.

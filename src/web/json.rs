@@ -12,7 +12,7 @@ use super::body;
 use crate::model::wire::Object;
 use crate::model::{ApiError, FieldError};
 
-/// The most bytes of a JSON body (CONTRACTS, hookstream).
+/// The most bytes of a JSON body (docs/CONTRACTS.md, "hookstream").
 pub const BODY_LIMIT: usize = 64 * 1024;
 
 /// A JSON body, read by [`from_body`].

@@ -60,7 +60,7 @@ impl Scene {
         self.connection.call("POST", &path, &[&header], r#"{"action":"opened"}"#).await.expect("an answer").status
     }
 
-    /// A client of seed 001 has printed its answer, in whatever way its language prints such a thing.
+    /// Reads the answer that a client of the long form printed, in the notation of its language.
     async fn made_by(&mut self, printed: &str) {
         let (id, key) = (token(printed, "ak_", 16), token(printed, "hs_live_", 64));
         for field in ["id", "name", "key", "key_prefix", "scopes", "created_at", "Production key"] {

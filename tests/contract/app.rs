@@ -22,7 +22,7 @@ use latchkey::web::{Services, Site};
 use sqlx::{Connection, Executor};
 use tower::ServiceExt;
 
-/// 2026-03-01T12:00:00Z, the moment of seed 000.
+/// 2026-03-01T12:00:00Z, the time of the contract's examples.
 pub const NOW: Timestamp = Timestamp(1_772_366_400_000);
 
 /// Which database a story runs on.

@@ -1,4 +1,4 @@
-//! `POST /v1/auth/api-keys`, in both seeds' forms (CONTRACTS, hookstream and "Key strings").
+//! `POST /v1/auth/api-keys`, in the short and the long form (docs/CONTRACTS.md, "hookstream" and "Key strings").
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 use futures::future::join_all;
@@ -40,9 +40,9 @@ on_both_engines! {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let post = |body: &str| Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie).json(body);
-        story.say("seed 000");
+        story.say("the short form");
         let simple = post(r#"{"name": "Production Backend"}"#).tell(&mut story).await;
-        story.say("seed 001, without scopes and with those of its example");
+        story.say("the long form, without scopes and with those of its example");
         let placed = post(&ada.in_env(&ada.live, "")).tell(&mut story).await;
         post(&ada.in_env(&ada.live, r#", "scopes": "*""#)).tell(&mut story).await;
         story.say("a test environment");

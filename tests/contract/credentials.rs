@@ -1,4 +1,4 @@
-//! Where a session is accepted, and which of several credentials counts (CONTRACTS, "Signing in").
+//! Where a session is accepted, and which of several credentials counts (docs/CONTRACTS.md, "Signing in").
 
 use latchkey::web::Site;
 

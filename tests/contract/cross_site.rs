@@ -1,5 +1,5 @@
-//! What another site makes a browser send is refused on every unsafe method (CONTRACTS, "Signing
-//! in"; issue 2, "Accounts").
+//! Requests that another site makes a browser send are refused on every unsafe method
+//! (docs/CONTRACTS.md, "Requests from other sites").
 
 use latchkey::web::Site;
 

@@ -1,4 +1,4 @@
-//! `GET` and `PATCH /v1/keys/{id}`, `POST /v1/keys/{id}/revoke` (CONTRACTS, Native).
+//! `GET` and `PATCH /v1/keys/{id}`, `POST /v1/keys/{id}/revoke` (docs/CONTRACTS.md, "Native").
 
 use latchkey::model::Role;
 

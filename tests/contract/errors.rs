@@ -1,4 +1,4 @@
-//! The error list (CONTRACTS, hookstream), and what nobody should send but somebody will.
+//! The list of errors (docs/CONTRACTS.md, "Errors"), and hostile requests.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request};

@@ -1,4 +1,4 @@
-//! `ANY /v1/forward-auth/{org_id}/{mode}/{scopes}[/…]` (CONTRACTS, Native).
+//! `ANY /v1/forward-auth/{org_id}/{mode}/{scopes}[/…]` (docs/CONTRACTS.md, "Native").
 
 use crate::app::{Settings, TestApp, on_both_engines};
 use crate::story::{Call, Someone, Story, create, someone};

@@ -1,4 +1,4 @@
-//! `/api/v1/events` (CONTRACTS, HookSentry), and how long events are kept.
+//! `/api/v1/events` (docs/CONTRACTS.md, "HookSentry"), and how long events are kept.
 
 use latchkey::store::Retention;
 

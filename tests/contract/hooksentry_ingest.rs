@@ -1,4 +1,4 @@
-//! `POST /api/v1/ingest/{tenantId}/{source}` (CONTRACTS, HookSentry).
+//! `POST /api/v1/ingest/{tenantId}/{source}` (docs/CONTRACTS.md, "HookSentry").
 
 use std::collections::HashSet;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! `/api/v1/apikeys` (CONTRACTS, HookSentry; seed 002).
+//! `/api/v1/apikeys` (docs/CONTRACTS.md, "HookSentry").
 
 use std::cmp::Ordering;
 
@@ -83,7 +83,7 @@ fn keys_manage() -> Settings {
 }
 
 on_both_engines! {
-    /// Seed 002, to the letter.
+    /// The calls of the HookSentry contract, with every documented field.
     async fn a_hooksentry_key_is_made_listed_and_revoked(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;

@@ -1,5 +1,5 @@
-//! Pages far inside a long list are the same pages, whether the list is marked or not (issue 3, "Paging that stays
-//! fast").
+//! Pages far inside a long list are the same pages, whether the list is marked or not
+//! (docs/CONTRACTS.md, "Paging that stays fast").
 
 use std::time::Duration;
 

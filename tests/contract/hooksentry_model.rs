@@ -1,5 +1,5 @@
 //! Any sequence of creating, listing, revoking and using keys, through both contracts and by two
-//! people, agrees with a model that is a list in memory (issue 3).
+//! people, agrees with a model that is a list in memory (docs/CONTRACTS.md, "Paging that stays fast").
 
 use latchkey::model::Role;
 use proptest::prelude::*;

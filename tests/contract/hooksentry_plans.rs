@@ -1,4 +1,5 @@
-//! The plans of HookSentry's statements: a lost index is noticed here (issue 3).
+//! The query plans of HookSentry's statements: a lost index fails these tests
+//! (docs/CONTRACTS.md, "Paging that stays fast").
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! `/api/v1/auth/*` (CONTRACTS, HookSentry; seed 002's Bearer tokens).
+//! `/api/v1/auth/*` (docs/CONTRACTS.md, "HookSentry").
 
 use futures::future::join_all;
 use latchkey::model::Role;

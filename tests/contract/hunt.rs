@@ -1,5 +1,5 @@
 //! The plaintext hunt: a key's string exists in the answer that made it and nowhere else, and so it
-//! is with passwords and session tokens (CONTRACTS, "Key strings").
+//! is with passwords and session tokens (docs/CONTRACTS.md, "Key strings").
 
 use crate::app::{Engine, TestApp, on_both_engines};
 use crate::story::{Answer, Call, create, someone};

@@ -4,7 +4,7 @@ use crate::app::on_both_engines;
 use crate::story::{Call, Story, register};
 
 on_both_engines! {
-    /// Seed 000, to the letter.
+    /// The short form of the hookstream contract, with every documented field.
     async fn a_key_is_made_listed_used_and_revoked(app) {
         let mut story = Story::new();
         let cookie = register(&app, "ada@example.com").await;

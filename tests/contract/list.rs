@@ -1,4 +1,4 @@
-//! `GET /v1/auth/api-keys` (CONTRACTS, hookstream and "Who may what").
+//! `GET /v1/auth/api-keys` (docs/CONTRACTS.md, "hookstream" and "Who may what").
 
 use latchkey::model::Role;
 

@@ -1,5 +1,6 @@
-//! Several nodes on one PostgreSQL, in one process, each with its own memory (DESIGN, "Revocation means
-//! revoked"). The real thing, with processes that are killed and frozen, is `tests/cluster`.
+//! Several nodes on one PostgreSQL, in one process, each with its own memory
+//! (docs/ARCHITECTURE.md, "Why a revoked key is refused at once"). Real processes, which are killed and frozen, are in
+//! `tests/cluster`.
 
 use std::sync::Arc;
 use std::time::Duration;

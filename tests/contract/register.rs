@@ -1,4 +1,4 @@
-//! `POST /v1/auth/register`, and who may call it (CONTRACTS, "Signing in").
+//! `POST /v1/auth/register`, and who may call it (docs/CONTRACTS.md, "Signing in").
 
 use futures::future::join_all;
 use latchkey::accounts::Registration;

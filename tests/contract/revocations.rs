@@ -1,4 +1,4 @@
-//! `GET /v1/revocations` (CONTRACTS, Native).
+//! `GET /v1/revocations` (docs/CONTRACTS.md, "Native").
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! `DELETE /v1/auth/api-keys/:id` and `…/current` (CONTRACTS, hookstream and "Who may what").
+//! `DELETE /v1/auth/api-keys/:id` and `…/current` (docs/CONTRACTS.md, "hookstream" and "Who may what").
 
 use futures::future::join_all;
 use latchkey::model::Role;

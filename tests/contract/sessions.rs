@@ -1,4 +1,4 @@
-//! Sessions: how long they last, what is stored of them, how they end (CONTRACTS, "Signing in").
+//! Sessions: how long they last, what is stored of them, how they end (docs/CONTRACTS.md, "Signing in").
 
 use sha2::{Digest, Sha256};
 

@@ -1,4 +1,4 @@
-//! `POST /v1/auth/login`: what it tells, and how often it may be asked (CONTRACTS, "Signing in").
+//! `POST /v1/auth/login`: what it tells, and how often it may be asked (docs/CONTRACTS.md, "Signing in").
 
 use latchkey::web::Site;
 

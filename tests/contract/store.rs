@@ -1,4 +1,4 @@
-//! The statements and migrations of both engines (DESIGN, "Storage").
+//! The statements and migrations of both engines (docs/ARCHITECTURE.md, "Two engines").
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `POST /v1/keys/verify` (CONTRACTS, Native): every outcome, in its order, and who may ask.
+//! `POST /v1/keys/verify` (docs/CONTRACTS.md, "Native"): every outcome, in its order, and who may ask.
 
 use latchkey::keys::{self, Opened, Policy, Purpose};
 use latchkey::runtime::entropy::Entropy;

@@ -1,4 +1,4 @@
-//! `GET /v1/whoami`: the use of a key, its refusals and its count (CONTRACTS, Native).
+//! `GET /v1/whoami`: the use of a key, its refusals and its count (docs/CONTRACTS.md, "Native").
 
 use futures::future::join_all;
 use latchkey::web::Site;

@@ -1,5 +1,5 @@
 //! Errors as HookSentry's clients read them: a 400 is a JSON string that says what is wrong,
-//! everything else is problem details (CONTRACTS, HookSentry).
+//! everything else is problem details (docs/CONTRACTS.md, "HookSentry").
 
 use std::collections::BTreeMap;
 

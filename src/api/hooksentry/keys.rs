@@ -23,7 +23,7 @@ use crate::web::json::Json;
 use crate::web::openapi::{DESCENDANTS, Problem};
 use crate::web::time::milliseconds;
 
-/// What a HookSentry key is for (CONTRACTS, "Key strings").
+/// What a HookSentry key is for (docs/CONTRACTS.md, "Key strings").
 const SCOPE: &str = "events:write";
 
 /// Create API key

@@ -1,4 +1,4 @@
-//! HookSentry's contract (seed 002): Bearer sign-in, keys, ingest, events.
+//! The HookSentry contract (docs/CONTRACTS.md, "HookSentry"): Bearer sign-in, keys, ingest, events.
 
 mod caller;
 mod encoding;

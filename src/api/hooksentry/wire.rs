@@ -1,4 +1,4 @@
-//! HookSentry's bodies, to the field (seed 002).
+//! The bodies of the HookSentry contract, with exactly its fields (docs/CONTRACTS.md, "HookSentry").
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

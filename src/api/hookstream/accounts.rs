@@ -1,4 +1,4 @@
-//! Signing in (CONTRACTS, "Signing in").
+//! Signing in (docs/CONTRACTS.md, "Signing in").
 
 #![expect(clippy::missing_errors_doc, reason = "the responses of each operation say them")]
 

@@ -27,7 +27,7 @@ const LARGEST_PAGE: u32 = 1000;
 /// Create API key
 ///
 /// # Errors
-/// Those of CONTRACTS, hookstream.
+/// See docs/CONTRACTS.md, "Errors".
 #[utoipa::path(
     post,
     path = "/v1/auth/api-keys",
@@ -69,7 +69,7 @@ pub async fn create(services: &Services, parts: &mut Parts, request: CreateApiKe
 /// List API keys
 ///
 /// # Errors
-/// Those of CONTRACTS, hookstream.
+/// See docs/CONTRACTS.md, "Errors".
 #[utoipa::path(
     get,
     path = "/v1/auth/api-keys",
@@ -132,7 +132,7 @@ pub async fn list(services: &Services, parts: &mut Parts, request: ListApiKeys) 
 /// `current` for an id is the key that the request itself presents.
 ///
 /// # Errors
-/// Those of CONTRACTS, hookstream.
+/// See docs/CONTRACTS.md, "Errors".
 #[utoipa::path(
     delete,
     path = "/v1/auth/api-keys/{id}",

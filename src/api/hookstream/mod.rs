@@ -1,4 +1,4 @@
-//! hookstream's contract (seeds 000 and 001).
+//! The hookstream contract (docs/CONTRACTS.md, "hookstream").
 //!
 //! The key endpoints are Leptos server functions (`app::server_fns`): their bodies are the functions
 //! of `keys` here. Signing in has axum handlers.

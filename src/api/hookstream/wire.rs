@@ -7,7 +7,7 @@ use crate::model::{ApiError, EnvironmentId, KeyName, OrganisationId, Scopes, Tim
 use crate::web::fields::{self, Fields};
 use crate::web::time::seconds;
 
-/// There is no such organisation or environment for the caller (seed 001's wording).
+/// There is no such organisation or environment for the caller, in the words of the hookstream contract.
 pub(super) fn no_place(_: PlaceError) -> ApiError {
     ApiError::not_found("Environment not found")
 }

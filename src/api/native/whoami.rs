@@ -13,7 +13,7 @@ use crate::web::auth::KeyCaller;
 use crate::web::openapi::Problem;
 use crate::web::time::seconds;
 
-/// What a key is told about itself (CONTRACTS, Native).
+/// The presented key.
 #[derive(Debug, Serialize, ToSchema)]
 struct WhoAmI {
     key_id: String,

@@ -1,5 +1,5 @@
-//! The import table of DESIGN.md's "Layout": who may mention whom. It reads the paths in `src/`,
-//! those of `use` lines and those in the code, tests and comments apart.
+//! Checks the import table (docs/ARCHITECTURE.md, "Layout"). The test reads the paths in `src/`, in `use` lines and in
+//! the code, without tests and comments.
 
 mod paths;
 
@@ -124,7 +124,7 @@ fn every_folder_keeps_to_the_table() {
     let excepted: BTreeSet<(String, String)> =
         EXCEPTIONS.iter().map(|(file, mention, _)| ((*file).to_owned(), (*mention).to_owned())).collect();
     let new: Vec<_> = bent.difference(&excepted).collect();
-    assert!(new.is_empty(), "DESIGN's table forbids: {new:#?}");
+    assert!(new.is_empty(), "the import table of docs/ARCHITECTURE.md forbids: {new:#?}");
     let stale: Vec<_> = excepted.difference(&bent).collect();
     assert!(stale.is_empty(), "no longer needed: {stale:#?}");
 }

@@ -127,7 +127,7 @@ pub async fn run(report: &mut Report) {
     let verdict = report.target(&format!("a proven revocation: p99 {tail:.1} ms, at most {REVOKE}"), tail <= REVOKE);
     report.line(&format!(
         "A revocation that all {NODES} nodes have acknowledged, of {REVOCATIONS} one after the other: {half:.1} ms, p99 \
-         {tail:.1} ms ({REVOKE}: {verdict}); medians of {ROUNDS} rounds, whose p99 were {:.1} to {:.1}.",
+         {tail:.1} ms ({REVOKE}: {verdict}); medians of {ROUNDS} rounds with p99 of {:.1} to {:.1}.",
         tails[0],
         tails[ROUNDS - 1]
     ));

@@ -23,6 +23,8 @@ pub mod jobs;
 pub mod keys;
 pub mod model;
 #[cfg(feature = "ssr")]
+pub mod program;
+#[cfg(feature = "ssr")]
 pub mod runtime;
 #[cfg(feature = "ssr")]
 pub mod security_log;

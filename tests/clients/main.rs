@@ -1,5 +1,4 @@
-//! What users of Latchkey run: the clients, applications and gateways of `examples/`, and the crate in `clients/rust/`,
-//! each against the built program.
+//! The clients, applications and gateways of `examples/`, and the crate in `clients/rust/`, each against the built program.
 
 mod applications;
 mod client_crate;

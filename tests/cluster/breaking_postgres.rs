@@ -49,7 +49,7 @@ async fn without_postgres_known_keys_go_on_for_a_lease_and_all_comes_back_by_its
     assert!(outcome.shared.history.counted("check 503") > 0, "{:?}", outcome.shared.history.counts());
 }
 
-/// It may be another server, which took over and has not all that was committed: what was cached before is of no use.
+/// A restart may be a failover to a server that lacks some commits, so nothing that was cached before may be used.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cached_keys_are_dropped_when_postgres_was_restarted() {
     let mut cluster = Cluster::start(Setup::default()).await;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// A key that somebody made.
+/// A key that a client made.
 pub struct Key {
     pub number: usize,
     pub id: String,
@@ -14,6 +14,6 @@ pub struct Key {
 pub struct Keys {
     pub all: Vec<Arc<Key>>,
     pub live: Vec<Arc<Key>>,
-    /// Those with which something is being done or was done lately.
+    /// Keys that clients are ending or have ended lately.
     pub ended: VecDeque<Arc<Key>>,
 }

@@ -1,4 +1,4 @@
-//! What came of a load: what clients saw, and how it is judged.
+//! The outcome of a load: the events that clients saw, and the judgement.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::checker::Judgement;
 use crate::history::{Event, Moment, Revocation, State, What};
 use crate::load::Shared;
 
-/// What came of it.
+/// The outcome of a load.
 pub struct Outcome {
     pub events: Vec<Event>,
     pub revocations: Vec<Revocation>,

@@ -1,4 +1,4 @@
-//! Which tests run beside others: what is slow because another test runs beside it says nothing.
+//! Turns of tests: a test under load has the machine to itself, or else another test's load would be measured with it.
 
 use std::fs::File;
 use std::path::Path;

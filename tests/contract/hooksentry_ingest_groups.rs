@@ -1,4 +1,4 @@
-//! Many events at once: what is written as a group is as each event by itself would be.
+//! Many events at once: a group is stored as each event by itself would be.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! How many pages may show live events at once, and how their look-ups share the database with searches and lists
+//! Limits of pages with live events: the number of streams, and the places of their look-ups among searches and lists
 //! (docs/LIMITS.md, "Streams" and "Searches and lists").
 
 use axum::body::Body;

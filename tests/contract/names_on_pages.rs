@@ -15,7 +15,7 @@ const ADA: &str = "ada@names.example";
 const BOB: &str = "bob@names.example";
 const NAMES: [&str; 6] = [KEY, LIVE, TEST, ORGANISATION, ADA, BOB];
 
-/// Elements whose content is text alone: nothing within them can be isolated.
+/// Elements that contain text only, so that a name in them cannot be isolated.
 const PLAIN: [&str; 3] = ["title", "option", "textarea"];
 
 /// The places where a page shows a name, as the tag and the text after it; and whether the name is alone in a `<bdi>`.
@@ -49,7 +49,7 @@ fn shows(page: &str, names: &[&str]) {
     }
 }
 
-/// Somebody, and an admin of their organisation, with names from right to left.
+/// Registers an owner and an admin of one organisation; its names run from right to left.
 async fn named(app: &TestApp) -> (Someone, Someone) {
     let (ada, bob) = (someone(app, ADA).await, someone(app, BOB).await);
     bob.join(app, &ada.org, Role::Admin).await;
@@ -61,7 +61,7 @@ async fn named(app: &TestApp) -> (Someone, Someone) {
     (ada, bob)
 }
 
-/// A key of somebody's first environment.
+/// Creates a key in the owner's first environment.
 async fn key(app: &TestApp, maker: &Someone, owner: &Someone) -> Answer {
     let body = json!({ "name": KEY, "org_id": owner.org, "env_id": owner.live }).to_string();
     create(app, &maker.cookie, &body).await
@@ -82,7 +82,7 @@ async fn post(app: &TestApp, who: &Someone, path: &str, fields: &[(&str, &str)])
     }
 }
 
-/// What stands in a page from a text on.
+/// The part of a page that begins with a text.
 #[track_caller]
 fn from<'a>(page: &'a str, text: &str) -> &'a str {
     page.find(text).map(|start| &page[start..]).unwrap_or_else(|| panic!("no {text} in {page}"))

@@ -1,4 +1,4 @@
-//! What the service learns of the caller, and that nobody else can say it.
+//! The headers that tell the service the identity of the caller, and attempts to forge them.
 
 use serde_json::json;
 

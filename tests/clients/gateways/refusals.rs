@@ -1,4 +1,4 @@
-//! Requests that are refused: the service never gets them.
+//! Refused requests never reach the service.
 
 use serde_json::json;
 

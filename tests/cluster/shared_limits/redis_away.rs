@@ -75,7 +75,7 @@ async fn a_redis_that_hangs_costs_one_time_out_and_comes_back() {
     server.signal("STOP");
     assert_eq!(limits.spend(KEY, rate(5, HOUR), 1).await, Err(RedisUnavailable));
     assert!(redis.is_unavailable());
-    // Nobody waits for a second time-out.
+    // No request waits for a second time-out.
     for _ in 0..1000 {
         assert_eq!(limits.spend(KEY, rate(5, HOUR), 1).now_or_never(), Some(Err(RedisUnavailable)));
     }

@@ -1,4 +1,4 @@
-//! What only shows over a real connection.
+//! Behaviour that only a real connection shows.
 
 use std::io::{Read, Write};
 

@@ -7,13 +7,14 @@ CREATE TABLE users (
   id            BIGINT PRIMARY KEY,
   email         TEXT NOT NULL UNIQUE,
   password_hash TEXT NOT NULL,
-  created_at    BIGINT NOT NULL
+  created_at    BIGINT NOT NULL,
+  -- 1: operates the server, as the first account does.
+  operator      BIGINT NOT NULL DEFAULT 0 CHECK (operator IN (0, 1))
 );
 
--- At most one row: the first account (--registration first), which is the operator of the server.
+-- At most one row, which the first account claims (--registration first), so that of two at once only one is the first.
 CREATE TABLE first_account (
-  only_one BIGINT PRIMARY KEY CHECK (only_one = 1),
-  user_id  BIGINT REFERENCES users (id)
+  only_one BIGINT PRIMARY KEY CHECK (only_one = 1)
 );
 
 -- Networks that an account signed in from lately: a flood of guesses from elsewhere does not delay its owner.
@@ -56,7 +57,7 @@ CREATE INDEX environments_of_organisation ON environments (organisation_id);
 CREATE TABLE memberships (
   user_id         BIGINT NOT NULL REFERENCES users (id),
   organisation_id BIGINT NOT NULL REFERENCES organisations (id),
-  role            TEXT NOT NULL CHECK (role IN ('owner', 'admin', 'member')),
+  role            TEXT NOT NULL CHECK (role IN ('owner', 'admin', 'member', 'viewer')),
   created_at      BIGINT NOT NULL,
   PRIMARY KEY (user_id, organisation_id)
 );

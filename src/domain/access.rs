@@ -1,137 +1,106 @@
-//! Who is calling, and what they may do. All authorisation of people and keys is decided here.
+//! Access: one table of actions and roles. Pages, contracts and commands ask it and decide nothing by role themselves.
 
-use super::{Key, Owner, Person, Place, PlaceError};
-use crate::model::{EnvironmentId, OrganisationId, UserId};
-use crate::runtime::lists::Tenant;
+use crate::model::Role;
 
-/// What a caller may do with a key.
+/// An action that needs a right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Not even know that it exists.
+pub enum Action {
+    /// See an organisation: its keys, customers, usage, events and members.
+    SeeOrganisation,
+    /// Create keys.
+    CreateKeys,
+    /// Edit, pause, rotate and revoke the keys that one made.
+    ManageOwnKeys,
+    /// The same for every key of the organisation, in bulk as well; suspend customers.
+    ManageAllKeys,
+    /// Change environments, retention, service keys, webhooks and the portal.
+    ManageSettings,
+    /// Invite and remove members, and change roles below owner.
+    ManageMembers,
+    /// Read the audit entries of one's own actions.
+    ReadOwnAudit,
+    /// Read every audit entry of the organisation.
+    ReadAllAudit,
+    /// Make and unmake owners, require a second factor, delete the organisation.
+    ManageOwnership,
+    /// See the nodes of the server, its accounts, and the names of all organisations.
+    SeeServer,
+}
+
+/// The holders of a right.
+enum Holders {
+    /// Members with one of these roles, in their organisation.
+    Roles(&'static [Role]),
+    /// Operators of the server, whatever their roles.
+    Operators,
+}
+
+impl Action {
+    /// The table.
+    const fn holders(self) -> Holders {
+        use Role::{Admin, Member, Owner, Viewer};
+        match self {
+            Self::SeeOrganisation => Holders::Roles(&[Owner, Admin, Member, Viewer]),
+            Self::CreateKeys | Self::ManageOwnKeys | Self::ReadOwnAudit => Holders::Roles(&[Owner, Admin, Member]),
+            Self::ManageAllKeys | Self::ManageSettings | Self::ManageMembers | Self::ReadAllAudit => {
+                Holders::Roles(&[Owner, Admin])
+            }
+            Self::ManageOwnership => Holders::Roles(&[Owner]),
+            Self::SeeServer => Holders::Operators,
+        }
+    }
+}
+
+/// Returns whether a role allows an action in the organisation of the membership.
+pub fn may(role: Role, action: Action) -> bool {
+    matches!(action.holders(), Holders::Roles(roles) if roles.contains(&role))
+}
+
+/// Returns whether an operator of the server may do something, as such.
+pub fn operator_may(action: Action) -> bool {
+    matches!(action.holders(), Holders::Operators)
+}
+
+/// The reason why an action is denied. Each contract has its own words for both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// The caller does not belong there and must not learn that the object exists (404).
     Hidden,
-    /// See it, masked.
-    See,
-    /// Edit and end it.
-    Manage,
+    /// The caller may see the object, but their role does not allow the action (403).
+    NotAllowed,
 }
 
-/// Who calls a management endpoint.
-#[derive(Debug, Clone)]
-pub enum Caller {
-    /// Somebody who is signed in.
-    Person(Person),
-    /// A key that may manage keys.
-    Key(Box<Key>),
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Caller {
-    /// The person; for a key, who made it.
-    pub fn user(&self) -> Option<UserId> {
-        match self {
-            Self::Person(person) => Some(person.id),
-            Self::Key(key) => key.created_by,
-        }
-    }
-
-    /// The key that calls, if it is one.
-    pub fn key(&self) -> Option<&Key> {
-        match self {
-            Self::Person(_) => None,
-            Self::Key(key) => Some(key),
-        }
-    }
-
-    /// Where the caller may make a key: where it says, or without a word in the first
-    /// organisation's Production environment; a key only in its own environment.
-    ///
-    /// # Errors
-    /// When there is no such place for the caller.
-    pub fn place(&self, asked: Option<(OrganisationId, EnvironmentId)>) -> Result<Place, PlaceError> {
-        match self {
-            Self::Person(person) => {
-                let (membership, environment) = if let Some((organisation, environment)) = asked {
-                    let membership = person.in_organisation(organisation).ok_or(PlaceError)?;
-                    (membership, membership.environment(environment).ok_or(PlaceError)?)
-                } else {
-                    let membership = person.memberships.first().ok_or(PlaceError)?;
-                    // Live ones come first, and every organisation is made with one.
-                    (membership, membership.environments.first().ok_or(PlaceError)?)
-                };
-                Ok(membership.place(environment))
+    #[test]
+    fn every_pair_of_role_and_action_is_as_documented() {
+        const YES: bool = true;
+        const NO: bool = false;
+        // Owner, admin, member, viewer; operator.
+        let table = [
+            (Action::SeeOrganisation, [YES, YES, YES, YES], NO),
+            (Action::CreateKeys, [YES, YES, YES, NO], NO),
+            (Action::ManageOwnKeys, [YES, YES, YES, NO], NO),
+            (Action::ManageAllKeys, [YES, YES, NO, NO], NO),
+            (Action::ManageSettings, [YES, YES, NO, NO], NO),
+            (Action::ManageMembers, [YES, YES, NO, NO], NO),
+            (Action::ReadOwnAudit, [YES, YES, YES, NO], NO),
+            (Action::ReadAllAudit, [YES, YES, NO, NO], NO),
+            (Action::ManageOwnership, [YES, NO, NO, NO], NO),
+            (Action::SeeServer, [NO, NO, NO, NO], YES),
+        ];
+        let roles = [Role::Owner, Role::Admin, Role::Member, Role::Viewer];
+        assert_eq!(roles, Role::ALL);
+        for (action, allowed, operator) in table {
+            for (role, allowed) in roles.into_iter().zip(allowed) {
+                assert_eq!(may(role, action), allowed, "{role:?} {action:?}");
             }
-            Self::Key(key) => match asked {
-                Some(asked) if asked != (key.organisation, key.environment) => Err(PlaceError),
-                _ => Ok(Place {
-                    organisation: key.organisation,
-                    organisation_uuid: key.organisation_uuid,
-                    environment: key.environment,
-                    mode: key.mode,
-                }),
-            },
+            assert_eq!(operator_may(action), operator, "{action:?}");
         }
-    }
-
-    /// Whose keys the caller asks to see: a person's own ones, or all of an organisation or of an
-    /// environment of it; a key those of its environment.
-    ///
-    /// # Errors
-    /// When there is no such organisation or environment for the caller.
-    pub fn listing(
-        &self,
-        organisation: Option<OrganisationId>,
-        environment: Option<EnvironmentId>,
-    ) -> Result<Owner, PlaceError> {
-        match self {
-            Self::Person(person) => match (organisation, environment) {
-                (None, None) => Ok(person
-                    .bound_to
-                    .map_or(Owner::Creator(person.id), |organisation| Owner::CreatorFor(person.id, organisation))),
-                (None, Some(environment)) => {
-                    let known = person.memberships.iter().any(|member| member.environment(environment).is_some());
-                    known.then_some(Owner::CreatorIn(person.id, environment)).ok_or(PlaceError)
-                }
-                (Some(organisation), environment) => {
-                    let membership = person.in_organisation(organisation).ok_or(PlaceError)?;
-                    match environment {
-                        None => Ok(Owner::Organisation(organisation)),
-                        Some(id) => membership.environment(id).map(|_| Owner::Environment(id)).ok_or(PlaceError),
-                    }
-                }
-            },
-            Self::Key(key) => {
-                let own = organisation.is_none_or(|asked| asked == key.organisation)
-                    && environment.is_none_or(|asked| asked == key.environment);
-                own.then_some(Owner::Environment(key.environment)).ok_or(PlaceError)
-            }
-        }
-    }
-
-    /// The tenant that a listing counts for: the organisation, or the person where they list across organisations.
-    pub fn tenant(&self, owner: Owner) -> Tenant {
-        match (self, owner) {
-            (Self::Key(key), _) => Tenant::Organisation(key.organisation),
-            (_, Owner::Organisation(organisation) | Owner::CreatorFor(_, organisation)) => {
-                Tenant::Organisation(organisation)
-            }
-            (Self::Person(person), Owner::Environment(id) | Owner::CreatorIn(_, id)) => {
-                let membership = person.memberships.iter().find(|membership| membership.environment(id).is_some());
-                membership.map_or(Tenant::Person(person.id), |found| Tenant::Organisation(found.organisation))
-            }
-            (Self::Person(person), Owner::Creator(_)) => Tenant::Person(person.id),
-        }
-    }
-
-    /// What the caller may do with a key.
-    pub fn access_to(&self, key: &Key) -> Access {
-        match self {
-            Self::Person(person) => match person.in_organisation(key.organisation) {
-                None => Access::Hidden,
-                Some(membership) if membership.role.manages_all_keys() => Access::Manage,
-                Some(_) if key.created_by == Some(person.id) => Access::Manage,
-                Some(_) => Access::See,
-            },
-            Self::Key(own) if own.environment == key.environment => Access::Manage,
-            Self::Key(_) => Access::Hidden,
-        }
+        // The last action has the largest number, so a new one needs a row above.
+        assert!(table.iter().enumerate().all(|(row, (action, ..))| *action as usize == row));
+        assert_eq!(table.len(), Action::SeeServer as usize + 1);
     }
 }

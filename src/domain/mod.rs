@@ -1,6 +1,7 @@
 //! The words of the rules: a key and its string, where it belongs, and what a caller may do. Pure: no I/O.
 
 mod access;
+mod caller;
 mod key;
 mod key_string;
 mod person;
@@ -8,12 +9,13 @@ mod place;
 mod search;
 mod unavailable;
 
-pub use access::{Access, Caller};
+pub use access::{Action, Denied};
+pub use caller::Caller;
 #[cfg(test)]
 pub(crate) use key::tests::key;
 pub use key::{Ask, Code, Cost, Key, KeyFilter, KeyState, Limits, Owner, Spent, SpentRow};
 pub use key_string::{KeyHash, PlainKey, PresentedKey};
 pub use person::{Environment, Membership, Person, Verified};
-pub use place::{Place, PlaceError};
+pub use place::Place;
 pub use search::{Search, fold};
 pub use unavailable::Unavailable;

@@ -1,35 +1,36 @@
-//! A person, and where they belong.
+//! People, their memberships, and the proof of a password.
 
 use uuid::Uuid;
 
 use super::Place;
+use super::access::{Action, may, operator_may};
 use crate::model::{EnvironmentId, Mode, OrganisationId, Role, UserId};
 
-/// Somebody who is signed in.
+/// A person who is signed in.
 #[derive(Debug, Clone)]
 pub struct Person {
-    /// Who.
+    /// Their ID.
     pub id: UserId,
     /// Their address.
     pub email: String,
-    /// Where they belong, oldest membership first.
+    /// Their memberships, oldest first.
     pub memberships: Vec<Membership>,
     /// The one organisation that they signed in for, if they did.
     pub bound_to: Option<OrganisationId>,
-    /// Whether they operate the server: the first account does.
+    /// Whether they operate the server, as the first account does. No role in an organisation follows from it.
     pub is_operator: bool,
 }
 
-/// An organisation that somebody is in.
+/// A membership in an organisation.
 #[derive(Debug, Clone)]
 pub struct Membership {
     /// hookstream's id.
     pub organisation: OrganisationId,
     /// HookSentry's id of the same organisation.
     pub uuid: Uuid,
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// What they are in it.
+    /// Their role in it.
     pub role: Role,
     /// Its environments, live ones first.
     pub environments: Vec<Environment>,
@@ -40,16 +41,16 @@ pub struct Membership {
 pub struct Environment {
     /// Its id.
     pub id: EnvironmentId,
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// What it is for.
+    /// Its mode.
     pub mode: Mode,
 }
 
 impl Person {
-    /// Whether they may see who serves the database: it is about all organisations.
-    pub fn may_see_the_cluster(&self) -> bool {
-        self.is_operator
+    /// Returns whether they may do something with the server as a whole.
+    pub fn may(&self, action: Action) -> bool {
+        self.is_operator && operator_may(action)
     }
 
     /// The same person, for one organisation only, whether they are in it or not.
@@ -60,16 +61,18 @@ impl Person {
         self
     }
 
-    /// The membership in an organisation, if there is one.
+    /// Returns the membership in an organisation that they may see.
     pub fn in_organisation(&self, id: OrganisationId) -> Option<&Membership> {
-        self.memberships.iter().find(|membership| membership.organisation == id)
+        self.memberships
+            .iter()
+            .find(|membership| membership.organisation == id && membership.may(Action::SeeOrganisation))
     }
 }
 
 impl Membership {
-    /// Whether they may say how long events are kept.
-    pub fn may_set_retention(&self) -> bool {
-        matches!(self.role, Role::Owner | Role::Admin)
+    /// Returns whether their role allows an action in the organisation.
+    pub fn may(&self, action: Action) -> bool {
+        may(self.role, action)
     }
 
     /// The environment of that id, if it is one of this organisation.

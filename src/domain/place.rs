@@ -16,7 +16,3 @@ pub struct Place {
     /// What that is for.
     pub mode: Mode,
 }
-
-/// There is no such organisation or environment for this caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlaceError;

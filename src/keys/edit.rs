@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::Keys;
 use super::descendants::Narrowing;
-use crate::domain::{Access, Caller, Key, Unavailable};
+use crate::domain::{Caller, Denied, Key, Unavailable};
 use crate::model::{KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
 use crate::security_log::{Actor, Origin, SecurityEvent, Target};
 use crate::store::{KeyEdit, StoreError};
@@ -39,8 +39,8 @@ pub enum EditError {
     /// The caller can see no key with this id.
     #[error("no such key")]
     NotFound,
-    /// Another member made it, and the caller is no admin.
-    #[error("only who made the key, admins and owners may change it")]
+    /// The role of the caller does not allow it.
+    #[error("only the member who made the key, admins and owners may change it")]
     NotAllowed,
     /// The key was revoked, which is final.
     #[error("the key is revoked")]
@@ -54,6 +54,15 @@ pub enum EditError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<Denied> for EditError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Hidden => Self::NotFound,
+            Denied::NotAllowed => Self::NotAllowed,
+        }
+    }
 }
 
 impl Edit {
@@ -135,11 +144,7 @@ impl Keys {
         allow: impl FnOnce(&Key, &Key) -> bool + Send + 'static,
     ) -> Result<Key, EditError> {
         let key = self.db.key_by_id(id).await?.ok_or(EditError::NotFound)?;
-        match caller.access_to(&key) {
-            Access::Hidden => return Err(EditError::NotFound),
-            Access::See => return Err(EditError::NotAllowed),
-            Access::Manage => {}
-        }
+        caller.may_manage(&key)?;
         let now = self.clock.now();
         let (actor, origin) = (Actor::from(caller), Origin::current());
         let edited = self

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{Keys, Pass};
 use crate::cluster::Proof;
-use crate::domain::{Access, Caller, Key, Unavailable};
+use crate::domain::{Caller, Denied, Key, Unavailable};
 use crate::model::{KeyId, OrganisationId, Timestamp, UserId};
 use crate::security_log::{Actor, Origin, SecurityEvent, Target};
 use crate::store::StoreError;
@@ -17,8 +17,8 @@ pub enum RevokeError {
     /// The caller can see no key with this id.
     #[error("no such key")]
     NotFound,
-    /// Another member made it, and the caller is no admin.
-    #[error("only who made the key, admins and owners may revoke it")]
+    /// The role of the caller does not allow it.
+    #[error("only the member who made the key, admins and owners may revoke it")]
     NotAllowed,
     /// The key is revoked, and a node may not have applied that yet.
     #[error(transparent)]
@@ -37,8 +37,8 @@ pub enum RevokeOnceError {
     /// The key belongs to another tenant.
     #[error("another tenant's key")]
     OtherTenant,
-    /// Another member made it, and the caller is no admin.
-    #[error("only who made the key, admins and owners may revoke it")]
+    /// The role of the caller does not allow it.
+    #[error("only the member who made the key, admins and owners may revoke it")]
     NotAllowed,
     /// The key is revoked, and a node may not have applied that yet.
     #[error(transparent)]
@@ -46,6 +46,24 @@ pub enum RevokeOnceError {
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<Denied> for RevokeError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Hidden => Self::NotFound,
+            Denied::NotAllowed => Self::NotAllowed,
+        }
+    }
+}
+
+impl From<Denied> for RevokeOnceError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Hidden => Self::NotFound,
+            Denied::NotAllowed => Self::NotAllowed,
+        }
+    }
 }
 
 impl Keys {
@@ -61,11 +79,7 @@ impl Keys {
         descendants: bool,
     ) -> Result<(Key, Proof), RevokeError> {
         let key = self.db.key_by_id(id).await?.ok_or(RevokeError::NotFound)?;
-        match caller.access_to(&key) {
-            Access::Hidden => return Err(RevokeError::NotFound),
-            Access::See => return Err(RevokeError::NotAllowed),
-            Access::Manage => {}
-        }
+        caller.may_manage(&key)?;
         let at = self.clock.now();
         let (_, applied) = self.end(key.clone(), caller.into(), caller.user(), descendants, at).await?;
         Ok((key, applied?))
@@ -108,12 +122,7 @@ impl Keys {
         if key.organisation != tenant {
             return Err(RevokeOnceError::OtherTenant);
         }
-        match caller.access_to(&key) {
-            // A key that may manage keys cannot see other environments.
-            Access::Hidden => return Err(RevokeOnceError::NotFound),
-            Access::See => return Err(RevokeOnceError::NotAllowed),
-            Access::Manage => {}
-        }
+        caller.may_manage(&key)?;
         let at = self.clock.now();
         let (ended, applied) = self.end(key.clone(), caller.into(), caller.user(), descendants, at).await?;
         applied?;

@@ -1,4 +1,4 @@
-//! What an environment is for, and what a member may do.
+//! The modes of environments, and the roles of members. `domain/access.rs` has the rights of each role.
 
 /// What an environment's keys are for. It shows in the key string: `hs_live_…`, `hs_test_…`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,29 +29,30 @@ impl Mode {
 pub enum Role {
     /// Made the organisation.
     Owner,
-    /// Manages everybody's keys.
+    /// Manages every key, settings and members.
     Admin,
     /// Manages the keys that they made.
     Member,
+    /// Sees, and changes nothing.
+    Viewer,
 }
 
 impl Role {
+    /// Every role, with the most powerful first.
+    pub const ALL: [Self; 4] = [Self::Owner, Self::Admin, Self::Member, Self::Viewer];
+
     /// The word on the wire and in the database.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Owner => "owner",
             Self::Admin => "admin",
             Self::Member => "member",
+            Self::Viewer => "viewer",
         }
     }
 
     /// Reads [`as_str`](Self::as_str) back.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Owner, Self::Admin, Self::Member].into_iter().find(|role| role.as_str() == text)
-    }
-
-    /// Whether the keys that others made may be revoked and edited.
-    pub fn manages_all_keys(self) -> bool {
-        matches!(self, Self::Owner | Self::Admin)
+        Self::ALL.into_iter().find(|role| role.as_str() == text)
     }
 }

@@ -50,7 +50,7 @@ pub struct NewUser<'a> {
 pub struct PersonRow {
     pub(crate) user_id: i64,
     pub(crate) email: String,
-    /// Not 0: it is the account of the server's operator.
+    /// 1 for an operator of the server, else 0.
     pub(crate) operator: i64,
     pub(crate) role: Option<String>,
     pub(crate) organisation_id: Option<i64>,
@@ -127,11 +127,9 @@ impl Db {
                 .bind(new.email)
                 .bind(new.password_hash)
                 .bind(new.at.0)
+                .bind(i64::from(is_first))
                 .execute(&mut *tx)
                 .await?;
-            if is_first {
-                sqlx::query(sql!("first_account_is")).bind(new.id.0).execute(&mut *tx).await?;
-            }
             sqlx::query(sql!("organisation_insert"))
                 .bind(new.organisation.0)
                 .bind(new.organisation_uuid)

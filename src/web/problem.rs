@@ -99,7 +99,7 @@ impl From<RevokeError> for ApiError {
         match error {
             RevokeError::NotFound => Self::not_found("API key not found"),
             RevokeError::NotAllowed => Self::forbidden(
-                "Another member made this key: they, or an admin or owner of the organisation, can revoke it.",
+                "Only the member who made this key, or an admin or owner of the organisation, can revoke it.",
             ),
             RevokeError::Unavailable(error) => error.into(),
             RevokeError::Store(error) => error.into(),
@@ -112,7 +112,7 @@ impl From<EditError> for ApiError {
         match error {
             EditError::NotFound => Self::not_found("API key not found"),
             EditError::NotAllowed => Self::forbidden(
-                "Another member made this key: they, or an admin or owner of the organisation, can change it.",
+                "Only the member who made this key, or an admin or owner of the organisation, can change it.",
             ),
             EditError::Revoked => Self::conflict("The key is revoked, which nothing undoes. Make a new one."),
             EditError::Changed(_) => Self::conflict("The key was changed meanwhile. Read it again."),

@@ -44,6 +44,7 @@ mod queues;
 mod register;
 mod revocations;
 mod revoke;
+mod roles;
 mod scopes;
 mod search;
 mod security_log;

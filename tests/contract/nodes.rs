@@ -9,7 +9,7 @@ use futures::future::join_all;
 use latchkey::accounts::{EmailAddress, Password};
 use latchkey::cluster::redis::Redis;
 use latchkey::cluster::{JoinError, LEASE, Node, Proof};
-use latchkey::domain::{Ask, Caller, Code, Person};
+use latchkey::domain::{Action, Ask, Caller, Code, Person};
 use latchkey::keys::{self, Edit, Opened, Policy, Purpose, RevokeOnceError};
 use latchkey::model::{KeyId, KeyName, Role};
 use latchkey::runtime::clock::Clock;
@@ -267,8 +267,8 @@ async fn the_first_account_is_the_operators_however_it_was_made() {
         let added = app.services.accounts.add(&email, password()).await.expect("an account");
         let bob = someone(&app, "bob@example.com").await;
         let person = async |id| app.services.accounts.person(id).await.expect("it answers").expect("a person");
-        assert!(person(added).await.may_see_the_cluster());
-        assert!(!person(bob.user.parse().expect("an id")).await.may_see_the_cluster());
+        assert!(person(added).await.may(Action::SeeServer));
+        assert!(!person(bob.user.parse().expect("an id")).await.may(Action::SeeServer));
     }
 }
 

@@ -225,6 +225,7 @@ on_both_engines! {
             "INSERT INTO environments (id, organisation_id, name, mode, created_at) VALUES (1, 1, 'a', 'live', 1)",
             "UPDATE environments SET mode = 'prod'",
             "UPDATE memberships SET role = 'god'",
+            "UPDATE users SET operator = 2",
             "DELETE FROM organisations",
             "INSERT INTO first_account (only_one) VALUES (2)",
         ] {

@@ -102,7 +102,7 @@ impl From<RevokeOnceError> for Error {
             RevokeOnceError::NotFound => ApiError::not_found("There is no such key, or it is revoked already."),
             RevokeOnceError::OtherTenant => ApiError::forbidden("The key belongs to another tenant."),
             RevokeOnceError::NotAllowed => ApiError::forbidden(
-                "Another member made this key: they, or an admin or owner of the tenant, can revoke it.",
+                "Only the member who made this key, or an admin or owner of the tenant, can revoke it.",
             ),
             RevokeOnceError::Unavailable(error) => error.into(),
             RevokeOnceError::Store(error) => error.into(),

@@ -13,7 +13,7 @@ use super::error::{Error, Invalid};
 use super::params;
 use super::query::Query;
 use super::wire::{CreateKey, CreatedKey, KeyItem, Page};
-use crate::domain::Limits;
+use crate::domain::{Denied, Limits};
 use crate::keys::{Draft, KeyStringForm};
 use crate::model::{ApiError, KeyName, Scopes};
 use crate::runtime::lists::Tenant;
@@ -59,7 +59,10 @@ pub async fn create(
         Some(name) => KeyName::parse(name).map_err(|error| Error::Invalid(format!("`name` {error}")))?,
         None => return Err(Error::Invalid("`name` is required".to_owned())),
     };
-    let place = caller.place(None).map_err(|_| ApiError::not_found("Tenant not found"))?;
+    let place = caller.place(None).map_err(|denied| match denied {
+        Denied::Hidden => ApiError::not_found("Tenant not found"),
+        Denied::NotAllowed => ApiError::forbidden("Your role in the tenant does not allow you to create keys."),
+    })?;
     let scopes = Scopes::Named(vec![SCOPE.to_owned()]);
     let draft = Draft {
         name,

@@ -66,8 +66,8 @@ struct Organisation {
     /// HookSentry's id of the same organisation.
     tenant_id: Uuid,
     name: String,
-    /// `owner`, `admin` or `member`.
-    #[schema(pattern = "^(owner|admin|member)$")]
+    /// `owner`, `admin`, `member` or `viewer`.
+    #[schema(pattern = "^(owner|admin|member|viewer)$")]
     role: &'static str,
     environments: Vec<Environment>,
 }

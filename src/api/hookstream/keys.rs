@@ -114,7 +114,7 @@ pub async fn list(services: &Services, parts: &mut Parts, request: ListApiKeys) 
         return Err(ApiError::invalid_fields(errors));
     }
     // An id of another form is an id that does not exist.
-    let no_place = || wire::no_place(crate::domain::PlaceError);
+    let no_place = || wire::no_place(crate::domain::Denied::Hidden);
     let organisation = request.org_id.map(|id| id.parse().map_err(|_| no_place())).transpose()?;
     let environment = request.env_id.map(|id| id.parse().map_err(|_| no_place())).transpose()?;
     let owner = caller.listing(organisation, environment).map_err(wire::no_place)?;

@@ -1,15 +1,19 @@
 //! Between hookstream's bodies and the domain.
 
-use crate::domain::{Caller, Key, Limits, PlaceError};
+use crate::domain::{Caller, Denied, Key, Limits};
 use crate::keys::{Draft, Issued, KeyStringForm};
 use crate::model::wire::{ApiKeyItem, CreateApiKey, CreatedApiKey, Extras};
 use crate::model::{ApiError, EnvironmentId, KeyName, OrganisationId, Scopes, Timestamp};
 use crate::web::fields::{self, Fields};
 use crate::web::time::seconds;
 
-/// There is no such organisation or environment for the caller, in the words of the hookstream contract.
-pub(super) fn no_place(_: PlaceError) -> ApiError {
-    ApiError::not_found("Environment not found")
+/// The answer for an organisation or environment that is not the caller's to use.
+pub(super) fn no_place(denied: Denied) -> ApiError {
+    match denied {
+        // The words of the hookstream contract.
+        Denied::Hidden => ApiError::not_found("Environment not found"),
+        Denied::NotAllowed => ApiError::forbidden("Your role in the organisation does not allow you to create keys."),
+    }
 }
 
 /// Reads a request for a key.
@@ -46,7 +50,7 @@ pub(super) fn draft(request: CreateApiKey, caller: &Caller, now: Timestamp) -> R
         return Err(fields.error());
     };
     let place = match asked {
-        Some(None) => Err(PlaceError),
+        Some(None) => Err(Denied::Hidden),
         Some(Some(ids)) => caller.place(Some(ids)),
         None => caller.place(None),
     }

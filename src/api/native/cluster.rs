@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::cluster::{NodeState, Nodes};
+use crate::domain::Action;
 use crate::model::ApiError;
 use crate::web::Services;
 use crate::web::auth::SignedIn;
@@ -99,7 +100,7 @@ pub(super) async fn show(
     State(services): State<Services>,
     SignedIn(person): SignedIn,
 ) -> Result<Json<Cluster>, ApiError> {
-    if !person.may_see_the_cluster() {
+    if !person.may(Action::SeeServer) {
         return Err(ApiError::forbidden("Only the operator of the server, whose account was its first, may see this."));
     }
     Ok(Json(services.changes.nodes().await?.into()))

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::domain::{Access, Caller, Key};
+use crate::domain::{Caller, Key};
 use crate::keys::{Edit, KeyUsage};
 use crate::model::{ApiError, KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
 use crate::web::Services;
@@ -182,7 +182,7 @@ pub(super) async fn show(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Answer<KeyDetails>, ApiError> {
     let key = services.keys.get(key_id(path)?).await?.ok_or_else(not_found)?;
-    if Caller::Person(person).access_to(&key) == Access::Hidden {
+    if !Caller::Person(person).may_see(&key) {
         return Err(not_found());
     }
     details(&services, key).await

@@ -9,6 +9,7 @@ use crate::app::islands::ToastKind;
 use crate::app::kit::{Flash, Form, isolate, leave_flash, session, thousands};
 use crate::app::links::events::EventsLink;
 use crate::app::shell::Answer;
+use crate::domain::Action;
 use crate::events::Retention;
 use crate::model::{ApiError, EnvironmentId, OrganisationId};
 use crate::security_log::{Actor, SecurityEvent, Target};
@@ -28,7 +29,7 @@ pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -
     let id: EnvironmentId = form.take("env").parse().map_err(|_| not_found())?;
     let membership = person.in_organisation(organisation).ok_or_else(not_found)?;
     let environment = membership.environment(id).ok_or_else(not_found)?;
-    if !membership.may_set_retention() {
+    if !membership.may(Action::ManageSettings) {
         return Err(ApiError::forbidden("An owner or an admin of the organisation says how long its events are kept."));
     }
     let return_to = form.take_path("return_to");

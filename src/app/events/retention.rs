@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use super::table::EnvironmentBadge;
 use crate::app::kit::{ErrorText, Notice, StoredText, thousands};
 use crate::app::links::events::EventsLink;
-use crate::domain::{Environment, Membership};
+use crate::domain::{Action, Environment, Membership};
 use crate::events::Retention;
 use crate::model::{EnvironmentId, FieldError};
 
@@ -99,7 +99,7 @@ pub fn RetentionSection(
     form: RetentionForm,
     here: EventsLink,
 ) -> AnyView {
-    let may_set = membership.may_set_retention();
+    let may_set = membership.may(Action::ManageSettings);
     let hint = if may_set { "" } else { " An owner or an admin of the organisation can change this." };
     let rows = kept
         .into_iter()

@@ -17,7 +17,7 @@ use crate::app::islands::icons::{ALERT, BACK, icon};
 use crate::app::kit::{Flash, Moment, Notice, Page, Toasts, ago, take_flash};
 use crate::app::links::keys::KeysLink;
 use crate::app::shell::{Answer, Document};
-use crate::domain::{Access, Caller, Environment, Key, KeyState, Person};
+use crate::domain::{Caller, Environment, Key, KeyState, Person};
 use crate::keys::{EditError, KeyUsage};
 use crate::model::{ApiError, KeyId, Timestamp};
 use crate::web::Services;
@@ -27,8 +27,8 @@ use crate::web::auth::SignedIn;
 pub struct Found {
     /// Who.
     pub person: Person,
-    /// What they may do with it.
-    pub access: Access,
+    /// Whether they may change it.
+    pub may_manage: bool,
     /// The list that the page leads back to.
     pub here: KeysLink,
     /// The key.
@@ -43,7 +43,7 @@ impl Found {
     /// # Errors
     /// Why they may not.
     pub fn editable(&self) -> Result<(), EditError> {
-        if self.access != Access::Manage {
+        if !self.may_manage {
             Err(EditError::NotAllowed)
         } else if self.key.revoked_at.is_some() {
             Err(EditError::Revoked)
@@ -63,16 +63,17 @@ pub async fn find(services: &Services, parts: &mut Parts, id: &str) -> Result<Fo
     let mut here = KeysLink::read(parts.uri.query()).map_err(|_| not_found())?;
     let id: KeyId = id.parse().map_err(|_| not_found())?;
     let key = services.keys.get(id).await?.ok_or_else(not_found)?;
-    let access = Caller::Person(person.clone()).access_to(&key);
+    let caller = Caller::Person(person.clone());
     let is_here = here.organisation.is_none_or(|asked| asked == key.organisation)
         && here.environment.is_none_or(|asked| asked == key.environment);
-    if access == Access::Hidden || !is_here {
+    if !caller.may_see(&key) || !is_here {
         return Err(not_found());
     }
     here.organisation = Some(key.organisation);
     here.environment = Some(key.environment);
     let made = services.keys.count_descendants(id).await?;
-    Ok(Found { person, access, here, key, made })
+    let may_manage = caller.may_manage(&key).is_ok();
+    Ok(Found { person, may_manage, here, key, made })
 }
 
 /// `GET /keys/{id}`.
@@ -170,7 +171,7 @@ fn KeyView(shown: Shown) -> AnyView {
     } else if key.revoked_at.is_some() {
         view! { <p class="none">"A revoked key cannot be changed."</p> }.into_any()
     } else {
-        view! { <p class="none">"Who made it, an admin or an owner of the organisation can change this key."</p> }
+        view! { <p class="none">"Only the member who made it, an admin or an owner of the organisation can change this key."</p> }
             .into_any()
     };
     view! {

@@ -17,7 +17,7 @@ use crate::app::islands::{CreateKey, EnvironmentChoice, RevokeKey};
 use crate::app::kit::{Flash, NoKeys, NoMatch, Page, Toasts, Unsearchable, no_organisation, take_flash};
 use crate::app::links::keys::KeysLink;
 use crate::app::shell::{Answer, Document};
-use crate::domain::{Access, Caller, Environment, Key, KeyFilter, KeyState, Membership, Person, Search};
+use crate::domain::{Action, Caller, Environment, Key, KeyFilter, KeyState, Membership, Person, Search};
 use crate::keys::{self, Request};
 use crate::model::{ApiError, KeyId, NameError, Timestamp};
 use crate::web::Services;
@@ -134,7 +134,7 @@ async fn asked(
         return Ok(None);
     };
     let is_asked = |key: &Key| {
-        caller.access_to(key) == Access::Manage
+        caller.may_manage(key).is_ok()
             && Some(key.environment) == here.environment
             && key.state(now) != KeyState::Revoked
     };
@@ -208,6 +208,7 @@ fn KeysPage(list: List) -> AnyView {
         })
         .collect();
     let caller = Caller::Person(person.clone());
+    let may_create = membership.may(Action::CreateKeys);
     let marked = lost.as_ref().map(|key| key.id);
     let notice = here.lost.clone().map(|name| view! { <LostKey name lost here=here.clone() now/> });
     let content = if let Some(error) = unsearchable {
@@ -223,21 +224,21 @@ fn KeysPage(list: List) -> AnyView {
         view! { <Filters here=here.clone()/> <NoMatch environment=environment.name.clone() here=here.clone()/> }
             .into_any()
     } else {
-        view! { <NoKeys environment=environment.name.clone() mode=environment.mode origin/> }.into_any()
+        view! { <NoKeys environment=environment.name.clone() mode=environment.mode origin may_create/> }.into_any()
     };
     let current = environment.id.to_string();
     let return_to = here.without_revoke().href();
     let dialogs = match asked {
         Some((key, made)) => view! { <RevokeDialog key made here=here.clone() now/> }.into_any(),
         None => view! {
-            <CreateKey org_id=organisation.to_string() environments current now=now.0/>
+            {may_create.then(|| view! { <CreateKey org_id=organisation.to_string() environments current now=now.0/> })}
             <RevokeKey return_to=return_to.clone()/>
         }
         .into_any(),
     };
     view! {
         <Page person organisation=Some(organisation) environment=Some(environment.id) inert=here.revoke.is_some()>
-            <Head/>
+            <Head may_create/>
             <Tabs membership here=here.clone()/>
             {notice}
             {content}
@@ -249,7 +250,15 @@ fn KeysPage(list: List) -> AnyView {
 }
 
 #[component]
-fn Head() -> AnyView {
+fn Head(may_create: bool) -> AnyView {
+    let create = may_create.then(|| {
+        view! {
+            <button class="button primary needs-js" type="button" aria-haspopup="dialog" data-create-key>
+                {icon(PLUS)}
+                "Create key"
+            </button>
+        }
+    });
     view! {
         <div class="page-head">
             <div>
@@ -259,11 +268,17 @@ fn Head() -> AnyView {
                     "revoke one and break nothing else."
                 </p>
             </div>
-            <button class="button primary needs-js" type="button" aria-haspopup="dialog" data-create-key>
-                {icon(PLUS)}
-                "Create key"
-            </button>
+            {create}
         </div>
+        {may_create.then(|| view! { <NeedsWasm/> })}
+    }
+    .into_any()
+}
+
+/// Says that this page cannot create keys without WebAssembly, where there is none.
+#[component]
+fn NeedsWasm() -> AnyView {
+    view! {
         <noscript>
             {needs_wasm(
                 "Creating a key needs JavaScript and WebAssembly,",

@@ -203,7 +203,7 @@ pub async fn revoke(services: &Services, parts: &mut Parts, id: &str, mut form: 
         Err(RevokeError::NotAllowed) => Flash {
             kind: ToastKind::Error,
             text: "The key was not revoked".to_owned(),
-            detail: "Who made it, an admin or an owner can revoke it".to_owned(),
+            detail: "Only the member who made it, an admin or an owner can revoke it".to_owned(),
         },
         Err(RevokeError::NotFound) => return Err(not_found()),
         Err(RevokeError::Unavailable(_)) => return unproven(parts, "Key revoked", return_to).await,

@@ -8,7 +8,7 @@ use leptos::prelude::*;
 
 use crate::app::kit::{Moment, Sentence, ago, ago_or_date, isolate, thousands};
 use crate::app::links::keys::KeysLink;
-use crate::domain::{Access, Caller, Key, KeyState};
+use crate::domain::{Caller, Key, KeyState};
 use crate::model::{KeyId, Scopes, Timestamp};
 
 /// How many scopes a row names; more of them are a number.
@@ -54,7 +54,7 @@ pub fn KeysTable(
 fn Row(key: Key, has_made_keys: bool, is_marked: bool, caller: Caller, here: KeysLink, now: Timestamp) -> AnyView {
     let state = key.state(now);
     let ended = matches!(state, KeyState::Revoked | KeyState::Expired);
-    let revocable = state != KeyState::Revoked && caller.access_to(&key) == Access::Manage;
+    let revocable = state != KeyState::Revoked && caller.may_manage(&key).is_ok();
     let used = key.last_used_at.map(|at| ago(now, at));
     let act =
         revocable.then(|| view! { <RevokeLink key=key.clone() has_made_keys used=used.clone() here=here.clone()/> });

@@ -57,7 +57,7 @@ pub fn NothingFound(
 
 /// No key yet: what one is for, and how to begin. `origin` is where this server is reached.
 #[component]
-pub fn NoKeys(environment: String, mode: Mode, origin: String) -> AnyView {
+pub fn NoKeys(environment: String, mode: Mode, origin: String, may_create: bool) -> AnyView {
     let mode = mode.as_str();
     let steps = view! {
         <li><span><strong>"Create a key"</strong> " and name it after whatever will use it."</span></li>
@@ -93,10 +93,12 @@ pub fn NoKeys(environment: String, mode: Mode, origin: String) -> AnyView {
             sample="The first call with a new key. It answers with the key’s name, environment and scopes.".into_any()
             code=code.into_any()
         >
-            <button class="button primary needs-js" type="button" aria-haspopup="dialog" data-create-key>
-                {icon(PLUS)}
-                "Create your first key"
-            </button>
+            {may_create.then(|| view! {
+                <button class="button primary needs-js" type="button" aria-haspopup="dialog" data-create-key>
+                    {icon(PLUS)}
+                    "Create your first key"
+                </button>
+            })}
         </Beginning>
     }
     .into_any()

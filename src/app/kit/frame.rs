@@ -9,7 +9,7 @@ use super::with_code;
 use crate::app::islands::icons::{ALERT, CHECK, DOWN, icon};
 use crate::app::links::events::EventsLink;
 use crate::app::links::keys::KeysLink;
-use crate::domain::Person;
+use crate::domain::{Action, Person};
 use crate::model::{EnvironmentId, OrganisationId};
 
 const MARK: &str = r#"<circle cx="10.5" cy="8.6" r="5.3"/><path d="M10.5 13.9V27H27.2M18 27v-6.2M24.6 27v-4.4"/>"#;
@@ -83,7 +83,7 @@ pub fn Page(
     #[prop(optional)] inert: bool,
     children: Children,
 ) -> AnyView {
-    let sees_cluster = person.may_see_the_cluster();
+    let sees_cluster = person.may(Action::SeeServer);
     let name = organisation.and_then(|id| person.in_organisation(id)).map(|membership| membership.name.clone());
     view! {
         <div class="page" inert=inert>

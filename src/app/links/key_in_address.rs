@@ -9,7 +9,7 @@ use axum::http::Method;
 use axum::http::request::Parts;
 
 use super::keys::{KeysLink, local_path};
-use crate::domain::{Access, Caller, KeyHash, Person, PresentedKey};
+use crate::domain::{Caller, KeyHash, Person, PresentedKey};
 use crate::model::ApiError;
 use crate::web::Services;
 use crate::web::auth::SignedIn;
@@ -77,7 +77,7 @@ pub async fn address_without_key(services: &Services, parts: &mut Parts) -> Resu
 /// 503 when the database fails.
 pub async fn page_of(services: &Services, person: Person, hash: &KeyHash) -> Result<Option<String>, ApiError> {
     let key = services.keys.find(hash).await?;
-    let seen = key.filter(|key| Caller::Person(person).access_to(key) != Access::Hidden);
+    let seen = key.filter(|key| Caller::Person(person).may_see(key));
     Ok(seen.map(|key| KeysLink::to(key.organisation, Some(key.environment)).key_href(key.id)))
 }
 

@@ -9,7 +9,7 @@ use leptos::prelude::*;
 use crate::app::kit::{Moment, Page, Section, ago_or_date, thousands};
 use crate::app::shell::{Answer, Document};
 use crate::cluster::{LEASE, NodeState, Nodes};
-use crate::domain::Person;
+use crate::domain::{Action, Person};
 use crate::model::{ApiError, Timestamp};
 use crate::web::Services;
 use crate::web::auth::SignedIn;
@@ -20,7 +20,7 @@ use crate::web::auth::SignedIn;
 /// 401 when nobody is signed in, 403 for anyone but the operator, 503 when the database fails.
 pub async fn cluster(services: &Services, parts: &mut Parts) -> Result<Answer, ApiError> {
     let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
-    if !person.may_see_the_cluster() {
+    if !person.may(Action::SeeServer) {
         return Err(ApiError::forbidden("Only the operator of this server can see its nodes."));
     }
     let nodes = services.changes.nodes().await?;

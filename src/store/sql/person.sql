@@ -1,7 +1,7 @@
 -- A row an environment, or one where somebody is in no organisation.
 SELECT u.id AS user_id, u.email, m.role, o.id AS organisation_id, o.uuid,
        o.name AS organisation_name, e.id AS environment_id, e.name AS environment_name, e.mode,
-       (SELECT count(*) FROM first_account f WHERE f.only_one = 1 AND f.user_id = u.id) AS operator
+       u.operator
 FROM users u
 LEFT JOIN memberships m ON m.user_id = u.id
 LEFT JOIN organisations o ON o.id = m.organisation_id

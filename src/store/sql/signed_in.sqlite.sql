@@ -1,7 +1,7 @@
 -- $1: JSON, the hashes of session ids in hex. A row an environment, or one where somebody is in no organisation.
 SELECT s.id_hash, s.created_at, s.seen_at, s.user_id, u.email, m.role, o.id AS organisation_id, o.uuid,
        o.name AS organisation_name, e.id AS environment_id, e.name AS environment_name, e.mode,
-       (SELECT count(*) FROM first_account f WHERE f.only_one = 1 AND f.user_id = u.id) AS operator
+       u.operator
 FROM sessions s
 JOIN users u ON u.id = s.user_id
 LEFT JOIN memberships m ON m.user_id = u.id

@@ -1,7 +1,7 @@
 -- A row an environment, or one where somebody is in no organisation.
 SELECT f.organisation_id AS tenant_id, u.id AS user_id, u.email, m.role, o.id AS organisation_id, o.uuid,
        o.name AS organisation_name, e.id AS environment_id, e.name AS environment_name, e.mode,
-       (SELECT count(*) FROM first_account first WHERE first.only_one = 1 AND first.user_id = u.id) AS operator
+       u.operator
 FROM tokens t
 JOIN token_families f ON f.id = t.family_id
 JOIN users u ON u.id = f.user_id

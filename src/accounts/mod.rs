@@ -1,6 +1,8 @@
-//! People: accounts, passwords, sessions, organisations, and what a caller may do.
+//! Accounts: registration, signing in, sessions and tokens.
 
 mod email;
+mod error;
+mod plain_token;
 mod queue;
 mod registration;
 mod sessions;
@@ -8,13 +10,12 @@ mod sign_in;
 mod tokens;
 
 pub use email::{EmailAddress, EmailError};
+pub use error::{SessionError, SignInError};
 pub use queue::RETRY_AFTER as SIGN_IN_RETRY_AFTER;
 pub use registration::{RegisterError, Registration, SetUpRight, SetUpToken};
-pub use sessions::store::{
-    ABSOLUTE_TIME_OUT, DatabaseSessions, FLASH, IDLE_TIME_OUT, SessionError, begin_session, has_user,
-};
-pub use sign_in::SignInError;
+pub use sessions::store::{ABSOLUTE_TIME_OUT, DatabaseSessions, FLASH, IDLE_TIME_OUT, begin_session, has_user};
 pub use sign_in::password::{Password, PasswordError, Passwords};
+pub use sign_in::step::{SecondFactor, SecondStep, SignIn};
 pub use sign_in::throttle::Throttle;
 pub use tokens::{ACCESS_LIFETIME, TokenHolder, TokenPair, looks_like_access_token};
 
@@ -25,19 +26,20 @@ use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::store::{Db, PersonRow, StoreError};
 use sessions::current::Sessions;
-use sign_in::KNOWN_FOR;
+use sign_in::{Authenticator, KNOWN_FOR};
 
-/// The accounts, and all that is done with them.
+/// The accounts: registration, tokens, and what signs people in.
 #[derive(Debug)]
 pub struct Accounts {
+    /// Signs people in by password.
+    pub authenticator: Authenticator,
+    /// Looks up the people of sessions.
+    pub sessions: Sessions,
     db: Db,
     clock: Clock,
     entropy: Entropy,
-    passwords: Passwords,
-    throttle: Throttle,
     registration: Registration,
     set_up_token: Option<SetUpToken>,
-    sessions: Sessions,
     max_sessions: i64,
 }
 
@@ -54,25 +56,15 @@ impl Accounts {
         registration: Registration,
         set_up_token: Option<SetUpToken>,
     ) -> Self {
-        let throttle = Throttle::new(clock.clone(), None);
+        let authenticator = Authenticator::new(db.clone(), clock.clone(), entropy.clone(), passwords);
         let sessions = Sessions::new(db.clone(), clock.clone());
-        Self {
-            db,
-            clock,
-            entropy,
-            passwords,
-            throttle,
-            registration,
-            set_up_token,
-            sessions,
-            max_sessions: MAX_SESSIONS,
-        }
+        Self { authenticator, sessions, db, clock, entropy, registration, set_up_token, max_sessions: MAX_SESSIONS }
     }
 
     /// The same, with attempts to sign in counted by all nodes together.
     #[must_use]
     pub fn with_shared_limits(self, shared: SharedLimits) -> Self {
-        Self { throttle: Throttle::new(self.clock.clone(), Some(shared)), ..self }
+        Self { authenticator: self.authenticator.with_shared_limits(shared), ..self }
     }
 
     /// The same, with another bound than [`MAX_SESSIONS`].
@@ -86,8 +78,7 @@ impl Accounts {
         self.max_sessions
     }
 
-    /// Somebody who is signed in, with the organisations that they are in now; `None` when the
-    /// account is gone.
+    /// Returns a person with the organisations that they are in now; `None` when the account is gone.
     ///
     /// # Errors
     /// When the database fails.

@@ -144,19 +144,19 @@ impl Accounts {
         right: SetUpRight<'_>,
         from: Option<IpAddr>,
     ) -> Result<Verified, RegisterError> {
-        self.throttle.attempt(from, Some(email)).await.map_err(RegisterError::Throttled)?;
+        self.authenticator.throttle.attempt(from, Some(email)).await.map_err(RegisterError::Throttled)?;
         if !self.registration_is_open().await? {
             return Err(RegisterError::Closed);
         }
         if self.lacks_set_up_token(right) {
             return Err(RegisterError::SetUpToken);
         }
-        let password_hash = self.passwords.hash(password, Network::of(from), Lane::Unknown).await?;
+        let password_hash = self.authenticator.passwords.hash(password, Network::of(from), Lane::Unknown).await?;
         let (verified, is_first) = self.insert(email, password_hash, self.registration == Registration::First).await?;
         authenticated();
         let event = if is_first { SecurityEvent::FirstAccountCreated } else { SecurityEvent::AccountRegistered };
         event.entry(Actor::Person(verified.user), Target::Account(verified.user)).write();
-        self.remember_network(&verified, from).await?;
+        self.authenticator.remember_network(&verified, from).await?;
         Ok(verified)
     }
 
@@ -165,7 +165,7 @@ impl Accounts {
     /// # Errors
     /// When the address is taken.
     pub async fn add(&self, email: &EmailAddress, password: Password) -> Result<UserId, RegisterError> {
-        let password_hash = self.passwords.hash(password, Network::of(None), Lane::Known).await?;
+        let password_hash = self.authenticator.passwords.hash(password, Network::of(None), Lane::Known).await?;
         let (verified, _) = self.insert(email, password_hash, false).await?;
         SecurityEvent::AccountAdded.entry(Actor::Operator, Target::Account(verified.user)).write();
         Ok(verified.user)
@@ -179,7 +179,7 @@ impl Accounts {
         let Some(user) = self.db.user_by_email(email.as_str(), None).await? else {
             return Ok(false);
         };
-        let hash = self.passwords.hash(password, Network::of(None), Lane::Known).await?;
+        let hash = self.authenticator.passwords.hash(password, Network::of(None), Lane::Known).await?;
         self.db.set_password(user.id(), &hash, self.clock.now()).await?;
         SecurityEvent::PasswordReset.entry(Actor::Operator, Target::Account(user.id())).write();
         Ok(true)

@@ -1,61 +1,27 @@
-//! Bearer tokens that are bound to one tenant (HookSentry): a short access token and a refresh token
-//! that is good for one use. Opaque, random, stored as SHA-256 only.
+//! Bearer tokens that are bound to one tenant (HookSentry): an access token that lives shortly, and a refresh token
+//! that is good for one use.
 
-use std::fmt;
-
-use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
-
+use super::plain_token::{PlainToken, hash};
 use super::{Accounts, SignInError};
 use crate::domain::{Person, Verified};
 use crate::model::{OrganisationId, Timestamp, UserId};
-use crate::runtime::entropy::Entropy;
 use crate::security_log::{Actor, SecurityEvent, Target, authenticated};
 use crate::store::{NewToken, PersonRow, Refreshed, StoreError, TokenKind};
 
-/// An access token opens for so long: 15 minutes, in milliseconds.
+/// An access token lives 15 minutes, in milliseconds.
 pub const ACCESS_LIFETIME: i64 = 15 * 60 * 1000;
-/// A refresh token waits for so long: 7 days, in milliseconds.
+/// A refresh token lives 7 days, in milliseconds.
 pub const REFRESH_LIFETIME: i64 = 7 * 24 * 3600 * 1000;
 
 const ACCESS_PREFIX: &str = "lka_";
 const REFRESH_PREFIX: &str = "lkr_";
-
-/// A token as its owner holds it. Wiped when dropped.
-pub struct PlainToken(Zeroizing<String>);
-
-impl PlainToken {
-    fn new(prefix: &str, entropy: &Entropy) -> Self {
-        let random = Zeroizing::new(entropy.bytes::<32>());
-        Self(Zeroizing::new(format!("{prefix}{}", *Zeroizing::new(hex::encode(random.as_slice())))))
-    }
-
-    fn hash(&self) -> [u8; 32] {
-        hash(&self.0)
-    }
-
-    /// Gives the token away, to the one answer that shows it.
-    pub fn reveal(self) -> String {
-        self.0.to_string()
-    }
-}
-
-impl fmt::Debug for PlainToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PlainToken(…)")
-    }
-}
-
-fn hash(token: &str) -> [u8; 32] {
-    Sha256::digest(token.as_bytes()).into()
-}
 
 /// Whether a Bearer token is meant as an access token.
 pub fn looks_like_access_token(text: &str) -> bool {
     text.starts_with(ACCESS_PREFIX)
 }
 
-/// What a sign-in or a refresh gives.
+/// The tokens of a sign-in or a refresh.
 #[derive(Debug)]
 pub struct TokenPair {
     /// Opens the API.
@@ -66,10 +32,10 @@ pub struct TokenPair {
     pub expires_at: Timestamp,
 }
 
-/// Somebody with a token: who they are, and the one tenant that it is for.
+/// A person with an access token, and the one tenant of the token.
 #[derive(Debug, Clone)]
 pub struct TokenHolder {
-    /// Who. Of their memberships only the one in the tenant, or none when they left it.
+    /// The person, with the membership in the tenant only, or none when they left it.
     pub person: Person,
     /// The tenant.
     pub tenant: OrganisationId,
@@ -125,7 +91,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// Whose access token this is, if it is a good one.
+    /// Returns the holder of a valid access token.
     ///
     /// # Errors
     /// When the database fails.

@@ -69,7 +69,7 @@ async fn person(parts: &Parts, services: &Services) -> Result<Option<Person>, Ap
     else {
         return Ok(None);
     };
-    let person = services.accounts.signed_in(id, ClientAddress::of(parts, &services.site).tenant()).await?;
+    let person = services.accounts.sessions.person(id, ClientAddress::of(parts, &services.site).tenant()).await?;
     if person.is_some() {
         authenticated();
     } else {

@@ -92,7 +92,7 @@ pub async fn find(State(services): State<Services>, mut request: Request, next: 
 async fn first_good(services: &Services, ids: &[Id], tenant: Tenant) -> Option<Id> {
     if ids.len() > 1 {
         for id in ids {
-            if !matches!(services.accounts.signed_in(*id, tenant).await, Ok(None)) {
+            if !matches!(services.accounts.sessions.person(*id, tenant).await, Ok(None)) {
                 return Some(*id);
             }
         }
@@ -112,9 +112,9 @@ pub async fn end_sessions(services: &Services, credential: &Credential, session:
     let mut people = BTreeSet::new();
     let tenant = Tenant::network(Origin::current().and_then(|origin| origin.client()));
     for id in session.id().into_iter().chain(others.iter().copied()) {
-        people.extend(services.accounts.signed_in(id, tenant).await.ok().flatten().map(|person| person.id));
+        people.extend(services.accounts.sessions.person(id, tenant).await.ok().flatten().map(|person| person.id));
     }
-    services.accounts.end_sessions(&others).await?;
+    services.accounts.sessions.end(&others).await?;
     if session.id().is_some() {
         session.flush().await?;
     }

@@ -9,7 +9,7 @@ use tower_sessions::session::{Id, Record};
 use tower_sessions::session_store::{Error, Result};
 use tower_sessions::{Session, SessionStore};
 
-use crate::accounts::sign_in::SignInError;
+use crate::accounts::error::{SessionError, SignInError};
 use crate::domain::Verified;
 use crate::model::{Timestamp, UserId};
 use crate::runtime::clock::Clock;
@@ -17,11 +17,11 @@ use crate::runtime::entropy::Entropy;
 use crate::security_log::{Actor, SecurityEvent, Target};
 use crate::store::Db;
 
-/// A session that was not used for so long is over: 7 days, in milliseconds.
+/// A session ends after 7 days without use, in milliseconds.
 pub const IDLE_TIME_OUT: i64 = 7 * 24 * 3600 * 1000;
-/// A session is over after so long, used or not: 30 days, in milliseconds.
+/// A session ends after 30 days, used or not, in milliseconds.
 pub const ABSOLUTE_TIME_OUT: i64 = 30 * 24 * 3600 * 1000;
-/// How exactly it is known when a session was last used; so rarely is it written.
+/// The use of a session is stored once a minute at most, in milliseconds.
 pub(in crate::accounts) const SEEN_PRECISION: i64 = 60 * 1000;
 
 const USER: &str = "user";
@@ -29,9 +29,6 @@ const USER: &str = "user";
 const PASSWORD_HASH: &str = "password_hash";
 /// Where a message waits for the next page.
 pub const FLASH: &str = "flash";
-
-/// What goes wrong with sessions: the database.
-pub type SessionError = tower_sessions::session::Error;
 
 /// Signs a session in, under a new id: one that was planted before is worth nothing. The session is stored here and
 /// not when the answer leaves, because only here a sign-in that lost against a password reset can still be refused.

@@ -1,50 +1,35 @@
-//! Signing in.
+//! Signing in by password.
 
-pub(super) mod password;
-pub(super) mod throttle;
+pub(in crate::accounts) mod password;
+pub(in crate::accounts) mod step;
+pub(in crate::accounts) mod throttle;
 
 use std::net::IpAddr;
 
 use zeroize::Zeroizing;
 
-use super::queue::{Busy, Lane};
-use super::sessions::store::SessionError;
-use super::{Accounts, EmailAddress};
+use crate::accounts::email::EmailAddress;
+use crate::accounts::error::SignInError;
+use crate::accounts::queue::Lane;
+use crate::cluster::limits::SharedLimits;
 use crate::domain::Verified;
 use crate::model::{Timestamp, UserId};
 use crate::runtime::Network;
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 use crate::security_log::{Actor, SecurityEvent, authenticated};
-use crate::store::{StoreError, StoredUser};
-use password::Comparison;
+use crate::store::{Db, StoreError, StoredUser};
+use password::{Comparison, Passwords};
+use step::{SecondFactor, SignIn};
+use throttle::Throttle;
 
-/// A network is known for so long after a sign-in from it: 30 days, in milliseconds.
-pub(super) const KNOWN_FOR: i64 = 30 * DAY;
-/// How exactly it is known when somebody last signed in from a network; so rarely is it written.
+/// A network stays known for 30 days after a sign-in from it, in milliseconds.
+pub(in crate::accounts) const KNOWN_FOR: i64 = 30 * DAY;
+/// A known network is stored again only after a day, in milliseconds.
 const KNOWN_PRECISION: i64 = DAY;
 const DAY: i64 = 24 * 3600 * 1000;
 /// Known networks of an account: one more replaces the one that was used least recently.
 const MAX_KNOWN_NETWORKS: i64 = 10;
-
-/// Why somebody was not signed in.
-#[derive(Debug, thiserror::Error)]
-pub enum SignInError {
-    /// No such account, another password, or a password that was changed during the sign-in: which of them is never
-    /// said.
-    #[error("unknown account or wrong password")]
-    Wrong,
-    /// Too many attempts; try again after so many seconds.
-    #[error("too many attempts")]
-    Throttled(u64),
-    /// Too many sign-ins and registrations at once.
-    #[error(transparent)]
-    Busy(#[from] Busy),
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The session store failed.
-    #[error(transparent)]
-    Session(#[from] SessionError),
-}
 
 /// An attempt to sign in.
 struct Attempt<'a> {
@@ -54,21 +39,46 @@ struct Attempt<'a> {
     lane: Lane,
 }
 
-impl Accounts {
-    /// Whose address and password these are. Takes as long when there is no such account.
+/// Signs people in by password: verifies it, and bounds the attempts.
+#[derive(Debug)]
+pub struct Authenticator {
+    db: Db,
+    clock: Clock,
+    entropy: Entropy,
+    pub(in crate::accounts) passwords: Passwords,
+    pub(in crate::accounts) throttle: Throttle,
+}
+
+impl Authenticator {
+    pub(in crate::accounts) fn new(db: Db, clock: Clock, entropy: Entropy, passwords: Passwords) -> Self {
+        let throttle = Throttle::new(clock.clone(), None);
+        Self { db, clock, entropy, passwords, throttle }
+    }
+
+    /// Counts attempts together with all nodes.
+    pub(in crate::accounts) fn with_shared_limits(self, shared: SharedLimits) -> Self {
+        Self { throttle: Throttle::new(self.clock.clone(), Some(shared)), ..self }
+    }
+
+    /// Compares an address and a password with the stored account, and returns the next step. Takes as long when there
+    /// is no such account.
     ///
     /// # Errors
-    /// When they are nobody's, or there were too many attempts.
-    pub async fn sign_in(&self, email: &str, password: String, from: Option<IpAddr>) -> Result<Verified, SignInError> {
+    /// When there is no such account or the password is wrong, after too many attempts, or when the database fails.
+    pub async fn sign_in(&self, email: &str, password: String, from: Option<IpAddr>) -> Result<SignIn, SignInError> {
         let mut account = None;
         let outcome = self.try_sign_in(email, Zeroizing::new(password), from, &mut account).await;
-        let actor = outcome.as_ref().map_or(Actor::None, |verified| Actor::Person(verified.user));
+        let actor = match &outcome {
+            Ok(SignIn::Done(verified)) => Actor::Person(verified.user),
+            _ => Actor::None,
+        };
         let entry = SecurityEvent::SignIn.entry(actor, account.into());
         match &outcome {
-            Ok(_) => {
+            Ok(SignIn::Done(_)) => {
                 authenticated();
                 entry.write();
             }
+            Ok(SignIn::SecondStep(_)) => entry.refused("second_step").write(),
             Err(SignInError::Wrong) => entry.failed("credentials").write(),
             Err(SignInError::Throttled(_)) => entry.refused("throttled").write(),
             Err(SignInError::Busy(_)) => entry.refused("busy").write(),
@@ -84,7 +94,7 @@ impl Accounts {
         typed: Zeroizing<String>,
         from: Option<IpAddr>,
         account: &mut Option<UserId>,
-    ) -> Result<Verified, SignInError> {
+    ) -> Result<SignIn, SignInError> {
         let email = EmailAddress::parse(email).ok();
         self.throttle.attempt(from, email.as_ref()).await.map_err(SignInError::Throttled)?;
         let network = Network::of(from);
@@ -100,11 +110,16 @@ impl Accounts {
             self.throttle.attempt_from_elsewhere(&email).await.map_err(SignInError::Throttled)?;
         }
         let verified = self.verify(user, Attempt { email: &email, typed, network, lane }).await?;
-        self.throttle.refund(from, &email, lane == Lane::Unknown).await;
-        if unknown_for.is_none_or(|age| age >= KNOWN_PRECISION) {
-            self.remember_network(&verified, from).await?;
+        let factors = second_factors(verified.user);
+        let step = SignIn::after_password(verified, factors, &self.entropy);
+        // Only a complete sign-in is refunded its attempt and makes its network known.
+        if let SignIn::Done(verified) = &step {
+            self.throttle.refund(from, &email, lane == Lane::Unknown).await;
+            if unknown_for.is_none_or(|age| age >= KNOWN_PRECISION) {
+                self.remember_network(verified, from).await?;
+            }
         }
-        Ok(verified)
+        Ok(step)
     }
 
     /// Verifies a password. One that is right as it was typed, and not in NFC, is stored in NFC from now on.
@@ -129,8 +144,12 @@ impl Accounts {
         Err(SignInError::Wrong)
     }
 
-    /// Notes that somebody signed in from a network, which a flood of strangers does not keep them out of then.
-    pub(super) async fn remember_network(&self, verified: &Verified, from: Option<IpAddr>) -> Result<(), StoreError> {
+    /// Stores that a person signed in from a network, so that a flood of sign-ins from other networks does not delay them.
+    pub(in crate::accounts) async fn remember_network(
+        &self,
+        verified: &Verified,
+        from: Option<IpAddr>,
+    ) -> Result<(), StoreError> {
         // Requests without an address are no network.
         if from.is_none() {
             return Ok(());
@@ -140,16 +159,18 @@ impl Accounts {
     }
 }
 
+/// The second factors of an account. No account can have one yet.
+fn second_factors(_user: UserId) -> Vec<SecondFactor> {
+    Vec::new()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
     use crate::accounts::queue::SLOTS;
-    use crate::accounts::{Password, Passwords, RegisterError, Registration, SetUpRight};
-    use crate::runtime::clock::Clock;
-    use crate::runtime::entropy::Entropy;
-    use crate::store::Db;
+    use crate::accounts::{Accounts, Password, RegisterError, Registration, SetUpRight};
 
     const PASSWORD: &str = "correct horse battery";
 
@@ -182,29 +203,29 @@ mod tests {
         let network = Network::of(address("203.0.113.1"));
         let mut slots = Vec::new();
         for _ in 0..SLOTS {
-            slots.push(accounts.passwords.queue.enter(network, Lane::Unknown).await.unwrap());
+            slots.push(accounts.authenticator.passwords.queue.enter(network, Lane::Unknown).await.unwrap());
         }
         let flood: Vec<_> = (0..25 * 60)
             .map(|n| {
                 let accounts = Arc::clone(&accounts);
                 tokio::spawn(async move {
                     let from = address(&format!("198.51.{}.7", n % 25));
-                    accounts.sign_in("ada@example.com", "a guess".to_owned(), from).await.err()
+                    accounts.authenticator.sign_in("ada@example.com", "a guess".to_owned(), from).await.err()
                 })
             })
             .collect();
-        while accounts.passwords.queue.waiting() < 60 {
+        while accounts.authenticator.passwords.queue.waiting() < 60 {
             tokio::task::yield_now().await;
         }
         let owner = tokio::spawn({
             let accounts = Arc::clone(&accounts);
-            async move { accounts.sign_in("ada@example.com", PASSWORD.to_owned(), address("192.0.2.1")).await }
+            async move { accounts.authenticator.sign_in("ada@example.com", PASSWORD.to_owned(), address("192.0.2.1")).await }
         });
-        while !accounts.passwords.queue.known_waits() {
+        while !accounts.authenticator.passwords.queue.known_waits() {
             tokio::task::yield_now().await;
         }
         drop(slots.pop());
-        assert!(!accounts.passwords.queue.known_waits(), "the first turn is the owner's");
+        assert!(!accounts.authenticator.passwords.queue.known_waits(), "the first turn is the owner's");
         assert!(owner.await.unwrap().is_ok());
         drop(slots);
         let mut refused = [0, 0, 0];
@@ -227,7 +248,7 @@ mod tests {
         let from = address("198.51.100.7");
         let mut tickets = Vec::new();
         for _ in 0..SLOTS + 32 {
-            tickets.push(Box::pin(accounts.passwords.queue.enter(Network::of(from), Lane::Unknown)));
+            tickets.push(Box::pin(accounts.authenticator.passwords.queue.enter(Network::of(from), Lane::Unknown)));
         }
         for ticket in &mut tickets {
             let waker = std::task::Waker::noop();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use quick_cache::sync::Cache;
 
-use crate::accounts::EmailAddress;
+use crate::accounts::email::EmailAddress;
 use crate::cluster::limits::SharedLimits;
 use crate::model::RateLimit;
 use crate::runtime::Network;

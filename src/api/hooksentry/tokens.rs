@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use super::caller::Bearer;
 use super::error::{Error, Invalid};
 use super::wire::{LogIn, RefreshToken, Tokens};
+use crate::accounts::{SignIn, SignInError};
 use crate::model::{ApiError, FieldError};
 use crate::web::Services;
 use crate::web::client_address::ClientAddress;
@@ -44,7 +45,11 @@ pub async fn log_in(
         return Err(ApiError::invalid_fields(missing).into());
     };
     let from = ClientAddress::of(&parts, &services.site).for_throttle();
-    let verified = services.accounts.sign_in(&email, password, from).await?;
+    let verified = match services.accounts.authenticator.sign_in(&email, password, from).await? {
+        SignIn::Done(verified) => verified,
+        // This contract has no second step: the documented 401.
+        SignIn::SecondStep(_) => return Err(SignInError::Wrong.into()),
+    };
     let user = verified.user();
     let person = services.accounts.person(user).await?.ok_or_else(ApiError::internal)?;
     let membership = match body.tenant_id {

@@ -6,13 +6,13 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tower_sessions::Session;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::accounts::{EmailAddress, Password, RegisterError, begin_session};
+use crate::accounts::{EmailAddress, Password, RegisterError, SecondFactor, SecondStep, SignIn, begin_session};
 use crate::domain::{Person, Verified};
 use crate::model::{ApiError, FieldError};
 use crate::web::Services;
@@ -109,6 +109,20 @@ impl From<Person> for Me {
     }
 }
 
+/// The answer to the right password of an account that has a second factor.
+#[derive(Serialize)]
+struct NeedsSecondStep {
+    second_step: Vec<&'static str>,
+    token: String,
+}
+
+impl From<SecondStep> for NeedsSecondStep {
+    fn from(step: SecondStep) -> Self {
+        let second_step = step.factors.into_iter().map(SecondFactor::as_str).collect();
+        Self { second_step, token: step.token.reveal() }
+    }
+}
+
 /// Register
 ///
 /// Makes the user, an organisation that they own, and its environments Production (live) and Development
@@ -188,7 +202,7 @@ pub async fn log_in(
     session: Session,
     parts: Parts,
     Json(body): Json<Credentials>,
-) -> Result<impl IntoResponse, ApiError> {
+) -> Result<Response, ApiError> {
     let mut errors = Vec::new();
     let email = required("email", body.email, &mut errors, Ok);
     let password = required("password", body.password, &mut errors, Ok);
@@ -196,8 +210,10 @@ pub async fn log_in(
         return Err(ApiError::invalid_fields(errors));
     };
     let from = ClientAddress::of(&parts, &services.site).for_throttle();
-    let verified = services.accounts.sign_in(&email, password, from).await?;
-    signed_in(&services, &session, &verified, StatusCode::OK).await
+    Ok(match services.accounts.authenticator.sign_in(&email, password, from).await? {
+        SignIn::Done(verified) => signed_in(&services, &session, &verified, StatusCode::OK).await?.into_response(),
+        SignIn::SecondStep(step) => (StatusCode::ACCEPTED, axum::Json(NeedsSecondStep::from(step))).into_response(),
+    })
 }
 
 fn required<T>(

@@ -4,7 +4,7 @@ use axum::http::request::Parts;
 
 use super::register::{RegisterForm, register_page};
 use super::sign_in::{SignInForm, sign_in_page};
-use crate::accounts::{EmailAddress, Password, RegisterError, SignInError, begin_session};
+use crate::accounts::{EmailAddress, Password, RegisterError, SignIn, SignInError, begin_session};
 use crate::app::kit::{Form, HeldForm, session};
 use crate::app::shell::Answer;
 use crate::model::{ApiError, FieldError};
@@ -24,16 +24,21 @@ pub async fn sign_in(services: &Services, parts: &Parts, mut form: Form) -> Resu
     let from = ClientAddress::of(parts, &services.site).for_throttle();
     let session = session(parts)?;
     let signed_in = async {
-        let verified = services.accounts.sign_in(&email, password, from).await?;
-        begin_session(&session, &verified).await?;
-        Ok(())
+        let step = services.accounts.authenticator.sign_in(&email, password, from).await?;
+        if let SignIn::Done(verified) = &step {
+            begin_session(&session, verified).await?;
+        }
+        Ok(step)
     };
     let error = match signed_in.await {
-        Ok(()) => {
+        Ok(SignIn::Done(_)) => {
             return Ok(match held {
                 Some(held) => held.page().into(),
                 None => Answer::SeeOther(next.unwrap_or_else(|| "/keys".to_owned())),
             });
+        }
+        Ok(SignIn::SecondStep(_)) => {
+            ApiError::unauthenticated("This account needs a second factor, which this page cannot ask for.")
         }
         Err(SignInError::Wrong) => ApiError::unauthenticated("Email or password is wrong."),
         Err(error @ (SignInError::Throttled(_) | SignInError::Busy(_))) => error.into(),

@@ -68,9 +68,6 @@ const ROOM: &[&str] = &["axum", "leptos", "leptos_axum", "sqlx", "redis", "http"
 /// Where the table is bent, and why. One that is no longer needed fails the test too.
 const EXCEPTIONS: [(&str, &str, &str); 0] = [];
 
-/// Folders whose files of several subfolders may be in one cycle, and why.
-const KNOTS: [(&str, &str); 1] = [("accounts", "`Accounts` owns what its subfolders are, and they add its methods")];
-
 /// Files of tests alone.
 const TEST_FILES: [&str; 2] = ["keys/check/interleavings.rs", "keys/usage/interleavings.rs"];
 
@@ -205,15 +202,7 @@ fn no_cycle_of_imports_goes_through_two_folders() {
             cycles.insert((files[from].0.as_str(), files[to].0.as_str()));
         }
     }
-    let is_knot = |file: &str| {
-        KNOTS.iter().find(|(folder, _)| file.starts_with(&format!("{folder}/"))).map(|(folder, _)| *folder)
-    };
-    let new: Vec<_> =
-        cycles.iter().filter(|(from, to)| is_knot(from).is_none() || is_knot(from) != is_knot(to)).collect();
-    assert!(new.is_empty(), "part of a cycle: {new:#?}");
-    for (knot, _) in KNOTS {
-        assert!(cycles.iter().any(|(from, _)| is_knot(from) == Some(knot)), "no longer a knot: {knot}");
-    }
+    assert!(cycles.is_empty(), "part of a cycle: {cycles:#?}");
 }
 
 #[test]

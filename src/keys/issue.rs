@@ -136,7 +136,7 @@ impl Keys {
             |key: &Key| SecurityEvent::KeyCreated.entry(caller.into(), Target::Key(key.id)).of(key.organisation);
         // The key may be stored although its client did not wait for the answer.
         let pending = created(&key).pending();
-        let stored = self.new_keys.store(key).await;
+        let stored = self.queue.store(key).await;
         pending.answered();
         let (key, inserted) = stored?;
         match inserted {
@@ -219,9 +219,9 @@ struct Waiting {
 
 /// The queue of new keys.
 #[derive(Debug)]
-pub(super) struct NewKeys(Queue<Waiting>);
+pub(super) struct IssueQueue(Queue<Waiting>);
 
-impl NewKeys {
+impl IssueQueue {
     pub(super) fn new(db: Db, checks: Arc<Checks>, entropy: Entropy, most: Most) -> Self {
         let (queue, waiting) = batch::queue(LIMITS);
         tokio::spawn(write(db, checks, entropy, most, waiting));

@@ -39,7 +39,7 @@ use crate::cluster::limits::SharedLimits;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::store::{Db, Most, StoreError};
-use issue::NewKeys;
+use issue::IssueQueue;
 use limits::shared::SharedCounters;
 use pages::MarkedLists;
 
@@ -116,7 +116,7 @@ pub async fn open(
         ChangeLog::follow(db.clone(), clock.clone(), Arc::clone(&checks), Arc::clone(&limits), node, position);
     let most = Most { keys: policy.most_per_organisation, revoked: policy.most_revoked };
     let keys = Arc::new(Keys {
-        new_keys: NewKeys::new(db.clone(), Arc::clone(&checks), entropy.clone(), most),
+        queue: IssueQueue::new(db.clone(), Arc::clone(&checks), entropy.clone(), most),
         db,
         clock,
         entropy,
@@ -139,7 +139,7 @@ pub struct Keys {
     changes: Arc<ChangeLog>,
     checks: Arc<Checks>,
     usage: Arc<Usage>,
-    new_keys: NewKeys,
+    queue: IssueQueue,
     /// Lists of which deep pages were requested.
     marked: MarkedLists,
 }

@@ -125,7 +125,7 @@ async fn a_replica_is_as_good_as_away() {
 async fn no_password_is_shown() {
     let _turn = beside_others();
     let redis = Redis::open("redis://ada:hush@127.0.0.1:1/2").await.unwrap();
-    assert_eq!(format!("{redis:?}"), "Redis(127.0.0.1:1, away)");
+    assert_eq!(format!("{redis:?}"), "Redis(127.0.0.1:1, unavailable)");
     let limits = SharedLimits::new(redis, "test");
     assert!(!format!("{limits:?}").contains("hush"));
     assert!(matches!(Redis::open("rediss://:hush@example.com").await, Err(RedisUrlError::Tls)));

@@ -306,7 +306,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(Duration::from_secs(60), reached).await.expect("due at the expected moment");
+        timeout(Duration::from_mins(1), reached).await.expect("due at the expected moment");
     }
 
     /// Sets a flag when it is dropped.
@@ -379,7 +379,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        timeout(Duration::from_secs(60), dropped).await.expect("it is interrupted");
+        timeout(Duration::from_mins(1), dropped).await.expect("it is interrupted");
         stop.cancel();
         running.await.expect("no panic");
         assert!(

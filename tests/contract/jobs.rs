@@ -54,7 +54,7 @@ async fn until(app: &TestApp, statement: &'static str, expected: i64) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let reached = tokio::time::timeout(Duration::from_secs(60), reached).await;
+    let reached = tokio::time::timeout(Duration::from_mins(1), reached).await;
     assert!(reached.is_ok(), "{statement}: {} and not {expected}", app.number(statement).await);
 }
 
@@ -67,7 +67,7 @@ async fn until_all_wait(app: &TestApp) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("all of them had their turn");
+    tokio::time::timeout(Duration::from_mins(1), waiting).await.expect("all of them had their turn");
 }
 
 /// Tells which jobs have begun, and keeps each until it is let go.

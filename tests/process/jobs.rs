@@ -34,7 +34,7 @@ async fn a_server_cleans_up_by_jobs_and_holds_none_after_a_stop() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let cleaned = tokio::time::timeout(Duration::from_secs(60), cleaned).await;
+    let cleaned = tokio::time::timeout(Duration::from_mins(1), cleaned).await;
     assert!(cleaned.is_ok(), "{}", log(folder.path()));
     server.stop();
     assert_eq!(number(folder.path(), "SELECT count(*) FROM jobs WHERE attempts = 0 AND claim IS NULL").await, 9);

@@ -1,17 +1,17 @@
 //! The command line: every flag has a `LATCHKEY_` variable of the same name.
 
-use std::fmt;
-use std::str::FromStr;
+mod values;
 
 use clap::builder::BoolishValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 use crate::accounts::{MAX_SESSIONS, Registration};
 use crate::events::EventLimits;
 use crate::keys::{Policy, WithoutRedis};
+use values::{body_memory, network, node_name};
+
+pub use values::{LimitsWithoutRedis, LogFilter, LogFormat, PublicUrl};
 
 /// Self-hosted API keys: made in a dashboard, shown once, stored as a hash, revoked at once.
 #[derive(Debug, Parser)]
@@ -205,54 +205,6 @@ pub struct Serve {
     pub log_format: LogFormat,
 }
 
-/// A filter of the log, known to be one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogFilter(String);
-
-impl FromStr for LogFilter {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        const LEVELS: &str = "write off, error, warn, info, debug or trace, or target=level, separated by commas";
-        // A lone word that is no level would be a target with all of its lines, and silence for the rest: a slip.
-        let is_word = |part: &&str| !part.contains(['=', '[', ']', '{', '}', '"']);
-        for word in text.split(',').map(str::trim).filter(is_word) {
-            if word.is_empty() || word.parse::<LevelFilter>().is_err() {
-                return Err(format!("`{word}` is no level: {LEVELS}"));
-            }
-        }
-        let parts = text.split(',').map(str::trim).collect::<Vec<_>>().join(",");
-        EnvFilter::builder().parse(&parts).map_err(|error| format!("{error}: {LEVELS}"))?;
-        Ok(Self(parts))
-    }
-}
-
-impl From<&LogFilter> for EnvFilter {
-    fn from(filter: &LogFilter) -> Self {
-        Self::new(&filter.0)
-    }
-}
-
-/// What becomes of rate limits while Redis is away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LimitsWithoutRedis {
-    /// Each node counts by itself.
-    Open,
-    /// A key with a rate limit is refused.
-    Closed,
-}
-
-/// How the log looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
-    Auto,
-    /// For people.
-    Text,
-    /// One object a line.
-    Json,
-}
-
 impl Serve {
     /// The most bytes for request bodies that are arriving.
     pub fn body_bytes(&self) -> usize {
@@ -282,60 +234,6 @@ impl Serve {
             max_bytes: i64::try_from(self.max_event_bytes_per_environment.0).unwrap_or(i64::MAX),
         }
     }
-}
-
-/// Scheme, host and perhaps port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicUrl(String);
-
-impl fmt::Display for PublicUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for PublicUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not of the form https://keys.example.com (no path)");
-        let uri: http::Uri = text.parse().map_err(|_| wrong())?;
-        let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(wrong());
-        };
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() || authority.as_str().contains('@') {
-            return Err(wrong());
-        }
-        let scheme = uri.scheme_str().unwrap_or_default();
-        let authority = authority.as_str().to_ascii_lowercase();
-        // Browsers leave a scheme's own port out of an origin, which is what this is compared with.
-        let usual = if scheme == "https" { ":443" } else { ":80" };
-        Ok(Self(format!("{scheme}://{}", authority.strip_suffix(usual).unwrap_or(&authority))))
-    }
-}
-
-/// Memory for bodies, of which an eighth has room for the largest event, and a 64th for the largest other body.
-fn body_memory(text: &str) -> Result<bytesize::ByteSize, String> {
-    const LEAST: bytesize::ByteSize = bytesize::ByteSize::mib(16);
-    match text.parse() {
-        Ok(bytes) if bytes >= LEAST => Ok(bytes),
-        Ok(_) => Err("must be at least 16MiB".to_owned()),
-        Err(_) => Err(format!("`{text}` is not a number of bytes such as 256MiB")),
-    }
-}
-
-/// What a node can be called.
-fn node_name(text: &str) -> Result<String, String> {
-    let right = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    if right { Ok(text.to_owned()) } else { Err("a name has 1 to 64 characters".to_owned()) }
-}
-
-/// A network, or one address.
-fn network(text: &str) -> Result<IpNet, String> {
-    let text = text.trim();
-    text.parse::<IpNet>()
-        .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
-        .map_err(|_| format!("`{text}` is neither a network such as 10.0.0.0/8 nor an address"))
 }
 
 #[cfg(test)]
@@ -371,39 +269,9 @@ mod tests {
     }
 
     #[test]
-    fn memory_for_bodies_has_room_for_the_largest_body() {
-        assert_eq!(body_memory("64MiB"), Ok(bytesize::ByteSize::mib(64)));
-        for wrong in ["", "0", "15MiB", "many", "-1"] {
-            assert!(body_memory(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_log_filter_is_made_of_levels() {
-        for right in ["info", "WARN", "off", "latchkey=debug,warn", "warn, latchkey::cluster=info", "[request]=trace"] {
-            assert!(right.parse::<LogFilter>().is_ok(), "{right}");
-        }
-        for wrong in ["inof", "", "latchkey", "latchkey=inof", "info,", "info,debgu", "latchkey=debug,wran"] {
-            let said = wrong.parse::<LogFilter>().expect_err(wrong);
-            assert!(said.contains("debug or trace"), "{wrong}: {said}");
-        }
-    }
-
-    #[test]
     fn blanks_in_a_list_of_networks_do_no_harm() {
         let cli = Cli::parse_from(["latchkey", "--trusted-proxies", "10.0.0.0/8, ::1 ,192.0.2.7"]);
         let networks: Vec<String> = cli.serve.trusted_proxies.iter().map(ToString::to_string).collect();
         assert_eq!(networks, ["10.0.0.0/8", "::1/128", "192.0.2.7/32"]);
-    }
-
-    #[test]
-    fn a_public_url_has_no_path() {
-        assert_eq!("https://Keys.example.com/".parse(), Ok(PublicUrl("https://keys.example.com".into())));
-        assert_eq!("https://keys.example.com:443".parse(), Ok(PublicUrl("https://keys.example.com".into())));
-        assert_eq!("http://[::1]:80".parse(), Ok(PublicUrl("http://[::1]".into())));
-        assert_eq!("http://[::1]:443/".parse(), Ok(PublicUrl("http://[::1]:443".into())));
-        for wrong in ["keys.example.com", "https://a/b", "ftp://a", "https://u@a", "https://a/?q", ""] {
-            assert!(wrong.parse::<PublicUrl>().is_err(), "{wrong}");
-        }
     }
 }

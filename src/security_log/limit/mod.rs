@@ -3,7 +3,8 @@
 //! The first lines of each network are written in full. Further ones are counted, and the counts are written once an
 //! interval, so that neither one network nor many can fill the disk of the log, nor hide the lines of others.
 
-use std::collections::{BTreeMap, HashMap};
+mod window;
+
 use std::net::IpAddr;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -13,19 +14,10 @@ use tracing_mutex::stdsync::Mutex;
 use crate::runtime::Network;
 use crate::runtime::clock::Clock;
 use crate::security_log;
+use window::{Row, Window};
 
 /// Counts are written once in this time.
-pub const INTERVAL: Duration = Duration::from_mins(1);
-/// Lines in full of one network and kind in an interval; further ones are counted.
-const LINES_PER_NETWORK: u32 = 10;
-/// Networks that are counted apart, of each kind; further ones are counted together.
-const NETWORKS: usize = 1000;
-/// Rows of one network; further ones are counted together.
-const ROWS_PER_NETWORK: usize = 8;
-/// Networks' rows in a summary, the largest first; the rest is one row a status or reason.
-const SUMMARY_ROWS: usize = 100;
-/// Stands for the networks, routes and accounts that are counted together.
-const OTHER: &str = "other";
+const INTERVAL: Duration = Duration::from_mins(1);
 
 /// Kinds of lines. Each has budgets of its own: junk requests hide no failed sign-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,103 +57,6 @@ pub struct Repeated<'a> {
     pub subject: &'a str,
 }
 
-/// One line of a summary.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// The network, `other` for all that are not counted apart.
-    pub network: String,
-    /// As [`Repeated::event`].
-    pub event: &'static str,
-    /// As [`Repeated::code`].
-    pub code: String,
-    /// As [`Repeated::subject`], or `other`.
-    pub subject: String,
-    /// Lines that were not written.
-    pub count: u64,
-    /// The id of the request of the first of them.
-    pub first_request_id: String,
-}
-
-impl Row {
-    fn is_of(&self, event: &str, code: &str, subject: &str) -> bool {
-        self.event == event && self.code == code && self.subject == subject
-    }
-}
-
-/// The lines of a network in an interval: their number, and rows of those that were not written.
-#[derive(Debug, Default)]
-struct Counts {
-    lines: u32,
-    rows: Vec<Row>,
-}
-
-impl Counts {
-    fn count(&mut self, network: &str, repeated: Repeated<'_>, request_id: &str) {
-        let Repeated { event, code, mut subject } = repeated;
-        if !self.rows.iter().any(|row| row.is_of(event, code, subject)) && self.rows.len() >= ROWS_PER_NETWORK {
-            subject = OTHER;
-        }
-        match self.rows.iter_mut().find(|row| row.is_of(event, code, subject)) {
-            Some(row) => row.count += 1,
-            None => self.rows.push(Row {
-                network: network.to_owned(),
-                event,
-                code: code.to_owned(),
-                subject: subject.to_owned(),
-                count: 1,
-                first_request_id: request_id.to_owned(),
-            }),
-        }
-    }
-}
-
-/// The lines of one kind in an interval. Times are seconds of the monotonic clock.
-#[derive(Debug, Default)]
-struct Window {
-    began: u64,
-    second: u64,
-    lines_in_second: u32,
-    networks: HashMap<IpAddr, Counts>,
-    others: Counts,
-}
-
-impl Window {
-    fn admit(&mut self, kind: Kind, now: u64, network: IpAddr, repeated: Repeated<'_>, request_id: &str) -> bool {
-        if self.second != now {
-            (self.second, self.lines_in_second) = (now, 0);
-        }
-        let has_room = self.lines_in_second < kind.lines_per_second();
-        let is_apart = self.networks.len() < NETWORKS || self.networks.contains_key(&network);
-        if is_apart {
-            let counts = self.networks.entry(network).or_default();
-            if !has_room || counts.lines >= LINES_PER_NETWORK {
-                counts.count(&network.to_string(), repeated, request_id);
-                return false;
-            }
-            counts.lines += 1;
-        } else if !has_room {
-            self.others.count(OTHER, Repeated { subject: OTHER, ..repeated }, request_id);
-            return false;
-        }
-        self.lines_in_second += 1;
-        true
-    }
-
-    /// The rows of the summary: the largest one by one, the others together.
-    fn summary(self) -> Vec<Row> {
-        let mut rows: Vec<Row> = self.networks.into_values().flat_map(|counts| counts.rows).collect();
-        rows.sort_by_key(|row| std::cmp::Reverse(row.count));
-        let rest = rows.split_off(rows.len().min(SUMMARY_ROWS));
-        let mut together: BTreeMap<(&str, String), Row> = BTreeMap::new();
-        for row in rest.into_iter().chain(self.others.rows) {
-            let empty = || Row { network: OTHER.to_owned(), subject: OTHER.to_owned(), count: 0, ..row.clone() };
-            together.entry((row.event, row.code.clone())).or_insert_with(empty).count += row.count;
-        }
-        rows.extend(together.into_values());
-        rows
-    }
-}
-
 /// The budgets of all kinds. A request with a valid credential takes none of these locks.
 #[derive(Debug)]
 pub struct LogLimit {
@@ -179,7 +74,7 @@ impl LogLimit {
     pub fn admit(&self, kind: Kind, client: Option<IpAddr>, repeated: Repeated<'_>, request_id: &str) -> bool {
         let now = self.now();
         let mut window = self.windows[kind as usize].lock().unwrap_or_else(PoisonError::into_inner);
-        let due = take_due(&mut window, now);
+        let due = window.take_due(now);
         let is_admitted = window.admit(kind, now, Network::of(client).narrow, repeated, request_id);
         drop(window);
         write(kind, due.unwrap_or_default());
@@ -190,7 +85,7 @@ impl LogLimit {
     pub fn write_due(&self) {
         let now = self.now();
         for (kind, window) in Kind::ALL.into_iter().zip(&self.windows) {
-            let due = take_due(&mut window.lock().unwrap_or_else(PoisonError::into_inner), now);
+            let due = window.lock().unwrap_or_else(PoisonError::into_inner).take_due(now);
             write(kind, due.unwrap_or_default());
         }
     }
@@ -199,7 +94,7 @@ impl LogLimit {
     pub fn write_all(&self) {
         let now = self.now();
         for (kind, window) in Kind::ALL.into_iter().zip(&self.windows) {
-            let rest = take(&mut window.lock().unwrap_or_else(PoisonError::into_inner), now);
+            let rest = window.lock().unwrap_or_else(PoisonError::into_inner).take(now);
             write(kind, rest.summary());
         }
     }
@@ -207,16 +102,6 @@ impl LogLimit {
     fn now(&self) -> u64 {
         self.clock.monotonic() / 1_000_000_000
     }
-}
-
-fn take(window: &mut Window, now: u64) -> Window {
-    let (second, lines_in_second) = (window.second, window.lines_in_second);
-    // The budget of a second goes on.
-    std::mem::replace(window, Window { began: now, second, lines_in_second, ..Window::default() })
-}
-
-fn take_due(window: &mut Window, now: u64) -> Option<Vec<Row>> {
-    (now.saturating_sub(window.began) >= INTERVAL.as_secs()).then(|| take(window, now).summary())
 }
 
 fn write(kind: Kind, rows: Vec<Row>) {
@@ -366,22 +251,6 @@ mod tests {
         assert_eq!(of("usr_0000000000000000"), [1, 1, 1, 1, 1, 495]);
         assert_eq!(of("usr_000000000000002a"), [1]);
         assert!(lines.iter().all(|line| line["target"] == "latchkey::security" && line["actor"] == "none"));
-    }
-
-    #[test]
-    fn memory_is_bounded_whatever_networks_routes_and_accounts_there_are() {
-        let (limit, _) = limit();
-        for n in 0..5000_u32 {
-            let [_, _, high, low] = n.to_be_bytes();
-            for user in 0..20 {
-                fail(&limit, [10, 1, high, low], user);
-                fail(&limit, [203, 0, 113, 9], i64::from(n) * 20 + user);
-            }
-        }
-        let window = limit.windows[Kind::Failed as usize].lock().unwrap();
-        assert_eq!(window.networks.len(), NETWORKS);
-        assert!(window.networks.values().all(|counts| counts.rows.len() <= ROWS_PER_NETWORK + 1));
-        assert!(window.others.rows.len() <= ROWS_PER_NETWORK + 1);
     }
 
     #[test]

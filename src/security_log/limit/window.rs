@@ -1,0 +1,157 @@
+//! The lines of one kind in an interval: which are written in full, and the counts of the others, in bounded memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use super::{INTERVAL, Kind, Repeated};
+
+/// Lines in full of one network and kind in an interval; further ones are counted.
+const LINES_PER_NETWORK: u32 = 10;
+/// Networks that are counted apart, of each kind; further ones are counted together.
+const NETWORKS: usize = 1000;
+/// Rows of one network; further ones are counted together.
+const ROWS_PER_NETWORK: usize = 8;
+/// Networks' rows in a summary, the largest first; the rest is one row a status or reason.
+const SUMMARY_ROWS: usize = 100;
+/// Stands for the networks, routes and accounts that are counted together.
+const OTHER: &str = "other";
+
+/// One line of a summary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    /// The network, `other` for all that are not counted apart.
+    pub(super) network: String,
+    /// As [`Repeated::event`].
+    pub(super) event: &'static str,
+    /// As [`Repeated::code`].
+    pub(super) code: String,
+    /// As [`Repeated::subject`], or `other`.
+    pub(super) subject: String,
+    /// Lines that were not written.
+    pub(super) count: u64,
+    /// The id of the request of the first of them.
+    pub(super) first_request_id: String,
+}
+
+impl Row {
+    fn is_of(&self, event: &str, code: &str, subject: &str) -> bool {
+        self.event == event && self.code == code && self.subject == subject
+    }
+}
+
+/// The lines of a network in an interval: their number, and rows of those that were not written.
+#[derive(Debug, Default)]
+struct Counts {
+    lines: u32,
+    rows: Vec<Row>,
+}
+
+impl Counts {
+    fn count(&mut self, network: &str, repeated: Repeated<'_>, request_id: &str) {
+        let Repeated { event, code, mut subject } = repeated;
+        if !self.rows.iter().any(|row| row.is_of(event, code, subject)) && self.rows.len() >= ROWS_PER_NETWORK {
+            subject = OTHER;
+        }
+        match self.rows.iter_mut().find(|row| row.is_of(event, code, subject)) {
+            Some(row) => row.count += 1,
+            None => self.rows.push(Row {
+                network: network.to_owned(),
+                event,
+                code: code.to_owned(),
+                subject: subject.to_owned(),
+                count: 1,
+                first_request_id: request_id.to_owned(),
+            }),
+        }
+    }
+}
+
+/// The lines of one kind in an interval. Times are seconds of the monotonic clock.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    began: u64,
+    second: u64,
+    lines_in_second: u32,
+    networks: HashMap<IpAddr, Counts>,
+    others: Counts,
+}
+
+impl Window {
+    pub(super) fn admit(
+        &mut self,
+        kind: Kind,
+        now: u64,
+        network: IpAddr,
+        repeated: Repeated<'_>,
+        request_id: &str,
+    ) -> bool {
+        if self.second != now {
+            (self.second, self.lines_in_second) = (now, 0);
+        }
+        let has_room = self.lines_in_second < kind.lines_per_second();
+        let is_apart = self.networks.len() < NETWORKS || self.networks.contains_key(&network);
+        if is_apart {
+            let counts = self.networks.entry(network).or_default();
+            if !has_room || counts.lines >= LINES_PER_NETWORK {
+                counts.count(&network.to_string(), repeated, request_id);
+                return false;
+            }
+            counts.lines += 1;
+        } else if !has_room {
+            self.others.count(OTHER, Repeated { subject: OTHER, ..repeated }, request_id);
+            return false;
+        }
+        self.lines_in_second += 1;
+        true
+    }
+
+    /// The rows of the summary: the largest one by one, the others together.
+    pub(super) fn summary(self) -> Vec<Row> {
+        let mut rows: Vec<Row> = self.networks.into_values().flat_map(|counts| counts.rows).collect();
+        rows.sort_by_key(|row| std::cmp::Reverse(row.count));
+        let rest = rows.split_off(rows.len().min(SUMMARY_ROWS));
+        let mut together: BTreeMap<(&str, String), Row> = BTreeMap::new();
+        for row in rest.into_iter().chain(self.others.rows) {
+            let empty = || Row { network: OTHER.to_owned(), subject: OTHER.to_owned(), count: 0, ..row.clone() };
+            together.entry((row.event, row.code.clone())).or_insert_with(empty).count += row.count;
+        }
+        rows.extend(together.into_values());
+        rows
+    }
+
+    /// Takes what was counted, and begins a new interval.
+    pub(super) fn take(&mut self, now: u64) -> Self {
+        let (second, lines_in_second) = (self.second, self.lines_in_second);
+        // The budget of a second goes on.
+        std::mem::replace(self, Self { began: now, second, lines_in_second, ..Self::default() })
+    }
+
+    /// The rows of the summary, if the interval is over.
+    pub(super) fn take_due(&mut self, now: u64) -> Option<Vec<Row>> {
+        (now.saturating_sub(self.began) >= INTERVAL.as_secs()).then(|| self.take(now).summary())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_bounded_whatever_networks_routes_and_accounts_there_are() {
+        let mut window = Window::default();
+        let mut fail = |client: [u8; 4], user: u32| {
+            let repeated = Repeated { event: "sign_in", code: "credentials", subject: &user.to_string() };
+            window.admit(Kind::Failed, 0, IpAddr::from(client), repeated, "00112233aabbccdd");
+        };
+        for n in 0..5000_u32 {
+            let [_, _, high, low] = n.to_be_bytes();
+            for user in 0..20 {
+                fail([10, 1, high, low], user);
+                fail([203, 0, 113, 9], n * 20 + user);
+            }
+        }
+        assert_eq!(window.networks.len(), NETWORKS);
+        assert!(window.networks.values().all(|counts| counts.rows.len() <= ROWS_PER_NETWORK + 1));
+        assert!(window.others.rows.len() <= ROWS_PER_NETWORK + 1);
+    }
+}

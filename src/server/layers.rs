@@ -1,19 +1,16 @@
 //! What happens to every request before and after its handler.
 
-use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, ORIGIN, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
-    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, ORIGIN, REFERRER_POLICY, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use futures::FutureExt;
 use tracing::Instrument;
 
 use crate::api::hooksentry;
@@ -21,17 +18,13 @@ use crate::model::ApiError;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::security_log::Origin;
-use crate::security_log::limit::{Kind, LogLimit};
+use crate::security_log::limit::LogLimit;
 use crate::web::Site;
 use crate::web::body::{self, BodyMemory};
 use crate::web::client_address::ClientAddress;
+use crate::web::observe::{self, REQUEST_ID, RequestId};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-
-/// A request that takes longer is given up.
-const TIME_LIMIT: Duration = Duration::from_secs(30);
-const TOO_LONG: &str = "The answer took too long. A change that was asked for may be made all the same.";
 
 /// What the layers need.
 #[derive(Debug, Clone)]
@@ -78,45 +71,29 @@ impl ErrorForm {
 }
 
 /// All of this, in one layer: each layer costs a copy of all that is inside of it, for every request.
-pub async fn surround(State(around): State<Around>, request: Request, next: Next) -> Response {
-    let response = observe(&around, request, |request| let_in(&around, request, next)).await;
-    // Outermost: what is made of a failure is hardened as well.
-    harden(&around.site, response)
-}
-
-/// Gives the request an id, logs how it went, and bounds its time. The log has the route's pattern
-/// and never the address that was asked for: whatever somebody puts there by mistake stays out. Requests without a
-/// valid credential are counted when there are many.
-async fn observe<A: Future<Output = Response>>(
-    around: &Around,
-    mut request: Request,
-    answer: impl FnOnce(Request) -> A,
-) -> Response {
+///
+/// Logs how each request went. The log has the route's pattern and never the address that was asked for: whatever somebody
+/// puts there by mistake stays out. Requests without a valid credential are counted when there are many.
+pub async fn surround(State(around): State<Around>, mut request: Request, next: Next) -> Response {
     let began = around.clock.now();
-    let id = hex::encode(around.entropy.bytes::<8>());
+    let id = RequestId::new(&around.entropy);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
-    let span = tracing::info_span!("request", id, %method, route);
+    let span = tracing::info_span!("request", id = id.as_str(), %method, route);
     let form = ErrorForm::of(request.uri().path());
     let client = ClientAddress::of_request(request.extensions(), request.headers(), &around.site).for_throttle();
-    let origin = Origin::new(client, id.clone(), Arc::clone(&around.log_limit));
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        // In the place of whatever the client sent: the error page shows it.
-        request.headers_mut().insert(REQUEST_ID, id);
-    }
+    let origin = Origin::new(client, id.as_str().to_owned(), Arc::clone(&around.log_limit));
+    // In the place of whatever the client sent: the error page shows it.
+    request.headers_mut().insert(REQUEST_ID, id.header());
     let work = async {
-        let outcome = tokio::time::timeout(TIME_LIMIT, AssertUnwindSafe(answer(request)).catch_unwind()).await;
-        let mut response = match outcome {
-            Ok(Ok(response)) => explain(response, form),
-            // The panic itself was logged by its hook, in this span.
-            Ok(Err(_)) => failed(ApiError::internal(), form),
-            Err(_) => failed(ApiError::unavailable(TOO_LONG), form),
+        let mut response = match observe::bounded(pin!(let_in(&around, request, next))).await {
+            Ok(response) => explain(response, form),
+            Err(error) => failed(error, form),
         };
-        if let Ok(id) = HeaderValue::from_str(&id) {
-            response.headers_mut().insert(REQUEST_ID, id);
-        }
+        observe::mark(&mut response, id, &around.site);
+        harden(&mut response);
         let status = response.status();
-        if has_own_line(&origin, status, &route) {
+        if observe::has_own_line(status, |kind| origin.has_own_line(kind, status.as_str(), &route)) {
             let milliseconds = around.clock.now().since(began);
             let client = client.map(tracing::field::display);
             tracing::info!(status = status.as_u16(), milliseconds, client, "answered");
@@ -124,16 +101,6 @@ async fn observe<A: Future<Output = Response>>(
         response
     };
     origin.clone().scope(work).instrument(span).await
-}
-
-/// Failures of the server have a line each. Strangers can cause 503s, however, which are counted apart when there are
-/// many.
-fn has_own_line(origin: &Origin, status: StatusCode, route: &str) -> bool {
-    match status {
-        StatusCode::SERVICE_UNAVAILABLE => origin.has_own_line(Kind::Unavailable, status.as_str(), route),
-        status if status.is_server_error() => true,
-        status => origin.has_own_line(Kind::Request, status.as_str(), route),
-    }
 }
 
 /// The answer to a request that fails before or beside its handler.
@@ -241,29 +208,24 @@ fn cross_site(headers: &HeaderMap, site: &Site) -> Option<&'static str> {
     is_unknown.then_some("This host name is not known here: start the server with --public-url.")
 }
 
-/// Headers that every answer has.
-pub fn harden(site: &Site, mut response: Response) -> Response {
+/// Sets the headers that bind browsers, for every response that one may read.
+pub fn harden(response: &mut Response) {
     let headers = response.headers_mut();
     let mut set = |name: HeaderName, value: &'static str| {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     };
     // Pages bring their own policy, with a nonce; nothing else has anything to load.
     set(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
-    set(X_CONTENT_TYPE_OPTIONS, "nosniff");
     set(X_FRAME_OPTIONS, "DENY");
     // Not `no-referrer`: with it browsers send `Origin: null` from our own forms.
     set(REFERRER_POLICY, "same-origin");
     set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
     set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
     set(HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()");
-    if let Some(strict) = site.strict_transport() {
-        headers.insert(STRICT_TRANSPORT_SECURITY, strict);
-    }
     // So that a HEAD and an empty answer say what they are.
     if response.body().size_hint().exact() == Some(0) {
         response.headers_mut().remove(CONTENT_TYPE);
     }
-    response
 }
 
 #[cfg(test)]

@@ -8,14 +8,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use axum::http::HeaderValue;
 use axum::http::header::{CONNECTION, CONTENT_LENGTH};
-use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::layers::{self, ErrorForm};
 use super::request_head::HEAD_BYTES;
 use crate::model::ApiError;
+use crate::web::observe::{self, RequestId};
 use crate::web::{Services, problem};
 
 /// A longer first write is not hyper's own.
@@ -29,12 +30,10 @@ pub fn refusal(services: &Services, error: ApiError, path: &str) -> Response {
         ErrorForm::Page => ErrorForm::Problem,
         form => form,
     };
-    let mut response = layers::harden(&services.site, layers::failed(error, form));
-    let headers = response.headers_mut();
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    if let Ok(id) = HeaderValue::from_str(&hex::encode(services.entropy.bytes::<8>())) {
-        headers.insert(HeaderName::from_static("x-request-id"), id);
-    }
+    let mut response = layers::failed(error, form);
+    observe::mark(&mut response, RequestId::new(&services.entropy), &services.site);
+    layers::harden(&mut response);
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }
 

@@ -1,55 +1,30 @@
-//! What the hot paths have instead of the layers that all others go through: an id for the request, the
-//! headers that matter to programs, and a clean answer to whatever goes wrong. No log line for a request
-//! that went well: the counts of the keys say more.
+//! The hot paths have no layers around them: an id for the request, the headers that matter to programs, and a clean answer
+//! to whatever goes wrong. No log line for a request that went well: the counts of the keys say more.
 
 use std::convert::Infallible;
-use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
-use std::task::Poll;
-use std::time::Duration;
+use std::pin::pin;
 
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::auth::{no_key, refusal};
 use super::client_address::ClientAddress;
+use super::observe::{self, RequestId};
 use super::{Services, credential};
 use crate::domain::{Ask, Code};
 use crate::keys::{Purpose, Verdict};
 use crate::model::{ApiError, OrganisationId, ScopeList};
-use crate::security_log::limit::{Kind, Repeated};
+use crate::security_log::limit::Repeated;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The scope that lets a key check others.
 pub(crate) const VERIFY: &str = "keys:verify";
-/// A request that takes longer, from its head to its answer, is given up: 503. Without the database no check takes a
-/// thousandth of it.
-const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 /// An answer that is being made. Boxed: it is kept beside its connection, where the futures of all kinds of requests
 /// would need as much room as the largest one, and is moved there twice.
 pub type Answering<'a> = BoxFuture<'a, Result<Response, Infallible>>;
-
-/// The id of a request: 16 hex digits.
-#[derive(Clone, Copy)]
-pub(crate) struct RequestId([u8; 16]);
-
-impl RequestId {
-    fn new(services: &Services) -> Self {
-        let mut text = [0; 16];
-        // Of twice as many bytes: it fits.
-        let _ = hex::encode_to_slice(services.entropy.bytes::<8>(), &mut text);
-        Self(text)
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        str::from_utf8(&self.0).unwrap_or_default()
-    }
-}
 
 /// Answers a request of a hot path.
 pub(crate) async fn answer<E: IntoResponse>(
@@ -58,49 +33,36 @@ pub(crate) async fn answer<E: IntoResponse>(
     address: ClientAddress,
     work: impl AsyncFnOnce(RequestId) -> Result<Response, E>,
 ) -> Result<Response, Infallible> {
-    let id = RequestId::new(services);
+    let id = RequestId::new(&services.entropy);
     // Pinned where it is made: moved into another future, it would need its room twice.
-    let work = pin!(AssertUnwindSafe(work(id)).catch_unwind());
-    let mut response = match within(TIME_LIMIT, work).await {
-        Some(Ok(Ok(response))) => response,
-        Some(Ok(Err(error))) => error.into_response(),
-        Some(Err(_)) => ApiError::internal().into_response(),
-        None => ApiError::unavailable("The request took too long.").into_response(),
+    let mut response = match observe::bounded(pin!(work(id))).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => error.into_response(),
+        Err(error) => error.into_response(),
     };
     let status = response.status();
-    if status.is_server_error() {
-        tracing::error!(id = id.as_str(), path, status = status.as_u16(), "a request failed");
-    } else if status == StatusCode::UNAUTHORIZED {
-        log_stranger(services, path, address, id);
+    if status == StatusCode::UNAUTHORIZED || status.is_server_error() {
+        log(services, path, address, id, status);
     }
-    let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_bytes(&id.0) {
-        headers.insert(REQUEST_ID, id);
-    }
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Some(strict) = services.site.strict_transport() {
-        headers.insert(STRICT_TRANSPORT_SECURITY, strict);
-    }
+    observe::mark(&mut response, id, &services.site);
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-/// Logs a request without a valid key, or counts it when its network sends many. Other requests take no lock for it.
+/// Logs a request that failed or has no valid key, or counts it when its network sends many. Other requests take no lock
+/// for it.
 #[cold]
-fn log_stranger(services: &Services, path: &'static str, address: ClientAddress, id: RequestId) {
-    let repeated = Repeated { event: "request", code: "401", subject: path };
-    if services.log_limit.admit(Kind::Request, address.for_throttle(), repeated, id.as_str()) {
-        let client = address.for_throttle().map(tracing::field::display);
-        tracing::info!(id = id.as_str(), path, status = 401, client, "a request without a valid key was refused");
+fn log(services: &Services, path: &'static str, address: ClientAddress, id: RequestId, status: StatusCode) {
+    let client = address.for_throttle();
+    let repeated = Repeated { event: "request", code: status.as_str(), subject: path };
+    if !observe::has_own_line(status, |kind| services.log_limit.admit(kind, client, repeated, id.as_str())) {
+        return;
     }
-}
-
-/// Bounds the time from the head of a request to its answer. Work that never waits, as most, gets no timer.
-async fn within<W: Future>(limit: Duration, mut work: Pin<&mut W>) -> Option<W::Output> {
-    match futures::poll!(work.as_mut()) {
-        Poll::Ready(done) => Some(done),
-        // Boxed, because few have to wait, and the future of a request is kept beside its connection: it should be small.
-        Poll::Pending => Box::pin(tokio::time::timeout(limit, work)).await.ok(),
+    let (id, status, client) = (id.as_str(), status.as_u16(), client.map(tracing::field::display));
+    if status == StatusCode::UNAUTHORIZED.as_u16() {
+        tracing::info!(id, path, status, client, "a request without a valid key was refused");
+    } else {
+        tracing::error!(id, path, status, client, "a request failed");
     }
 }
 
@@ -123,7 +85,7 @@ pub(crate) async fn check<R>(
 }
 
 /// Answers a method that a path does not know.
-pub(crate) async fn wrong_method(State(services): State<Services>) -> Result<Response, Infallible> {
+pub async fn wrong_method(State(services): State<Services>) -> Result<Response, Infallible> {
     answer(&services, "-", ClientAddress::Unknown, async |_| Err(ApiError::method_not_allowed())).await
 }
 
@@ -169,26 +131,4 @@ async fn service_for(
 /// An empty answer.
 pub(crate) fn empty(status: StatusCode) -> Response {
     status.into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::time::{Instant, sleep};
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_has_one_deadline_for_everything_that_it_waits_for() {
-        let began = Instant::now();
-        let steps = async {
-            // The caller's key, the body, and the key that is checked.
-            for _ in 0..3 {
-                sleep(Duration::from_secs(11)).await;
-            }
-        };
-        assert_eq!(within(TIME_LIMIT, pin!(steps)).await, None);
-        assert_eq!(began.elapsed(), TIME_LIMIT);
-        assert_eq!(within(TIME_LIMIT, pin!(async { 7 })).await, Some(7));
-        assert_eq!(within(TIME_LIMIT, pin!(sleep(Duration::from_secs(29)))).await, Some(()));
-    }
 }

@@ -10,6 +10,7 @@ pub mod fast_path;
 pub mod fields;
 pub mod json;
 pub mod local;
+pub mod observe;
 pub mod openapi;
 pub mod problem;
 pub mod time;

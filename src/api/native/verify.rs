@@ -21,10 +21,11 @@ use crate::runtime::Tenant;
 use crate::web::Services;
 use crate::web::body::{self, Arrived};
 use crate::web::client_address::{ClientAddress, Peer};
-use crate::web::fast_path::{self, Answering, RequestId};
+use crate::web::fast_path::{self, Answering};
 use crate::web::fields::Fields;
 use crate::web::json::{self, BODY_LIMIT};
 use crate::web::openapi::Problem;
+use crate::web::observe::RequestId;
 use crate::web::time::seconds;
 
 /// Tells a client that keeps its own memory of keys that it may remember this one.

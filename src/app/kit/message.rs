@@ -10,6 +10,7 @@ use crate::app::links::keys::{KeysLink, local_path};
 use crate::app::shell::Document;
 use crate::domain::Person;
 use crate::model::{ApiError, Timestamp};
+use crate::web::observe::REQUEST_ID;
 
 /// 404. The frame is that of the person, if one is signed in.
 pub fn not_found(person: Option<Person>, parts: &Parts) -> Document {
@@ -61,8 +62,7 @@ pub fn failed(error: &ApiError, person: Option<Person>, parts: &Parts, now: Time
         StatusCode::FORBIDDEN => ("This is not allowed", error.detail.clone()),
         _ => ("This request cannot be used", error.detail.clone()),
     };
-    let request_id =
-        parts.headers.get("x-request-id").and_then(|id| id.to_str().ok()).filter(|_| status.is_server_error());
+    let request_id = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|_| status.is_server_error());
     let id = request_id.map(|id| view! { <dt>"Request"</dt><dd><code>{id.to_owned()}</code></dd> });
     let address = parts.uri.path_and_query().map(PathAndQuery::as_str).and_then(local_path);
     let again = address.filter(|_| is_read).map(str::to_owned);

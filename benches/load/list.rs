@@ -20,11 +20,12 @@ use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 use latchkey::runtime::lists::Lists;
 use latchkey::security_log::limit::LogLimit;
-use latchkey::server::{Draining, router};
+use latchkey::server::router;
 use latchkey::store::Db;
 use latchkey::web::client_address::Peer;
 use latchkey::web::{Services, Site};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::{Report, median};
@@ -83,8 +84,9 @@ impl Server {
             log_limit: Arc::new(LogLimit::new(clock.clone())),
             clock: clock.clone(),
             entropy: entropy.clone(),
+            stopping: CancellationToken::new(),
         };
-        let router = router(services, db, clock, entropy, Draining::default());
+        let router = router(services, db, clock, entropy);
         let mut server = Self { name, router, keys, organisation: OrganisationId(0), token: String::new() };
         let credentials = r#"{"email":"bench@example.com","password":"correct horse battery"}"#;
         let account = server.post("/v1/auth/register", credentials).await;

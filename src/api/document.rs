@@ -1,11 +1,8 @@
-//! The OpenAPI document of all contracts.
+//! The head of the OpenAPI document; the operations are those of the routers.
 
 use utoipa::OpenApi;
-use utoipa::openapi::OpenApi as Document;
 
-use super::{hooksentry, hookstream, native};
-
-/// The contracts; what the server itself answers comes to it in `server`.
+/// The title, the description, the tags, and the error that all operations share.
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -30,13 +27,4 @@ use super::{hooksentry, hookstream, native};
     ),
     components(schemas(crate::model::ApiError)),
 )]
-struct Contracts;
-
-/// All contracts in one document.
-pub fn contracts() -> Document {
-    let mut document = Contracts::openapi();
-    document.merge(hookstream::document());
-    document.merge(native::document());
-    document.merge(hooksentry::document());
-    document
-}
+pub struct Head;

@@ -19,6 +19,8 @@ pub enum Answer {
     Page(Document),
     /// Another one, at this path.
     SeeOther(String),
+    /// Something that is no page, such as a file to save.
+    Other(Response),
 }
 
 impl From<Document> for Answer {

@@ -5,19 +5,12 @@ use std::sync::LazyLock;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::IntoResponse;
 use serde_json::Value;
-use utoipa::OpenApi;
 
-use super::health;
-use crate::api::document::contracts;
+use super::router;
 use crate::web::openapi;
 
-/// What the server answers beside the contracts.
-#[derive(OpenApi)]
-#[openapi(paths(health::alive, health::ready, document))]
-struct Service;
-
 static JSON: LazyLock<Value> = LazyLock::new(|| {
-    let mut document = contracts().merge_from(Service::openapi());
+    let mut document = router::operations();
     openapi::complete(&mut document);
     serde_json::to_value(document).unwrap_or_default()
 });

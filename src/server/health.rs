@@ -3,40 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Json;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 use tracing::Instrument;
 use utoipa::ToSchema;
 
 use crate::model::ApiError;
 use crate::store::Db;
+use crate::web::Services;
 use crate::web::openapi::Problem;
-
-/// Whether the server is about to stop.
-#[derive(Debug, Clone, Default)]
-pub struct Draining(Arc<watch::Sender<bool>>);
-
-impl Draining {
-    /// From now on `/readyz` says no, and streams end.
-    pub fn begin(&self) {
-        self.0.send_replace(true);
-    }
-
-    fn has_begun(&self) -> bool {
-        *self.0.borrow()
-    }
-
-    /// Resolves once it has begun.
-    pub fn begun(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut stopping = self.0.subscribe();
-        async move {
-            // A server that is gone has nothing to wait for either.
-            let _ = stopping.wait_for(|begun| *begun).await;
-        }
-    }
-}
 
 /// The age at which the outcome of a test write is out of date.
 const OUTCOME_LIFETIME: Duration = Duration::from_secs(1);
@@ -116,8 +94,8 @@ pub async fn alive() -> Json<Health> {
         Problem<503>,
     ),
 )]
-pub async fn ready(readiness: Readiness, draining: Draining) -> Response {
-    if draining.has_begun() {
+pub async fn ready(State(services): State<Services>, Extension(readiness): Extension<Readiness>) -> Response {
+    if services.stopping.is_cancelled() {
         return ApiError::unavailable("The server is about to stop.").into_response();
     }
     // In a task of its own: a client that goes away must not end the write in the middle.

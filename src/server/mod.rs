@@ -10,6 +10,7 @@ mod listen;
 mod log_writer;
 mod open_files;
 pub mod output;
+mod page_handler;
 pub mod pages;
 mod refusals;
 mod request_head;
@@ -19,7 +20,6 @@ pub mod settings;
 mod telemetry;
 mod upkeep;
 
-pub use health::Draining;
 pub use router::router;
 
 use std::sync::Arc;
@@ -113,11 +113,11 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
         log_limit: Arc::new(LogLimit::new(clock.clone())),
         clock: clock.clone(),
         entropy: entropy.clone(),
+        stopping: CancellationToken::new(),
     };
 
     let jobs = Jobs::new(db.clone(), clock.clone(), entropy.clone());
-    let draining = Draining::default();
-    let router = router(services.clone(), db.clone(), clock, entropy, draining.clone());
+    let router = router(services.clone(), db.clone(), clock, entropy);
     let mut periodic = Tasks::default();
     periodic.spawn(|stop| keep_flushing(services.clone(), stop));
     upkeep::start(&mut periodic, &services, jobs);
@@ -134,7 +134,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     ignore_hangups()?;
 
     // Whoever reads that it is ready may stop it at once.
-    let stop = stop_signal(draining, Duration::from_secs(config.drain_seconds))?;
+    let stop = stop_signal(services.stopping.clone(), Duration::from_secs(config.drain_seconds))?;
     announce(config, address, &services, set_up_token).await?;
     let for_fast_path = Arc::new(services.clone());
     listen::serve(listener, for_fast_path, router, max_connections, stop).await;
@@ -203,7 +203,7 @@ fn node_name(port: u16) -> String {
 }
 
 /// Resolves at SIGTERM or SIGINT, `after` `/readyz` has begun to say no. A second signal does not wait.
-fn stop_signal(draining: Draining, after: Duration) -> Result<impl Future<Output = ()>, Failure> {
+fn stop_signal(stopping: CancellationToken, after: Duration) -> Result<impl Future<Output = ()>, Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -211,7 +211,7 @@ fn stop_signal(draining: Draining, after: Duration) -> Result<impl Future<Output
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        draining.begin();
+        stopping.cancel();
         tokio::select! {
             () = tokio::time::sleep(after) => {}
             _ = terminate.recv() => {}

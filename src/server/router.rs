@@ -1,35 +1,37 @@
 //! Every address, and the layers around it.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, StatusCode, Version};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::get;
+use axum::{Extension, Router};
 use time::Duration;
 use tower_http::compression::CompressionLayer;
 use tower_sessions::cookie::SameSite;
 use tower_sessions::{Expiry, SessionManagerLayer};
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::health::{self, Draining, Readiness};
+use super::health::{self, Readiness};
 use super::layers::{self, Around};
-use super::{api_docs, assets, pages, server_function};
+use super::{api_docs, assets, page_handler, pages, server_function};
 use crate::accounts::{ABSOLUTE_TIME_OUT, DatabaseSessions};
-use crate::api::hookstream::accounts;
-use crate::api::{hooksentry, native};
+use crate::api::document::Head;
+use crate::api::{hooksentry, hookstream, native};
 use crate::model::ApiError;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::store::Db;
-use crate::web::{Services, Site, credential};
+use crate::web::{Services, Site, credential, fast_path};
 
 /// The whole application.
-pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draining: Draining) -> Router {
+pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy) -> Router {
     let around = Around {
         site: Arc::clone(&services.site),
         bodies: Arc::clone(&services.bodies),
@@ -37,16 +39,14 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
         clock: clock.clone(),
         entropy: entropy.clone(),
     };
-    let sessions =
-        sessions(&services.site, DatabaseSessions::new(db.clone(), clock, entropy, services.accounts.max_sessions()));
+    let max_sessions = services.accounts.max_sessions();
+    let sessions = sessions(&services.site, DatabaseSessions::new(db.clone(), clock, entropy, max_sessions));
 
     let with_sessions = Router::new()
-        .merge(hookstream())
-        .merge(hooksentry::routes().layer(from_fn(no_store)))
-        .merge(native::routes().route("/v1/revocations", get(revocations(draining.clone()))).layer(from_fn(no_store)))
+        .merge(hookstream().merge(native::routes()).merge(hooksentry::routes()).layer(from_fn(no_store)))
         .merge(
-            pages::routes(draining.clone())
-                .layer(from_fn_with_state(services.clone(), pages::without_keys))
+            pages::routes()
+                .layer(from_fn_with_state(services.clone(), page_handler::without_keys))
                 .layer(CompressionLayer::new().compress_when(is_page)),
         )
         .fallback(nowhere)
@@ -54,41 +54,37 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy, draini
         .layer(sessions)
         .layer(from_fn_with_state(services.clone(), credential::find));
 
-    let readiness = Readiness::new(db);
-    let without = Router::new()
-        .route("/healthz", get(health::alive))
-        .route("/openapi.json", get(api_docs::document))
-        .route("/readyz", get(move || health::ready(readiness.clone(), draining.clone())))
+    let without = Router::from(service().layer(Extension(Readiness::new(db))))
         .route("/pkg/{version}/{file}", get(assets::versioned))
         .route("/favicon.svg", get(async |headers: HeaderMap| assets::public("favicon.svg", headers)))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed());
 
+    // Beside all layers.
+    let hot = native::hot_routes().merge(hooksentry::hot_routes());
     without
         .merge(with_sessions)
         .layer(from_fn_with_state(around, layers::surround))
-        // Beside all layers.
-        .merge(native::hot_routes())
-        .merge(hooksentry::hot_routes())
+        .merge(Router::from(hot).method_not_allowed_fallback(fast_path::wrong_method))
         .with_state(services)
 }
 
-fn hookstream() -> Router<Services> {
-    let call = server_function::call;
-    Router::new()
-        .route("/v1/auth/register", post(accounts::register))
-        .route("/v1/auth/login", post(accounts::log_in))
-        .route("/v1/auth/logout", post(accounts::log_out))
-        .route("/v1/auth/me", get(accounts::me))
-        .route("/v1/auth/api-keys", get(call).post(call).delete(call))
-        .route("/v1/auth/api-keys/{id}", delete(server_function::call_with_id))
-        .layer(from_fn(no_store))
+/// The document of all operations: the contracts' and the server's own.
+pub fn operations() -> Document {
+    [hookstream(), native::hot_routes(), native::routes(), hooksentry::hot_routes(), hooksentry::routes(), service()]
+        .into_iter()
+        .fold(Head::openapi(), |document, routes| document.merge_from(routes.into_openapi()))
 }
 
-type Answering = Pin<Box<dyn Future<Output = Result<Response, ApiError>> + Send>>;
+fn hookstream() -> OpenApiRouter<Services> {
+    hookstream::routes().merge(server_function::routes())
+}
 
-/// The stream of what ends and changes, which ends when the server does.
-fn revocations(draining: Draining) -> impl Fn(State<Services>, Parts) -> Answering + Clone {
-    move |State(services), parts| Box::pin(native::revocations(services, parts, draining.begun()))
+/// The operations of the server itself.
+fn service() -> OpenApiRouter<Services> {
+    OpenApiRouter::default()
+        .routes(routes!(health::alive))
+        .routes(routes!(health::ready))
+        .routes(routes!(api_docs::document))
 }
 
 /// Nothing of signing in and of keys may be kept on the way.
@@ -121,6 +117,6 @@ async fn nowhere(State(services): State<Services>, request: Request) -> Response
     if layers::is_api(request.uri().path()) {
         ApiError::not_found("There is nothing at this address.").into_response()
     } else {
-        pages::not_found(services, request).await
+        page_handler::not_found(services, request).await
     }
 }

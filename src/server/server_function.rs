@@ -3,21 +3,42 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, RawQuery, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodFilter, MethodRouter};
 use leptos::prelude::provide_context;
+use utoipa_axum::router::OpenApiRouter;
 
+use crate::api::hookstream::keys::{self, API_KEYS};
 use crate::model::ApiError;
 use crate::web::{Services, json};
 
-const API_KEYS: &str = "/v1/auth/api-keys";
+/// The key endpoints of hookstream, at the paths that the contract describes.
+pub fn routes() -> OpenApiRouter<Services> {
+    let document = keys::document();
+    let paths = document.paths.paths.clone();
+    paths.into_iter().fold(OpenApiRouter::with_openapi(document), |router, (path, item)| {
+        let methods =
+            [(item.get, MethodFilter::GET), (item.post, MethodFilter::POST), (item.delete, MethodFilter::DELETE)];
+        let described = methods.into_iter().filter(|(operation, _)| operation.is_some());
+        router.route(&path, described.fold(MethodRouter::new(), |router, (_, method)| router.on(method, call)))
+    })
+}
 
-/// Calls the server function of the request's method and path.
-pub async fn call(State(services): State<Services>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+/// Calls the server function of the request's method. Its path takes no parameters: an id goes on in the query.
+async fn call(State(services): State<Services>, id: Option<Path<String>>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    // `…/current` is a path of its own.
+    let last = parts.uri.path().strip_prefix(API_KEYS).and_then(|rest| rest.strip_prefix('/')).map(str::to_owned);
+    if let Some(id) = id.map(|Path(id)| id).or(last) {
+        match with_id(&parts.uri, &id) {
+            Some(uri) => parts.uri = uri,
+            None => return ApiError::invalid("The query cannot be read.").into_response(),
+        }
+    }
     let body = match json::read(body, json::BODY_LIMIT).await {
         Ok(body) => body,
         Err(error) => return error.into_response(),
@@ -53,20 +74,9 @@ fn asked(parts: &Parts, body: Body) -> Request {
     asked
 }
 
-/// `DELETE /v1/auth/api-keys/{id}`: a server function's path takes no parameters, so the id goes on
-/// in the query.
-pub async fn call_with_id(
-    state: State<Services>,
-    Path(id): Path<String>,
-    RawQuery(query): RawQuery,
-    mut request: Request,
-) -> Response {
-    let query = form_urlencoded::Serializer::new(query.unwrap_or_default()).append_pair("id", &id).finish();
-    match format!("{API_KEYS}?{query}").parse::<Uri>() {
-        Ok(uri) => {
-            *request.uri_mut() = uri;
-            call(state, request).await
-        }
-        Err(_) => ApiError::invalid("The query cannot be read.").into_response(),
-    }
+/// The address of the server function that is to get this id. `None` if the query is too long for it.
+fn with_id(uri: &Uri, id: &str) -> Option<Uri> {
+    let query = uri.query().unwrap_or_default().to_owned();
+    let query = form_urlencoded::Serializer::new(query).append_pair("id", id).finish();
+    format!("{API_KEYS}?{query}").parse().ok()
 }

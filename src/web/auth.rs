@@ -1,6 +1,7 @@
 //! Authorisation as types: a handler that takes one of these cannot be reached without it.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use tower_sessions::Session;
 
@@ -63,6 +64,19 @@ impl FromRequestParts<Services> for SignedIn {
     }
 }
 
+/// For pages that everybody sees: a bad credential is none.
+impl OptionalFromRequestParts<Services> for SignedIn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Option<Self>, ApiError> {
+        match <Self as FromRequestParts<Services>>::from_request_parts(parts, services).await {
+            Ok(signed_in) => Ok(Some(signed_in)),
+            Err(error) if error.status < StatusCode::INTERNAL_SERVER_ERROR.as_u16() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// Whose session the request presents, if it is one.
 async fn person(parts: &Parts, services: &Services) -> Result<Option<Person>, ApiError> {
     let Some((session, id)) = parts.extensions.get::<Session>().and_then(|session| Some((session, session.id()?)))
@@ -84,7 +98,8 @@ impl FromRequestParts<Services> for Manager {
 
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
         let Credential::Key(presented) = credential(parts) else {
-            let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+            let SignedIn(person) =
+                <SignedIn as FromRequestParts<Services>>::from_request_parts(parts, services).await?;
             return Ok(Self(Caller::Person(person)));
         };
         let pass = identify(parts, services, &presented).await?;

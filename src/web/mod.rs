@@ -24,6 +24,7 @@ use crate::security_log::limit::LogLimit;
 use crate::web::body::BodyMemory;
 use axum::http::header::HOST;
 use axum::http::{HeaderMap, HeaderValue};
+use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
 use crate::events::Events;
@@ -61,6 +62,8 @@ pub struct Services {
     pub clock: Clock,
     /// For the ids of requests.
     pub entropy: Entropy,
+    /// Cancelled when the server is about to stop: `/readyz` answers 503, and streams end.
+    pub stopping: CancellationToken,
 }
 
 /// How this server is reached.

@@ -1,5 +1,8 @@
 //! Errors as `application/problem+json` (RFC 9457).
 
+use std::convert::Infallible;
+
+use axum::extract::rejection::PathRejection;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -37,6 +40,20 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = serde_json::to_vec(&self).unwrap_or_default();
         (status(&self), headers(&self), body).into_response()
+    }
+}
+
+// An argument of a handler that is always there.
+impl From<Infallible> for ApiError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+// A part of the path that is no UTF-8 names nothing.
+impl From<PathRejection> for ApiError {
+    fn from(_: PathRejection) -> Self {
+        Self::not_found("There is nothing at this address.")
     }
 }
 

@@ -15,11 +15,12 @@ use latchkey::model::Timestamp;
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 use latchkey::security_log::limit::LogLimit;
-use latchkey::server::{Draining, router};
+use latchkey::server::router;
 use latchkey::store::{Db, StoreError};
 use latchkey::web::client_address::Peer;
 use latchkey::web::{Services, Site};
 use sqlx::{Connection, Executor};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 /// 2026-03-01T12:00:00Z, the time of the contract's examples.
@@ -59,8 +60,6 @@ pub struct TestApp {
     pub db: Db,
     pub clock: Clock,
     pub set_up_token: Option<SetUpToken>,
-    /// Ends the streams, as SIGTERM does.
-    pub draining: Draining,
     /// Where the database is, to look into it past the application.
     pub url: String,
     folder: tempfile::TempDir,
@@ -106,10 +105,10 @@ impl TestApp {
             log_limit: Arc::new(LogLimit::new(clock.clone())),
             clock: clock.clone(),
             entropy: entropy.clone(),
+            stopping: CancellationToken::new(),
         };
-        let draining = Draining::default();
-        let router = router(services.clone(), db.clone(), clock.clone(), entropy, draining.clone());
-        Self { engine, router, services, db, clock, set_up_token, draining, url, folder }
+        let router = router(services.clone(), db.clone(), clock.clone(), entropy);
+        Self { engine, router, services, db, clock, set_up_token, url, folder }
     }
 
     /// Sends one request, from 192.0.2.10.

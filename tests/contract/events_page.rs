@@ -332,7 +332,7 @@ on_both_engines! {
     async fn a_stream_does_not_hold_up_the_end_of_the_server(app) {
         let ada = someone(&app, "ada@example.com").await;
         let mut live = Live::open(&app, &ada, "").await;
-        app.draining.begin();
+        app.services.stopping.cancel();
         live.ends().await;
         let mut late = Live::open(&app, &ada, "").await;
         late.ends().await;

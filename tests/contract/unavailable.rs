@@ -2,7 +2,7 @@
 
 use latchkey::keys::Opened;
 use latchkey::runtime::entropy::Entropy;
-use latchkey::server::{Draining, router};
+use latchkey::server::router;
 use latchkey::web::Services;
 
 use crate::app::{Engine, Settings, TestApp, on_both_engines};
@@ -81,7 +81,7 @@ async fn a_change_that_is_not_confirmed_is_shown_as_made() {
     let id = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
     let Opened { keys, changes, checks, usage, limits } = crate::nodes::node(&app, "a").await;
     let services = Services { keys, changes, checks, usage, limits, ..app.services.clone() };
-    app.router = router(services, app.db.clone(), app.clock.clone(), Entropy::System, Draining::default());
+    app.router = router(services, app.db.clone(), app.clock.clone(), Entropy::System);
     let page = format!("/keys/{id}");
     let places = [format!("{page}/enabled"), format!("{page}/enabled"), format!("{page}/revoke")];
     let version = async || current_version(&app, &ada.cookie, &places[0]).await.unwrap_or_default();

@@ -1,7 +1,10 @@
 //! `POST /api/v1/ingest/{tenantId}/{source}`: a 202 means that the event is on disk.
 
+use std::convert::Infallible;
+
 use axum::body::HttpBody;
-use axum::extract::Request;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -53,6 +56,22 @@ const SCOPE: &str = "events:write";
     ),
     security(("api_key" = []), ("api_key_bearer" = [])),
 )]
+pub(super) async fn ingest(
+    State(services): State<Services>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    request: Request,
+) -> Result<Response, Infallible> {
+    let place = if let Ok(Path((tenant, source))) = path {
+        Place { tenant, source }
+    } else {
+        // No UTF-8: no source is called that.
+        let tenant = request.uri().path().split('/').nth(4).unwrap_or_default().to_owned();
+        Place { tenant, source: String::new() }
+    };
+    take(&services, request.extensions().get().copied(), place, request).await
+}
+
+/// The handler, for a request that comes from a router or from the fast path.
 pub(super) fn take<B>(services: &Services, peer: Option<Peer>, place: Place, request: Request<B>) -> Answering<'_>
 where
     B: HttpBody<Data = Bytes> + Send + 'static,
@@ -65,8 +84,8 @@ where
 
 /// Where an event is to go, as the path names it.
 pub(super) struct Place {
-    pub(super) tenant: String,
-    pub(super) source: String,
+    tenant: String,
+    source: String,
 }
 
 impl Place {

@@ -2,6 +2,8 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
 
 use super::wire;
 use crate::domain::KeyFilter;
@@ -11,6 +13,9 @@ use crate::model::{ApiError, FieldError, KeyId};
 use crate::web::Services;
 use crate::web::auth::{Manager, OwnKey};
 use crate::web::openapi::{DESCENDANTS, Problem};
+
+/// The path of the server functions.
+pub const API_KEYS: &str = "/v1/auth/api-keys";
 
 const CREATE: &str = "The plaintext key is in this answer and nowhere else: save it at once.\n\n\
     Without `org_id` and `env_id` the key belongs to the user's first organisation and its Production environment. \
@@ -24,13 +29,22 @@ const REVOKE: &str = "Ends the key at once, and for good. The same answer for a 
 /// The most keys of one answer, and how many there are without a word.
 const LARGEST_PAGE: u32 = 1000;
 
+/// The key endpoints. The server routes the paths of this document to the server functions, which call these functions.
+pub fn document() -> Document {
+    #[derive(OpenApi)]
+    #[openapi(paths(create, list, revoke_itself, revoke, revoke_by_query))]
+    struct Operations;
+
+    Operations::openapi()
+}
+
 /// Create API key
 ///
 /// # Errors
 /// See docs/CONTRACTS.md, "Errors".
 #[utoipa::path(
     post,
-    path = "/v1/auth/api-keys",
+    path = API_KEYS,
     operation_id = "createApiKey",
     tag = "API keys",
     description = CREATE,
@@ -72,7 +86,7 @@ pub async fn create(services: &Services, parts: &mut Parts, request: CreateApiKe
 /// See docs/CONTRACTS.md, "Errors".
 #[utoipa::path(
     get,
-    path = "/v1/auth/api-keys",
+    path = API_KEYS,
     operation_id = "listApiKeys",
     tag = "API keys",
     description = LIST,
@@ -187,7 +201,7 @@ async fn revoke_itself(services: &Services, parts: &mut Parts, descendants: Opti
 /// The same as `DELETE /v1/auth/api-keys/{id}`, in the form in which the dashboard sends it.
 #[utoipa::path(
     delete,
-    path = "/v1/auth/api-keys",
+    path = API_KEYS,
     operation_id = "revokeApiKeyByQuery",
     tag = "API keys",
     params(

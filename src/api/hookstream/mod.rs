@@ -3,27 +3,20 @@
 //! The key endpoints are Leptos server functions (`app::server_fns`): their bodies are the functions
 //! of `keys` here. Signing in has axum handlers.
 
-pub mod accounts;
+mod accounts;
 pub mod keys;
 mod wire;
 
-use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-#[derive(OpenApi)]
-#[openapi(paths(
-    accounts::register,
-    accounts::log_in,
-    accounts::log_out,
-    accounts::me,
-    keys::create,
-    keys::list,
-    keys::revoke_itself,
-    keys::revoke,
-    keys::revoke_by_query,
-))]
-struct Operations;
+use crate::web::Services;
 
-/// The contract's part of the document.
-pub fn document() -> utoipa::openapi::OpenApi {
-    Operations::openapi()
+/// The addresses for signing in. Those of the keys ([`keys::document`]) lead to the server functions.
+pub fn routes() -> OpenApiRouter<Services> {
+    OpenApiRouter::default()
+        .routes(routes!(accounts::register))
+        .routes(routes!(accounts::log_in))
+        .routes(routes!(accounts::log_out))
+        .routes(routes!(accounts::me))
 }

@@ -5,10 +5,13 @@
 
 use std::borrow::Cow;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::routing::any;
 use percent_encoding::percent_decode_str;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
 
 use super::limits;
 use crate::domain::{Ask, Code};
@@ -20,6 +23,8 @@ use crate::web::fast_path::{self, Answering};
 use crate::web::openapi::Problem;
 use crate::web::{Services, credential};
 
+/// The beginning of the path; what is demanded follows.
+pub(super) const PREFIX: &str = "/v1/forward-auth/";
 const KEY_ID: HeaderName = HeaderName::from_static("x-auth-key-id");
 const ORGANISATION: HeaderName = HeaderName::from_static("x-auth-org");
 const ENVIRONMENT: HeaderName = HeaderName::from_static("x-auth-env");
@@ -81,7 +86,19 @@ fn decoded(segment: &str) -> Result<Cow<'_, str>, ApiError> {
     Ok(decoded)
 }
 
-/// The handler. It never looks at the body.
+/// The route, which OpenAPI has no way to write: any method, and anything after the scopes.
+pub(super) fn routes() -> OpenApiRouter<Services> {
+    #[derive(OpenApi)]
+    #[openapi(paths(described))]
+    struct Described;
+
+    let handler = async |State(services): State<Services>, request: Request| {
+        forward_auth(&services, request.extensions().get().copied(), request).await
+    };
+    OpenApiRouter::with_openapi(Described::openapi()).route("/v1/forward-auth/{*demand}", any(handler))
+}
+
+/// The handler, for a request that comes from a router or from the fast path. It never looks at the body.
 pub(super) fn forward_auth<B: Send + 'static>(
     services: &Services,
     peer: Option<Peer>,
@@ -91,7 +108,7 @@ pub(super) fn forward_auth<B: Send + 'static>(
         let (headers, uri) = (request.headers(), request.uri());
         let address = ClientAddress::of_peer(peer, headers, &services.site);
         fast_path::answer(services, "/v1/forward-auth", address, async |_| {
-            let path = uri.path().strip_prefix(super::FORWARD_AUTH).unwrap_or_default();
+            let path = uri.path().strip_prefix(PREFIX).unwrap_or_default();
             let segments = segments(path)?;
             let demand = Demand::read(segments.each_ref().map(|segment| &**segment))?;
             let presented = credential::presented_key(headers).ok_or_else(no_key)?;
@@ -186,8 +203,8 @@ fn identify(record: &Record, headers: &mut HeaderMap) {
     ),
     security(("api_key" = []), ("api_key_bearer" = [])),
 )]
-#[expect(dead_code, reason = "describes the route's pattern, which OpenAPI has no way to write")]
-pub(super) fn described() {}
+#[expect(dead_code, reason = "describes the route of `routes`")]
+fn described() {}
 
 #[cfg(test)]
 mod tests {

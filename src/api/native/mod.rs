@@ -9,22 +9,17 @@ mod revocations;
 mod verify;
 mod whoami;
 
+use axum::BoxError;
 use axum::body::HttpBody;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::Method;
-use axum::routing::{any, get, post};
-use axum::{BoxError, Router};
 use bytes::Bytes;
-use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::web::Services;
 use crate::web::client_address::Peer;
-use crate::web::fast_path::{self, Answering};
-
-pub use revocations::stream as revocations;
-
-/// What is demanded follows.
-const FORWARD_AUTH: &str = "/v1/forward-auth/";
+use crate::web::fast_path::Answering;
 
 /// Answers the paths that are asked with every request of somebody else: nothing stands before them, not
 /// even a router, which costs as much as a check. Other requests are given back.
@@ -37,56 +32,29 @@ where
     B::Error: Into<BoxError>,
 {
     let path = request.uri().path();
-    if path == "/v1/keys/verify" && request.method() == Method::POST {
+    if path == verify::PATH && request.method() == Method::POST {
         Ok(verify::verify(services, Some(peer), request))
-    } else if path.strip_prefix(FORWARD_AUTH).is_some_and(|demand| !demand.is_empty()) {
+    } else if path.strip_prefix(forward_auth::PREFIX).is_some_and(|demand| !demand.is_empty()) {
         Ok(forward_auth::forward_auth(services, Some(peer), request))
     } else {
         Err(request)
     }
 }
 
-/// The same paths for who has a router only, and the methods that they do not know.
-pub fn hot_routes() -> Router<Services> {
-    let verify = async |State(services): State<Services>, request: Request| {
-        verify::verify(&services, request.extensions().get().copied(), request).await
-    };
-    let forward_auth = async |State(services): State<Services>, request: Request| {
-        forward_auth::forward_auth(&services, request.extensions().get().copied(), request).await
-    };
-    Router::new()
-        .route("/v1/keys/verify", post(verify))
-        .route("/v1/forward-auth/{*demand}", any(forward_auth))
-        .method_not_allowed_fallback(fast_path::wrong_method)
+/// The same paths for callers that have a router only.
+pub fn hot_routes() -> OpenApiRouter<Services> {
+    OpenApiRouter::default().routes(routes!(verify::verify_key)).merge(forward_auth::routes())
 }
 
-/// The others, but for the stream of revocations, which has to know when the server stops.
-pub fn routes() -> Router<Services> {
-    Router::new()
-        .route("/v1/whoami", get(whoami::who_am_i))
-        .route("/v1/cluster", get(cluster::show))
-        .route("/v1/keys/usage", post(report::report))
-        .route("/v1/keys/{id}", get(keys::show).patch(keys::edit))
-        .route("/v1/keys/{id}/revoke", post(keys::revoke))
-}
-
-#[derive(OpenApi)]
-#[openapi(paths(
-    verify::verify,
-    forward_auth::described,
-    whoami::who_am_i,
-    report::report,
-    revocations::described,
-    keys::show,
-    keys::edit,
-    keys::revoke,
-    cluster::show,
-))]
-struct Operations;
-
-/// The contract's part of the document.
-pub fn document() -> utoipa::openapi::OpenApi {
-    Operations::openapi()
+/// Every other address of the contract.
+pub fn routes() -> OpenApiRouter<Services> {
+    OpenApiRouter::default()
+        .routes(routes!(whoami::who_am_i))
+        .routes(routes!(report::report))
+        .routes(routes!(revocations::follow))
+        .routes(routes!(keys::show, keys::edit))
+        .routes(routes!(keys::revoke))
+        .routes(routes!(cluster::show))
 }
 
 #[cfg(test)]
@@ -94,6 +62,7 @@ mod tests {
     use std::sync::Arc;
 
     use axum::body::Body;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::accounts::{Accounts, Passwords, Registration};
@@ -135,6 +104,7 @@ mod tests {
             log_limit: Arc::new(LogLimit::new(Clock::System)),
             clock,
             entropy,
+            stopping: CancellationToken::new(),
         };
         let request =
             |method, path: &str| Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");

@@ -1,9 +1,9 @@
 //! `GET /v1/revocations`: what ended or changed, for services that remember keys; server-sent events.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::time::Duration;
 
+use axum::extract::State;
 use axum::http::request::Parts;
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
@@ -24,8 +24,6 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// reads them.
 const RETRY_AFTER: u64 = 10;
 
-type Stopping = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// One stream.
 struct Listener {
     services: Services,
@@ -33,7 +31,6 @@ struct Listener {
     parts: Parts,
     subscription: Subscription,
     heartbeat: Interval,
-    stopping: Stopping,
 }
 
 /// Stream revocations
@@ -58,19 +55,7 @@ struct Listener {
     ),
     security(("api_key" = []), ("api_key_bearer" = [])),
 )]
-#[expect(dead_code, reason = "describes `stream`, which the server calls with what it knows of its end")]
-pub(super) fn described() {}
-
-/// Answers `GET /v1/revocations`. `stopping` resolves when the server is about to stop: streams must not
-/// hold that up.
-///
-/// # Errors
-/// 401, 403 or 429 by what the caller's key is; 429 when its organisation has too many streams, 503 when the server has.
-pub async fn stream(
-    services: Services,
-    parts: Parts,
-    stopping: impl Future<Output = ()> + Send + 'static,
-) -> Result<Response, ApiError> {
+pub(super) async fn follow(State(services): State<Services>, parts: Parts) -> Result<Response, ApiError> {
     let organisation = fast_path::service(&services, &parts.headers, ClientAddress::of(&parts, &services.site)).await?;
     authenticated();
     // An id that is none of ours is one that nobody knows any more.
@@ -87,7 +72,7 @@ pub async fn stream(
     })?;
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let listener = Listener { services, parts, subscription, heartbeat, stopping: Box::pin(stopping) };
+    let listener = Listener { services, parts, subscription, heartbeat };
     Ok(event_stream(futures::stream::unfold(listener, Listener::next)).into_response())
 }
 
@@ -99,7 +84,7 @@ impl Listener {
             if self.subscription.is_behind() {
                 let read = tokio::select! {
                     biased;
-                    () = &mut self.stopping => return None,
+                    () = self.services.stopping.cancelled() => return None,
                     read = self.subscription.catch_up() => read,
                 };
                 match read {
@@ -113,7 +98,7 @@ impl Listener {
             }
             tokio::select! {
                 biased;
-                () = &mut self.stopping => return None,
+                () = self.services.stopping.cancelled() => return None,
                 changed = self.subscription.changed() => if let Some(changed) = changed { break self.event(changed) },
                 _ = self.heartbeat.tick() => {
                     if !is_still_allowed(&self.services, &self.parts).await {

@@ -1,10 +1,11 @@
 //! `POST /v1/keys/verify`: a service asks whether a key that somebody presented to it is good.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 
 use axum::BoxError;
 use axum::body::HttpBody;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
@@ -24,10 +25,12 @@ use crate::web::client_address::{ClientAddress, Peer};
 use crate::web::fast_path::{self, Answering};
 use crate::web::fields::Fields;
 use crate::web::json::{self, BODY_LIMIT};
-use crate::web::openapi::Problem;
 use crate::web::observe::RequestId;
+use crate::web::openapi::Problem;
 use crate::web::time::seconds;
 
+/// The path, which the fast path compares with that of every request.
+pub(super) const PATH: &str = "/v1/keys/verify";
 /// Tells a client that keeps its own memory of keys that it may remember this one.
 const CACHEABLE: HeaderName = HeaderName::from_static("latchkey-cacheable");
 const MOST_COST: u32 = 1_000_000;
@@ -249,7 +252,7 @@ struct RateLimitState {
 /// `cost` off the key's limits; a refused one takes nothing.
 #[utoipa::path(
     post,
-    path = "/v1/keys/verify",
+    path = PATH,
     operation_id = "verifyKey",
     tag = "Checking keys",
     request_body(content = Verify, example = json!({
@@ -277,6 +280,11 @@ struct RateLimitState {
     ),
     security(("api_key" = []), ("api_key_bearer" = [])),
 )]
+pub(super) async fn verify_key(State(services): State<Services>, request: Request) -> Result<Response, Infallible> {
+    verify(&services, request.extensions().get().copied(), request).await
+}
+
+/// The handler, for a request that comes from a router or from the fast path.
 pub(super) fn verify<B>(services: &Services, peer: Option<Peer>, mut request: Request<B>) -> Answering<'_>
 where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
@@ -284,7 +292,7 @@ where
 {
     Box::pin(async move {
         let address = ClientAddress::of_peer(peer, request.headers(), &services.site);
-        fast_path::answer(services, "/v1/keys/verify", address, async |id| {
+        fast_path::answer(services, PATH, address, async |id| {
             let organisation = fast_path::service(services, request.headers(), address).await?;
             let sender = Tenant::Organisation(organisation);
             let Arrived { bytes: body, waited } =

@@ -1,5 +1,6 @@
 //! Handlers of the forms for signing in, signing out and registering.
 
+use axum::extract::State;
 use axum::http::request::Parts;
 
 use super::register::{RegisterForm, register_page};
@@ -18,11 +19,11 @@ use crate::web::problem::busy;
 ///
 /// # Errors
 /// 503 when the database fails; what is wrong with the form is said on its page.
-pub async fn sign_in(services: &Services, parts: &Parts, mut form: Form) -> Result<Answer, ApiError> {
+pub async fn sign_in(State(services): State<Services>, parts: Parts, mut form: Form) -> Result<Answer, ApiError> {
     let (email, password, next) = (form.take("email"), form.take("password"), form.take_path("next"));
     let held = HeldForm::read(&form.take("held_action"), &form.take("held_body"));
-    let from = ClientAddress::of(parts, &services.site).for_throttle();
-    let session = session(parts)?;
+    let from = ClientAddress::of(&parts, &services.site).for_throttle();
+    let session = session(&parts)?;
     let signed_in = async {
         let step = services.accounts.authenticator.sign_in(&email, password, from).await?;
         if let SignIn::Done(verified) = &step {
@@ -44,24 +45,24 @@ pub async fn sign_in(services: &Services, parts: &Parts, mut form: Form) -> Resu
         Err(error @ (SignInError::Throttled(_) | SignInError::Busy(_))) => error.into(),
         Err(error @ (SignInError::Store(_) | SignInError::Session(_))) => return Err(error.into()),
     };
-    sign_in_page(services, SignInForm { email, next, held, error: Some(error), ..SignInForm::default() }).await
+    sign_in_page(&services, SignInForm { email, next, held, error: Some(error), ..SignInForm::default() }).await
 }
 
 /// `POST /register`.
 ///
 /// # Errors
 /// 503 when the database fails; what is wrong with the form is said on its page.
-pub async fn register(services: &Services, parts: &Parts, mut form: Form) -> Result<Answer, ApiError> {
+pub async fn register(State(services): State<Services>, parts: Parts, mut form: Form) -> Result<Answer, ApiError> {
     let (typed, password, token) = (form.take("email"), form.take("password"), form.take("set_up_token"));
     let mut errors = Vec::new();
     let email = EmailAddress::parse(&typed).map_err(|error| errors.push(FieldError::new("email", error)));
     let password = Password::new(password).map_err(|error| errors.push(FieldError::new("password", error)));
     let error = if let (Ok(email), Ok(password)) = (email, password) {
-        let from = ClientAddress::of(parts, &services.site).for_throttle();
+        let from = ClientAddress::of(&parts, &services.site).for_throttle();
         let token = Some(token.as_str()).filter(|token| !token.is_empty());
-        match services.accounts.register(&email, password, set_up_right(parts, &services.site, token), from).await {
+        match services.accounts.register(&email, password, set_up_right(&parts, &services.site, token), from).await {
             Ok(verified) => {
-                begin_session(&session(parts)?, &verified).await?;
+                begin_session(&session(&parts)?, &verified).await?;
                 return Ok(Answer::SeeOther("/keys".to_owned()));
             }
             // The page says so itself.
@@ -77,15 +78,15 @@ pub async fn register(services: &Services, parts: &Parts, mut form: Form) -> Res
     } else {
         ApiError::invalid_fields(errors)
     };
-    register_page(services, parts, RegisterForm { email: typed, error: Some(error), ..RegisterForm::default() }).await
+    register_page(&services, &parts, RegisterForm { email: typed, error: Some(error), ..RegisterForm::default() }).await
 }
 
 /// `POST /sign-out`.
 ///
 /// # Errors
 /// 503 when the database fails.
-pub async fn sign_out(services: &Services, parts: &Parts) -> Result<Answer, ApiError> {
+pub async fn sign_out(State(services): State<Services>, parts: Parts) -> Result<Answer, ApiError> {
     let credential = parts.extensions.get().unwrap_or(&Credential::None);
-    end_sessions(services, credential, &session(parts)?).await?;
+    end_sessions(&services, credential, &session(&parts)?).await?;
     Ok(Answer::SeeOther("/sign-in".to_owned()))
 }

@@ -1,15 +1,16 @@
 //! Registering.
 
+use axum::extract::State;
 use axum::http::request::Parts;
 use leptos::prelude::*;
 
 use super::fields::{EmailField, PasswordField};
-use super::signed_in;
 use crate::accounts::Password;
 use crate::app::kit::{Auth, ErrorText, Notice, registration_closed};
 use crate::app::shell::{Answer, Document};
 use crate::model::ApiError;
 use crate::web::Services;
+use crate::web::auth::SignedIn;
 use crate::web::local::set_up_right;
 
 /// What the form holds.
@@ -40,12 +41,16 @@ impl RegisterForm {
 ///
 /// # Errors
 /// 503 when the database fails.
-pub async fn register(services: &Services, parts: &mut Parts) -> Result<Answer, ApiError> {
-    if signed_in(services, parts).await?.is_some() {
+pub async fn register(
+    State(services): State<Services>,
+    signed_in: Option<SignedIn>,
+    parts: Parts,
+) -> Result<Answer, ApiError> {
+    if signed_in.is_some() {
         return Ok(Answer::SeeOther("/keys".to_owned()));
     }
     let unknown_host = services.site.unknown_host(&parts.headers).map(str::to_owned);
-    register_page(services, parts, RegisterForm { unknown_host, ..RegisterForm::default() }).await
+    register_page(&services, &parts, RegisterForm { unknown_host, ..RegisterForm::default() }).await
 }
 
 /// The page with a form in this state.

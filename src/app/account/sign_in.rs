@@ -1,17 +1,18 @@
 //! Signing in.
 
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use leptos::prelude::*;
 
 use super::fields::{EmailField, PasswordField};
-use super::signed_in;
 use crate::app::islands::icons::{ALERT, icon};
 use crate::app::kit::{Auth, HeldForm, Notice};
 use crate::app::links::keys::local_path;
 use crate::app::shell::{Answer, Document};
 use crate::model::ApiError;
 use crate::web::Services;
+use crate::web::auth::SignedIn;
 
 /// What the form holds.
 #[derive(Debug, Clone, Default)]
@@ -32,15 +33,19 @@ pub struct SignInForm {
 ///
 /// # Errors
 /// 503 when the database fails.
-pub async fn sign_in(services: &Services, parts: &mut Parts) -> Result<Answer, ApiError> {
-    if signed_in(services, parts).await?.is_some() {
+pub async fn sign_in(
+    State(services): State<Services>,
+    signed_in: Option<SignedIn>,
+    parts: Parts,
+) -> Result<Answer, ApiError> {
+    if signed_in.is_some() {
         return Ok(Answer::SeeOther("/keys".to_owned()));
     }
     let next = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
         .find(|(name, _)| name == "next")
         .and_then(|(_, value)| local_path(&value).map(str::to_owned));
     let unknown_host = services.site.unknown_host(&parts.headers).map(str::to_owned);
-    sign_in_page(services, SignInForm { next, unknown_host, ..SignInForm::default() }).await
+    sign_in_page(&services, SignInForm { next, unknown_host, ..SignInForm::default() }).await
 }
 
 /// The page for signing in again, in answer to a form that was sent when the session was over. Without the form, a
@@ -55,7 +60,7 @@ pub async fn sign_in_again(services: &Services, held: Option<HeldForm>) -> Resul
     let page = sign_in_page(services, SignInForm { held, ..SignInForm::default() }).await?;
     Ok(match page {
         Answer::Page(document) => document.with_status(StatusCode::UNAUTHORIZED).into(),
-        other @ Answer::SeeOther(_) => other,
+        other => other,
     })
 }
 

@@ -1,10 +1,10 @@
 //! The page of one event, and its body as it came.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::http::request::Parts;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use leptos::prelude::*;
 use uuid::Uuid;
 
@@ -22,38 +22,41 @@ use crate::web::Services;
 use crate::web::auth::SignedIn;
 
 /// An event that was asked for, and who asked.
-struct Found {
+pub struct Found {
     person: Person,
     membership: Membership,
     here: EventsLink,
     event: StoredEvent,
 }
 
-/// The event of that id, in the organisation that the address names, or else in any that is theirs.
-async fn find(services: &Services, parts: &mut Parts, id: &str) -> Result<Found, ApiError> {
-    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
-    let not_found = || ApiError::not_found("There is no such event, or it is kept no longer.");
-    let mut here = EventsLink::read(parts.uri.query()).map_err(|_| not_found())?;
-    let id = Uuid::try_parse(id).map_err(|_| not_found())?;
-    for membership in &person.memberships {
-        if here.organisation.is_some_and(|asked| asked != membership.organisation) {
-            continue;
+impl FromRequestParts<Services> for Found {
+    type Rejection = ApiError;
+
+    /// The event of the id in the path, in the organisation that the address names, or else in any that is theirs.
+    async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
+        let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+        let not_found = || ApiError::not_found("There is no such event, or it is kept no longer.");
+        let mut here = EventsLink::read(parts.uri.query()).map_err(|_| not_found())?;
+        let Path(id) = Path::<Uuid>::from_request_parts(parts, services).await.map_err(|_| not_found())?;
+        for membership in &person.memberships {
+            if here.organisation.is_some_and(|asked| asked != membership.organisation) {
+                continue;
+            }
+            if let Some(event) = services.events.get(membership.organisation, id).await? {
+                here.organisation = Some(membership.organisation);
+                let membership = membership.clone();
+                return Ok(Self { person, membership, here, event });
+            }
         }
-        if let Some(event) = services.events.get(membership.organisation, id).await? {
-            here.organisation = Some(membership.organisation);
-            let membership = membership.clone();
-            return Ok(Found { person, membership, here, event });
-        }
+        Err(not_found())
     }
-    Err(not_found())
 }
 
 /// `GET /events/{id}`.
 ///
 /// # Errors
 /// 401 when nobody is signed in, 404 for an event that is not theirs, 503 when the database fails.
-pub async fn event(services: &Services, parts: &mut Parts, id: &str) -> Result<Answer, ApiError> {
-    let found = find(services, parts, id).await?;
+pub async fn event(State(services): State<Services>, found: Found) -> Result<Answer, ApiError> {
     let now = services.clock.now();
     let title = format!("Event from {}", found.event.head.source);
     Ok(Document::new(title, move || view! { <EventView found now/> }).into())
@@ -63,8 +66,7 @@ pub async fn event(services: &Services, parts: &mut Parts, id: &str) -> Result<A
 ///
 /// # Errors
 /// As [`event`].
-pub async fn body(services: &Services, parts: &mut Parts, id: &str) -> Result<Response, ApiError> {
-    let Found { event, .. } = find(services, parts, id).await?;
+pub async fn body(Found { event, .. }: Found) -> Result<Answer, ApiError> {
     let name = format!("attachment; filename=\"event-{}.json\"", event.head.uuid);
     let name = HeaderValue::try_from(name).map_err(|_| ApiError::internal())?;
     let headers = [
@@ -72,7 +74,7 @@ pub async fn body(services: &Services, parts: &mut Parts, id: &str) -> Result<Re
         (CONTENT_DISPOSITION, name),
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    Ok((headers, event.body).into_response())
+    Ok(Answer::Other((headers, event.body).into_response()))
 }
 
 #[component]

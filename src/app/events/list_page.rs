@@ -1,6 +1,6 @@
 //! The page of an organisation's events.
 
-use axum::extract::FromRequestParts;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use leptos::prelude::*;
@@ -44,8 +44,11 @@ struct List {
 ///
 /// # Errors
 /// 401 when nobody is signed in, 404 for a place that is not theirs, 503 when the database fails.
-pub async fn events(services: &Services, parts: &mut Parts) -> Result<Answer, ApiError> {
-    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+pub async fn events(
+    State(services): State<Services>,
+    SignedIn(person): SignedIn,
+    parts: Parts,
+) -> Result<Answer, ApiError> {
     let here = EventsLink::read(parts.uri.query()).map_err(|_| no_place())?;
     if person.memberships.is_empty() {
         return Ok(no_organisation(person).into());
@@ -54,7 +57,7 @@ pub async fn events(services: &Services, parts: &mut Parts) -> Result<Answer, Ap
     if let Some(id) = here.event {
         return Ok(Answer::SeeOther(here.cleared().event_href(id)));
     }
-    events_page(services, parts, person, here, RetentionForm::default()).await
+    events_page(&services, &parts, person, here, RetentionForm::default()).await
 }
 
 /// The page, with what was typed into one of its forms.

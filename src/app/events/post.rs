@@ -1,12 +1,11 @@
 //! The handler of the form for the retention of events.
 
-use axum::extract::FromRequestParts;
+use axum::extract::State;
 use axum::http::request::Parts;
 
 use super::list_page::events_page;
 use super::retention::RetentionForm;
-use crate::app::islands::ToastKind;
-use crate::app::kit::{Flash, Form, isolate, leave_flash, session, thousands};
+use crate::app::kit::{Flash, Form, isolate, thousands};
 use crate::app::links::events::EventsLink;
 use crate::app::shell::Answer;
 use crate::domain::Action;
@@ -22,8 +21,12 @@ use crate::web::auth::SignedIn;
 /// 401 when nobody is signed in, 404 for a place that is not theirs, 403 for a mere member, 503 when the database
 /// fails. Wrong numbers (400), and numbers that were changed elsewhere since the form was filled (409), are shown on
 /// the page.
-pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -> Result<Answer, ApiError> {
-    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+pub async fn retention(
+    State(services): State<Services>,
+    SignedIn(person): SignedIn,
+    parts: Parts,
+    mut form: Form,
+) -> Result<Answer, ApiError> {
     let not_found = || ApiError::not_found("There is no such organisation or environment.");
     let organisation: OrganisationId = form.take("org").parse().map_err(|_| not_found())?;
     let id: EnvironmentId = form.take("env").parse().map_err(|_| not_found())?;
@@ -44,7 +47,7 @@ pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -
         Ok(wanted) => wanted,
         Err(errors) => {
             let typed = RetentionForm { errors, ..typed };
-            return events_page(services, parts, person, here, typed).await;
+            return events_page(&services, &parts, person, here, typed).await;
         }
     };
     let changed = services.events.change_retention(id, |stored| RetentionForm::merge(shown, wanted, stored)).await?;
@@ -52,17 +55,13 @@ pub async fn retention(services: &Services, parts: &mut Parts, mut form: Form) -
         Ok(kept) => kept,
         Err(stored) => {
             let typed = typed.in_conflict(wanted, stored);
-            return events_page(services, parts, person, here, typed).await;
+            return events_page(&services, &parts, person, here, typed).await;
         }
     };
     let entry = SecurityEvent::RetentionChanged.entry(Actor::Person(person.id), Target::Environment(id));
     entry.of(organisation).changed(format!("event_days={} event_limit={}", kept.event_days, kept.event_limit)).write();
     let days = if kept.event_days == 1 { "1 day".to_owned() } else { format!("{} days", thousands(kept.event_days)) };
-    let flash = Flash {
-        kind: ToastKind::Success,
-        text: format!("{} keeps events for {days}", isolate(&environment.name)),
-        detail: format!("At most {} of them", thousands(kept.event_limit)),
-    };
-    leave_flash(&session(parts)?, &flash).await?;
-    Ok(Answer::SeeOther(return_to.unwrap_or_else(|| here.href())))
+    let text = format!("{} keeps events for {days}", isolate(&environment.name));
+    let flash = Flash::success(text, format!("At most {} of them", thousands(kept.event_limit)));
+    flash.on_page(&parts, return_to.unwrap_or_else(|| here.href())).await
 }

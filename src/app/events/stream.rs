@@ -6,11 +6,10 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::response::sse::{Event, KeepAlive};
 use axum::response::{IntoResponse, Response};
@@ -50,24 +49,21 @@ const ROWS: usize = 200;
 /// Seconds after which someone with too many streams may try again: streams of pages that were closed have ended.
 const RETRY_AFTER: u64 = 5;
 
-type Stopping = Pin<Box<dyn Future<Output = ()> + Send>>;
-
 /// `GET /events/live?org=…&source=…&key=…&after=…&oldest=…`, where `after` is the newest event that the page has, and
-/// `oldest` the last one of a full page: what is older belongs to later pages and is not new. `stopping` resolves when the server is about to stop: streams must not hold that up.
+/// `oldest` the last one of a full page: what is older belongs to later pages and is not new.
 ///
 /// # Errors
 /// 401 when nobody is signed in, 404 for a place that is not theirs, 429 when the person or the organisation has too
 /// many streams, 503 when the server has or the database fails.
 pub async fn live(
-    services: &Services,
-    parts: &mut Parts,
-    stopping: impl Future<Output = ()> + Send + 'static,
+    State(services): State<Services>,
+    SignedIn(person): SignedIn,
+    parts: Parts,
 ) -> Result<Response, ApiError> {
     let not_found = || ApiError::not_found("There is no such organisation or key.");
-    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
     let here = EventsLink::read(parts.uri.query()).map_err(|_| not_found())?;
     let membership = here.organisation.and_then(|asked| person.in_organisation(asked)).ok_or_else(not_found)?.clone();
-    let key = chosen_key(services, &membership, &here).await?.map(|key| key.uuid);
+    let key = chosen_key(&services, &membership, &here).await?.map(|key| key.uuid);
     let watching = services.events.inbox().watch(membership.organisation, person.id);
     let watcher = watching.map_err(|error| match error {
         WatchError::PersonIsFull => {
@@ -80,21 +76,20 @@ pub async fn live(
     })?;
     // However old it is: a page that nobody saw for hours has no gap. The first look then reads what loading the page
     // would, and later ones read little.
-    let since = event(parts, "after").and_then(received).unwrap_or_else(|| services.clock.now());
+    let since = event(&parts, "after").and_then(received).unwrap_or_else(|| services.clock.now());
     let watch = Watch {
-        services: services.clone(),
-        parts: parts.clone(),
+        after: event(&parts, "after"),
+        oldest: event(&parts, "oldest"),
+        services,
+        parts,
         membership,
         here,
         key,
         watcher,
         since,
-        after: event(parts, "after"),
-        oldest: event(parts, "oldest"),
         told: HashSet::new(),
         waiting: VecDeque::new(),
         ends_at: Instant::now() + LIFETIME,
-        stopping: Box::pin(stopping),
         is_new: true,
     };
     let (headers, stream) = event_stream(futures::stream::unfold(watch, Watch::next));
@@ -136,7 +131,6 @@ struct Watch {
     /// What is to be sent.
     waiting: VecDeque<Event>,
     ends_at: Instant,
-    stopping: Stopping,
     is_new: bool,
 }
 
@@ -150,7 +144,7 @@ impl Watch {
             // What came between the page and its stream is found at once.
             if !std::mem::take(&mut self.is_new) {
                 tokio::select! {
-                    () = &mut self.stopping => return None,
+                    () = self.services.stopping.cancelled() => return None,
                     () = sleep_until(self.ends_at) => return None,
                     () = self.watcher.arrival(|arrival| is_shown(&self.here, arrival)) => sleep(GATHER).await,
                     () = sleep(LOOK_AGAIN) => {}
@@ -160,7 +154,7 @@ impl Watch {
             let lists = Arc::clone(&self.services.lists);
             let tenant = Tenant::Organisation(self.membership.organisation);
             let admission = tokio::select! {
-                () = &mut self.stopping => return None,
+                () = self.services.stopping.cancelled() => return None,
                 admission = lists.admit(tenant) => admission,
             };
             // A tenant that is busy for so long is looked at again.

@@ -1,6 +1,6 @@
 //! The page of one key: what it is, how it is used, and the form by which it is changed.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{self, FromRequestParts, Path};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use leptos::prelude::*;
@@ -53,37 +53,43 @@ impl Found {
     }
 }
 
-/// The key of that id, if who asks may see it, and it is where the address says.
-///
-/// # Errors
-/// 401 when nobody is signed in, 404 for a key that is not theirs to see, 503 when the database fails.
-pub async fn find(services: &Services, parts: &mut Parts, id: &str) -> Result<Found, ApiError> {
-    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
-    let not_found = || ApiError::not_found("There is no such key.");
-    let mut here = KeysLink::read(parts.uri.query()).map_err(|_| not_found())?;
-    let id: KeyId = id.parse().map_err(|_| not_found())?;
-    let key = services.keys.get(id).await?.ok_or_else(not_found)?;
-    let caller = Caller::Person(person.clone());
-    let is_here = here.organisation.is_none_or(|asked| asked == key.organisation)
-        && here.environment.is_none_or(|asked| asked == key.environment);
-    if !caller.may_see(&key) || !is_here {
-        return Err(not_found());
+impl FromRequestParts<Services> for Found {
+    type Rejection = ApiError;
+
+    /// The key of the id in the path, if the person who asks may see it, and it is where the address says: 401 when
+    /// nobody is signed in, 404 for a key that is not theirs to see, 503 when the database fails.
+    async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
+        let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+        let not_found = || ApiError::not_found("There is no such key.");
+        let mut here = KeysLink::read(parts.uri.query()).map_err(|_| not_found())?;
+        let Path(id) = Path::<String>::from_request_parts(parts, services).await?;
+        let id: KeyId = id.parse().map_err(|_| not_found())?;
+        let key = services.keys.get(id).await?.ok_or_else(not_found)?;
+        let caller = Caller::Person(person.clone());
+        let is_here = here.organisation.is_none_or(|asked| asked == key.organisation)
+            && here.environment.is_none_or(|asked| asked == key.environment);
+        if !caller.may_see(&key) || !is_here {
+            return Err(not_found());
+        }
+        here.organisation = Some(key.organisation);
+        here.environment = Some(key.environment);
+        let made = services.keys.count_descendants(id).await?;
+        let may_manage = caller.may_manage(&key).is_ok();
+        Ok(Self { person, may_manage, here, key, made })
     }
-    here.organisation = Some(key.organisation);
-    here.environment = Some(key.environment);
-    let made = services.keys.count_descendants(id).await?;
-    let may_manage = caller.may_manage(&key).is_ok();
-    Ok(Found { person, may_manage, here, key, made })
 }
 
 /// `GET /keys/{id}`.
 ///
 /// # Errors
-/// As [`find`].
-pub async fn key(services: &Services, parts: &mut Parts, id: &str) -> Result<Answer, ApiError> {
-    let found = find(services, parts, id).await?;
+/// 503 when the database fails.
+pub async fn key(
+    extract::State(services): extract::State<Services>,
+    found: Found,
+    parts: Parts,
+) -> Result<Answer, ApiError> {
     let typed = Typed::nothing(&found.key);
-    key_page(services, parts, found, typed).await
+    key_page(&services, &parts, found, typed).await
 }
 
 /// The edit form of a key.

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use axum::extract::FromRequestParts;
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::HOST;
 use axum::http::request::Parts;
@@ -54,8 +54,11 @@ const CLOCKS_DIFFER: i64 = 2000;
 ///
 /// # Errors
 /// 401 when nobody is signed in, 404 for a place that is not theirs, 503 when the database fails.
-pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiError> {
-    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+pub async fn keys(
+    State(services): State<Services>,
+    SignedIn(person): SignedIn,
+    parts: Parts,
+) -> Result<Answer, ApiError> {
     let mut here = KeysLink::read(parts.uri.query()).map_err(|_| no_place())?;
     if person.memberships.is_empty() {
         return Ok(no_organisation(person).into());
@@ -81,15 +84,15 @@ pub async fn keys(services: &Services, parts: &mut Parts) -> Result<Answer, ApiE
     let makers = services.keys.makers_among(&page.keys).await?;
     let now = services.clock.now();
 
-    let asked = asked(services, &caller, &here, now).await?;
+    let asked = asked(&services, &caller, &here, now).await?;
     here.revoke = asked.as_ref().map(|(key, _)| key.id);
-    let lost_key = lost(services, &caller, &person, &request, &here, now).await?;
+    let lost_key = lost(&services, &caller, &person, &request, &here, now).await?;
     let list = List {
         older: page.next.map(|cursor| here.with_cursor(cursor)),
         keys: page.keys,
         makers,
-        flash: take_flash(parts).await?,
-        origin: origin(services, parts),
+        flash: take_flash(&parts).await?,
+        origin: origin(&services, &parts),
         person,
         membership,
         environment,

@@ -1,12 +1,11 @@
 //! The forms of one key: it is changed, paused and resumed, and revoked.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 
 use super::form::KeyForm;
-use super::key_page::{Found as FoundKey, Typed, find as find_key, key_page, stale_switch_page};
-use crate::app::islands::ToastKind;
-use crate::app::kit::{Flash, Form, isolate, leave_flash, revoked_everywhere, session};
+use super::key_page::{Found, Typed, key_page, stale_switch_page};
+use crate::app::kit::{Flash, Form, isolate, revoked_everywhere};
 use crate::app::shell::Answer;
 use crate::domain::{Caller, Key};
 use crate::keys::{Edit, EditError, RevokeError};
@@ -20,10 +19,14 @@ use crate::web::auth::SignedIn;
 /// 401 when nobody is signed in, 404 for a key that is not theirs to see, 403 for one that is not theirs to change,
 /// 503 when the database fails. Wrong fields (400), and fields that were changed elsewhere since the form was filled
 /// (409), are shown on the page.
-pub async fn edit_key(services: &Services, parts: &mut Parts, id: &str, mut form: Form) -> Result<Answer, ApiError> {
-    let found = find_key(services, parts, id).await?;
+pub async fn edit_key(
+    State(services): State<Services>,
+    found: Found,
+    mut parts: Parts,
+    mut form: Form,
+) -> Result<Answer, ApiError> {
     if let Err(error) = found.editable() {
-        return not_in_effect(parts, &found, error).await;
+        return not_in_effect(&parts, &found, error).await;
     }
     let version = KeyForm::from_version(&form.take("version"));
     let mut shown = version.clone().unwrap_or_else(|| KeyForm::of(&found.key));
@@ -37,21 +40,21 @@ pub async fn edit_key(services: &Services, parts: &mut Parts, id: &str, mut form
         Ok(edit) => edit,
         Err(errors) => {
             typed.catch_up(&mut shown, &KeyForm::of(&found.key));
-            return key_page(services, parts, found, Typed { form: KeyForm { errors, ..typed }, shown }).await;
+            return key_page(&services, &parts, found, Typed { form: KeyForm { errors, ..typed }, shown }).await;
         }
     };
     let checked = version.clone();
     let allow = move |stored: &Key, edited: &Key| KeyForm::conflicts(checked.as_ref(), stored, edited).is_empty();
-    match change(services, &found, edit.clone(), descendants, allow, Done::SAVED).await {
+    match change(&services, &found, edit.clone(), descendants, allow, Done::SAVED).await {
         Err(EditError::Changed(stored)) => {
-            let found = find_key(services, parts, id).await?;
+            let found = Found::from_request_parts(&mut parts, &services).await?;
             let mut edited = Key::clone(&stored);
             edit.apply(&mut edited, now);
             typed.conflicts = KeyForm::conflicts(version.as_ref(), &stored, &edited);
             typed.catch_up(&mut shown, &KeyForm::of(&stored));
-            key_page(services, parts, found, Typed { form: typed, shown }).await
+            key_page(&services, &parts, found, Typed { form: typed, shown }).await
         }
-        changed => answer(parts, &found, changed, "#edit").await,
+        changed => answer(&parts, &found, changed, "#edit").await,
     }
 }
 
@@ -59,10 +62,14 @@ pub async fn edit_key(services: &Services, parts: &mut Parts, id: &str, mut form
 ///
 /// # Errors
 /// As [`edit_key`]; 400 when the form does not say which of the two.
-pub async fn enable_key(services: &Services, parts: &mut Parts, id: &str, form: Form) -> Result<Answer, ApiError> {
-    let found = find_key(services, parts, id).await?;
+pub async fn enable_key(
+    State(services): State<Services>,
+    found: Found,
+    mut parts: Parts,
+    form: Form,
+) -> Result<Answer, ApiError> {
     if let Err(error) = found.editable() {
-        return not_in_effect(parts, &found, error).await;
+        return not_in_effect(&parts, &found, error).await;
     }
     let (mut typed, mut version, mut descendants) = (String::new(), None, true);
     form.hand_on(|field, text| {
@@ -79,18 +86,18 @@ pub async fn enable_key(services: &Services, parts: &mut Parts, id: &str, form: 
     };
     let edit = Edit { enabled: Some(enabled), ..Edit::default() };
     let done = if enabled { Done::RESUMED } else { Done::PAUSED };
-    match change(services, &found, edit, descendants, allow, done).await {
+    match change(&services, &found, edit, descendants, allow, done).await {
         Err(EditError::Changed(_)) => {
-            let found = find_key(services, parts, id).await?;
-            stale_switch_page(services, parts, found, enabled).await
+            let found = Found::from_request_parts(&mut parts, &services).await?;
+            stale_switch_page(&services, &parts, found, enabled).await
         }
         // The page has the button for the opposite only.
         Err(EditError::Unavailable(_)) => {
             let what = if enabled { "resumed" } else { "paused" };
             let page = found.here.key_href(found.key.id);
-            unproven(parts, &format!("Key “{}” {what}", isolate(&found.key.name)), page).await
+            unproven(&parts, &format!("Key “{}” {what}", isolate(&found.key.name)), page).await
         }
-        changed => answer(parts, &found, changed, "").await,
+        changed => answer(&parts, &found, changed, "").await,
     }
 }
 
@@ -128,7 +135,7 @@ impl Done {
 
 async fn change(
     services: &Services,
-    found: &FoundKey,
+    found: &Found,
     edit: Edit,
     descendants: bool,
     allow: impl FnOnce(&Key, &Key) -> bool + Send + 'static,
@@ -136,22 +143,18 @@ async fn change(
 ) -> Result<Flash, EditError> {
     let caller = Caller::Person(found.person.clone());
     let key = services.keys.edit_if(&caller, found.key.id, edit, descendants, allow).await?;
-    let text = format!("Key “{}” {}", isolate(&key.name), done.what);
-    Ok(Flash { kind: ToastKind::Success, text, detail: done.detail.to_owned() })
+    Ok(Flash::success(format!("Key “{}” {}", isolate(&key.name), done.what), done.detail))
 }
 
 /// Leads back to the page of the key, at `fragment`, with the message about the change.
 async fn answer(
     parts: &Parts,
-    found: &FoundKey,
+    found: &Found,
     changed: Result<Flash, EditError>,
     fragment: &str,
 ) -> Result<Answer, ApiError> {
     match changed {
-        Ok(flash) => {
-            leave_flash(&session(parts)?, &flash).await?;
-            Ok(Answer::SeeOther(format!("{}{fragment}", found.here.key_href(found.key.id))))
-        }
+        Ok(flash) => flash.on_page(parts, format!("{}{fragment}", found.here.key_href(found.key.id))).await,
         Err(error) => not_in_effect(parts, found, error).await,
     }
 }
@@ -159,18 +162,15 @@ async fn answer(
 /// Leads to `page` with the message that a change is stored but not known to be in effect on every node. It is in
 /// effect there when their leases end, at the latest.
 async fn unproven(parts: &Parts, done: &str, page: String) -> Result<Answer, ApiError> {
-    let flash = Flash {
-        kind: ToastKind::Error,
-        text: format!("{done}, but not confirmed by every node"),
-        detail: "The change is stored. A node that has not heard of it may use the old state until its lease ends"
-            .to_owned(),
-    };
-    leave_flash(&session(parts)?, &flash).await?;
-    Ok(Answer::SeeOther(page))
+    let flash = Flash::error(
+        format!("{done}, but not confirmed by every node"),
+        "The change is stored. A node that has not heard of it may use the old state until its lease ends",
+    );
+    flash.on_page(parts, page).await
 }
 
 /// What the page of the key has the rest of is said there.
-async fn not_in_effect(parts: &Parts, found: &FoundKey, error: EditError) -> Result<Answer, ApiError> {
+async fn not_in_effect(parts: &Parts, found: &Found, error: EditError) -> Result<Answer, ApiError> {
     let (text, detail) = match error {
         EditError::Revoked => ("The key was not changed", "It is revoked, which nothing undoes"),
         EditError::Unavailable(_) => (
@@ -179,36 +179,32 @@ async fn not_in_effect(parts: &Parts, found: &FoundKey, error: EditError) -> Res
         ),
         error => return Err(error.into()),
     };
-    let flash = Flash { kind: ToastKind::Error, text: text.to_owned(), detail: detail.to_owned() };
-    leave_flash(&session(parts)?, &flash).await?;
-    Ok(Answer::SeeOther(found.here.key_href(found.key.id)))
+    Flash::error(text, detail).on_page(parts, found.here.key_href(found.key.id)).await
 }
 
 /// `POST /keys/{id}/revoke`.
 ///
 /// # Errors
 /// 401 when nobody is signed in, 404 for a key that is not theirs to see, 503 when the database fails.
-pub async fn revoke(services: &Services, parts: &mut Parts, id: &str, mut form: Form) -> Result<Answer, ApiError> {
-    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+pub async fn revoke(
+    State(services): State<Services>,
+    SignedIn(person): SignedIn,
+    Path(id): Path<String>,
+    parts: Parts,
+    mut form: Form,
+) -> Result<Answer, ApiError> {
     let not_found = || ApiError::not_found("There is no such key.");
     let id: KeyId = id.parse().map_err(|_| not_found())?;
     let descendants = form.take("descendants") != "false";
     let return_to = form.take_path("return_to").unwrap_or_else(|| "/keys".to_owned());
     let flash = match services.keys.revoke(&Caller::Person(person), id, descendants).await {
-        Ok((key, proof)) => Flash {
-            kind: ToastKind::Success,
-            text: format!("Key “{}” revoked", isolate(&key.name)),
-            detail: revoked_everywhere(&proof),
-        },
-        Err(RevokeError::NotAllowed) => Flash {
-            kind: ToastKind::Error,
-            text: "The key was not revoked".to_owned(),
-            detail: "Only the member who made it, an admin or an owner can revoke it".to_owned(),
-        },
+        Ok((key, proof)) => Flash::success(format!("Key “{}” revoked", isolate(&key.name)), revoked_everywhere(&proof)),
+        Err(RevokeError::NotAllowed) => {
+            Flash::error("The key was not revoked", "Only the member who made it, an admin or an owner can revoke it")
+        }
         Err(RevokeError::NotFound) => return Err(not_found()),
-        Err(RevokeError::Unavailable(_)) => return unproven(parts, "Key revoked", return_to).await,
+        Err(RevokeError::Unavailable(_)) => return unproven(&parts, "Key revoked", return_to).await,
         Err(error @ RevokeError::Store(_)) => return Err(error.into()),
     };
-    leave_flash(&session(parts)?, &flash).await?;
-    Ok(Answer::SeeOther(return_to))
+    flash.on_page(&parts, return_to).await
 }

@@ -1,10 +1,9 @@
 //! The search form: it leads to the filtered list, or to the page of the key that was pasted.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 
-use crate::app::islands::ToastKind;
-use crate::app::kit::{Flash, Form, leave_flash, session};
+use crate::app::kit::{Flash, Form};
 use crate::app::links::key_in_address::{contains_key, key_in, page_of};
 use crate::app::shell::Answer;
 use crate::domain::KeyHash;
@@ -25,19 +24,21 @@ const SEARCH_FIELDS: [&str; 8] = ["org", "env", "state", "q", "source", "key", "
 /// Characters of a field that go on. The longest search is shorter; the rest would only make the address long.
 const SEARCH_LENGTH: usize = 300;
 
-/// `POST /keys/search`, `POST /events/search`: leads to the filtered `list`, or, when a whole key was pasted, to the page
+/// `POST /keys/search`, `POST /events/search`: leads to the filtered list, or, when a whole key was pasted, to the page
 /// of that key. The key string stands in no answer.
 ///
 /// # Errors
 /// 503 when the database fails.
-pub async fn search(services: &Services, parts: &mut Parts, list: &str, form: Form) -> Result<Answer, ApiError> {
+pub async fn search(State(services): State<Services>, mut parts: Parts, form: Form) -> Result<Answer, ApiError> {
+    let list = parts.uri.path().trim_end_matches("/search");
     let (list, pasted) = as_search(&form, list);
-    let (Some(pasted), Ok(SignedIn(person))) = (pasted, SignedIn::from_request_parts(parts, services).await) else {
+    let signed_in = SignedIn::from_request_parts(&mut parts, &services).await;
+    let (Some(pasted), Ok(SignedIn(person))) = (pasted, signed_in) else {
         return Ok(Answer::SeeOther(list));
     };
     let (text, detail) = match pasted {
         Pasted::Key(hash) => {
-            if let Some(page) = page_of(services, person, &hash).await? {
+            if let Some(page) = page_of(&services, person, &hash).await? {
                 return Ok(Answer::SeeOther(page));
             }
             let text = "No key found for the string that you pasted";
@@ -48,9 +49,7 @@ pub async fn search(services: &Services, parts: &mut Parts, list: &str, form: Fo
             (text, "Paste all of it to find the key. The string was not kept")
         }
     };
-    let flash = Flash { kind: ToastKind::Error, text: text.to_owned(), detail: detail.to_owned() };
-    leave_flash(&session(parts)?, &flash).await?;
-    Ok(Answer::SeeOther(list))
+    Flash::error(text, detail).on_page(&parts, list).await
 }
 
 /// The address of the `list` that a search leads to, and the key that was pasted.

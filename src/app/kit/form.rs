@@ -1,6 +1,6 @@
 //! A form of the dashboard, as it was sent. It needs no WASM.
 
-use axum::extract::Request;
+use axum::extract::{FromRequestParts, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use tower_sessions::Session;
@@ -79,6 +79,15 @@ impl Form {
     pub fn take_path(&mut self, name: &str) -> Option<String> {
         let text = self.take(name);
         local_path(&text).map(str::to_owned)
+    }
+}
+
+/// The form that was read before, which the request's head carries.
+impl<S: Sync> FromRequestParts<S> for Form {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        parts.extensions.remove().ok_or_else(ApiError::internal)
     }
 }
 

@@ -14,7 +14,7 @@ pub use frame::{Auth, Bare, ErrorText, Framed, Notice, Page, Section, StoredText
 pub use held_form::HeldForm;
 pub(crate) use message::asked;
 pub use message::{failed, no_organisation, not_found, registration_closed};
-pub use toast::{Flash, Toasts, leave_flash, take_flash};
+pub use toast::{Flash, Toasts, take_flash};
 pub use words::{
     Exact, Moment, Sentence, ago, ago_or_date, date, exact, isolate, on_wire, revoked_everywhere, size, thousands,
     to_the_hour, to_the_second, with_code,

@@ -5,10 +5,11 @@ use leptos::prelude::*;
 use serde::{Deserialize, Serialize};
 use tower_sessions::Session;
 
-use super::Sentence;
+use super::{Sentence, session};
 use crate::accounts::{FLASH, has_user};
 use crate::app::islands::ToastKind;
 use crate::app::islands::icons::{ALERT, CROSS, OK, icon};
+use crate::app::shell::Answer;
 use crate::model::ApiError;
 
 /// A message for the next page.
@@ -22,15 +23,28 @@ pub struct Flash {
     pub detail: String,
 }
 
-/// Leaves a message for the next page; nothing, when the session has ended since the request began.
-///
-/// # Errors
-/// When the session store fails.
-pub async fn leave_flash(session: &Session, flash: &Flash) -> Result<(), ApiError> {
-    if has_user(session).await? {
-        session.insert(FLASH, flash).await?;
+impl Flash {
+    /// It worked.
+    pub fn success(text: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { kind: ToastKind::Success, text: text.into(), detail: detail.into() }
     }
-    Ok(())
+
+    /// It did not work.
+    pub fn error(text: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { kind: ToastKind::Error, text: text.into(), detail: detail.into() }
+    }
+
+    /// Leads to another page, which shows the message, unless the session has ended since the request began.
+    ///
+    /// # Errors
+    /// When the session store fails.
+    pub async fn on_page(&self, parts: &Parts, path: String) -> Result<Answer, ApiError> {
+        let session = session(parts)?;
+        if has_user(&session).await? {
+            session.insert(FLASH, self).await?;
+        }
+        Ok(Answer::SeeOther(path))
+    }
 }
 
 /// Takes the message that waits, if one does.

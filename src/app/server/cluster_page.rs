@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
+use axum::extract::State;
 use leptos::prelude::*;
 
 use crate::app::kit::{Moment, Page, Section, ago_or_date, thousands};
@@ -18,8 +17,7 @@ use crate::web::auth::SignedIn;
 ///
 /// # Errors
 /// 401 when nobody is signed in, 403 for anyone but the operator, 503 when the database fails.
-pub async fn cluster(services: &Services, parts: &mut Parts) -> Result<Answer, ApiError> {
-    let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+pub async fn cluster(State(services): State<Services>, SignedIn(person): SignedIn) -> Result<Answer, ApiError> {
     if !person.may(Action::SeeServer) {
         return Err(ApiError::forbidden("Only the operator of this server can see its nodes."));
     }

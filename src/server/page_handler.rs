@@ -1,0 +1,145 @@
+//! Makes a handler of a function of the dashboard: takes its arguments from the request, and renders its answer.
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{MethodFilter, MethodRouter, on, post};
+
+use super::assets;
+use crate::app;
+use crate::app::kit::Form;
+use crate::app::links::key_in_address::address_without_key;
+use crate::app::shell::Answer;
+use crate::model::ApiError;
+use crate::web::Services;
+use crate::web::auth::SignedIn;
+
+/// A function that loads a page, or does what a form asks for. Its arguments are extractors, as those of a handler;
+/// `A` is their types. Their rejections and its own errors become pages.
+pub trait PageFunction<A>: Clone + Send + Sync + 'static {
+    /// Takes the arguments from the request, and calls the function.
+    fn call(self, services: &Services, parts: &mut Parts) -> impl Future<Output = Result<Answer, ApiError>> + Send;
+}
+
+macro_rules! page_function {
+    ($($argument:ident)+) => {
+        impl<F, L, $($argument),+> PageFunction<($($argument,)+)> for F
+        where
+            F: FnOnce($($argument),+) -> L + Clone + Send + Sync + 'static,
+            L: Future<Output = Result<Answer, ApiError>> + Send,
+            $(
+                $argument: FromRequestParts<Services> + Send,
+                ApiError: From<<$argument as FromRequestParts<Services>>::Rejection>,
+            )+
+        {
+            #[expect(non_snake_case, reason = "an argument is named as its type")]
+            async fn call(self, services: &Services, parts: &mut Parts) -> Result<Answer, ApiError> {
+                $(let $argument = $argument::from_request_parts(parts, services).await?;)+
+                self($($argument),+).await
+            }
+        }
+    };
+}
+
+page_function!(A);
+page_function!(A B);
+page_function!(A B C);
+page_function!(A B C D);
+page_function!(A B C D E);
+
+/// Answers GET with a page.
+pub fn page<A: 'static>(load: impl PageFunction<A>) -> MethodRouter<Services> {
+    page_on(MethodFilter::GET, load)
+}
+
+/// Answers a method with a page, whatever body the request has.
+pub fn page_on<A: 'static>(method: MethodFilter, load: impl PageFunction<A>) -> MethodRouter<Services> {
+    on(method, async move |State(services): State<Services>, mut parts: Parts| {
+        let outcome = load.call(&services, &mut parts).await;
+        render(&services, parts, outcome).await
+    })
+}
+
+/// Answers POST of a [`Form`], which is an argument of the function. A form that was sent when the session was over, or
+/// while the database is unavailable, is held and can be sent again.
+pub fn form<A: 'static>(handle: impl PageFunction<A>) -> MethodRouter<Services> {
+    post(async move |State(services): State<Services>, request: Request| {
+        let (form, mut parts) = match Form::read(request).await {
+            Ok(read) => read,
+            Err((error, parts)) => return render(&services, parts, Err(error)).await,
+        };
+        parts.extensions.insert(form.clone());
+        let outcome = match handle.call(&services, &mut parts).await {
+            Err(error) if error.status == StatusCode::UNAUTHORIZED.as_u16() => {
+                app::account::sign_in::sign_in_again(&services, form.held(&parts)).await
+            }
+            Err(error) if error.status == StatusCode::SERVICE_UNAVAILABLE.as_u16() => {
+                // The page of the error sends the form again: what was typed is not lost.
+                if let Some(held) = form.held(&parts) {
+                    parts.extensions.insert(held);
+                }
+                Err(error)
+            }
+            outcome => outcome,
+        };
+        render(&services, parts, outcome).await
+    })
+}
+
+/// Answers a request whose address contains a key string by a redirect to an address without it.
+pub async fn without_keys(State(services): State<Services>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match address_without_key(&services, &mut parts).await {
+        Ok(None) => next.run(Request::from_parts(parts, body)).await,
+        Ok(Some(address)) => render(&services, parts, Ok(Answer::SeeOther(address))).await,
+        Err(error) => render(&services, parts, Err(error)).await,
+    }
+}
+
+/// The page for an address that does not exist.
+pub async fn not_found(services: Services, request: Request) -> Response {
+    let (mut parts, _) = request.into_parts();
+    let outcome = match address_without_key(&services, &mut parts).await {
+        Ok(Some(address)) => Ok(Answer::SeeOther(address)),
+        _ => Err(ApiError::not_found("There is nothing at this address.")),
+    };
+    render(&services, parts, outcome).await
+}
+
+/// Renders the outcome of a page or a form. A person who is not signed in is sent to do that first.
+async fn render(services: &Services, mut parts: Parts, outcome: Result<Answer, ApiError>) -> Response {
+    let document = match outcome {
+        Ok(Answer::Other(response)) => return response,
+        Ok(Answer::SeeOther(path)) => return Redirect::to(&path).into_response(),
+        Ok(Answer::Page(document)) => document,
+        Err(error) if error.status == StatusCode::UNAUTHORIZED.as_u16() => {
+            return Redirect::to(&sign_in_first(&parts)).into_response();
+        }
+        Err(error) => {
+            // Without the database, there is no frame.
+            let signed_in = SignedIn::from_request_parts(&mut parts, services).await.ok();
+            let person = signed_in.map(|SignedIn(person)| person);
+            if error.status == StatusCode::NOT_FOUND.as_u16() {
+                app::kit::not_found(person, &parts)
+            } else {
+                app::kit::failed(&error, person, &parts, services.keys.clock().now())
+            }
+        }
+    };
+    document.render(assets::leptos_options(), parts).await
+}
+
+/// The page for signing in, which leads back to the page that was asked for.
+fn sign_in_first(parts: &Parts) -> String {
+    let asked = parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str).filter(|path| *path != "/keys");
+    match asked {
+        Some(path) if parts.method == Method::GET => {
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            query.append_pair("next", path);
+            format!("/sign-in?{}", query.finish())
+        }
+        _ => "/sign-in".to_owned(),
+    }
+}

@@ -5,6 +5,7 @@
 //! known to the task that answers it ([`Origin`]), so the rules need no parameter for it.
 
 pub mod limit;
+mod window;
 
 use std::fmt;
 use std::net::IpAddr;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use super::{INTERVAL, Kind, Repeated};
+use super::limit::{INTERVAL, Kind, Repeated};
 
 /// Lines in full of one network and kind in an interval; further ones are counted.
 const LINES_PER_NETWORK: u32 = 10;

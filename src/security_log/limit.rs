@@ -3,8 +3,6 @@
 //! The first lines of each network are written in full. Further ones are counted, and the counts are written once an
 //! interval, so that neither one network nor many can fill the disk of the log, nor hide the lines of others.
 
-mod window;
-
 use std::net::IpAddr;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -14,10 +12,10 @@ use tracing_mutex::stdsync::Mutex;
 use crate::runtime::Network;
 use crate::runtime::clock::Clock;
 use crate::security_log;
-use window::{Row, Window};
+use crate::security_log::window::{Row, Window};
 
 /// Counts are written once in this time.
-const INTERVAL: Duration = Duration::from_mins(1);
+pub(super) const INTERVAL: Duration = Duration::from_mins(1);
 
 /// Kinds of lines. Each has budgets of its own: junk requests hide no failed sign-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +35,7 @@ impl Kind {
 
     /// Lines in full of all networks in a second; further ones are counted. Fewer passwords than 100 can be compared in
     /// a second, so a failed sign-in is counted only after others of its own network.
-    const fn lines_per_second(self) -> u32 {
+    pub(super) const fn lines_per_second(self) -> u32 {
         match self {
             Self::Request | Self::Unavailable | Self::Refused => 20,
             Self::Failed => 100,

@@ -124,7 +124,7 @@ async fn render(services: &Services, mut parts: Parts, outcome: Result<Answer, A
             if error.status == StatusCode::NOT_FOUND.as_u16() {
                 app::kit::not_found(person, &parts)
             } else {
-                app::kit::failed(&error, person, &parts, services.keys.clock().now())
+                app::kit::failed(&error, person, &parts, services.clock.now())
             }
         }
     };

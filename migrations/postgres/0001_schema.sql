@@ -35,8 +35,6 @@ CREATE TABLE organisations (
   -- Updated with every key, so that the bound and the totals need no scan.
   key_count     BIGINT NOT NULL DEFAULT 0,
   revoked_count BIGINT NOT NULL DEFAULT 0,
-  -- The number of times that a key was renamed: together with the two counts, everything that moves a key within a list.
-  rename_count  BIGINT NOT NULL DEFAULT 0,
   -- Changes of an organisation have numbers of their own, which say nothing about other organisations.
   change_number BIGINT NOT NULL DEFAULT 0,
   change_token  BIGINT NOT NULL DEFAULT 0

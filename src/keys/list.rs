@@ -10,7 +10,7 @@ use super::Keys;
 use crate::domain::{Key, KeyFilter, KeyHash, Owner};
 use crate::model::KeyId;
 use crate::runtime::lists::Admission;
-use crate::store::StoreError;
+use crate::store::{KeyPage, ListedKey, StoreError};
 
 /// The position of a page: after the key with this UUID, which contains its time. The text is opaque to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +95,16 @@ impl Keys {
         self.usage.complete(&mut keys, &reading);
         let next = keys.last().filter(|_| more).map(|key| Cursor(key.uuid));
         Ok(Page { keys, next })
+    }
+
+    /// Returns a page of an organisation's keys by its number, in any order (HookSentry's way), and their number on all
+    /// pages. The caller checks the access.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn page(&self, page: &KeyPage) -> Result<(i64, Vec<ListedKey>), StoreError> {
+        let (counts, keys) = self.db.key_page(page).await?;
+        Ok((page.total(&counts), keys))
     }
 
     /// Returns the key of a hash in any state, without its latest uses. The caller checks the access.

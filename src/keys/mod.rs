@@ -11,7 +11,6 @@ mod edit;
 mod issue;
 mod limits;
 mod list;
-mod pages;
 mod revoke;
 mod usage;
 
@@ -41,7 +40,6 @@ use crate::runtime::entropy::Entropy;
 use crate::store::{Db, Most, StoreError};
 use issue::IssueQueue;
 use limits::shared::SharedCounters;
-use pages::MarkedLists;
 
 /// The settings of the operator about keys.
 #[derive(Debug, Clone, Copy)]
@@ -124,7 +122,6 @@ pub async fn open(
         changes: Arc::clone(&changes),
         checks: Arc::clone(&checks),
         usage: Arc::clone(&usage),
-        marked: MarkedLists::default(),
     });
     Ok(Opened { keys, changes, checks, usage, limits })
 }
@@ -140,8 +137,6 @@ pub struct Keys {
     checks: Arc<Checks>,
     usage: Arc<Usage>,
     queue: IssueQueue,
-    /// Lists of which deep pages were requested.
-    marked: MarkedLists,
 }
 
 impl Keys {

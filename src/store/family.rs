@@ -128,9 +128,6 @@ impl Db {
             if !edit(&mut key, &mut descendants) {
                 return Ok(KeyEdit::Refused(Box::new(stored)));
             }
-            if key.name != stored.name {
-                sqlx::query(sql!("organisation_count_rename")).bind(key.organisation.0).execute(&mut *tx).await?;
-            }
             let limits = StoredLimits::of(&key);
             sqlx::query(sql!("key_edit"))
                 .bind(key.id.0)

@@ -2,7 +2,7 @@
 //!
 //! An index has the order and the filter in it. The ids of a page that is far from both ends come from the index
 //! alone, and rows are read for that page only. How many there are is kept with the organisation, so no listing counts. To skip
-//! many entries an index is walked, from whichever end is nearer, or from a [`Mark`] that is known.
+//! many entries an index is walked, from whichever end is nearer (ADR 18).
 
 use std::ops::Range;
 
@@ -45,16 +45,13 @@ pub struct KeyPage {
     pub limit: i64,
 }
 
-/// How many keys an organisation or an environment has. Of an organisation it changes with whatever moves a
-/// key within a list: keys are made, revoked and renamed, and nothing else.
+/// The number of keys of an organisation or an environment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct KeyCounts {
     /// In all.
     pub keys: i64,
     /// Of them.
     pub revoked: i64,
-    /// Names that changed, ever.
-    pub renames: i64,
 }
 
 impl KeyCounts {
@@ -84,59 +81,11 @@ pub struct KeyList {
     order: Order,
 }
 
-/// An entry of a list: what it is ordered by.
-#[derive(Debug, Clone)]
-pub enum Mark {
-    /// The id alone.
-    Id(Uuid),
-    /// A label.
-    Name(String, Uuid),
-    /// A moment.
-    At(i64, Uuid),
-}
-
 /// What is listed of a key.
 const LISTED: &str = "uuid, name, created_at, revoked_at";
 /// So many rows may be read to be skipped: that costs less than a statement that does not read them, which takes
 /// a database longer to plan.
 const NEAR: i64 = 50;
-
-/// How to get to a stretch.
-struct Walk {
-    statement: String,
-    offset: i64,
-    descending: bool,
-    mark: Option<Mark>,
-}
-
-impl Walk {
-    /// From a mark, or from the end of the list that is nearer.
-    fn new(
-        list: KeyList,
-        stretch: &Range<i64>,
-        length: i64,
-        environment: Option<EnvironmentId>,
-        mark: Option<(Mark, i64)>,
-    ) -> Self {
-        if let Some((mark, before)) = mark {
-            return Self {
-                statement: list.from_a_mark(),
-                offset: stretch.start - before,
-                descending: false,
-                mark: Some(mark),
-            };
-        }
-        let descending = stretch.start > length - stretch.end;
-        let offset = if descending { length - stretch.end } else { stretch.start };
-        let within = if environment.is_some() { "AND environment_id = $4" } else { "" };
-        let statement = list.statement(direction(descending), within, offset <= NEAR);
-        Self { statement, offset, descending, mark: None }
-    }
-}
-
-fn direction(descending: bool) -> &'static str {
-    if descending { "DESC" } else { "ASC" }
-}
 
 /// A key as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -189,23 +138,9 @@ impl KeyPage {
 }
 
 impl KeyList {
-    /// Whose keys.
-    pub fn organisation(self) -> OrganisationId {
-        self.organisation
-    }
-
     /// How many of them.
     pub fn length(self, counts: &KeyCounts) -> i64 {
         counts.of(self.active)
-    }
-
-    /// What it is ordered by, before the id.
-    fn column(self) -> Option<&'static str> {
-        match self.order {
-            Order::Id => None,
-            Order::Name => Some("name"),
-            Order::RevokedAt => Some("revoked_at"),
-        }
     }
 
     fn filter(self) -> &'static str {
@@ -217,68 +152,32 @@ impl KeyList {
     }
 
     fn order(self, direction: &str) -> String {
-        match self.column() {
-            None => format!("uuid {direction}"),
-            Some(column) => format!("{column} {direction}, uuid {direction}"),
+        match self.order {
+            Order::Id => format!("uuid {direction}"),
+            Order::Name => format!("name {direction}, uuid {direction}"),
+            Order::RevokedAt => format!("revoked_at {direction}, uuid {direction}"),
         }
     }
 
-    /// The statement for some keys of it; `after` narrows it down further. All of it is made of fixed texts.
+    /// The statement for some keys of it; `within` narrows it down further. All of it is made of fixed texts.
     ///
     /// `$1` is the organisation, `$2` how many, `$3` how many are before them. Those are parameters even where they
     /// hardly change: PostgreSQL plans anew for each organisation, and not once for the average one.
-    fn statement(self, direction: &str, after: &str, near: bool) -> String {
-        let (filter, order) = (self.filter(), self.order(direction));
+    pub fn statement(self, descending: bool, within: &str, near: bool) -> String {
+        let filter = self.filter();
+        let order = self.order(if descending { "DESC" } else { "ASC" });
         let found =
-            format!("FROM keys WHERE organisation_id = $1 {filter} {after} ORDER BY {order} LIMIT $2 OFFSET $3");
+            format!("FROM keys WHERE organisation_id = $1 {filter} {within} ORDER BY {order} LIMIT $2 OFFSET $3");
         if near {
             return format!("SELECT {LISTED} {found}");
         }
         format!("SELECT {LISTED} FROM keys WHERE id IN (SELECT id {found}) ORDER BY {order}")
     }
-
-    /// The statement from one of the list's ends, for a page that is near it or far.
-    pub fn from_an_end(self, descending: bool, near: bool) -> String {
-        self.statement(direction(descending), "", near)
-    }
-
-    /// The statement from a mark on, which is `$4`, or `$4` and `$5`.
-    pub fn from_a_mark(self) -> String {
-        match self.column() {
-            None => self.statement("ASC", "AND uuid >= $4", false),
-            Some(column) => self.statement("ASC", &format!("AND ({column}, uuid) >= ($4, $5)"), false),
-        }
-    }
-
-    /// The statement for every `$2`th entry, from the first.
-    pub fn marks(self) -> String {
-        let (filter, order) = (self.filter(), self.order("ASC"));
-        let columns = self.column().map_or("uuid".to_owned(), |column| format!("{column}, uuid"));
-        format!(
-            "SELECT {columns} FROM (\
-               SELECT {columns}, row_number() OVER (ORDER BY {order}) AS place \
-               FROM keys WHERE organisation_id = $1 {filter}) AS numbered \
-             WHERE (place - 1) % $2 = 0 ORDER BY place"
-        )
-    }
 }
 
 impl Db {
-    /// How many keys an organisation has.
-    pub(crate) async fn key_counts(&self, organisation: OrganisationId) -> Result<KeyCounts, StoreError> {
-        let counts: Option<KeyCounts> = reading!(self, connection => {
-            sqlx::query_as(sql!("organisation_counts")).bind(organisation.0).fetch_optional(connection).await?
-        });
-        Ok(counts.unwrap_or_default())
-    }
-
-    /// The counts, and the keys on the page. `begin` knows the last mark before a stretch, perhaps, and how many
-    /// keys are before that.
-    pub(crate) async fn key_page(
-        &self,
-        page: &KeyPage,
-        begin: impl Fn(KeyList, &Range<i64>, &KeyCounts) -> Option<(Mark, i64)>,
-    ) -> Result<(KeyCounts, Vec<ListedKey>), StoreError> {
+    /// Returns the counts, and the keys on the page.
+    pub(crate) async fn key_page(&self, page: &KeyPage) -> Result<(KeyCounts, Vec<ListedKey>), StoreError> {
         let (count, of) = match page.environment {
             None => (sql!("organisation_counts"), page.organisation.0),
             Some(environment) => (sql!("environment_counts"), environment.0),
@@ -289,20 +188,20 @@ impl Db {
             let counts = counts.unwrap_or_default();
             let mut keys: Vec<ListedKey> = Vec::new();
             for (list, stretch) in page.stretches(&counts) {
-                let walk = Walk::new(list, &stretch, list.length(&counts), page.environment, begin(list, &stretch, &counts));
-                let query = sqlx::query_as(sqlx::AssertSqlSafe(walk.statement))
+                let after = list.length(&counts) - stretch.end;
+                let descending = stretch.start > after;
+                let offset = if descending { after } else { stretch.start };
+                let within = if page.environment.is_some() { "AND environment_id = $4" } else { "" };
+                let statement = list.statement(descending, within, offset <= NEAR);
+                let mut query = sqlx::query_as(sqlx::AssertSqlSafe(statement))
                     .bind(list.organisation.0)
                     .bind(stretch.end - stretch.start)
-                    .bind(walk.offset);
-                let query = match (walk.mark, page.environment) {
-                    (Some(Mark::Id(uuid)), _) => query.bind(uuid),
-                    (Some(Mark::Name(name, uuid)), _) => query.bind(name).bind(uuid),
-                    (Some(Mark::At(at, uuid)), _) => query.bind(at).bind(uuid),
-                    (None, Some(environment)) => query.bind(environment.0),
-                    (None, None) => query,
-                };
+                    .bind(offset);
+                if let Some(environment) = page.environment {
+                    query = query.bind(environment.0);
+                }
                 let mut walked: Vec<ListedKey> = query.fetch_all(&mut *connection).await?;
-                if walk.descending {
+                if descending {
                     walked.reverse();
                 }
                 keys.append(&mut walked);
@@ -313,35 +212,13 @@ impl Db {
             (counts, keys)
         }))
     }
-
-    /// Every so manyth entry of a list, from the first.
-    pub(crate) async fn key_marks(&self, list: KeyList, every: i64) -> Result<Vec<Mark>, StoreError> {
-        let statement = list.marks();
-        Ok(reading!(self, connection => {
-            macro_rules! marks {
-                ($row:ty, $mark:expr) => {{
-                    let rows: Vec<$row> = sqlx::query_as(sqlx::AssertSqlSafe(statement))
-                        .bind(list.organisation.0)
-                        .bind(every)
-                        .fetch_all(connection)
-                        .await?;
-                    rows.into_iter().map($mark).collect()
-                }};
-            }
-            match list.order {
-                Order::Id => marks!((Uuid,), |(uuid,)| Mark::Id(uuid)),
-                Order::Name => marks!((String, Uuid), |(name, uuid)| Mark::Name(name, uuid)),
-                Order::RevokedAt => marks!((i64, Uuid), |(at, uuid)| Mark::At(at, uuid)),
-            }
-        }))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const COUNTS: KeyCounts = KeyCounts { keys: 10, revoked: 4, renames: 0 };
+    const COUNTS: KeyCounts = KeyCounts { keys: 10, revoked: 4 };
 
     fn stretches(
         column: KeyColumn,

@@ -41,7 +41,7 @@ pub(crate) use family::KeyEdit;
 pub use ingest::{NewEvent, Taken};
 pub use jobs::NewJob;
 pub(crate) use jobs::{ClaimedJob, Settled};
-pub use key_pages::{KeyColumn, KeyCounts, KeyList, KeyPage, ListedKey, Mark};
+pub use key_pages::{KeyColumn, KeyCounts, KeyList, KeyPage, ListedKey};
 pub use migrate_data::{MigrateDataError, Progress, open_both};
 pub use new_keys::{Inserted, Most};
 pub(crate) use nodes::Renewed;

@@ -93,7 +93,7 @@ impl Db {
                     if counted.rows_affected() == 1 {
                         break;
                     }
-                    let (_, revoked, _): (i64, i64, i64) = sqlx::query_as(sql!("organisation_counts"))
+                    let (_, revoked): (i64, i64) = sqlx::query_as(sql!("organisation_counts"))
                         .bind(organisation.0)
                         .fetch_one(&mut *tx)
                         .await?;

@@ -22,7 +22,7 @@ mod hooksentry_events;
 mod hooksentry_ingest;
 mod hooksentry_ingest_groups;
 mod hooksentry_keys;
-mod hooksentry_marks;
+mod hooksentry_deep_pages;
 mod hooksentry_model;
 mod hooksentry_plans;
 mod hooksentry_tokens;

@@ -156,7 +156,6 @@ impl ChangeLog {
 
     /// Drops everything that was cached of the database here.
     fn drop_everything(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
         self.db.forget();
         self.limits.forget_quota_leases();
         self.checks.forget();

@@ -6,7 +6,6 @@ mod follower;
 pub(super) mod subscribers;
 pub(super) mod subscription;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -40,8 +39,6 @@ pub struct ChangeLog {
     /// This server among others, where there may be any.
     node: Option<Arc<Node>>,
     opened_at: Timestamp,
-    /// The number of times that everything cached of the database was dropped.
-    generation: AtomicU64,
     following: OnceLock<AbortHandle>,
 }
 
@@ -67,7 +64,6 @@ impl ChangeLog {
             follower: Arc::clone(&follower),
             node: node.clone(),
             opened_at,
-            generation: AtomicU64::new(0),
             following: OnceLock::new(),
         });
         let following = tokio::spawn(follower::follow(Arc::downgrade(&log), follower, node));
@@ -114,12 +110,6 @@ impl ChangeLog {
                 Unavailable::Acknowledgements
             }),
         }
-    }
-
-    /// Returns the number of times that everything cached of the database was dropped: a value of an earlier generation
-    /// may be of a state that the database has lost.
-    pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
     }
 
     /// Stops following the log and trusting the cache, and gives up the lease of this node.

@@ -1,4 +1,1 @@
--- A page within a list moves as when a key gets another name.
-UPDATE organisations
-SET key_count = key_count - $2, revoked_count = revoked_count - $2, rename_count = rename_count + 1
-WHERE id = $1
+UPDATE organisations SET key_count = key_count - $2, revoked_count = revoked_count - $2 WHERE id = $1

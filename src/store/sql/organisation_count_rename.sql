@@ -1,1 +1,0 @@
-UPDATE organisations SET rename_count = rename_count + 1 WHERE id = $1

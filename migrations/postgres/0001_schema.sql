@@ -146,11 +146,7 @@ CREATE INDEX revoked_keys_by_revocation ON keys (organisation_id, revoked_at, uu
 
 -- A key with the columns of its environment, organisation and creator; every reader of keys selects from it.
 CREATE VIEW keys_in_context AS
-SELECT k.id, k.uuid, k.organisation_id, k.environment_id, k.created_by, k.parent_id, k.name,
-       k.prefix, k.scopes, k.expires_at, k.ip_allowlist, k.metadata, k.rate_limit,
-       k.rate_window_seconds, k.quota_limit, k.created_at, k.disabled_at, k.revoked_at,
-       k.request_count, k.last_used_at, k.hash, k.rate_until, k.quota_month, k.quota_used,
-       e.mode, o.uuid AS organisation_uuid, u.email AS creator
+SELECT k.*, e.mode, o.uuid AS organisation_uuid, u.email AS creator
 FROM keys k
 JOIN environments e ON e.id = k.environment_id
 JOIN organisations o ON o.id = k.organisation_id

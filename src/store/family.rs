@@ -6,7 +6,7 @@
 //! has no cycle.
 
 use super::db::{Db, StoreError, sql, writing};
-use super::keys::{KeyRow, StoredLimits};
+use super::keys::{EDITABLE, KeyRow, bind_editable, lock_trees};
 use super::new_changes::log_changes;
 use crate::domain::{Key, KeyHash, fold};
 use crate::model::{KeyId, Timestamp, UserId};
@@ -44,15 +44,6 @@ pub(crate) struct Edited {
     pub(crate) number: i64,
 }
 
-/// Holds the trees that some keys belong to until the transaction ends. To be taken before any row is locked.
-macro_rules! lock_trees {
-    ($db:expr, $tx:ident, $ids:expr) => {{
-        let ids: Vec<i64> = $ids.map(|id: KeyId| id.0).collect();
-        let ids = serde_json::json!(ids).to_string();
-        sqlx::query(sql!($db, "keys_lock_trees")).bind(ids).execute(&mut *$tx).await?;
-    }};
-}
-
 /// Locks and returns a key, revoked or not, and its descendants that are not revoked.
 macro_rules! lock_family {
     ($db:expr, $tx:ident, $id:expr) => {{
@@ -63,7 +54,23 @@ macro_rules! lock_family {
     }};
 }
 
-pub(super) use lock_trees;
+/// Keys of one `UPDATE`: SQLite bounds the parameters of a statement to 32,766.
+const MAX_ROWS: usize = 1_000;
+
+/// Writes the [`EDITABLE`] columns of some keys.
+macro_rules! update_keys {
+    ($tx:ident, $keys:expr) => {{
+        let columns = EDITABLE.join(", ");
+        let mut update = sqlx::QueryBuilder::new(format!("WITH edited (id, {columns}) AS ("));
+        update.push_values($keys, |mut row, key| {
+            row.push_bind(key.id.0);
+            bind_editable!(row, key);
+        });
+        let set = EDITABLE.map(|column| format!("{column} = edited.{column}")).join(", ");
+        update.push(format_args!(") UPDATE keys SET {set} FROM edited WHERE keys.id = edited.id"));
+        update.build().persistent(false).execute(&mut *$tx).await?;
+    }};
+}
 
 impl Db {
     /// Marks a key as revoked, with `descendants` the keys below it as well. A key that is revoked already stays
@@ -128,25 +135,17 @@ impl Db {
             if !edit(&mut key, &mut descendants) {
                 return Ok(KeyEdit::Refused(Box::new(stored)));
             }
-            let limits = StoredLimits::of(&key);
-            sqlx::query(sql!("key_edit"))
-                .bind(key.id.0)
-                .bind(&key.name)
-                .bind(key.scopes.to_wire())
-                .bind(limits.expires_at)
-                .bind(&limits.ip_allowlist)
-                .bind(&limits.metadata)
-                .bind(limits.rate_limit)
-                .bind(limits.rate_window_seconds)
-                .bind(limits.quota_limit)
-                .bind(key.disabled_at.map(|at| at.0))
-                .bind(fold(&key.name))
-                .execute(&mut *tx)
-                .await?;
-            if !descendants.is_empty() {
-                let rows: Vec<NarrowedRow> = descendants.iter().map(NarrowedRow::of).collect();
-                let rows = serde_json::to_string(&rows).map_err(|error| sqlx::Error::Encode(error.into()))?;
-                sqlx::query(sql!(self, "keys_narrow")).bind(rows).execute(&mut *tx).await?;
+            if key.name != stored.name {
+                sqlx::query(sql!("key_rename"))
+                    .bind(key.id.0)
+                    .bind(&key.name)
+                    .bind(fold(&key.name))
+                    .execute(&mut *tx)
+                    .await?;
+            }
+            let family: Vec<&Key> = std::iter::once(&key).chain(&descendants).collect();
+            for some in family.chunks(MAX_ROWS) {
+                update_keys!(tx, some.iter().copied());
             }
             let changed: Vec<_> = std::iter::once(&key).chain(&descendants).map(|key| (key.id, key.hash)).collect();
             let number = log_changes!(self, tx, key.organisation, &changed, false, at);
@@ -158,25 +157,4 @@ impl Db {
 /// Ids as one parameter: a JSON array.
 fn ids(keys: &[(KeyId, KeyHash)]) -> String {
     serde_json::json!(keys.iter().map(|(id, _)| id.0).collect::<Vec<_>>()).to_string()
-}
-
-/// The columns of a key that its ancestors bound.
-#[derive(serde::Serialize)]
-struct NarrowedRow {
-    id: i64,
-    scopes: Option<String>,
-    disabled_at: Option<i64>,
-    #[serde(flatten)]
-    limits: StoredLimits,
-}
-
-impl NarrowedRow {
-    fn of(key: &Key) -> Self {
-        Self {
-            id: key.id.0,
-            scopes: key.scopes.to_wire(),
-            disabled_at: key.disabled_at.map(|at| at.0),
-            limits: StoredLimits::of(key),
-        }
-    }
 }

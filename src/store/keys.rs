@@ -1,11 +1,14 @@
-//! Keys.
+//! Keys: their columns, reading them, and storing new ones, several at a time and none beyond the organisation's limit.
+//!
+//! A new column of a key stands in the migrations and in this file: `KeyRow` reads it; `EDITABLE` and `bind_editable` write
+//! it if an edit may change it, `insert_keys` if not.
 
 use std::collections::HashSet;
 
 use uuid::Uuid;
 
-use super::db::{Db, StoreError, reading, sql};
-use crate::domain::{Key, KeyHash, Limits, Spent};
+use super::db::{Db, StoreError, reading, sql, writing};
+use crate::domain::{Key, KeyHash, Limits, Spent, fold};
 use crate::model::{EnvironmentId, KeyId, Mode, OrganisationId, Quota, RateLimit, Scopes, Timestamp, UserId};
 
 /// A row of the view `keys_in_context`.
@@ -97,7 +100,173 @@ impl KeyRow {
     }
 }
 
+/// Columns that an edit may change, in the order of `bind_editable`.
+pub(super) const EDITABLE: [&str; 8] = [
+    "scopes",
+    "expires_at",
+    "ip_allowlist",
+    "metadata",
+    "rate_limit",
+    "rate_window_seconds",
+    "quota_limit",
+    "disabled_at",
+];
+
+/// Binds the [`EDITABLE`] columns of a key to a row of `VALUES`.
+macro_rules! bind_editable {
+    ($row:expr, $key:expr) => {{
+        let (key, limits): (&Key, _) = ($key, &$key.limits);
+        $row.push_bind(key.scopes.to_wire())
+            .push_bind(limits.expires_at.map(|at| at.0))
+            .push_bind(limits.ip_allowlist.as_ref().map(|cidrs| serde_json::json!(cidrs).to_string()))
+            .push_bind(key.metadata.as_ref().map(|map| serde_json::json!(map).to_string()))
+            .push_bind(limits.rate_limit.map(|rate| i64::from(rate.limit)))
+            .push_bind(limits.rate_limit.map(|rate| i64::from(rate.window_seconds)))
+            .push_bind(limits.quota.map(|quota| i64::try_from(quota.limit).unwrap_or(i64::MAX)))
+            .push_bind(key.disabled_at.map(|at| at.0))
+    }};
+}
+
+/// Holds the trees that some keys belong to until the transaction ends. To be taken before any row is locked.
+macro_rules! lock_trees {
+    ($db:expr, $tx:ident, $ids:expr) => {{
+        let ids: Vec<i64> = $ids.map(|id: KeyId| id.0).collect();
+        let ids = serde_json::json!(ids).to_string();
+        sqlx::query(sql!($db, "keys_lock_trees")).bind(ids).execute(&mut *$tx).await?;
+    }};
+}
+
+pub(super) use {bind_editable, lock_trees};
+
+/// Statements for up to this many new keys stay prepared, one for each number of them; larger ones are rare.
+const PREPARED_ROWS: usize = 32;
+
+/// Inserts keys within a transaction: at most 1,700, because SQLite bounds the parameters of a statement to 32,766.
+macro_rules! insert_keys {
+    ($tx:ident, $keys:expr) => {{
+        let is_prepared = $keys.len() <= PREPARED_ROWS;
+        let mut insert = sqlx::QueryBuilder::new(format!(
+            "INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, parent_id, name, \
+             name_folded, prefix, created_at, {}) ",
+            EDITABLE.join(", ")
+        ));
+        insert.push_values($keys, |mut row, key: &Key| {
+            row.push_bind(key.id.0)
+                .push_bind(key.uuid)
+                .push_bind(&key.hash.as_bytes()[..])
+                .push_bind(key.organisation.0)
+                .push_bind(key.environment.0)
+                .push_bind(key.created_by.map(|user| user.0))
+                .push_bind(key.parent.map(|parent| parent.0))
+                .push_bind(&*key.name)
+                .push_bind(fold(&key.name))
+                .push_bind(&*key.prefix)
+                .push_bind(key.created_at.0);
+            bind_editable!(row, key);
+        });
+        insert.build().persistent(is_prepared).execute(&mut *$tx).await?;
+    }};
+}
+
+/// The outcome of an insert.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is on disk.
+    Done,
+    /// The organisation has as many keys as it may.
+    Full,
+    /// The organisation has as many revoked keys as it may.
+    TooManyRevoked,
+    /// The key that was to make this one has ended meanwhile.
+    ParentEnded,
+    /// The key that was to make this one was narrowed meanwhile, and may not make it any more.
+    ParentNarrowed,
+}
+
+/// How many keys an organisation may have.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    /// Those that are not revoked.
+    pub keys: i64,
+    /// Those that are: with so many it gets no further keys.
+    pub revoked: i64,
+}
+
 impl Db {
+    /// Stores keys in one transaction; returns the outcome of each. An organisation gets no more than `most`. `bind` holds
+    /// a key against its parent as that is now, which cannot change before
+    /// the key is stored; false if the parent may not make it.
+    pub(crate) async fn insert_keys(
+        &self,
+        keys: &mut [Key],
+        most: Most,
+        bind: impl Fn(&Key, &mut Key) -> bool,
+    ) -> Result<Vec<Inserted>, StoreError> {
+        let mut outcomes = vec![Inserted::Done; keys.len()];
+        // In one order, everywhere, and keys before organisations: two transactions must not wait for each other.
+        let mut parents: Vec<KeyId> = keys.iter().filter_map(|key| key.parent).collect();
+        parents.sort_unstable();
+        parents.dedup();
+        let mut organisations: Vec<OrganisationId> = keys.iter().map(|key| key.organisation).collect();
+        organisations.sort_unstable();
+        organisations.dedup();
+        writing!(self, tx => {
+            if !parents.is_empty() {
+                lock_trees!(self, tx, parents.iter().copied());
+            }
+            for parent in parents {
+                let held = sqlx::query(sql!("key_hold_active")).bind(parent.0).execute(&mut *tx).await?;
+                let row: Option<KeyRow> = sqlx::query_as(sql!("key_by_id")).bind(parent.0).fetch_optional(&mut *tx).await?;
+                let row = row.map(KeyRow::into_key).transpose()?.filter(|_| held.rows_affected() == 1);
+                for (key, outcome) in keys.iter_mut().zip(&mut outcomes).filter(|(key, _)| key.parent == Some(parent)) {
+                    match &row {
+                        None => *outcome = Inserted::ParentEnded,
+                        Some(parent) if !bind(parent, key) => *outcome = Inserted::ParentNarrowed,
+                        Some(_) => {}
+                    }
+                }
+            }
+            for organisation in organisations {
+                let mut wanted: Vec<&mut Inserted> = keys
+                    .iter()
+                    .zip(&mut outcomes)
+                    .filter(|(key, outcome)| key.organisation == organisation && **outcome == Inserted::Done)
+                    .map(|(_, outcome)| outcome)
+                    .collect();
+                // All at once; where there is no room for all, those that came first.
+                while !wanted.is_empty() {
+                    let counted = sqlx::query(sql!("organisation_count_new_keys"))
+                        .bind(organisation.0)
+                        .bind(i64::try_from(wanted.len()).unwrap_or(i64::MAX))
+                        .bind(most.keys)
+                        .bind(most.revoked)
+                        .execute(&mut *tx)
+                        .await?;
+                    if counted.rows_affected() == 1 {
+                        break;
+                    }
+                    let (_, revoked): (i64, i64) = sqlx::query_as(sql!("organisation_counts"))
+                        .bind(organisation.0)
+                        .fetch_one(&mut *tx)
+                        .await?;
+                    if revoked >= most.revoked {
+                        wanted.drain(..).for_each(|outcome| *outcome = Inserted::TooManyRevoked);
+                        break;
+                    }
+                    if let Some(last) = wanted.pop() {
+                        *last = Inserted::Full;
+                    }
+                }
+            }
+            let made = keys.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Inserted::Done);
+            let made: Vec<&Key> = made.map(|(key, _)| key).collect();
+            if !made.is_empty() {
+                insert_keys!(tx, made);
+            }
+        });
+        Ok(outcomes)
+    }
+
     /// Those of the keys that there are, in one statement.
     pub(crate) async fn keys_by_hash(&self, hashes: &[KeyHash]) -> Result<Vec<Key>, StoreError> {
         let hashes: Vec<String> = hashes.iter().map(|hash| hex::encode(hash.as_bytes())).collect();
@@ -150,30 +319,5 @@ impl Db {
             sqlx::query_as(sql!("key_by_uuid")).bind(uuid).fetch_optional(connection).await?
         });
         Ok(row.map(KeyRow::into_key).transpose()?)
-    }
-}
-
-/// A key's bounds as they stand in its row.
-#[derive(serde::Serialize)]
-pub(super) struct StoredLimits {
-    pub(super) expires_at: Option<i64>,
-    pub(super) ip_allowlist: Option<String>,
-    pub(super) metadata: Option<String>,
-    pub(super) rate_limit: Option<i64>,
-    pub(super) rate_window_seconds: Option<i64>,
-    pub(super) quota_limit: Option<i64>,
-}
-
-impl StoredLimits {
-    pub(super) fn of(key: &Key) -> Self {
-        let limits = &key.limits;
-        Self {
-            expires_at: limits.expires_at.map(|at| at.0),
-            ip_allowlist: limits.ip_allowlist.as_ref().map(|cidrs| serde_json::json!(cidrs).to_string()),
-            metadata: key.metadata.as_ref().map(|map| serde_json::json!(map).to_string()),
-            rate_limit: limits.rate_limit.map(|rate| i64::from(rate.limit)),
-            rate_window_seconds: limits.rate_limit.map(|rate| i64::from(rate.window_seconds)),
-            quota_limit: limits.quota.map(|quota| i64::try_from(quota.limit).unwrap_or(i64::MAX)),
-        }
     }
 }

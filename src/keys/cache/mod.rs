@@ -128,15 +128,6 @@ impl Cache {
         self.records.pin().get(&slot).map(found)
     }
 
-    /// Brings the records of some slots into the processor's caches. No look-up here waits for the one before, as it would
-    /// where each record is changed before the next one is looked for: so they wait for memory together.
-    pub(in crate::keys) fn prefetch(&self, slots: impl IntoIterator<Item = Slot>) {
-        let records = self.records.pin();
-        for slot in slots {
-            std::hint::black_box(records.get(&slot).map(|record| record.pending.load(Ordering::Relaxed)));
-        }
-    }
-
     /// Whether a string was recently found to be no key.
     pub(in crate::keys) fn is_unknown(&self, hash: &KeyHash, now: Timestamp) -> bool {
         self.unknown.peek(hash.as_bytes()).is_some_and(|until| now < until && until.since(now) <= UNKNOWN_LIFETIME)

@@ -110,7 +110,6 @@ impl Usage {
     async fn take_lines(&self, counted: &[Slot], ledger: &Ledger) -> Vec<(usize, LoggedUses)> {
         let mut lines = Lines::new();
         for some in counted.chunks(YIELD_EVERY) {
-            self.cache.prefetch(some.iter().copied());
             {
                 // Readers lock the ledgers as well, so none misses a count that is between a record and the log.
                 let mut ledgers = self.ledgers();
@@ -166,7 +165,6 @@ impl Usage {
         };
         let mut taken = Vec::with_capacity(records.len());
         for some in records.chunks(YIELD_EVERY) {
-            self.cache.prefetch(some.iter().copied());
             {
                 let _ledgers = self.ledgers();
                 let uses = |slot: &Slot| Some((*slot, self.cache.at(*slot, Record::take_logged).flatten()?));
@@ -213,7 +211,6 @@ impl Usage {
 
     /// Gives logged uses back to their records.
     fn keep_logged(&self, some: &[(Slot, Uses)]) {
-        self.cache.prefetch(some.iter().map(|(slot, _)| *slot));
         let mut ledgers = self.ledgers();
         for (slot, uses) in some {
             let kept = self.cache.at(*slot, |record| record.keep_logged(*uses)).flatten();

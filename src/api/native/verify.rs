@@ -1,14 +1,13 @@
 //! `POST /v1/keys/verify`: a service asks whether a key that somebody presented to it is good.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 
-use axum::BoxError;
 use axum::body::HttpBody;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use axum::{BoxError, Json};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -34,7 +33,6 @@ pub(super) const PATH: &str = "/v1/keys/verify";
 /// Tells a client that keeps its own memory of keys that it may remember this one.
 const CACHEABLE: HeaderName = HeaderName::from_static("latchkey-cacheable");
 const MOST_COST: u32 = 1_000_000;
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What is asked about a key.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -59,52 +57,20 @@ struct Verify {
     cost: Option<u32>,
 }
 
-/// The same, read without copying.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Borrowed<'a> {
-    #[serde(borrow)]
-    key: Text<'a>,
-    #[serde(borrow)]
-    scopes: Option<Text<'a>>,
-    #[serde(borrow)]
-    environment: Option<Text<'a>>,
-    #[serde(borrow)]
-    ip: Option<Text<'a>>,
-    cost: Option<u32>,
-}
-
-/// serde borrows a `Cow` only where it is no part of something else.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'a> From<&'a Verify> for Borrowed<'a> {
-    fn from(owned: &'a Verify) -> Self {
-        let text = |text: &'a String| Text(Cow::Borrowed(text));
-        Self {
-            key: text(&owned.key),
-            scopes: owned.scopes.as_ref().map(text),
-            environment: owned.environment.as_ref().map(text),
-            ip: owned.ip.as_ref().map(text),
-            cost: owned.cost,
-        }
-    }
-}
-
-impl Borrowed<'_> {
+impl Verify {
     fn ask(&self, organisation: OrganisationId) -> Result<Ask<'_>, ApiError> {
         let mut fields = Fields::default();
         let scopes = match &self.scopes {
             None => None,
-            Some(Text(text)) => fields.take("scopes", demanded(text)),
+            Some(text) => fields.take("scopes", demanded(text)),
         };
         let mode = match &self.environment {
             None => None,
-            Some(Text(word)) => fields.take("environment", Mode::parse(word).ok_or("must be `live` or `test`")),
+            Some(word) => fields.take("environment", Mode::parse(word).ok_or("must be `live` or `test`")),
         };
         let address = match &self.ip {
             None => None,
-            Some(Text(ip)) => fields.take("ip", ip.parse().map_err(|_| "must be an IPv4 or IPv6 address")),
+            Some(ip) => fields.take("ip", ip.parse().map_err(|_| "must be an IPv4 or IPv6 address")),
         };
         let cost = match self.cost {
             None => Cost::default(),
@@ -174,65 +140,6 @@ struct Verification<'a> {
     request_id: &'a str,
 }
 
-impl Verification<'_> {
-    /// By hand, because serde looks at every character for what must be escaped, and ids, words and moments have
-    /// nothing of that. A test holds it to what serde writes.
-    fn json(&self) -> Vec<u8> {
-        let mut json = Json(Vec::with_capacity(512));
-        json.put(&[r#"{"valid":"#, if self.valid { "true" } else { "false" }, r#","code":""#, self.code, "\""]);
-        json.plain(r#","key_id":"#, self.key_id);
-        json.value(r#","name":"#, &self.name);
-        json.plain(r#","org_id":"#, self.org_id);
-        json.plain(r#","env_id":"#, self.env_id);
-        json.plain(r#","environment":"#, self.environment);
-        json.value(r#","scopes":"#, &self.scopes);
-        json.plain(r#","expires_at":"#, self.expires_at.as_deref());
-        json.put(&[r#","metadata":"#, self.metadata.map_or("null", RawValue::get)]);
-        match &self.ratelimit {
-            None => json.put(&[r#","ratelimit":null"#]),
-            state => json.value(r#","ratelimit":"#, state),
-        }
-        if let Some(missing) = &self.missing_scopes {
-            json.value(r#","missing_scopes":"#, missing);
-        }
-        if let Some(seconds) = &self.retry_after {
-            json.value(r#","retry_after":"#, seconds);
-        }
-        json.plain(r#","request_id":"#, Some(self.request_id));
-        json.put(&["}"]);
-        json.0
-    }
-}
-
-/// JSON that is being written.
-struct Json(Vec<u8>);
-
-impl Json {
-    fn put(&mut self, parts: &[&str]) {
-        for part in parts {
-            self.0.extend_from_slice(part.as_bytes());
-        }
-    }
-
-    /// A text that has nothing to be escaped in it.
-    fn plain(&mut self, name: &str, text: Option<&str>) {
-        match text {
-            Some(text) => self.put(&[name, "\"", text, "\""]),
-            None => self.put(&[name, "null"]),
-        }
-    }
-
-    /// Anything.
-    fn value(&mut self, name: &str, value: &impl Serialize) {
-        self.put(&[name]);
-        if let Err(error) = serde_json::to_writer(&mut self.0, value) {
-            // Texts and numbers can be written.
-            tracing::error!(%error, "a part of an outcome cannot be written");
-            self.put(&["null"]);
-        }
-    }
-}
-
 /// How a rate limit stands.
 #[derive(Serialize, ToSchema)]
 struct RateLimitState {
@@ -300,33 +207,15 @@ where
             if waited {
                 Box::pin(fast_path::service_again(services, request.headers(), address)).await?;
             }
-            let content_type = request.headers().get(CONTENT_TYPE);
-            match serde_json::from_slice::<Borrowed<'_>>(&body) {
-                Ok(asked) if content_type == Some(&JSON) && !request.headers().contains_key(CONTENT_ENCODING) => {
-                    check(services, organisation, &asked, id).await
-                }
-                // The exact way, which says by name what is wrong.
-                _ => {
-                    json::refuse_encoding(request.headers())?;
-                    let content_type = content_type.and_then(|value| value.to_str().ok());
-                    let asked = json::from_body::<Verify>(content_type, &body)?;
-                    check(services, organisation, &Borrowed::from(&asked), id).await
-                }
-            }
+            json::refuse_encoding(request.headers())?;
+            let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            let asked: Verify = json::from_body(content_type, &body)?;
+            let ask = asked.ask(organisation)?;
+            let told = |verdict: Verdict<'_>| answer(&verdict, &ask, id);
+            fast_path::check(services, asked.key.trim(), &ask, Purpose::Use, told).await
         })
         .await
     })
-}
-
-async fn check(
-    services: &Services,
-    organisation: OrganisationId,
-    asked: &Borrowed<'_>,
-    id: RequestId,
-) -> Result<Response, ApiError> {
-    let ask = asked.ask(organisation)?;
-    let told = |verdict: Verdict<'_>| answer(&verdict, &ask, id);
-    fast_path::check(services, asked.key.0.trim(), &ask, Purpose::Use, told).await
 }
 
 fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, id: RequestId) -> Response {
@@ -355,58 +244,11 @@ fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, id: RequestId) -> Response {
         retry_after: verdict.limited.map(|(Limited::Rate(seconds) | Limited::Quota(seconds))| seconds),
         request_id: id.as_str(),
     };
-    let mut response = Response::new(verification.json().into());
+    let mut response = Json(verification).into_response();
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, JSON);
     limits::say(&verdict.limits, headers);
     if verdict.code == Code::Valid && verdict.record.is_some_and(Record::is_free) {
         headers.insert(CACHEABLE, HeaderValue::from_static("true"));
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_outcome_is_written_as_serde_would() {
-        let metadata = RawValue::from_string(r#"{"team":"\"a\"","n":1}"#.to_owned()).expect("JSON");
-        let nothing = Verification {
-            valid: false,
-            code: "NOT_FOUND",
-            key_id: None,
-            name: None,
-            org_id: None,
-            env_id: None,
-            environment: None,
-            scopes: None,
-            expires_at: None,
-            metadata: None,
-            ratelimit: None,
-            missing_scopes: None,
-            retry_after: None,
-            request_id: "0123456789abcdef",
-        };
-        let all = Verification {
-            valid: true,
-            code: "VALID",
-            key_id: Some("ak_8f3a1b2c4d5e6f7a"),
-            name: Some("\"Ärger\" \u{1}\\ \u{1f511}"),
-            org_id: Some("org_5b6c7d8e9f0a1b2c"),
-            env_id: Some("env_1a2b3c4d5e6f7a8b"),
-            environment: Some("live"),
-            scopes: Some("a:b c:*"),
-            expires_at: Some("2099-01-01T00:00:00Z".to_owned()),
-            metadata: Some(&metadata),
-            ratelimit: Some(RateLimitState { limit: 100, remaining: u64::MAX, reset: 0 }),
-            missing_scopes: Some(vec!["x:y", "*"]),
-            retry_after: Some(7),
-            request_id: "0123456789abcdef",
-        };
-        for outcome in [nothing, all] {
-            let by_hand = String::from_utf8(outcome.json()).expect("text");
-            assert_eq!(by_hand, serde_json::to_string(&outcome).expect("JSON"));
-        }
-    }
 }

@@ -66,24 +66,6 @@ fn log(services: &Services, path: &'static str, address: ClientAddress, id: Requ
     }
 }
 
-/// Checks a presented key: at once, unless the database or Redis has to be asked.
-///
-/// # Errors
-/// 503 when the database does not answer.
-pub(crate) async fn check<R>(
-    services: &Services,
-    presented: &str,
-    ask: &Ask<'_>,
-    purpose: Purpose,
-    mut told: impl FnMut(Verdict<'_>) -> R,
-) -> Result<R, ApiError> {
-    if let Some(told) = services.checks.verify_cached(presented, ask, purpose, &mut told) {
-        return Ok(told);
-    }
-    // Boxed: few have to wait.
-    Ok(Box::pin(services.checks.verify(presented, ask, purpose, told)).await?)
-}
-
 /// Answers a method that a path does not know.
 pub async fn wrong_method(State(services): State<Services>) -> Result<Response, Infallible> {
     answer(&services, "-", ClientAddress::Unknown, async |_| Err(ApiError::method_not_allowed())).await
@@ -125,7 +107,7 @@ async fn service_for(
         Some(record) if verdict.code == Code::Valid => Ok(record.place.organisation),
         _ => Err(refusal(services, &verdict, &ask, address)),
     };
-    check(services, presented, &ask, purpose, told).await?
+    services.checks.verify(presented, &ask, purpose, told).await?
 }
 
 /// An empty answer.

@@ -120,7 +120,7 @@ pub(super) fn forward_auth<B: Send + 'static>(
             };
             let for_nginx = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "compat=nginx"));
             let told = |verdict: Verdict<'_>| answer(services, &verdict, &ask, address, for_nginx);
-            fast_path::check(services, presented, &ask, Purpose::Use, told).await
+            services.checks.verify(presented, &ask, Purpose::Use, told).await.map_err(ApiError::from)
         })
         .await
     })

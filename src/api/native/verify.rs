@@ -212,7 +212,7 @@ where
             let asked: Verify = json::from_body(content_type, &body)?;
             let ask = asked.ask(organisation)?;
             let told = |verdict: Verdict<'_>| answer(&verdict, &ask, id);
-            fast_path::check(services, asked.key.trim(), &ask, Purpose::Use, told).await
+            services.checks.verify(asked.key.trim(), &ask, Purpose::Use, told).await.map_err(ApiError::from)
         })
         .await
     })

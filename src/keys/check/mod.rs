@@ -135,22 +135,6 @@ impl Checks {
         self.trusted_until.store(boottime, Ordering::Release);
     }
 
-    /// Checks a presented string by the cache alone, and returns the reply that `answer` makes of the outcome. `None`
-    /// if the database or the shared limits have to be asked first, as [`verify`](Self::verify) does; then nothing was
-    /// charged or counted.
-    pub fn verify_cached<R>(
-        &self,
-        presented: &str,
-        ask: &Ask<'_>,
-        purpose: Purpose,
-        answer: &mut impl FnMut(Verdict<'_>) -> R,
-    ) -> Option<R> {
-        match PresentedKey::parse(presented) {
-            Some(presented) => self.cached(&presented.hash, ask, purpose, None, answer)?.ok(),
-            None => Some(answer(Verdict::NOT_FOUND)),
-        }
-    }
-
     /// Checks a presented string, and returns the reply that `answer` makes of the outcome.
     ///
     /// # Errors

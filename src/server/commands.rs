@@ -60,7 +60,7 @@ fn say(progress: Progress<'_>) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// `latchkey user …`. Works beside a running server, which is told of it.
+/// `latchkey user …`. Works beside a running server.
 ///
 /// # Errors
 /// When the address or the password cannot be used, or the database fails.
@@ -70,12 +70,10 @@ pub async fn user(command: &User) -> Result<String, Failure> {
     let email = EmailAddress::parse(&account.email).map_err(|error| format!("{}: {error}", account.email))?;
     let (accounts, db) = open(account).await?;
     let password = ask_password()?;
-    db.announce_change()?;
     let said = match command {
         User::Add(_) => add(&accounts, &email, password).await,
         User::ResetPassword(_) => reset_password(&accounts, &email, password).await,
     };
-    db.announce_change()?;
     db.close().await;
     said
 }

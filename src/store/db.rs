@@ -10,7 +10,7 @@ use sqlx::{Connection, PgConnection, Postgres, Sqlite};
 
 pub(super) use super::error::is_row_fault;
 pub use super::error::{DatabaseUrlError, StoreError};
-use super::file::{Announcements, DatabaseFile};
+use super::file::DatabaseFile;
 use super::pool::Connections;
 use super::url;
 use crate::runtime::lists::Lists;
@@ -50,13 +50,6 @@ enum Opening {
     Serve,
     /// Alone, if it is there.
     Copy,
-}
-
-/// How often a database was changed, by this process and beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Changes {
-    own: u64,
-    beside: Announcements,
 }
 
 /// The database.
@@ -263,33 +256,10 @@ impl Db {
         }
     }
 
-    /// How often the database was changed, new keys and events left out: what was read when this was something else may
-    /// be different now. `None` where others change it and do not say so.
-    pub(crate) fn changes(&self) -> Option<Changes> {
-        let Self::Sqlite(database) = self else { return None };
-        let beside = database.file.announcements()?;
-        Some(Changes { own: database.writer.uses(), beside })
-    }
-
-    /// Tells the server of a file, if there is one, that accounts are changed beside it. To be called before they are, so
-    /// that nothing goes unnoticed whenever this process ends, and after.
-    ///
-    /// # Errors
-    /// When the lock file cannot be written.
-    pub fn announce_change(&self) -> Result<(), DatabaseUrlError> {
-        match self {
-            Self::Sqlite(database) => database.file.announce(),
-            Self::Postgres(_) => Ok(()),
-        }
-    }
-
     /// Drops what this process has cached of the database beside the keys: the database is not the one that it was.
     pub(crate) fn forget(&self) {
-        let Self::Sqlite(file) = self else { return };
-        file.sources.clear();
-        // Sessions that were read before this are read again.
-        if let Err(error) = self.announce_change() {
-            tracing::error!(%error, "sessions that are cached may be trusted for up to a minute");
+        if let Self::Sqlite(file) = self {
+            file.sources.clear();
         }
     }
 
@@ -331,12 +301,12 @@ impl Db {
             Self::Sqlite(database) => {
                 let mut lent = database.writer.lend().await?;
                 sqlx::query(sql!("write_probe")).bind(at).execute(lent.connection()?).await?;
-                lent.release_unchanged();
+                lent.release();
             }
             Self::Postgres(connections) => {
                 let mut lent = connections.lend().await?;
                 sqlx::query(sql!("write_probe")).bind(at).execute(lent.connection()?).await?;
-                lent.release_unchanged();
+                lent.release();
             }
         }
         Ok(())

@@ -6,12 +6,12 @@
 //! SQLite's own.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::db::{DatabaseUrlError, Db};
 
@@ -28,14 +28,6 @@ pub(super) struct DatabaseFile {
     lock_file: OnceLock<File>,
     /// Whether the path leads to this file no longer.
     is_displaced: AtomicBool,
-}
-
-/// A state of the file of announcements: different after each one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Announcements {
-    inode: u64,
-    length: u64,
-    modified: Option<SystemTime>,
 }
 
 impl DatabaseFile {
@@ -79,7 +71,9 @@ impl DatabaseFile {
                 return Err(DatabaseUrlError::Lock { path: self.path.clone(), error });
             }
         }
-        let lock_file = self.make_announcements()?;
+        let path = with_suffix(&self.path, ".lock");
+        let lock_file = File::options().create(true).append(true).open(&path);
+        let lock_file = lock_file.map_err(|error| DatabaseUrlError::Lock { path, error })?;
         // Best effort: the lock of the database file is the one that counts.
         if let Err(fs::TryLockError::WouldBlock) = lock_file.try_lock() {
             return Err(DatabaseUrlError::Locked(self.path.clone()));
@@ -145,35 +139,6 @@ impl DatabaseFile {
             }
         }
     }
-
-    /// Tells the server of the file, if there is one, of a change that it did not make itself.
-    ///
-    /// # Errors
-    /// When the lock file cannot be written.
-    pub(super) fn announce(&self) -> Result<(), DatabaseUrlError> {
-        let path = self.announcements_path();
-        let mut file = File::options();
-        let said = file.create(true).append(true).open(&path).and_then(|mut file| file.write_all(b"."));
-        said.map_err(|error| DatabaseUrlError::Lock { path, error })
-    }
-
-    /// The announcements so far; `None` where this process does not serve the file, or cannot know.
-    pub(super) fn announcements(&self) -> Option<Announcements> {
-        self.lock_file.get()?;
-        // By name: a file that was removed says nothing any more.
-        let file = fs::metadata(self.announcements_path()).ok()?;
-        Some(Announcements { inode: file.ino(), length: file.len(), modified: file.modified().ok() })
-    }
-
-    fn make_announcements(&self) -> Result<File, DatabaseUrlError> {
-        let path = self.announcements_path();
-        let made = File::options().create(true).append(true).open(&path);
-        made.map_err(|error| DatabaseUrlError::Lock { path, error })
-    }
-
-    fn announcements_path(&self) -> PathBuf {
-        with_suffix(&self.path, ".lock")
-    }
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -192,8 +157,6 @@ impl Db {
             tick.tick().await;
             database.file.look();
             database.writer.suspend(database.file.is_displaced());
-            // Without it, sessions are read from the database for each request.
-            let _ = database.file.make_announcements();
         }
     }
 }
@@ -201,26 +164,6 @@ impl Db {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_announcement_is_seen_although_the_file_is_removed_in_between() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.db");
-        let served = DatabaseFile::open(&path, true).unwrap();
-        assert_eq!(served.announcements(), None, "a file that is not served here");
-        served.lock().unwrap();
-        let lock_file = with_suffix(&path, ".lock");
-        let mut seen = vec![served.announcements().unwrap()];
-        for _ in 0..3 {
-            DatabaseFile::open(&path, false).unwrap().announce().unwrap();
-            seen.push(served.announcements().unwrap());
-            fs::remove_file(&lock_file).unwrap();
-            assert_eq!(served.announcements(), None);
-        }
-        DatabaseFile::open(&path, false).unwrap().announce().unwrap();
-        seen.push(served.announcements().unwrap());
-        assert!(seen.windows(2).all(|pair| pair[0] != pair[1]), "{seen:?}");
-    }
 
     #[test]
     fn a_file_is_locked_by_any_of_its_names() {

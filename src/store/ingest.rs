@@ -205,7 +205,7 @@ impl Db {
                     let _ = sqlx::query("ROLLBACK").execute(lent.connection()?).await;
                     return Err(error.into());
                 }
-                lent.release_unchanged();
+                lent.release();
             }
             Self::Postgres(connections) => {
                 let (heads, bodies) = written(events.iter().map(|event| (event, event.place())))?;

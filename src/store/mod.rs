@@ -33,7 +33,6 @@ pub use accounts::{NewUser, PersonRow, StoredUser};
 pub(crate) use batch::Batch;
 pub use changes::{Change, Position};
 pub(crate) use changes::{Continuity, OrganisationEnd};
-pub(crate) use db::Changes;
 pub use db::{DatabaseUrlError, Db, SqliteFile, StoreError};
 pub use events::{EventFilter, EventHead, EventPage, Retention, StoredEvent};
 pub(crate) use family::KeyEdit;

@@ -7,7 +7,7 @@
 //! any other is closed.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,6 @@ type Options<DB> = <<DB as Database>::Connection as Connection>::Options;
 pub struct Connections<DB: Database> {
     pool: Pool<Maker<DB>>,
     patience: Duration,
-    uses: Arc<AtomicU64>,
     is_suspended: Arc<AtomicBool>,
 }
 
@@ -56,7 +55,7 @@ impl<DB: Database> Connections<DB> {
         let pool = Pool::builder(maker).max_size(most).queue_mode(QueueMode::Lifo).build();
         // Only time limits need a runtime to build, and it has none.
         let pool = pool.unwrap_or_else(|error| unreachable!("{error}"));
-        Self { pool, patience, uses: Arc::default(), is_suspended: Arc::default() }
+        Self { pool, patience, is_suspended: Arc::default() }
     }
 
     /// How they are made.
@@ -70,7 +69,7 @@ impl<DB: Database> Connections<DB> {
             return Err(DatabaseFile::displaced().into());
         }
         match tokio::time::timeout(self.patience, self.pool.get()).await {
-            Ok(Ok(object)) => Ok(Lent { object: Some(object), uses: Arc::clone(&self.uses) }),
+            Ok(Ok(object)) => Ok(Lent(Some(object))),
             Ok(Err(PoolError::Backend(error))) => Err(error),
             Ok(Err(PoolError::Closed)) => Err(sqlx::Error::PoolClosed),
             Ok(Err(_)) | Err(_) => Err(sqlx::Error::PoolTimedOut),
@@ -83,7 +82,7 @@ impl<DB: Database> Connections<DB> {
         for _ in 0..self.pool.status().max_size {
             open.push(self.lend().await?);
         }
-        open.into_iter().for_each(Lent::release_unchanged);
+        open.into_iter().for_each(Lent::release);
         Ok(())
     }
 
@@ -95,12 +94,6 @@ impl<DB: Database> Connections<DB> {
     /// Lends none as long as the file is displaced: what is written to it then is lost at the end of the process.
     pub(super) fn suspend(&self, is_suspended: bool) {
         self.is_suspended.store(is_suspended, Ordering::Relaxed);
-    }
-
-    /// How many uses have ended, but for those that were ended [quietly](Lent::release_unchanged). Who wrote by one of
-    /// them hears that it went well after it was counted here.
-    pub(super) fn uses(&self) -> u64 {
-        self.uses.load(Ordering::Acquire)
     }
 
     /// Ends all of them, after what they still do.
@@ -124,7 +117,6 @@ impl<DB: Database> Clone for Connections<DB> {
         Self {
             pool: self.pool.clone(),
             patience: self.patience,
-            uses: Arc::clone(&self.uses),
             is_suspended: Arc::clone(&self.is_suspended),
         }
     }
@@ -136,44 +128,33 @@ impl<DB: Database> fmt::Debug for Connections<DB> {
     }
 }
 
-/// A connection for as long as somebody uses it. When it is dropped before it is [`done`](Self::done), it ends: something
-/// may be under way on it, an answer or a transaction, and the driver does not know of all of them. A `BEGIN` whose
+/// A connection for as long as somebody uses it. When it is dropped before it is [released](Self::release), it ends:
+/// something may be under way on it, an answer or a transaction, and the driver does not know of all of them. A `BEGIN` whose
 /// answer nobody waited for is none to it (sqlx issues 4385 and 4393), and one that SQLite itself has rolled back goes on.
-pub(super) struct Lent<DB: Database> {
-    object: Option<Object<Maker<DB>>>,
-    uses: Arc<AtomicU64>,
-}
+pub(super) struct Lent<DB: Database>(Option<Object<Maker<DB>>>);
 
 impl<DB: Database> Lent<DB> {
     /// The connection itself.
     pub(super) fn connection(&mut self) -> sqlx::Result<&mut DB::Connection> {
         // Only one that was given back has none.
-        self.object.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
+        self.0.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
     }
 
     /// All went well, and was read to its end: the next one may have it as it is.
-    pub(super) fn release(self) {
-        self.uses.fetch_add(1, Ordering::Release);
-        self.release_unchanged();
-    }
-
-    /// The same, where nothing was changed that anybody remembers by [`uses`](Connections::uses).
-    pub(super) fn release_unchanged(mut self) {
-        self.object = None;
+    pub(super) fn release(mut self) {
+        self.0 = None;
     }
 }
 
 impl<DB: Database> Drop for Lent<DB> {
     fn drop(&mut self) {
-        let Some(mut object) = self.object.take() else { return };
-        let uses = Arc::clone(&self.uses);
+        let Some(mut object) = self.0.take() else { return };
         let is_local = Object::pool(&object).is_some_and(|pool| pool.manager().file.is_some());
         match Handle::try_current() {
             Ok(runtime) if is_local => {
                 // Nobody else writes before what is under way has come to its end.
                 runtime.spawn(async move {
                     let _ = object.ping().await;
-                    uses.fetch_add(1, Ordering::Release);
                     let _ = Object::take(object).close().await;
                 });
             }

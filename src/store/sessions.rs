@@ -17,7 +17,6 @@ pub struct StoredSession {
 #[derive(sqlx::FromRow)]
 pub struct SignedInRow {
     id_hash: Vec<u8>,
-    pub(crate) created_at: i64,
     pub(crate) seen_at: i64,
     #[sqlx(flatten)]
     pub(crate) person: PersonRow,

@@ -150,14 +150,8 @@ impl TestApp {
         }
     }
 
-    /// Does something to the database past the application, and tells it, as `latchkey user` does.
+    /// Does something to the database past the application.
     pub async fn execute(&self, statement: &str) {
-        self.execute_silently(statement).await;
-        self.db.announce_change().expect("the lock file grows");
-    }
-
-    /// Does something to the database that the application does not hear of.
-    pub async fn execute_silently(&self, statement: &str) {
         self.try_execute(statement).await.expect("a statement");
     }
 
@@ -179,7 +173,7 @@ impl TestApp {
     /// Keeps a copy of everything that the database has, as a backup does.
     pub async fn back_up(&self) {
         for table in self.tables().await {
-            self.execute_silently(&format!("CREATE TABLE backup_{table} AS SELECT * FROM {table}")).await;
+            self.execute(&format!("CREATE TABLE backup_{table} AS SELECT * FROM {table}")).await;
         }
     }
 
@@ -193,13 +187,13 @@ impl TestApp {
         let restore =
             |table: &String| format!("DELETE FROM {table}; INSERT INTO {table} {values} SELECT * FROM backup_{table};");
         let all: String = self.tables().await.iter().map(restore).collect();
-        self.execute_silently(&format!("{before} {all} {more}; COMMIT")).await;
+        self.execute(&format!("{before} {all} {more}; COMMIT")).await;
     }
 
     /// Removes the copy.
     pub async fn remove_back_up(&self) {
         for table in self.tables().await {
-            self.execute_silently(&format!("DROP TABLE backup_{table}")).await;
+            self.execute(&format!("DROP TABLE backup_{table}")).await;
         }
     }
 

@@ -100,8 +100,8 @@ on_both_engines! {
         }
         assert_eq!(app.number("SELECT count(*) FROM sources").await, 2);
         // New ones that come at once share a transaction.
-        app.execute_silently("DELETE FROM events").await;
-        app.execute_silently("DELETE FROM sources").await;
+        app.execute("DELETE FROM events").await;
+        app.execute("DELETE FROM sources").await;
         let events = Events::new(app.db.clone(), app.clock.clone(), latchkey::runtime::entropy::Entropy::seeded(6), limits);
         let names: Vec<String> = (0..20).map(|n| format!("s{n}")).collect();
         let taken = join_all(names.iter().map(|name| events.inbox().take(incoming(&key, name, "1")))).await;
@@ -113,7 +113,7 @@ on_both_engines! {
         let key = create_for_tenant(&app, &ada.access, "key").await.field("/key");
         let environment = "(SELECT environment_id FROM keys WHERE name = 'key')";
         let rows: Vec<String> = (0..1_000).map(|n| format!("({n}, {environment}, 's{n}', 0)")).collect();
-        app.execute_silently(&format!("INSERT INTO sources (id, environment_id, name, created_at) VALUES {}", rows.join(","))).await;
+        app.execute(&format!("INSERT INTO sources (id, environment_id, name, created_at) VALUES {}", rows.join(","))).await;
         let refused = ingest(&app, &ada.id, "new", &key).json("1").send().await;
         assert_eq!((refused.status.as_u16(), refused.text()), (400, "\"The environment has 1000 sources, the most that it may have: use one of them.\"".to_owned()));
         assert_eq!(ingest(&app, &ada.id, "s7", &key).json("1").send().await.status, 202);

@@ -229,7 +229,7 @@ on_both_engines! {
             add(&node, number).await;
         }
         let ended = NOW.0;
-        app.execute_silently(&format!("UPDATE jobs SET ended_at = {ended}, outcome = CASE payload WHEN '0' THEN 'done' ELSE 'dead' END")).await;
+        app.execute(&format!("UPDATE jobs SET ended_at = {ended}, outcome = CASE payload WHEN '0' THEN 'done' ELSE 'dead' END")).await;
         add(&node, 2).await;
         for (at, left, deleted) in [(DAY - 1, 3, 0), (DAY, 2, 1), (30 * DAY - 1, 2, 0), (30 * DAY, 1, 1), (400 * DAY, 1, 0)] {
             app.clock.advance(ended + at - app.clock.now().0);
@@ -332,7 +332,7 @@ on_both_engines! {
         let later = node.prepare(KIND, &json!("later"), NOW.plus(400 * DAY)).expect("a small payload");
         node.enqueue(&later).await.expect("the database answers");
         let wrong = NOW.0 + 3650 * DAY;
-        app.execute_silently(&format!("UPDATE jobs SET due_at = {wrong}, attempts = 1 WHERE payload IN ('null', '0')")).await;
+        app.execute(&format!("UPDATE jobs SET due_at = {wrong}, attempts = 1 WHERE payload IN ('null', '0')")).await;
         let tasks = start(&node, &[KIND], 1, |_| async { Ok(()) });
         until(&app, DONE, 1).await;
         until(&app, "SELECT count(*) FROM jobs WHERE interval_ms IS NOT NULL AND attempts = 0", 1).await;
@@ -360,7 +360,7 @@ on_both_engines! {
     async fn a_kind_that_this_version_does_not_know_is_left_alone(app) {
         let node = node(&app, 1);
         add(&node, 0).await;
-        app.execute_silently("UPDATE jobs SET kind = 'of_a_newer_version'").await;
+        app.execute("UPDATE jobs SET kind = 'of_a_newer_version'").await;
         add(&node, 1).await;
         let tasks = start(&node, &Kind::CLEAN_UP, 2, |_| async { Ok(()) });
         until(&app, DONE, 1).await;

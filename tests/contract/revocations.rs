@@ -186,7 +186,7 @@ on_both_engines! {
                 edit(&app, &ada, &made, &format!(r#"{{"name": "{name}"}}"#)).await;
             }
             let mut stream = changes.subscribe(organisation, Start::After(start)).await.expect("a subscription");
-            app.execute_silently(&format!("DELETE FROM changes WHERE {deleted}")).await;
+            app.execute(&format!("DELETE FROM changes WHERE {deleted}")).await;
             for _ in 0..told {
                 assert!(matches!(stream.catch_up().await, Ok(Some(Notification::Changed(_)))), "{deleted}");
             }
@@ -213,7 +213,7 @@ on_both_engines! {
         let mut stream = changes.subscribe(organisation, Start::After(start)).await.expect("a subscription");
         assert!(matches!(stream.catch_up().await, Ok(Some(Notification::Changed(_)))));
         // Of the others it knows those that it has read.
-        app.execute_silently("DELETE FROM changes").await;
+        app.execute("DELETE FROM changes").await;
         let mut told = 1;
         while let Ok(Some(Notification::Changed(_))) = stream.catch_up().await {
             told += 1;

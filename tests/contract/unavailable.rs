@@ -30,13 +30,13 @@ on_both_engines! {
             ("window_seconds", ""), ("quota", ""), ("ip_allowlist", ""), ("metadata", ""), ("version", &version),
         ];
         // Only the write fails.
-        app.execute_silently("ALTER TABLE changes_last RENAME TO changes_last_away").await;
+        app.execute("ALTER TABLE changes_last RENAME TO changes_last_away").await;
         let failed = post(&app, &ada.cookie, &page, &fields).await;
         assert_eq!(failed.status, 503);
         let text = failed.text();
         assert!(!text.contains("Nothing was changed") && text.contains("What you entered is kept on this page"), "{text}");
         assert!(text.contains(&format!("action=\"{page}\"")) && text.contains("value=\"Typed &amp; kept\""), "{text}");
-        app.execute_silently("ALTER TABLE changes_last_away RENAME TO changes_last").await;
+        app.execute("ALTER TABLE changes_last_away RENAME TO changes_last").await;
         assert_eq!(post(&app, &ada.cookie, &page, &fields).await.status, 303);
         assert!(get(&app, &ada.cookie, &page).await.text().contains("Typed &amp; kept"));
 
@@ -94,9 +94,9 @@ async fn a_change_that_is_not_confirmed_is_shown_as_made() {
         } else {
             vec![("enabled", enabled), ("version", version.as_str())]
         };
-        app.execute_silently("ALTER TABLE nodes RENAME TO nodes_away").await;
+        app.execute("ALTER TABLE nodes RENAME TO nodes_away").await;
         let answer = post(&app, &ada.cookie, path, &fields).await;
-        app.execute_silently("ALTER TABLE nodes_away RENAME TO nodes").await;
+        app.execute("ALTER TABLE nodes_away RENAME TO nodes").await;
         assert_eq!(answer.status, 303, "{done}: {}", answer.text());
         let shown = get(&app, &ada.cookie, answer.header("location")).await.text();
         assert!(shown.contains(&format!("{done}, but not confirmed by every node")), "{done}: {shown}");

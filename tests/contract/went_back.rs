@@ -219,7 +219,7 @@ async fn a_lost_key_is_unknown_although_the_database_fails_at_the_moment_it_is_s
     // Renewals go on; where the log ends cannot be read.
     app.restore_and("ALTER TABLE changes_last RENAME COLUMN epoch TO hidden").await;
     until("it has renewed its lease since the restore", async || renewals().await > copied + 1).await;
-    app.execute_silently("ALTER TABLE changes_last RENAME COLUMN hidden TO epoch").await;
+    app.execute("ALTER TABLE changes_last RENAME COLUMN hidden TO epoch").await;
     until("it has a lease", async || node.checks.trusts_cache()).await;
     until("it is unknown", async || code(&node, &key).await == Code::NotFound).await;
 }
@@ -246,7 +246,7 @@ async fn a_node_that_the_database_does_not_know_drops_what_it_cached() {
     let mut stream = subscribe(&node, &ada).await;
     caches(&node, &key).await;
     // The change log says nothing of it.
-    app.execute_silently("UPDATE keys SET disabled_at = 1; DELETE FROM nodes").await;
+    app.execute("UPDATE keys SET disabled_at = 1; DELETE FROM nodes").await;
     until("the key is what the database says", async || code(&node, &key).await == Code::Disabled).await;
     reset(&mut stream).await;
 }
@@ -259,7 +259,7 @@ async fn a_revocation_waits_for_nodes_that_the_database_may_not_know_either() {
     let id = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
     let node = crate::nodes::node(&app, "a").await;
     let mut stream = subscribe(&node, &ada).await;
-    app.execute_silently("DELETE FROM nodes").await;
+    app.execute("DELETE FROM nodes").await;
     // Told after the node has begun to distrust the others.
     reset(&mut stream).await;
     let mut revoking = tokio::spawn({

@@ -1,19 +1,14 @@
 //! Events on their way in: many at a time, in one transaction.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, LazyLock};
 
 use quick_cache::Equivalent;
 use serde::Serialize;
-use sqlx::query::Query;
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{AssertSqlSafe, Sqlite};
 use uuid::Uuid;
 use uuid::fmt::Simple;
 
 use super::db::{Db, StoreError, sql, writing};
 use super::events::IDEMPOTENCY_WINDOW;
-use super::few::Few;
 use crate::model::{EnvironmentId, KeyId, OrganisationId, Timestamp};
 
 /// An event to be stored.
@@ -64,31 +59,20 @@ impl NewEvent {
     }
 }
 
-/// Counts the events of sources that are there. $3: JSON, an array a source: its id, how many events, their bytes.
-macro_rules! count_on_sqlite {
-    ($counts:literal) => {
+/// Counts the events of sources that are there, and inserts them. $1 and $2: what [`written`] returns; $3: what [`counts`] does.
+macro_rules! insert_on_sqlite {
+    () => {
         concat!(
             "UPDATE sources SET event_count = event_count + counted.events, event_bytes = event_bytes + counted.bytes \
-             FROM (SELECT value ->> 0 AS source, value ->> 1 AS events, value ->> 2 AS bytes FROM json_each(",
-            $counts,
-            ")) AS counted WHERE id = counted.source;"
+             FROM (SELECT value ->> 0 AS source, value ->> 1 AS events, value ->> 2 AS bytes FROM json_each($3)) AS counted \
+             WHERE id = counted.source;",
+            include_str!("sql/events_insert.sqlite.sql")
         )
     };
 }
-const ON_SQLITE: &str = concat!(count_on_sqlite!("$3"), include_str!("sql/events_insert.sqlite.sql"));
+const INSERT_ON_SQLITE: &str = insert_on_sqlite!();
 /// The same, as a transaction of its own.
-const TRANSACTION_ON_SQLITE: &str =
-    concat!("BEGIN IMMEDIATE;", count_on_sqlite!("$3"), include_str!("sql/events_insert.sqlite.sql"), ";COMMIT");
-
-/// The same for few events, with the parameters of [`of_few`].
-static FEW_ON_SQLITE: LazyLock<Few> = LazyLock::new(|| {
-    let before = concat!(
-        "BEGIN IMMEDIATE;",
-        count_on_sqlite!("?"),
-        "INSERT INTO events (uuid, organisation_id, source_id, key_id, received_at, body) VALUES "
-    );
-    Few::new(before, "(?,?,?,?,?,?)", ";COMMIT")
-});
+const TRANSACTION_ON_SQLITE: &str = concat!("BEGIN IMMEDIATE;", insert_on_sqlite!(), ";COMMIT");
 
 /// The environment and the name of a source; an array in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -161,25 +145,6 @@ fn json(rows: &impl Serialize) -> sqlx::Result<String> {
     serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
-/// The statement for so many events, with its parameters.
-fn of_few<'q>(
-    statement: Arc<str>,
-    events: &'q [NewEvent],
-    sources: &[i64],
-) -> sqlx::Result<Query<'q, Sqlite, SqliteArguments>> {
-    // Nothing in its text is anybody's input.
-    let query = sqlx::query(AssertSqlSafe(statement)).bind(counts(events.iter().zip(sources.iter().copied()))?);
-    Ok(events.iter().zip(sources).fold(query, |query, (event, source)| {
-        query
-            .bind(event.uuid)
-            .bind(event.organisation.0)
-            .bind(*source)
-            .bind(event.key.0)
-            .bind(event.received_at.0)
-            .bind(&event.body[..])
-    }))
-}
-
 impl Db {
     /// Stores events in one transaction: when this returns, all of them are on disk. Repetitions are
     /// answered with the first one's id.
@@ -193,12 +158,9 @@ impl Db {
                 // No source is ever deleted, so those that were used lately are known.
                 let known: Option<Vec<i64>> = events.iter().map(|event| file.sources.get(&event.place())).collect();
                 let Some(sources) = known else { return self.insert_in_steps(events, new_ids).await };
-                let few = FEW_ON_SQLITE.of(events.len()).map(|statement| of_few(statement, events, &sources));
-                let query = few.unwrap_or_else(|| {
-                    let (heads, bodies) = written(events.iter().zip(sources.iter().copied()))?;
-                    let counts = counts(events.iter().zip(sources.iter().copied()))?;
-                    Ok(sqlx::query(TRANSACTION_ON_SQLITE).bind(heads).bind(bodies).bind(counts))
-                })?;
+                let (heads, bodies) = written(events.iter().zip(sources.iter().copied()))?;
+                let counts = counts(events.iter().zip(sources))?;
+                let query = sqlx::query(TRANSACTION_ON_SQLITE).bind(heads).bind(bodies).bind(counts);
                 let mut lent = file.writer.lend().await?;
                 if let Err(error) = query.execute(lent.connection()?).await {
                     // Fails where SQLite itself has rolled back already.
@@ -248,7 +210,7 @@ impl Db {
             }
             let fresh = events.iter().zip(ids).zip(&taken).filter_map(|(event, taken)| (!taken.repeated).then_some(event));
             let (insert, (heads, bodies), sources) = match self {
-                Self::Sqlite(..) => (ON_SQLITE, written(fresh.clone())?, counts(fresh)?),
+                Self::Sqlite(..) => (INSERT_ON_SQLITE, written(fresh.clone())?, counts(fresh)?),
                 Self::Postgres(..) => {
                     let by_place = fresh.clone().map(|(event, _)| (event, event.place()));
                     (sql!(self, "events_insert"), written(by_place)?, sources(fresh)?)

@@ -10,7 +10,6 @@ mod db;
 mod error;
 mod events;
 mod family;
-mod few;
 mod file;
 mod ingest;
 mod jobs;

@@ -114,11 +114,7 @@ impl<DB: Database> Connections<DB> {
 
 impl<DB: Database> Clone for Connections<DB> {
     fn clone(&self) -> Self {
-        Self {
-            pool: self.pool.clone(),
-            patience: self.patience,
-            is_suspended: Arc::clone(&self.is_suspended),
-        }
+        Self { pool: self.pool.clone(), patience: self.patience, is_suspended: Arc::clone(&self.is_suspended) }
     }
 }
 

@@ -6,7 +6,6 @@ import { visit } from "unist-util-visit";
 
 const git = (...parameters) => execFileSync("git", parameters, { encoding: "utf8", maxBuffer: 2 ** 25 }).split("\n");
 const files = git("ls-files").map((path) => `/${path}`);
-const folders = new Set(files.map((path) => path.slice(0, path.lastIndexOf("/") + 1)));
 const names = new Set(git("grep", "-ohE", "[a-z]+(_[a-z0-9]+){4,}", "--", "*.rs"));
 const file = /^[\w.-]+(\/[\w.-]+)*\.(rs|sql|lua|md|mjs|js|ts|css|py|sh|toml|json|snap)(?=$|::)/;
 const name = /^[a-z]+(_[a-z0-9]+){4,}$/;
@@ -18,7 +17,7 @@ function validateReferences() {
     visit(tree, "inlineCode", (node) => {
       const path = file.exec(node.value)?.[0] ?? folder.exec(node.value)?.[0];
       const missing = path
-        ? !path.startsWith("target/") && ![...files, ...folders].some((known) => known.endsWith(`/${path}`))
+        ? !path.startsWith("target/") && !files.some((known) => (path.endsWith("/") ? known.includes(`/${path}`) : known.endsWith(`/${path}`)))
         : name.test(node.value) && !names.has(node.value);
       if (missing) page.message(`Cannot find \`${path ?? node.value}\` in the repository`, node);
     });

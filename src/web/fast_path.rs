@@ -67,6 +67,9 @@ fn log(services: &Services, path: &'static str, address: ClientAddress, id: Requ
 }
 
 /// Answers a method that a path does not know.
+///
+/// # Errors
+/// Never.
 pub async fn wrong_method(State(services): State<Services>) -> Result<Response, Infallible> {
     answer(&services, "-", ClientAddress::Unknown, async |_| Err(ApiError::method_not_allowed())).await
 }

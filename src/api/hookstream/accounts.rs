@@ -1,7 +1,5 @@
 //! Signing in (docs/CONTRACTS.md, "Signing in").
 
-#![expect(clippy::missing_errors_doc, reason = "the responses of each operation say them")]
-
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;

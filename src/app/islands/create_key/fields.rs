@@ -1,5 +1,10 @@
 //! The fields of the form.
 
+#![allow(
+    clippy::large_types_passed_by_value,
+    reason = "a component takes its arguments by value; WASM has smaller ones"
+)]
+
 use leptos::prelude::*;
 
 use super::Form;

@@ -6,6 +6,7 @@
 
 mod runner;
 mod schedule;
+mod worker;
 
 pub use runner::{LEASE_MS, Runner};
 pub use schedule::Kind;

@@ -251,6 +251,33 @@ CREATE UNIQUE INDEX periodic_jobs ON jobs (kind) WHERE interval_ms IS NOT NULL;
 CREATE INDEX jobs_by_due ON jobs (kind, due_at) WHERE ended_at IS NULL;
 CREATE INDEX jobs_by_end ON jobs (outcome, ended_at) WHERE ended_at IS NOT NULL;
 
+-- Audit ---------------------------------------------------------------------------------------------------------------
+
+-- One row for each change of what a person, a key or a setting may do, written in the transaction of the change. Rows are kept.
+-- There are no foreign keys: an entry outlives what it is about. Entries are read by chain and moment; their ids begin with the
+-- moment, so that new rows stand together.
+CREATE TABLE audit_entries (
+  id              INTEGER PRIMARY KEY,
+  -- NULL: the chain of the server.
+  organisation_id INTEGER,
+  at              INTEGER NOT NULL,
+  actor_type      TEXT NOT NULL,
+  actor_id        TEXT NOT NULL,
+  actor_label     TEXT NOT NULL,
+  action          TEXT NOT NULL,
+  target_type     TEXT NOT NULL,
+  target_id       TEXT NOT NULL,
+  target_label    TEXT NOT NULL,
+  -- The request, where there was one.
+  address         TEXT,
+  user_agent      TEXT,
+  request_id      TEXT,
+  -- JSON: objects of fields.
+  before          TEXT,
+  after           TEXT
+) STRICT;
+CREATE INDEX audit_entries_of_organisation ON audit_entries (organisation_id, at, id);
+
 -- The change log and the nodes ----------------------------------------------------------------------------------------
 
 -- The number of the last change. A transaction that changes keys holds this row until its commit, so that the order of the

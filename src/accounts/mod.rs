@@ -20,10 +20,11 @@ pub use sign_in::throttle::Throttle;
 pub use tokens::{ACCESS_LIFETIME, TokenHolder, TokenPair, looks_like_access_token};
 
 use crate::cluster::limits::SharedLimits;
-use crate::domain::Person;
+use crate::domain::{AuditActor, AuditContext, Person};
 use crate::model::UserId;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
+use crate::security_log::request_origin;
 use crate::store::{Db, PersonRow, StoreError};
 use sessions::current::Sessions;
 use sign_in::{Authenticator, KNOWN_FOR};
@@ -57,7 +58,7 @@ impl Accounts {
         set_up_token: Option<SetUpToken>,
     ) -> Self {
         let authenticator = Authenticator::new(db.clone(), clock.clone(), entropy.clone(), passwords);
-        let sessions = Sessions::new(db.clone(), clock.clone());
+        let sessions = Sessions::new(db.clone(), clock.clone(), entropy.clone());
         Self { authenticator, sessions, db, clock, entropy, registration, set_up_token, max_sessions: MAX_SESSIONS }
     }
 
@@ -84,6 +85,11 @@ impl Accounts {
     /// When the database fails.
     pub async fn person(&self, user: UserId) -> Result<Option<Person>, StoreError> {
         Ok(PersonRow::person(&self.db.person(user).await?))
+    }
+
+    /// The context of a change that the request of this task asks for.
+    fn audit(&self, actor: AuditActor) -> AuditContext {
+        AuditContext::new(&self.entropy, self.clock.now(), actor, request_origin())
     }
 
     /// Deletes sessions that have expired.

@@ -6,7 +6,7 @@ use subtle::ConstantTimeEq;
 
 use super::queue::{Busy, Lane};
 use super::{Accounts, EmailAddress, Password};
-use crate::domain::Verified;
+use crate::domain::{AuditAction, AuditActor, AuditChain, AuditEntry, AuditFields, AuditTarget, Verified};
 use crate::model::{EnvironmentId, Mode, OrganisationId, UserId};
 use crate::runtime::Network;
 use crate::runtime::entropy::Entropy;
@@ -152,7 +152,8 @@ impl Accounts {
             return Err(RegisterError::SetUpToken);
         }
         let password_hash = self.authenticator.passwords.hash(password, Network::of(from), Lane::Unknown).await?;
-        let (verified, is_first) = self.insert(email, password_hash, self.registration == Registration::First).await?;
+        let only_first = self.registration == Registration::First;
+        let (verified, is_first) = self.insert(email, password_hash, only_first, None).await?;
         authenticated();
         let event = if is_first { SecurityEvent::FirstAccountCreated } else { SecurityEvent::AccountRegistered };
         event.entry(Actor::Person(verified.user), Target::Account(verified.user)).write();
@@ -166,7 +167,8 @@ impl Accounts {
     /// When the address is taken.
     pub async fn add(&self, email: &EmailAddress, password: Password) -> Result<UserId, RegisterError> {
         let password_hash = self.authenticator.passwords.hash(password, Network::of(None), Lane::Known).await?;
-        let (verified, _) = self.insert(email, password_hash, false).await?;
+        let actor = AuditActor::cli("latchkey user add");
+        let (verified, _) = self.insert(email, password_hash, false, Some(actor)).await?;
         SecurityEvent::AccountAdded.entry(Actor::Operator, Target::Account(verified.user)).write();
         Ok(verified.user)
     }
@@ -180,17 +182,21 @@ impl Accounts {
             return Ok(false);
         };
         let hash = self.authenticator.passwords.hash(password, Network::of(None), Lane::Known).await?;
-        self.db.set_password(user.id(), &hash, self.clock.now()).await?;
+        let context = self.audit(AuditActor::cli("latchkey user reset-password"));
+        let target = AuditTarget::account(user.id(), &user.email);
+        let entry = context.entry(AuditChain::Server, AuditAction::AccountPasswordReset, target);
+        self.db.set_password(user.id(), &hash, self.clock.now(), entry).await?;
         SecurityEvent::PasswordReset.entry(Actor::Operator, Target::Account(user.id())).write();
         Ok(true)
     }
 
-    /// Stores an account; whether it is the first.
+    /// Stores an account; whether it is the first. Without an `actor` it is the new person themselves.
     async fn insert(
         &self,
         email: &EmailAddress,
         password_hash: String,
         only_first: bool,
+        actor: Option<AuditActor>,
     ) -> Result<(Verified, bool), RegisterError> {
         let environment = || EnvironmentId(self.entropy.id());
         let new = NewUser {
@@ -203,10 +209,36 @@ impl Accounts {
             environments: &[(environment(), "Production", Mode::Live), (environment(), "Development", Mode::Test)],
             at: self.clock.now(),
         };
-        match self.db.insert_user(&new, only_first).await? {
-            Registered::Done { is_first } => Ok((Verified { user: new.id, password_hash }, is_first)),
+        let actor = actor.unwrap_or_else(|| AuditActor::person(new.id, new.email));
+        match self.db.insert_user(&new, only_first, |is_first| self.audit_of(&new, actor, is_first)).await? {
+            Registered::Done { is_first } => {
+                Ok((Verified { user: new.id, email: new.email.to_owned(), password_hash }, is_first))
+            }
             Registered::NotFirst => Err(RegisterError::Closed),
             Registered::EmailTaken => Err(RegisterError::EmailTaken),
         }
+    }
+
+    /// The audit entries of a new account and of its organisation.
+    fn audit_of(&self, new: &NewUser<'_>, actor: AuditActor, is_first: bool) -> [AuditEntry; 2] {
+        let context = self.audit(actor);
+        let account = AuditTarget::account(new.id, new.email);
+        let organisation = AuditTarget::organisation(new.organisation, new.organisation_name);
+        let chain = AuditChain::Organisation(new.organisation);
+        let environments: Vec<_> = new
+            .environments
+            .iter()
+            .map(|(id, name, mode)| serde_json::json!({ "id": id.to_string(), "name": name, "mode": mode.as_str() }))
+            .collect();
+        let made = AuditFields::default()
+            .with("name", new.organisation_name)
+            .with("owner", new.id.to_string())
+            .with("environments", environments);
+        [
+            context
+                .entry(AuditChain::Server, AuditAction::AccountCreated, account)
+                .after(AuditFields::default().with("email", new.email).with("operator", is_first)),
+            context.entry(chain, AuditAction::OrganisationCreated, organisation).after(made),
+        ]
     }
 }

@@ -3,8 +3,8 @@
 
 use super::plain_token::{PlainToken, hash};
 use super::{Accounts, SignInError};
-use crate::domain::{Person, Verified};
-use crate::model::{OrganisationId, Timestamp, UserId};
+use crate::domain::{AuditAction, AuditActor, AuditChain, AuditFields, AuditTarget, Person, Verified};
+use crate::model::{OrganisationId, Timestamp};
 use crate::security_log::{Actor, SecurityEvent, Target, authenticated};
 use crate::store::{NewToken, PersonRow, Refreshed, StoreError, TokenKind};
 
@@ -50,7 +50,12 @@ impl Accounts {
         let now = self.clock.now();
         let (pair, tokens) = self.pair(now);
         let (id, most) = (self.entropy.id(), self.max_sessions);
-        let is_stored = self.db.insert_token_family(id, verified, tenant, &tokens, now, most).await?;
+        let context = self.audit(AuditActor::person(verified.user, &verified.email));
+        let target = AuditTarget::account(verified.user, &verified.email);
+        let entry = context
+            .entry(AuditChain::Server, AuditAction::TokensCreated, target)
+            .after(AuditFields::default().with("org_id", tenant.to_string()));
+        let is_stored = self.db.insert_token_family(id, verified, tenant, &tokens, most, entry).await?;
         if !is_stored {
             let target = Target::Account(verified.user);
             SecurityEvent::SignIn.entry(Actor::None, target).failed("password_changed").write();
@@ -66,7 +71,11 @@ impl Accounts {
     pub async fn refresh_tokens(&self, refresh: &str) -> Result<Option<TokenPair>, StoreError> {
         let now = self.clock.now();
         let (pair, tokens) = self.pair(now);
-        Ok(match self.db.refresh_tokens(&hash(refresh), &tokens, now).await? {
+        let ended = |user, email: &str| {
+            let context = self.audit(AuditActor::system("refresh token used twice"));
+            context.entry(AuditChain::Server, AuditAction::TokensEnded, AuditTarget::account(user, email))
+        };
+        Ok(match self.db.refresh_tokens(&hash(refresh), &tokens, now, ended).await? {
             Refreshed::Done(user) => {
                 authenticated();
                 SecurityEvent::TokensRefreshed.entry(Actor::Person(user), Target::Account(user)).write();
@@ -85,9 +94,11 @@ impl Accounts {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn end_tokens(&self, access: &str, refresh: &str, of: UserId) -> Result<(), StoreError> {
-        self.db.end_token_families([&hash(access), &hash(refresh)], of, self.clock.now()).await?;
-        SecurityEvent::SignOut.entry(Actor::Person(of), Target::Account(of)).write();
+    pub async fn end_tokens(&self, access: &str, refresh: &str, of: &Person) -> Result<(), StoreError> {
+        let target = AuditTarget::account(of.id, &of.email);
+        let entry = self.audit(of.into()).entry(AuditChain::Server, AuditAction::TokensEnded, target);
+        self.db.end_token_families([&hash(access), &hash(refresh)], of.id, self.clock.now(), entry).await?;
+        SecurityEvent::SignOut.entry(Actor::Person(of.id), Target::Account(of.id)).write();
         Ok(())
     }
 

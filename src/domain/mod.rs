@@ -1,6 +1,8 @@
-//! The words of the rules: a key and its string, where it belongs, and what a caller may do. Pure: no I/O.
+//! The words of the rules: a key and its string, where it belongs, what a caller may do, and what is
+//! recorded of it. Pure: no I/O.
 
 mod access;
+mod audit;
 mod caller;
 mod key;
 mod key_string;
@@ -10,6 +12,10 @@ mod search;
 mod unavailable;
 
 pub use access::{Action, Denied};
+pub use audit::{
+    ActorType, AuditAction, AuditActor, AuditChain, AuditContext, AuditEntry, AuditFields, AuditTarget, RequestOrigin,
+    TargetType,
+};
 pub use caller::Caller;
 #[cfg(test)]
 pub(crate) use key::tests::key;

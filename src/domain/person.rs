@@ -94,6 +94,8 @@ impl Membership {
 /// and what it is for, so a session and a token family are stored only while the verified hash is still the stored one.
 pub struct Verified {
     pub(crate) user: UserId,
+    /// Their address.
+    pub(crate) email: String,
     /// As it was stored when the password was compared with it.
     pub(crate) password_hash: String,
 }

@@ -11,9 +11,11 @@ pub use watchers::{Arrival, WatchError, Watcher};
 
 use uuid::Uuid;
 
+use crate::domain::{AuditAction, AuditChain, AuditContext, AuditFields, AuditTarget, Environment, Person};
 use crate::model::{EnvironmentId, FieldError, OrganisationId};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
+use crate::security_log::request_origin;
 use crate::store::{Db, StoreError};
 
 /// What sent an event: `[A-Za-z0-9_-]{1,64}` (docs/CONTRACTS.md, "HookSentry").
@@ -71,6 +73,10 @@ impl Retention {
         };
         if errors.is_empty() { Ok(kept) } else { Err(errors) }
     }
+
+    fn audit_fields(self) -> AuditFields {
+        AuditFields::default().with("event_days", self.event_days).with("event_limit", self.event_limit)
+    }
 }
 
 /// Bounds of what events may take, set by the operator.
@@ -95,6 +101,7 @@ impl Default for EventLimits {
 pub struct Events {
     db: Db,
     clock: Clock,
+    entropy: Entropy,
     inbox: Inbox,
     limits: EventLimits,
 }
@@ -102,7 +109,8 @@ pub struct Events {
 impl Events {
     /// The events of a database. Needs a runtime: the inbox has a task of its own.
     pub fn new(db: Db, clock: Clock, entropy: Entropy, limits: EventLimits) -> Self {
-        Self { inbox: Inbox::new(db.clone(), clock.clone(), entropy, limits), db, clock, limits }
+        let inbox = Inbox::new(db.clone(), clock.clone(), entropy.clone(), limits);
+        Self { db, clock, entropy, inbox, limits }
     }
 
     /// Where events come in.
@@ -161,21 +169,32 @@ impl Events {
 
     /// Changes how long an environment's events are kept into what `change` returns for the stored value; returns the
     /// value that holds now, or as an error the one that `change` refused to change. `None` when there is no such
-    /// environment. Who may is the caller's to have decided.
+    /// environment. The caller has decided that `person` may.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn change_retention(
         &self,
-        environment: EnvironmentId,
+        person: &Person,
+        organisation: OrganisationId,
+        environment: &Environment,
         change: impl Fn(Retention) -> Option<Retention>,
     ) -> Result<Option<Result<Retention, Retention>>, StoreError> {
-        while let Some(stored) = self.db.retention(environment).await? {
+        let context = AuditContext::new(&self.entropy, self.clock.now(), person.into(), request_origin());
+        let target = AuditTarget::environment(environment.id, &environment.name);
+        while let Some(stored) = self.db.retention(environment.id).await? {
             let Some(kept) = change(stored) else {
                 return Ok(Some(Err(stored)));
             };
+            if kept == stored {
+                return Ok(Some(Ok(kept)));
+            }
+            let entry = context
+                .entry(AuditChain::Organisation(organisation), AuditAction::RetentionChanged, target.clone())
+                .before(stored.audit_fields())
+                .after(kept.audit_fields());
             // False when somebody else changed it since it was read: then `change` judges the new value.
-            if kept == stored || self.db.replace_retention(environment, stored, kept).await? {
+            if self.db.replace_retention(environment.id, stored, kept, entry).await? {
                 return Ok(Some(Ok(kept)));
             }
         }

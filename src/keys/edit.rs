@@ -7,9 +7,9 @@ use ipnet::IpNet;
 
 use super::Keys;
 use super::descendants::Narrowing;
-use crate::domain::{Caller, Denied, Key, Unavailable};
+use crate::domain::{AuditAction, AuditContext, AuditEntry, AuditFields, Caller, Denied, Key, Unavailable};
 use crate::model::{KeyId, KeyName, Quota, RateLimit, Scopes, Timestamp};
-use crate::security_log::{Actor, Origin, SecurityEvent, Target};
+use crate::security_log::{Actor, Origin, SecurityEvent, Target, request_origin};
 use crate::store::{KeyEdit, StoreError};
 
 /// The changes of a key: `None` keeps a field, `Some(None)` removes it.
@@ -147,6 +147,7 @@ impl Keys {
         caller.may_manage(&key)?;
         let now = self.clock.now();
         let (actor, origin) = (Actor::from(caller), Origin::current());
+        let context = AuditContext::new(&self.entropy, now, caller.into(), request_origin());
         let edited = self
             .run_detached(async move |keys| {
                 let family = descendants && edit.may_narrow();
@@ -162,8 +163,14 @@ impl Keys {
                         _ => SecurityEvent::KeyEdited,
                     };
                     let narrowing = Narrowing::between(&before, key, is_paused);
-                    descendants.retain_mut(|descendant| narrowing.apply(descendant, now));
-                    allow(&before, key)
+                    let mut entries: Vec<AuditEntry> = audit_entry(&context, &before, key, None).into_iter().collect();
+                    descendants.retain_mut(|descendant| {
+                        let before = descendant.clone();
+                        let is_changed = narrowing.apply(descendant, now);
+                        entries.extend(audit_entry(&context, &before, descendant, Some(id)));
+                        is_changed
+                    });
+                    allow(&before, key).then_some(entries)
                 });
                 let edited = edited.await;
                 // Also after a failure, when the outcome of the commit is unknown.
@@ -190,4 +197,22 @@ impl Keys {
         self.usage.complete(std::slice::from_mut(&mut edited), &reading);
         Ok(edited)
     }
+}
+
+/// The audit entry of a key that an edit changed, or of a descendant `because_of` it; `None` if it is what it was.
+fn audit_entry(context: &AuditContext, before: &Key, after: &Key, because_of: Option<KeyId>) -> Option<AuditEntry> {
+    let (old, new) = (AuditFields::of_key(before), AuditFields::of_key(after));
+    if old == new {
+        return None;
+    }
+    let action = match (before.disabled_at, after.disabled_at) {
+        (None, Some(_)) => AuditAction::KeyPaused,
+        (Some(_), None) => AuditAction::KeyResumed,
+        _ => AuditAction::KeyUpdated,
+    };
+    let new = match because_of {
+        Some(ancestor) => new.with("because_of", ancestor.to_string()),
+        None => new,
+    };
+    Some(context.key_entry(action, after).before(old).after(new))
 }

@@ -9,13 +9,13 @@ use tokio::sync::oneshot;
 
 use super::descendants::is_within;
 use super::{Checks, Keys};
-use crate::domain::{Caller, Key, Limits, Place, PlainKey, Spent, Unavailable};
-use crate::model::{FieldError, KeyId, KeyName, MANAGE_KEYS, Scopes};
+use crate::domain::{AuditAction, AuditContext, AuditFields, Caller, Key, Limits, Place, PlainKey, Spent, Unavailable};
+use crate::model::{AuditEntryId, FieldError, KeyId, KeyName, MANAGE_KEYS, Scopes};
 use crate::runtime::Tenant;
 use crate::runtime::batch::{self, Batches, Full, Queue};
 use crate::runtime::entropy::Entropy;
-use crate::security_log::{SecurityEvent, Target};
-use crate::store::{Batch, Db, Inserted, Most, StoreError};
+use crate::security_log::{SecurityEvent, Target, request_origin};
+use crate::store::{Batch, Db, Inserted, Most, NewKey, StoreError};
 
 /// The form of the key string: each contract has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +136,9 @@ impl Keys {
             |key: &Key| SecurityEvent::KeyCreated.entry(caller.into(), Target::Key(key.id)).of(key.organisation);
         // The key may be stored although its client did not wait for the answer.
         let pending = created(&key).pending();
-        let stored = self.queue.store(key).await;
+        let context = AuditContext::new(&self.entropy, now, caller.into(), request_origin());
+        let entry = context.key_entry(AuditAction::KeyCreated, &key).after(AuditFields::of_key(&key));
+        let stored = self.queue.store(NewKey { key, entry }).await;
         pending.answered();
         let (key, inserted) = stored?;
         match inserted {
@@ -158,13 +160,14 @@ fn is_limited(maker: &Key) -> bool {
 }
 
 /// Compares a new key with its maker, as the maker is when the key is stored. Returns false if the maker may not make it.
-fn bind(maker: &Key, key: &mut Key) -> bool {
+fn bind(maker: &Key, NewKey { key, entry }: &mut NewKey) -> bool {
     if is_limited(maker) || !maker.scopes.name_explicitly(MANAGE_KEYS) {
         return false;
     }
     let bound = within(maker, Some(key.scopes.clone()), key.limits.clone());
     bound.is_ok_and(|(_, limits)| {
         key.limits = limits;
+        entry.after = Some(AuditFields::of_key(key));
         true
     })
 }
@@ -213,7 +216,7 @@ const LIMITS: batch::Limits =
     batch::Limits { capacity: 4096, tenant_capacity: 1024, batch: 256, batch_weight: usize::MAX };
 
 struct Waiting {
-    key: Key,
+    new: NewKey,
     answer: oneshot::Sender<Result<(Key, Inserted), Unavailable>>,
 }
 
@@ -229,9 +232,9 @@ impl IssueQueue {
     }
 
     /// Stores a key. When this answers, it is on disk, with an id that no other key has.
-    pub(super) async fn store(&self, key: Key) -> Result<(Key, Inserted), IssueError> {
+    pub(super) async fn store(&self, new: NewKey) -> Result<(Key, Inserted), IssueError> {
         let (answer, answered) = oneshot::channel();
-        self.0.push(Tenant::Organisation(key.organisation), 1, Waiting { key, answer })?;
+        self.0.push(Tenant::Organisation(new.key.organisation), 1, Waiting { new, answer })?;
         Ok(answered.await.unwrap_or(Err(Unavailable::KeyStorage))?)
     }
 }
@@ -239,24 +242,27 @@ impl IssueQueue {
 /// Stores new keys in one transaction after another, each with the keys that have come during the last one.
 async fn write(db: Db, checks: Arc<Checks>, entropy: Entropy, most: Most, mut waiting: Batches<Waiting>) {
     while let Some(group) = waiting.next().await {
-        let (mut keys, answers): (Vec<Key>, Vec<_>) =
-            group.into_iter().map(|waiting| (waiting.key, waiting.answer)).unzip();
+        let (mut keys, answers): (Vec<NewKey>, Vec<_>) =
+            group.into_iter().map(|waiting| (waiting.new, waiting.answer)).unzip();
         let mut outcomes = insert(&db, &mut keys, most).await;
         let is_conflict =
             |outcome: &Result<Inserted, Arc<StoreError>>| outcome.as_ref().is_err_and(|error| error.is_conflict());
         let taken: Vec<usize> = (0..keys.len()).filter(|at| is_conflict(&outcomes[*at])).collect();
         for at in taken {
-            // Another key has the id: at most once in hours.
-            keys[at].id = KeyId(entropy.id_at(keys[at].created_at));
+            // Another key or audit entry has the id: at most once in hours.
+            let NewKey { key, entry } = &mut keys[at];
+            key.id = KeyId(entropy.id_at(key.created_at));
+            entry.id = AuditEntryId(entropy.for_audit().id_at(entry.at));
+            entry.target.id = key.id.to_string();
             if let Some(outcome) = insert(&db, &mut keys[at..=at], most).await.pop() {
                 outcomes[at] = outcome;
             }
         }
         // A key may have been looked up before it was there.
-        for key in &keys {
-            checks.invalidate(key.hash);
+        for new in &keys {
+            checks.invalidate(new.key.hash);
         }
-        for ((key, answer), outcome) in keys.into_iter().zip(answers).zip(outcomes) {
+        for ((NewKey { key, .. }, answer), outcome) in keys.into_iter().zip(answers).zip(outcomes) {
             let outcome = outcome.map_err(|error| {
                 tracing::error!(%error, key = %key.id, "cannot store a new key; its request gets 503");
                 Unavailable::KeyStorage
@@ -268,7 +274,7 @@ async fn write(db: Db, checks: Arc<Checks>, entropy: Entropy, most: Most, mut wa
 }
 
 /// Stores keys in one transaction, and in smaller ones if one of them cannot be stored.
-async fn insert(db: &Db, keys: &mut [Key], most: Most) -> Vec<Result<Inserted, Arc<StoreError>>> {
+async fn insert(db: &Db, keys: &mut [NewKey], most: Most) -> Vec<Result<Inserted, Arc<StoreError>>> {
     let mut batch = Batch::new(keys.len());
     while let Some(rows) = batch.next_rows() {
         let stored = db.insert_keys(&mut keys[rows.clone()], most, bind).await;

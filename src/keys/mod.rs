@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use crate::cluster::Node;
 use crate::cluster::limits::SharedLimits;
+use crate::domain::{AuditAction, AuditActor, AuditChain, AuditContext, AuditFields, AuditTarget, RequestOrigin};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::store::{Db, Most, StoreError};
@@ -150,7 +151,15 @@ impl Keys {
     /// # Errors
     /// When the database fails.
     pub async fn purge_revoked(&self) -> Result<(), StoreError> {
-        let deleted = self.db.purge_revoked_keys(self.clock.now(), self.policy.revoked_days).await?;
+        let now = self.clock.now();
+        let actor = AuditActor::system("purge of revoked keys");
+        let context = AuditContext::new(&self.entropy, now, actor, RequestOrigin::default());
+        let entry = |organisation, name: &str, keys| {
+            let target = AuditTarget::organisation(organisation, name);
+            let entry = context.entry(AuditChain::Organisation(organisation), AuditAction::KeysPurged, target);
+            entry.after(AuditFields::default().with("keys", keys))
+        };
+        let deleted = self.db.purge_revoked_keys(now, self.policy.revoked_days, entry).await?;
         if deleted > 0 {
             tracing::info!(keys = deleted, "keys that were revoked long ago are deleted; their hashes are kept");
         }

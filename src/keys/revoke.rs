@@ -6,10 +6,13 @@ use uuid::Uuid;
 
 use super::{Keys, Pass};
 use crate::cluster::Proof;
-use crate::domain::{Caller, Denied, Key, Unavailable};
+use crate::domain::{
+    AuditAction, AuditChain, AuditContext, AuditEntry, AuditFields, AuditTarget, Caller, Denied, Key, Unavailable,
+};
 use crate::model::{KeyId, OrganisationId, Timestamp, UserId};
-use crate::security_log::{Actor, Origin, SecurityEvent, Target};
-use crate::store::StoreError;
+use crate::runtime::time::seconds;
+use crate::security_log::{Actor, Origin, SecurityEvent, Target, request_origin};
+use crate::store::{FamilyKey, StoreError};
 
 /// The reason why a key was not revoked.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +84,7 @@ impl Keys {
         let key = self.db.key_by_id(id).await?.ok_or(RevokeError::NotFound)?;
         caller.may_manage(&key)?;
         let at = self.clock.now();
-        let (_, applied) = self.end(key.clone(), caller.into(), caller.user(), descendants, at).await?;
+        let (_, applied) = self.end(key.clone(), caller, caller.user(), descendants, at).await?;
         Ok((key, applied?))
     }
 
@@ -92,7 +95,8 @@ impl Keys {
     /// When the database fails, or it is not known whether every node has applied it.
     pub async fn revoke_itself(self: &Arc<Self>, pass: &Pass, descendants: bool) -> Result<(), RevokeError> {
         if let Some(key) = self.db.key_by_id(pass.id).await? {
-            self.end(key, Actor::Key(pass.id), None, descendants, self.clock.now()).await?.1?;
+            let itself = Caller::Key(Box::new(key.clone()));
+            self.end(key, &itself, None, descendants, self.clock.now()).await?.1?;
         }
         Ok(())
     }
@@ -124,7 +128,7 @@ impl Keys {
         }
         caller.may_manage(&key)?;
         let at = self.clock.now();
-        let (ended, applied) = self.end(key.clone(), caller.into(), caller.user(), descendants, at).await?;
+        let (ended, applied) = self.end(key.clone(), caller, caller.user(), descendants, at).await?;
         applied?;
         if !ended {
             return Err(RevokeOnceError::NotFound);
@@ -136,27 +140,40 @@ impl Keys {
     async fn end(
         self: &Arc<Self>,
         key: Key,
-        actor: Actor,
+        caller: &Caller,
         by: Option<UserId>,
         descendants: bool,
         at: Timestamp,
     ) -> Result<(bool, Result<Proof, Unavailable>), StoreError> {
-        let origin = Origin::current();
-        self.run_detached(async move |keys| match keys.db.revoke_key(&key, by, descendants, at).await {
-            Ok(revoked) => {
-                keys.checks.invalidate_all(&revoked.family);
-                let entry = SecurityEvent::KeyRevoked.entry(actor, Target::Key(key.id)).of(key.organisation);
-                let descendants = revoked.family.iter().map(|(ended, _)| *ended).filter(|ended| *ended != key.id);
-                let entry = entry.unchanged_if(!revoked.ended).with_descendants(descendants.collect());
-                entry.write_from(origin.as_ref());
-                Ok((revoked.ended, keys.changes.applied(revoked.number).await))
-            }
-            Err(error) => {
-                // The outcome of the commit is unknown, so invalidate anyway. A second call ends the descendants too.
-                keys.checks.invalidate(key.hash);
-                Err(error)
+        let (actor, origin) = (Actor::from(caller), Origin::current());
+        let context = AuditContext::new(&self.entropy, at, caller.into(), request_origin());
+        self.run_detached(async move |keys| {
+            let entry = |revoked: &FamilyKey| audit_entry(&context, &key, revoked, at);
+            match keys.db.revoke_key(&key, by, descendants, at, entry).await {
+                Ok(revoked) => {
+                    keys.checks.invalidate_all(&revoked.family);
+                    let entry = SecurityEvent::KeyRevoked.entry(actor, Target::Key(key.id)).of(key.organisation);
+                    let descendants = revoked.family.iter().map(|(ended, _)| *ended).filter(|ended| *ended != key.id);
+                    let entry = entry.unchanged_if(!revoked.ended).with_descendants(descendants.collect());
+                    entry.write_from(origin.as_ref());
+                    Ok((revoked.ended, keys.changes.applied(revoked.number).await))
+                }
+                Err(error) => {
+                    // The outcome of the commit is unknown, so invalidate anyway. A second call ends the descendants too.
+                    keys.checks.invalidate(key.hash);
+                    Err(error)
+                }
             }
         })
         .await
     }
+}
+
+/// The audit entry of a key that is revoked: `key` itself, or a descendant because of it.
+fn audit_entry(context: &AuditContext, key: &Key, revoked: &FamilyKey, at: Timestamp) -> AuditEntry {
+    let target = AuditTarget::key(revoked.id, &revoked.name, &revoked.prefix);
+    let entry = context.entry(AuditChain::Organisation(key.organisation), AuditAction::KeyRevoked, target);
+    let fields = AuditFields::default().with("revoked_at", seconds(at));
+    let is_itself = revoked.id == key.id;
+    entry.after(if is_itself { fields } else { fields.with("because_of", key.id.to_string()) })
 }

@@ -103,6 +103,10 @@ id!(
     /// A server of a database that several share; another one at each start.
     NodeId, "node_"
 );
+id!(
+    /// An entry of the audit log.
+    AuditEntryId, "ae_"
+);
 
 #[cfg(test)]
 mod tests {

@@ -14,14 +14,26 @@ use crate::model::Timestamp;
 pub enum Entropy {
     /// Seeded, and reseeded, by the operating system.
     System,
-    /// Seeded by a test, so that whole answers can be compared.
-    Seeded(Arc<Mutex<ChaCha20Rng>>),
+    /// Seeded by a test, so that whole answers can be compared; the second generator is that of [`Entropy::for_audit`].
+    Seeded(Arc<Mutex<ChaCha20Rng>>, Arc<Mutex<ChaCha20Rng>>),
 }
 
 impl Entropy {
     /// A generator that gives the same bytes for the same seed.
     pub fn seeded(seed: u64) -> Self {
-        Self::Seeded(Arc::new(Mutex::new(ChaCha20Rng::seed_from_u64(seed))))
+        let mut for_audit = ChaCha20Rng::seed_from_u64(seed);
+        for_audit.set_stream(1);
+        Self::Seeded(Arc::new(Mutex::new(ChaCha20Rng::seed_from_u64(seed))), Arc::new(Mutex::new(for_audit)))
+    }
+
+    /// Returns a generator apart for the ids of audit entries: in a test, one more entry shifts no id, key string or
+    /// token that is drawn after it.
+    #[must_use]
+    pub fn for_audit(&self) -> Self {
+        match self {
+            Self::System => Self::System,
+            Self::Seeded(_, for_audit) => Self::Seeded(Arc::clone(for_audit), Arc::clone(for_audit)),
+        }
     }
 
     /// Fills a buffer with random bytes.
@@ -29,7 +41,7 @@ impl Entropy {
     pub fn fill(&self, bytes: &mut [u8]) {
         match self {
             Self::System => rand::rng().fill_bytes(bytes),
-            Self::Seeded(rng) => {
+            Self::Seeded(rng, _) => {
                 rng.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(bytes);
             }
         }
@@ -100,5 +112,16 @@ mod tests {
         assert_eq!(parts.len(), 64);
         // Within one of them they come one after the other.
         assert!(halves(0).0 < halves(512).0 && halves(512).0 < halves(1024).0);
+    }
+
+    #[test]
+    fn ids_of_audit_entries_shift_nothing_else() {
+        let (entropy, other) = (Entropy::seeded(1), Entropy::seeded(1));
+        let ids = [entropy.for_audit().id(), entropy.for_audit().id()];
+        assert_ne!(ids[0], ids[1]);
+        assert_eq!(ids, [(); 2].map(|()| other.for_audit().id()));
+        let next = entropy.id();
+        assert_eq!(next, Entropy::seeded(1).id());
+        assert!(!ids.contains(&next));
     }
 }

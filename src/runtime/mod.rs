@@ -8,6 +8,7 @@ pub mod lists;
 mod network;
 pub mod tasks;
 mod tenant;
+pub mod time;
 
 pub use network::Network;
 pub use tenant::Tenant;

@@ -128,6 +128,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::domain::RequestOrigin;
     use crate::model::{Timestamp, UserId};
     use crate::security_log::{Actor, Origin, SecurityEvent, Target};
 
@@ -163,7 +164,8 @@ mod tests {
     }
 
     fn origin(limit: &Arc<LogLimit>, client: [u8; 4]) -> Origin {
-        Origin::new(Some(IpAddr::from(client)), "00112233aabbccdd".to_owned(), Arc::clone(limit))
+        let client = Some(IpAddr::from(client));
+        Origin::new(RequestOrigin::new(client, None, "00112233aabbccdd".to_owned()), Arc::clone(limit))
     }
 
     /// A request as the layers log it.

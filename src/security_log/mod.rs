@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::domain::Caller;
+use crate::domain::{Caller, RequestOrigin};
 use crate::model::{EnvironmentId, KeyId, OrganisationId, UserId};
 use limit::{Kind, LogLimit, Repeated};
 
@@ -31,16 +31,15 @@ pub struct Origin(Arc<Request>);
 
 #[derive(Debug)]
 struct Request {
-    client: Option<IpAddr>,
-    id: String,
+    origin: RequestOrigin,
     has_credential: AtomicBool,
     limit: Arc<LogLimit>,
 }
 
 impl Origin {
     /// The origin of a request that has not proven yet whose it is.
-    pub fn new(client: Option<IpAddr>, request_id: String, limit: Arc<LogLimit>) -> Self {
-        Self(Arc::new(Request { client, id: request_id, has_credential: AtomicBool::new(false), limit }))
+    pub fn new(origin: RequestOrigin, limit: Arc<LogLimit>) -> Self {
+        Self(Arc::new(Request { origin, has_credential: AtomicBool::new(false), limit }))
     }
 
     /// The origin of the request that this task answers; `None` in a command, in a test, and in a task of its own.
@@ -55,7 +54,7 @@ impl Origin {
 
     /// The client's address.
     pub fn client(&self) -> Option<IpAddr> {
-        self.0.client
+        self.0.origin.address
     }
 
     /// Whether the request has a line of its own: one with a valid credential always, others while their network and
@@ -66,14 +65,19 @@ impl Origin {
     }
 
     fn admit(&self, kind: Kind, repeated: Repeated<'_>) -> bool {
-        self.0.limit.admit(kind, self.0.client, repeated, &self.0.id)
+        let request_id = self.0.origin.request_id.as_deref().unwrap_or_default();
+        self.0.limit.admit(kind, self.client(), repeated, request_id)
     }
+}
+
+/// The origin of the request that this task answers, as audit entries keep it.
+pub fn request_origin() -> RequestOrigin {
+    ORIGIN.try_with(|origin| origin.0.origin.clone()).unwrap_or_default()
 }
 
 /// Notes that the request of this task has a valid credential. Not for the hot paths, which log no request that went
 /// well.
 pub fn authenticated() {
-    // Without an origin there is no line to write.
     let _ = ORIGIN.try_with(|origin| origin.0.has_credential.store(true, Ordering::Relaxed));
 }
 
@@ -308,7 +312,7 @@ impl Entry {
         }
         let client = origin.and_then(Origin::client).map_or_else(|| "none".to_owned(), |client| client.to_string());
         let organisation = self.organisation.map(|organisation| organisation.to_string());
-        let request_id = origin.map(|origin| origin.0.id.as_str());
+        let request_id = origin.and_then(|origin| origin.0.origin.request_id.as_deref());
         let count = (!self.descendants.is_empty()).then_some(self.descendants.len());
         let mut chunks = self.descendants.chunks(IDS_PER_LINE);
         let mut chunk = chunks.next();

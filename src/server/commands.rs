@@ -6,6 +6,7 @@ use super::config::{Account, Database, MigrateData, User};
 use super::{Failure, of, telemetry};
 use crate::accounts::{Accounts, EmailAddress, Password, Passwords, RegisterError, Registration};
 use crate::cluster::Node;
+use crate::domain::{AuditAction, AuditActor, AuditChain, AuditContext, AuditFields, AuditTarget, RequestOrigin};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::store::{Db, MigrateDataError, Progress, open_both};
@@ -32,7 +33,17 @@ pub async fn migrate_data(databases: &MigrateData) -> Result<String, Failure> {
     let name = "latchkey migrate-data".to_owned();
     let joined = Node::join(&to, Clock::System, &Entropy::System, name, None).await;
     let node = joined.map_err(|error| of("to", error))?;
-    let copied = from.migrate_data(&to, say).await;
+    let context = AuditContext::new(
+        &Entropy::System,
+        Clock::System.now(),
+        AuditActor::cli("latchkey migrate-data"),
+        RequestOrigin::default(),
+    );
+    let entry = |rows: u64| {
+        let entry = context.entry(AuditChain::Server, AuditAction::DataMigrated, AuditTarget::server());
+        entry.after(AuditFields::default().with("rows", rows))
+    };
+    let copied = from.migrate_data(&to, entry, say).await;
     node.leave().await?;
     let rows = copied.map_err(with_setting)?;
     from.close().await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::body::HttpBody;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, ORIGIN, REFERRER_POLICY, X_FRAME_OPTIONS,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, ORIGIN, REFERRER_POLICY, USER_AGENT, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
 use crate::api::hooksentry;
+use crate::domain::RequestOrigin;
 use crate::model::ApiError;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
@@ -82,7 +83,9 @@ pub async fn surround(State(around): State<Around>, mut request: Request, next: 
     let span = tracing::info_span!("request", id = id.as_str(), %method, route);
     let form = ErrorForm::of(request.uri().path());
     let client = ClientAddress::of_request(request.extensions(), request.headers(), &around.site).for_throttle();
-    let origin = Origin::new(client, id.as_str().to_owned(), Arc::clone(&around.log_limit));
+    let user_agent = request.headers().get(USER_AGENT).map(HeaderValue::as_bytes);
+    let origin = RequestOrigin::new(client, user_agent, id.as_str().to_owned());
+    let origin = Origin::new(origin, Arc::clone(&around.log_limit));
     // In the place of whatever the client sent: the error page shows it.
     request.headers_mut().insert(REQUEST_ID, id.header());
     let work = async {

@@ -2,8 +2,9 @@
 
 use uuid::Uuid;
 
+use super::audit::write_audit;
 use super::db::{Db, StoreError, reading, sql, writing};
-use crate::domain::{Environment, Membership, Person, Verified};
+use crate::domain::{AuditEntry, Environment, Membership, Person, Verified};
 use crate::model::{EnvironmentId, Mode, OrganisationId, Role, Timestamp, UserId};
 
 /// A person with what proves that it is them.
@@ -22,6 +23,11 @@ impl StoredUser {
     /// The person's id.
     pub fn id(&self) -> UserId {
         UserId(self.id)
+    }
+
+    /// Proof that the stored password was verified.
+    pub(crate) fn verified(self) -> Verified {
+        Verified { user: UserId(self.id), email: self.email, password_hash: self.password_hash }
     }
 }
 
@@ -108,15 +114,26 @@ pub(crate) enum Registered {
 
 impl Db {
     /// Stores a person with their first organisation; with `only_first`, only if nobody was
-    /// stored before (one insert decides, so two at once cannot both be the first).
-    pub(crate) async fn insert_user(&self, new: &NewUser<'_>, only_first: bool) -> Result<Registered, StoreError> {
-        match self.try_insert_user(new, only_first).await {
+    /// stored before (one insert decides, so two at once cannot both be the first). `entries` makes the audit entries of
+    /// the account and of the organisation; it is told whether the account is the first.
+    pub(crate) async fn insert_user(
+        &self,
+        new: &NewUser<'_>,
+        only_first: bool,
+        entries: impl FnOnce(bool) -> [AuditEntry; 2],
+    ) -> Result<Registered, StoreError> {
+        match self.try_insert_user(new, only_first, entries).await {
             Err(error) if error.is_conflict() => Ok(Registered::EmailTaken),
             outcome => outcome,
         }
     }
 
-    async fn try_insert_user(&self, new: &NewUser<'_>, only_first: bool) -> Result<Registered, StoreError> {
+    async fn try_insert_user(
+        &self,
+        new: &NewUser<'_>,
+        only_first: bool,
+        entries: impl FnOnce(bool) -> [AuditEntry; 2],
+    ) -> Result<Registered, StoreError> {
         let is_first = writing!(self, tx => {
             let is_first = sqlx::query(sql!("first_account_claim")).execute(&mut *tx).await?.rows_affected() == 1;
             if only_first && !is_first {
@@ -154,6 +171,7 @@ impl Db {
                 .bind(new.at.0)
                 .execute(&mut *tx)
                 .await?;
+            write_audit!(self, tx, &entries(is_first));
             is_first
         });
         Ok(Registered::Done { is_first })
@@ -232,12 +250,23 @@ impl Db {
 
     /// Stores a new password, ends all sessions and tokens of the account, and forgets the networks that it is known in:
     /// whoever had the old password signed in from one of them.
-    pub(crate) async fn set_password(&self, id: UserId, password_hash: &str, at: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn set_password(
+        &self,
+        id: UserId,
+        password_hash: &str,
+        at: Timestamp,
+        entry: AuditEntry,
+    ) -> Result<(), StoreError> {
         writing!(self, tx => {
             sqlx::query(sql!("user_set_password")).bind(id.0).bind(password_hash).execute(&mut *tx).await?;
-            sqlx::query(sql!("sessions_delete_of_user")).bind(id.0).execute(&mut *tx).await?;
-            sqlx::query(sql!("token_families_end_of_user")).bind(id.0).bind(at.0).execute(&mut *tx).await?;
+            let sessions = sqlx::query(sql!("sessions_delete_of_user")).bind(id.0).execute(&mut *tx).await?;
+            let families =
+                sqlx::query(sql!("token_families_end_of_user")).bind(id.0).bind(at.0).execute(&mut *tx).await?;
             sqlx::query(sql!("known_networks_delete_of_user")).bind(id.0).execute(&mut *tx).await?;
+            let entry = entry
+                .counting("sessions_ended", sessions.rows_affected())
+                .counting("token_families_ended", families.rows_affected());
+            write_audit!(self, tx, &[entry]);
         });
         Ok(())
     }
@@ -259,6 +288,7 @@ impl Db {
         organisation: OrganisationId,
         role: Role,
         at: Timestamp,
+        entry: AuditEntry,
     ) -> Result<(), StoreError> {
         writing!(self, tx => {
             sqlx::query(sql!("membership_insert"))
@@ -268,6 +298,7 @@ impl Db {
                 .bind(at.0)
                 .execute(&mut *tx)
                 .await?;
+            write_audit!(self, tx, &[entry]);
         });
         Ok(())
     }
@@ -276,13 +307,18 @@ impl Db {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn delete_membership(&self, user: UserId, organisation: OrganisationId) -> Result<(), StoreError> {
+    pub async fn delete_membership(
+        &self,
+        user: UserId,
+        organisation: OrganisationId,
+        entry: AuditEntry,
+    ) -> Result<(), StoreError> {
         writing!(self, tx => {
-            sqlx::query(sql!("membership_delete"))
-                .bind(user.0)
-                .bind(organisation.0)
-                .execute(&mut *tx)
-                .await?;
+            let deleted =
+                sqlx::query(sql!("membership_delete")).bind(user.0).bind(organisation.0).execute(&mut *tx).await?;
+            if deleted.rows_affected() > 0 {
+                write_audit!(self, tx, &[entry]);
+            }
         });
         Ok(())
     }

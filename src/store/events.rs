@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
+use super::audit::write_audit;
 use super::db::{Db, StoreError, reading, sql, writing};
+use crate::domain::AuditEntry;
 use crate::model::{EnvironmentId, OrganisationId, Timestamp};
 
 /// A request's repetition is recognised for so long: 24 hours, in milliseconds.
@@ -194,9 +196,10 @@ impl Db {
         environment: EnvironmentId,
         stored: Retention,
         kept: Retention,
+        entry: AuditEntry,
     ) -> Result<bool, StoreError> {
         Ok(writing!(self, tx => {
-            sqlx::query(sql!("retention_replace"))
+            let replaced = sqlx::query(sql!("retention_replace"))
                 .bind(environment.0)
                 .bind(stored.event_days)
                 .bind(stored.event_limit)
@@ -204,8 +207,11 @@ impl Db {
                 .bind(kept.event_limit)
                 .execute(&mut *tx)
                 .await?
-                .rows_affected()
-                == 1
+                .rows_affected();
+            if replaced == 1 {
+                write_audit!(self, tx, &[entry]);
+            }
+            replaced == 1
         }))
     }
 

@@ -5,11 +5,27 @@
 //! out of it: nothing changes for them, and there may be ten times as many. A key's parent never changes, so a family
 //! has no cycle.
 
+use super::audit::write_audit;
 use super::db::{Db, StoreError, sql, writing};
 use super::keys::{EDITABLE, KeyRow, bind_editable, lock_trees};
 use super::new_changes::log_changes;
-use crate::domain::{Key, KeyHash, fold};
+use crate::domain::{AuditEntry, Key, KeyHash, fold};
 use crate::model::{KeyId, Timestamp, UserId};
+
+/// A key that changes, or that may change because a key above it does.
+#[derive(Debug)]
+pub(crate) struct FamilyKey {
+    pub(crate) id: KeyId,
+    pub(crate) hash: KeyHash,
+    pub(crate) name: String,
+    pub(crate) prefix: String,
+}
+
+impl From<&Key> for FamilyKey {
+    fn from(key: &Key) -> Self {
+        Self { id: key.id, hash: key.hash, name: key.name.clone(), prefix: key.prefix.clone() }
+    }
+}
 
 /// The outcome of a revocation.
 #[derive(Debug)]
@@ -48,9 +64,12 @@ pub(crate) struct Edited {
 macro_rules! lock_family {
     ($db:expr, $tx:ident, $id:expr) => {{
         lock_trees!($db, $tx, std::iter::once($id));
-        let rows: Vec<(i64, Vec<u8>)> =
+        let rows: Vec<(i64, Vec<u8>, String, String)> =
             sqlx::query_as(sql!($db, "keys_lock_family")).bind($id.0).fetch_all(&mut *$tx).await?;
-        rows.iter().filter_map(|(id, hash)| Some((KeyId(*id), KeyHash::from_slice(hash)?))).collect::<Vec<_>>()
+        let key = |(id, hash, name, prefix): (_, Vec<u8>, _, _)| {
+            Some(FamilyKey { id: KeyId(id), hash: KeyHash::from_slice(&hash)?, name, prefix })
+        };
+        rows.into_iter().filter_map(key).collect::<Vec<_>>()
     }};
 }
 
@@ -74,25 +93,27 @@ macro_rules! update_keys {
 
 impl Db {
     /// Marks a key as revoked, with `descendants` the keys below it as well. A key that is revoked already stays
-    /// as it was.
+    /// as it was. `entry` makes the audit entry of each key that this call revokes.
     pub(crate) async fn revoke_key(
         &self,
         key: &Key,
         by: Option<UserId>,
         descendants: bool,
         at: Timestamp,
+        entry: impl Fn(&FamilyKey) -> AuditEntry,
     ) -> Result<Revoked, StoreError> {
         let by = by.map(|user| user.0);
         Ok(writing!(self, tx => {
-            let mut family = vec![(key.id, key.hash)];
+            let mut keys = vec![FamilyKey::from(key)];
             if descendants {
-                family = lock_family!(self, tx, key.id);
+                keys = lock_family!(self, tx, key.id);
             }
+            let family: Vec<(KeyId, KeyHash)> = keys.iter().map(|key| (key.id, key.hash)).collect();
             let ended =
                 sqlx::query(sql!("key_revoke")).bind(key.id.0).bind(at.0).bind(by).execute(&mut *tx).await?.rows_affected();
             let mut revoked = ended;
             if family.len() > 1 {
-                let query = sqlx::query(sql!(self, "keys_revoke")).bind(ids(&family)).bind(at.0).bind(by);
+                let query = sqlx::query(sql!(self, "keys_revoke")).bind(ids(family.iter().map(|(id, _)| *id))).bind(at.0).bind(by);
                 revoked += query.execute(&mut *tx).await?.rows_affected();
             }
             sqlx::query(sql!("organisation_count_revoked"))
@@ -100,6 +121,9 @@ impl Db {
                 .bind(i64::try_from(revoked).unwrap_or(i64::MAX))
                 .execute(&mut *tx)
                 .await?;
+            // The descendants were locked while they were not revoked.
+            let ended_keys = keys.iter().filter(|revoked| revoked.id != key.id || ended == 1);
+            write_audit!(self, tx, &ended_keys.map(&entry).collect::<Vec<_>>());
             // The key itself is logged again if it had ended before: the call that ended it may have got no answer. The
             // changes of descendants that it ended have lower numbers, so a wait for this one covers them.
             let number = log_changes!(self, tx, key.organisation, &family, true, at);
@@ -108,19 +132,19 @@ impl Db {
     }
 
     /// Changes a key as `edit` says, which sees the key as it is now, with nobody else changing it meanwhile. With
-    /// `family`, `edit` also gets the descendants that are not revoked, and leaves those that it changed. When
-    /// `edit` returns false, all of them stay as they are.
+    /// `family`, `edit` also gets the descendants that are not revoked, and leaves those that it changed. `edit`
+    /// returns the audit entries of the changes; with `None`, all keys stay as they are.
     pub(crate) async fn edit_key(
         &self,
         id: KeyId,
         family: bool,
         at: Timestamp,
-        edit: impl FnOnce(&mut Key, &mut Vec<Key>) -> bool,
+        edit: impl FnOnce(&mut Key, &mut Vec<Key>) -> Option<Vec<AuditEntry>>,
     ) -> Result<KeyEdit, StoreError> {
         Ok(writing!(self, tx => {
             let rows: Vec<KeyRow> = if family {
                 let locked = lock_family!(self, tx, id);
-                sqlx::query_as(sql!(self, "keys_by_id")).bind(ids(&locked)).fetch_all(&mut *tx).await?
+                sqlx::query_as(sql!(self, "keys_by_id")).bind(ids(locked.iter().map(|key| key.id))).fetch_all(&mut *tx).await?
             } else {
                 sqlx::query(sql!(self, "key_lock")).bind(id.0).execute(&mut *tx).await?;
                 sqlx::query_as(sql!("key_by_id")).bind(id.0).fetch_all(&mut *tx).await?
@@ -132,9 +156,9 @@ impl Db {
             };
             let mut key = descendants.swap_remove(place);
             let stored = key.clone();
-            if !edit(&mut key, &mut descendants) {
+            let Some(entries) = edit(&mut key, &mut descendants) else {
                 return Ok(KeyEdit::Refused(Box::new(stored)));
-            }
+            };
             if key.name != stored.name {
                 sqlx::query(sql!("key_rename"))
                     .bind(key.id.0)
@@ -147,6 +171,7 @@ impl Db {
             for some in family.chunks(MAX_ROWS) {
                 update_keys!(tx, some.iter().copied());
             }
+            write_audit!(self, tx, &entries);
             let changed: Vec<_> = std::iter::once(&key).chain(&descendants).map(|key| (key.id, key.hash)).collect();
             let number = log_changes!(self, tx, key.organisation, &changed, false, at);
             KeyEdit::Done(Box::new(Edited { key, changed, number }))
@@ -155,6 +180,6 @@ impl Db {
 }
 
 /// Ids as one parameter: a JSON array.
-fn ids(keys: &[(KeyId, KeyHash)]) -> String {
-    serde_json::json!(keys.iter().map(|(id, _)| id.0).collect::<Vec<_>>()).to_string()
+fn ids(keys: impl Iterator<Item = KeyId>) -> String {
+    serde_json::json!(keys.map(|id| id.0).collect::<Vec<_>>()).to_string()
 }

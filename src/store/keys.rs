@@ -7,8 +7,9 @@ use std::collections::HashSet;
 
 use uuid::Uuid;
 
+use super::audit::write_audit;
 use super::db::{Db, StoreError, reading, sql, writing};
-use crate::domain::{Key, KeyHash, Limits, Spent, fold};
+use crate::domain::{AuditEntry, Key, KeyHash, Limits, Spent, fold};
 use crate::model::{EnvironmentId, KeyId, Mode, OrganisationId, Quota, RateLimit, Scopes, Timestamp, UserId};
 
 /// A row of the view `keys_in_context`.
@@ -183,6 +184,13 @@ pub enum Inserted {
     ParentNarrowed,
 }
 
+/// A key to be stored, and the audit entry of its creation.
+#[derive(Debug)]
+pub(crate) struct NewKey {
+    pub(crate) key: Key,
+    pub(crate) entry: AuditEntry,
+}
+
 /// How many keys an organisation may have.
 #[derive(Debug, Clone, Copy)]
 pub struct Most {
@@ -198,16 +206,16 @@ impl Db {
     /// the key is stored; false if the parent may not make it.
     pub(crate) async fn insert_keys(
         &self,
-        keys: &mut [Key],
+        keys: &mut [NewKey],
         most: Most,
-        bind: impl Fn(&Key, &mut Key) -> bool,
+        bind: impl Fn(&Key, &mut NewKey) -> bool,
     ) -> Result<Vec<Inserted>, StoreError> {
         let mut outcomes = vec![Inserted::Done; keys.len()];
         // In one order, everywhere, and keys before organisations: two transactions must not wait for each other.
-        let mut parents: Vec<KeyId> = keys.iter().filter_map(|key| key.parent).collect();
+        let mut parents: Vec<KeyId> = keys.iter().filter_map(|new| new.key.parent).collect();
         parents.sort_unstable();
         parents.dedup();
-        let mut organisations: Vec<OrganisationId> = keys.iter().map(|key| key.organisation).collect();
+        let mut organisations: Vec<OrganisationId> = keys.iter().map(|new| new.key.organisation).collect();
         organisations.sort_unstable();
         organisations.dedup();
         writing!(self, tx => {
@@ -218,10 +226,10 @@ impl Db {
                 let held = sqlx::query(sql!("key_hold_active")).bind(parent.0).execute(&mut *tx).await?;
                 let row: Option<KeyRow> = sqlx::query_as(sql!("key_by_id")).bind(parent.0).fetch_optional(&mut *tx).await?;
                 let row = row.map(KeyRow::into_key).transpose()?.filter(|_| held.rows_affected() == 1);
-                for (key, outcome) in keys.iter_mut().zip(&mut outcomes).filter(|(key, _)| key.parent == Some(parent)) {
+                for (new, outcome) in keys.iter_mut().zip(&mut outcomes).filter(|(new, _)| new.key.parent == Some(parent)) {
                     match &row {
                         None => *outcome = Inserted::ParentEnded,
-                        Some(parent) if !bind(parent, key) => *outcome = Inserted::ParentNarrowed,
+                        Some(parent) if !bind(parent, new) => *outcome = Inserted::ParentNarrowed,
                         Some(_) => {}
                     }
                 }
@@ -230,7 +238,7 @@ impl Db {
                 let mut wanted: Vec<&mut Inserted> = keys
                     .iter()
                     .zip(&mut outcomes)
-                    .filter(|(key, outcome)| key.organisation == organisation && **outcome == Inserted::Done)
+                    .filter(|(new, outcome)| new.key.organisation == organisation && **outcome == Inserted::Done)
                     .map(|(_, outcome)| outcome)
                     .collect();
                 // All at once; where there is no room for all, those that came first.
@@ -259,9 +267,10 @@ impl Db {
                 }
             }
             let made = keys.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Inserted::Done);
-            let made: Vec<&Key> = made.map(|(key, _)| key).collect();
+            let (made, entries): (Vec<&Key>, Vec<&AuditEntry>) = made.map(|(new, _)| (&new.key, &new.entry)).unzip();
             if !made.is_empty() {
                 insert_keys!(tx, made);
+                write_audit!(self, tx, entries);
             }
         });
         Ok(outcomes)

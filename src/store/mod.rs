@@ -1,8 +1,10 @@
 //! What is on disk: SQL for both engines, and nothing that decides anything.
 //!
-//! A statement is a file in `sql/`; where the engines must differ there is one file for each.
+//! A statement is a file in `sql/`; where the engines must differ there is one file for each. A function that changes what
+//! a person, a key or a setting may do takes its audit entry; `audit.rs` has the exceptions.
 
 mod accounts;
+mod audit;
 mod batch;
 mod changes;
 mod checkpoints;
@@ -34,11 +36,12 @@ pub use changes::{Change, Position};
 pub(crate) use changes::{Continuity, OrganisationEnd};
 pub use db::{DatabaseUrlError, Db, SqliteFile, StoreError};
 pub use events::{EventFilter, EventHead, EventPage, Retention, StoredEvent};
-pub(crate) use family::KeyEdit;
+pub(crate) use family::{FamilyKey, KeyEdit};
 pub use ingest::{NewEvent, Taken};
 pub use jobs::NewJob;
 pub(crate) use jobs::{ClaimedJob, Settled};
 pub use key_pages::{KeyColumn, KeyCounts, KeyList, KeyPage, ListedKey};
+pub(crate) use keys::NewKey;
 pub use keys::{Inserted, Most};
 pub use migrate_data::{MigrateDataError, Progress, open_both};
 pub(crate) use nodes::Renewed;

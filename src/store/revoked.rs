@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::audit::write_audit;
 use super::db::{Db, StoreError, sql, writing};
-use crate::model::Timestamp;
+use crate::domain::AuditEntry;
+use crate::model::{OrganisationId, Timestamp};
 
 /// Keys of one transaction at the most, so that others get their turn.
 const DELETED_AT_ONCE: i64 = 500;
@@ -11,8 +13,14 @@ const DAY: i64 = 24 * 3600 * 1000;
 
 impl Db {
     /// Deletes keys that were revoked more than `days` ago, with what is known of their use; how many. Their hashes stay
-    /// in `revoked_hashes`, and a trigger refuses any key that has one of them.
-    pub(crate) async fn purge_revoked_keys(&self, now: Timestamp, days: i64) -> Result<u64, StoreError> {
+    /// in `revoked_hashes`, and a trigger refuses any key that has one of them. `entry` makes the audit entry of an
+    /// organisation in a transaction, of its id, its name and the number of its keys that are deleted.
+    pub(crate) async fn purge_revoked_keys(
+        &self,
+        now: Timestamp,
+        days: i64,
+        entry: impl Fn(OrganisationId, &str, i64) -> AuditEntry,
+    ) -> Result<u64, StoreError> {
         let before = now.plus(-days.saturating_mul(DAY));
         let mut deleted = 0;
         loop {
@@ -33,13 +41,16 @@ impl Db {
                 for organisation in of {
                     *counts.entry(organisation).or_default() += 1;
                 }
+                let mut entries = Vec::with_capacity(counts.len());
                 for (organisation, count) in counts {
-                    sqlx::query(sql!("organisation_count_purged"))
+                    let name: String = sqlx::query_scalar(sql!("organisation_count_purged"))
                         .bind(organisation)
                         .bind(count)
-                        .execute(&mut *tx)
+                        .fetch_one(&mut *tx)
                         .await?;
+                    entries.push(entry(OrganisationId(organisation), &name, count));
                 }
+                write_audit!(self, tx, &entries);
                 i64::try_from(ids.len()).unwrap_or(i64::MAX)
             });
             deleted += gone.unsigned_abs();

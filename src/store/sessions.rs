@@ -1,9 +1,10 @@
 //! Sessions, by the hash of their id.
 
 use super::accounts::PersonRow;
+use super::audit::write_audit;
 use super::db::{Db, StoreError, reading, sql, writing};
-use crate::domain::Verified;
-use crate::model::Timestamp;
+use crate::domain::{AuditEntry, Verified};
+use crate::model::{Timestamp, UserId};
 
 /// What is kept of a session.
 #[derive(sqlx::FromRow)]
@@ -59,6 +60,7 @@ impl Db {
         data: &str,
         at: Timestamp,
         most: i64,
+        entry: AuditEntry,
     ) -> Result<bool, StoreError> {
         let inserted = writing!(self, tx => {
             let inserted = sqlx::query(sql!(self, "session_insert"))
@@ -71,12 +73,14 @@ impl Db {
                 .await?
                 .rows_affected();
             if inserted > 0 {
-                sqlx::query(sql!("sessions_delete_oldest"))
+                let deleted = sqlx::query(sql!("sessions_delete_oldest"))
                     .bind(verified.user.0)
                     .bind(id_hash)
                     .bind(most.saturating_sub(1))
                     .execute(&mut *tx)
-                    .await?;
+                    .await?
+                    .rows_affected();
+                write_audit!(self, tx, &[entry.counting("oldest_deleted", deleted)]);
             }
             inserted
         });
@@ -114,19 +118,22 @@ impl Db {
         Ok(())
     }
 
-    /// Deletes the sessions with these ids.
-    pub(crate) async fn delete_sessions(&self, id_hashes: &[[u8; 32]]) -> Result<(), StoreError> {
+    /// Ends the sessions with these ids. `entry` makes the audit entry of each, of its user and their address.
+    pub(crate) async fn end_sessions(
+        &self,
+        id_hashes: &[[u8; 32]],
+        entry: impl Fn(UserId, &str) -> AuditEntry,
+    ) -> Result<(), StoreError> {
         writing!(self, tx => {
+            let mut entries = Vec::new();
             for id_hash in id_hashes {
-                sqlx::query(sql!("session_delete")).bind(id_hash.as_slice()).execute(&mut *tx).await?;
+                let ended: Option<(i64, String)> = sqlx::query_as(sql!("session_delete"))
+                    .bind(id_hash.as_slice())
+                    .fetch_optional(&mut *tx)
+                    .await?;
+                entries.extend(ended.map(|(user, email)| entry(UserId(user), &email)));
             }
-        });
-        Ok(())
-    }
-
-    pub(crate) async fn delete_session(&self, id_hash: &[u8]) -> Result<(), StoreError> {
-        writing!(self, tx => {
-            sqlx::query(sql!("session_delete")).bind(id_hash).execute(&mut *tx).await?;
+            write_audit!(self, tx, &entries);
         });
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! Bearer tokens, by their hash, in families.
 
 use super::accounts::PersonRow;
+use super::audit::write_audit;
 use super::db::{Db, StoreError, reading, sql, writing};
-use crate::domain::Verified;
+use crate::domain::{AuditEntry, Verified};
 use crate::model::{OrganisationId, Timestamp, UserId};
 
 /// Tokens of each kind that a family keeps: a further one deletes the oldest. A client that refreshes each quarter of an
@@ -53,6 +54,7 @@ pub enum Refreshed {
 struct FamilyRow {
     family_id: i64,
     user_id: i64,
+    email: String,
     used_at: Option<i64>,
     ended_at: Option<i64>,
     expires_at: i64,
@@ -75,15 +77,15 @@ impl Db {
         verified: &Verified,
         tenant: OrganisationId,
         tokens: &[NewToken],
-        at: Timestamp,
         most: i64,
+        entry: AuditEntry,
     ) -> Result<bool, StoreError> {
         writing!(self, tx => {
             let inserted = sqlx::query(sql!(self, "token_family_insert"))
                 .bind(id)
                 .bind(verified.user.0)
                 .bind(tenant.0)
-                .bind(at.0)
+                .bind(entry.at.0)
                 .bind(verified.password_hash.as_str())
                 .execute(&mut *tx)
                 .await?
@@ -91,12 +93,14 @@ impl Db {
             if inserted == 0 {
                 return Ok(false);
             }
-            sqlx::query(sql!("token_families_delete_oldest"))
+            let deleted = sqlx::query(sql!("token_families_delete_oldest"))
                 .bind(verified.user.0)
                 .bind(id)
                 .bind(most.saturating_sub(1))
                 .execute(&mut *tx)
-                .await?;
+                .await?
+                .rows_affected();
+            write_audit!(self, tx, &[entry.counting("oldest_deleted", deleted)]);
             for token in tokens {
                 sqlx::query(sql!("token_insert"))
                     .bind(token.hash.as_slice())
@@ -110,12 +114,14 @@ impl Db {
         Ok(true)
     }
 
-    /// Uses a refresh token up and stores the next tokens of its family.
+    /// Uses a refresh token up and stores the next tokens of its family. `ended` makes the audit entry of a family that is
+    /// ended instead, of its user and their address.
     pub(crate) async fn refresh_tokens(
         &self,
         hash: &[u8; 32],
         next: &[NewToken],
         at: Timestamp,
+        ended: impl FnOnce(UserId, &str) -> AuditEntry,
     ) -> Result<Refreshed, StoreError> {
         let outcome = writing!(self, tx => {
             // The update takes the row's lock first: of two uses at once one sees the other's.
@@ -133,7 +139,10 @@ impl Db {
                     let query = sqlx::query(sql!("token_family_end")).bind(row.family_id).bind(at.0);
                     match query.execute(&mut *tx).await?.rows_affected() {
                         0 => Refreshed::Refused,
-                        _ => Refreshed::Reused(UserId(row.user_id)),
+                        _ => {
+                            write_audit!(self, tx, &[ended(UserId(row.user_id), &row.email)]);
+                            Refreshed::Reused(UserId(row.user_id))
+                        }
                     }
                 }
                 Some(row) if used == 0 || row.ended_at.is_some() || row.expires_at <= at.0 => Refreshed::Refused,
@@ -165,15 +174,20 @@ impl Db {
         hashes: [&[u8; 32]; 2],
         user: UserId,
         at: Timestamp,
+        entry: AuditEntry,
     ) -> Result<(), StoreError> {
         writing!(self, tx => {
-            sqlx::query(sql!("token_families_end"))
+            let ended = sqlx::query(sql!("token_families_end"))
                 .bind(hashes[0].as_slice())
                 .bind(hashes[1].as_slice())
                 .bind(user.0)
                 .bind(at.0)
                 .execute(&mut *tx)
-                .await?;
+                .await?
+                .rows_affected();
+            if ended > 0 {
+                write_audit!(self, tx, &[entry.counting("sign_ins", ended)]);
+            }
         });
         Ok(())
     }

@@ -13,8 +13,8 @@ pub mod local;
 pub mod observe;
 pub mod openapi;
 pub mod problem;
-pub mod time;
 
+pub use crate::runtime::time;
 pub use event_stream::event_stream;
 pub use fast_path::Answering;
 

@@ -27,6 +27,15 @@ async fn fresh(app: &TestApp, tenant: &Tenant) -> String {
     crate::hooksentry::log_in(app, &tenant.email, Some(&tenant.id)).await.field("/accessToken")
 }
 
+async fn set_retention(app: &TestApp, owner: &Tenant, environment: &str, kept: Retention) {
+    let person = app.services.accounts.person(owner.who.user.parse().unwrap()).await.unwrap().unwrap();
+    let organisation = owner.who.org.parse().unwrap();
+    let membership = person.in_organisation(organisation).unwrap();
+    let environment = membership.environment(environment.parse().unwrap()).unwrap();
+    let changed = app.services.events.change_retention(&person, organisation, environment, |_| Some(kept)).await;
+    assert_eq!(changed.unwrap(), Some(Ok(kept)));
+}
+
 on_both_engines! {
     async fn events_are_paged_and_filtered(app) {
         let mut story = Story::new();
@@ -128,7 +137,8 @@ on_both_engines! {
         let test = crate::story::create(&app, &ada.who.cookie, &ada.who.in_env(&ada.who.test, "")).await.field("/key");
         let keep = async |environment: &str, event_days, event_limit| {
             let kept = Retention { event_days, event_limit };
-            app.services.events.change_retention(environment.parse().unwrap(), |_| Some(kept)).await.unwrap();
+            let owner = if *environment == bob.who.live { &bob } else { &ada };
+            set_retention(&app, owner, environment, kept).await;
             assert_eq!(app.services.events.retention(environment.parse().unwrap()).await.unwrap(), Some(kept));
         };
         keep(&ada.who.live, 7, 5).await;
@@ -166,7 +176,7 @@ on_both_engines! {
             app.clock.advance(1);
         }
         let kept = Retention { event_days: 7, event_limit: 100 };
-        app.services.events.change_retention(ada.who.live.parse().unwrap(), |_| Some(kept)).await.unwrap();
+        set_retention(&app, &ada, &ada.who.live, kept).await;
         assert_eq!(app.services.events.tidy().await.unwrap(), 2400);
         assert_eq!(app.number("SELECT count(*) FROM events").await, 100);
         assert_eq!(total(&app, &ada, "").await, 100);

@@ -5,6 +5,8 @@ mod app;
 mod story;
 
 mod accounts;
+mod audit;
+mod audit_keys;
 mod bounds;
 mod create;
 mod credentials;

@@ -6,7 +6,8 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, COOKIE, SET_COOKIE};
 use axum::http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use latchkey::model::Role;
+use latchkey::domain::{AuditAction, AuditActor, AuditChain, AuditContext, AuditEntry, AuditTarget, RequestOrigin};
+use latchkey::model::{OrganisationId, Role, UserId};
 use serde_json::Value;
 
 use crate::app::TestApp;
@@ -243,19 +244,28 @@ impl Someone {
     /// Makes them a member of an organisation.
     pub async fn join(&self, app: &TestApp, org: &str, role: Role) {
         let (user, org) = (self.user.parse().expect("an id"), org.parse().expect("an id"));
-        app.db.insert_membership(user, org, role, app.clock.now()).await.expect("a membership");
+        let entry = member_entry(app, AuditAction::MemberAdded, user, org);
+        app.db.insert_membership(user, org, role, app.clock.now(), entry).await.expect("a membership");
     }
 
     /// Ends that.
     pub async fn leave(&self, app: &TestApp, org: &str) {
         let (user, org) = (self.user.parse().expect("an id"), org.parse().expect("an id"));
-        app.db.delete_membership(user, org).await.expect("no membership");
+        let entry = member_entry(app, AuditAction::MemberRemoved, user, org);
+        app.db.delete_membership(user, org, entry).await.expect("no membership");
     }
 
     /// The body of a creation in one of their environments.
     pub fn in_env(&self, env: &str, more: &str) -> String {
         format!(r#"{{"name": "key", "org_id": "{}", "env_id": "{env}"{more}}}"#, self.org)
     }
+}
+
+/// The audit entry of a change of a membership by the test.
+pub fn member_entry(app: &TestApp, action: AuditAction, user: UserId, org: OrganisationId) -> AuditEntry {
+    let actor = AuditActor::system("test");
+    let context = AuditContext::new(&app.services.entropy, app.clock.now(), actor, RequestOrigin::default());
+    context.entry(AuditChain::Organisation(org), action, AuditTarget::account(user, "member"))
 }
 
 /// Makes a key; the whole answer.

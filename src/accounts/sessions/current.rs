@@ -6,12 +6,13 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tower_sessions::session::Id;
 
-use super::store::{ABSOLUTE_TIME_OUT, IDLE_TIME_OUT, SEEN_PRECISION, hash};
-use crate::domain::{Person, Unavailable};
+use super::store::{ABSOLUTE_TIME_OUT, IDLE_TIME_OUT, SEEN_PRECISION, hash, session_entry};
+use crate::domain::{AuditAction, Person, Unavailable};
 use crate::model::Timestamp;
 use crate::runtime::Tenant;
 use crate::runtime::batch::{self, Limits, Queue};
 use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 use crate::store::{Db, PersonRow, StoreError};
 
 /// Look-ups that wait, in all and from one network (further ones get 503), and look-ups in one statement.
@@ -31,16 +32,18 @@ struct Asked {
 pub struct Sessions {
     queue: Queue<Asked>,
     db: Db,
+    clock: Clock,
+    entropy: Entropy,
 }
 
 impl Sessions {
-    pub(in crate::accounts) fn new(db: Db, clock: Clock) -> Self {
+    pub(in crate::accounts) fn new(db: Db, clock: Clock, entropy: Entropy) -> Self {
         let (queue, asked) = batch::queue(LIMITS);
         tokio::spawn(asked.work(MAX_STATEMENTS, {
-            let db = db.clone();
+            let (db, clock) = (db.clone(), clock.clone());
             move |group| read(db.clone(), clock.clone(), group)
         }));
-        Self { queue, db }
+        Self { queue, db, clock, entropy }
     }
 
     /// Returns the person of a session, as they are now, if it is one. Notes that it was used, to the minute. `tenant` is
@@ -64,7 +67,9 @@ impl Sessions {
             return Ok(());
         }
         let id_hashes: Vec<[u8; 32]> = sessions.iter().copied().map(hash).collect();
-        self.db.delete_sessions(&id_hashes).await
+        let ended =
+            |user, email: &str| session_entry(&self.entropy, self.clock.now(), AuditAction::SessionEnded, user, email);
+        self.db.end_sessions(&id_hashes, ended).await
     }
 }
 

@@ -4,17 +4,18 @@
 //! whose it is (so that all of somebody's sessions can be ended), when it began and when it was seen.
 
 use async_trait::async_trait;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tower_sessions::session::{Id, Record};
 use tower_sessions::session_store::{Error, Result};
 use tower_sessions::{Session, SessionStore};
 
 use crate::accounts::error::{SessionError, SignInError};
-use crate::domain::Verified;
+use crate::domain::{AuditAction, AuditActor, AuditChain, AuditContext, AuditEntry, AuditTarget, Verified};
 use crate::model::{Timestamp, UserId};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
-use crate::security_log::{Actor, SecurityEvent, Target};
+use crate::security_log::{Actor, SecurityEvent, Target, request_origin};
 use crate::store::Db;
 
 /// A session ends after 7 days without use, in milliseconds.
@@ -25,6 +26,8 @@ pub const ABSOLUTE_TIME_OUT: i64 = 30 * 24 * 3600 * 1000;
 pub(in crate::accounts) const SEEN_PRECISION: i64 = 60 * 1000;
 
 const USER: &str = "user";
+/// Carries the address from [`begin_session`] to [`DatabaseSessions::create`], which does not store it.
+const EMAIL: &str = "email";
 /// Carries the verified password hash from [`begin_session`] to [`DatabaseSessions::create`], which does not store it.
 const PASSWORD_HASH: &str = "password_hash";
 /// Where a message waits for the next page.
@@ -41,6 +44,7 @@ pub async fn begin_session(session: &Session, verified: &Verified) -> std::resul
         session.cycle_id().await?;
     }
     session.insert(USER, verified.user.to_string()).await?;
+    session.insert(EMAIL, verified.email.as_str()).await?;
     session.insert(PASSWORD_HASH, verified.password_hash.as_str()).await?;
     session.save().await?;
     if has_user(session).await? {
@@ -80,6 +84,18 @@ pub(in crate::accounts) fn hash(id: Id) -> [u8; 32] {
     Sha256::digest(id.0.to_le_bytes()).into()
 }
 
+/// The audit entry of a person who begins or ends a session of theirs.
+pub(in crate::accounts) fn session_entry(
+    entropy: &Entropy,
+    at: Timestamp,
+    action: AuditAction,
+    user: UserId,
+    email: &str,
+) -> AuditEntry {
+    let context = AuditContext::new(entropy, at, AuditActor::person(user, email), request_origin());
+    context.entry(AuditChain::Server, action, AuditTarget::account(user, email))
+}
+
 fn failed(error: impl std::fmt::Display) -> Error {
     Error::Backend(error.to_string())
 }
@@ -92,16 +108,19 @@ impl SessionStore for DatabaseSessions {
             .get(USER)
             .and_then(|user| user.as_str()?.parse::<UserId>().ok())
             .ok_or_else(|| Error::Encode("a session without a user is not stored".to_owned()))?;
-        let Some(serde_json::Value::String(password_hash)) = record.data.remove(PASSWORD_HASH) else {
+        let [email, password_hash] = [EMAIL, PASSWORD_HASH].map(|name| record.data.remove(name));
+        let (Some(Value::String(email)), Some(Value::String(password_hash))) = (email, password_hash) else {
             return Err(Error::Encode("only `begin_session` stores a new session".to_owned()));
         };
-        let verified = Verified { user, password_hash };
+        let verified = Verified { user, email, password_hash };
         // 128 random bits do not meet by chance; a conflict would be an error, never another's session.
         record.id = Id(i128::from_le_bytes(self.entropy.bytes()));
         let data = serde_json::to_string(&record.data).map_err(|error| Error::Encode(error.to_string()))?;
         let now = self.clock.now();
-        let is_stored =
-            self.db.insert_session(&hash(record.id), &verified, &data, now, self.max_sessions).await.map_err(failed)?;
+        let entry = session_entry(&self.entropy, now, AuditAction::SessionCreated, user, &verified.email);
+        let id_hash = hash(record.id);
+        let stored = self.db.insert_session(&id_hash, &verified, &data, now, self.max_sessions, entry);
+        let is_stored = stored.await.map_err(failed)?;
         if !is_stored {
             // An error would be logged as a failure of the store.
             record.data.clear();
@@ -138,6 +157,8 @@ impl SessionStore for DatabaseSessions {
     }
 
     async fn delete(&self, id: &Id) -> Result<()> {
-        self.db.delete_session(&hash(*id)).await.map_err(failed)
+        let ended =
+            |user, email: &str| session_entry(&self.entropy, self.clock.now(), AuditAction::SessionEnded, user, email);
+        self.db.end_sessions(&[hash(*id)], ended).await.map_err(failed)
     }
 }

@@ -132,10 +132,10 @@ impl Authenticator {
             let Some(found) = user else { break };
             match comparison {
                 Comparison::Wrong => break,
-                Comparison::Right => return Ok(Verified { user: found.id(), password_hash: found.password_hash }),
+                Comparison::Right => return Ok(found.verified()),
                 Comparison::RightAsTyped(hash) => {
                     if self.db.replace_password_hash(found.id(), &found.password_hash, &hash).await? {
-                        return Ok(Verified { user: found.id(), password_hash: hash });
+                        return Ok(Verified { password_hash: hash, ..found.verified() });
                     }
                 }
             }

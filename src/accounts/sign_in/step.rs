@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn the_factors_of_the_account_decide_the_next_step() {
-        let verified = || Verified { user: UserId(1), password_hash: String::new() };
+        let verified = || Verified { user: UserId(1), email: String::new(), password_hash: String::new() };
         let entropy = Entropy::seeded(1);
         let SignIn::Done(done) = SignIn::after_password(verified(), Vec::new(), &entropy) else {
             panic!("an account without a second factor is signed in");

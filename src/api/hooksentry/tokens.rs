@@ -110,6 +110,6 @@ pub async fn log_out(
     body: Result<Json<RefreshToken>, ApiError>,
 ) -> Result<StatusCode, Error> {
     let Json(body) = body?;
-    services.accounts.end_tokens(&token, &refresh_token(body)?, holder.person.id).await?;
+    services.accounts.end_tokens(&token, &refresh_token(body)?, &holder.person).await?;
     Ok(StatusCode::NO_CONTENT)
 }

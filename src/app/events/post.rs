@@ -50,7 +50,8 @@ pub async fn retention(
             return events_page(&services, &parts, person, here, typed).await;
         }
     };
-    let changed = services.events.change_retention(id, |stored| RetentionForm::merge(shown, wanted, stored)).await?;
+    let merge = |stored| RetentionForm::merge(shown, wanted, stored);
+    let changed = services.events.change_retention(&person, organisation, environment, merge).await?;
     let kept = match changed.ok_or_else(not_found)? {
         Ok(kept) => kept,
         Err(stored) => {

@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
 
 use super::db::{DatabaseUrlError, Db, StoreError};
 use super::url;
+use crate::domain::AuditEntry;
 use schema::{Table, quoted};
 use value::{Kind, Value, values, write_line};
 
@@ -136,7 +137,7 @@ impl Db {
 
     /// Copies everything into a PostgreSQL database that has no accounts, after
     /// [`prepare_to_migrate`](Self::prepare_to_migrate); how many rows there were. The caller holds the sole right
-    /// to serve both.
+    /// to serve both. The target gets an audit entry more, which `entry` makes of the number of rows.
     ///
     /// The source is locked against writing meanwhile, and the target against any use.
     ///
@@ -145,6 +146,7 @@ impl Db {
     pub async fn migrate_data(
         &self,
         target: &Self,
+        entry: impl FnOnce(u64) -> AuditEntry,
         mut tell: impl FnMut(Progress<'_>),
     ) -> Result<u64, MigrateDataError> {
         let Self::Sqlite(file) = self else { return Err(MigrateDataError::NotSqlite) };
@@ -166,8 +168,12 @@ impl Db {
             compared.map_err(|error| in_table(error, table))?;
             tell(Progress::Same(&table.name, *rows));
         }
+        let rows = counts.iter().sum();
+        for audit in super::audit::rows(&[entry(rows)])? {
+            sqlx::query(include_str!("../sql/audit_insert.postgres.sql")).bind(audit).execute(&mut *target).await?;
+        }
         target.commit().await?;
-        Ok(counts.iter().sum())
+        Ok(rows)
     }
 }
 

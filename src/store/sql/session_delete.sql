@@ -1,1 +1,3 @@
+-- Returns its user, if there was such a session.
 DELETE FROM sessions WHERE id_hash = $1
+RETURNING user_id, (SELECT u.email FROM users u WHERE u.id = sessions.user_id) AS email

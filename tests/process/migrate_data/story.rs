@@ -142,7 +142,8 @@ async fn make_everything(client: &mut Client, account: &Account) -> Before {
     let ended = client.call("POST", "/api/v1/auth/login", &[], &log_in).await.json(200);
     let bearer = format!("Authorization: Bearer {}", string(&ended["accessToken"]));
     let ended = json!({ "refreshToken": ended["refreshToken"] });
-    assert_eq!(client.call("POST", "/api/v1/auth/logout", &[&bearer], &ended).await.status, 204);
+    let headers = [bearer.as_str(), "User-Agent: story/1"];
+    assert_eq!(client.call("POST", "/api/v1/auth/logout", &headers, &ended).await.status, 204);
     let used = client.call("POST", "/api/v1/auth/login", &[], &log_in).await.json(200);
     let pair = client
         .call("POST", "/api/v1/auth/refresh", &[], &json!({ "refreshToken": used["refreshToken"] }))
@@ -207,7 +208,12 @@ async fn a_server_goes_on_where_it_was() {
     assert_eq!((output.status.code(), errors.as_str()), (Some(0), ""), "{said}");
     assert!(said.contains("keys: 11 rows\n") && said.contains("every one is the same"), "{said}");
     let mut db = schema.connect().await;
-    assert_same(&dump_postgresql(&mut db).await, &source);
+    let mut copy = dump_postgresql(&mut db).await;
+    let audit = &mut copy.get_mut("audit_entries").expect("a table").rows;
+    let all = audit.len();
+    audit.retain(|row| !row.contains("\"data.migrated\""));
+    assert_eq!(all - audit.len(), 1, "the copy itself has an entry");
+    assert_same(&copy, &source);
     assert_eq!(dump_sqlite(&mut file).await, source, "the file is as it was");
     let next: i64 = sqlx::query_scalar(
         r#"INSERT INTO usage_log (part, uses) VALUES (0, '{"hour":0,"code":"VALID","from":0,"uses":[]}') RETURNING id"#,

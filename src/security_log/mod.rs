@@ -5,81 +5,21 @@
 //! known to the task that answers it ([`Origin`]), so the rules need no parameter for it.
 
 pub mod limit;
+mod origin;
 mod window;
 
-use std::fmt;
-use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+pub use origin::{Origin, authenticated, request_origin};
 
-use crate::domain::{Caller, RequestOrigin};
+use std::fmt;
+
+use crate::domain::Caller;
 use crate::model::{EnvironmentId, KeyId, OrganisationId, UserId};
-use limit::{Kind, LogLimit, Repeated};
+use limit::{Kind, Repeated};
 
 /// The target of all lines, for `--log`.
 const TARGET: &str = "latchkey::security";
 /// Ids of descendants in one line; further ones are in further lines.
 const IDS_PER_LINE: usize = 500;
-
-tokio::task_local! {
-    static ORIGIN: Origin;
-}
-
-/// The origin of the request that a task answers.
-#[derive(Debug, Clone)]
-pub struct Origin(Arc<Request>);
-
-#[derive(Debug)]
-struct Request {
-    origin: RequestOrigin,
-    has_credential: AtomicBool,
-    limit: Arc<LogLimit>,
-}
-
-impl Origin {
-    /// The origin of a request that has not proven yet whose it is.
-    pub fn new(origin: RequestOrigin, limit: Arc<LogLimit>) -> Self {
-        Self(Arc::new(Request { origin, has_credential: AtomicBool::new(false), limit }))
-    }
-
-    /// The origin of the request that this task answers; `None` in a command, in a test, and in a task of its own.
-    pub fn current() -> Option<Self> {
-        ORIGIN.try_with(Clone::clone).ok()
-    }
-
-    /// Answers a request, as a part of which [`current`](Self::current) is this origin.
-    pub async fn scope<F: Future>(self, work: F) -> F::Output {
-        ORIGIN.scope(self, work).await
-    }
-
-    /// The client's address.
-    pub fn client(&self) -> Option<IpAddr> {
-        self.0.origin.address
-    }
-
-    /// Whether the request has a line of its own: one with a valid credential always, others while their network and
-    /// all networks together have few.
-    pub fn has_own_line(&self, kind: Kind, status: &str, route: &str) -> bool {
-        self.0.has_credential.load(Ordering::Relaxed)
-            || self.admit(kind, Repeated { event: "request", code: status, subject: route })
-    }
-
-    fn admit(&self, kind: Kind, repeated: Repeated<'_>) -> bool {
-        let request_id = self.0.origin.request_id.as_deref().unwrap_or_default();
-        self.0.limit.admit(kind, self.client(), repeated, request_id)
-    }
-}
-
-/// The origin of the request that this task answers, as audit entries keep it.
-pub fn request_origin() -> RequestOrigin {
-    ORIGIN.try_with(|origin| origin.0.origin.clone()).unwrap_or_default()
-}
-
-/// Notes that the request of this task has a valid credential. Not for the hot paths, which log no request that went
-/// well.
-pub fn authenticated() {
-    let _ = ORIGIN.try_with(|origin| origin.0.has_credential.store(true, Ordering::Relaxed));
-}
 
 /// Security events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -312,7 +252,7 @@ impl Entry {
         }
         let client = origin.and_then(Origin::client).map_or_else(|| "none".to_owned(), |client| client.to_string());
         let organisation = self.organisation.map(|organisation| organisation.to_string());
-        let request_id = origin.and_then(|origin| origin.0.origin.request_id.as_deref());
+        let request_id = origin.and_then(Origin::request_id);
         let count = (!self.descendants.is_empty()).then_some(self.descendants.len());
         let mut chunks = self.descendants.chunks(IDS_PER_LINE);
         let mut chunk = chunks.next();

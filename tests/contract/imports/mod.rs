@@ -183,6 +183,13 @@ fn graph(files: &[(String, String)]) -> Vec<BTreeSet<usize>> {
 }
 
 #[test]
+fn no_file_is_longer_than_400_lines() {
+    let long: Vec<_> =
+        files().into_iter().filter(|(_, source)| source.lines().count() > 400).map(|(file, _)| file).collect();
+    assert_eq!(long, Vec::<String>::new(), "cut these where two subjects meet");
+}
+
+#[test]
 fn no_cycle_of_imports_goes_through_two_folders() {
     let files = files();
     let files: Vec<_> = files.into_iter().filter(|(file, _)| !TEST_FILES.contains(&file.as_str())).collect();

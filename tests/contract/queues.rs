@@ -121,7 +121,7 @@ async fn a_flush_writes_at_most_a_thousand_rows_in_one_transaction() {
     let ada = someone(&app, "ada@example.com").await;
     let limited = ada.in_env(&ada.live, r#", "quota": {"limit": 9}"#);
     // In waves, because a network has a share of the look-ups of sessions and keys.
-    for wave in [1_000, 10] {
+    for wave in [250, 250, 250, 250, 10] {
         let made = join_all((0..wave).map(|_| create(&app, &ada.cookie, &limited))).await;
         let uses = made.iter().map(|made| Call::new(&app, "GET", "/v1/whoami").key(&made.field("/key")).send());
         assert!(join_all(uses).await.iter().all(|used| used.status == 200));

@@ -148,11 +148,14 @@ on_both_engines! {
         let mut search = Box::pin(app.services.keys.list(&request, &searcher));
         for turn in 0..15 {
             assert!(search.as_mut().now_or_never().is_none(), "it waits for the place");
+            // In the queue before the search can ask for its next step, however soon the database answers.
+            let mut next = Box::pin(other.step());
+            assert!(next.as_mut().now_or_never().is_none(), "it waits behind the search");
             drop(place);
             place = tokio::select! {
                 biased;
                 page = &mut search => panic!("the search ended in turn {turn}: {page:?}"),
-                place = other.step() => place,
+                place = next => place,
             };
         }
         drop(place);

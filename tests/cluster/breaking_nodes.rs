@@ -55,6 +55,7 @@ async fn a_node_that_stood_still_lets_no_ended_key_in_when_it_goes_on() {
     let frozen = load.now();
     // The kernel takes requests for it meanwhile, and it answers them in its first moment.
     let waiting = load.press(2, Duration::from_secs(10), &mut random(3, 5000)).await;
+    load.until(|history| history.revocations().iter().any(|revocation| revocation.start > frozen)).await;
     let thawed = load.now();
     Fault::Frozen(2).end(&mut cluster).await;
     let answered = waiting.join_all().await.into_iter().filter(|answered| *answered).count();

@@ -95,6 +95,9 @@ async fn a_node_without_postgres_stops_before_its_keys_end() {
         fault.begin(&mut cluster).await;
         let cut = load.now();
         let waiting = load.press(2, Duration::from_secs(8), &mut random(seed, 5000)).await;
+        // A transaction that node-2 had open holds its row locks until PostgreSQL ends it after 3 s idle, and then
+        // each revocation waits for the lease: on a slow machine 8 s do not suffice for one.
+        load.until(|history| history.revocations().iter().any(|revocation| revocation.start > cut)).await;
         let whole = load.now();
         fault.end(&mut cluster).await;
         waiting.join_all().await;

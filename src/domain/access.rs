@@ -1,4 +1,5 @@
-//! Access: one table of actions and roles. Pages, contracts and commands ask it and decide nothing by role themselves.
+//! Access: one table of actions and roles. Pages, contracts and commands ask it, and have no rules about roles of their
+//! own.
 
 use crate::model::Role;
 
@@ -9,9 +10,9 @@ pub enum Action {
     SeeOrganisation,
     /// Create keys.
     CreateKeys,
-    /// Edit, pause, rotate and revoke the keys that one made.
+    /// Edit, pause, rotate and revoke one's own keys.
     ManageOwnKeys,
-    /// The same for every key of the organisation, in bulk as well; suspend customers.
+    /// Edit, pause, rotate and revoke every key of the organisation, in bulk as well; suspend customers.
     ManageAllKeys,
     /// Change environments, retention, service keys, webhooks and the portal.
     ManageSettings,
@@ -31,12 +32,12 @@ pub enum Action {
 enum Holders {
     /// Members with one of these roles, in their organisation.
     Roles(&'static [Role]),
-    /// Operators of the server, whatever their roles.
+    /// Operators of the server, with any role.
     Operators,
 }
 
 impl Action {
-    /// The table.
+    /// The table of rights.
     const fn holders(self) -> Holders {
         use Role::{Admin, Member, Owner, Viewer};
         match self {
@@ -56,7 +57,7 @@ pub fn may(role: Role, action: Action) -> bool {
     matches!(action.holders(), Holders::Roles(roles) if roles.contains(&role))
 }
 
-/// Returns whether an operator of the server may do something, as such.
+/// Returns whether an operator of the server may do an action, without any role.
 pub fn operator_may(action: Action) -> bool {
     matches!(action.holders(), Holders::Operators)
 }

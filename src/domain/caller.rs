@@ -1,4 +1,4 @@
-//! The caller of a management endpoint: the places and keys that the access table opens to them.
+//! The caller of a management endpoint, and the places and keys that the access table opens to it.
 
 use super::{Action, Denied, Key, Owner, Person, Place};
 use crate::model::{EnvironmentId, OrganisationId, UserId};
@@ -14,7 +14,7 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// Returns the person; for a key, the person that made it.
+    /// Returns the person; for a key, the person that created the key.
     pub fn user(&self) -> Option<UserId> {
         match self {
             Self::Person(person) => Some(person.id),
@@ -30,11 +30,11 @@ impl Caller {
         }
     }
 
-    /// Returns the place where the caller may create a key: the one that is asked for, or by default the Production
-    /// environment of their first organisation; for a key its own environment.
+    /// Returns the place where the caller may create a key: the requested one, or by default the Production environment
+    /// of the person's first organisation; for a key its own environment.
     ///
     /// # Errors
-    /// [`Denied`] when there is no such place for the caller, or their role creates no keys there.
+    /// [`Denied`] when there is no such place for the caller, or the role of the caller creates no keys there.
     pub fn place(&self, asked: Option<(OrganisationId, EnvironmentId)>) -> Result<Place, Denied> {
         match self {
             Self::Person(person) => {
@@ -43,7 +43,7 @@ impl Caller {
                     (membership, membership.environment(environment).ok_or(Denied::Hidden)?)
                 } else {
                     let membership = person.memberships.first().ok_or(Denied::Hidden)?;
-                    // Live ones come first, and every organisation is made with one.
+                    // Live environments come first, and every organisation is created with one.
                     (membership, membership.environments.first().ok_or(Denied::Hidden)?)
                 };
                 if !membership.may(Action::CreateKeys) {
@@ -93,7 +93,8 @@ impl Caller {
         }
     }
 
-    /// Returns the tenant that a listing is charged to: the organisation, or the person who lists across organisations.
+    /// Returns the tenant that a listing is charged to: the organisation, or the person for a list across
+    /// organisations.
     pub fn tenant(&self, owner: Owner) -> Tenant {
         match (self, owner) {
             (Self::Key(key), _) => Tenant::Organisation(key.organisation),
@@ -116,7 +117,7 @@ impl Caller {
     /// Decides whether the caller may edit, pause and revoke a key.
     ///
     /// # Errors
-    /// [`Denied`] when they may not.
+    /// [`Denied`] when the caller may not.
     pub fn may_manage(&self, key: &Key) -> Result<(), Denied> {
         match self {
             Self::Person(person) => {
@@ -125,7 +126,7 @@ impl Caller {
                 let may = membership.may(Action::ManageAllKeys) || is_own && membership.may(Action::ManageOwnKeys);
                 may.then_some(()).ok_or(Denied::NotAllowed)
             }
-            // A key that may manage keys manages those of its environment, and sees no others.
+            // A key that may manage keys manages the keys of its environment, and sees no others.
             Self::Key(own) if own.environment == key.environment => Ok(()),
             Self::Key(_) => Err(Denied::Hidden),
         }
@@ -143,7 +144,7 @@ mod tests {
     const ADA: UserId = UserId(1);
     const BOB: UserId = UserId(2);
 
-    /// Ada, who has a role in the organisation of [`key`] and is an operator of the server.
+    /// Returns Ada, an operator of the server with a role in the organisation of [`key`].
     fn ada(role: Role) -> Caller {
         let environment = Environment { id: EnvironmentId(1), name: "Production".to_owned(), mode: Mode::Live };
         let membership = Membership {
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_decides_about_own_keys_and_those_of_others() {
+    fn a_role_decides_about_own_keys_and_keys_of_others() {
         let made_by = |maker| Key { created_by: maker, ..key() };
         for (role, own, others) in [
             (Role::Owner, Ok(()), Ok(())),
@@ -174,7 +175,7 @@ mod tests {
         }
     }
 
-    /// Also for an operator, and for somebody who made the key and has left.
+    /// Also for an operator, and for a creator of the key that has left the organisation.
     #[test]
     fn a_key_of_another_organisation_is_hidden() {
         let elsewhere = Key { organisation: OrganisationId(2), created_by: Some(ADA), ..key() };

@@ -1,4 +1,4 @@
-//! A key, and whether it is good for what is asked.
+//! Keys, their limits and states, and the request and outcome of a check.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,70 +12,70 @@ use crate::model::{
 };
 use crate::runtime::Tenant;
 
-/// A key: everything but its string.
+/// A key, without its string.
 #[derive(Debug, Clone)]
 pub struct Key {
-    /// hookstream's id.
+    /// The id in hookstream's contract.
     pub id: KeyId,
-    /// HookSentry's id of the same key.
+    /// The id of the same key in HookSentry's contract.
     pub uuid: Uuid,
-    /// What is kept of its string.
+    /// The hash of the key string.
     pub hash: KeyHash,
-    /// Whose it is.
+    /// The organisation that owns the key.
     pub organisation: OrganisationId,
-    /// HookSentry's id of the same organisation.
+    /// The id of the same organisation in HookSentry's contract.
     pub organisation_uuid: Uuid,
-    /// Where it belongs.
+    /// The environment that the key belongs to.
     pub environment: EnvironmentId,
-    /// What that environment is for.
+    /// The mode of that environment.
     pub mode: Mode,
-    /// Who made it; for a key made by a key, who made that one.
+    /// The user that created the key; for a key created by a key, the creator of that key.
     pub created_by: Option<UserId>,
-    /// Their address.
+    /// The creator's e-mail address.
     pub creator: Option<String>,
-    /// The key that made it.
+    /// The key that created this one, if a key did.
     pub parent: Option<KeyId>,
-    /// Its label.
+    /// The label.
     pub name: String,
-    /// The first 12 characters of its string.
+    /// The first 12 characters of the key string.
     pub prefix: String,
-    /// What it may be used for.
+    /// The scopes of the key.
     pub scopes: Scopes,
-    /// Its bounds.
+    /// Expiry, IP allowlist, rate limit and quota.
     pub limits: Limits,
-    /// How much of them was spent when it was last written down.
+    /// The spending of the limits as it was last saved.
     pub spent: Spent,
-    /// What its owner wants to remember.
+    /// Names and values that the owner attached to the key.
     pub metadata: Option<BTreeMap<String, String>>,
-    /// When it was made.
+    /// The moment of creation.
     pub created_at: Timestamp,
-    /// When it was switched off, if it is.
+    /// The moment when the key was paused, if it is paused.
     pub disabled_at: Option<Timestamp>,
-    /// When it was ended, if it was.
+    /// The moment of revocation, if the key is revoked.
     pub revoked_at: Option<Timestamp>,
-    /// Requests that it was good for.
+    /// The number of requests that were accepted with the key.
     pub request_count: i64,
-    /// The last of them.
+    /// The moment of the last of these requests.
     pub last_used_at: Option<Timestamp>,
 }
 
-/// What bounds a key beyond its scopes.
+/// Limits of a key beside its scopes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// It is refused from this moment on.
+    /// The key is refused from this moment on.
     pub expires_at: Option<Timestamp>,
-    /// The only networks that it may be used from.
+    /// The only networks that the key may be used from.
     pub ip_allowlist: Option<Vec<IpNet>>,
-    /// So many requests in so many seconds.
+    /// A number of requests in a number of seconds.
     pub rate_limit: Option<RateLimit>,
-    /// So many requests in a calendar month, UTC.
+    /// A number of requests in a calendar month, UTC.
     pub quota: Option<Quota>,
 }
 
-/// What a key has spent of its limits.
+/// The spending of a key's limits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Spent {
-    /// When its rate limit is whole again, if it is not.
+    /// The moment when the rate limit is full again; `None` when it is full.
     pub rate_until: Option<Timestamp>,
     /// The month of `quota_used`, counted from year 0.
     pub quota_month: Option<i32>,
@@ -86,9 +86,9 @@ pub struct Spent {
 /// The spending of a key, as a flush saves it.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct SpentRow {
-    /// Which key.
+    /// The id of the key.
     pub id: i64,
-    /// When its rate limit is whole again, milliseconds since 1970, if that is worth knowing.
+    /// The moment when the rate limit is full again, milliseconds since 1970; `None` when it need not be saved.
     pub rate_until: Option<i64>,
     /// The month of `quota_used`, counted from year 0.
     pub quota_month: i32,
@@ -99,42 +99,42 @@ pub struct SpentRow {
 /// The owner whose keys a list shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// Those that this user made, in organisations that they are still in.
+    /// Keys that this user created, in organisations that the user is still a member of.
     Creator(UserId),
-    /// Those of them that belong to this environment.
+    /// Keys that this user created in this environment.
     CreatorIn(UserId, EnvironmentId),
-    /// Those of them that belong to this organisation.
+    /// Keys that this user created in this organisation.
     CreatorFor(UserId, OrganisationId),
-    /// All of an organisation.
+    /// All keys of an organisation.
     Organisation(OrganisationId),
-    /// All of an environment.
+    /// All keys of an environment.
     Environment(EnvironmentId),
 }
 
-/// Which of the keys a listing shows.
+/// Filters of a listing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyFilter {
-    /// Only in this state.
+    /// Only keys in this state.
     pub state: Option<KeyState>,
-    /// Only those that a search finds.
+    /// Only keys that match a search.
     pub search: Option<Search>,
 }
 
-/// What a key is, in one word. A key is in exactly one state: the first that applies.
+/// The state of a key. A key is in exactly one state: the first of these that applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyState {
-    /// Ended for good.
+    /// Revoked; a key cannot leave this state.
     Revoked,
-    /// Switched off.
+    /// Paused.
     Disabled,
-    /// Its time is over.
+    /// Past its expiry.
     Expired,
-    /// None of these.
+    /// Not revoked, paused or expired.
     Active,
 }
 
 impl KeyState {
-    /// The word for it in addresses and statements.
+    /// The word in addresses and SQL statements.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Revoked => "revoked",
@@ -150,24 +150,24 @@ impl KeyState {
     }
 }
 
-/// What a request wants of a key.
+/// The requirements that a request has for a key.
 #[derive(Debug, Clone, Default)]
 pub struct Ask<'a> {
-    /// Scopes that must all be held; `*` is full access.
+    /// Scopes that the key must all hold; `*` is full access.
     pub scopes: ScopeList<'a>,
-    /// The mode that its environment must have.
+    /// The mode that the key's environment must have.
     pub mode: Option<Mode>,
-    /// Where the request came from; `None` when that cannot be known.
+    /// The client's address; `None` when it is unknown.
     pub address: Option<IpAddr>,
-    /// Whose key it must be: another's is as good as none.
+    /// The organisation that must own the key: another's key is treated as not found.
     pub organisation: Option<OrganisationId>,
-    /// How much of its limits the request takes.
+    /// The part of the key's limits that the request takes.
     pub cost: Cost,
     /// The tenant that a look-up is charged to, when the key is not in the cache.
     pub tenant: Tenant,
 }
 
-/// How much of a key's limits a request takes.
+/// The number of requests that a request counts as, in the rate limit and the quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cost(pub u32);
 
@@ -177,33 +177,33 @@ impl Default for Cost {
     }
 }
 
-/// The outcome of a check, the first that applies (docs/CONTRACTS.md, "Native").
+/// The outcome of a check: the first that applies (docs/CONTRACTS.md, "Native").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Code {
-    /// No such key, or another organisation's.
+    /// There is no such key, or it belongs to another organisation.
     NotFound,
-    /// It was ended.
+    /// The key is revoked.
     Revoked,
-    /// It is switched off.
+    /// The key is paused.
     Disabled,
-    /// Its time is over.
+    /// The key has expired.
     Expired,
-    /// Another mode was asked for.
+    /// The request requires another mode.
     WrongEnvironment,
-    /// It may not be used from there.
+    /// The client's address is not in the IP allowlist.
     Forbidden,
-    /// It does not hold all that was asked for.
+    /// The key lacks a required scope.
     InsufficientScopes,
-    /// Too many requests at once.
+    /// The rate limit is exceeded.
     RateLimited,
-    /// No request is left in this month.
+    /// The quota of this month is spent.
     QuotaExceeded,
-    /// It is good.
+    /// The key is valid for the request.
     Valid,
 }
 
 impl Code {
-    /// All of them, in their order.
+    /// All codes, in order of precedence.
     pub const ALL: [Self; 10] = [
         Self::NotFound,
         Self::Revoked,
@@ -240,7 +240,7 @@ impl Code {
 }
 
 impl KeyState {
-    /// What the four facts make of a key.
+    /// Derives the state of a key at `now`.
     pub fn of(revoked: bool, disabled: bool, expires_at: Option<Timestamp>, now: Timestamp) -> Self {
         if revoked {
             Self::Revoked
@@ -255,12 +255,12 @@ impl KeyState {
 }
 
 impl Key {
-    /// The state at a moment.
+    /// Returns the state at a moment.
     pub fn state(&self, now: Timestamp) -> KeyState {
         KeyState::of(self.revoked_at.is_some(), self.disabled_at.is_some(), self.limits.expires_at, now)
     }
 
-    /// Where it belongs.
+    /// Returns the organisation and the environment of the key.
     pub fn place(&self) -> Place {
         Place {
             organisation: self.organisation,
@@ -277,7 +277,7 @@ pub(super) mod tests {
     use crate::domain::PlainKey;
     use crate::runtime::entropy::Entropy;
 
-    /// A key without anything special.
+    /// Returns an active key without limits or scopes.
     pub fn key() -> Key {
         Key {
             id: KeyId(1),

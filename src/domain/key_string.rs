@@ -1,4 +1,4 @@
-//! Key strings: how they are made, what they look like, and the only thing that is kept of them.
+//! Key strings: generation, parsing, checksum, and the hash that is stored in place of the string.
 
 use std::fmt;
 
@@ -12,24 +12,24 @@ use crate::runtime::entropy::Entropy;
 
 static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 /// Random hex digits of an `hs_` key: 224 bits.
-const BODY: usize = 56;
-/// Hex digits of its checksum.
-const CHECKSUM: usize = 8;
+const BODY_DIGITS: usize = 56;
+/// Hex digits of the checksum of an `hs_` key.
+const CHECKSUM_DIGITS: usize = 8;
 /// Hex digits of an `hks_` key: 128 bits, no room for a checksum.
-const HOOKSENTRY_BODY: usize = 32;
-/// How much of a key string is kept in the clear, to tell keys apart (docs/CONTRACTS.md, "Key strings").
-const PREFIX: usize = 12;
-/// Hex digits after the prefix of a key that make a text a part of a key string. [`PREFIX`] shows at most 8, and who
-/// types a name does not type as many.
-const PART: usize = 16;
+const HOOKSENTRY_DIGITS: usize = 32;
+/// Characters of a key string that are stored in plain text, to tell keys apart (docs/CONTRACTS.md, "Key strings").
+const PREFIX_CHARS: usize = 12;
+/// Hex digits after the prefix from which a text counts as part of a key string. A stored prefix shows at most 8, and a
+/// person who types a name does not type as many.
+const MIN_PART_DIGITS: usize = 16;
 
-/// A whole key string. It is shown once, by the answer that consumes it, and wiped when dropped.
+/// A whole key string. One response shows it, by consuming it; dropping it wipes the memory.
 pub struct PlainKey(Zeroizing<String>);
 
 impl PlainKey {
     /// `hs_live_…` or `hs_test_…`: 56 random hex digits and their CRC-32/ISO-HDLC.
     pub fn hookstream(mode: Mode, entropy: &Entropy) -> Self {
-        let random = Zeroizing::new(entropy.bytes::<{ BODY / 2 }>());
+        let random = Zeroizing::new(entropy.bytes::<{ BODY_DIGITS / 2 }>());
         let body = Zeroizing::new(hex::encode(random.as_slice()));
         let checksum = CRC.checksum(body.as_bytes());
         Self(Zeroizing::new(format!("hs_{}_{}{checksum:08x}", mode.as_str(), *body)))
@@ -37,21 +37,21 @@ impl PlainKey {
 
     /// `hks_…`: 32 random hex digits (docs/CONTRACTS.md, "Key strings").
     pub fn hooksentry(entropy: &Entropy) -> Self {
-        let random = Zeroizing::new(entropy.bytes::<{ HOOKSENTRY_BODY / 2 }>());
+        let random = Zeroizing::new(entropy.bytes::<{ HOOKSENTRY_DIGITS / 2 }>());
         Self(Zeroizing::new(format!("hks_{}", *Zeroizing::new(hex::encode(random.as_slice())))))
     }
 
-    /// What is kept of it.
+    /// Returns the hash that is stored.
     pub fn hash(&self) -> KeyHash {
         KeyHash::of(&self.0)
     }
 
-    /// The first 12 characters, which every listing shows.
+    /// Returns the first 12 characters, which every listing shows.
     pub fn prefix(&self) -> &str {
-        &self.0[..PREFIX]
+        &self.0[..PREFIX_CHARS]
     }
 
-    /// Gives the string away, to the one answer that shows it.
+    /// Returns the string, for the one response that shows it.
     pub fn reveal(self) -> String {
         self.0.to_string()
     }
@@ -63,7 +63,7 @@ impl fmt::Debug for PlainKey {
     }
 }
 
-/// SHA-256 of a whole key string: all that is stored of it.
+/// SHA-256 of a whole key string. Beside the prefix, only this hash is stored.
 #[derive(Clone, Copy)]
 pub struct KeyHash([u8; 32]);
 
@@ -72,12 +72,12 @@ impl KeyHash {
         Self(Sha256::digest(text.as_bytes()).into())
     }
 
-    /// As it was stored.
+    /// Wraps a hash that was read from the database.
     pub fn stored(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// As it was stored, if these are 32 bytes.
+    /// Wraps a hash that was read from the database; `None` unless it has 32 bytes.
     pub fn from_slice(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }
@@ -90,7 +90,7 @@ impl KeyHash {
 
 impl PartialEq for KeyHash {
     fn eq(&self, other: &Self) -> bool {
-        // In words: byte by byte takes as long as all the rest of finding a key.
+        // Compares 8 bytes at a time: a comparison byte by byte takes as long as the rest of the look-up.
         let words = |hash: &Self| {
             std::array::from_fn::<u64, 4, _>(|n| u64::from_ne_bytes(std::array::from_fn(|byte| hash.0[8 * n + byte])))
         };
@@ -116,28 +116,32 @@ impl fmt::Debug for KeyHash {
 #[derive(Clone, Copy)]
 pub struct PresentedKey<'a> {
     text: &'a str,
-    /// What it would be stored as.
+    /// The hash that identifies the key in the database.
     pub hash: KeyHash,
 }
 
 impl<'a> PresentedKey<'a> {
-    /// Reads a presented string; `None` for what has not the form of a key (docs/CONTRACTS.md, "Key strings").
+    /// Reads a presented string; `None` for a string without the form of a key (docs/CONTRACTS.md, "Key strings").
     pub fn parse(text: &'a str) -> Option<Self> {
-        // To the end in any case, which the compiler makes a few instructions of.
+        // No early exit, so that the compiler can vectorise the loop.
         let lower_hex =
             |text: &str| text.bytes().fold(true, |so_far, byte| so_far & matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let (digits, length) = match text.strip_prefix("hks_") {
-            Some(digits) => (digits, HOOKSENTRY_BODY),
-            None => (hookstream_digits(text)?, BODY + CHECKSUM),
+            Some(digits) => (digits, HOOKSENTRY_DIGITS),
+            None => (hookstream_digits(text)?, BODY_DIGITS + CHECKSUM_DIGITS),
         };
         (digits.len() == length && lower_hex(digits)).then(|| Self { text, hash: KeyHash::of(text) })
     }
 
-    /// The hash of the first key string inside of a text that was not meant as a key, such as a search. The case of
-    /// letters does not count, because a keyboard may have changed it.
+    /// Returns the hash of the first key string inside a text that was not meant as a key, such as a search. Ignores
+    /// the case of letters, because a keyboard may have changed it.
     pub fn find(text: &str) -> Option<KeyHash> {
         let text = Zeroizing::new(text.to_ascii_lowercase());
-        let forms = [("hs_live_", BODY + CHECKSUM), ("hs_test_", BODY + CHECKSUM), ("hks_", HOOKSENTRY_BODY)];
+        let forms = [
+            ("hs_live_", BODY_DIGITS + CHECKSUM_DIGITS),
+            ("hs_test_", BODY_DIGITS + CHECKSUM_DIGITS),
+            ("hks_", HOOKSENTRY_DIGITS),
+        ];
         forms.into_iter().find_map(|(prefix, digits)| {
             let length = prefix.len() + digits;
             let candidates = text.match_indices(prefix).filter_map(|(start, _)| text.get(start..start + length));
@@ -145,25 +149,25 @@ impl<'a> PresentedKey<'a> {
         })
     }
 
-    /// Whether a text contains a key string or the beginning of one, which can be as secret as all of it: an input
-    /// that cut an `hs_` key after its random digits left out only their checksum. The case of letters does not count.
+    /// Returns whether a text contains a key string or the beginning of one, which can be as secret as the whole: an
+    /// input that cut an `hs_` key after its random digits left out only the checksum. Ignores the case of letters.
     pub fn is_in(text: &str) -> bool {
         let text = Zeroizing::new(text.to_ascii_lowercase());
-        let digits = |rest: &str| rest.bytes().take(PART).take_while(u8::is_ascii_hexdigit).count();
-        ["hs_live_", "hs_test_", "hks_"]
-            .iter()
-            .any(|prefix| text.match_indices(prefix).any(|(start, _)| digits(&text[start + prefix.len()..]) == PART))
+        let digits = |rest: &str| rest.bytes().take(MIN_PART_DIGITS).take_while(u8::is_ascii_hexdigit).count();
+        ["hs_live_", "hs_test_", "hks_"].iter().any(|prefix| {
+            text.match_indices(prefix).any(|(start, _)| digits(&text[start + prefix.len()..]) == MIN_PART_DIGITS)
+        })
     }
 
-    /// Whether its checksum fits; without one, it does. What was found by its hash was made by us and fits; what was
-    /// not found need not be looked for where this says no.
+    /// Returns whether the checksum is right; true for a key without one. This server generated every stored key, so a
+    /// key with a wrong checksum need not be looked up.
     pub fn checksum_fits(&self) -> bool {
         hookstream_digits(self.text)
-            .and_then(|digits| digits.split_at_checked(BODY))
+            .and_then(|digits| digits.split_at_checked(BODY_DIGITS))
             .is_none_or(|(body, checksum)| u32::from_str_radix(checksum, 16) == Ok(CRC.checksum(body.as_bytes())))
     }
 
-    /// Whether a Bearer token is meant as a key and not as a session.
+    /// Returns whether a Bearer token is meant as an API key.
     pub fn looks_like_one(text: &str) -> bool {
         ["hs_live_", "hs_test_", "hks_"].iter().any(|prefix| text.starts_with(prefix))
     }
@@ -175,7 +179,7 @@ impl fmt::Debug for PresentedKey<'_> {
     }
 }
 
-/// What follows the prefix of an `hs_` key.
+/// Returns the digits after the prefix of an `hs_` key.
 fn hookstream_digits(text: &str) -> Option<&str> {
     text.strip_prefix("hs_live_").or_else(|| text.strip_prefix("hs_test_"))
 }
@@ -186,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    /// Whether a string could be a key.
+    /// Returns whether a string has the form of a key and a right checksum.
     fn is_plausible(text: &str) -> bool {
         PresentedKey::parse(text).is_some_and(|key| key.checksum_fits())
     }
@@ -200,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_string_and_the_hash_never_print() {
+    fn debug_output_shows_neither_the_string_nor_the_hash() {
         let key = PlainKey::hookstream(Mode::Live, &Entropy::seeded(1));
         let hash = key.hash();
         assert_eq!(format!("{key:?} {hash:?}"), "PlainKey(…) KeyHash(…)");
@@ -218,7 +222,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_made_key_has_the_form_that_is_promised(seed: u64, live: bool) {
+        fn a_new_key_has_the_documented_form(seed: u64, live: bool) {
             let mode = if live { Mode::Live } else { Mode::Test };
             let key = PlainKey::hookstream(mode, &Entropy::seeded(seed));
             let (prefix, hash) = (key.prefix().to_owned(), key.hash());
@@ -233,7 +237,7 @@ mod tests {
         }
 
         #[test]
-        fn a_mistyped_digit_is_noticed(seed: u64, at in 8usize..72, digit in 0u8..16) {
+        fn a_wrong_digit_breaks_the_checksum(seed: u64, at in 8usize..72, digit in 0u8..16) {
             let text = PlainKey::hookstream(Mode::Live, &Entropy::seeded(seed)).reveal();
             let digit = char::from_digit(u32::from(digit), 16).unwrap();
             let mut typed: Vec<char> = text.chars().collect();
@@ -243,18 +247,18 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text in any::<String>()) {
+        fn parsing_never_panics(text in any::<String>()) {
             prop_assert!(!is_plausible(&text));
             let prefixed = format!("hs_live_{text}");
             prop_assert!(!is_plausible(&prefixed));
         }
 
         #[test]
-        fn a_key_that_was_cut_is_recognised(seed: u64, digits in 0usize..64, before in "[^h]*") {
+        fn a_truncated_key_string_is_detected(seed: u64, digits in 0usize..64, before in "[^h]*") {
             let text = PlainKey::hookstream(Mode::Live, &Entropy::seeded(seed)).reveal();
             let cut = format!("{before}{}", &text[.."hs_live_".len() + digits]);
-            prop_assert_eq!(PresentedKey::is_in(&cut), digits >= PART);
-            prop_assert_eq!(PresentedKey::is_in(&cut.to_uppercase()), digits >= PART);
+            prop_assert_eq!(PresentedKey::is_in(&cut), digits >= MIN_PART_DIGITS);
+            prop_assert_eq!(PresentedKey::is_in(&cut.to_uppercase()), digits >= MIN_PART_DIGITS);
             prop_assert!(PresentedKey::find(&cut).is_none());
             prop_assert!(PresentedKey::is_in(&text));
             prop_assert!(PresentedKey::is_in(&PlainKey::hooksentry(&Entropy::seeded(seed)).reveal()));

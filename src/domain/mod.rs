@@ -1,5 +1,4 @@
-//! The words of the rules: a key and its string, where it belongs, what a caller may do, and what is
-//! recorded of it. Pure: no I/O.
+//! The domain types: a key and its string, its place, the rights of a caller, and audit entries. Pure: no I/O.
 
 mod access;
 mod audit;

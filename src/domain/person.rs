@@ -9,51 +9,52 @@ use crate::model::{EnvironmentId, Mode, OrganisationId, Role, UserId};
 /// A person who is signed in.
 #[derive(Debug, Clone)]
 pub struct Person {
-    /// Their ID.
+    /// The ID of the person.
     pub id: UserId,
-    /// Their address.
+    /// The e-mail address.
     pub email: String,
-    /// Their memberships, oldest first.
+    /// The memberships, oldest first.
     pub memberships: Vec<Membership>,
-    /// The one organisation that they signed in for, if they did.
+    /// The organisation that the sign-in was for, if it was for one.
     pub bound_to: Option<OrganisationId>,
-    /// Whether they operate the server, as the first account does. No role in an organisation follows from it.
+    /// Whether the person is an operator of the server, as the first account is. An operator has no role in an
+    /// organisation for that.
     pub is_operator: bool,
 }
 
 /// A membership in an organisation.
 #[derive(Debug, Clone)]
 pub struct Membership {
-    /// hookstream's id.
+    /// The id of the organisation in hookstream's contract.
     pub organisation: OrganisationId,
-    /// HookSentry's id of the same organisation.
+    /// The id of the same organisation in HookSentry's contract.
     pub uuid: Uuid,
-    /// Its name.
+    /// The name of the organisation.
     pub name: String,
-    /// Their role in it.
+    /// The role of the person in it.
     pub role: Role,
-    /// Its environments, live ones first.
+    /// The environments of the organisation, live ones first.
     pub environments: Vec<Environment>,
 }
 
 /// An environment of an organisation.
 #[derive(Debug, Clone)]
 pub struct Environment {
-    /// Its id.
+    /// The id.
     pub id: EnvironmentId,
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its mode.
+    /// The mode.
     pub mode: Mode,
 }
 
 impl Person {
-    /// Returns whether they may do something with the server as a whole.
+    /// Returns whether the person may do an action on the server as a whole.
     pub fn may(&self, action: Action) -> bool {
         self.is_operator && operator_may(action)
     }
 
-    /// The same person, for one organisation only, whether they are in it or not.
+    /// Limits the person to one organisation, also to one that the person is not in.
     #[must_use]
     pub fn bound_to(mut self, organisation: OrganisationId) -> Self {
         self.memberships.retain(|membership| membership.organisation == organisation);
@@ -61,7 +62,7 @@ impl Person {
         self
     }
 
-    /// Returns the membership in an organisation that they may see.
+    /// Returns the membership in an organisation that the person may see.
     pub fn in_organisation(&self, id: OrganisationId) -> Option<&Membership> {
         self.memberships
             .iter()
@@ -70,12 +71,12 @@ impl Person {
 }
 
 impl Membership {
-    /// Returns whether their role allows an action in the organisation.
+    /// Returns whether the role allows an action in the organisation.
     pub fn may(&self, action: Action) -> bool {
         may(self.role, action)
     }
 
-    /// The environment of that id, if it is one of this organisation.
+    /// Returns the environment with an id, if it belongs to this organisation.
     pub fn environment(&self, id: EnvironmentId) -> Option<&Environment> {
         self.environments.iter().find(|environment| environment.id == id)
     }
@@ -90,18 +91,18 @@ impl Membership {
     }
 }
 
-/// Proof that a password was verified. Argon2 takes long enough for a password reset to come between the verification
-/// and what it is for, so a session and a token family are stored only while the verified hash is still the stored one.
+/// Proof that a password was verified. Argon2 takes so long that a password reset may happen before the proof is used,
+/// so a session and a token family are stored only while the verified hash is still the stored one.
 pub struct Verified {
     pub(crate) user: UserId,
-    /// Their address.
+    /// The e-mail address.
     pub(crate) email: String,
-    /// As it was stored when the password was compared with it.
+    /// The stored hash that the password was compared with.
     pub(crate) password_hash: String,
 }
 
 impl Verified {
-    /// The user whose password it is.
+    /// Returns the user that the password belongs to.
     pub fn user(&self) -> UserId {
         self.user
     }

@@ -1,18 +1,18 @@
-//! Where a key belongs.
+//! The place of a key: its organisation and environment.
 
 use uuid::Uuid;
 
 use crate::model::{EnvironmentId, Mode, OrganisationId};
 
-/// Where a key is to be made.
+/// The organisation and the environment of a key.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
     /// The organisation.
     pub organisation: OrganisationId,
-    /// HookSentry's id of it.
+    /// The id of the organisation in HookSentry's contract.
     pub organisation_uuid: Uuid,
     /// The environment.
     pub environment: EnvironmentId,
-    /// What that is for.
+    /// The mode of the environment.
     pub mode: Mode,
 }

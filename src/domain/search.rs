@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use crate::model::{KeyName, NameError, nfc};
 
-/// Folds the case of a text (Unicode, full folding) and composes it (NFC), so that two texts that differ in nothing
-/// else are the same.
+/// Folds the case of a text (Unicode, full folding) and composes it (NFC), so that texts that differ in nothing else
+/// become equal.
 pub fn fold(text: &str) -> String {
     nfc(&UniCase::unicode(nfc(text)).to_folded_case())
 }
@@ -14,21 +14,21 @@ pub fn fold(text: &str) -> String {
 /// A text to search for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Search {
-    /// Part of a name, folded.
+    /// Part of a name, with folded case.
     pub name: String,
-    /// Start of a key prefix, as it is.
+    /// Start of a key prefix, as typed.
     pub prefix: String,
-    /// The ids whose text form starts so, first and last.
+    /// The first and the last id with a text form that starts with the text.
     pub ids: Option<(i64, i64)>,
-    /// The UUIDs whose text form starts so, first and last.
+    /// The first and the last UUID with a text form that starts with the text.
     pub uuids: Option<(Uuid, Uuid)>,
 }
 
 impl Search {
-    /// Reads what was typed. A text that no name can contain is an error, and an empty one no search.
+    /// Reads the typed text; `None` for an empty one.
     ///
     /// # Errors
-    /// Says what is wrong with the text.
+    /// [`NameError`] for a text that no name can contain.
     pub fn parse(text: &str) -> Result<Option<Self>, NameError> {
         let text = match KeyName::parse(text) {
             Ok(text) => text,
@@ -40,20 +40,20 @@ impl Search {
     }
 }
 
-/// `ak_` and the first of 16 hex digits.
+/// Reads `ak_` and the first of 16 hex digits.
 fn ids(text: &str) -> Option<(i64, i64)> {
     let (first, last) = hex_range::<16>(text.strip_prefix("ak_")?)?;
     Some((u64::from_str_radix(&first, 16).ok()?.cast_signed(), u64::from_str_radix(&last, 16).ok()?.cast_signed()))
 }
 
-/// The first 8 hex digits of a UUID, or more of it: fewer are more often part of a name.
+/// Reads the first 8 or more hex digits of a UUID: fewer are more often part of a name.
 fn uuids(text: &str) -> Option<(Uuid, Uuid)> {
     let digits = text.replace('-', "");
     let (first, last) = hex_range::<32>(&digits).filter(|_| digits.len() >= 8)?;
     Some((first.parse().ok()?, last.parse().ok()?))
 }
 
-/// The smallest and the largest number of `DIGITS` hex digits that starts with these.
+/// Returns the smallest and the largest number of `DIGITS` hex digits that starts with these.
 fn hex_range<const DIGITS: usize>(start: &str) -> Option<(String, String)> {
     let right = (1..=DIGITS).contains(&start.len()) && start.bytes().all(|byte| byte.is_ascii_hexdigit());
     right.then(|| (format!("{start:0<DIGITS$}"), format!("{start:f<DIGITS$}")))

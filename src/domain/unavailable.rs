@@ -4,21 +4,21 @@
 /// the request again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
-    /// Looking up a key: the database failed, or too many look-ups wait.
+    /// The look-up of a key: the database failed, or too many look-ups wait.
     #[error("the key could not be looked up")]
     KeyLookup,
     /// The quota that all nodes share: the database failed.
     #[error("the quota could not be charged")]
     Quota,
-    /// Looking up a session: the database failed, or too many look-ups wait.
+    /// The look-up of a session: the database failed, or too many look-ups wait.
     #[error("the session could not be looked up")]
     Session,
-    /// Storing a key: the database failed, or too many new keys wait. Nothing of the key is kept, unless the database
+    /// The storage of a key: the database failed, or too many new keys wait. The key is not stored, unless the database
     /// failed in the middle of a commit.
     #[error("the key was not stored")]
     KeyStorage,
-    /// The acknowledgements of the other nodes: the change is stored, and a node may not have applied it yet. A repeated
-    /// request waits for them.
+    /// The acknowledgements of the other nodes: the change is stored, and a node may not have applied it yet. A
+    /// repeated request waits for them.
     #[error("the change is stored, but it is not known whether every node has applied it")]
     Acknowledgements,
 }

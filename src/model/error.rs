@@ -1,4 +1,4 @@
-//! The one error that hookstream's contract and the native one show: RFC 9457 problem details.
+//! The error of hookstream's contract and of the native one: RFC 9457 problem details.
 
 use serde::{Deserialize, Serialize};
 use server_fn::codec::JsonEncoding;
@@ -6,10 +6,10 @@ use server_fn::error::{FromServerFnError, ServerFnErrorErr};
 
 /// An error: `application/problem+json` with a stable `code`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-// Only the server describes its bodies; the browser's half stays as small as it is.
+// Only the server describes its bodies, so that the browser's half stays small.
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema), schema(as = Problem))]
 pub struct ApiError {
-    /// Always `about:blank`: the title is the status in words, the `code` is what programs read.
+    /// Always `about:blank`. Programs read the `code`.
     #[serde(rename = "type")]
     #[cfg_attr(feature = "ssr", schema(examples("about:blank")))]
     pub kind: String,
@@ -18,11 +18,11 @@ pub struct ApiError {
     /// The HTTP status.
     #[cfg_attr(feature = "ssr", schema(minimum = 400, maximum = 599))]
     pub status: u16,
-    /// What was wrong, and what would be right, for people.
+    /// The error and its correction, for people.
     pub detail: String,
-    /// What was wrong, for programs; it never changes.
+    /// The error, for programs. A code never changes.
     pub code: String,
-    /// The fields that are unusable, in their order.
+    /// The invalid fields, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
     /// Seconds to wait; sent as the header `Retry-After`.
@@ -30,18 +30,18 @@ pub struct ApiError {
     pub retry_after: Option<u64>,
 }
 
-/// What is wrong with one field of a request.
+/// The error of one field of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct FieldError {
     /// The field, as a path from the top of the body: `rate_limit.limit`.
     pub field: String,
-    /// What is wrong with it.
+    /// The error, as the end of a sentence that begins with the field.
     pub message: String,
 }
 
 impl FieldError {
-    /// One field and what is wrong with it.
+    /// Creates the error of one field.
     pub fn new(field: impl Into<String>, message: impl ToString) -> Self {
         Self { field: field.into(), message: message.to_string() }
     }
@@ -151,12 +151,12 @@ impl ApiError {
         Self::new(http::StatusCode::CONFLICT, "conflict", detail)
     }
 
-    /// 429 `too_many_requests`, for who tries too often.
+    /// 429 `too_many_requests`, for too many attempts.
     pub fn too_many_requests(retry_after: u64) -> Self {
         Self::too_many("Too many attempts.", retry_after)
     }
 
-    /// 429 `too_many_requests`, with what there was too much of.
+    /// 429 `too_many_requests`. `what` is a sentence about the exceeded limit.
     pub fn too_many(what: &str, retry_after: u64) -> Self {
         Self {
             retry_after: Some(retry_after),
@@ -194,10 +194,10 @@ impl std::error::Error for ApiError {}
 impl FromServerFnError for ApiError {
     type Encoder = JsonEncoding;
 
-    /// Failures of the calls themselves: in the browser mostly a network that is gone.
+    /// Converts a failure of the call itself; in the browser mostly a lost network.
     fn from_server_fn_error(value: ServerFnErrorErr) -> Self {
         match value {
-            // A code of its own: no server says that nothing arrived.
+            // No server sends this code: the request did not arrive.
             ServerFnErrorErr::Request(_) => Self {
                 code: "unreachable".to_owned(),
                 ..Self::unavailable("The server could not be reached. Check the connection and try again.")

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// What is wrong with a string that should have been an id.
+/// The error of a string that is not an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdError {
     prefix: &'static str,
@@ -27,7 +27,7 @@ fn parse(prefix: &'static str, text: &str) -> Result<i64, IdError> {
     u64::from_str_radix(digits, 16).map(u64::cast_signed).map_err(|_| error)
 }
 
-/// An id as text, on the stack: for the paths where a `String` would be too much.
+/// An id as text on the stack, for hot paths that avoid the allocation of a `String`.
 #[derive(Clone, Copy, Debug)]
 pub struct IdText {
     bytes: [u8; 21],
@@ -60,7 +60,7 @@ macro_rules! id {
         );
 
         impl $name {
-            /// The id as text, without an allocation.
+            /// Returns the id as text, without an allocation.
             pub fn text(self) -> IdText {
                 IdText::new($prefix, self.0.cast_unsigned())
             }
@@ -95,12 +95,12 @@ id!(
     EnvironmentId, "env_"
 );
 id!(
-    /// A person who signs in.
+    /// A person with an account.
     UserId, "usr_"
 );
 
 id!(
-    /// A server of a database that several share; another one at each start.
+    /// A node: one of several servers of a database. Each start draws a new id.
     NodeId, "node_"
 );
 id!(
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_an_id() {
+    fn malformed_ids_are_refused() {
         for text in [
             "",
             "ak_",

@@ -1,4 +1,4 @@
-//! What bounds the use of a key over time.
+//! Limits on the use of a key over time.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct RateLimit {
-    /// How many requests.
+    /// The number of requests.
     #[cfg_attr(feature = "ssr", schema(minimum = 1, maximum = 1_000_000_000, examples(100)))]
     pub limit: u32,
-    /// In how many seconds.
+    /// The length of the window, in seconds.
     #[cfg_attr(feature = "ssr", schema(minimum = 1, maximum = 86_400, examples(60)))]
     pub window_seconds: u32,
 }
@@ -18,7 +18,7 @@ pub struct RateLimit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct Quota {
-    /// How many requests.
+    /// The number of requests.
     #[cfg_attr(feature = "ssr", schema(minimum = 1, maximum = 9_223_372_036_854_775_807_i64, examples(10_000)))]
     pub limit: u64,
 }

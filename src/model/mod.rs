@@ -1,7 +1,7 @@
-//! The words that the server and the browser both speak.
+//! Types that the server and the browser share.
 //!
-//! Types that cannot hold a bad value, and the wire types of the hookstream contract, which is what
-//! the dashboard itself speaks. No I/O, no clock, nothing of a framework: it compiles to WASM.
+//! Value types that hold only valid values, and the wire types of the hookstream contract, which the dashboard uses
+//! too. No I/O, no clock, no framework: the module compiles to WASM.
 
 mod error;
 mod id;

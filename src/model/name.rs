@@ -1,24 +1,24 @@
-//! The rule for names that people give: of keys, organisations and environments.
+//! Validation of the names of keys, organisations and environments.
 
 use std::fmt;
 
 use super::nfc::nfc;
 
-/// A key's label: NFC, trimmed, 1 to 100 characters, at least one of them visible; none that breaks a line or reorders
-/// the text around it (docs/CONTRACTS.md, "hookstream"; HookSentry has the same upper bound).
+/// A key's label: NFC, trimmed, 1 to 100 characters, at least one of them visible. Characters that break a line or
+/// reorder the text around the name are refused (docs/CONTRACTS.md, "hookstream"; HookSentry has the same upper bound).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyName(String);
 
-/// Why a text cannot be a name.
+/// The reason why a text cannot be a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
-    /// Nothing is left after trimming.
+    /// The text is empty after trimming.
     Empty,
-    /// Every character is one that cannot be seen; the first of them.
+    /// Every character is invisible. Holds the first.
     Invisible(char),
-    /// More than [`KeyName::LONGEST`] characters.
+    /// More than [`KeyName::MAX_CHARS`] characters.
     TooLong,
-    /// A character that a name must not contain, and its place, counted from 1.
+    /// A forbidden character, and its position, counted from 1.
     Forbidden(char, usize),
 }
 
@@ -58,13 +58,13 @@ impl fmt::Display for CodePoint {
 }
 
 impl KeyName {
-    /// The most characters (not bytes) that a label may have.
-    pub const LONGEST: usize = 100;
+    /// The largest number of characters (not bytes) in a label.
+    pub const MAX_CHARS: usize = 100;
 
     /// Composes, trims and checks a label.
     ///
     /// # Errors
-    /// Says which rule the text breaks, and where.
+    /// [`NameError`]: the broken rule and the place.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let text = nfc(text);
         let text = text.trim();
@@ -77,31 +77,31 @@ impl KeyName {
             Err(NameError::Forbidden(character, place + 1))
         } else if !text.chars().any(is_visible) {
             Err(NameError::Invisible(first))
-        } else if text.chars().count() > Self::LONGEST {
+        } else if text.chars().count() > Self::MAX_CHARS {
             Err(NameError::TooLong)
         } else {
             Ok(Self(text.to_owned()))
         }
     }
 
-    /// The label as text.
+    /// Returns the label as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// Line and paragraph separators. `trim` removes them from the ends.
+/// Returns true for line and paragraph separators. `trim` removes them from the ends.
 fn is_line_break(character: char) -> bool {
     matches!(character, '\u{2028}' | '\u{2029}')
 }
 
-/// Embeddings, overrides and isolates, whose effect reaches beyond the name.
+/// Returns true for embeddings, overrides and isolates: they also affect the text after the name.
 fn is_bidirectional_control(character: char) -> bool {
     matches!(character, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a character leaves a mark on paper. Not those of Unicode's `Default_Ignorable_Code_Point`, blanks, and the
-/// empty Braille pattern.
+/// Returns whether a character is visible. False for Unicode's `Default_Ignorable_Code_Point`, blanks, and the empty
+/// Braille pattern.
 fn is_visible(character: char) -> bool {
     !character.is_whitespace()
         && !character.is_control()
@@ -143,7 +143,7 @@ mod tests {
     fn a_label_is_composed_before_it_is_counted() {
         assert_eq!(KeyName::parse("Cafe\u{301}").unwrap().as_str(), "Caf\u{e9}");
         assert_eq!(KeyName::parse(&"e\u{301}".repeat(100)).unwrap().as_str(), "é".repeat(100));
-        // A ligature is another character, and stays: that would be NFKC.
+        // NFC keeps a ligature; only NFKC would replace it.
         assert_eq!(KeyName::parse("ﬁle").unwrap().as_str(), "ﬁle");
     }
 
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_that_nobody_can_see_is_refused() {
+    fn an_invisible_label_is_refused() {
         for text in [
             "\u{200B}",
             "\u{AD}",

@@ -1,4 +1,4 @@
-//! Unicode normalisation form C: letters with their marks as one character, where there is one.
+//! Unicode normalisation form C: letters and their marks are composed into one character, where Unicode has one.
 
 /// Composes a text.
 #[cfg(feature = "ssr")]
@@ -6,7 +6,7 @@ pub fn nfc(text: &str) -> String {
     icu_normalizer::ComposingNormalizerBorrowed::new_nfc().normalize(text).into_owned()
 }
 
-/// Composes a text by the browser's own tables: ours would be a large part of the WASM.
+/// Composes a text with the browser's tables: own tables would be a large part of the WASM.
 #[cfg(not(feature = "ssr"))]
 pub fn nfc(text: &str) -> String {
     js_sys::JsString::from(text).normalize("NFC").into()

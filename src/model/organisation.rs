@@ -1,6 +1,6 @@
 //! The modes of environments, and the roles of members. `domain/access.rs` has the rights of each role.
 
-/// What an environment's keys are for. It shows in the key string: `hs_live_…`, `hs_test_…`.
+/// The mode of an environment: live or test. Key strings show it: `hs_live_…`, `hs_test_…`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Real traffic.
@@ -24,16 +24,16 @@ impl Mode {
     }
 }
 
-/// What a member is in an organisation.
+/// The role of a member in an organisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Made the organisation.
+    /// Has every right in the organisation; its creator has this role.
     Owner,
     /// Manages every key, settings and members.
     Admin,
-    /// Manages the keys that they made.
+    /// Manages their own keys.
     Member,
-    /// Sees, and changes nothing.
+    /// Reads only.
     Viewer,
 }
 

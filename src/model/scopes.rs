@@ -1,34 +1,34 @@
-//! What a key may be used for.
+//! Scopes: the permissions of a key.
 
 use std::fmt;
 
-/// The scope that, named explicitly, lets a key manage keys (only where the operator allows it).
+/// The scope that lets a key manage keys. It must be named explicitly, and only works where the operator allows it.
 pub const MANAGE_KEYS: &str = "api-keys:write";
 
-/// What a key may be used for.
+/// The scopes of a key.
 ///
-/// On the wire one string: names separated by spaces. `null` and `*` both mean everything; which of
-/// the two was asked for is kept, because the short form of a request shows `null` and the long form `*`.
+/// The wire form is one string: names separated by spaces. `null` and `*` both mean full access. The type keeps them
+/// apart, because the short form of a request shows `null` and the long form `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scopes {
-    /// Everything, written `null`.
+    /// Full access, written `null`.
     Unset,
-    /// Everything, written `*`.
+    /// Full access, written `*`.
     All,
-    /// These only: `resource:action` or `resource:*`, at least one, each once.
+    /// Only these scopes: `resource:action` or `resource:*`, at least one, each once.
     Named(Vec<String>),
 }
 
 /// The reason why a text is not a list of scopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScopesError {
-    /// No name in it.
+    /// There is no name.
     Empty,
     /// This word is not `resource:action`, `resource:*` or `*`.
     Malformed(String),
     /// A blank or control character other than the separator.
     Separator(char),
-    /// `*` beside other names, which it would make meaningless.
+    /// `*` beside other names, which would have no effect.
     AllAndMore,
     /// More than [`Scopes::MAX_NAMES`] names.
     TooMany,
@@ -54,7 +54,7 @@ impl fmt::Display for ScopesError {
 
 impl std::error::Error for ScopesError {}
 
-/// A list of scopes, read and checked without copying: the one parser of such lists.
+/// A validated list of scopes, parsed without copying. Every list of scopes goes through this parser.
 ///
 /// The separator is the ASCII space; spaces at either end and repeated ones are ignored. A `*` stands alone.
 /// Every other character that is not part of a name is an error.
@@ -65,10 +65,10 @@ pub struct ScopeList<'a> {
 }
 
 impl<'a> ScopeList<'a> {
-    /// A list without a name, which every key holds.
+    /// The empty list, which every key holds.
     pub const NONE: Self = Self { text: "", separator: ' ' };
 
-    /// A list of one name that the program itself knows.
+    /// A list of one name that is a constant of the program.
     pub const fn constant(name: &'static str) -> Self {
         Self { text: name, separator: ' ' }
     }
@@ -76,15 +76,15 @@ impl<'a> ScopeList<'a> {
     /// Reads names that are separated by spaces.
     ///
     /// # Errors
-    /// Says which word is wrong, and what would be right.
+    /// [`ScopesError`]: the wrong word, and the correct form.
     pub fn parse(text: &'a str) -> Result<Self, ScopesError> {
         Self { text, separator: ' ' }.checked()
     }
 
-    /// Reads names that are joined by `+`, as a path has them. Two of them in a row, and one at either end, are errors.
+    /// Reads names that are joined by `+`, as in a path. Two `+` in a row, and a `+` at either end, are errors.
     ///
     /// # Errors
-    /// Says which word is wrong, and what would be right.
+    /// [`ScopesError`]: the wrong word, and the correct form.
     pub fn parse_joined(text: &'a str) -> Result<Self, ScopesError> {
         if text.is_empty() {
             return Err(ScopesError::Empty);
@@ -95,7 +95,7 @@ impl<'a> ScopeList<'a> {
         Self { text, separator: '+' }.checked()
     }
 
-    /// The names, in their order.
+    /// Returns the names, in their order.
     pub fn names(self) -> impl Iterator<Item = &'a str> {
         words(self.text, self.separator)
     }
@@ -132,19 +132,20 @@ fn malformed(word: &str) -> ScopesError {
 }
 
 fn words(text: &str, separator: char) -> impl Iterator<Item = &str> {
-    // A slice of characters: for a single one std prepares a search that only pays off in long texts.
+    // A slice of one character: for a plain `char`, std prepares a search that is only worth its cost in long texts.
     text.split([separator]).filter(|word| !word.is_empty())
 }
 
 impl Scopes {
-    /// The most names that a list may have, repeated ones included.
+    /// The largest number of names in a list, repeated ones included.
     pub const MAX_NAMES: usize = 50;
-    const LONGEST: usize = 100;
+    /// The largest number of bytes in a name.
+    const MAX_NAME_BYTES: usize = 100;
 
     /// Reads the wire form; `None` is JSON's `null`.
     ///
     /// # Errors
-    /// Says which word is wrong, and what would be right.
+    /// [`ScopesError`]: the wrong word, and the correct form.
     pub fn parse(text: Option<&str>) -> Result<Self, ScopesError> {
         let Some(text) = text else {
             return Ok(Self::Unset);
@@ -161,17 +162,17 @@ impl Scopes {
         Ok(Self::Named(names))
     }
 
-    /// The words of a list that may be unfinished, for the form in which it is typed.
+    /// Returns the words of a list that may be unfinished, for a form while the user types.
     pub fn words(text: &str) -> impl Iterator<Item = &str> {
         words(text, ' ')
     }
 
-    /// Whether the wire form of named scopes holds `asked`.
+    /// Returns whether named scopes in wire form hold `asked`.
     pub fn wire_holds(held: &str, asked: &str) -> bool {
         words(held, ' ').any(|held| Self::covers(held, asked))
     }
 
-    /// The wire form; `None` is JSON's `null`.
+    /// Returns the wire form; `None` is JSON's `null`.
     pub fn to_wire(&self) -> Option<String> {
         match self {
             Self::Unset => None,
@@ -180,12 +181,12 @@ impl Scopes {
         }
     }
 
-    /// Whether everything is allowed.
+    /// Returns whether the scopes are full access.
     pub fn is_full(&self) -> bool {
         !matches!(self, Self::Named(_))
     }
 
-    /// The names, none for full access.
+    /// Returns the names; empty for full access.
     pub fn names(&self) -> &[String] {
         match self {
             Self::Unset | Self::All => &[],
@@ -193,17 +194,17 @@ impl Scopes {
         }
     }
 
-    /// Whether `asked` (`resource:action` or `resource:*`) is allowed.
+    /// Returns whether `asked` (`resource:action` or `resource:*`) is allowed.
     pub fn hold(&self, asked: &str) -> bool {
         self.is_full() || self.names().iter().any(|held| Self::covers(held, asked))
     }
 
-    /// Whether one held name allows `asked`.
+    /// Returns whether one held name allows `asked`.
     pub fn covers(held: &str, asked: &str) -> bool {
         held == asked || held.strip_suffix('*').is_some_and(|resource| asked.starts_with(resource))
     }
 
-    /// Whether `name` itself is in the list: `*` and `resource:*` do not count.
+    /// Returns whether `name` itself is in the list: `*` and `resource:*` do not count.
     pub fn name_explicitly(&self, name: &str) -> bool {
         self.names().iter().any(|held| held == name)
     }
@@ -213,7 +214,7 @@ fn is_scope(word: &str) -> bool {
     let part = |text: &str| {
         text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) && !text.is_empty()
     };
-    word.len() <= Scopes::LONGEST
+    word.len() <= Scopes::MAX_NAME_BYTES
         && word.split_once(':').is_some_and(|(resource, action)| part(resource) && (action == "*" || part(action)))
 }
 
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn null_and_star_both_mean_everything_and_stay_apart() {
+    fn null_and_star_both_mean_full_access_and_stay_distinct() {
         assert_eq!(Scopes::parse(None), Ok(Scopes::Unset));
         assert_eq!(Scopes::parse(Some(" * ")), Ok(Scopes::All));
         assert_eq!(Scopes::Unset.to_wire(), None);
@@ -303,7 +304,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_list_of_names_is_read_as_these_names(
+        fn a_list_of_names_is_parsed_into_these_names(
             names in collection::vec("[a-zA-Z0-9._-]{1,8}:([a-zA-Z0-9._-]{1,8}|[*])", 1..20),
             gaps in collection::vec(1..4usize, 21),
             ends in (0..3usize, 0..3usize),
@@ -324,7 +325,7 @@ mod tests {
             prop_assert!(names.iter().all(|name| Scopes::wire_holds(&wire, name)));
         }
 
-        /// Whatever text is accepted consists of names, stars and spaces, and both readings agree on it.
+        /// Also, both parsers accept the same texts.
         #[test]
         fn every_accepted_text_consists_of_names_and_spaces(text in "([a-c*]:?[a-c*]|[ \\t\\x0c\\x00é+&/%\u{a0}]|\\PC){0,12}") {
             match ScopeList::parse(&text) {

@@ -1,23 +1,23 @@
-//! Moments.
+//! Moments in time.
 
 /// Milliseconds since 1970-01-01T00:00:00Z, as both databases store them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// This moment and some milliseconds.
+    /// Adds milliseconds to the moment.
     #[must_use]
     pub fn plus(self, milliseconds: i64) -> Self {
         Self(self.0.saturating_add(milliseconds))
     }
 
-    /// Milliseconds from an earlier moment to this one.
+    /// Returns the milliseconds from an earlier moment to this one.
     pub fn since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// So many seconds ago, in words: `just now`, `3 minutes ago`, `1 year ago`.
+/// Formats a number of seconds ago in words: `just now`, `3 minutes ago`, `1 year ago`.
 pub fn ago(seconds: i64) -> String {
     const MINUTE: i64 = 60;
     const HOUR: i64 = 60 * MINUTE;

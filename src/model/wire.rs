@@ -1,8 +1,7 @@
 //! The bodies of the hookstream contract, with exactly its fields (docs/CONTRACTS.md, "hookstream").
 //!
-//! Texts stay texts here: what they mean is parsed in the domain, which says what is wrong with them.
-//! What they may be is said a second time, for the server's OpenAPI document, which the browser's half
-//! has no use for: hence `cfg_attr(feature = "ssr", …)`.
+//! Texts stay texts here: the domain parses them and reports the errors. The attributes `cfg_attr(feature = "ssr", …)`
+//! repeat the rules for the server's OpenAPI document, which the browser's half does not need.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,8 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{Quota, RateLimit};
 
 /// The body of `POST /v1/auth/api-keys`, in its short and its long form, with Latchkey's additions.
-// Every field is optional to the parser, so that a missing one is reported by name together with all
-// else that is wrong.
+// Every field is optional to the parser, so that a missing one is reported by name together with all other errors.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct CreateApiKey {
@@ -44,13 +42,13 @@ pub struct CreateApiKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "ssr", schema(min_items = 1, max_items = 100, examples("203.0.113.0/24", "2001:db8::/32")))]
     pub ip_allowlist: Option<Vec<String>>,
-    /// At most so many requests in so many seconds.
+    /// At most `limit` requests in `window_seconds`.
     #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
-    /// At most so many requests in a calendar month, UTC.
+    /// At most `limit` requests in a calendar month, UTC.
     #[serde(default, deserialize_with = "object", skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
-    /// What the owner wants to remember about the key.
+    /// Names and values that the owner attaches to the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<BTreeMap<String, String>>,
 }
@@ -61,8 +59,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<S
     Option::deserialize(deserializer).map(Some)
 }
 
-/// A structure that is read from an object only: serde itself would also take an array, by the order
-/// of the fields.
+/// A structure that is read from an object only: serde itself would also accept an array, in the order of the fields.
 #[derive(Debug)]
 pub struct Object<T>(pub T);
 
@@ -90,7 +87,7 @@ fn object<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Re
     Option::<Object<T>>::deserialize(deserializer).map(|object| object.map(|Object(value)| value))
 }
 
-/// The extras of a key; each appears only when it is set.
+/// Additional fields of a key; each appears only when it is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct Extras {
@@ -102,21 +99,21 @@ pub struct Extras {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "ssr", schema(nullable = false))]
     pub ip_allowlist: Option<Vec<String>>,
-    /// At most so many requests in so many seconds.
+    /// At most `limit` requests in `window_seconds`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "ssr", schema(nullable = false))]
     pub rate_limit: Option<RateLimit>,
-    /// At most so many requests in a calendar month, UTC.
+    /// At most `limit` requests in a calendar month, UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "ssr", schema(nullable = false))]
     pub quota: Option<Quota>,
-    /// What the owner wants to remember about the key.
+    /// Names and values that the owner attaches to the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "ssr", schema(nullable = false))]
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
-/// The answer to a creation, the only place where a key's string ever stands.
+/// The response to a creation: the only response with the key string.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct CreatedApiKey {
@@ -127,7 +124,7 @@ pub struct CreatedApiKey {
     pub name: String,
     /// The whole key string.
     pub key: String,
-    /// Its first 12 characters.
+    /// The first 12 characters of the key string.
     #[cfg_attr(feature = "ssr", schema(min_length = 12, max_length = 12, examples("hs_live_a1b2")))]
     pub key_prefix: String,
     /// Names separated by spaces, `*`, or null.
@@ -137,12 +134,12 @@ pub struct CreatedApiKey {
     #[cfg_attr(feature = "ssr", schema(format = DateTime, examples("2026-03-01T12:00:00Z")))]
     pub created_at: String,
     /// The additional fields that were set.
-    // The browser does not read it: buffering what could be such a field would make its half a tenth larger.
+    // The browser does not read them: code that buffers unknown fields would make its half a tenth larger.
     #[serde(flatten, skip_deserializing)]
     pub extras: Extras,
 }
 
-// The string must not reach a log by way of `{:?}`.
+// Written by hand, so that the key string never reaches a log.
 impl std::fmt::Debug for CreatedApiKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CreatedApiKey").field("id", &self.id).finish_non_exhaustive()
@@ -153,7 +150,7 @@ impl std::fmt::Debug for CreatedApiKey {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "ssr", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 pub struct ListApiKeys {
-    /// All keys of this organisation, in place of those that the caller made.
+    /// Lists all keys of this organisation instead of the caller's own keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "ssr", param(pattern = "^org_[0-9a-f]{16}$", nullable = false))]
     pub org_id: Option<String>,
@@ -161,29 +158,29 @@ pub struct ListApiKeys {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "ssr", param(pattern = "^env_[0-9a-f]{16}$", nullable = false))]
     pub env_id: Option<String>,
-    /// How many at the most, 1 to 1000.
+    /// The largest number of keys to return, 1 to 1000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "ssr", param(value_type = u32, required = false, minimum = 1, maximum = 1000))]
     pub limit: Option<String>,
-    /// `next_cursor` of the answer before.
+    /// `next_cursor` of the previous page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "ssr", param(nullable = false, pattern = "^[0-9a-f]{32}$"))]
     pub cursor: Option<String>,
 }
 
-/// The answer to a listing.
+/// A page of keys.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct ApiKeyList {
     /// Newest first, revoked ones included.
     pub api_keys: Vec<ApiKeyItem>,
-    /// There only when there are more.
+    /// The cursor of the next page; absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "ssr", schema(nullable = false))]
     pub next_cursor: Option<String>,
 }
 
-/// A key in a listing: masked.
+/// A masked key in a listing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct ApiKeyItem {
@@ -198,7 +195,7 @@ pub struct ApiKeyItem {
     /// Names separated by spaces, `*`, or null.
     #[cfg_attr(feature = "ssr", schema(required))]
     pub scopes: Option<String>,
-    /// Requests that the key was good for.
+    /// The number of requests that were accepted with the key.
     #[cfg_attr(feature = "ssr", schema(minimum = 0))]
     pub request_count: i64,
     /// 1 if the key is revoked, otherwise 0.
@@ -207,7 +204,7 @@ pub struct ApiKeyItem {
     /// RFC 3339, UTC, whole seconds.
     #[cfg_attr(feature = "ssr", schema(format = DateTime, examples("2026-03-01T12:00:00Z")))]
     pub created_at: String,
-    /// The same, null until the first use.
+    /// RFC 3339, UTC, whole seconds; null until the first use.
     #[cfg_attr(feature = "ssr", schema(required, format = DateTime, examples("2026-03-01T14:30:00Z")))]
     pub last_used_at: Option<String>,
     /// The additional fields that were set.
@@ -215,20 +212,20 @@ pub struct ApiKeyItem {
     pub extras: Extras,
 }
 
-/// Which key a `DELETE` ends.
+/// The key that a `DELETE` revokes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RevokeApiKey {
-    /// `ak_` and 16 hex digits, or `current` for the key that the request itself presents.
+    /// `ak_` and 16 hex digits, or `current` for the key that authenticates the request.
     pub id: String,
-    /// Whether the keys below it, at any depth, end with it: yes, unless `?descendants=false`.
+    /// Whether the keys below it, at any depth, are revoked too. Default: yes. The query is `?descendants=false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub descendants: Option<bool>,
 }
 
-/// The answer to a revocation.
+/// The response to a revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ssr", derive(utoipa::ToSchema))]
 pub struct Revoked {
-    /// Always true: what cannot be revoked is an error.
+    /// Always true: a failed revocation is an error.
     pub success: bool,
 }

@@ -1,7 +1,7 @@
-//! The one queue of requests that are worked on in batches: new keys, events, look-ups of keys and of sessions.
+//! The queue of requests that are processed in batches: new keys, events, look-ups of keys and of sessions.
 //!
-//! A batch is taken as soon as the worker is free, with the requests that arrived meanwhile: alone, a request has a batch
-//! of its own; under load, batches grow by themselves. Tenants take turns within a batch, and each has a share of the
+//! The worker takes a batch as soon as it is free, with all requests that arrived meanwhile. Without load, a request
+//! has a batch of its own; under load, batches grow. Tenants take turns within a batch, and each has a share of the
 //! queue, so that a tenant with many requests fills neither the queue nor the batches of the others.
 
 use std::collections::{HashMap, VecDeque};
@@ -12,12 +12,12 @@ use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 use super::Tenant;
 
-/// The bounds of a queue.
+/// The limits of a queue.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Requests that wait: further ones get [`Full::Server`].
+    /// Pending requests: further ones get [`Full::Server`].
     pub capacity: usize,
-    /// Requests of one tenant that wait: its further ones get [`Full::Tenant`].
+    /// Pending requests of one tenant: its further ones get [`Full::Tenant`].
     pub tenant_capacity: usize,
     /// Requests in one batch.
     pub batch: usize,
@@ -25,7 +25,7 @@ pub struct Limits {
     pub batch_weight: usize,
 }
 
-/// The request was not queued.
+/// The reason why a request was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
     /// The tenant has used its share of the queue.
@@ -38,15 +38,15 @@ pub enum Full {
 
 /// Creates a queue.
 pub fn queue<T>(limits: Limits) -> (Queue<T>, Batches<T>) {
-    let state = State { limits, tenants: HashMap::new(), turns: VecDeque::new(), waiting: 0, is_closed: false };
+    let state = State { limits, tenants: HashMap::new(), turns: VecDeque::new(), pending: 0, is_closed: false };
     let shared = Arc::new(Shared { state: Mutex::new(state), arrived: Notify::new() });
     (Queue(Arc::clone(&shared)), Batches(shared))
 }
 
-/// The end of a queue that takes requests. The worker ends when it is dropped.
+/// The sending end of a queue. Dropping it ends the worker.
 pub struct Queue<T>(Arc<Shared<T>>);
 
-/// The end of a queue that hands out batches. Requests that wait when it is dropped are dropped.
+/// The receiving end of a queue. Dropping it drops the pending requests.
 pub struct Batches<T>(Arc<Shared<T>>);
 
 struct Shared<T> {
@@ -56,11 +56,11 @@ struct Shared<T> {
 
 struct State<T> {
     limits: Limits,
-    /// The requests of each tenant that has any, oldest first, with their weights.
+    /// The pending requests of each tenant, oldest first, with their weights.
     tenants: HashMap<Tenant, VecDeque<(usize, T)>>,
-    /// The tenants that have requests, in the order of their next turns.
+    /// The tenants with pending requests, in the order of their next turns.
     turns: VecDeque<Tenant>,
-    waiting: usize,
+    pending: usize,
     is_closed: bool,
 }
 
@@ -72,7 +72,7 @@ impl<T> Shared<T> {
 
 impl<T> State<T> {
     fn push(&mut self, tenant: Tenant, weight: usize, request: T) -> Result<(), Full> {
-        if self.is_closed || self.waiting >= self.limits.capacity {
+        if self.is_closed || self.pending >= self.limits.capacity {
             return Err(Full::Server);
         }
         let own = self.tenants.entry(tenant).or_default();
@@ -83,7 +83,7 @@ impl<T> State<T> {
             self.turns.push_back(tenant);
         }
         own.push_back((weight, request));
-        self.waiting += 1;
+        self.pending += 1;
         Ok(())
     }
 
@@ -98,7 +98,7 @@ impl<T> State<T> {
             if let Some((of_request, request)) = own.pop_front() {
                 weight += of_request;
                 batch.push(request);
-                self.waiting -= 1;
+                self.pending -= 1;
             }
             if own.is_empty() {
                 self.tenants.remove(&tenant);
@@ -111,10 +111,10 @@ impl<T> State<T> {
 }
 
 impl<T> Queue<T> {
-    /// Queues a request of a tenant. `weight` is its part of [`Limits::batch_weight`].
+    /// Queues a request of a tenant. `weight` is its share of [`Limits::batch_weight`].
     ///
     /// # Errors
-    /// [`Full`] without room.
+    /// [`Full`] when the queue or the share of the tenant is full.
     pub fn push(&self, tenant: Tenant, weight: usize, request: T) -> Result<(), Full> {
         self.0.lock().push(tenant, weight, request)?;
         self.0.arrived.notify_one();
@@ -133,7 +133,7 @@ impl<T> Drop for Batches<T> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.is_closed = true;
-        // Not under the lock: a request may do anything when it is dropped.
+        // Drops the requests outside the lock: a destructor of a request may use the queue.
         let dropped = std::mem::take(&mut state.tenants);
         drop(state);
         drop(dropped);
@@ -142,12 +142,12 @@ impl<T> Drop for Batches<T> {
 
 impl<T> std::fmt::Debug for Queue<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Queue").field("waiting", &self.0.lock().waiting).finish_non_exhaustive()
+        f.debug_struct("Queue").field("waiting", &self.0.lock().pending).finish_non_exhaustive()
     }
 }
 
 impl<T> Batches<T> {
-    /// Waits for requests and takes the next batch; `None` when the queue is empty and closed.
+    /// Waits for requests and takes the next batch; `None` when the queue is closed and empty.
     pub async fn next(&mut self) -> Option<Vec<T>> {
         loop {
             {
@@ -164,20 +164,20 @@ impl<T> Batches<T> {
         }
     }
 
-    /// Works on batches until the queue is closed, on at most `at_once` at a time. A batch is taken when there is a place
-    /// for it, not before, so that requests wait in the queue, where tenants take turns.
+    /// Processes batches until the queue is closed, at most `at_once` at a time. A batch is taken only when a slot is
+    /// free, so that requests wait in the queue, where tenants take turns.
     pub async fn work<F>(mut self, at_once: usize, work: impl Fn(Vec<T>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let places = Arc::new(Semaphore::new(at_once));
-        while let Ok(place) = Arc::clone(&places).acquire_owned().await
+        let slots = Arc::new(Semaphore::new(at_once));
+        while let Ok(slot) = Arc::clone(&slots).acquire_owned().await
             && let Some(batch) = self.next().await
         {
             let working = work(batch);
             tokio::spawn(async move {
                 working.await;
-                drop(place);
+                drop(slot);
             });
         }
     }
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_queue_hands_out_its_rest_and_ends() {
+    async fn a_closed_queue_hands_out_its_remaining_requests_and_ends() {
         let (queue, mut batches) = filled(&[(1, 2)]);
         drop(queue);
         assert_eq!(batches.next().await.map(|batch| batch.len()), Some(2));
@@ -256,15 +256,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn batches_are_taken_when_there_is_a_place() {
+    async fn batches_are_taken_when_a_slot_is_free() {
         let (queue, batches) = queue(Limits { batch: 1, ..LIMITS });
         let queue = Arc::new(queue);
-        let (most, now) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
+        let (max_running, now) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
         for number in 0..9 {
             queue.push(tenant(number), 1, ()).expect("room");
         }
         drop(queue);
-        let (seen, running) = (Arc::clone(&most), Arc::clone(&now));
+        let (seen, running) = (Arc::clone(&max_running), Arc::clone(&now));
         batches
             .work(2, move |_| {
                 let (seen, running) = (Arc::clone(&seen), Arc::clone(&running));
@@ -283,6 +283,6 @@ mod tests {
                 }
             })
             .await;
-        assert_eq!(*most.lock().unwrap(), 2);
+        assert_eq!(*max_running.lock().unwrap(), 2);
     }
 }

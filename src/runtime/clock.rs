@@ -1,4 +1,4 @@
-//! Time as a parameter: whoever needs it is handed a [`Clock`], so that a test can stop it.
+//! Time as a parameter: code that needs it gets a [`Clock`], so that a test can control it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,33 +11,34 @@ use crate::model::Timestamp;
 /// A moment on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
-    /// The calendar's.
+    /// The calendar time.
     pub wall: Timestamp,
-    /// Nanoseconds on a clock that nobody sets.
+    /// Nanoseconds on the monotonic clock.
     pub monotonic: u64,
 }
 
-/// Where the time comes from.
+/// The source of the time.
 #[derive(Clone, Debug)]
 pub enum Clock {
-    /// The machine's.
+    /// The clocks of the machine.
     System,
-    /// One that stands until a test moves it; milliseconds since 1970.
+    /// A clock that only a test advances; milliseconds since 1970.
     Fixed(Arc<AtomicI64>),
 }
 
 impl Clock {
-    /// A clock that stands at this moment.
+    /// Creates a clock that is stopped at a moment.
     pub fn fixed(at: Timestamp) -> Self {
         Self::Fixed(Arc::new(AtomicI64::new(at.0)))
     }
 
-    /// The time.
+    /// Returns the calendar time.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => {
-                // By way of libc, where a test can set this clock and no other (tests/cluster/clocks.rs).
+                // `SystemTime` reads the clock with libc, so that a test can set this clock alone
+                // (tests/cluster/clocks.rs).
                 let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 Timestamp(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
             }
@@ -45,7 +46,7 @@ impl Clock {
         }
     }
 
-    /// Nanoseconds on a clock that nobody sets, from some moment on.
+    /// Returns the nanoseconds of the monotonic clock, which nothing sets. Its origin is arbitrary.
     pub fn monotonic(&self) -> u64 {
         match self {
             Self::System => nanoseconds(ClockId::Monotonic),
@@ -53,8 +54,8 @@ impl Clock {
         }
     }
 
-    /// Nanoseconds on a clock that nobody sets and that goes on while the machine sleeps: what leases are
-    /// counted on.
+    /// Returns the nanoseconds of the boot-time clock, which nothing sets and which also runs while the machine sleeps.
+    /// Leases use it.
     pub fn boottime(&self) -> u64 {
         match self {
             Self::System => nanoseconds(ClockId::Boottime),
@@ -62,12 +63,12 @@ impl Clock {
         }
     }
 
-    /// The moment on both clocks.
+    /// Returns the moment on both clocks.
     pub fn both(&self) -> Now {
         Now { wall: self.now(), monotonic: self.monotonic() }
     }
 
-    /// Moves a fixed clock on; the machine's cannot be moved.
+    /// Advances a fixed clock; does nothing on the machine's.
     pub fn advance(&self, milliseconds: i64) {
         if let Self::Fixed(now) = self {
             now.fetch_add(milliseconds, Ordering::SeqCst);
@@ -75,11 +76,10 @@ impl Clock {
     }
 }
 
-/// Of a clock that nobody sets. Not by way of `Instant`, whose differences take as long to reckon as the clock to be
-/// read.
+/// Reads a monotonic clock. Does not use `Instant`: computing its differences takes as long as reading the clock.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clocks")]
 fn nanoseconds(clock: ClockId) -> u64 {
     let time = clock_gettime(clock);
-    // Neither is negative: it counts from when the machine began.
+    // Neither part is negative: the clock counts from the start of the machine.
     time.tv_sec.unsigned_abs().saturating_mul(1_000_000_000) + time.tv_nsec.unsigned_abs()
 }

@@ -1,4 +1,4 @@
-//! Randomness as a parameter: whoever needs it is handed an [`Entropy`], so that a test can seed it.
+//! Randomness as a parameter: code that needs it gets an [`Entropy`], so that a test can seed it.
 
 use std::sync::{Arc, PoisonError};
 
@@ -8,26 +8,25 @@ use tracing_mutex::stdsync::Mutex;
 
 use crate::model::Timestamp;
 
-/// Where random bytes come from. Both kinds are cryptographically strong generators; they differ in
-/// where their seed comes from.
+/// A source of random bytes. Both kinds are cryptographically strong generators; they differ in the seed.
 #[derive(Clone)]
 pub enum Entropy {
     /// Seeded, and reseeded, by the operating system.
     System,
-    /// Seeded by a test, so that whole answers can be compared; the second generator is that of [`Entropy::for_audit`].
+    /// Seeded by a test, so that it can compare whole responses. The second generator is for [`Entropy::for_audit`].
     Seeded(Arc<Mutex<ChaCha20Rng>>, Arc<Mutex<ChaCha20Rng>>),
 }
 
 impl Entropy {
-    /// A generator that gives the same bytes for the same seed.
+    /// Creates a generator that returns equal bytes for equal seeds.
     pub fn seeded(seed: u64) -> Self {
         let mut for_audit = ChaCha20Rng::seed_from_u64(seed);
         for_audit.set_stream(1);
         Self::Seeded(Arc::new(Mutex::new(ChaCha20Rng::seed_from_u64(seed))), Arc::new(Mutex::new(for_audit)))
     }
 
-    /// Returns a generator apart for the ids of audit entries: in a test, one more entry shifts no id, key string or
-    /// token that is drawn after it.
+    /// Returns a separate generator for the ids of audit entries: in a test, an additional entry does not shift the
+    /// ids, key strings and tokens that are drawn after it.
     #[must_use]
     pub fn for_audit(&self) -> Self {
         match self {
@@ -47,31 +46,31 @@ impl Entropy {
         }
     }
 
-    /// So many random bytes.
+    /// Returns `N` random bytes.
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         self.fill(&mut bytes);
         bytes
     }
 
-    /// 64 random bits, as ids are stored.
+    /// Returns 64 random bits, in the type of a stored id.
     pub fn id(&self) -> i64 {
         i64::from_le_bytes(self.bytes())
     }
 
-    /// An id whose upper half is the moment, to eight milliseconds, and whose lower half is random: rows that are made
-    /// at the same time stand beside each other, where random ids would each change a page of their own. The six
-    /// bits of the moment that change most often come first, so that ids are spread over all of their range
-    /// whenever they are made. Who stores one has to take another where it is taken already.
+    /// Returns an id with the moment, in units of eight milliseconds, in its upper half and random bits in its lower
+    /// half. Rows that are created at the same time are adjacent in the index, where random ids would each change a
+    /// page of their own. The six bits of the moment that change most often come first, so that ids are spread over the
+    /// whole range at any time. The caller draws another id when this one is taken.
     pub fn id_at(&self, at: Timestamp) -> i64 {
         const HALF: i64 = 0xffff_ffff;
-        // After thirteen months it begins anew, which does no harm.
+        // The moment wraps after thirteen months, which does no harm.
         let moment = u32::try_from((at.0 >> 3) & HALF).unwrap_or_default().rotate_right(6);
         (u64::from(moment) << 32).cast_signed() | (self.id() & HALF)
     }
 
-    /// A version 7 UUID: the moment, and the rest random. In the order of such ids an index grows at its end,
-    /// where random ones would each have a page of it to themselves.
+    /// Returns a version 7 UUID: the moment, then random bits. Such ids append to the end of an index, where random
+    /// ones would each change a page of their own.
     pub fn uuid_at(&self, at: Timestamp) -> uuid::Uuid {
         let milliseconds = u64::try_from(at.0).unwrap_or_default();
         let random: [u8; 16] = self.bytes();
@@ -80,7 +79,7 @@ impl Entropy {
         uuid::Builder::from_unix_timestamp_millis(milliseconds, &rest).into_uuid()
     }
 
-    /// A random (version 4) UUID.
+    /// Returns a random (version 4) UUID.
     pub fn uuid(&self) -> uuid::Uuid {
         uuid::Builder::from_random_bytes(self.bytes()).into_uuid()
     }
@@ -99,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ids_of_a_moment_stand_together_and_those_of_a_second_everywhere() {
+    fn ids_of_one_moment_are_adjacent_and_ids_of_a_second_are_spread() {
         let entropy = Entropy::seeded(1);
         let halves = |at: i64| {
             let id = entropy.id_at(Timestamp(1_772_366_400_000_i64 + at)).cast_unsigned();
@@ -110,12 +109,12 @@ mod tests {
         assert_eq!(moment.iter().map(|(_, lower)| lower).collect::<HashSet<_>>().len(), 8);
         let parts: HashSet<u64> = (0..1000).map(|at| halves(at).0 >> 26).collect();
         assert_eq!(parts.len(), 64);
-        // Within one of them they come one after the other.
+        // Within one of the 64 parts, ids grow with the moment.
         assert!(halves(0).0 < halves(512).0 && halves(512).0 < halves(1024).0);
     }
 
     #[test]
-    fn ids_of_audit_entries_shift_nothing_else() {
+    fn ids_of_audit_entries_do_not_shift_other_ids() {
         let (entropy, other) = (Entropy::seeded(1), Entropy::seeded(1));
         let ids = [entropy.for_audit().id(), entropy.for_audit().id()];
         assert_ne!(ids[0], ids[1]);

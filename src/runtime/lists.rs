@@ -1,9 +1,9 @@
-//! Places for searches and lists, which tenants share fairly.
+//! Concurrency limits for searches and lists, shared fairly by tenants.
 //!
-//! Searches and lists read many rows. Their number at a time is bounded below the number of database connections, so
-//! that checks and single keys always find a connection. A tenant has fewer places than there are. A search takes its
-//! place anew for each step, and places go to the callers in the order in which they asked: a tenant with a thousand
-//! searches makes another tenant wait for one step at most.
+//! Searches and lists read many rows. The number that run at a time is below the number of database connections, so
+//! that checks and single keys always find a connection. A tenant has fewer places than exist. A search takes its place
+//! anew for each step, and callers get places in the order in which they asked: a tenant with a thousand searches
+//! delays another tenant by one step at most.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
@@ -14,26 +14,26 @@ use tracing_mutex::stdsync::Mutex;
 
 use crate::model::{OrganisationId, UserId};
 
-/// A search or list waits this long for a place of its tenant; then it is refused.
+/// The longest wait of a search or list for a place of its tenant; then it is refused with [`Busy`].
 pub const PLACE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Tenants that are remembered; beyond it, those without a search or list are forgotten.
-const TENANTS: usize = 1024;
+/// Tenants in the map: above this number, tenants without a search or list are evicted.
+const MAX_TENANTS: usize = 1024;
 
-/// The tenant that a search or list is for.
+/// The tenant that a search or list is charged to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Tenant {
     /// An organisation.
     Organisation(OrganisationId),
-    /// A person who lists their own keys, in whatever organisations.
+    /// A person who lists their own keys across organisations.
     Person(UserId),
 }
 
-/// The tenant has as many searches and lists under way as it may, and more of them wait.
+/// The tenant has as many searches and lists under way as it may, and a place did not become free in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many searches and lists of this tenant are under way")]
 pub struct Busy;
 
-/// The places.
+/// The places for searches and lists.
 #[derive(Debug)]
 pub struct Lists {
     places: Semaphore,
@@ -49,12 +49,13 @@ pub struct Admission<'a> {
 }
 
 impl Lists {
-    /// `places` steps run at a time; a tenant has at most `places_per_tenant` searches and lists under way.
+    /// Creates the places: `places` steps run at a time, and a tenant has at most `places_per_tenant` searches and
+    /// lists under way.
     pub fn new(places: usize, places_per_tenant: usize) -> Self {
         Self { places: Semaphore::new(places), places_per_tenant, tenants: Mutex::default() }
     }
 
-    /// Without a bound, for benchmarks.
+    /// Creates places without a limit, for benchmarks.
     pub fn unbounded() -> Self {
         Self::new(Semaphore::MAX_PERMITS, Semaphore::MAX_PERMITS)
     }
@@ -62,11 +63,11 @@ impl Lists {
     /// Waits until the tenant has fewer searches and lists under way than it may.
     ///
     /// # Errors
-    /// When that takes longer than [`PLACE_TIMEOUT`].
+    /// [`Busy`] when that takes longer than [`PLACE_TIMEOUT`].
     pub async fn admit(&self, tenant: Tenant) -> Result<Admission<'_>, Busy> {
         let own = {
             let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
-            if tenants.len() >= TENANTS {
+            if tenants.len() >= MAX_TENANTS {
                 // A search that runs or waits holds the semaphore of its tenant.
                 tenants.retain(|_, own| Arc::strong_count(own) > 1);
             }
@@ -80,8 +81,8 @@ impl Lists {
 }
 
 impl Admission<'_> {
-    /// Waits for a place; the step has it until it is dropped. `None` is never the answer of an open semaphore, and
-    /// this one is never closed.
+    /// Waits for a place, which the step holds until it drops the permit. Returns `None` only for a closed semaphore,
+    /// and this one is never closed.
     pub async fn step(&self) -> Option<SemaphorePermit<'_>> {
         self.places.acquire().await.ok()
     }
@@ -98,7 +99,7 @@ mod tests {
     const GREEDY: Tenant = Tenant::Organisation(OrganisationId(1));
     const OTHER: Tenant = Tenant::Organisation(OrganisationId(2));
 
-    /// Sixteen searches of fifty steps each, of one tenant; counts the steps.
+    /// Starts sixteen searches of one tenant, of fifty steps each, and counts the steps.
     fn be_greedy(lists: &Arc<Lists>, steps: &Arc<AtomicUsize>) -> Vec<tokio::task::JoinHandle<()>> {
         let search = |_| {
             let (lists, steps) = (Arc::clone(lists), Arc::clone(steps));
@@ -163,13 +164,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tenants_without_a_search_are_forgotten() {
+    async fn tenants_without_a_search_are_evicted() {
         let lists = Lists::new(4, 1);
         let _held = lists.admit(GREEDY).await.unwrap();
         for id in 10..10_000 {
             lists.admit(Tenant::Organisation(OrganisationId(id))).await.unwrap();
         }
         let tenants = lists.tenants.lock().unwrap();
-        assert!(tenants.len() <= TENANTS && tenants.contains_key(&GREEDY));
+        assert!(tenants.len() <= MAX_TENANTS && tenants.contains_key(&GREEDY));
     }
 }

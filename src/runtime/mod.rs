@@ -1,5 +1,5 @@
-//! Building blocks of the server that know nothing of keys: time, randomness, background tasks, shared queues, and the
-//! tenants that share them.
+//! Building blocks of the server that are independent of keys: time, randomness, background tasks, shared queues, and
+//! the tenants that share them.
 
 pub mod batch;
 pub mod clock;

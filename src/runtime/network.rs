@@ -13,7 +13,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// The networks of an address. All requests without an address count as one network.
+    /// Returns the networks of an address. All requests without an address count as one network.
     pub fn of(address: Option<IpAddr>) -> Self {
         match address.map(|address| address.to_canonical()) {
             Some(IpAddr::V4(v4)) => {

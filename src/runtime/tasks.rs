@@ -1,9 +1,9 @@
-//! Background tasks: spawned together, told to stop together, and waited for.
+//! Background tasks that start, stop and are awaited as a group.
 
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-/// Background tasks that end together. Dropping it aborts them.
+/// A group of background tasks that end together. Dropping the group aborts them.
 #[derive(Debug, Default)]
 pub struct Tasks {
     stop: CancellationToken,
@@ -11,7 +11,7 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// Spawns a task that ends by itself soon after the token is cancelled, so that what it has begun is done.
+    /// Spawns a task that ends by itself soon after the token is cancelled, so that it can finish its current work.
     pub fn spawn<F>(&mut self, task: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -19,7 +19,7 @@ impl Tasks {
         self.running.spawn(task(self.stop.clone()));
     }
 
-    /// Spawns a task that may be dropped wherever it waits.
+    /// Spawns a task that may be dropped at any await point.
     pub fn spawn_until_stopped(&mut self, task: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         self.running.spawn(async move {
@@ -27,7 +27,7 @@ impl Tasks {
         });
     }
 
-    /// Stops the tasks, and waits until the last of them has ended.
+    /// Stops the tasks, and waits until the last one has ended.
     ///
     /// # Errors
     /// When a task has panicked.
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn stopping_waits_for_what_a_task_has_begun() {
+    async fn stopping_waits_for_the_current_work_of_a_task() {
         let is_done = Arc::new(AtomicBool::new(false));
         let mut tasks = Tasks::default();
         tasks.spawn_until_stopped(std::future::pending());

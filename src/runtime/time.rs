@@ -5,7 +5,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::model::Timestamp;
 
-/// `2026-03-01T12:00:00Z`: whole seconds, as hookstream and the native contract show them.
+/// Formats a moment in whole seconds, as hookstream and the native contract show it: `2026-03-01T12:00:00Z`.
 pub fn seconds(at: Timestamp) -> String {
     OffsetDateTime::from_unix_timestamp(at.0.div_euclid(1000))
         .ok()
@@ -13,7 +13,7 @@ pub fn seconds(at: Timestamp) -> String {
         .unwrap_or_default()
 }
 
-/// `2026-07-03T14:32:00.000Z`: milliseconds, as HookSentry shows them.
+/// Formats a moment in milliseconds, as HookSentry shows it: `2026-07-03T14:32:00.000Z`.
 pub fn milliseconds(at: Timestamp) -> String {
     const FORMAT: &[time::format_description::BorrowedFormatItem<'_>] =
         time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
@@ -23,7 +23,7 @@ pub fn milliseconds(at: Timestamp) -> String {
         .unwrap_or_default()
 }
 
-/// Reads an RFC 3339 moment of any offset.
+/// Parses an RFC 3339 moment with any offset.
 pub fn parse(text: &str) -> Option<Timestamp> {
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).ok().map(Timestamp)

@@ -94,7 +94,7 @@ fn RegisterPage(form: RegisterForm, is_first: bool, needs_token: bool) -> AnyVie
                     described_by=Some("password-hint password-error")
                 >
                     <p class="hint" id="password-hint">
-                        {format!("{} to {} characters. A sentence is fine.", Password::SHORTEST, Password::LONGEST)}
+                        {format!("{} to {} characters. A sentence is fine.", Password::MIN_CHARS, Password::MAX_CHARS)}
                     </p>
                     <ErrorText id="password-error" text=password_error/>
                 </PasswordField>

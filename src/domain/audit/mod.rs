@@ -17,7 +17,7 @@ use crate::runtime::time::seconds;
 /// A record of one change, written in the transaction of the change.
 #[derive(Debug, Clone)]
 pub struct AuditEntry {
-    /// Its id.
+    /// The id.
     pub id: AuditEntryId,
     /// The moment of the change.
     pub at: Timestamp,
@@ -37,17 +37,17 @@ pub struct AuditEntry {
     pub after: Option<AuditFields>,
 }
 
-/// A sequence of entries that is read, kept and verified by itself.
+/// A sequence of entries that is read, kept and verified independently of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditChain {
     /// The chain of an organisation.
     Organisation(OrganisationId),
-    /// The chain of what belongs to no organisation: accounts and sign-ins.
+    /// The chain of objects that belong to no organisation: accounts and sign-ins.
     Server,
 }
 
 impl AuditChain {
-    /// The organisation; `None` for the server's chain.
+    /// Returns the organisation; `None` for the server's chain.
     pub fn organisation(self) -> Option<OrganisationId> {
         match self {
             Self::Organisation(organisation) => Some(organisation),
@@ -97,7 +97,7 @@ actions! {
     TokensCreated = "tokens.created",
     /// The tokens of a sign-in were ended.
     TokensEnded = "tokens.ended",
-    /// The time and number of an environment's events that are kept was changed.
+    /// The retention of an environment's events was changed.
     RetentionChanged = "retention.changed",
     /// A key was created.
     KeyCreated = "key.created",
@@ -120,7 +120,7 @@ actions! {
 pub struct AuditFields(Map<String, Value>);
 
 impl AuditFields {
-    /// A key as its readers see it, without its counts.
+    /// Lists the fields of a key as its readers see them, without its counts.
     pub fn of_key(key: &Key) -> Self {
         let limits = &key.limits;
         let networks =
@@ -146,7 +146,7 @@ impl AuditFields {
         self
     }
 
-    /// The fields as a JSON object.
+    /// Returns the fields as a JSON object.
     pub fn to_json(&self) -> String {
         serde_json::to_string(&self.0).unwrap_or_default()
     }
@@ -162,12 +162,12 @@ pub struct AuditContext {
 }
 
 impl AuditContext {
-    /// The context of a change that is made now.
+    /// Creates the context of a change at the moment `at`.
     pub fn new(entropy: &Entropy, at: Timestamp, actor: AuditActor, origin: RequestOrigin) -> Self {
         Self { entropy: entropy.for_audit(), at, actor, origin }
     }
 
-    /// An entry, with another id each time.
+    /// Creates an entry with a new id.
     pub fn entry(&self, chain: AuditChain, action: AuditAction, target: AuditTarget) -> AuditEntry {
         AuditEntry {
             id: AuditEntryId(self.entropy.id_at(self.at)),
@@ -182,7 +182,7 @@ impl AuditContext {
         }
     }
 
-    /// An entry about a key.
+    /// Creates an entry about a key.
     pub fn key_entry(&self, action: AuditAction, key: &Key) -> AuditEntry {
         let target = AuditTarget::key(key.id, &key.name, &key.prefix);
         self.entry(AuditChain::Organisation(key.organisation), action, target)
@@ -202,7 +202,7 @@ impl AuditEntry {
         Self { after: Some(fields), ..self }
     }
 
-    /// Adds the number of other things that the change ended, if it ended any.
+    /// Adds the number of other objects that the change ended, unless it is 0.
     #[must_use]
     pub fn counting(self, name: &'static str, count: u64) -> Self {
         if count == 0 {
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_of_nothing_is_left_out() {
+    fn a_count_of_zero_is_left_out() {
         let context =
             AuditContext::new(&Entropy::System, Timestamp(0), AuditActor::cli("latchkey"), RequestOrigin::default());
         let entry = context.entry(AuditChain::Server, AuditAction::AccountPasswordReset, AuditTarget::server());

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::domain::{Caller, Key, Person};
 use crate::model::{EnvironmentId, KeyId, OrganisationId, UserId};
 
-/// Characters of a user agent that are kept; the rest is cut off.
+/// Characters of a user agent that are stored; the rest is cut off.
 const MAX_USER_AGENT: usize = 256;
 
 /// The kind of an originator.
@@ -36,16 +36,16 @@ impl ActorType {
 /// The originator of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditActor {
-    /// Its kind.
+    /// The kind.
     pub kind: ActorType,
-    /// Its id; that of a command and of the server is the kind.
+    /// The id; for a command and for the server, the kind.
     pub id: String,
-    /// The name that it had then.
+    /// The name at the moment of the change.
     pub label: String,
 }
 
 impl AuditActor {
-    /// A person, by their address.
+    /// A person, labelled with the e-mail address.
     pub fn person(id: UserId, email: &str) -> Self {
         Self { kind: ActorType::Person, id: id.to_string(), label: email.to_owned() }
     }
@@ -112,11 +112,11 @@ impl TargetType {
 /// The object of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditTarget {
-    /// Its kind.
+    /// The kind.
     pub kind: TargetType,
-    /// Its id; that of the server is the kind.
+    /// The id; for the server, the kind.
     pub id: String,
-    /// The name that it had then.
+    /// The name at the moment of the change.
     pub label: String,
 }
 
@@ -125,7 +125,7 @@ impl AuditTarget {
         Self { kind, id: id.to_string(), label: label.to_owned() }
     }
 
-    /// An account, by its address.
+    /// An account, labelled with its e-mail address.
     pub fn account(id: UserId, email: &str) -> Self {
         Self::new(TargetType::Account, id, email)
     }
@@ -140,7 +140,7 @@ impl AuditTarget {
         Self::new(TargetType::Environment, id, name)
     }
 
-    /// A key, by its name and the first characters of its string.
+    /// A key, labelled with its name and the first characters of its string.
     pub fn key(id: KeyId, name: &str, prefix: &str) -> Self {
         Self::new(TargetType::Key, id, &key_label(name, prefix))
     }
@@ -158,16 +158,16 @@ fn key_label(name: &str, prefix: &str) -> String {
 /// The request that asked for a change. Empty for a command and for a task of the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestOrigin {
-    /// The client's address, as the rules see it.
+    /// The client's address, after the rules about proxies.
     pub address: Option<IpAddr>,
-    /// The client's name for itself, without control characters.
+    /// The header `User-Agent`, without control characters.
     pub user_agent: Option<String>,
-    /// The id of the request, as it stands in the log.
+    /// The id of the request, as in the log.
     pub request_id: Option<String>,
 }
 
 impl RequestOrigin {
-    /// The origin of a request. Keeps 256 characters of the user agent.
+    /// Records the origin of a request, with at most 256 characters of the user agent.
     pub fn new(address: Option<IpAddr>, user_agent: Option<&[u8]>, request_id: String) -> Self {
         let user_agent = user_agent.map(|bytes| {
             let text = String::from_utf8_lossy(bytes);
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_agent_is_cut_and_has_no_control_characters() {
+    fn a_user_agent_is_truncated_and_has_no_control_characters() {
         let long = [b"curl/8\r\n\0\x1b[31m".as_slice(), &[b'x'; 1000], b"\xff"].concat();
         let origin = RequestOrigin::new(None, Some(&long), "1".to_owned());
         let user_agent = origin.user_agent.unwrap();

@@ -4,12 +4,12 @@ use std::fmt;
 
 use crate::model::nfc;
 
-/// An address in the form in which accounts are told apart: trimmed, in NFC and lower case, its domain as IDNA shows it
-/// (`bücher.example` and `xn--bcher-kva.example` are one domain).
+/// A normalized address, by which accounts are told apart: trimmed, in NFC and lower case, with the domain in IDNA's
+/// Unicode form (`bücher.example` and `xn--bcher-kva.example` are one domain).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EmailAddress(String);
 
-/// A text that is no e-mail address.
+/// The error of a text that is not an e-mail address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EmailError;
 
@@ -21,14 +21,14 @@ impl fmt::Display for EmailError {
 
 impl std::error::Error for EmailError {}
 
-/// The longest address that mail servers take, in bytes (RFC 5321).
+/// The largest length of an address that mail servers accept, in bytes (RFC 5321).
 const MAX_BYTES: usize = 254;
 
 impl EmailAddress {
     /// Reads an address (RFC 5321 and 6531 forms).
     ///
     /// # Errors
-    /// When it is none.
+    /// [`EmailError`] for any other text.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
         let text = text.trim();
         if text.len() > 4 * MAX_BYTES || text.contains(['<', '>', ' ']) {
@@ -38,7 +38,8 @@ impl EmailAddress {
         let local = nfc(&nfc(local).to_lowercase());
         let (ascii, shown) = domain_forms(domain)?;
         let address = format!("{local}@{shown}");
-        // As mail servers see it: the bounds on a domain's length are those of its ASCII form.
+        // Checks the address with the ASCII form of the domain: mail servers use it, and the limits on the length of a
+        // domain apply to it.
         let is_valid = email_address::EmailAddress::is_valid(&format!("{local}@{ascii}"));
         if is_valid && address.len() <= MAX_BYTES { Ok(Self(address)) } else { Err(EmailError) }
     }
@@ -48,13 +49,13 @@ impl EmailAddress {
         &self.0
     }
 
-    /// What stands before the `@`.
+    /// Returns the part before the `@`.
     pub fn local_part(&self) -> &str {
         self.0.rsplit_once('@').map_or(self.as_str(), |(local, _)| local)
     }
 }
 
-/// A domain in ASCII and as people read it; both are unique to it.
+/// Returns the ASCII form and the Unicode form of a domain; both identify the domain.
 fn domain_forms(domain: &str) -> Result<(String, String), EmailError> {
     if domain.starts_with('[') {
         let literal = domain.to_ascii_lowercase();
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused() {
+    fn a_malformed_address_is_refused() {
         let long = format!("{}@example.com", "a".repeat(250));
         let long_domain = format!("ada@{}.example", "ü".repeat(60));
         for text in [

@@ -1,4 +1,4 @@
-//! The reasons why nobody is signed in.
+//! The errors of a sign-in.
 
 use super::queue::Busy;
 use crate::store::StoreError;
@@ -9,11 +9,11 @@ pub type SessionError = tower_sessions::session::Error;
 /// The reason why a sign-in failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SignInError {
-    /// No such account, another password, or a password that was changed during the sign-in: the answer never tells
-    /// which.
+    /// The account does not exist, the password is wrong, or it was changed during the sign-in: the response never
+    /// tells which.
     #[error("unknown account or wrong password")]
     Wrong,
-    /// Too many attempts; the caller may try again after this many seconds.
+    /// Too many attempts. Holds the seconds until the next one is allowed.
     #[error("too many attempts")]
     Throttled(u64),
     /// Too many sign-ins and registrations at once.

@@ -1,4 +1,4 @@
-//! Accounts: registration, signing in, sessions and tokens.
+//! Accounts: registration, sign-in, sessions and tokens.
 
 mod email;
 mod error;
@@ -29,12 +29,12 @@ use crate::store::{Db, PersonRow, StoreError};
 use sessions::current::Sessions;
 use sign_in::{Authenticator, KNOWN_FOR};
 
-/// The accounts: registration, tokens, and what signs people in.
+/// The accounts of a database: registration, sign-in, sessions and tokens.
 #[derive(Debug)]
 pub struct Accounts {
     /// Signs people in by password.
     pub authenticator: Authenticator,
-    /// Looks up the people of sessions.
+    /// Looks up the persons of sessions.
     pub sessions: Sessions,
     db: Db,
     clock: Clock,
@@ -44,11 +44,12 @@ pub struct Accounts {
     max_sessions: i64,
 }
 
-/// Sessions of one account, and token families of one account: a further one ends the oldest.
+/// The largest number of sessions of one account, and of its token families: a further one ends the oldest.
 pub const MAX_SESSIONS: i64 = 100;
 
 impl Accounts {
-    /// The accounts of a database. With a `set_up_token`, a first account from another machine needs it.
+    /// Creates access to the accounts of a database. With a `set_up_token`, the registration of the first account from
+    /// another machine needs the token.
     pub fn new(
         db: Db,
         clock: Clock,
@@ -62,24 +63,24 @@ impl Accounts {
         Self { authenticator, sessions, db, clock, entropy, registration, set_up_token, max_sessions: MAX_SESSIONS }
     }
 
-    /// The same, with attempts to sign in counted by all nodes together.
+    /// Counts attempts to sign in across all nodes.
     #[must_use]
     pub fn with_shared_limits(self, shared: SharedLimits) -> Self {
         Self { authenticator: self.authenticator.with_shared_limits(shared), ..self }
     }
 
-    /// The same, with another bound than [`MAX_SESSIONS`].
+    /// Replaces the limit [`MAX_SESSIONS`].
     #[must_use]
     pub fn with_max_sessions(self, max_sessions: i64) -> Self {
         Self { max_sessions, ..self }
     }
 
-    /// Sessions of one account, and token families of one account, at the most.
+    /// Returns the largest number of sessions of one account, and of its token families.
     pub fn max_sessions(&self) -> i64 {
         self.max_sessions
     }
 
-    /// Returns a person with the organisations that they are in now; `None` when the account is gone.
+    /// Returns a person with the current memberships; `None` when the account does not exist.
     ///
     /// # Errors
     /// When the database fails.
@@ -87,7 +88,7 @@ impl Accounts {
         Ok(PersonRow::person(&self.db.person(user).await?))
     }
 
-    /// The context of a change that the request of this task asks for.
+    /// Returns the audit context of a change, with the request of the current task as its origin.
     fn audit(&self, actor: AuditActor) -> AuditContext {
         AuditContext::new(&self.entropy, self.clock.now(), actor, request_origin())
     }

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::runtime::entropy::Entropy;
 
-/// A token as its owner holds it. Wiped when dropped.
+/// A token in plain text. Dropping it wipes the memory.
 pub struct PlainToken(Zeroizing<String>);
 
 impl PlainToken {
@@ -22,7 +22,7 @@ impl PlainToken {
         hash(&self.0)
     }
 
-    /// Gives the token away, to the one answer that shows it.
+    /// Returns the token, for the one response that shows it.
     pub fn reveal(self) -> String {
         self.0.to_string()
     }

@@ -1,9 +1,10 @@
-//! The queue in front of Argon2, which a stranger's flood must not keep others out of.
+//! The queue in front of Argon2. A stranger's flood of requests must not lock others out.
 //!
-//! Two lanes: one for accounts that signed in from this network lately, one for all others. The known lane goes first,
-//! but never more than [`KNOWN_IN_A_ROW`] times while others wait. Within a lane, networks take turns (start-time fair
-//! queueing): a ticket's tag is the lane's virtual time, or lies behind the tickets that its network has already.
-//! The smallest tag is served first; from a full lane the largest is shed, which belongs to the network with the most.
+//! There are two lanes: one for accounts that signed in from this network lately, one for all others. The known lane
+//! goes first, but at most [`MAX_KNOWN_IN_A_ROW`] times in a row while others wait. Within a lane, networks take turns
+//! (start-time fair queueing): the tag of a ticket is the lane's virtual time, or lies behind the pending tickets of
+//! its network. The smallest tag is served first. A full lane sheds the ticket with the largest tag, which belongs to
+//! the network with the most tickets.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -14,20 +15,20 @@ use tracing_mutex::stdsync::{Mutex, MutexGuard};
 
 use crate::runtime::Network;
 
-/// Password hashes at once: each takes 19 MiB and a processor.
+/// Concurrent password hashes: each takes 19 MiB and a processor.
 pub(super) const SLOTS: usize = 2;
-/// Tickets that wait in one lane: one more sheds a ticket, whose request gets 503.
+/// Pending tickets in one lane: a further one sheds a ticket, and its request gets 503.
 const LANE_CAPACITY: usize = 64;
-/// Tickets that wait for one narrow network in one lane: further requests get 503.
+/// Pending tickets of one narrow network in one lane: further requests get 503.
 const NETWORK_CAPACITY: usize = 32;
-/// Turns of the known lane in a row while the other lane waits.
-const KNOWN_IN_A_ROW: u8 = 3;
+/// The largest number of turns of the known lane in a row while the other lane waits.
+const MAX_KNOWN_IN_A_ROW: u8 = 3;
 /// Virtual time between two tickets of one narrow network.
 const NARROW_STEP: u64 = 8;
-/// Virtual time between two tickets of one wide network, which has the share of so many more narrow ones.
+/// Virtual time between two tickets of one wide network: a wide network has the share of eight narrow ones.
 const WIDE_STEP: u64 = 1;
 
-/// Seconds after which a request that was shed may come again.
+/// Seconds after which the client of a shed request may retry.
 pub const RETRY_AFTER: u64 = 5;
 
 /// The queue is full, and no other network has more tickets in it.
@@ -35,16 +36,16 @@ pub const RETRY_AFTER: u64 = 5;
 #[error("the sign-in queue is full")]
 pub struct Busy;
 
-/// Where a ticket waits.
+/// The lane in which a ticket waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
     /// The account signed in from this network lately.
     Known,
-    /// Any other.
+    /// Any other account or network.
     Unknown,
 }
 
-/// Clones are the same queue.
+/// The queue. Clones share one state.
 #[derive(Clone, Default)]
 pub(super) struct Queue(Arc<Mutex<State>>);
 
@@ -61,14 +62,14 @@ impl Default for State {
     }
 }
 
-/// The right to hash; the next ticket gets it when it is dropped.
+/// The right to hash. Dropping it passes it to the next ticket.
 pub(super) struct Slot(Queue);
 
 impl Queue {
     /// Waits for a slot.
     ///
     /// # Errors
-    /// [`Busy`], at once or when the ticket is shed.
+    /// [`Busy`], immediately or when the ticket is shed.
     pub(super) async fn enter(&self, network: Network, lane: Lane) -> Result<Slot, Busy> {
         let served = {
             let mut state = self.lock();
@@ -89,19 +90,19 @@ impl Queue {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Slots that nobody has.
+    /// Returns the number of free slots.
     #[cfg(test)]
     pub(super) fn free(&self) -> usize {
         self.lock().free
     }
 
-    /// Whether a ticket waits in the known lane.
+    /// Returns whether a ticket waits in the known lane.
     #[cfg(test)]
     pub(super) fn known_waits(&self) -> bool {
         !self.lock().known.waiting.is_empty()
     }
 
-    /// Tickets that wait.
+    /// Returns the number of pending tickets.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         let state = self.lock();
@@ -113,19 +114,20 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let next = self.0.lock().next();
         if let Some(ticket) = next {
-            // Not under the lock: a request that went away meanwhile gives its slot back, and so comes here again.
+            // Sent outside the lock: if the request was cancelled meanwhile, its slot is dropped here, and this
+            // function runs again.
             let _ = ticket.send(Slot(self.0.clone()));
         }
     }
 }
 
 impl State {
-    /// The ticket that gets the slot that was given back; without one the slot is free.
+    /// Returns the ticket that gets the returned slot; without a ticket, the slot becomes free.
     fn next(&mut self) -> Option<oneshot::Sender<Slot>> {
-        self.known.forget_abandoned();
-        self.unknown.forget_abandoned();
+        self.known.remove_cancelled();
+        self.unknown.remove_cancelled();
         let others_wait = !self.unknown.waiting.is_empty();
-        let known_first = self.known_in_a_row < KNOWN_IN_A_ROW || !others_wait;
+        let known_first = self.known_in_a_row < MAX_KNOWN_IN_A_ROW || !others_wait;
         if known_first && let Some(ticket) = self.known.serve() {
             self.known_in_a_row = if others_wait { self.known_in_a_row + 1 } else { 0 };
             return Some(ticket);
@@ -137,15 +139,15 @@ impl State {
     }
 }
 
-/// The tickets of a lane, by tag and then in the order in which they came.
+/// The tickets of a lane, by tag and then in the order of arrival.
 #[derive(Default)]
 struct Tickets {
     waiting: BTreeMap<(u64, u64), Ticket>,
-    /// The tag that was served last.
+    /// The tag of the ticket that was served last.
     virtual_time: u64,
-    /// The next ticket's number.
+    /// The number of the next ticket.
     number: u64,
-    /// The earliest tag of a network's next ticket, where that lies ahead of the virtual time.
+    /// The earliest tag for the next ticket of each network, where it lies ahead of the virtual time.
     narrow: HashMap<IpAddr, u64>,
     wide: HashMap<IpAddr, u64>,
 }
@@ -156,9 +158,9 @@ struct Ticket {
 }
 
 impl Tickets {
-    /// Adds a ticket, if there is room or another network has more than this one.
+    /// Adds a ticket, if there is room or another network has more tickets than this one.
     fn admit(&mut self, network: Network) -> Option<oneshot::Receiver<Slot>> {
-        self.forget_abandoned();
+        self.remove_cancelled();
         let from = |next: Option<&u64>| next.copied().unwrap_or_default().max(self.virtual_time);
         let (narrow, wide) = (from(self.narrow.get(&network.narrow)), from(self.wide.get(&network.wide)));
         let tag = narrow.max(wide);
@@ -168,7 +170,7 @@ impl Tickets {
         }
         if self.waiting.len() >= LANE_CAPACITY {
             let last = self.waiting.last_entry().filter(|last| last.key().0 > tag)?;
-            // Its request hears that no slot will come.
+            // Drops the sender, so that its request gets `Busy`.
             last.remove();
         }
         self.narrow.insert(network.narrow, narrow + NARROW_STEP);
@@ -191,8 +193,8 @@ impl Tickets {
         Some(ticket.served)
     }
 
-    /// Removes the tickets of requests that do not wait any more.
-    fn forget_abandoned(&mut self) {
+    /// Removes the tickets of cancelled requests.
+    fn remove_cancelled(&mut self) {
         self.waiting.retain(|_, ticket| !ticket.served.is_closed());
     }
 }
@@ -206,40 +208,41 @@ mod tests {
 
     type Waiting = Pin<Box<dyn Future<Output = Result<Slot, Busy>>>>;
 
-    /// Enters without waiting.
+    /// Enters the queue without waiting.
     fn enter(queue: &Queue, address: &str, lane: Lane) -> Waiting {
         let (queue, network) = (queue.clone(), Network::of(Some(address.parse().unwrap())));
         let mut waiting: Waiting = Box::pin(async move { queue.enter(network, lane).await });
-        // Takes its ticket; the answer is looked at later.
-        match look(&mut waiting) {
+        // The first poll takes the ticket; the test polls the result later.
+        match poll(&mut waiting) {
             Poll::Pending => waiting,
             Poll::Ready(answer) => Box::pin(std::future::ready(answer)),
         }
     }
 
-    fn look(waiting: &mut Waiting) -> Poll<Result<Slot, Busy>> {
+    fn poll(waiting: &mut Waiting) -> Poll<Result<Slot, Busy>> {
         waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()))
     }
 
-    fn taken(queue: &Queue) -> Vec<Slot> {
+    fn take_all_slots(queue: &Queue) -> Vec<Slot> {
         (0..SLOTS)
-            .map(|_| match look(&mut enter(queue, "203.0.113.1", Lane::Unknown)) {
+            .map(|_| match poll(&mut enter(queue, "203.0.113.1", Lane::Unknown)) {
                 Poll::Ready(Ok(slot)) => slot,
                 _ => panic!("a slot is free"),
             })
             .collect()
     }
 
-    /// Lets one turn pass; whether this ticket got it. A flood keeps its slots for no longer than a turn.
+    /// Lets turns pass, and returns the turn in which this ticket was served; `None` if it was shed. Tickets of the
+    /// flood keep their slots for one turn.
     fn turns_until(mut mine: Waiting, slots: &mut Vec<Slot>, flood: &mut Vec<Waiting>) -> Option<usize> {
         for turn in 1..1000 {
             drop(slots.pop());
-            match look(&mut mine) {
+            match poll(&mut mine) {
                 Poll::Ready(Ok(_)) => return Some(turn),
                 Poll::Ready(Err(Busy)) => return None,
                 Poll::Pending => {}
             }
-            flood.retain_mut(|ticket| match look(ticket) {
+            flood.retain_mut(|ticket| match poll(ticket) {
                 Poll::Pending => true,
                 Poll::Ready(Ok(slot)) => {
                     slots.push(slot);
@@ -252,16 +255,16 @@ mod tests {
         panic!("never served")
     }
 
-    /// 25 addresses × 60 sign-ins, as fast as they can.
+    /// Enters 25 addresses × 60 sign-ins.
     fn flood(queue: &Queue) -> Vec<Waiting> {
         let addresses = (0..60).flat_map(|_| (0..25).map(|n| format!("198.51.{n}.7")));
         addresses.map(|address| enter(queue, &address, Lane::Unknown)).collect()
     }
 
     #[test]
-    fn a_known_network_has_the_next_turn_whatever_waits() {
+    fn a_known_network_has_the_next_turn_in_a_full_queue() {
         let queue = Queue::default();
-        let mut slots = taken(&queue);
+        let mut slots = take_all_slots(&queue);
         let mut flood = flood(&queue);
         assert_eq!(queue.waiting(), LANE_CAPACITY);
         let owner = enter(&queue, "192.0.2.1", Lane::Known);
@@ -271,7 +274,7 @@ mod tests {
     #[test]
     fn a_newcomer_sheds_a_ticket_of_the_network_with_the_most_and_waits_one_round() {
         let queue = Queue::default();
-        let mut slots = taken(&queue);
+        let mut slots = take_all_slots(&queue);
         let mut flood = flood(&queue);
         let newcomer = enter(&queue, "192.0.2.1", Lane::Unknown);
         let turns = turns_until(newcomer, &mut slots, &mut flood).expect("it is not shed");
@@ -281,7 +284,7 @@ mod tests {
     #[test]
     fn networks_of_one_wide_network_share_its_turns() {
         let queue = Queue::default();
-        let mut slots = taken(&queue);
+        let mut slots = take_all_slots(&queue);
         let addresses = (0..LANE_CAPACITY).map(|n| format!("2001:db8:1:{n:x}::1"));
         let mut flood: Vec<Waiting> = addresses.map(|address| enter(&queue, &address, Lane::Unknown)).collect();
         assert_eq!(queue.waiting(), LANE_CAPACITY);
@@ -290,40 +293,40 @@ mod tests {
     }
 
     #[test]
-    fn one_network_has_a_bounded_part_of_a_lane() {
+    fn one_network_has_a_limited_share_of_a_lane() {
         let queue = Queue::default();
-        let _slots = taken(&queue);
+        let _slots = take_all_slots(&queue);
         let mut flood: Vec<Waiting> = (0..100).map(|_| enter(&queue, "198.51.100.1", Lane::Unknown)).collect();
         assert_eq!(queue.waiting(), NETWORK_CAPACITY);
-        assert!(matches!(look(&mut flood[NETWORK_CAPACITY]), Poll::Ready(Err(Busy))));
+        assert!(matches!(poll(&mut flood[NETWORK_CAPACITY]), Poll::Ready(Err(Busy))));
     }
 
     #[test]
     fn the_known_lane_lets_others_have_every_fourth_turn() {
         let queue = Queue::default();
-        let mut slots = taken(&queue);
+        let mut slots = take_all_slots(&queue);
         let mut known: Vec<Waiting> = (0..20).map(|n| enter(&queue, &format!("198.51.{n}.1"), Lane::Known)).collect();
         let other = enter(&queue, "192.0.2.1", Lane::Unknown);
         assert_eq!(turns_until(other, &mut slots, &mut known), Some(4));
     }
 
     #[test]
-    fn requests_that_went_away_take_no_place_in_the_queue() {
+    fn cancelled_requests_take_no_place_in_the_queue() {
         let queue = Queue::default();
-        let _slots = taken(&queue);
+        let _slots = take_all_slots(&queue);
         let waiting =
             |count| -> Vec<Waiting> { (0..count).map(|_| enter(&queue, "198.51.100.1", Lane::Unknown)).collect() };
         drop(waiting(NETWORK_CAPACITY));
-        assert!(look(&mut waiting(1)[0]).is_pending());
+        assert!(poll(&mut waiting(1)[0]).is_pending());
         assert_eq!(queue.waiting(), 1);
     }
 
     #[test]
-    fn requests_that_go_away_leave_room_and_lose_no_slot() {
+    fn cancelled_requests_leave_room_and_lose_no_slot() {
         let queue = Queue::default();
-        let slots = taken(&queue);
+        let slots = take_all_slots(&queue);
         let waiting: Vec<Waiting> = (0..30).map(|_| enter(&queue, "198.51.100.1", Lane::Unknown)).collect();
-        // One of them has its slot already when it goes away.
+        // One request has its slot already when it is cancelled.
         drop(slots);
         drop(waiting);
         assert_eq!((queue.waiting(), queue.free()), (0, SLOTS));

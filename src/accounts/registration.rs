@@ -1,4 +1,4 @@
-//! Registration: a person, their first organisation, its two environments.
+//! Registration: creates a person, their first organisation, and its two environments.
 
 use std::net::IpAddr;
 
@@ -13,28 +13,28 @@ use crate::runtime::entropy::Entropy;
 use crate::security_log::{Actor, SecurityEvent, Target, authenticated};
 use crate::store::{NewUser, Registered, StoreError};
 
-/// Who may register.
+/// The registrations that the server accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Registration {
-    /// The very first account registers itself; later ones come by `latchkey user add`.
+    /// Only the first account; `latchkey user add` creates later ones.
     First,
-    /// Anybody.
+    /// Every registration.
     Open,
-    /// Nobody: accounts come by `latchkey user add`.
+    /// No registration; `latchkey user add` creates accounts.
     Closed,
 }
 
-/// The token that the very first registration needs when it comes from another machine. The server prints it at start.
+/// The token that the first registration needs when it comes from another machine. The server prints it at start.
 #[derive(Clone)]
 pub struct SetUpToken(String);
 
 impl SetUpToken {
-    /// 128 random bits.
+    /// Draws 128 random bits.
     pub fn new(entropy: &Entropy) -> Self {
         Self(hex::encode(entropy.bytes::<16>()))
     }
 
-    /// The token, to be printed.
+    /// Returns the token, for printing.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -50,28 +50,28 @@ impl std::fmt::Debug for SetUpToken {
     }
 }
 
-/// The right to create the very first account.
+/// The right to create the first account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SetUpRight<'a> {
-    /// The request comes from the machine that the server runs on.
+    /// The request comes from the server's machine.
     SameMachine,
-    /// The request comes from elsewhere, with or without a set-up token.
+    /// The request comes from another machine, with or without a set-up token.
     Token(Option<&'a str>),
 }
 
-/// Why nobody was registered.
+/// The reason why a registration failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
-    /// This server takes no registrations, or no more.
+    /// This server accepts no registrations, or no more.
     #[error("registration is closed")]
     Closed,
-    /// The set-up token is missing or another.
+    /// The set-up token is missing or wrong.
     #[error("the set-up token is missing or wrong")]
     SetUpToken,
-    /// There is an account of this address.
+    /// The address has an account.
     #[error("the address has an account already")]
     EmailTaken,
-    /// Too many attempts; try again after so many seconds.
+    /// Too many attempts. Holds the seconds until the next one is allowed.
     #[error("too many attempts")]
     Throttled(u64),
     /// Too many sign-ins and registrations at once.
@@ -83,7 +83,7 @@ pub enum RegisterError {
 }
 
 impl Accounts {
-    /// Whether somebody could register now.
+    /// Returns whether the server accepts a registration now.
     ///
     /// # Errors
     /// When the database fails.
@@ -95,7 +95,7 @@ impl Accounts {
         })
     }
 
-    /// Whether there is no account at all: the server was just set up.
+    /// Returns whether there is no account yet, as after the installation.
     ///
     /// # Errors
     /// When the database fails.
@@ -103,7 +103,7 @@ impl Accounts {
         Ok(!self.db.has_accounts().await?)
     }
 
-    /// Whether a registration that comes with this right lacks the set-up token.
+    /// Returns whether a registration with this right lacks the set-up token.
     pub fn lacks_set_up_token(&self, right: SetUpRight<'_>) -> bool {
         match (&self.set_up_token, right) {
             (Some(needed), SetUpRight::Token(given)) if self.registration == Registration::First => {
@@ -113,10 +113,10 @@ impl Accounts {
         }
     }
 
-    /// Registers somebody who asks for it themselves.
+    /// Registers a person at their own request.
     ///
     /// # Errors
-    /// When that is not allowed, or the address is taken.
+    /// When registration is closed, or the address has an account.
     pub async fn register(
         &self,
         email: &EmailAddress,
@@ -161,10 +161,10 @@ impl Accounts {
         Ok(verified)
     }
 
-    /// Adds an account on the operator's word.
+    /// Adds an account for the operator.
     ///
     /// # Errors
-    /// When the address is taken.
+    /// When the address has an account.
     pub async fn add(&self, email: &EmailAddress, password: Password) -> Result<UserId, RegisterError> {
         let password_hash = self.authenticator.passwords.hash(password, Network::of(None), Lane::Known).await?;
         let actor = AuditActor::cli("latchkey user add");
@@ -173,7 +173,8 @@ impl Accounts {
         Ok(verified.user)
     }
 
-    /// Gives an account another password and ends all its sessions and tokens; `false` when there is none.
+    /// Replaces the password of an account and ends all its sessions and tokens; returns `false` when there is no
+    /// account.
     ///
     /// # Errors
     /// When the database fails.
@@ -190,7 +191,7 @@ impl Accounts {
         Ok(true)
     }
 
-    /// Stores an account; whether it is the first. Without an `actor` it is the new person themselves.
+    /// Stores an account; also returns whether it is the first. Without an `actor`, the new person is the actor.
     async fn insert(
         &self,
         email: &EmailAddress,
@@ -219,7 +220,7 @@ impl Accounts {
         }
     }
 
-    /// The audit entries of a new account and of its organisation.
+    /// Returns the audit entries of a new account and of its organisation.
     fn audit_of(&self, new: &NewUser<'_>, actor: AuditActor, is_first: bool) -> [AuditEntry; 2] {
         let context = self.audit(actor);
         let account = AuditTarget::account(new.id, new.email);

@@ -1,5 +1,5 @@
-//! Bearer tokens that are bound to one tenant (HookSentry): an access token that lives shortly, and a refresh token
-//! that is good for one use.
+//! Bearer tokens that are bound to one tenant (HookSentry): a short-lived access token, and a refresh token for one
+//! use.
 
 use super::plain_token::{PlainToken, hash};
 use super::{Accounts, SignInError};
@@ -8,15 +8,15 @@ use crate::model::{OrganisationId, Timestamp};
 use crate::security_log::{Actor, SecurityEvent, Target, authenticated};
 use crate::store::{NewToken, PersonRow, Refreshed, StoreError, TokenKind};
 
-/// An access token lives 15 minutes, in milliseconds.
+/// The lifetime of an access token: 15 minutes, in milliseconds.
 pub const ACCESS_LIFETIME: i64 = 15 * 60 * 1000;
-/// A refresh token lives 7 days, in milliseconds.
+/// The lifetime of a refresh token: 7 days, in milliseconds.
 pub const REFRESH_LIFETIME: i64 = 7 * 24 * 3600 * 1000;
 
 const ACCESS_PREFIX: &str = "lka_";
 const REFRESH_PREFIX: &str = "lkr_";
 
-/// Whether a Bearer token is meant as an access token.
+/// Returns whether a Bearer token is meant as an access token.
 pub fn looks_like_access_token(text: &str) -> bool {
     text.starts_with(ACCESS_PREFIX)
 }
@@ -24,38 +24,38 @@ pub fn looks_like_access_token(text: &str) -> bool {
 /// The tokens of a sign-in or a refresh.
 #[derive(Debug)]
 pub struct TokenPair {
-    /// Opens the API.
+    /// The access token, for requests to the API.
     pub access: PlainToken,
-    /// Gets the next pair, once.
+    /// The refresh token, for the next pair, once.
     pub refresh: PlainToken,
-    /// When the access token ends.
+    /// The expiry of the access token.
     pub expires_at: Timestamp,
 }
 
 /// A person with an access token, and the one tenant of the token.
 #[derive(Debug, Clone)]
 pub struct TokenHolder {
-    /// The person, with the membership in the tenant only, or none when they left it.
+    /// The person, with the membership in the tenant only; with none after leaving the tenant.
     pub person: Person,
     /// The tenant.
     pub tenant: OrganisationId,
 }
 
 impl Accounts {
-    /// Begins a family of tokens for a tenant.
+    /// Creates a family of tokens for a tenant.
     ///
     /// # Errors
     /// [`SignInError::Wrong`] when the verified password is no longer the stored one, or when the database fails.
     pub async fn begin_tokens(&self, verified: &Verified, tenant: OrganisationId) -> Result<TokenPair, SignInError> {
         let now = self.clock.now();
         let (pair, tokens) = self.pair(now);
-        let (id, most) = (self.entropy.id(), self.max_sessions);
+        let (id, max_families) = (self.entropy.id(), self.max_sessions);
         let context = self.audit(AuditActor::person(verified.user, &verified.email));
         let target = AuditTarget::account(verified.user, &verified.email);
         let entry = context
             .entry(AuditChain::Server, AuditAction::TokensCreated, target)
             .after(AuditFields::default().with("org_id", tenant.to_string()));
-        let is_stored = self.db.insert_token_family(id, verified, tenant, &tokens, most, entry).await?;
+        let is_stored = self.db.insert_token_family(id, verified, tenant, &tokens, max_families, entry).await?;
         if !is_stored {
             let target = Target::Account(verified.user);
             SecurityEvent::SignIn.entry(Actor::None, target).failed("password_changed").write();
@@ -63,8 +63,7 @@ impl Accounts {
         is_stored.then_some(pair).ok_or(SignInError::Wrong)
     }
 
-    /// The next pair for a refresh token. One that was used before ends its whole family: somebody
-    /// else has it.
+    /// Returns the next pair for a refresh token. A second use of a refresh token ends its whole family: it was stolen.
     ///
     /// # Errors
     /// When the database fails.
@@ -90,7 +89,7 @@ impl Accounts {
         })
     }
 
-    /// Ends the sign-in of an access token, and that of a refresh token if it is the same person's.
+    /// Ends the token family of an access token, and that of a refresh token of the same person.
     ///
     /// # Errors
     /// When the database fails.

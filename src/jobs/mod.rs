@@ -1,8 +1,8 @@
-//! Durable jobs: rows of the table `jobs`, each of which one of the servers runs, at least once.
+//! Durable jobs: rows of the table `jobs`. One of the servers runs each job, at least once.
 //!
-//! A worker claims a job for a lease ([`LEASE_MS`]), which it extends while it runs the job. A worker that dies or is cut
-//! off loses its lease, and another one takes the job over; the claim of the first one then changes nothing any more. So a
-//! handler may run twice, and must be able to.
+//! A worker claims a job for a lease ([`LEASE_MS`]), and extends the lease while it runs the job. When a worker dies or
+//! is cut off, its lease ends and another worker takes the job over; the claim of the first worker has no effect from
+//! then on. So a handler may run twice, and must be idempotent.
 
 mod runner;
 mod schedule;
@@ -20,24 +20,24 @@ use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::store::{Db, NewJob, StoreError};
 
-/// Bytes of a payload: a larger one is refused. A job refers to rows; it does not carry them.
+/// The largest payload in bytes: a larger one is refused. A job refers to rows; it does not carry them.
 pub const MAX_PAYLOAD_BYTES: usize = 64 << 10;
-/// Milliseconds for which a job is kept after it was done.
-const DONE_KEPT_MS: i64 = 24 * 3_600_000;
-/// Milliseconds for which a job is kept after its last attempt failed.
-const DEAD_KEPT_MS: i64 = 30 * 24 * 3_600_000;
+/// Retention of a job that is done, in milliseconds.
+const DONE_RETENTION_MS: i64 = 24 * 3_600_000;
+/// Retention of a dead job, in milliseconds.
+const DEAD_RETENTION_MS: i64 = 30 * 24 * 3_600_000;
 
-/// Why an attempt failed. The text is stored and logged, so it must not contain a secret.
+/// The error of a failed attempt. The text is stored and logged, so it must not contain a secret.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A job as its handler gets it.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// The id of the row, equal at every attempt.
+    /// The id of the row, equal for every attempt.
     pub id: i64,
     /// The handler to run.
     pub kind: Kind,
-    /// JSON.
+    /// The payload, in JSON.
     pub payload: String,
     /// The number of this attempt, from 1.
     pub attempt: i64,
@@ -54,21 +54,21 @@ pub struct Jobs {
     db: Db,
     clock: Clock,
     entropy: Entropy,
-    /// Wakes the runners of this process; other nodes look by themselves within seconds.
+    /// Wakes the runners of this process; other nodes poll within seconds.
     added: Arc<Notify>,
 }
 
 impl Jobs {
-    /// The jobs of this database.
+    /// Creates access to the jobs of a database.
     pub fn new(db: Db, clock: Clock, entropy: Entropy) -> Self {
         Self { db, clock, entropy, added: Arc::default() }
     }
 
-    /// Makes a job that is due at a moment, for a store function that inserts it in the transaction of the change that it
-    /// belongs to. [`wake`](Self::wake) afterwards.
+    /// Builds a job that is due at a moment. The caller passes it to a store function, which inserts it in the
+    /// transaction of the change that it belongs to, and then calls [`wake`](Self::wake).
     ///
     /// # Errors
-    /// [`PayloadTooLarge`].
+    /// [`PayloadTooLarge`] above [`MAX_PAYLOAD_BYTES`].
     pub fn prepare(
         &self,
         kind: Kind,
@@ -97,7 +97,7 @@ impl Jobs {
         self.added.notify_waiters();
     }
 
-    /// Makes the rows of the periodic jobs of these kinds, and updates their intervals. A new one is due now.
+    /// Inserts the rows of the periodic jobs of these kinds, and updates their intervals. A new one is due now.
     ///
     /// # Errors
     /// When the database fails.
@@ -106,12 +106,12 @@ impl Jobs {
         self.db.plan_jobs(periodic, self.clock.now()).await
     }
 
-    /// Deletes jobs that ended long ago; returns how many.
+    /// Deletes jobs that ended before the retention; returns their number.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn delete_ended(&self) -> Result<u64, StoreError> {
         let now = self.clock.now();
-        self.db.delete_ended_jobs(now.plus(-DONE_KEPT_MS), now.plus(-DEAD_KEPT_MS)).await
+        self.db.delete_ended_jobs(now.plus(-DONE_RETENTION_MS), now.plus(-DEAD_RETENTION_MS)).await
     }
 }

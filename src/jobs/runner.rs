@@ -1,4 +1,4 @@
-//! The runner: finds jobs that are due, claims them, and runs them beside each other.
+//! The runner: finds due jobs, claims them, and runs them concurrently.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,14 +13,15 @@ use super::worker::{EXTEND_EVERY, Held, Worker};
 use super::{Failure, Job, Jobs, Kind};
 use crate::store::StoreError;
 
-/// Milliseconds of a lease, by the clocks of the nodes: the job of a worker that died is taken over after at most this long.
+/// The length of a lease in milliseconds, on the clocks of the nodes: another worker takes the job of a dead worker
+/// over after at most this time.
 pub const LEASE_MS: i64 = 60_000;
-/// The longest time between two looks: another node's jobs, and a clock that was set, are noticed after at most this long.
-const LONGEST_REST: Duration = Duration::from_secs(5);
-/// The time for jobs that run when the server stops; after it they are interrupted.
+/// The longest time between two polls: jobs of other nodes, and a changed clock, are noticed after at most this time.
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// The time that running jobs get when the server stops; then they are interrupted.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Jobs that a wrong clock has put off are looked for this often, nanoseconds.
-const PULL_BACK_EVERY: u64 = 60_000_000_000;
+/// The time between two searches for jobs that a wrong clock postponed, in nanoseconds.
+const PULL_BACK_INTERVAL_NS: u64 = 60_000_000_000;
 
 /// Runs the due jobs of some kinds, a bounded number at a time.
 pub struct Runner<F> {
@@ -36,67 +37,67 @@ where
     F: Fn(Job) -> Running + Send + Sync + 'static,
     Running: Future<Output = Result<(), Failure>> + Send + 'static,
 {
-    /// A runner of the jobs of these kinds, at most `capacity` at a time: further ones wait.
+    /// Creates a runner of the jobs of these kinds, at most `capacity` at a time: further ones wait.
     ///
-    /// `handler` runs a job, which may have run before, wholly or in part. Its future is dropped when the lease is lost, and
-    /// when the server stops and does not wait any longer.
+    /// `handler` runs a job, which may have run before, wholly or in part. Its future is dropped when the lease is
+    /// lost, and when a stopping server does not wait any longer.
     pub fn new(jobs: Jobs, kinds: &[Kind], capacity: usize, handler: F) -> Self {
         let worker = Worker { jobs: jobs.clone(), handler, extend_every: EXTEND_EVERY };
         Self { jobs, kinds: kinds.to_vec(), capacity, stop_timeout: STOP_TIMEOUT, worker: Arc::new(worker) }
     }
 
-    /// Runs jobs until it is told to `stop`. Then it waits for running jobs, but no longer than five seconds. A failure of the
-    /// database is waited out.
+    /// Runs jobs until `stop` is cancelled. Then it waits for running jobs, but no longer than five seconds. When the
+    /// database fails, it retries.
     pub async fn run(self, stop: CancellationToken) {
         let mut running = JoinSet::new();
         let mut pulled_back = None;
         let mut is_failing = false;
         while !stop.is_cancelled() {
-            // From before the look: a job that is added meanwhile is looked for again.
+            // Registered before the poll, so that a job that is added during the poll causes another one.
             let mut added = pin!(self.jobs.added.notified());
             added.as_mut().enable();
-            let rest = match self.look(&mut running, &mut pulled_back).await {
-                Ok(rest) => {
+            let delay = match self.poll(&mut running, &mut pulled_back).await {
+                Ok(delay) => {
                     if std::mem::take(&mut is_failing) {
-                        tracing::info!("jobs are claimed again");
+                        tracing::info!("jobs can be claimed again; due jobs are started");
                     }
-                    rest
+                    delay
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut is_failing, true) {
                         tracing::error!(%error, "cannot claim jobs; none is started until the database answers");
                     }
-                    LONGEST_REST
+                    MAX_POLL_INTERVAL
                 }
             };
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = added.as_mut() => {}
                 Some(_) = running.join_next() => {}
-                () = sleep(rest) => {}
+                () = sleep(delay) => {}
             }
         }
         let all = async { while running.join_next().await.is_some() {} };
         if timeout(self.stop_timeout, all).await.is_err() {
             tracing::warn!(
                 jobs = running.len(),
-                "jobs are interrupted by the stop; they run again when their leases end"
+                "the server stops and interrupts running jobs; they run again when their leases end"
             );
             running.shutdown().await;
         }
     }
 
-    /// Starts the jobs that are due, and returns the time until the next look.
-    async fn look(&self, running: &mut JoinSet<()>, pulled_back: &mut Option<u64>) -> Result<Duration, StoreError> {
+    /// Starts the due jobs, and returns the time until the next poll.
+    async fn poll(&self, running: &mut JoinSet<()>, pulled_back: &mut Option<u64>) -> Result<Duration, StoreError> {
         while running.try_join_next().is_some() {}
         let Jobs { db, clock, entropy, .. } = &self.jobs;
         let monotonic = clock.monotonic();
-        if pulled_back.is_none_or(|last| monotonic.saturating_sub(last) >= PULL_BACK_EVERY) {
+        if pulled_back.is_none_or(|last| monotonic.saturating_sub(last) >= PULL_BACK_INTERVAL_NS) {
             let jobs = db.pull_back_jobs(clock.now(), BACKOFF.longest_ms, LEASE_MS).await?;
             if jobs > 0 {
                 tracing::warn!(
                     jobs,
-                    "jobs were due later than any rule says, as after a wrong clock; they are due now"
+                    "jobs were scheduled later than any interval allows, probably by a wrong clock; they are due now"
                 );
             }
             *pulled_back = Some(monotonic);
@@ -104,10 +105,10 @@ where
         let names: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();
         for (name, at) in db.due_jobs(&names).await? {
             let now = clock.now();
-            if let Ok(rest) = u64::try_from(at.since(now))
-                && rest > 0
+            if let Ok(delay) = u64::try_from(at.since(now))
+                && delay > 0
             {
-                return Ok(LONGEST_REST.min(Duration::from_millis(rest)));
+                return Ok(MAX_POLL_INTERVAL.min(Duration::from_millis(delay)));
             }
             let free = self.capacity.saturating_sub(running.len());
             if free == 0 {
@@ -120,7 +121,7 @@ where
                 running.spawn(Arc::clone(&self.worker).work(held));
             }
         }
-        Ok(LONGEST_REST)
+        Ok(MAX_POLL_INTERVAL)
     }
 }
 
@@ -139,7 +140,7 @@ mod tests {
     const KIND: Kind = Kind::DeleteOldEvents;
     const BEGIN: Timestamp = Timestamp(1_000_000);
 
-    /// A job that is due, in a file.
+    /// Creates a SQLite file with one due job.
     async fn one_job(folder: &tempfile::TempDir) -> Jobs {
         let db = Db::open(&format!("sqlite:{}", folder.path().join("test.db").display())).await.expect("it opens");
         db.migrate().await.expect("it migrates");
@@ -154,7 +155,7 @@ mod tests {
         due.first().map(|(_, at)| *at)
     }
 
-    /// Waits until a job is due at this moment, or none is.
+    /// Waits until the next job is due at `at`, or until there is no due job.
     async fn until_due(jobs: &Jobs, at: Option<Timestamp>) {
         let reached = async {
             while due(jobs).await != at {
@@ -164,7 +165,7 @@ mod tests {
         timeout(Duration::from_mins(1), reached).await.expect("due at the expected moment");
     }
 
-    /// Sets a flag when it is dropped.
+    /// A guard that sets a flag when it is dropped.
     struct Dropped(Arc<AtomicBool>);
 
     impl Drop for Dropped {
@@ -225,7 +226,7 @@ mod tests {
         let stop = CancellationToken::new();
         let running = tokio::spawn(runner.run(stop.clone()));
         begun.notified().await;
-        // Another worker claims it, by a clock that is ahead.
+        // Another worker claims the job, with a clock that is ahead.
         let later = jobs.clock.now().plus(1000 * LEASE_MS);
         let taken = jobs.db.claim_jobs(KIND.name(), 7, later, later.plus(LEASE_MS), 1).await.expect("an answer");
         assert_eq!(taken.len(), 1);
@@ -239,7 +240,7 @@ mod tests {
         running.await.expect("no panic");
         assert!(
             jobs.db.settle_job(taken[0].id, 7, &Settled::Done, later).await.expect("an answer"),
-            "it is held still"
+            "the other worker still has the claim"
         );
     }
 

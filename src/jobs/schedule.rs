@@ -1,26 +1,26 @@
-//! The kinds of jobs: their names, intervals, and the times between attempts.
+//! The kinds of jobs, with their names, intervals and retry delays.
 
 use crate::runtime::entropy::Entropy;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 
-/// The handler that a job needs. Its name is stored: a kind that is renamed is a new one.
+/// The kind of a job, which selects its handler. The name is stored: a renamed kind is a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Deletes sessions that have expired.
     DeleteEndedSessions,
     /// Deletes tokens that have expired, and token families without any.
     DeleteEndedTokens,
-    /// Deletes networks that accounts have not signed in from for long.
+    /// Deletes networks that accounts have not signed in from for a long time.
     DeleteOldNetworks,
-    /// Deletes changes of keys that no subscriber may ask for any more.
+    /// Deletes key changes that are too old for any subscriber.
     DeleteOldChanges,
-    /// Deletes old outcomes of checks by the hour.
+    /// Deletes old hourly counts of check outcomes.
     DeleteOldOutcomes,
     /// Deletes keys that were revoked long ago; their hashes stay.
     PurgeRevokedKeys,
-    /// Deletes events that an environment keeps no longer.
+    /// Deletes events that are beyond the retention of their environment.
     DeleteOldEvents,
     /// Deletes idempotency keys after their window.
     DeleteOldIdempotencyKeys,
@@ -29,7 +29,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The clean-up of the database, all of it periodic.
+    /// The periodic jobs that clean up the database.
     pub const CLEAN_UP: [Self; 9] = [
         Self::DeleteEndedSessions,
         Self::DeleteEndedTokens,
@@ -42,7 +42,7 @@ impl Kind {
         Self::DeleteEndedJobs,
     ];
 
-    /// The name in the table `jobs`.
+    /// Returns the name in the table `jobs`.
     pub fn name(self) -> &'static str {
         match self {
             Self::DeleteEndedSessions => "delete_ended_sessions",
@@ -57,7 +57,7 @@ impl Kind {
         }
     }
 
-    /// Milliseconds from the beginning of one turn to the next; `None` for a job that is not periodic.
+    /// Returns the milliseconds from the start of one run to the next; `None` for a job that is not periodic.
     pub fn interval_ms(self) -> Option<i64> {
         match self {
             Self::DeleteEndedSessions
@@ -65,7 +65,7 @@ impl Kind {
             | Self::DeleteOldChanges
             | Self::DeleteOldEvents
             | Self::DeleteOldIdempotencyKeys => Some(MINUTE),
-            // A minute or an hour does not matter for rows that were kept for weeks.
+            // These rows are kept for weeks, so an hour more does not matter.
             Self::DeleteOldNetworks | Self::DeleteOldOutcomes | Self::PurgeRevokedKeys | Self::DeleteEndedJobs => {
                 Some(HOUR)
             }
@@ -73,12 +73,12 @@ impl Kind {
     }
 }
 
-/// The times between attempts: each is twice the one before, from `first_ms` up to `longest_ms`.
+/// Exponential backoff between attempts: each delay is twice the one before, from `first_ms` up to `longest_ms`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Backoff {
     pub(super) first_ms: i64,
     pub(super) longest_ms: i64,
-    /// Attempts after which a job is dead; a periodic job never is.
+    /// The number of attempts after which a job is dead; a periodic job never is.
     pub(super) attempts: i64,
 }
 
@@ -86,8 +86,8 @@ pub(super) struct Backoff {
 pub(super) const BACKOFF: Backoff = Backoff { first_ms: 10_000, longest_ms: HOUR, attempts: 10 };
 
 impl Backoff {
-    /// Milliseconds after an attempt that failed, the first being 1: the upper half of the time is random, so that jobs
-    /// that failed together do not come back together.
+    /// Returns the delay after a failed attempt in milliseconds; the first attempt is 1. The upper half of the delay is
+    /// random, so that jobs that failed together do not retry together.
     pub(super) fn delay_ms(self, attempt: i64, entropy: &Entropy) -> i64 {
         let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(0).min(32);
         let whole = self.first_ms.saturating_mul(1 << doublings).min(self.longest_ms);
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_delay_is_twice_the_one_before_up_to_a_bound_and_half_of_it_is_random() {
+    fn each_delay_is_twice_the_previous_one_up_to_a_limit_and_half_of_it_is_random() {
         let entropy = Entropy::seeded(7);
         let expected = [10, 20, 40, 80, 160, 320, 640, 1_280, 2_560, 3_600, 3_600];
         for (attempt, seconds) in (1..).zip(expected) {

@@ -16,13 +16,13 @@ use crate::store::{ClaimedJob, Settled};
 
 /// The time between two extensions of a lease.
 pub(super) const EXTEND_EVERY: Duration = Duration::from_secs(20);
-/// Attempts to save the outcome of a job, a second apart, while the database fails. After the last one the lease runs out,
+/// Attempts to save the outcome of a job, a second apart, while the database fails. After the last one the lease ends
 /// and the job runs again.
 const SETTLE_ATTEMPTS: u32 = 10;
 /// Characters of an error that are stored.
 const MAX_ERROR_CHARS: usize = 1_000;
 
-/// Runs jobs, each with the same handler.
+/// Runs jobs with one handler.
 pub(super) struct Worker<F> {
     pub(super) jobs: Jobs,
     pub(super) handler: F,
@@ -43,25 +43,25 @@ where
     F: Fn(Job) -> Running + Send + Sync + 'static,
     Running: Future<Output = Result<(), Failure>> + Send + 'static,
 {
-    /// Runs a job while its lease holds, and saves its outcome.
+    /// Runs a job while it holds the lease, and saves the outcome.
     pub(super) async fn work(self: Arc<Self>, held: Held) {
         let (kind, job) = (held.kind.name(), held.row.id);
-        tracing::debug!(kind, job, attempt = held.row.attempts, "job begins");
+        tracing::debug!(kind, job, attempt = held.row.attempts, "job started");
         let is_periodic = held.row.interval_ms.is_some();
         let outcome = if !is_periodic && held.row.attempts > BACKOFF.attempts {
             Err("the lease of the last attempt ran out".to_owned())
         } else {
             tokio::select! {
                 outcome = self.handle(&held) => outcome,
-                () = self.keep(&held) => {
-                    tracing::warn!(kind, job, "the lease of a job is lost: it is interrupted here, another worker runs it");
+                () = self.keep_lease(&held) => {
+                    tracing::warn!(kind, job, "a job lost its lease and is interrupted; another worker runs it");
                     return;
                 }
             }
         };
         let settled = self.settled(&held, outcome);
         match &settled {
-            Settled::Done | Settled::NextTurn(_) => tracing::debug!(kind, job, "job is done"),
+            Settled::Done | Settled::NextTurn(_) => tracing::debug!(kind, job, "job finished"),
             Settled::Retry { at, error } => {
                 let seconds = at.since(self.jobs.clock.now()) / 1_000;
                 tracing::warn!(
@@ -70,7 +70,7 @@ where
                     attempt = held.row.attempts,
                     error,
                     seconds,
-                    "job failed; it will be tried again"
+                    "job failed; it will be retried"
                 );
             }
             Settled::Dead { error } => {
@@ -86,7 +86,7 @@ where
         self.settle(&held, &settled).await;
     }
 
-    /// Runs the handler. A panic of it is its failure.
+    /// Runs the handler. A panic counts as a failure.
     async fn handle(&self, held: &Held) -> Result<(), String> {
         let Held { kind, row: ClaimedJob { id, payload, attempts, .. }, .. } = held;
         let job = Job { id: *id, kind: *kind, payload: payload.clone(), attempt: *attempts };
@@ -97,15 +97,15 @@ where
         }
     }
 
-    /// Extends the lease; returns when it is lost.
-    async fn keep(&self, held: &Held) {
+    /// Extends the lease until it is lost, then returns.
+    async fn keep_lease(&self, held: &Held) {
         loop {
             sleep(self.extend_every).await;
             let until = self.jobs.clock.now().plus(LEASE_MS);
             match self.jobs.db.extend_job(held.row.id, held.claim, until).await {
                 Ok(true) => {}
                 Ok(false) => return,
-                // While the database does not answer, no other worker takes the job over.
+                // No other worker can take the job over while the database does not answer.
                 Err(error) => {
                     tracing::warn!(kind = held.kind.name(), job = held.row.id, %error, "cannot extend the lease of a job");
                 }
@@ -119,7 +119,7 @@ where
         let error = match (outcome, interval_ms) {
             (Ok(()), None) => return Settled::Done,
             (Ok(()), Some(interval)) => return Settled::NextTurn(held.since.plus(interval).max(now)),
-            // PostgreSQL stores no NUL.
+            // PostgreSQL cannot store NUL in a text.
             (Err(error), _) => error.chars().filter(|char| *char != '\0').take(MAX_ERROR_CHARS).collect(),
         };
         if interval_ms.is_none() && attempts >= BACKOFF.attempts {
@@ -152,7 +152,7 @@ where
     }
 }
 
-/// The message of a panic.
+/// Returns the message of a panic.
 fn message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")

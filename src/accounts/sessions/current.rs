@@ -1,4 +1,4 @@
-//! Looks up the people of sessions: look-ups that wait while a statement runs share the next one.
+//! Looks up the persons of sessions. Look-ups that arrive while a statement runs share the next statement.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::store::{Db, PersonRow, StoreError};
 
-/// Look-ups that wait, in all and from one network (further ones get 503), and look-ups in one statement.
+/// Pending look-ups, in all and of one tenant (further ones get 503), and look-ups in one statement.
 const LIMITS: Limits = Limits { capacity: 4096, tenant_capacity: 1024, batch: 128, batch_weight: usize::MAX };
-/// Statements at the same time.
+/// Concurrent statements.
 const MAX_STATEMENTS: usize = 2;
-/// A statement that takes longer is given up: its look-ups get 503.
+/// The time limit of a statement: after it, the look-ups get 503.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
-struct Asked {
+struct Lookup {
     id_hash: [u8; 32],
     answer: oneshot::Sender<Option<Person>>,
 }
@@ -30,7 +30,7 @@ struct Asked {
 /// The queue of session look-ups.
 #[derive(Debug)]
 pub struct Sessions {
-    queue: Queue<Asked>,
+    queue: Queue<Lookup>,
     db: Db,
     clock: Clock,
     entropy: Entropy,
@@ -38,23 +38,23 @@ pub struct Sessions {
 
 impl Sessions {
     pub(in crate::accounts) fn new(db: Db, clock: Clock, entropy: Entropy) -> Self {
-        let (queue, asked) = batch::queue(LIMITS);
-        tokio::spawn(asked.work(MAX_STATEMENTS, {
+        let (queue, lookups) = batch::queue(LIMITS);
+        tokio::spawn(lookups.work(MAX_STATEMENTS, {
             let (db, clock) = (db.clone(), clock.clone());
-            move |group| read(db.clone(), clock.clone(), group)
+            move |batch| read(db.clone(), clock.clone(), batch)
         }));
         Self { queue, db, clock, entropy }
     }
 
-    /// Returns the person of a session, as they are now, if it is one. Notes that it was used, to the minute. `tenant` is
-    /// the one that a look-up is charged to.
+    /// Returns the current data of the person of a session; `None` for an invalid session. Records the use of the
+    /// session, to the minute. `tenant` is charged for the look-up.
     ///
     /// # Errors
     /// When the database fails, or too many look-ups wait.
     pub async fn person(&self, session: Id, tenant: Tenant) -> Result<Option<Person>, Unavailable> {
         let id_hash = hash(session);
         let (answer, answered) = oneshot::channel();
-        self.queue.push(tenant, 1, Asked { id_hash, answer }).map_err(|_| Unavailable::Session)?;
+        self.queue.push(tenant, 1, Lookup { id_hash, answer }).map_err(|_| Unavailable::Session)?;
         answered.await.map_err(|_| Unavailable::Session)
     }
 
@@ -73,17 +73,17 @@ impl Sessions {
     }
 }
 
-async fn read(db: Db, clock: Clock, group: Vec<Asked>) {
-    // A dead connection must not hold one of the statements for ever.
-    let answering = tokio::time::timeout(STATEMENT_TIMEOUT, answer(&db, clock.now(), group));
+async fn read(db: Db, clock: Clock, batch: Vec<Lookup>) {
+    // A dead connection must not occupy a statement for ever.
+    let answering = tokio::time::timeout(STATEMENT_TIMEOUT, answer(&db, clock.now(), batch));
     if let Err(error) = answering.await.unwrap_or_else(|_| Err(StoreError::slow())) {
-        // Requests that wait get 503, because their senders are dropped.
-        tracing::error!(%error, "cannot look up sessions");
+        // Dropping the senders answers the pending requests with 503.
+        tracing::error!(%error, "cannot look up sessions; their requests get 503");
     }
 }
 
-async fn answer(db: &Db, now: Timestamp, group: Vec<Asked>) -> Result<(), StoreError> {
-    let mut id_hashes: Vec<[u8; 32]> = group.iter().map(|asked| asked.id_hash).collect();
+async fn answer(db: &Db, now: Timestamp, batch: Vec<Lookup>) -> Result<(), StoreError> {
+    let mut id_hashes: Vec<[u8; 32]> = batch.iter().map(|lookup| lookup.id_hash).collect();
     id_hashes.sort_unstable();
     id_hashes.dedup();
     let rows = db.signed_in(&id_hashes, now.plus(-ABSOLUTE_TIME_OUT), now.plus(-IDLE_TIME_OUT)).await?;
@@ -94,16 +94,16 @@ async fn answer(db: &Db, now: Timestamp, group: Vec<Asked>) -> Result<(), StoreE
             continue;
         };
         if now.since(Timestamp(row.seen_at)) >= SEEN_PRECISION {
-            // A session whose use cannot be stored, for example because the disk is full, is valid all the same.
+            // A session stays valid when its use cannot be stored, for example because the disk is full.
             if let Err(error) = db.touch_session(&id_hash, now).await {
-                tracing::error!(%error, "cannot store when a session was last used");
+                tracing::error!(%error, "cannot save the last use of a session; the session stays valid");
             }
         }
         people.insert(id_hash, person);
     }
-    for asked in group {
-        // A request that has gone away needs no answer.
-        let _ = asked.answer.send(people.get(&asked.id_hash).cloned());
+    for lookup in batch {
+        // A cancelled request needs no answer.
+        let _ = lookup.answer.send(people.get(&lookup.id_hash).cloned());
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Sessions: how they are stored, and who is behind one.
+//! Sessions: their storage, and the look-up of the person of a session.
 
 pub(super) mod current;
 pub(super) mod store;

@@ -1,7 +1,7 @@
-//! Sessions: tower-sessions over our own store.
+//! Sessions: a store for tower-sessions in our database.
 //!
-//! The id of a session is what its cookie holds, 128 random bits. Only its SHA-256 is stored, with
-//! whose it is (so that all of somebody's sessions can be ended), when it began and when it was seen.
+//! The cookie holds the id of a session, 128 random bits. The database has only the SHA-256 of the id, with the user
+//! (so that all sessions of a user can be ended), the moment of creation, and the moment of the last use.
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -22,7 +22,7 @@ use crate::store::Db;
 pub const IDLE_TIME_OUT: i64 = 7 * 24 * 3600 * 1000;
 /// A session ends after 30 days, used or not, in milliseconds.
 pub const ABSOLUTE_TIME_OUT: i64 = 30 * 24 * 3600 * 1000;
-/// The use of a session is stored once a minute at most, in milliseconds.
+/// The use of a session is stored at most once a minute, in milliseconds.
 pub(in crate::accounts) const SEEN_PRECISION: i64 = 60 * 1000;
 
 const USER: &str = "user";
@@ -30,11 +30,12 @@ const USER: &str = "user";
 const EMAIL: &str = "email";
 /// Carries the verified password hash from [`begin_session`] to [`DatabaseSessions::create`], which does not store it.
 const PASSWORD_HASH: &str = "password_hash";
-/// Where a message waits for the next page.
+/// The entry with a message for the next page.
 pub const FLASH: &str = "flash";
 
-/// Signs a session in, under a new id: one that was planted before is worth nothing. The session is stored here and
-/// not when the answer leaves, because only here a sign-in that lost against a password reset can still be refused.
+/// Signs a session in, under a new id, so that a session id that an attacker planted is worthless. The session is
+/// stored here and not when the response leaves, because only here a sign-in that lost against a password reset can
+/// still be refused.
 ///
 /// # Errors
 /// [`SignInError::Wrong`] when the verified password is no longer the stored one, or when the database fails.
@@ -55,7 +56,8 @@ pub async fn begin_session(session: &Session, verified: &Verified) -> std::resul
     Err(SignInError::Wrong)
 }
 
-/// Whether the session is stored. tower-sessions then knows as well, and removes the cookie of one that has ended.
+/// Returns whether the session is stored. The call makes tower-sessions load it, and so remove the cookie of an ended
+/// session.
 ///
 /// # Errors
 /// When the database fails.
@@ -63,7 +65,7 @@ pub async fn has_user(session: &Session) -> std::result::Result<bool, SessionErr
     Ok(session.get_value(USER).await?.is_some())
 }
 
-/// tower-sessions' store over our database.
+/// A session store for tower-sessions in our database.
 #[derive(Debug, Clone)]
 pub struct DatabaseSessions {
     db: Db,
@@ -73,18 +75,18 @@ pub struct DatabaseSessions {
 }
 
 impl DatabaseSessions {
-    /// The sessions of a database; one more than `max_sessions` of an account ends its oldest.
+    /// Creates the store. One session more than `max_sessions` of an account ends its oldest.
     pub fn new(db: Db, clock: Clock, entropy: Entropy, max_sessions: i64) -> Self {
         Self { db, clock, entropy, max_sessions }
     }
 }
 
-/// What is stored of a session's id.
+/// Returns the hash of a session id, which is stored in place of the id.
 pub(in crate::accounts) fn hash(id: Id) -> [u8; 32] {
     Sha256::digest(id.0.to_le_bytes()).into()
 }
 
-/// The audit entry of a person who begins or ends a session of theirs.
+/// Returns the audit entry of a person that begins or ends their own session.
 pub(in crate::accounts) fn session_entry(
     entropy: &Entropy,
     at: Timestamp,
@@ -113,7 +115,7 @@ impl SessionStore for DatabaseSessions {
             return Err(Error::Encode("only `begin_session` stores a new session".to_owned()));
         };
         let verified = Verified { user, email, password_hash };
-        // 128 random bits do not meet by chance; a conflict would be an error, never another's session.
+        // 128 random bits do not collide by chance; a conflict would be an error, never another user's session.
         record.id = Id(i128::from_le_bytes(self.entropy.bytes()));
         let data = serde_json::to_string(&record.data).map_err(|error| Error::Encode(error.to_string()))?;
         let now = self.clock.now();
@@ -122,7 +124,7 @@ impl SessionStore for DatabaseSessions {
         let stored = self.db.insert_session(&id_hash, &verified, &data, now, self.max_sessions, entry);
         let is_stored = stored.await.map_err(failed)?;
         if !is_stored {
-            // An error would be logged as a failure of the store.
+            // Not an error: tower-sessions would log it as a failure of the store.
             record.data.clear();
         }
         Ok(())
@@ -150,7 +152,7 @@ impl SessionStore for DatabaseSessions {
         Ok(Some(Record {
             id: *id,
             data: serde_json::from_str(&stored.data).map_err(|error| Error::Decode(error.to_string()))?,
-            // Ours are the time-outs, by our clock: what tower-sessions asks for lies ahead of them.
+            // Our clock decides about the time-outs; the expiry that tower-sessions gets is always in the future.
             expiry_date: time::OffsetDateTime::from_unix_timestamp((now.0 + ABSOLUTE_TIME_OUT) / 1000)
                 .map_err(|error| Error::Decode(error.to_string()))?,
         }))

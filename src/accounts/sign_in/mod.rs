@@ -1,4 +1,4 @@
-//! Signing in by password.
+//! Sign-in by password.
 
 pub(in crate::accounts) mod password;
 pub(in crate::accounts) mod step;
@@ -28,7 +28,7 @@ pub(in crate::accounts) const KNOWN_FOR: i64 = 30 * DAY;
 /// A known network is stored again only after a day, in milliseconds.
 const KNOWN_PRECISION: i64 = DAY;
 const DAY: i64 = 24 * 3600 * 1000;
-/// Known networks of an account: one more replaces the one that was used least recently.
+/// The largest number of known networks of an account: a further one replaces the least recently used.
 const MAX_KNOWN_NETWORKS: i64 = 10;
 
 /// An attempt to sign in.
@@ -39,7 +39,7 @@ struct Attempt<'a> {
     lane: Lane,
 }
 
-/// Signs people in by password: verifies it, and bounds the attempts.
+/// Signs persons in: verifies passwords, and limits the attempts.
 #[derive(Debug)]
 pub struct Authenticator {
     db: Db,
@@ -55,16 +55,16 @@ impl Authenticator {
         Self { db, clock, entropy, passwords, throttle }
     }
 
-    /// Counts attempts together with all nodes.
+    /// Counts attempts across all nodes.
     pub(in crate::accounts) fn with_shared_limits(self, shared: SharedLimits) -> Self {
         Self { throttle: Throttle::new(self.clock.clone(), Some(shared)), ..self }
     }
 
-    /// Compares an address and a password with the stored account, and returns the next step. Takes as long when there
-    /// is no such account.
+    /// Compares an address and a password with the stored account, and returns the next step. Takes as long for an
+    /// account that does not exist.
     ///
     /// # Errors
-    /// When there is no such account or the password is wrong, after too many attempts, or when the database fails.
+    /// When there is no such account, the password is wrong, there were too many attempts, or the database fails.
     pub async fn sign_in(&self, email: &str, password: String, from: Option<IpAddr>) -> Result<SignIn, SignInError> {
         let mut account = None;
         let outcome = self.try_sign_in(email, Zeroizing::new(password), from, &mut account).await;
@@ -122,10 +122,10 @@ impl Authenticator {
         Ok(step)
     }
 
-    /// Verifies a password. One that is right as it was typed, and not in NFC, is stored in NFC from now on.
+    /// Verifies a password. A stored hash of a password that was not in NFC is replaced by the hash of its NFC.
     async fn verify(&self, mut user: Option<StoredUser>, attempt: Attempt<'_>) -> Result<Verified, SignInError> {
         let Attempt { email, typed, network, lane } = attempt;
-        // Twice: a sign-in at the same time may have replaced the hash meanwhile.
+        // Two attempts: a concurrent sign-in may have replaced the hash.
         for _ in 0..2 {
             let stored = user.as_ref().map(|user| user.password_hash.clone());
             let comparison = self.passwords.compare(typed.clone(), stored, network, lane).await?;
@@ -144,13 +144,14 @@ impl Authenticator {
         Err(SignInError::Wrong)
     }
 
-    /// Stores that a person signed in from a network, so that a flood of sign-ins from other networks does not delay them.
+    /// Stores that a person signed in from a network, so that a flood of sign-ins from other networks does not delay
+    /// the person.
     pub(in crate::accounts) async fn remember_network(
         &self,
         verified: &Verified,
         from: Option<IpAddr>,
     ) -> Result<(), StoreError> {
-        // Requests without an address are no network.
+        // Requests without an address have no network.
         if from.is_none() {
             return Ok(());
         }
@@ -159,7 +160,7 @@ impl Authenticator {
     }
 }
 
-/// The second factors of an account. No account can have one yet.
+/// Returns the second factors of an account. No account can have one yet.
 fn second_factors(_user: UserId) -> Vec<SecondFactor> {
     Vec::new()
 }
@@ -193,7 +194,7 @@ mod tests {
         accounts.register(&email, password, SetUpRight::SameMachine, address(from)).await.unwrap();
     }
 
-    /// 25 addresses × 60 sign-ins at once, while the slots are held: the queue sheds strangers, never the owner, who has
+    /// Starts 25 addresses × 60 sign-ins while all slots are held: the queue sheds strangers, never the owner, who has
     /// the next turn.
     #[tokio::test]
     async fn a_flood_of_sign_ins_refuses_no_owner_in_a_known_network() {
@@ -240,9 +241,9 @@ mod tests {
         assert!(refused.iter().sum::<i32>() == 1500 && refused[0] <= 100, "{refused:?}");
     }
 
-    /// A registration waits in the same queue.
+    /// A registration waits in the queue of the sign-ins.
     #[tokio::test]
-    async fn a_registration_from_a_network_with_a_full_part_of_the_queue_is_shed() {
+    async fn a_registration_from_a_network_with_a_full_share_of_the_queue_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let accounts = accounts(folder.path()).await;
         let from = address("198.51.100.7");

@@ -1,4 +1,4 @@
-//! Passwords, kept as Argon2id only.
+//! Passwords, stored as Argon2id hashes only.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,16 +12,16 @@ use crate::model::nfc;
 use crate::runtime::Network;
 use crate::runtime::entropy::Entropy;
 
-/// A password that somebody wants to have: 10 to 256 characters, in NFC, so that every keyboard types the same one.
-/// Wiped when dropped.
+/// A new password: 10 to 256 characters, in NFC, so that every keyboard types the same one. Dropping it wipes the
+/// memory.
 pub struct Password(Zeroizing<String>);
 
-/// Why a text cannot be a new password.
+/// The reason why a text cannot be a new password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PasswordError {
-    /// Fewer than [`Password::SHORTEST`] characters.
+    /// Fewer than [`Password::MIN_CHARS`] characters.
     TooShort,
-    /// More than [`Password::LONGEST`] characters.
+    /// More than [`Password::MAX_CHARS`] characters.
     TooLong,
 }
 
@@ -37,20 +37,20 @@ impl fmt::Display for PasswordError {
 impl std::error::Error for PasswordError {}
 
 impl Password {
-    /// The fewest characters of a new password.
-    pub const SHORTEST: usize = 10;
-    /// The most characters of a password.
-    pub const LONGEST: usize = 256;
+    /// The smallest number of characters of a new password.
+    pub const MIN_CHARS: usize = 10;
+    /// The largest number of characters of a password.
+    pub const MAX_CHARS: usize = 256;
 
-    /// A new password.
+    /// Reads a new password.
     ///
     /// # Errors
     /// When it is too short or too long. There are no other rules (NIST SP 800-63B, 3.1.1.2).
     pub fn new(text: String) -> Result<Self, PasswordError> {
         let text = normalized(&Zeroizing::new(text));
         match text.chars().count() {
-            0..Self::SHORTEST => Err(PasswordError::TooShort),
-            Self::SHORTEST..=Self::LONGEST => Ok(Self(text)),
+            0..Self::MIN_CHARS => Err(PasswordError::TooShort),
+            Self::MIN_CHARS..=Self::MAX_CHARS => Ok(Self(text)),
             _ => Err(PasswordError::TooLong),
         }
     }
@@ -66,12 +66,13 @@ impl fmt::Debug for Password {
     }
 }
 
-/// How a password compares with the stored one.
+/// The comparison of a password with the stored one.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::accounts) enum Comparison {
     Wrong,
     Right,
-    /// It is right as it was typed, before passwords were normalized. Holds the hash to store instead.
+    /// The password is right as typed, and was stored before passwords were normalized. Holds the hash to store
+    /// instead.
     RightAsTyped(String),
 }
 
@@ -81,8 +82,8 @@ pub struct Passwords {
     argon2: Argon2<'static>,
     entropy: Entropy,
     pub(in crate::accounts) queue: Queue,
-    /// Compared with where there is no account, so that the answer takes as long.
-    nobody: Arc<str>,
+    /// A hash to compare with when there is no account, so that the response takes as long.
+    decoy_hash: Arc<str>,
 }
 
 impl fmt::Debug for Passwords {
@@ -92,26 +93,27 @@ impl fmt::Debug for Passwords {
 }
 
 impl Passwords {
-    /// With Argon2id's recommended parameters (OWASP: 19 MiB, 2 passes).
+    /// Uses Argon2id's recommended parameters (OWASP: 19 MiB, 2 passes).
     pub fn new(entropy: Entropy) -> Self {
         Self::with_params(Params::default(), entropy)
     }
 
-    /// With the cheapest parameters there are: for tests, which register hundreds of accounts.
+    /// Uses the cheapest parameters: for tests, which register hundreds of accounts.
     pub fn cheap(entropy: Entropy) -> Self {
         let params = Params::new(8, 1, 1, None).unwrap_or_default();
         Self::with_params(params, entropy)
     }
 
     fn with_params(params: Params, entropy: Entropy) -> Self {
-        let mut this = Self { argon2: Argon2::from(params), queue: Queue::default(), nobody: Arc::from(""), entropy };
+        let mut this =
+            Self { argon2: Argon2::from(params), queue: Queue::default(), decoy_hash: Arc::from(""), entropy };
         if let Ok(hash) = hash(&this.argon2, b"nobody's password", &this.entropy.bytes::<16>()) {
-            this.nobody = Arc::from(hash);
+            this.decoy_hash = Arc::from(hash);
         }
         this
     }
 
-    /// What is stored of a password, in PHC form.
+    /// Returns the hash of a password, in PHC form.
     ///
     /// # Panics
     /// Never for a [`Password`]: Argon2 refuses only lengths beyond 4 GiB.
@@ -127,7 +129,7 @@ impl Passwords {
         Ok(hashed.expect("a password of bounded length is hashed"))
     }
 
-    /// How what was typed compares with the stored password; takes as long when nothing is stored.
+    /// Compares the typed text with the stored password; takes as long when nothing is stored.
     pub(in crate::accounts) async fn compare(
         &self,
         typed: Zeroizing<String>,
@@ -138,7 +140,7 @@ impl Passwords {
         let argon2 = self.argon2.clone();
         let entropy = self.entropy.clone();
         let exists = stored.is_some();
-        let stored = stored.unwrap_or_else(|| self.nobody.to_string());
+        let stored = stored.unwrap_or_else(|| self.decoy_hash.to_string());
         let comparison = self.run(network, lane, move || compare(&argon2, &typed, &stored, &entropy)).await?;
         Ok(if exists { comparison } else { Comparison::Wrong })
     }
@@ -150,7 +152,7 @@ impl Passwords {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Busy> {
         let slot = self.queue.enter(network, lane).await?;
-        // The work keeps its slot, even when nobody waits for it any more.
+        // The work keeps its slot, even when its request was cancelled.
         let work = move || {
             let _slot = slot;
             work()
@@ -162,9 +164,9 @@ impl Passwords {
 
 fn compare(argon2: &Argon2<'_>, typed: &str, stored: &str, entropy: &Entropy) -> Comparison {
     let Ok(stored) = PasswordHash::new(stored) else { return Comparison::Wrong };
-    // Nothing longer can have been stored, and hashing megabytes would be a way to tire us.
+    // No longer password can have been stored, and hashing megabytes would let an attacker exhaust the server.
     let is_right = |text: &str| {
-        text.chars().count() <= Password::LONGEST && argon2.verify_password(text.as_bytes(), &stored).is_ok()
+        text.chars().count() <= Password::MAX_CHARS && argon2.verify_password(text.as_bytes(), &stored).is_ok()
     };
     let password = normalized(typed);
     if is_right(&password) {
@@ -191,7 +193,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_password_is_its_own_and_no_other() {
+    async fn only_the_same_password_verifies() {
         let passwords = Passwords::cheap(Entropy::seeded(1));
         let hashed = passwords.hash(Password::new("correct horse".into()).unwrap(), home(), Lane::Unknown).await;
         let stored = hashed.unwrap();
@@ -221,9 +223,9 @@ mod tests {
         assert_eq!(compare(&argon2, nfc, &after, &entropy), Comparison::Right);
     }
 
-    /// Clients that hang up must not make us hash more at once.
+    /// Clients that disconnect must not cause more concurrent hashes.
     #[tokio::test]
-    async fn work_that_nobody_waits_for_keeps_its_slot() {
+    async fn cancelled_work_keeps_its_slot() {
         let passwords = Passwords::cheap(Entropy::seeded(1));
         let (hold, holding) = std::sync::mpsc::channel::<()>();
         let (say, heard) = tokio::sync::oneshot::channel();

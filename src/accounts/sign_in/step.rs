@@ -11,16 +11,16 @@ const SECOND_STEP_PREFIX: &str = "lk2_";
 pub enum SignIn {
     /// The sign-in is complete: a session or tokens may begin.
     Done(Verified),
-    /// The account needs a second factor as well. Nobody is signed in yet.
+    /// The account needs a second factor as well. The person is not signed in yet.
     SecondStep(SecondStep),
 }
 
 /// The second step of a sign-in.
 #[derive(Debug)]
 pub struct SecondStep {
-    /// The factors of the account, of which one is needed.
+    /// The factors of the account; the client needs one of them.
     pub factors: Vec<SecondFactor>,
-    /// Names this sign-in in the request that presents the factor.
+    /// Identifies this sign-in in the request that presents the factor.
     pub token: PlainToken,
 }
 
@@ -31,7 +31,7 @@ pub enum SecondFactor {
     Totp,
     /// A passkey.
     Passkey,
-    /// A code for the loss of the others.
+    /// A code for the case that the other factors are lost.
     RecoveryCode,
 }
 

@@ -1,5 +1,5 @@
-//! Bounds on attempts to sign in: guessing is slow, and nobody can lock an owner out from somewhere else. A right
-//! password gives back what it took. With Redis, all nodes count together.
+//! Rate limits on attempts to sign in: guessing is slow, and a stranger cannot lock an owner out from another network.
+//! A right password refunds its attempt. With Redis, all nodes count together.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
@@ -14,10 +14,10 @@ use crate::model::RateLimit;
 use crate::runtime::Network;
 use crate::runtime::clock::Clock;
 
-/// Buckets of one kind that are kept; the ones that were used least are forgotten first.
-const BUCKETS: usize = 32_768;
+/// Buckets of one kind in memory; the least used are evicted first.
+const MAX_BUCKETS: usize = 32_768;
 
-/// What attempts are counted by.
+/// The kind of a bucket: attempts are counted by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Kind {
     WideNetwork,
@@ -27,7 +27,8 @@ enum Kind {
 }
 
 impl Kind {
-    /// A burst of `limit`, and one more every `window_seconds / limit`: further attempts get 429.
+    /// The rate limit of a kind: a burst of `limit`, and one more every `window_seconds / limit`. Further attempts get
+    /// 429.
     const fn rate(self) -> RateLimit {
         match self {
             Self::WideNetwork => RateLimit { limit: 600, window_seconds: 600 },
@@ -37,14 +38,14 @@ impl Kind {
         }
     }
 
-    /// Milliseconds in which a bucket regains one attempt.
+    /// Returns the milliseconds in which a bucket regains one attempt.
     const fn interval(self) -> u64 {
         let rate = self.rate();
         rate.window_seconds as u64 * 1000 / rate.limit as u64
     }
 }
 
-/// One bucket, by the text that names it in Redis.
+/// A bucket, with its name in Redis.
 struct Bucket {
     kind: Kind,
     name: String,
@@ -68,7 +69,7 @@ impl Bucket {
         Self { kind: Kind::Account, name: format!("account {}", account.as_str()) }
     }
 
-    /// A hash, so that an attempt costs the same memory whatever was typed.
+    /// Returns a hash, so that the memory of an attempt does not depend on the typed text.
     fn key(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.kind, &self.name).hash(&mut hasher);
@@ -76,12 +77,12 @@ impl Bucket {
     }
 }
 
-/// Bounds attempts to sign in.
+/// Limits attempts to sign in.
 pub struct Throttle {
     clock: Clock,
     shared: Option<SharedLimits>,
-    /// When each bucket will be whole again, in milliseconds of the monotonic clock.
-    whole_at: [Cache<u64, Arc<AtomicU64>>; 4],
+    /// The moment when each bucket will be full again, in milliseconds of the monotonic clock.
+    full_at: [Cache<u64, Arc<AtomicU64>>; 4],
 }
 
 impl std::fmt::Debug for Throttle {
@@ -91,16 +92,16 @@ impl std::fmt::Debug for Throttle {
 }
 
 impl Throttle {
-    /// Nothing attempted yet.
+    /// Creates a throttle without attempts.
     pub fn new(clock: Clock, shared: Option<SharedLimits>) -> Self {
-        Self { clock, shared, whole_at: std::array::from_fn(|_| Cache::new(BUCKETS)) }
+        Self { clock, shared, full_at: std::array::from_fn(|_| Cache::new(MAX_BUCKETS)) }
     }
 
-    /// Counts an attempt by its network, and by account and network together: for all nodes, or while Redis is away
-    /// for this one.
+    /// Counts an attempt by its network, and by account and network together: across all nodes, or on this node while
+    /// Redis is unreachable.
     ///
     /// # Errors
-    /// The seconds after which the next one is allowed, when this one is not.
+    /// The seconds until the next attempt is allowed, when this one is not.
     pub async fn attempt(&self, address: Option<IpAddr>, account: Option<&EmailAddress>) -> Result<(), u64> {
         for bucket in Bucket::of_networks(Network::of(address), account) {
             self.take(&bucket).await?;
@@ -108,27 +109,27 @@ impl Throttle {
         Ok(())
     }
 
-    /// Counts an attempt on an account from a network that did not sign in to it lately. All such networks share one
-    /// bucket, so that many of them guess no faster together.
+    /// Counts an attempt on an account from a network without a recent sign-in to it. All such networks share one
+    /// bucket, so that many of them together guess no faster.
     ///
     /// # Errors
-    /// The seconds after which the next one is allowed, when this one is not.
+    /// The seconds until the next attempt is allowed, when this one is not.
     pub async fn attempt_from_elsewhere(&self, account: &EmailAddress) -> Result<(), u64> {
         self.take(&Bucket::of_account(account)).await
     }
 
-    /// Gives back an attempt whose password was right; `from_elsewhere` when it was counted for the account alone, too.
+    /// Refunds an attempt with the right password; `from_elsewhere` when it was also counted for the account alone.
     pub async fn refund(&self, address: Option<IpAddr>, account: &EmailAddress, from_elsewhere: bool) {
         let mut buckets = Bucket::of_networks(Network::of(address), Some(account));
         buckets.extend(from_elsewhere.then(|| Bucket::of_account(account)));
         for bucket in buckets {
             if let Some(shared) = &self.shared {
-                // Without Redis there is nothing to give back.
+                // Without Redis there is nothing to refund.
                 let _ = shared.refund(&bucket.name).await;
             }
-            let whole_at = self.bucket(&bucket);
-            let _ = whole_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |whole_at| {
-                Some(whole_at.saturating_sub(bucket.kind.interval()))
+            let full_at = self.bucket(&bucket);
+            let _ = full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+                Some(full_at.saturating_sub(bucket.kind.interval()))
             });
         }
     }
@@ -141,7 +142,7 @@ impl Throttle {
         match shared.map(|decision| decision.retry_after) {
             Some(Some(seconds)) => Err(seconds),
             Some(None) => {
-                // Counted here as well: nobody has a new burst when Redis goes away.
+                // Counted on this node as well, so that the loss of Redis grants no new burst.
                 let _ = self.take_here(bucket);
                 Ok(())
             }
@@ -151,18 +152,18 @@ impl Throttle {
 
     fn take_here(&self, bucket: &Bucket) -> Result<(), u64> {
         let now = self.clock.monotonic() / 1_000_000;
-        let full = now + bucket.kind.interval() * u64::from(bucket.kind.rate().limit);
-        let after = |whole_at: u64| whole_at.max(now) + bucket.kind.interval();
+        let latest = now + bucket.kind.interval() * u64::from(bucket.kind.rate().limit);
+        let after = |full_at: u64| full_at.max(now) + bucket.kind.interval();
         self.bucket(bucket)
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |whole_at| {
-                Some(after(whole_at)).filter(|after| *after <= full)
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
+                Some(after(full_at)).filter(|after| *after <= latest)
             })
             .map(drop)
-            .map_err(|whole_at| (after(whole_at) - full).div_ceil(1000))
+            .map_err(|full_at| (after(full_at) - latest).div_ceil(1000))
     }
 
     fn bucket(&self, bucket: &Bucket) -> Arc<AtomicU64> {
-        let buckets = &self.whole_at[bucket.kind as usize];
+        let buckets = &self.full_at[bucket.kind as usize];
         let new = || Ok::<_, std::convert::Infallible>(Arc::default());
         match buckets.get_or_insert_with(&bucket.key(), new) {
             Ok(bucket) => bucket,
@@ -202,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_is_bounded_whatever_accounts_it_tries() {
+    async fn a_network_is_limited_across_accounts() {
         let (throttle, _) = throttle();
         let from = |host: u32| IpAddr::V6(format!("2001:db8::{host:x}").parse().unwrap());
         for attempt in 0..Kind::Network.rate().limit {
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_wide_network_is_bounded_whatever_addresses_it_uses() {
+    async fn a_wide_network_is_limited_across_addresses() {
         let (throttle, _) = throttle();
         for attempt in 0..Kind::WideNetwork.rate().limit {
             let from = format!("2001:db8:0:{attempt:x}::1").parse().unwrap();
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_given_back_can_be_taken_again_and_no_more() {
+    async fn a_refund_returns_one_attempt_and_no_more() {
         let (throttle, _) = throttle();
         let (home, owner) = (Some("192.0.2.1".parse().unwrap()), email("owner@example.com"));
         for _ in 0..1000 {

@@ -63,7 +63,8 @@ impl Accounts {
         is_stored.then_some(pair).ok_or(SignInError::Wrong)
     }
 
-    /// Returns the next pair for a refresh token. A second use of a refresh token ends its whole family: it was stolen.
+    /// Returns the next pair for a refresh token. A second use of a refresh token ends its whole family, because the
+    /// token was stolen.
     ///
     /// # Errors
     /// When the database fails.

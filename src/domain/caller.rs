@@ -7,7 +7,7 @@ use crate::runtime::lists::Tenant;
 /// The caller of a management endpoint.
 #[derive(Debug, Clone)]
 pub enum Caller {
-    /// A person who is signed in.
+    /// A signed-in person.
     Person(Person),
     /// A key that may manage keys.
     Key(Box<Key>),
@@ -58,8 +58,8 @@ impl Caller {
         }
     }
 
-    /// Returns the owner whose keys the caller asks to list: the person, or an organisation or an environment of it;
-    /// for a key its environment.
+    /// Returns the owner of the keys that the caller asks to list: the person, or an organisation or an environment of
+    /// it; for a key its environment.
     ///
     /// # Errors
     /// [`Denied::Hidden`] when there is no such organisation or environment for the caller.

@@ -96,7 +96,7 @@ pub struct SpentRow {
     pub quota_used: u64,
 }
 
-/// The owner whose keys a list shows.
+/// The owner of the keys in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     /// Keys that this user created, in organisations that the user is still a member of.

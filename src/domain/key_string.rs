@@ -20,7 +20,7 @@ const HOOKSENTRY_DIGITS: usize = 32;
 /// Characters of a key string that are stored in plain text, to tell keys apart (docs/CONTRACTS.md, "Key strings").
 const PREFIX_CHARS: usize = 12;
 /// Hex digits after the prefix from which a text counts as part of a key string. A stored prefix shows at most 8, and a
-/// person who types a name does not type as many.
+/// typed name has fewer.
 const MIN_PART_DIGITS: usize = 16;
 
 /// A whole key string. One response shows it, by consuming it; dropping it wipes the memory.

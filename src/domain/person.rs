@@ -6,7 +6,7 @@ use super::Place;
 use super::access::{Action, may, operator_may};
 use crate::model::{EnvironmentId, Mode, OrganisationId, Role, UserId};
 
-/// A person who is signed in.
+/// A signed-in person.
 #[derive(Debug, Clone)]
 pub struct Person {
     /// The ID of the person.
@@ -54,7 +54,7 @@ impl Person {
         self.is_operator && operator_may(action)
     }
 
-    /// Limits the person to one organisation, also to one that the person is not in.
+    /// Limits the person to one organisation, even without a membership in it.
     #[must_use]
     pub fn bound_to(mut self, organisation: OrganisationId) -> Self {
         self.memberships.retain(|membership| membership.organisation == organisation);

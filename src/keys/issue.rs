@@ -15,7 +15,7 @@ use crate::runtime::Tenant;
 use crate::runtime::batch::{self, Batches, Full, Queue};
 use crate::runtime::entropy::Entropy;
 use crate::security_log::{SecurityEvent, Target, request_origin};
-use crate::store::{Batch, Db, Inserted, Most, NewKey, StoreError};
+use crate::store::{Batch, Db, Inserted, MaxKeys, NewKey, StoreError};
 
 /// The form of the key string: each contract has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,7 +225,7 @@ struct Waiting {
 pub(super) struct IssueQueue(Queue<Waiting>);
 
 impl IssueQueue {
-    pub(super) fn new(db: Db, checks: Arc<Checks>, entropy: Entropy, most: Most) -> Self {
+    pub(super) fn new(db: Db, checks: Arc<Checks>, entropy: Entropy, most: MaxKeys) -> Self {
         let (queue, waiting) = batch::queue(LIMITS);
         tokio::spawn(write(db, checks, entropy, most, waiting));
         Self(queue)
@@ -240,7 +240,7 @@ impl IssueQueue {
 }
 
 /// Stores new keys in one transaction after another, each with the keys that have come during the last one.
-async fn write(db: Db, checks: Arc<Checks>, entropy: Entropy, most: Most, mut waiting: Batches<Waiting>) {
+async fn write(db: Db, checks: Arc<Checks>, entropy: Entropy, most: MaxKeys, mut waiting: Batches<Waiting>) {
     while let Some(group) = waiting.next().await {
         let (mut keys, answers): (Vec<NewKey>, Vec<_>) =
             group.into_iter().map(|waiting| (waiting.new, waiting.answer)).unzip();
@@ -274,7 +274,7 @@ async fn write(db: Db, checks: Arc<Checks>, entropy: Entropy, most: Most, mut wa
 }
 
 /// Stores keys in one transaction, and in smaller ones if one of them cannot be stored.
-async fn insert(db: &Db, keys: &mut [NewKey], most: Most) -> Vec<Result<Inserted, Arc<StoreError>>> {
+async fn insert(db: &Db, keys: &mut [NewKey], most: MaxKeys) -> Vec<Result<Inserted, Arc<StoreError>>> {
     let mut batch = Batch::new(keys.len());
     while let Some(rows) = batch.next_rows() {
         let stored = db.insert_keys(&mut keys[rows.clone()], most, bind).await;

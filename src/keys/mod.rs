@@ -38,7 +38,7 @@ use crate::cluster::limits::SharedLimits;
 use crate::domain::{AuditAction, AuditActor, AuditChain, AuditContext, AuditFields, AuditTarget, RequestOrigin};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
-use crate::store::{Db, Most, StoreError};
+use crate::store::{Db, MaxKeys, StoreError};
 use issue::IssueQueue;
 use limits::shared::SharedCounters;
 
@@ -113,7 +113,7 @@ pub async fn open(
     tokio::spawn(check::single_flight::read(Arc::downgrade(&checks), look_ups));
     let changes =
         ChangeLog::follow(db.clone(), clock.clone(), Arc::clone(&checks), Arc::clone(&limits), node, position);
-    let most = Most { keys: policy.most_per_organisation, revoked: policy.most_revoked };
+    let most = MaxKeys { keys: policy.most_per_organisation, revoked: policy.most_revoked };
     let keys = Arc::new(Keys {
         queue: IssueQueue::new(db.clone(), Arc::clone(&checks), entropy.clone(), most),
         db,

@@ -95,7 +95,7 @@ fn is_line_break(character: char) -> bool {
     matches!(character, '\u{2028}' | '\u{2029}')
 }
 
-/// Returns true for embeddings, overrides and isolates: they also affect the text after the name.
+/// Returns true for embeddings, overrides and isolates, which also affect the text after the name.
 fn is_bidirectional_control(character: char) -> bool {
     matches!(character, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The scope that lets a key manage keys. It must be named explicitly, and only works where the operator allows it.
+/// The scope that lets a key manage keys, if it is named explicitly and the operator allows it.
 pub const MANAGE_KEYS: &str = "api-keys:write";
 
 /// The scopes of a key.

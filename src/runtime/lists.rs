@@ -24,7 +24,7 @@ const MAX_TENANTS: usize = 1024;
 pub enum Tenant {
     /// An organisation.
     Organisation(OrganisationId),
-    /// A person who lists their own keys across organisations.
+    /// A person, for a list of their own keys across organisations.
     Person(UserId),
 }
 

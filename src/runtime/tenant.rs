@@ -11,7 +11,7 @@ use crate::model::OrganisationId;
 pub enum Tenant {
     /// The organisation of a checked key or session.
     Organisation(OrganisationId),
-    /// The network (IPv4 address, IPv6 /64) of a request whose sender is not known yet.
+    /// The network (IPv4 address, IPv6 /64) of a request with an unknown sender.
     Network(IpAddr),
 }
 

@@ -1,4 +1,4 @@
-//! Users, organisations, environments and who belongs where.
+//! Users, organisations, environments and memberships.
 
 use uuid::Uuid;
 
@@ -7,7 +7,7 @@ use super::db::{Db, StoreError, reading, sql, writing};
 use crate::domain::{AuditEntry, Environment, Membership, Person, Verified};
 use crate::model::{EnvironmentId, Mode, OrganisationId, Role, Timestamp, UserId};
 
-/// A person with what proves that it is them.
+/// A stored account, with its password hash.
 #[derive(Clone, sqlx::FromRow)]
 pub struct StoredUser {
     id: i64,
@@ -15,17 +15,17 @@ pub struct StoredUser {
     pub email: String,
     /// Argon2id in PHC form.
     pub password_hash: String,
-    /// When they last signed in from the network that was asked for.
+    /// The moment of the last sign-in from the network of the query.
     pub known_at: Option<i64>,
 }
 
 impl StoredUser {
-    /// The person's id.
+    /// Returns the id of the account.
     pub fn id(&self) -> UserId {
         UserId(self.id)
     }
 
-    /// Proof that the stored password was verified.
+    /// Returns the proof that the stored password was verified.
     pub(crate) fn verified(self) -> Verified {
         Verified { user: UserId(self.id), email: self.email, password_hash: self.password_hash }
     }
@@ -39,19 +39,19 @@ pub struct NewUser<'a> {
     pub email: &'a str,
     /// Argon2id in PHC form.
     pub password_hash: &'a str,
-    /// The organisation that they own.
+    /// The organisation that the person owns.
     pub organisation: OrganisationId,
-    /// Its other name.
+    /// The id of the organisation in HookSentry's contract.
     pub organisation_uuid: Uuid,
-    /// What it is called.
+    /// The name of the organisation.
     pub organisation_name: &'a str,
-    /// Its environments.
+    /// The environments of the organisation.
     pub environments: &'a [(EnvironmentId, &'a str, Mode)],
-    /// Now.
+    /// The moment of the registration.
     pub at: Timestamp,
 }
 
-/// Somebody, and one of the environments that they may use; nothing of one for who is in no organisation.
+/// A person, and one environment of an organisation that they are in; without an organisation, these columns are NULL.
 #[derive(sqlx::FromRow)]
 pub struct PersonRow {
     pub(crate) user_id: i64,
@@ -68,7 +68,7 @@ pub struct PersonRow {
 }
 
 impl PersonRow {
-    /// The person whose rows these are, in the order of their memberships; nobody without any.
+    /// Builds the person from their rows, in the order of the memberships; `None` without rows.
     pub(crate) fn person<'a>(rows: impl IntoIterator<Item = &'a Self>) -> Option<Person> {
         let mut rows = rows.into_iter().peekable();
         let (id, email, is_operator) =
@@ -86,8 +86,8 @@ impl PersonRow {
     }
 }
 
-/// The environment of a row, and the membership that it is by; none for somebody who is in no organisation, or when
-/// something is there that the schema's CHECKs forbid: deny rather than guess.
+/// Returns the membership and the environment of a row; `None` without an organisation, or for values that the schema's
+/// CHECKs forbid: deny rather than guess.
 fn membership(row: &PersonRow) -> Option<(Membership, Environment)> {
     let membership = Membership {
         organisation: OrganisationId(row.organisation_id?),
@@ -104,7 +104,7 @@ fn membership(row: &PersonRow) -> Option<(Membership, Environment)> {
     Some((membership, environment))
 }
 
-/// What became of a registration.
+/// The outcome of a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Registered {
     Done { is_first: bool },
@@ -113,9 +113,9 @@ pub(crate) enum Registered {
 }
 
 impl Db {
-    /// Stores a person with their first organisation; with `only_first`, only if nobody was
-    /// stored before (one insert decides, so two at once cannot both be the first). `entries` makes the audit entries of
-    /// the account and of the organisation; it is told whether the account is the first.
+    /// Stores a person with their first organisation; with `only_first`, only as the first account. One insert decides,
+    /// so that of two concurrent registrations only one is the first. `entries` builds the audit entries of the account
+    /// and of the organisation; its argument is whether the account is the first.
     pub(crate) async fn insert_user(
         &self,
         new: &NewUser<'_>,
@@ -177,7 +177,7 @@ impl Db {
         Ok(Registered::Done { is_first })
     }
 
-    /// Whether an account was ever made.
+    /// Returns whether an account was ever created.
     pub(crate) async fn has_accounts(&self) -> Result<bool, StoreError> {
         let count: i64 = reading!(self, connection => {
             sqlx::query_scalar(sql!("first_account_exists")).fetch_one(connection).await?
@@ -185,7 +185,7 @@ impl Db {
         Ok(count > 0)
     }
 
-    /// Whether there are users, in a database that may be new, or of any version of the schema.
+    /// Returns whether there are users. The database may be new, or have any version of the schema.
     pub(super) async fn has_users(&self) -> Result<bool, StoreError> {
         Ok(reading!(self, connection => {
             let tables: i64 = sqlx::query_scalar(sql!(self, "users_table_exists")).fetch_one(&mut *connection).await?;
@@ -193,7 +193,7 @@ impl Db {
         }))
     }
 
-    /// The account of an address, and whether it is known in a network.
+    /// Returns the account of an address, and its last sign-in from a network.
     pub(crate) async fn user_by_email(
         &self,
         email: &str,
@@ -204,8 +204,8 @@ impl Db {
         }))
     }
 
-    /// Notes that a user signed in from a network, unless the password was changed since it was verified. Forgets all
-    /// but the `keep` latest.
+    /// Records that a user signed in from a network, unless the password was changed since it was verified. Deletes all
+    /// but the `keep` latest networks.
     pub(crate) async fn note_network(
         &self,
         verified: &Verified,
@@ -226,7 +226,7 @@ impl Db {
         Ok(())
     }
 
-    /// Forgets networks that nobody signed in from since.
+    /// Deletes networks without a sign-in since a moment.
     pub(crate) async fn delete_old_networks(&self, until: Timestamp) -> Result<(), StoreError> {
         writing!(self, tx => {
             sqlx::query(sql!("known_networks_delete_old")).bind(until.0).execute(&mut *tx).await?;
@@ -234,7 +234,7 @@ impl Db {
         Ok(())
     }
 
-    /// Stores another hash of the same password, if `old` is still the stored one; returns whether it did.
+    /// Replaces the hash of an unchanged password, if `old` is still the stored one; returns whether it did.
     pub(crate) async fn replace_password_hash(&self, id: UserId, old: &str, new: &str) -> Result<bool, StoreError> {
         let replaced = writing!(self, tx => {
             sqlx::query(sql!("user_replace_password_hash"))
@@ -248,8 +248,8 @@ impl Db {
         Ok(replaced > 0)
     }
 
-    /// Stores a new password, ends all sessions and tokens of the account, and forgets the networks that it is known in:
-    /// whoever had the old password signed in from one of them.
+    /// Stores a new password, ends all sessions and tokens of the account, and deletes its known networks: an attacker
+    /// with the old password signed in from one of them.
     pub(crate) async fn set_password(
         &self,
         id: UserId,
@@ -271,17 +271,17 @@ impl Db {
         Ok(())
     }
 
-    /// The user's organisations, oldest membership first, each with its environments.
+    /// Returns the rows of a user's organisations, oldest membership first, with the environments of each.
     pub(crate) async fn person(&self, user: UserId) -> Result<Vec<PersonRow>, StoreError> {
         Ok(reading!(self, connection => {
             sqlx::query_as(sql!("person")).bind(user.0).fetch_all(connection).await?
         }))
     }
 
-    /// Makes a person a member of an organisation.
+    /// Adds a person to an organisation.
     ///
     /// # Errors
-    /// When the database fails, or they are a member already.
+    /// When the database fails, or the person is a member already.
     pub async fn insert_membership(
         &self,
         user: UserId,

@@ -1,26 +1,27 @@
 //! Audit entries, written in the transaction of the change that they are about.
 //!
-//! Every function of the store that changes what a person, a key or a setting may do takes the entry, or a function that
-//! makes it of what the transaction finds. A change that is refused, or changes nothing, writes none.
+//! Every function of the store that changes the rights of a person or a key, or a setting, takes the entry, or a
+//! function that builds it from the rows that the transaction reads. A refused change, and one without an effect,
+//! writes none.
 //!
-//! These write without an entry. The contract test `every_writing_function_takes_an_entry_or_is_an_exception` has them by
-//! name:
+//! The following writes have no entry. The contract test `every_writing_function_takes_an_entry_or_is_an_exception`
+//! lists their functions:
 //! - flushes of counts, spending and addresses of keys, and the parts of quotas that nodes take;
 //! - jobs: their claims, outcomes and deletion;
 //! - leases, registrations and acknowledgements of nodes, and the bookkeeping of the change log;
-//! - when a session was last seen, the messages that it holds for the next page, and the networks that an account is known
-//!   in;
-//! - the next tokens of a sign-in that goes on, and another hash of the same password;
-//! - events, their sources and idempotency keys, which are data, and their deletion as the retention says;
-//! - the deletion of sessions, tokens and networks that have expired, which opened nothing any more;
-//! - the probe of whether the database takes a write.
+//! - the last use of a session, the messages that it holds for the next page, and the known networks of an account;
+//! - the next tokens of a continued sign-in, and a new hash of an unchanged password;
+//! - events, their sources and idempotency keys, which are data, and their deletion after the retention;
+//! - the deletion of expired sessions, tokens and networks, which gave no access any more;
+//! - the probe that checks whether the database accepts writes.
 
 use crate::domain::{AuditEntry, AuditFields};
 
-/// Entries of one `INSERT`; a transaction with more makes several. PostgreSQL bounds a JSON array to 256 MB.
+/// The largest number of entries in one `INSERT`; a transaction with more makes several. PostgreSQL limits a JSON array
+/// to 256 MB.
 pub(super) const MAX_INSERTED: usize = 1_000;
 
-/// Writes entries, which come by reference, within a transaction.
+/// Writes entries, given by reference, within a transaction.
 macro_rules! write_audit {
     ($db:expr, $tx:ident, $entries:expr) => {
         for rows in $crate::store::audit::rows($entries)? {
@@ -31,7 +32,7 @@ macro_rules! write_audit {
 
 pub(super) use write_audit;
 
-/// An entry as a statement reads it.
+/// An entry with the field names that the statement uses.
 #[derive(serde::Serialize)]
 struct EntryRow<'a> {
     id: i64,
@@ -73,7 +74,7 @@ impl<'a> EntryRow<'a> {
     }
 }
 
-/// Entries as parameters of `audit_insert`: JSON arrays, one for each statement.
+/// Encodes entries as parameters of `audit_insert`: JSON arrays, one for each statement.
 pub(super) fn rows<'a>(entries: impl IntoIterator<Item = &'a AuditEntry>) -> Result<Vec<String>, sqlx::Error> {
     let rows: Vec<EntryRow<'_>> = entries.into_iter().map(EntryRow::of).collect();
     let json = |rows| serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()));

@@ -1,32 +1,32 @@
-//! Batches whose rows do not fail each other.
+//! Batches in which a bad row does not fail the others.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::db::StoreError;
 
-/// Rows to be stored or read together. If one of them makes the statement fail, it is run again for each half of them, and
-/// so on, so that only that row gets the error.
+/// Rows that are stored or read in one statement. When a row makes the statement fail, the statement is run again for
+/// each half of the rows, and so on, so that only the bad row gets the error.
 ///
-/// The statement must change nothing where it fails.
+/// A failed statement must change nothing.
 pub(crate) struct Batch<R> {
-    /// Rows whose outcome is not known, the first ones last.
+    /// Ranges of rows without an outcome; the first rows are last.
     ranges: Vec<Range<usize>>,
     outcomes: Vec<Result<R, Arc<StoreError>>>,
 }
 
 impl<R> Batch<R> {
-    /// A batch of so many rows.
+    /// Creates a batch of a number of rows.
     pub(crate) fn new(rows: usize) -> Self {
         Self { ranges: std::iter::once(0..rows).collect(), outcomes: Vec::with_capacity(rows) }
     }
 
-    /// The rows to run the statement for; `None` when all outcomes are known.
+    /// Returns the rows to run the statement for; `None` when all outcomes are known.
     pub(crate) fn next_rows(&mut self) -> Option<Range<usize>> {
         self.ranges.pop()
     }
 
-    /// Takes the outcome of the statement for the rows of [`next_rows`](Self::next_rows).
+    /// Records the outcome of the statement for the rows of [`next_rows`](Self::next_rows).
     pub(crate) fn settle(&mut self, rows: Range<usize>, outcome: Result<Vec<R>, StoreError>) {
         match outcome {
             Ok(done) => self.outcomes.extend(done.into_iter().map(Ok)),
@@ -41,7 +41,7 @@ impl<R> Batch<R> {
         }
     }
 
-    /// The outcomes, in the order of the rows.
+    /// Returns the outcomes, in the order of the rows.
     pub(crate) fn outcomes(self) -> Vec<Result<R, Arc<StoreError>>> {
         self.outcomes
     }
@@ -51,7 +51,8 @@ impl<R> Batch<R> {
 mod tests {
     use super::*;
 
-    /// The outcomes of eight rows, of which the third and the last are bad, and how often the statement ran.
+    /// Returns the outcomes of eight rows, of which the third and the last are bad, and the number of runs of the
+    /// statement.
     fn outcomes(error: impl Fn() -> sqlx::Error) -> (Vec<Result<usize, String>>, usize) {
         let (mut batch, mut runs) = (Batch::new(8), 0);
         while let Some(rows) = batch.next_rows() {
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_database_that_is_away_is_asked_once() {
+    fn an_unavailable_database_gets_one_statement() {
         let (outcomes, runs) = outcomes(|| sqlx::Error::PoolTimedOut);
         assert!(outcomes.iter().all(Result::is_err));
         assert_eq!((outcomes.len(), runs), (8, 1));

@@ -1,7 +1,8 @@
-//! The log of changes of keys, numbered in the order in which they were committed.
+//! The log of key changes, numbered in commit order.
 //!
-//! A number alone does not identify a change: a database that was restored to an earlier state gives it to another
-//! change. So each transaction that changes keys draws a random token, and each change names the token before it.
+//! A number alone does not identify a change: a database that was restored to an earlier state assigns it to another
+//! change. So each transaction that changes keys draws a random token, and each change names the token of the
+//! transaction before.
 
 use sqlx::FromRow;
 
@@ -12,7 +13,7 @@ use crate::model::{KeyId, OrganisationId, Timestamp};
 /// A change of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
-    /// Counted from 1, without a gap, as the changes were committed.
+    /// The number: counted from 1, without a gap, in commit order.
     pub number: i64,
     /// The organisation of the key.
     pub organisation: OrganisationId,
@@ -35,29 +36,29 @@ pub struct Change {
 pub struct Position {
     /// The installation.
     pub epoch: i64,
-    /// The history of the installation: another one after the database went back.
+    /// The history of the installation: replaced after the database was restored to an earlier state.
     pub history: i64,
     /// The number of the last change.
     pub number: i64,
-    /// Its token.
+    /// The token of that change.
     pub token: i64,
 }
 
 impl Position {
-    /// The position after a change of the same log.
+    /// Returns the position after a change of the same log.
     pub(crate) fn after(self, change: &Change) -> Self {
         Self { number: change.number, token: change.token, ..self }
     }
 }
 
-/// The continuity of a reading with the readings before.
+/// The continuity of a reading with the previous readings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Continuity {
-    /// Nothing is missing in between.
+    /// No change is missing in between.
     Whole,
     /// Changes in between are not in the log any more.
     Gap,
-    /// The log is another one: the database was restored to an earlier state, or is another database.
+    /// The log is another one: the database was restored to an earlier state, or was replaced.
     Broken,
 }
 
@@ -66,12 +67,12 @@ pub(crate) enum Continuity {
 pub(crate) struct Reading {
     /// The end of the log.
     pub(crate) end: Position,
-    /// The changes after the position that was read before; further ones may follow.
+    /// The changes after the previous position; further ones may follow.
     pub(crate) changes: Vec<Change>,
 }
 
 impl Reading {
-    /// Returns whether the reading continues a position.
+    /// Compares the reading with the previous position.
     pub(crate) fn continues(&self, from: Position) -> Continuity {
         let Some(first) = self.changes.first() else {
             return if self.end == from { Continuity::Whole } else { Continuity::Broken };
@@ -81,7 +82,7 @@ impl Reading {
         } else if first.number != from.number + 1 {
             Continuity::Gap
         } else if first.previous == from.token || first.token == from.token {
-            // The latter in the middle of a transaction with many changes.
+            // The tokens are equal in the middle of a transaction with many changes.
             Continuity::Whole
         } else {
             Continuity::Broken
@@ -89,15 +90,15 @@ impl Reading {
     }
 }
 
-/// The end of an organisation's changes, and that of the whole log at the same moment.
+/// The end of an organisation's changes, and the end of the whole log at the same moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromRow)]
 pub(crate) struct OrganisationEnd {
     pub(crate) history: i64,
-    /// The number of the last change of all.
+    /// The number of the last change of all organisations.
     pub(crate) last: i64,
     /// The number of the organisation's last change among its own.
     pub(crate) number: i64,
-    /// Its token.
+    /// The token of that change.
     pub(crate) token: i64,
 }
 
@@ -132,9 +133,9 @@ impl ChangeRow {
     }
 }
 
-/// The end of the log, with a change beside it, if there is one.
+/// The end of the log, joined with a change, if there is one.
 #[derive(FromRow)]
-struct LookRow {
+struct EndAndChangeRow {
     epoch: i64,
     history: i64,
     last: i64,
@@ -149,7 +150,7 @@ struct LookRow {
     previous: Option<i64>,
 }
 
-impl LookRow {
+impl EndAndChangeRow {
     fn end(&self) -> Position {
         Position { epoch: self.epoch, history: self.history, number: self.last, token: self.last_token }
     }
@@ -179,15 +180,15 @@ impl Db {
 
     /// Reads at most `limit` changes after a number, in their order, and the end of the log, both at one moment.
     pub(crate) async fn read_changes(&self, after: i64, limit: i64) -> Result<Reading, StoreError> {
-        let rows: Vec<LookRow> = reading!(self, connection => {
+        let rows: Vec<EndAndChangeRow> = reading!(self, connection => {
             sqlx::query_as(sql!("changes_look")).bind(after).bind(limit).fetch_all(connection).await?
         });
-        let end = rows.first().map(LookRow::end).ok_or(sqlx::Error::RowNotFound)?;
-        let changes = rows.into_iter().filter_map(LookRow::into_change).map(ChangeRow::into_change);
+        let end = rows.first().map(EndAndChangeRow::end).ok_or(sqlx::Error::RowNotFound)?;
+        let changes = rows.into_iter().filter_map(EndAndChangeRow::into_change).map(ChangeRow::into_change);
         Ok(Reading { end, changes: changes.collect::<Result<_, _>>()? })
     }
 
-    /// Gives the log another history, unless another node has done so since this one was read.
+    /// Replaces the history of the log, unless another node has done so since this one was read.
     pub(crate) async fn begin_history(&self, instead_of: i64, history: i64) -> Result<(), StoreError> {
         writing!(self, tx => {
             sqlx::query(sql!("changes_begin_history")).bind(instead_of).bind(history).execute(&mut *tx).await?;
@@ -220,8 +221,8 @@ impl Db {
         Ok(count > 0)
     }
 
-    /// Reads the changes of an organisation after one of its own numbers, up to a number of the whole log: at most `limit`,
-    /// in their order.
+    /// Reads the changes of an organisation after one of its own numbers, up to a number of the whole log: at most
+    /// `limit`, in their order.
     pub(crate) async fn changes_of(
         &self,
         organisation: OrganisationId,
@@ -294,7 +295,7 @@ mod tests {
         assert_eq!(read(Position { epoch: 2, ..end(8) }, &[change(8, 80, 70)]), Continuity::Broken);
     }
 
-    /// A second revocation of a family waits for all of it.
+    /// So a second revocation of a family waits for all changes of the first.
     #[tokio::test]
     async fn the_last_change_of_a_key_is_the_last_of_its_transaction() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -1,5 +1,5 @@
-//! Checkpoints of a SQLite file: what was committed to its log is brought to its place beside those who write,
-//! and not within a commit, which would wait for it.
+//! Checkpoints of a SQLite file: a task moves committed pages from the write-ahead log to the file. Within a commit,
+//! the checkpoint would delay its writer.
 
 use std::time::Duration;
 
@@ -8,28 +8,28 @@ use tokio::time::MissedTickBehavior;
 
 use super::db::{Db, SqliteFile, StoreError};
 
-/// How often. What changes again and again in between is brought to its place once.
-const EVERY: Duration = Duration::from_millis(500);
-/// A log of so many pages (32 MiB) is begun anew, which it can only be while nobody writes.
-const LONG: i64 = 8_000;
+/// The interval between checkpoints. A page that changes several times in between is moved once.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(500);
+/// The length in pages (32 MiB) above which the log is restarted, which is possible only while there is no writer.
+const MAX_LOG_PAGES: i64 = 8_000;
 
 impl Db {
-    /// Makes checkpoints for as long as this is polled. On PostgreSQL, which does so by itself, nothing.
+    /// Makes checkpoints for as long as this future is polled. Does nothing on PostgreSQL, which makes its own.
     pub async fn keep_checkpointing(&self) {
         let Self::Sqlite(file) = self else { return };
-        let mut tick = tokio::time::interval(EVERY);
+        let mut tick = tokio::time::interval(CHECKPOINT_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_well = true;
-        // After a failure, another one.
+        // Replaced after a failure.
         let mut connection = None;
         loop {
             tick.tick().await;
             let done = file.keep_log_short(&mut connection).await;
             if let Err(error) = &done {
                 connection = None;
-                // Once: it goes on for as long as the disk is full.
+                // Logged once: the failure lasts for as long as the disk is full.
                 if is_well {
-                    tracing::error!(%error, "no checkpoint could be made; it is tried again until it can");
+                    tracing::error!(%error, "cannot checkpoint the SQLite WAL, which grows meanwhile; will retry");
                 }
             }
             is_well = done.is_ok();
@@ -40,16 +40,17 @@ impl Db {
 impl SqliteFile {
     async fn keep_log_short(&self, connection: &mut Option<SqliteConnection>) -> Result<(), StoreError> {
         if self.file.is_displaced() {
-            // The log has the name of the file, which may be another one's now.
+            // The log has the name of the file, and may belong to another file now.
             return Ok(());
         }
         let connection = match connection {
             Some(connection) => connection,
             None => connection.insert(self.reader.connect().await?),
         };
-        if checkpoint(connection).await? > LONG {
-            // The rest is little, and then the next one to write begins at the front.
-            let turn = self.writer.lend().await?;
+        if checkpoint(connection).await? > MAX_LOG_PAGES {
+            // While this task has the writer's place, the rest of the log is small. The next writer then restarts the
+            // log.
+            let turn = self.writer.acquire().await?;
             checkpoint(connection).await?;
             turn.release();
         }
@@ -57,7 +58,7 @@ impl SqliteFile {
     }
 }
 
-/// One checkpoint, which waits for nobody; how many pages the log has.
+/// Makes a checkpoint that waits for no reader or writer; returns the length of the log in pages.
 async fn checkpoint(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
     let (_busy, pages, _done): (i64, i64, i64) =
         sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(connection).await?;
@@ -73,7 +74,7 @@ mod tests {
     async fn file(folder: &tempfile::TempDir) -> Db {
         let db = Db::open(&format!("sqlite:{}", folder.path().join("test.db").display())).await.expect("it opens");
         let Db::Sqlite(file) = &db else { unreachable!("a file") };
-        let mut turn = file.writer.lend().await.expect("a turn");
+        let mut turn = file.writer.acquire().await.expect("a turn");
         sqlx::query("CREATE TABLE lines (text TEXT NOT NULL)")
             .execute(turn.connection().expect("a connection"))
             .await
@@ -83,10 +84,10 @@ mod tests {
     }
 
     async fn add(file: &SqliteFile, text: &str) -> sqlx::Result<()> {
-        let mut turn = file.writer.lend().await?;
+        let mut turn = file.writer.acquire().await?;
         let mut transaction = turn.connection()?.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::query("INSERT INTO lines (text) VALUES ($1)").bind(text).execute(&mut *transaction).await?;
-        // One that must not be NULL: fails where the text says so.
+        // Violates NOT NULL, and so fails, when the text is `wrong`.
         sqlx::query("INSERT INTO lines (text) SELECT NULL WHERE $1 = 'wrong'")
             .bind(text)
             .execute(&mut *transaction)
@@ -97,15 +98,15 @@ mod tests {
     }
 
     async fn lines(file: &SqliteFile) -> Vec<String> {
-        let mut lent = file.reader.lend().await.expect("a connection");
+        let mut pooled = file.reader.acquire().await.expect("a connection");
         sqlx::query_scalar("SELECT text FROM lines WHERE length(text) < 100 ORDER BY rowid")
-            .fetch_all(lent.connection().expect("a connection"))
+            .fetch_all(pooled.connection().expect("a connection"))
             .await
             .expect("lines")
     }
 
     #[tokio::test]
-    async fn whoever_writes_after_a_failure_finds_nothing_of_it() {
+    async fn a_failed_write_leaves_nothing_for_the_next_writer() {
         let folder = tempfile::tempdir().expect("a folder");
         let db = file(&folder).await;
         let Db::Sqlite(file) = &db else { unreachable!("a file") };
@@ -113,8 +114,8 @@ mod tests {
         assert!(add(file, "wrong").await.is_err());
         add(file, "second").await.expect("it is written");
         assert_eq!(lines(file).await, ["first", "second"]);
-        // Nor of somebody who went away in the middle.
-        let mut turn = file.writer.lend().await.expect("a turn");
+        // A writer that was cancelled in a transaction leaves nothing either.
+        let mut turn = file.writer.acquire().await.expect("a turn");
         let mut transaction =
             turn.connection().expect("a connection").begin_with("BEGIN IMMEDIATE").await.expect("a transaction");
         sqlx::query("INSERT INTO lines (text) VALUES ('half')").execute(&mut *transaction).await.expect("a line");
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_log_is_begun_anew_once_it_is_in_its_place() {
+    async fn the_log_restarts_after_a_complete_checkpoint() {
         let folder = tempfile::tempdir().expect("a folder");
         let db = file(&folder).await;
         let Db::Sqlite(file) = &db else { unreachable!("a file") };
@@ -137,8 +138,8 @@ mod tests {
         let long = checkpoint(&mut connection).await.expect("a checkpoint");
         assert!(long > 200, "{long}");
         add(file, "after it").await.expect("it is written");
-        let begun_anew = checkpoint(&mut connection).await.expect("a checkpoint");
-        assert!((1..20).contains(&begun_anew), "{begun_anew}");
+        let restarted = checkpoint(&mut connection).await.expect("a checkpoint");
+        assert!((1..20).contains(&restarted), "{restarted}");
         db.close().await;
     }
 }

@@ -1,4 +1,4 @@
-//! The two engines, and the macros that write each body once for both.
+//! The two engines, and the macros that expand one body for both.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,54 +15,54 @@ use super::pool::Connections;
 use super::url;
 use crate::runtime::lists::Lists;
 
-/// Connections that read a file.
+/// Reading connections to a SQLite file.
 const SQLITE_READERS: usize = 4;
-/// Connections to a server.
+/// Connections of a node to a PostgreSQL server.
 const POSTGRES_CONNECTIONS: usize = 16;
-/// How long somebody waits for the turn to read or write a file.
+/// The longest wait for a connection to a SQLite file; then the call fails.
 const SQLITE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Sources whose ids are known.
-const SOURCES: usize = 4096;
-/// How long somebody waits for a connection to a server.
+/// Sources in the cache of their ids.
+const SOURCE_CACHE_CAPACITY: usize = 4096;
+/// The longest wait for a connection to a PostgreSQL server; then the call fails.
 const POSTGRES_TIMEOUT: Duration = Duration::from_secs(5);
-/// The same for what a node has to do in time.
+/// The longest wait for a dedicated connection, which a node needs for tasks with a deadline.
 const DEDICATED_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// An embedded file: several readers, one writer.
+/// A SQLite file: several readers, one writer.
 #[derive(Debug, Clone)]
 pub struct SqliteFile {
     pub(super) reader: Connections<Sqlite>,
     pub(super) writer: Connections<Sqlite>,
-    /// The ids of sources that were used lately, by environment and name.
+    /// A cache of the ids of sources, by environment and name.
     pub(super) sources: Arc<Cache<(i64, String), i64>>,
-    /// Closed last (`file.rs`).
+    /// The open file, which must be closed last (`file.rs`).
     pub(super) file: Arc<DatabaseFile>,
 }
 
-/// How a file is opened.
+/// The mode in which a SQLite file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Opening {
-    /// Beside others, if it is there.
+    /// Shared; the file must exist.
     Existing,
-    /// Beside others; made if it is not there.
+    /// Shared; a missing file is created.
     Create,
-    /// Alone; made if it is not there.
+    /// Exclusive; a missing file is created.
     Serve,
-    /// Alone, if it is there.
+    /// Exclusive; the file must exist.
     Copy,
 }
 
 /// The database.
 #[derive(Debug, Clone)]
 pub enum Db {
-    /// A file.
+    /// A SQLite file.
     Sqlite(SqliteFile),
-    /// A server.
+    /// A PostgreSQL server.
     Postgres(Connections<Postgres>),
 }
 
-/// Runs `$body` with a connection for reading, once for each engine. Leaving the function early, by `?` or
-/// `return`, does no harm.
+/// Runs `$body` with a connection for reading; expands it for each engine. Leaving the function early, by `?` or
+/// `return`, closes the connection.
 macro_rules! reading {
     ($db:expr, $connection:ident => $body:expr) => {
         match $db {
@@ -75,16 +75,16 @@ macro_rules! reading {
         }
     };
     (in $connections:ident, $connection:ident => $body:expr) => {{
-        let mut lent = $connections.lend().await?;
-        let $connection = lent.connection()?;
+        let mut pooled = $connections.acquire().await?;
+        let $connection = pooled.connection()?;
         let value = $body;
-        lent.release();
+        pooled.release();
         value
     }};
 }
 
-/// Runs `$body` in a transaction, once for each engine, and commits. Leaving the function early, by
-/// `?` or `return`, rolls back.
+/// Runs `$body` in a transaction and commits; expands it for each engine. Leaving the function early, by `?` or
+/// `return`, rolls back.
 macro_rules! writing {
     ($db:expr, $tx:ident => $body:expr) => {
         match $db {
@@ -97,16 +97,16 @@ macro_rules! writing {
         }
     };
     (in $connections:expr, $begin:literal, $tx:ident => $body:expr) => {{
-        let mut lent = $connections.lend().await?;
-        let mut $tx = sqlx::Connection::begin_with(lent.connection()?, $begin).await?;
+        let mut pooled = $connections.acquire().await?;
+        let mut $tx = sqlx::Connection::begin_with(pooled.connection()?, $begin).await?;
         let value = $body;
         $tx.commit().await?;
-        lent.release();
+        pooled.release();
         value
     }};
 }
 
-/// The text of a statement file.
+/// Includes the text of a statement file.
 macro_rules! sql {
     ($name:literal) => {
         include_str!(concat!("sql/", $name, ".sql"))
@@ -122,35 +122,35 @@ macro_rules! sql {
 pub(super) use {reading, sql, writing};
 
 impl Db {
-    /// Opens the database of a URL; a SQLite file is made if it is not there.
+    /// Opens the database of a URL; creates a missing SQLite file.
     ///
     /// # Errors
-    /// When the URL is not one, or the database does not open.
+    /// When the URL is invalid, or the database does not open.
     pub async fn open(url: &str) -> Result<Self, DatabaseUrlError> {
         Self::open_as(url, Opening::Create).await
     }
 
-    /// Opens the database of a URL, but makes none.
+    /// Opens the database of a URL, which must exist.
     ///
     /// # Errors
-    /// When the URL is not one, or the database does not open or is not there.
+    /// When the URL is invalid, or the database does not open or does not exist.
     pub async fn open_existing(url: &str) -> Result<Self, DatabaseUrlError> {
         Self::open_as(url, Opening::Existing).await
     }
 
-    /// Opens the database of a URL to serve it. A SQLite file is made if it is not there, and is this process's alone for
-    /// as long as this `Db` is there; on PostgreSQL, servers register as nodes instead.
+    /// Opens the database of a URL to serve it. Creates a missing SQLite file, and locks it for this process for the
+    /// lifetime of this `Db`; on PostgreSQL, servers register as nodes instead.
     ///
     /// # Errors
-    /// When the URL is not one, the database does not open, or another process serves the file.
+    /// When the URL is invalid, the database does not open, or another process serves the file.
     pub async fn open_to_serve(url: &str) -> Result<Self, DatabaseUrlError> {
         Self::open_as(url, Opening::Serve).await
     }
 
-    /// Opens the database of a URL to copy it elsewhere: nobody may serve the file meanwhile.
+    /// Opens the database of a URL to copy it elsewhere, and locks a SQLite file against servers meanwhile.
     ///
     /// # Errors
-    /// When the URL is not one, the database does not open or is not there, or another process serves the file.
+    /// When the URL is invalid, the database does not open or does not exist, or another process serves the file.
     pub(super) async fn open_to_copy(url: &str) -> Result<Self, DatabaseUrlError> {
         Self::open_as(url, Opening::Copy).await
     }
@@ -167,7 +167,7 @@ impl Db {
         let url = url::sqlite(url)?;
         let creates = matches!(opening, Opening::Create | Opening::Serve) && !url.must_exist;
         let file = Arc::new(DatabaseFile::open(&url.path, creates)?);
-        // Before SQLite writes anything to it.
+        // Before SQLite writes to the file.
         match opening {
             Opening::Serve | Opening::Copy => file.lock()?,
             Opening::Existing | Opening::Create => file.refuse_other_name()?,
@@ -179,42 +179,44 @@ impl Db {
             .journal_mode(SqliteJournalMode::Wal)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
-            // What was answered is on disk: a key or a revocation may not be lost with the power.
+            // A commit is on disk before its response: a power failure must not lose a key or a revocation.
             .synchronous(SqliteSynchronous::Full)
             .statement_cache_capacity(256)
-            // 32 MiB a connection: lists walk far along an index. Not mapped into memory, where a failing disk would
-            // be a signal and no error.
+            // 32 MiB per connection, because lists walk far along an index. No memory map: a failing disk would raise a
+            // signal instead of an error.
             .pragma("cache_size", "-32768")
-            // What a statement of many rows would undo should it fail, and what it sorts, is kept in no file.
+            // Keeps temporary data, such as statement journals and sorters, in memory.
             .pragma("temp_store", "MEMORY")
-            // A server makes its checkpoints beside its commits (`checkpoints.rs`); this bounds the log (256 MiB)
-            // should that fail.
+            // A server makes its checkpoints outside of commits (`checkpoints.rs`); if that fails, this limits the log
+            // to 256 MiB.
             .pragma("wal_autocheckpoint", "64000");
-        // SQLite looks through all pages that it keeps at each commit that parted one: fewer are quicker.
+        // SQLite scans its whole page cache at each commit that split a page, so a smaller cache is quicker.
         let writing = options.clone().pragma("cache_size", "-16384");
         let writer = Connections::local(writing, Arc::clone(&file), 1, SQLITE_TIMEOUT);
         let unusable = |error| DatabaseUrlError::Unusable { path: file.path().to_owned(), error };
-        // Says what is wrong with the file, if anything is.
+        // Reports a file that SQLite cannot use.
         writer.open_all().await.map_err(unusable)?;
         let reader = Connections::local(options, Arc::clone(&file), SQLITE_READERS, SQLITE_TIMEOUT);
         if opening == Opening::Serve {
-            // No connection is opened while the file is displaced; a server reads on with those that it has.
+            // No connection can be opened while the file is displaced, so a server opens all readers at start and reads
+            // on with them.
             reader.open_all().await.map_err(unusable)?;
         }
-        Ok(Self::Sqlite(SqliteFile { reader, writer, sources: Arc::new(Cache::new(SOURCES)), file }))
+        Ok(Self::Sqlite(SqliteFile { reader, writer, sources: Arc::new(Cache::new(SOURCE_CACHE_CAPACITY)), file }))
     }
 
     async fn open_postgres(url: &str) -> Result<Self, DatabaseUrlError> {
         let options = url::postgres(url)?
             .application_name("latchkey")
             .statement_cache_capacity(256)
-            // A node that stands still or is cut off in the middle of a transaction keeps its locks, and nobody
-            // else could revoke these keys, or any, until it goes on.
+            // A node that hangs or is cut off inside a transaction keeps its locks, and no other node could revoke
+            // these keys, or any, until it continues.
             .options([("idle_in_transaction_session_timeout", "3s")])
-            // Each statement sees what was committed before it: a password reset that waited for a sign-in must see
-            // its session, whatever the database's own default is.
+            // Each statement sees the commits before it: a password reset that waited for a sign-in must see its
+            // session, with any default of the database.
             .options([("default_transaction_isolation", "read committed")]);
-        // One that serves nobody says at once what is wrong, without waiting for a server that is not there yet.
+        // The first connection has no retries, so that an error is reported without waiting for a server that may still
+        // start.
         let mut first = PgConnection::connect_with(&options).await.map_err(DatabaseUrlError::Unreachable)?;
         let encoding: String = sqlx::query_scalar("SHOW server_encoding")
             .fetch_one(&mut first)
@@ -230,25 +232,25 @@ impl Db {
     /// Brings the schema up to date. Safe when several processes start at once.
     ///
     /// # Errors
-    /// When the database fails, or was made by a newer version of this program.
+    /// When the database fails, or has the schema of a newer version of this program.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite(file) => {
-                let mut lent = file.writer.lend().await?;
-                sqlx::migrate!("migrations/sqlite").run(lent.connection()?).await?;
-                lent.release();
+                let mut pooled = file.writer.acquire().await?;
+                sqlx::migrate!("migrations/sqlite").run(pooled.connection()?).await?;
+                pooled.release();
             }
             Self::Postgres(connections) => {
-                let mut lent = connections.lend().await?;
-                sqlx::migrate!("migrations/postgres").run(lent.connection()?).await?;
-                lent.release();
+                let mut pooled = connections.acquire().await?;
+                sqlx::migrate!("migrations/postgres").run(pooled.connection()?).await?;
+                pooled.release();
             }
         }
         Ok(())
     }
 
-    /// How many searches and lists may read at a time, and how many of them one tenant's: fewer than there are
-    /// connections, so that everything else finds one.
+    /// Returns the places for searches and lists, in all and for one tenant: fewer than the connections, so that other
+    /// calls always find a connection.
     pub fn list_places(&self) -> Lists {
         match self {
             Self::Sqlite(..) => Lists::new(SQLITE_READERS / 2, SQLITE_READERS / 4),
@@ -256,16 +258,16 @@ impl Db {
         }
     }
 
-    /// Drops what this process has cached of the database beside the keys: the database is not the one that it was.
+    /// Clears the caches of this process, except the keys: the database was replaced or restored.
     pub(crate) fn forget(&self) {
         if let Self::Sqlite(file) = self {
             file.sources.clear();
         }
     }
 
-    /// The same with connections of its own, on which nothing of the requests waits.
+    /// Returns the database with a dedicated pool, so that lease renewal never queues behind requests.
     #[must_use]
-    pub fn aside(&self) -> Self {
+    pub fn with_dedicated_pool(&self) -> Self {
         match self {
             Self::Sqlite(..) => self.clone(),
             Self::Postgres(connections) => {
@@ -274,7 +276,8 @@ impl Db {
         }
     }
 
-    /// The free bytes of the file system that a SQLite file is on; `None` on PostgreSQL, whose disk is elsewhere.
+    /// Returns the free bytes of the file system of a SQLite file; `None` on PostgreSQL, where the disk is on another
+    /// machine.
     pub(crate) fn free_bytes(&self) -> Option<std::io::Result<u64>> {
         let Self::Sqlite(file) = self else { return None };
         let folder = file.file.path().parent().unwrap_or(Path::new("."));
@@ -282,7 +285,7 @@ impl Db {
         Some(disk.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)))
     }
 
-    /// Whether the database answers.
+    /// Checks that the database answers.
     ///
     /// # Errors
     /// When it does not.
@@ -291,7 +294,7 @@ impl Db {
         Ok(())
     }
 
-    /// Writes a row, as a test of whether the database takes any.
+    /// Writes a row, to check that the database accepts writes.
     ///
     /// # Errors
     /// When it does not.
@@ -299,20 +302,20 @@ impl Db {
         let at = crate::runtime::clock::Clock::System.now().0;
         match self {
             Self::Sqlite(database) => {
-                let mut lent = database.writer.lend().await?;
-                sqlx::query(sql!("write_probe")).bind(at).execute(lent.connection()?).await?;
-                lent.release();
+                let mut pooled = database.writer.acquire().await?;
+                sqlx::query(sql!("write_probe")).bind(at).execute(pooled.connection()?).await?;
+                pooled.release();
             }
             Self::Postgres(connections) => {
-                let mut lent = connections.lend().await?;
-                sqlx::query(sql!("write_probe")).bind(at).execute(lent.connection()?).await?;
-                lent.release();
+                let mut pooled = connections.acquire().await?;
+                sqlx::query(sql!("write_probe")).bind(at).execute(pooled.connection()?).await?;
+                pooled.release();
             }
         }
         Ok(())
     }
 
-    /// Ends all connections, after what they still do.
+    /// Closes all connections. Waits for connections in use for a short time.
     pub async fn close(&self) {
         match self {
             Self::Sqlite(file) => {

@@ -1,29 +1,29 @@
-//! Why a database cannot be used.
+//! The errors of the database.
 
 use std::path::PathBuf;
 
-/// The database itself failed: a full disk, a lost connection, a broken file.
+/// The database failed: a full disk, a lost connection, a broken file.
 #[derive(Debug, thiserror::Error)]
 #[error("database: {0}")]
 pub struct StoreError(#[from] sqlx::Error);
 
 impl StoreError {
-    /// No answer in the time that it was given.
+    /// Creates the error of a timeout.
     pub(crate) fn slow() -> Self {
         Self(sqlx::Error::PoolTimedOut)
     }
 
-    /// Whether the statement broke a uniqueness rule.
+    /// Returns whether the statement violated a uniqueness constraint.
     pub fn is_conflict(&self) -> bool {
         matches!(&self.0, sqlx::Error::Database(error) if error.is_unique_violation())
     }
 
-    /// Whether a row is at fault, and not the database: other rows can be written without it.
+    /// Returns whether the error is about a row and not about the database: other rows can be written without it.
     pub(crate) fn is_row_fault(&self) -> bool {
         is_row_fault(&self.0)
     }
 
-    /// Says what is wrong, without anything that an operator would not show: for `/readyz`.
+    /// Returns the reason without any private detail, for `/readyz`.
     pub fn public_reason(&self) -> &'static str {
         const UNKNOWN: &str = "The database does not answer. Try again in a moment.";
         match &self.0 {
@@ -45,12 +45,12 @@ impl StoreError {
     }
 }
 
-/// Whether a row is at fault, and not the database: other rows can be written without it.
+/// Returns whether the error is about a row and not about the database: other rows can be written without it.
 pub(super) fn is_row_fault(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => match DatabaseCode::of(error.as_ref()) {
-            // TOOBIG, CONSTRAINT, MISMATCH. Not 1, the general error: it stands for a missing column as well, which is
-            // no row's fault, and a flush drops the rows at fault.
+            // TOOBIG, CONSTRAINT, MISMATCH. Not 1, the general error: a missing column causes it too, which is no fault
+            // of a row, and a flush drops rows that are at fault.
             DatabaseCode::Sqlite(primary) => matches!(primary, 18..=20),
             // Data exceptions, integrity constraints, limits of a row, errors that a trigger raised.
             DatabaseCode::Postgres(code) => ["22", "23", "54", "P0"].iter().any(|class| code.starts_with(class)),
@@ -63,7 +63,7 @@ pub(super) fn is_row_fault(error: &sqlx::Error) -> bool {
     }
 }
 
-/// The code of an error: of SQLite the primary one.
+/// The code of an error; for SQLite, the primary one.
 enum DatabaseCode {
     Sqlite(i32),
     Postgres(String),
@@ -86,19 +86,19 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
     }
 }
 
-/// Why a `--database-url` cannot be used.
+/// The reason why a `--database-url` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseUrlError {
-    /// Neither `sqlite:` nor `postgres:`.
+    /// The scheme is neither `sqlite:` nor `postgres:`.
     #[error("`{0}` is not a database this program knows: write sqlite:FILE or postgres://USER@HOST/DATABASE")]
     Scheme(String),
-    /// Of a known kind, but not readable.
+    /// The scheme is known, but the URL is malformed.
     #[error("the database URL cannot be read: {0}")]
     Malformed(sqlx::Error),
-    /// Readable, but the database does not open.
+    /// The URL is valid, but the database does not open.
     #[error("the database cannot be opened: {0}")]
     Unreachable(sqlx::Error),
-    /// No file that a server can write to.
+    /// The URL names no file that a server can write to.
     #[error("{0}: write sqlite:FILE")]
     NoFile(&'static str),
     /// The file does not open.
@@ -106,7 +106,7 @@ pub enum DatabaseUrlError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         error: std::io::Error,
     },
     /// The file opens, but SQLite cannot use it.
@@ -114,13 +114,13 @@ pub enum DatabaseUrlError {
     Unusable {
         /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// The error of SQLite.
         error: sqlx::Error,
     },
-    /// There is no such file, and this command makes none.
+    /// The file does not exist, and this command does not create one.
     #[error("there is no database file {}: `latchkey migrate` makes one", .0.display())]
     Missing(PathBuf),
-    /// The file is gone, but not what belongs to it.
+    /// The file is missing, but files that belong to it exist.
     #[error(
         "the database file {} is missing, but {} of an earlier server is there: put the file back, or remove the rest \
          to begin with an empty database",
@@ -129,7 +129,7 @@ pub enum DatabaseUrlError {
     LeftBehind {
         /// The file.
         path: PathBuf,
-        /// The files beside it.
+        /// These files.
         left: Vec<PathBuf>,
     },
     /// A PostgreSQL database that cannot store every name.
@@ -146,7 +146,7 @@ pub enum DatabaseUrlError {
     Lock {
         /// The database file, or the lock file beside it.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         error: std::io::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! Events that are there: read by page, let go when their time is over.
+//! Stored events: reads pages of them, and deletes events beyond their retention.
 
 use std::collections::HashMap;
 
@@ -9,82 +9,82 @@ use super::db::{Db, StoreError, reading, sql, writing};
 use crate::domain::AuditEntry;
 use crate::model::{EnvironmentId, OrganisationId, Timestamp};
 
-/// A request's repetition is recognised for so long: 24 hours, in milliseconds.
+/// The time in which a repeated request is recognised by its idempotency key: 24 hours, in milliseconds.
 pub(super) const IDEMPOTENCY_WINDOW: i64 = 24 * 3600 * 1000;
-/// How many events or idempotency keys one transaction removes at the most, so that others get their turn.
-const REMOVED_AT_ONCE: i64 = 1000;
+/// The largest number of events or idempotency keys that one transaction deletes, so that other writers get their turn.
+const DELETE_BATCH: i64 = 1000;
 
 /// An event without its body.
 #[derive(Debug, Clone, sqlx::FromRow)]
 pub struct EventHead {
-    /// Its id.
+    /// The id.
     pub uuid: Uuid,
-    /// What sent it.
+    /// The name of the source.
     pub source: String,
-    /// Where it belongs.
+    /// The environment that the event belongs to.
     pub environment_id: i64,
-    /// The key that let it in.
+    /// The key that the event was sent with.
     pub key_id: i64,
-    /// HookSentry's id of that key.
+    /// The id of that key in HookSentry's contract.
     pub key_uuid: Uuid,
-    /// That key's label.
+    /// The label of that key.
     pub key_name: String,
-    /// The first characters of its string.
+    /// The first characters of that key's string.
     pub key_prefix: String,
-    /// When, milliseconds since 1970.
+    /// The moment of arrival, milliseconds since 1970.
     pub received_at: i64,
-    /// How long its body is, in bytes.
+    /// The length of the body in bytes.
     pub size: i64,
 }
 
 /// An event with its body.
 #[derive(Debug, Clone)]
 pub struct StoredEvent {
-    /// All but the body.
+    /// The event without the body.
     pub head: EventHead,
-    /// JSON, as it came.
+    /// The body: JSON, unchanged.
     pub body: Vec<u8>,
 }
 
-/// Which events.
+/// Filters of a list of events.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
-    /// Only from this source.
+    /// Only events of this source.
     pub source: Option<String>,
-    /// Only those that this key let in.
+    /// Only events that were sent with this key.
     pub key: Option<Uuid>,
-    /// Only from this moment on.
+    /// Only events from this moment on.
     pub since: Option<Timestamp>,
-    /// Only before this moment.
+    /// Only events before this moment.
     pub until: Option<Timestamp>,
 }
 
-/// Which page of them.
+/// A page of events.
 #[derive(Debug, Clone)]
 pub struct EventPage {
-    /// Whose.
+    /// The organisation that owns the events.
     pub organisation: OrganisationId,
-    /// Which of them.
+    /// The filters.
     pub filter: EventFilter,
-    /// Newest first.
+    /// Whether the newest come first.
     pub descending: bool,
-    /// How many before the page.
+    /// The number of events before the page.
     pub offset: i64,
-    /// How many on it.
+    /// The largest number of events on the page.
     pub limit: i64,
 }
 
-/// How long an environment's events are kept.
+/// The retention of an environment's events: the first limit that is reached counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
 pub struct Retention {
-    /// So many days.
+    /// The largest age in days.
     pub event_days: i64,
-    /// And at most so many of them.
+    /// The largest number of events.
     pub event_limit: i64,
 }
 
 #[derive(sqlx::FromRow)]
-struct Kept {
+struct EnvironmentRow {
     id: i64,
     organisation_id: i64,
     event_days: i64,
@@ -93,24 +93,24 @@ struct Kept {
     event_bytes: i64,
 }
 
-/// The smallest id that an event of this moment can have.
+/// Returns the smallest id that an event of a moment can have.
 fn first_of(at: Timestamp) -> Uuid {
     let milliseconds = u64::try_from(at.0).unwrap_or_default();
     uuid::Builder::from_unix_timestamp_millis(milliseconds, &[0; 10]).into_uuid()
 }
 
 impl EventFilter {
-    /// The ids that its times leave: from the first one on, before the second.
+    /// Returns the range of ids for the times of the filter: from the first id on, before the second.
     fn bounds(&self) -> (Uuid, Uuid) {
         (self.since.map_or(Uuid::nil(), first_of), self.until.map_or(Uuid::max(), first_of))
     }
 }
 
-/// Sources that are there, and how many each environment has.
+/// Existing sources, and the number of sources of each environment.
 pub(crate) type KnownSources = (Vec<(EnvironmentId, String)>, HashMap<EnvironmentId, i64>);
 
 impl Db {
-    /// How many events there are with that filter, and those on the page.
+    /// Returns the number of events that match the filter, and the events on the page.
     pub(crate) async fn event_page(&self, page: &EventPage) -> Result<(i64, Vec<EventHead>), StoreError> {
         let filter = &page.filter;
         let (lower, upper) = filter.bounds();
@@ -136,7 +136,7 @@ impl Db {
         Ok((total, self.event_heads(page).await?))
     }
 
-    /// The events on a page.
+    /// Returns the events on a page.
     pub(crate) async fn event_heads(&self, page: &EventPage) -> Result<Vec<EventHead>, StoreError> {
         let filter = &page.filter;
         let (lower, upper) = filter.bounds();
@@ -155,14 +155,14 @@ impl Db {
         }))
     }
 
-    /// The first sources of an environment, by name.
+    /// Returns the first sources of an environment, by name.
     pub(crate) async fn sources(&self, environment: EnvironmentId, limit: i64) -> Result<Vec<String>, StoreError> {
         Ok(reading!(self, connection => {
             sqlx::query_scalar(sql!("source_names")).bind(environment.0).bind(limit).fetch_all(connection).await?
         }))
     }
 
-    /// One event of an organisation, with its body.
+    /// Returns an event of an organisation, with its body.
     pub(crate) async fn event(
         &self,
         organisation: OrganisationId,
@@ -183,19 +183,19 @@ impl Db {
         }))
     }
 
-    /// How long an environment's events are kept.
+    /// Returns the retention of an environment's events.
     pub(crate) async fn retention(&self, environment: EnvironmentId) -> Result<Option<Retention>, StoreError> {
         Ok(reading!(self, connection => {
             sqlx::query_as(sql!("retention")).bind(environment.0).fetch_optional(connection).await?
         }))
     }
 
-    /// Replaces how long an environment's events are kept, if it is `stored` still; whether it was.
+    /// Replaces the retention of an environment, if it still equals `stored`; returns whether it did.
     pub(crate) async fn replace_retention(
         &self,
         environment: EnvironmentId,
         stored: Retention,
-        kept: Retention,
+        new: Retention,
         entry: AuditEntry,
     ) -> Result<bool, StoreError> {
         Ok(writing!(self, tx => {
@@ -203,8 +203,8 @@ impl Db {
                 .bind(environment.0)
                 .bind(stored.event_days)
                 .bind(stored.event_limit)
-                .bind(kept.event_days)
-                .bind(kept.event_limit)
+                .bind(new.event_days)
+                .bind(new.event_limit)
                 .execute(&mut *tx)
                 .await?
                 .rows_affected();
@@ -215,23 +215,23 @@ impl Db {
         }))
     }
 
-    /// Removes events whose time is over, and the oldest ones of environments that have more than they may, in number or
-    /// in bytes; a bounded number a transaction. How many.
+    /// Deletes events beyond the retention of their environment, and the oldest events of environments with more than
+    /// `max_bytes` of events. One transaction deletes a limited number. Returns the number of deleted events.
     pub(crate) async fn delete_old_events(&self, now: Timestamp, max_bytes: i64) -> Result<u64, StoreError> {
         const DAY: i64 = 24 * 3600 * 1000;
-        let environments: Vec<Kept> = reading!(self, connection => {
+        let environments: Vec<EnvironmentRow> = reading!(self, connection => {
             sqlx::query_as(sql!("retention_all")).fetch_all(connection).await?
         });
         let mut removed = 0;
-        for kept in environments {
-            let mut bound = first_of(now.plus(-kept.event_days.saturating_mul(DAY)));
-            if kept.event_count > kept.event_limit {
-                let over: Option<Uuid> = match kept.event_limit {
+        for environment in environments {
+            let mut bound = first_of(now.plus(-environment.event_days.saturating_mul(DAY)));
+            if environment.event_count > environment.event_limit {
+                let over: Option<Uuid> = match environment.event_limit {
                     ..=0 => Some(Uuid::max()),
                     limit => reading!(self, connection => {
                         sqlx::query_scalar(sql!("event_at"))
-                            .bind(kept.organisation_id)
-                            .bind(kept.id)
+                            .bind(environment.organisation_id)
+                            .bind(environment.id)
                             .bind(limit - 1)
                             .fetch_optional(connection)
                             .await?
@@ -239,22 +239,22 @@ impl Db {
                 };
                 bound = bound.max(over.unwrap_or_default());
             }
-            if kept.event_bytes > max_bytes {
+            if environment.event_bytes > max_bytes {
                 let oldest: Option<Uuid> = reading!(self, connection => {
                     sqlx::query_scalar(sql!("event_at_bytes"))
-                        .bind(kept.organisation_id)
-                        .bind(kept.id)
+                        .bind(environment.organisation_id)
+                        .bind(environment.id)
                         .bind(max_bytes)
                         .fetch_optional(connection)
                         .await?
                 });
-                // Without one, the newest is too large by itself.
+                // `None`: the newest event alone is too large.
                 bound = bound.max(oldest.unwrap_or(Uuid::max()));
             }
-            // A source without anything to delete gets no transaction.
+            // Only sources with events to delete get a transaction.
             let sources: Vec<i64> = reading!(self, connection => {
                 sqlx::query_scalar(sql!("sources_with_events_before"))
-                    .bind(kept.id)
+                    .bind(environment.id)
                     .bind(bound)
                     .fetch_all(connection)
                     .await?
@@ -267,25 +267,25 @@ impl Db {
         Ok(removed)
     }
 
-    /// Removes idempotency keys whose window is over; a bounded number a transaction.
+    /// Deletes idempotency keys after their window, a limited number in one transaction.
     pub(crate) async fn delete_old_idempotency_keys(&self, now: Timestamp) -> Result<(), StoreError> {
         loop {
             let gone = writing!(self, tx => {
                 sqlx::query(sql!(self, "idempotency_keys_delete_old"))
                     .bind(now.0 - IDEMPOTENCY_WINDOW)
-                    .bind(REMOVED_AT_ONCE)
+                    .bind(DELETE_BATCH)
                     .execute(&mut *tx)
                     .await?
                     .rows_affected()
             });
-            if gone < REMOVED_AT_ONCE.unsigned_abs() {
+            if gone < DELETE_BATCH.unsigned_abs() {
                 return Ok(());
             }
         }
     }
 
-    /// Removes idempotency keys of one source whose events are gone: those of events that came before the moment in
-    /// `bound`. So there are never more than an environment may have events.
+    /// Deletes idempotency keys of one source that belong to deleted events, which are the events before the moment in
+    /// `bound`. So an environment never has more idempotency keys than it may have events.
     async fn delete_idempotency_keys_before(&self, source: i64, bound: Uuid) -> Result<(), StoreError> {
         let moment = i64::try_from(bound.as_u128() >> 80).unwrap_or(i64::MAX);
         loop {
@@ -293,18 +293,18 @@ impl Db {
                 sqlx::query(sql!(self, "idempotency_keys_delete_of_source"))
                     .bind(source)
                     .bind(moment)
-                    .bind(REMOVED_AT_ONCE)
+                    .bind(DELETE_BATCH)
                     .execute(&mut *tx)
                     .await?
                     .rows_affected()
             });
-            if gone < REMOVED_AT_ONCE.unsigned_abs() {
+            if gone < DELETE_BATCH.unsigned_abs() {
                 return Ok(());
             }
         }
     }
 
-    /// Which of these sources are there, and how many sources each of their environments has.
+    /// Returns the existing ones of these sources, and the number of sources of each of their environments.
     pub(crate) async fn known_sources(&self, sources: &[(EnvironmentId, String)]) -> Result<KnownSources, StoreError> {
         let places: Vec<(i64, &str)> =
             sources.iter().map(|(environment, name)| (environment.0, name.as_str())).collect();
@@ -320,7 +320,8 @@ impl Db {
         Ok((known, counts.into_iter().map(|(environment, count)| (EnvironmentId(environment), count)).collect()))
     }
 
-    /// Removes events of one source; a transaction that locked several could meet the inbox's.
+    /// Deletes events of one source. A transaction that locked several sources could deadlock with a batch of new
+    /// events.
     async fn delete_events_before(&self, source: i64, bound: Uuid) -> Result<u64, StoreError> {
         let mut removed = 0;
         loop {
@@ -328,7 +329,7 @@ impl Db {
                 let sizes: Vec<i64> = sqlx::query_scalar(sql!("events_delete"))
                     .bind(source)
                     .bind(bound)
-                    .bind(REMOVED_AT_ONCE)
+                    .bind(DELETE_BATCH)
                     .fetch_all(&mut *tx)
                     .await?;
                 let gone = i64::try_from(sizes.len()).unwrap_or(i64::MAX);
@@ -337,7 +338,7 @@ impl Db {
                 gone
             });
             removed += gone.unsigned_abs();
-            if gone < REMOVED_AT_ONCE {
+            if gone < DELETE_BATCH {
                 return Ok(removed);
             }
         }

@@ -1,9 +1,9 @@
-//! Changes of a key and of its descendants: the keys that it made, the keys that those made, and so on.
+//! Changes of a key and of its descendants: the keys that it created, the keys that those created, and so on.
 //!
-//! Each change is one transaction. It holds the tree of the key, so that no new descendant can be committed beside it
-//! ([`lock_trees`]), and then locks the rows of the family in the order of their ids. Descendants that are revoked stay
-//! out of it: nothing changes for them, and there may be ten times as many. A key's parent never changes, so a family
-//! has no cycle.
+//! Each change is one transaction. The transaction locks the tree of the key ([`lock_trees`]), so that no new
+//! descendant can be committed meanwhile, and then locks the rows of the family in the order of their ids. Revoked
+//! descendants do not change, and there may be ten times as many, so they are left out. A key's parent never changes,
+//! so a family has no cycle.
 
 use super::audit::write_audit;
 use super::db::{Db, StoreError, sql, writing};
@@ -30,7 +30,7 @@ impl From<&Key> for FamilyKey {
 /// The outcome of a revocation.
 #[derive(Debug)]
 pub(crate) struct Revoked {
-    /// Whether it was this call that ended the key.
+    /// Whether this call revoked the key.
     pub(crate) ended: bool,
     /// The key and the descendants that this call revoked.
     pub(crate) family: Vec<(KeyId, KeyHash)>,
@@ -41,18 +41,18 @@ pub(crate) struct Revoked {
 /// The outcome of an edit.
 #[derive(Debug)]
 pub(crate) enum KeyEdit {
-    /// It is stored.
+    /// The edit is stored.
     Done(Box<Edited>),
-    /// There is no such key, or it is revoked.
+    /// The key does not exist, or is revoked.
     Revoked,
-    /// The edit refused to change the stored key, which this is.
+    /// The edit refused to change the key. Holds the stored key.
     Refused(Box<Key>),
 }
 
 /// A stored edit.
 #[derive(Debug)]
 pub(crate) struct Edited {
-    /// The key as it is now.
+    /// The key after the edit.
     pub(crate) key: Key,
     /// The key and the descendants that changed with it.
     pub(crate) changed: Vec<(KeyId, KeyHash)>,
@@ -73,7 +73,7 @@ macro_rules! lock_family {
     }};
 }
 
-/// Keys of one `UPDATE`: SQLite bounds the parameters of a statement to 32,766.
+/// The largest number of keys in one `UPDATE`: SQLite limits the parameters of a statement to 32,766.
 const MAX_ROWS: usize = 1_000;
 
 /// Writes the [`EDITABLE`] columns of some keys.
@@ -92,8 +92,8 @@ macro_rules! update_keys {
 }
 
 impl Db {
-    /// Marks a key as revoked, with `descendants` the keys below it as well. A key that is revoked already stays
-    /// as it was. `entry` makes the audit entry of each key that this call revokes.
+    /// Marks a key as revoked; with `descendants`, the keys below it as well. A key that is revoked already stays
+    /// unchanged. `entry` builds the audit entry of each key that this call revokes.
     pub(crate) async fn revoke_key(
         &self,
         key: &Key,
@@ -121,19 +121,19 @@ impl Db {
                 .bind(i64::try_from(revoked).unwrap_or(i64::MAX))
                 .execute(&mut *tx)
                 .await?;
-            // The descendants were locked while they were not revoked.
+            // Locked descendants were not revoked.
             let ended_keys = keys.iter().filter(|revoked| revoked.id != key.id || ended == 1);
             write_audit!(self, tx, &ended_keys.map(&entry).collect::<Vec<_>>());
-            // The key itself is logged again if it had ended before: the call that ended it may have got no answer. The
-            // changes of descendants that it ended have lower numbers, so a wait for this one covers them.
+            // A key that was revoked before is logged again: the call that revoked it may have got no response. The
+            // changes of descendants that it revoked have lower numbers, so a wait for this number covers them.
             let number = log_changes!(self, tx, key.organisation, &family, true, at);
             Revoked { ended: ended == 1, family, number }
         }))
     }
 
-    /// Changes a key as `edit` says, which sees the key as it is now, with nobody else changing it meanwhile. With
-    /// `family`, `edit` also gets the descendants that are not revoked, and leaves those that it changed. `edit`
-    /// returns the audit entries of the changes; with `None`, all keys stay as they are.
+    /// Changes a key with `edit`, which gets the current key while no other call can change it. With `family`, `edit`
+    /// also gets the descendants that are not revoked, and removes the unchanged ones from the list. `edit` returns the
+    /// audit entries of the changes; with `None`, all keys stay unchanged.
     pub(crate) async fn edit_key(
         &self,
         id: KeyId,
@@ -179,7 +179,7 @@ impl Db {
     }
 }
 
-/// Ids as one parameter: a JSON array.
+/// Encodes ids as one parameter, a JSON array.
 fn ids(keys: impl Iterator<Item = KeyId>) -> String {
     serde_json::json!(keys.map(|id| id.0).collect::<Vec<_>>()).to_string()
 }

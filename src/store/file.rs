@@ -1,9 +1,10 @@
-//! The file of a SQLite database: opened once and kept open, locked against a second server, and compared with its path.
+//! The file of a SQLite database: opened once and kept open, locked against a second server, and compared with its
+//! path.
 //!
-//! The lock is `flock(2)` on the database file itself, so neither a link to the file nor a removed lock file lets a second
-//! server in. On Linux's local file systems it is independent of the record locks (`fcntl(2)`) that SQLite sets on the
-//! same file. Closing any descriptor of a file drops the record locks that a process has on it: this one is closed after
-//! SQLite's own.
+//! The lock is `flock(2)` on the database file itself, so neither a link to the file nor a removed lock file lets a
+//! second server in. On Linux's local file systems it is independent of the record locks (`fcntl(2)`) that SQLite sets
+//! on the same file. When a process closes any descriptor of a file, it loses its record locks on the file. So this
+//! descriptor is closed after SQLite's own.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,27 +16,28 @@ use std::time::Duration;
 
 use super::db::{DatabaseUrlError, Db};
 
-/// How often the open file is compared with its path.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// The interval at which the open file is compared with its path.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A database file that is open.
+/// An open database file.
 #[derive(Debug)]
 pub(super) struct DatabaseFile {
-    /// The real path: for SQLite and for the lock file, a symbolic link to the file is the file.
+    /// The canonical path: SQLite and the lock file see the target of a symbolic link.
     path: PathBuf,
     file: File,
-    /// The lock file, from when this process serves the database: locked against versions that lock that file only.
+    /// The lock file, while this process serves the database: versions before the lock on the database file lock only
+    /// this file.
     lock_file: OnceLock<File>,
-    /// Whether the path leads to this file no longer.
+    /// Whether the path no longer leads to this file.
     is_displaced: AtomicBool,
 }
 
 impl DatabaseFile {
-    /// Opens the file for reading and writing; with `create`, makes it, readable for its owner only, if there is none:
-    /// it holds addresses and password hashes. SQLite gives its other files the same rights.
+    /// Opens the file for reading and writing. With `create`, a missing file is created, readable for its owner only,
+    /// because it holds addresses and password hashes. SQLite gives its other files the same rights.
     ///
     /// # Errors
-    /// When it does not open, or when it is missing where the files of an earlier server are still there.
+    /// When the file does not open, or is missing while files of an earlier server exist.
     pub(super) fn open(path: &Path, create: bool) -> Result<Self, DatabaseUrlError> {
         let failed = |error| DatabaseUrlError::File { path: path.to_owned(), error };
         if !path.try_exists().map_err(failed)? {
@@ -54,15 +56,15 @@ impl DatabaseFile {
         Ok(Self { path, file, lock_file: OnceLock::new(), is_displaced: AtomicBool::new(false) })
     }
 
-    /// The real path.
+    /// Returns the canonical path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Takes the sole right to serve the file, for as long as it is open here.
+    /// Locks the file for this process, for as long as it is open here.
     ///
     /// # Errors
-    /// When another process holds it, or the system refuses.
+    /// When another process has the lock, or the system refuses.
     pub(super) fn lock(&self) -> Result<(), DatabaseUrlError> {
         match self.file.try_lock() {
             Ok(()) => {}
@@ -74,7 +76,7 @@ impl DatabaseFile {
         let path = with_suffix(&self.path, ".lock");
         let lock_file = File::options().create(true).append(true).open(&path);
         let lock_file = lock_file.map_err(|error| DatabaseUrlError::Lock { path, error })?;
-        // Best effort: the lock of the database file is the one that counts.
+        // Best effort: the lock on the database file is the decisive one.
         if let Err(fs::TryLockError::WouldBlock) = lock_file.try_lock() {
             return Err(DatabaseUrlError::Locked(self.path.clone()));
         }
@@ -104,12 +106,12 @@ impl DatabaseFile {
         self.file.metadata().map_or(1, |file| file.nlink())
     }
 
-    /// Whether the path still leads to the file that is open here, as of the last look.
+    /// Returns whether the path no longer led to the open file at the last check.
     pub(super) fn is_displaced(&self) -> bool {
         self.is_displaced.load(Ordering::Relaxed)
     }
 
-    /// The error of a file whose path does not lead to it.
+    /// Returns the error of a file that its path no longer leads to.
     pub(super) fn displaced() -> io::Error {
         io::Error::new(io::ErrorKind::NotFound, "the database file was moved, deleted or replaced")
     }
@@ -117,14 +119,14 @@ impl DatabaseFile {
     /// Compares the open file with its path, by device and inode.
     ///
     /// # Errors
-    /// When the path does not lead to this file, or that cannot be told.
+    /// When the path does not lead to this file, or the check fails.
     pub(super) fn check_in_place(&self) -> io::Result<()> {
         let identity = |file: fs::Metadata| (file.dev(), file.ino());
         let (open, named) = (self.file.metadata()?, fs::metadata(&self.path)?);
         if identity(open) == identity(named) { Ok(()) } else { Err(Self::displaced()) }
     }
 
-    fn look(&self) {
+    fn check(&self) {
         let is_displaced = self.check_in_place().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         if self.is_displaced.swap(is_displaced, Ordering::Relaxed) != is_displaced {
             let file = self.path.display();
@@ -135,7 +137,7 @@ impl DatabaseFile {
                      a restart would lose what only the open file holds"
                 );
             } else {
-                tracing::info!(%file, "the database file is back");
+                tracing::info!(%file, "the database file is back; changes are accepted again");
             }
         }
     }
@@ -148,14 +150,14 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 impl Db {
-    /// Compares the open database file with its path each second, for as long as this is polled. While they differ,
-    /// writes fail. On PostgreSQL, does nothing.
+    /// Compares the open database file with its path each second, for as long as this future is polled. While they
+    /// differ, writes fail. Does nothing on PostgreSQL.
     pub async fn keep_watching(&self) {
         let Self::Sqlite(database) = self else { return };
-        let mut tick = tokio::time::interval(WATCH_EVERY);
+        let mut tick = tokio::time::interval(WATCH_INTERVAL);
         loop {
             tick.tick().await;
-            database.file.look();
+            database.file.check();
             database.writer.suspend(database.file.is_displaced());
         }
     }
@@ -180,7 +182,7 @@ mod tests {
         }
         assert!(DatabaseFile::open(&link, false).unwrap().refuse_other_name().is_err());
         drop(served);
-        // An earlier version has its lock there.
+        // An earlier version locks only the lock file.
         let earlier = File::options().create(true).append(true).open(with_suffix(&path, ".lock")).unwrap();
         earlier.lock().unwrap();
         assert!(matches!(DatabaseFile::open(&path, true).unwrap().lock(), Err(DatabaseUrlError::Locked(_))));

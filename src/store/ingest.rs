@@ -1,4 +1,4 @@
-//! Events on their way in: many at a time, in one transaction.
+//! Stores new events, many in one transaction.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -11,35 +11,35 @@ use super::db::{Db, StoreError, sql, writing};
 use super::events::IDEMPOTENCY_WINDOW;
 use crate::model::{EnvironmentId, KeyId, OrganisationId, Timestamp};
 
-/// An event to be stored.
+/// A new event.
 #[derive(Debug, Clone)]
 pub struct NewEvent {
-    /// Version 7.
+    /// The id, a version 7 UUID.
     pub uuid: Uuid,
-    /// Whose.
+    /// The organisation that owns the event.
     pub organisation: OrganisationId,
-    /// Where it belongs: the key's environment.
+    /// The environment of the event, which is that of the key.
     pub environment: EnvironmentId,
-    /// What sent it.
+    /// The name of the source.
     pub source: String,
-    /// The key that let it in.
+    /// The key that the event was sent with.
     pub key: KeyId,
-    /// What its sender recognises it by.
+    /// The idempotency key that the sender chose.
     pub idempotency_key: Option<String>,
-    /// JSON, as it came.
+    /// The body: JSON, unchanged.
     pub body: bytes::Bytes,
-    /// When.
+    /// The moment of arrival.
     pub received_at: Timestamp,
 }
 
-/// What is answered for an event.
+/// The receipt of an event, for the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
-    /// Its id: for a repetition that of the first.
+    /// The id of the event; for a repetition, of the first event.
     pub uuid: Uuid,
-    /// When it (for a repetition: the first) came.
+    /// The moment of arrival; for a repetition, of the first event.
     pub accepted_at: Timestamp,
-    /// Whether it came before.
+    /// Whether the event is a repetition.
     pub repeated: bool,
 }
 
@@ -48,18 +48,19 @@ impl NewEvent {
         Place(self.environment.0, &self.source)
     }
 
-    /// How long its body is, in bytes.
+    /// Returns the length of the body in bytes.
     fn size(&self) -> i64 {
         i64::try_from(self.body.len()).unwrap_or(i64::MAX)
     }
 
-    /// What is answered if it did not come before.
+    /// Returns the receipt of an event that is not a repetition.
     fn taken(&self) -> Taken {
         Taken { uuid: self.uuid, accepted_at: self.received_at, repeated: false }
     }
 }
 
-/// Counts the events of sources that are there, and inserts them. $1 and $2: what [`written`] returns; $3: what [`counts`] does.
+/// Counts the events of existing sources, and inserts them. $1 and $2: the result of [`encode_events`]; $3: the result
+/// of [`counts`].
 macro_rules! insert_on_sqlite {
     () => {
         concat!(
@@ -71,7 +72,7 @@ macro_rules! insert_on_sqlite {
     };
 }
 const INSERT_ON_SQLITE: &str = insert_on_sqlite!();
-/// The same, as a transaction of its own.
+/// [`INSERT_ON_SQLITE`] as a whole transaction.
 const TRANSACTION_ON_SQLITE: &str = concat!("BEGIN IMMEDIATE;", insert_on_sqlite!(), ";COMMIT");
 
 /// The environment and the name of a source; an array in JSON.
@@ -84,9 +85,10 @@ impl Equivalent<(i64, String)> for Place<'_> {
     }
 }
 
-/// Events as `events_insert` reads them, whose text is the same for any number of them: so it stays prepared. Heads, and
-/// the bodies one after the other. A source is an id on SQLite, and its place on PostgreSQL.
-fn written<'a, Source: Serialize>(
+/// Encodes events for `events_insert`: the heads as JSON, and the bodies one after the other. The text of the statement
+/// does not depend on the number of events, so it stays prepared. A source is an id on SQLite, and a [`Place`] on
+/// PostgreSQL.
+fn encode_events<'a, Source: Serialize>(
     events: impl Iterator<Item = (&'a NewEvent, Source)>,
 ) -> sqlx::Result<(String, Vec<u8>)> {
     let (mut heads, mut bodies) = (Vec::new(), Vec::new());
@@ -105,7 +107,7 @@ fn written<'a, Source: Serialize>(
     Ok((json(&heads)?, bodies))
 }
 
-/// How many events each source gets, and of how many bytes: JSON.
+/// Returns the number and the bytes of the new events of each source, as JSON.
 fn counts<'a>(events: impl Iterator<Item = (&'a NewEvent, i64)>) -> sqlx::Result<String> {
     let mut counts: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
     for (event, source) in events {
@@ -115,9 +117,8 @@ fn counts<'a>(events: impl Iterator<Item = (&'a NewEvent, i64)>) -> sqlx::Result
     json(&counts.into_iter().map(|(source, (events, bytes))| (source, events, bytes)).collect::<Vec<_>>())
 }
 
-/// The sources of the events, each with an id for a new one, its place, a moment, how many events it gets, and their
-/// bytes: JSON.
-/// In one order everywhere, as each is locked: two transactions must not wait for each other.
+/// Returns the sources of the events, each with an id in case it is new, its place, a moment, and the number and bytes
+/// of its events, as JSON. The sources are sorted, because each is locked: two transactions must not deadlock.
 fn sources<'a>(events: impl Iterator<Item = (&'a NewEvent, i64)>) -> sqlx::Result<String> {
     let mut sources: BTreeMap<Place, (i64, i64, i64, i64)> = BTreeMap::new();
     for (event, new_id) in events {
@@ -130,8 +131,8 @@ fn sources<'a>(events: impl Iterator<Item = (&'a NewEvent, i64)>) -> sqlx::Resul
     json(&each.collect::<Vec<_>>())
 }
 
-/// The idempotency keys of the events, each with its source's id, the first event with it, and a moment: what
-/// `idempotency_keys_claim` reads, which can touch a row but once.
+/// Returns the idempotency keys of the events for `idempotency_keys_claim`, each with the id of its source, the first
+/// event with it, and a moment. A key appears once, because a statement can change a row only once.
 fn claims<'a>(events: &'a [NewEvent], sources: &[i64]) -> Vec<(i64, &'a str, Simple, i64)> {
     let mut seen = HashSet::new();
     let keys = events.iter().zip(sources).filter_map(|(event, source)| {
@@ -146,42 +147,42 @@ fn json(rows: &impl Serialize) -> sqlx::Result<String> {
 }
 
 impl Db {
-    /// Stores events in one transaction: when this returns, all of them are on disk. Repetitions are
-    /// answered with the first one's id.
+    /// Stores events in one transaction: after the return, all of them are on disk. A repetition gets the id of the
+    /// first event.
     pub(crate) async fn insert_events(&self, events: &[NewEvent], new_ids: &[i64]) -> Result<Vec<Taken>, StoreError> {
         if events.iter().any(|event| event.idempotency_key.is_some()) {
             return self.insert_in_steps(events, new_ids).await;
         }
-        // One trip to the database, which makes a transaction of it.
+        // One round trip to the database, which runs it as one transaction.
         match self {
             Self::Sqlite(file) => {
-                // No source is ever deleted, so those that were used lately are known.
+                // Sources are never deleted, so a cached id stays valid.
                 let known: Option<Vec<i64>> = events.iter().map(|event| file.sources.get(&event.place())).collect();
                 let Some(sources) = known else { return self.insert_in_steps(events, new_ids).await };
-                let (heads, bodies) = written(events.iter().zip(sources.iter().copied()))?;
+                let (heads, bodies) = encode_events(events.iter().zip(sources.iter().copied()))?;
                 let counts = counts(events.iter().zip(sources))?;
                 let query = sqlx::query(TRANSACTION_ON_SQLITE).bind(heads).bind(bodies).bind(counts);
-                let mut lent = file.writer.lend().await?;
-                if let Err(error) = query.execute(lent.connection()?).await {
-                    // Fails where SQLite itself has rolled back already.
-                    let _ = sqlx::query("ROLLBACK").execute(lent.connection()?).await;
+                let mut pooled = file.writer.acquire().await?;
+                if let Err(error) = query.execute(pooled.connection()?).await {
+                    // Fails when SQLite itself has rolled back already.
+                    let _ = sqlx::query("ROLLBACK").execute(pooled.connection()?).await;
                     return Err(error.into());
                 }
-                lent.release();
+                pooled.release();
             }
             Self::Postgres(connections) => {
-                let (heads, bodies) = written(events.iter().map(|event| (event, event.place())))?;
+                let (heads, bodies) = encode_events(events.iter().map(|event| (event, event.place())))?;
                 let sources = sources(events.iter().zip(new_ids.iter().copied()))?;
                 let query = sqlx::query(sql!(self, "events_insert")).bind(heads).bind(bodies).bind(sources);
-                let mut lent = connections.lend().await?;
-                query.execute(lent.connection()?).await?;
-                lent.release();
+                let mut pooled = connections.acquire().await?;
+                query.execute(pooled.connection()?).await?;
+                pooled.release();
             }
         }
         Ok(events.iter().map(NewEvent::taken).collect())
     }
 
-    /// The same, where some of them may have come before, or a source is new.
+    /// Stores events of which some may be repetitions, or have a new source.
     async fn insert_in_steps(&self, events: &[NewEvent], new_ids: &[i64]) -> Result<Vec<Taken>, StoreError> {
         let mut taken: Vec<Taken> = events.iter().map(NewEvent::taken).collect();
         let found: Vec<(i64, String, i64)> = writing!(self, tx => {
@@ -210,10 +211,10 @@ impl Db {
             }
             let fresh = events.iter().zip(ids).zip(&taken).filter_map(|(event, taken)| (!taken.repeated).then_some(event));
             let (insert, (heads, bodies), sources) = match self {
-                Self::Sqlite(..) => (INSERT_ON_SQLITE, written(fresh.clone())?, counts(fresh)?),
+                Self::Sqlite(..) => (INSERT_ON_SQLITE, encode_events(fresh.clone())?, counts(fresh)?),
                 Self::Postgres(..) => {
                     let by_place = fresh.clone().map(|(event, _)| (event, event.place()));
-                    (sql!(self, "events_insert"), written(by_place)?, sources(fresh)?)
+                    (sql!(self, "events_insert"), encode_events(by_place)?, sources(fresh)?)
                 }
             };
             sqlx::query(insert).bind(heads).bind(bodies).bind(sources).execute(&mut *tx).await?;

@@ -1,12 +1,12 @@
-//! Jobs: claims with leases, and how each of them ends.
+//! Jobs: claims with leases, and their outcomes.
 
 use super::db::{Db, StoreError, reading, sql, writing};
 use crate::model::Timestamp;
 
-/// Ended jobs that one transaction deletes, so that others get their turn.
-const DELETED_AT_ONCE: i64 = 500;
+/// The largest number of ended jobs that one transaction deletes, so that other writers get their turn.
+const DELETE_BATCH: i64 = 500;
 
-/// A job to be stored.
+/// A new job.
 #[derive(Debug, Clone)]
 pub struct NewJob {
     pub(crate) id: i64,
@@ -17,18 +17,18 @@ pub struct NewJob {
     pub(crate) due_at: Timestamp,
 }
 
-/// A job that a worker holds.
+/// A job that a worker has claimed.
 #[derive(Debug, sqlx::FromRow)]
 pub(crate) struct ClaimedJob {
     pub(crate) id: i64,
-    /// Milliseconds from one turn to the next; `None` for a job that is not periodic.
+    /// Milliseconds from one run to the next; `None` for a job that is not periodic.
     pub(crate) interval_ms: Option<i64>,
     pub(crate) payload: String,
-    /// Claims since the last success, this one included.
+    /// The number of claims since the last success, with this one.
     pub(crate) attempts: i64,
 }
 
-/// The end of a claim.
+/// The outcome of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Settled {
     /// The job is done.
@@ -37,20 +37,20 @@ pub(crate) enum Settled {
     NextTurn(Timestamp),
     /// The attempt failed; the job is due again.
     Retry {
-        /// When.
+        /// The next due time.
         at: Timestamp,
-        /// Why it failed.
+        /// The error.
         error: String,
     },
     /// The last attempt failed.
     Dead {
-        /// Why.
+        /// The error.
         error: String,
     },
 }
 
-/// Stores a job within a transaction, so that it is there exactly when the transaction's other changes are. The first store
-/// function of another file that adds a job exports this macro.
+/// Stores a job within a transaction, so that it exists exactly when the other changes of the transaction do. The first
+/// store function in another file that adds a job must export this macro.
 macro_rules! add_job {
     ($tx:ident, $job:expr) => {{
         let job: &$crate::store::NewJob = $job;
@@ -74,7 +74,7 @@ impl Db {
         Ok(())
     }
 
-    /// Makes the row of each periodic job, with its interval in milliseconds; a new one is due now.
+    /// Inserts the row of each periodic job, with its interval in milliseconds; a new one is due now.
     pub(crate) async fn plan_jobs(
         &self,
         jobs: impl Iterator<Item = (i64, &'static str, i64)>,
@@ -88,7 +88,8 @@ impl Db {
         Ok(())
     }
 
-    /// When the next job of each of these kinds is due, the earliest first. A held job is due when its lease ends.
+    /// Returns when the next job of each of these kinds is due, the earliest first. A claimed job is due when its lease
+    /// ends.
     pub(crate) async fn due_jobs(&self, kinds: &[&str]) -> Result<Vec<(String, Timestamp)>, StoreError> {
         let kinds = serde_json::json!(kinds).to_string();
         let found: Vec<(String, Option<i64>)> = reading!(self, connection => {
@@ -99,29 +100,29 @@ impl Db {
         Ok(due)
     }
 
-    /// Claims up to `most` jobs of a kind that are due at `now`, for a lease that ends at `until`.
+    /// Claims up to `limit` jobs of a kind that are due at `now`, for a lease that ends at `until`.
     pub(crate) async fn claim_jobs(
         &self,
         kind: &str,
         claim: i64,
         now: Timestamp,
         until: Timestamp,
-        most: usize,
+        limit: usize,
     ) -> Result<Vec<ClaimedJob>, StoreError> {
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         Ok(writing!(self, tx => {
             sqlx::query_as(sql!(self, "jobs_claim"))
                 .bind(kind)
                 .bind(now.0)
                 .bind(claim)
                 .bind(until.0)
-                .bind(most)
+                .bind(limit)
                 .fetch_all(&mut *tx)
                 .await?
         }))
     }
 
-    /// Extends a lease; returns false when the claim is not the job's any more.
+    /// Extends a lease; returns false when another claim has replaced this one.
     pub(crate) async fn extend_job(&self, id: i64, claim: i64, until: Timestamp) -> Result<bool, StoreError> {
         let extended = writing!(self, tx => {
             sqlx::query(sql!("job_extend")).bind(id).bind(claim).bind(until.0).execute(&mut *tx).await?.rows_affected()
@@ -129,7 +130,7 @@ impl Db {
         Ok(extended > 0)
     }
 
-    /// Ends a claim; returns false, and changes nothing, when it is not the job's any more.
+    /// Ends a claim; returns false, and changes nothing, when another claim has replaced this one.
     pub(crate) async fn settle_job(
         &self,
         id: i64,
@@ -153,8 +154,8 @@ impl Db {
         Ok(changed > 0)
     }
 
-    /// Makes jobs due that no right clock can have put as far off as they are. `longest_ms` is the longest time to another
-    /// attempt, `lease_ms` the length of a lease.
+    /// Makes jobs due now that only a wrong clock can have postponed so far. `longest_ms` is the longest delay of a
+    /// retry, `lease_ms` the length of a lease.
     pub(crate) async fn pull_back_jobs(
         &self,
         now: Timestamp,
@@ -172,7 +173,7 @@ impl Db {
         }))
     }
 
-    /// Deletes jobs that were done, and jobs that died, before these moments.
+    /// Deletes jobs that were done before `done`, and jobs that became dead before `dead`; returns their number.
     pub(crate) async fn delete_ended_jobs(&self, done: Timestamp, dead: Timestamp) -> Result<u64, StoreError> {
         let mut deleted = 0;
         for (outcome, before) in [("done", done), ("dead", dead)] {
@@ -181,13 +182,13 @@ impl Db {
                     sqlx::query(sql!("jobs_delete_ended"))
                         .bind(outcome)
                         .bind(before.0)
-                        .bind(DELETED_AT_ONCE)
+                        .bind(DELETE_BATCH)
                         .execute(&mut *tx)
                         .await?
                         .rows_affected()
                 });
                 deleted += gone;
-                if gone < DELETED_AT_ONCE.unsigned_abs() {
+                if gone < DELETE_BATCH.unsigned_abs() {
                     break;
                 }
             }
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
 
     impl Db {
-        /// As a store function with a later statement that fails.
+        /// Acts like a store function with a later statement that fails.
         async fn add_and_fail(&self, job: &NewJob) -> Result<(), StoreError> {
             writing!(self, tx => {
                 add_job!(tx, job);
@@ -211,7 +212,7 @@ mod tests {
         }
     }
 
-    async fn a_job_is_there_exactly_when_its_transaction_is(db: Db) {
+    async fn a_job_exists_only_if_its_transaction_commits(db: Db) {
         db.migrate().await.expect("it migrates");
         let job = |id| {
             let at = Timestamp(1_000);
@@ -225,14 +226,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_of_a_transaction_that_fails_is_not_there_on_sqlite() {
+    async fn a_failed_transaction_stores_no_job_on_sqlite() {
         let folder = tempfile::tempdir().expect("a folder");
         let db = Db::open(&format!("sqlite:{}", folder.path().join("test.db").display())).await.expect("it opens");
-        a_job_is_there_exactly_when_its_transaction_is(db).await;
+        a_job_exists_only_if_its_transaction_commits(db).await;
     }
 
     #[tokio::test]
-    async fn a_job_of_a_transaction_that_fails_is_not_there_on_postgresql() {
+    async fn a_failed_transaction_stores_no_job_on_postgresql() {
         let url = std::env::var("LATCHKEY_TEST_POSTGRES_URL").expect("`make test` starts PostgreSQL and sets it");
         let schema = format!("jobs_{}", std::process::id());
         let mut admin = <sqlx::PgConnection as sqlx::Connection>::connect(&url).await.expect("the server answers");
@@ -240,7 +241,7 @@ mod tests {
         sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut admin).await.expect("a schema");
         let separator = if url.contains('?') { '&' } else { '?' };
         let db = Db::open(&format!("{url}{separator}options[search_path]={schema}")).await.expect("it opens");
-        a_job_is_there_exactly_when_its_transaction_is(db.clone()).await;
+        a_job_exists_only_if_its_transaction_commits(db.clone()).await;
         db.close().await;
         let statement = format!("DROP SCHEMA {schema} CASCADE");
         sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut admin).await.expect("it is dropped");

@@ -1,7 +1,7 @@
-//! Keys newest first, and searches in them.
+//! Lists of keys, newest first, and searches in them.
 //!
 //! A filter may match few of many keys, so a filtered list is read in steps of [`STEP`] keys of the owner's index. The
-//! connection goes back after each, and others have their turn.
+//! connection returns to the pool after each step, so that others get their turn.
 
 use uuid::Uuid;
 
@@ -10,13 +10,14 @@ use super::keys::KeyRow;
 use crate::domain::{Key, KeyFilter, KeyState, Owner};
 use crate::model::{KeyId, Timestamp};
 
-/// Keys that one step looks at.
+/// The number of keys that one step reads.
 const STEP: i64 = 1_000;
 
-/// The statements of one way to list: the UUID of the last key of a step, the keys of the step that match, and all keys
-/// without a filter. The last has no lower bound, from which PostgreSQL would expect few keys and sort all of them.
+/// The statements of one kind of list: the UUID of the last key of a step, the matching keys of the step, and all keys
+/// without a filter. The last statement has no lower bound: with one, PostgreSQL would expect few keys and sort them
+/// all.
 ///
-/// `$1` is the owner, `$2` the UUID before which the step begins, `$3` the one with which it ends.
+/// `$1` is the owner, `$2` the UUID before which the step begins, `$3` the UUID with which it ends.
 macro_rules! statements {
     ($column:literal, $more:literal) => {
         [
@@ -58,7 +59,7 @@ const OF_ORGANISATION: [&str; 3] = statements!("organisation_id", "");
 const OF_ENVIRONMENT: [&str; 3] = statements!("environment_id", "");
 
 impl Owner {
-    /// What a step reads: the first statement finds its end, the second the keys that match, the third all keys.
+    /// Returns the statements of a step: the first finds its end, the second the matching keys, the third all keys.
     pub fn statements(self) -> [&'static str; 3] {
         match self {
             Self::Creator(_) | Self::CreatorIn(..) | Self::CreatorFor(..) => OF_CREATOR,
@@ -67,7 +68,7 @@ impl Owner {
         }
     }
 
-    /// The owner, and the environment or organisation that narrows it.
+    /// Returns the owner, and the environment or organisation that narrows the list.
     fn parameters(self) -> (i64, Option<i64>, Option<i64>) {
         match self {
             Self::Creator(user) => (user.0, None, None),
@@ -79,17 +80,18 @@ impl Owner {
     }
 }
 
-/// What a step found.
+/// The result of a step.
 #[derive(Debug)]
 pub(crate) struct Step {
-    /// The keys that match, newest first.
+    /// The matching keys, newest first.
     pub(crate) keys: Vec<KeyId>,
     /// The UUID before which the next step begins; `None` after the last one.
     pub(crate) end: Option<Uuid>,
 }
 
 impl Db {
-    /// Looks at up to [`STEP`] keys that are older than the one whose UUID is `before`; finds up to `limit`.
+    /// Reads up to [`STEP`] keys that are older than the key with the UUID `before`; returns up to `limit` matching
+    /// keys.
     pub(crate) async fn list_step(
         &self,
         owner: Owner,
@@ -101,7 +103,7 @@ impl Db {
         let [last, matching, all] = owner.statements();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let (id, environment, organisation) = owner.parameters();
-        // Without a filter every key of these indexes matches, and the limit is bound enough.
+        // Without a filter every key of these indexes matches, so the limit is enough.
         let is_whole_index = matches!(owner, Owner::Organisation(_) | Owner::Environment(_));
         if is_whole_index && *filter == KeyFilter::default() {
             let keys: Vec<i64> = reading!(self, connection => {
@@ -135,7 +137,7 @@ impl Db {
         }))
     }
 
-    /// These keys, newest first.
+    /// Returns the keys with these ids, newest first.
     pub(crate) async fn keys_by_id(&self, ids: &[KeyId]) -> Result<Vec<Key>, StoreError> {
         let ids = serde_json::json!(ids.iter().map(|id| id.0).collect::<Vec<_>>()).to_string();
         let rows: Vec<KeyRow> = reading!(self, connection => {
@@ -147,7 +149,7 @@ impl Db {
     }
 }
 
-/// A `LIKE` pattern for names that contain a text, in which `\` takes the meaning off `%` and `_`.
+/// Returns a `LIKE` pattern for names that contain a text. `\` escapes `%` and `_`.
 fn contains(text: &str) -> String {
     let mut pattern = String::with_capacity(text.len() + 2);
     pattern.push('%');

@@ -1,8 +1,8 @@
-//! Keys by page number, in any order: HookSentry's way of listing.
+//! Keys by page number, in any order: the listing of HookSentry's contract.
 //!
-//! An index has the order and the filter in it. The ids of a page that is far from both ends come from the index
-//! alone, and rows are read for that page only. How many there are is kept with the organisation, so no listing counts. To skip
-//! many entries an index is walked, from whichever end is nearer (ADR 18).
+//! Each index has an order and a filter. The ids of a page that is far from both ends come from an index-only scan, and
+//! rows are read for that page only. The organisation's row has the total, so no listing counts. To skip many entries,
+//! the statement walks the index from the nearer end (ADR 18).
 
 use std::ops::Range;
 
@@ -11,46 +11,46 @@ use uuid::Uuid;
 use super::db::{Db, StoreError, reading, sql};
 use crate::model::{EnvironmentId, OrganisationId};
 
-/// What keys are ordered by; ties are ordered by id.
+/// The order of the keys; ties are ordered by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyColumn {
-    /// HookSentry's id.
+    /// The id in HookSentry's contract.
     Id,
     /// The label, by bytes.
     Name,
-    /// Not revoked; revoked ones come first.
+    /// Whether the key is active; revoked keys come first.
     IsActive,
-    /// When it was made.
+    /// The moment of creation.
     CreatedAt,
-    /// When it was revoked; those that are not come first.
+    /// The moment of revocation; active keys come first.
     RevokedAt,
 }
 
-/// Which page.
+/// A page of keys.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyPage {
-    /// Whose keys.
+    /// The organisation that owns the keys.
     pub organisation: OrganisationId,
-    /// Only those of this environment. Seldom asked for, and so without an index or a total of its own.
+    /// Only keys of this environment. Such requests are rare, so they have neither an index nor a total.
     pub environment: Option<EnvironmentId>,
-    /// Only those that are revoked, or only those that are not.
+    /// Only active keys, or only revoked keys.
     pub active: Option<bool>,
     /// The order.
     pub column: KeyColumn,
-    /// The other way round.
+    /// Whether the order is descending.
     pub descending: bool,
-    /// How many before the page.
+    /// The number of keys before the page.
     pub offset: i64,
-    /// How many on it.
+    /// The largest number of keys on the page.
     pub limit: i64,
 }
 
 /// The number of keys of an organisation or an environment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct KeyCounts {
-    /// In all.
+    /// All keys.
     pub keys: i64,
-    /// Of them.
+    /// Revoked keys.
     pub revoked: i64,
 }
 
@@ -64,16 +64,16 @@ impl KeyCounts {
     }
 }
 
-/// What an index has in its order.
+/// The order of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Order {
     Id,
     Name,
-    /// Of revoked keys only.
+    /// An index of revoked keys only.
     RevokedAt,
 }
 
-/// Keys as an index has them.
+/// The keys of one index, in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyList {
     organisation: OrganisationId,
@@ -81,33 +81,33 @@ pub struct KeyList {
     order: Order,
 }
 
-/// What is listed of a key.
-const LISTED: &str = "uuid, name, created_at, revoked_at";
-/// So many rows may be read to be skipped: that costs less than a statement that does not read them, which takes
-/// a database longer to plan.
-const NEAR: i64 = 50;
+/// The columns of a listed key.
+const LISTED_COLUMNS: &str = "uuid, name, created_at, revoked_at";
+/// The largest number of rows that a statement reads only to skip them. Up to this number, that costs less than the
+/// planning of a statement with an index-only scan.
+const MAX_SKIPPED_ROWS: i64 = 50;
 
-/// A key as it is listed.
+/// A listed key.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct ListedKey {
-    /// HookSentry's id.
+    /// The id in HookSentry's contract.
     pub uuid: Uuid,
-    /// Its label.
+    /// The label.
     pub name: String,
-    /// When it was made, milliseconds since 1970.
+    /// The moment of creation, milliseconds since 1970.
     pub created_at: i64,
-    /// When it was revoked.
+    /// The moment of revocation, milliseconds since 1970, if the key is revoked.
     pub revoked_at: Option<i64>,
 }
 
 impl KeyPage {
-    /// How many keys there are, on all pages.
+    /// Returns the number of keys on all pages.
     pub fn total(&self, counts: &KeyCounts) -> i64 {
         counts.of(self.active)
     }
 
-    /// The stretches of lists that the page is, in ascending order. In some orders one state's keys come
-    /// after all of the other's, in lists of their own.
+    /// Returns the ranges of lists that make up the page, in ascending order. In some orders, the keys of one state
+    /// come after all keys of the other state, in a list of their own.
     pub fn stretches(&self, counts: &KeyCounts) -> Vec<(KeyList, Range<i64>)> {
         let list = |active, order| KeyList { organisation: self.organisation, active, order };
         let lists = match (self.column, self.active) {
@@ -115,7 +115,7 @@ impl KeyPage {
             (KeyColumn::RevokedAt, None) => vec![list(Some(true), Order::Id), list(Some(false), Order::RevokedAt)],
             (KeyColumn::RevokedAt, Some(false)) => vec![list(Some(false), Order::RevokedAt)],
             (KeyColumn::Name, _) => vec![list(self.active, Order::Name)],
-            // An id begins with the moment it was made.
+            // An id begins with its moment of creation.
             (KeyColumn::Id | KeyColumn::IsActive | KeyColumn::CreatedAt | KeyColumn::RevokedAt, _) => {
                 vec![list(self.active, Order::Id)]
             }
@@ -138,7 +138,7 @@ impl KeyPage {
 }
 
 impl KeyList {
-    /// How many of them.
+    /// Returns the number of keys in the list.
     pub fn length(self, counts: &KeyCounts) -> i64 {
         counts.of(self.active)
     }
@@ -159,19 +159,21 @@ impl KeyList {
         }
     }
 
-    /// The statement for some keys of it; `within` narrows it down further. All of it is made of fixed texts.
+    /// Returns the statement for a range of the list. `within` is a further condition. `skips_rows` selects the
+    /// statement that reads the rows before the range, instead of an index-only scan. The text consists of constants
+    /// only.
     ///
-    /// `$1` is the organisation, `$2` how many, `$3` how many are before them. Those are parameters even where they
-    /// hardly change: PostgreSQL plans anew for each organisation, and not once for the average one.
-    pub fn statement(self, descending: bool, within: &str, near: bool) -> String {
+    /// `$1` is the organisation, `$2` the number of keys, `$3` the number of keys before them. All are parameters, even
+    /// where they hardly change: PostgreSQL then plans for each organisation, and not once for the average one.
+    pub fn statement(self, descending: bool, within: &str, skips_rows: bool) -> String {
         let filter = self.filter();
         let order = self.order(if descending { "DESC" } else { "ASC" });
         let found =
             format!("FROM keys WHERE organisation_id = $1 {filter} {within} ORDER BY {order} LIMIT $2 OFFSET $3");
-        if near {
-            return format!("SELECT {LISTED} {found}");
+        if skips_rows {
+            return format!("SELECT {LISTED_COLUMNS} {found}");
         }
-        format!("SELECT {LISTED} FROM keys WHERE id IN (SELECT id {found}) ORDER BY {order}")
+        format!("SELECT {LISTED_COLUMNS} FROM keys WHERE id IN (SELECT id {found}) ORDER BY {order}")
     }
 }
 
@@ -192,7 +194,7 @@ impl Db {
                 let descending = stretch.start > after;
                 let offset = if descending { after } else { stretch.start };
                 let within = if page.environment.is_some() { "AND environment_id = $4" } else { "" };
-                let statement = list.statement(descending, within, offset <= NEAR);
+                let statement = list.statement(descending, within, offset <= MAX_SKIPPED_ROWS);
                 let mut query = sqlx::query_as(sqlx::AssertSqlSafe(statement))
                     .bind(list.organisation.0)
                     .bind(stretch.end - stretch.start)

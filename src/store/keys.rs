@@ -1,7 +1,7 @@
-//! Keys: their columns, reading them, and storing new ones, several at a time and none beyond the organisation's limit.
+//! Keys: their columns, reading them, and storing new ones, several at a time and within the organisation's limit.
 //!
-//! A new column of a key stands in the migrations and in this file: `KeyRow` reads it; `EDITABLE` and `bind_editable` write
-//! it if an edit may change it, `insert_keys` if not.
+//! A new column of a key must be added to the migrations and to this file: `KeyRow` reads it; `EDITABLE` and
+//! `bind_editable` write it if an edit may change it, `insert_keys` if not.
 
 use std::collections::HashSet;
 
@@ -128,7 +128,7 @@ macro_rules! bind_editable {
     }};
 }
 
-/// Holds the trees that some keys belong to until the transaction ends. To be taken before any row is locked.
+/// Locks the trees of some keys until the transaction ends. Must be called before any row is locked.
 macro_rules! lock_trees {
     ($db:expr, $tx:ident, $ids:expr) => {{
         let ids: Vec<i64> = $ids.map(|id: KeyId| id.0).collect();
@@ -139,10 +139,10 @@ macro_rules! lock_trees {
 
 pub(super) use {bind_editable, lock_trees};
 
-/// Statements for up to this many new keys stay prepared, one for each number of them; larger ones are rare.
+/// The largest number of new keys for which a statement stays prepared, one for each number; larger batches are rare.
 const PREPARED_ROWS: usize = 32;
 
-/// Inserts keys within a transaction: at most 1,700, because SQLite bounds the parameters of a statement to 32,766.
+/// Inserts keys within a transaction: at most 1,700, because SQLite limits the parameters of a statement to 32,766.
 macro_rules! insert_keys {
     ($tx:ident, $keys:expr) => {{
         let is_prepared = $keys.len() <= PREPARED_ROWS;
@@ -172,46 +172,46 @@ macro_rules! insert_keys {
 /// The outcome of an insert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inserted {
-    /// It is on disk.
+    /// The key is on disk.
     Done,
-    /// The organisation has as many keys as it may.
+    /// The organisation has the largest number of keys.
     Full,
-    /// The organisation has as many revoked keys as it may.
+    /// The organisation has the largest number of revoked keys.
     TooManyRevoked,
-    /// The key that was to make this one has ended meanwhile.
+    /// The key that creates this one was revoked or paused meanwhile.
     ParentEnded,
-    /// The key that was to make this one was narrowed meanwhile, and may not make it any more.
+    /// The key that creates this one was narrowed meanwhile, and may not create it any more.
     ParentNarrowed,
 }
 
-/// A key to be stored, and the audit entry of its creation.
+/// A new key, and the audit entry of its creation.
 #[derive(Debug)]
 pub(crate) struct NewKey {
     pub(crate) key: Key,
     pub(crate) entry: AuditEntry,
 }
 
-/// How many keys an organisation may have.
+/// The largest numbers of keys of an organisation.
 #[derive(Debug, Clone, Copy)]
-pub struct Most {
-    /// Those that are not revoked.
+pub struct MaxKeys {
+    /// Keys that are not revoked.
     pub keys: i64,
-    /// Those that are: with so many it gets no further keys.
+    /// Revoked keys: with this number, the organisation gets no further keys.
     pub revoked: i64,
 }
 
 impl Db {
-    /// Stores keys in one transaction; returns the outcome of each. An organisation gets no more than `most`. `bind` holds
-    /// a key against its parent as that is now, which cannot change before
-    /// the key is stored; false if the parent may not make it.
+    /// Stores keys in one transaction; returns the outcome of each. An organisation gets no more than `max`. `bind`
+    /// checks a key against its current parent, which cannot change before the key is stored; it returns false if the
+    /// parent may not create the key.
     pub(crate) async fn insert_keys(
         &self,
         keys: &mut [NewKey],
-        most: Most,
+        max: MaxKeys,
         bind: impl Fn(&Key, &mut NewKey) -> bool,
     ) -> Result<Vec<Inserted>, StoreError> {
         let mut outcomes = vec![Inserted::Done; keys.len()];
-        // In one order, everywhere, and keys before organisations: two transactions must not wait for each other.
+        // Every transaction locks in this order, keys before organisations, so that two transactions cannot deadlock.
         let mut parents: Vec<KeyId> = keys.iter().filter_map(|new| new.key.parent).collect();
         parents.sort_unstable();
         parents.dedup();
@@ -241,13 +241,13 @@ impl Db {
                     .filter(|(new, outcome)| new.key.organisation == organisation && **outcome == Inserted::Done)
                     .map(|(_, outcome)| outcome)
                     .collect();
-                // All at once; where there is no room for all, those that came first.
+                // Counts all at once; without room for all, the first keys get in.
                 while !wanted.is_empty() {
                     let counted = sqlx::query(sql!("organisation_count_new_keys"))
                         .bind(organisation.0)
                         .bind(i64::try_from(wanted.len()).unwrap_or(i64::MAX))
-                        .bind(most.keys)
-                        .bind(most.revoked)
+                        .bind(max.keys)
+                        .bind(max.revoked)
                         .execute(&mut *tx)
                         .await?;
                     if counted.rows_affected() == 1 {
@@ -257,7 +257,7 @@ impl Db {
                         .bind(organisation.0)
                         .fetch_one(&mut *tx)
                         .await?;
-                    if revoked >= most.revoked {
+                    if revoked >= max.revoked {
                         wanted.drain(..).for_each(|outcome| *outcome = Inserted::TooManyRevoked);
                         break;
                     }
@@ -276,7 +276,7 @@ impl Db {
         Ok(outcomes)
     }
 
-    /// Those of the keys that there are, in one statement.
+    /// Returns the existing keys with these hashes, in one statement.
     pub(crate) async fn keys_by_hash(&self, hashes: &[KeyHash]) -> Result<Vec<Key>, StoreError> {
         let hashes: Vec<String> = hashes.iter().map(|hash| hex::encode(hash.as_bytes())).collect();
         let hashes = serde_json::json!(hashes).to_string();
@@ -286,7 +286,7 @@ impl Db {
         Ok(rows.into_iter().map(KeyRow::into_key).collect::<Result<_, _>>()?)
     }
 
-    /// Which of the keys are an organisation's.
+    /// Returns the keys that an organisation owns.
     pub(crate) async fn keys_of(&self, organisation: OrganisationId, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
         let ids: Vec<i64> = ids.iter().map(|id| id.0).collect();
         let ids = serde_json::json!(ids).to_string();
@@ -307,14 +307,14 @@ impl Db {
         Ok(row.map(KeyRow::into_key).transpose()?)
     }
 
-    /// How many keys below this one, at any depth, are not revoked.
+    /// Returns the number of keys below this one, at any depth, that are not revoked.
     pub(crate) async fn count_descendants(&self, id: KeyId) -> Result<i64, StoreError> {
         Ok(reading!(self, connection => {
             sqlx::query_scalar(sql!("key_count_descendants")).bind(id.0).fetch_one(connection).await?
         }))
     }
 
-    /// The keys among these that have made keys.
+    /// Returns the keys among these that have created keys.
     pub(crate) async fn keys_with_children(&self, ids: &[KeyId]) -> Result<HashSet<KeyId>, StoreError> {
         let ids = serde_json::json!(ids.iter().map(|id| id.0).collect::<Vec<_>>()).to_string();
         let parents: Vec<i64> = reading!(self, connection => {

@@ -1,7 +1,7 @@
-//! What is on disk: SQL for both engines, and nothing that decides anything.
+//! The database layer: SQL for both engines, without rules.
 //!
-//! A statement is a file in `sql/`; where the engines must differ there is one file for each. A function that changes what
-//! a person, a key or a setting may do takes its audit entry; `audit.rs` has the exceptions.
+//! A statement is a file in `sql/`; where the engines must differ there is one file for each. A function that changes
+//! the rights of a person or a key, or a setting, takes its audit entry; `audit.rs` lists the exceptions.
 
 mod accounts;
 mod audit;
@@ -42,7 +42,7 @@ pub use jobs::NewJob;
 pub(crate) use jobs::{ClaimedJob, Settled};
 pub use key_pages::{KeyColumn, KeyCounts, KeyList, KeyPage, ListedKey};
 pub(crate) use keys::NewKey;
-pub use keys::{Inserted, Most};
+pub use keys::{Inserted, MaxKeys};
 pub use migrate_data::{MigrateDataError, Progress, open_both};
 pub(crate) use nodes::Renewed;
 pub use nodes::{NodeRow, Notice, Notices};

@@ -1,15 +1,16 @@
-//! Logs changes of keys, in the transaction that makes them.
+//! Writes key changes to the log, in the transaction that makes them.
 
 use serde::Serialize;
 
 use crate::domain::KeyHash;
 use crate::model::{KeyId, OrganisationId, Timestamp};
 
-/// Changes of one `INSERT`; a transaction with more has several. PostgreSQL bounds a JSON array to 256 MB.
+/// The largest number of changes in one `INSERT`; a transaction with more has several. PostgreSQL limits a JSON array
+/// to 256 MB.
 pub(super) const MAX_INSERTED: usize = 10_000;
 
-/// Takes the next numbers for changes of keys within a transaction, as its last step: until it commits,
-/// every other change waits. Evaluates to the number of the last one.
+/// Assigns the next numbers to key changes within a transaction, as its last step: until it commits, every other change
+/// waits. Evaluates to the number of the last change.
 macro_rules! log_changes {
     ($db:expr, $tx:ident, $organisation:expr, $keys:expr, $revoked:expr, $at:expr) => {{
         let keys: &[(KeyId, KeyHash)] = $keys;
@@ -46,7 +47,7 @@ macro_rules! log_changes {
 
 pub(super) use log_changes;
 
-/// The numbers of the first of several changes, and the tokens of all.
+/// The numbers of the first of several changes, and the tokens of all of them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct First {
     pub(super) number: i64,
@@ -69,7 +70,7 @@ struct InsertedRow {
     previous: i64,
 }
 
-/// Returns changes as one parameter, a JSON array. Advances `first` past them.
+/// Encodes changes as one parameter, a JSON array. Advances `first` past them.
 pub(super) fn rows(
     first: &mut First,
     organisation: OrganisationId,
@@ -105,7 +106,7 @@ mod tests {
     use crate::runtime::entropy::Entropy;
 
     #[test]
-    fn rows_of_several_statements_are_numbered_on() {
+    fn several_statements_continue_the_numbering() {
         let hash = PlainKey::hookstream(Mode::Live, &Entropy::seeded(1)).hash();
         let keys: Vec<(KeyId, KeyHash)> = (1..=3).map(|id| (KeyId(id), hash)).collect();
         let mut first = First { number: 7, organisation_number: 3, token: 70, previous: 60 };

@@ -1,4 +1,4 @@
-//! The servers of a database, and what they tell each other.
+//! The nodes of a database, and the notifications between them.
 
 use std::time::Duration;
 
@@ -7,79 +7,79 @@ use sqlx::postgres::{PgListener, PgPoolOptions};
 use super::changes::Position;
 use super::db::{Db, StoreError, reading, sql, writing};
 
-/// Registrations come one after the other. No file, because it is nothing to the other engine.
-const REGISTERING: &str = "SELECT pg_advisory_xact_lock(1818325096, hashtext(current_schema()))";
+/// Serializes registrations with a lock. Not in a file of `sql/`, because SQLite has no such statement.
+const REGISTRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(1818325096, hashtext(current_schema()))";
 const CHANNEL: &str = "SELECT 'latchkey_' || hashtext(current_schema())";
 
-/// A connection on which nothing was heard for so long is asked whether it is still there.
+/// A connection without a notification for this time is pinged.
 const PROBE_AFTER: Duration = Duration::from_secs(5);
-/// And is given up when it does not answer in this time.
+/// A connection that does not answer a ping in this time is closed.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A server of a database.
+/// A node: a server of a database.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct NodeRow {
-    /// Random, another one at each start.
+    /// The id: random, drawn anew at each start.
     pub id: i64,
-    /// Its name, which the operator chose.
+    /// The name that the operator chose.
     pub name: String,
-    /// The program's.
+    /// The version of the program.
     pub version: String,
-    /// Not 0: it shares the database with no other.
+    /// Not 0 for a node that must be the only one of its database.
     pub sole: i64,
-    /// Which process of which machine it is.
+    /// The process and the machine of the node.
     pub process: String,
-    /// By its own clock, milliseconds since 1970.
+    /// The moment of the start on the node's clock, milliseconds since 1970.
     pub started_at: i64,
-    /// Grows while it lives.
+    /// A counter that grows while the node is alive.
     pub renewals: i64,
-    /// The last change that it has dropped from its memory.
+    /// The last change that the node has applied to its cache.
     pub heard: i64,
-    /// 1: its Redis answers; 0: it does not; `None`: it has none.
+    /// The state of the node's Redis. 1: reachable; 0: unreachable; `None`: not configured.
     pub redis: Option<i64>,
-    /// Which Redis that is: a random number that is kept in it. `None` while it is not known.
+    /// The identity of that Redis: a random number that is stored in it. `None` while unknown.
     pub redis_identity: Option<i64>,
 }
 
-/// What a renewal found.
+/// The result of a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
 pub(crate) struct Renewed {
-    /// The node's renewals, this one included.
+    /// The renewals of the node, with this one.
     pub(crate) renewals: i64,
-    /// When the database's server began, microseconds since 1970 by its own clock.
+    /// The start of the database server, microseconds since 1970 on its own clock.
     pub(crate) server_began: i64,
 }
 
-/// What nodes are woken by.
+/// A notification that wakes a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
     /// A change was committed.
     Changed,
-    /// A node has dropped what changed.
+    /// A node has applied changes to its cache.
     Acknowledged,
-    /// Something may have been missed.
-    Perhaps,
+    /// A notification may have been missed.
+    MaybeMissed,
 }
 
-/// Hears what other nodes commit, the moment that they do.
+/// Receives notifications of the commits of other nodes.
 #[derive(Debug)]
 pub struct Notices(PgListener);
 
 impl Notices {
-    /// The next one. A connection that breaks off is made anew.
+    /// Waits for the next notification. Replaces a broken connection.
     ///
     /// # Errors
-    /// When it leads nowhere, or none can be made.
+    /// When the connection is dead, or cannot be replaced.
     pub async fn next(&mut self) -> Result<Notice, StoreError> {
         let Ok(heard) = tokio::time::timeout(PROBE_AFTER, self.0.try_recv()).await else {
-            // Nothing was said, or it does not arrive any more: a connection that only listens never finds out. It may
-            // have been made anew for this.
+            // Either there was no notification, or the connection is dead: a connection that only listens never
+            // notices. The ping may have replaced the connection.
             let asked = sqlx::query("SELECT 1").execute(&mut self.0);
             tokio::time::timeout(PROBE_TIMEOUT, asked).await.map_err(|_| StoreError::slow())??;
-            return Ok(Notice::Perhaps);
+            return Ok(Notice::MaybeMissed);
         };
-        // Without a notice the connection was lost, and has been made anew.
-        Ok(heard?.map_or(Notice::Perhaps, |notice| match notice.payload() {
+        // `None`: the connection was lost and has been replaced.
+        Ok(heard?.map_or(Notice::MaybeMissed, |notice| match notice.payload() {
             "change" => Notice::Changed,
             _ => Notice::Acknowledged,
         }))
@@ -87,21 +87,21 @@ impl Notices {
 }
 
 impl Db {
-    /// Registers a node beside those that `may_stay`, which sees all others; those that it returns are dead
-    /// and are removed. `Err` names who is in the way.
+    /// Registers a node. `decide` gets all other nodes and returns the dead ones, which are removed, or as `Err` a node
+    /// that prevents the registration.
     pub(crate) async fn register_node(
         &self,
         node: &NodeRow,
-        look: impl FnOnce(Vec<NodeRow>) -> Result<Vec<NodeRow>, NodeRow>,
+        decide: impl FnOnce(Vec<NodeRow>) -> Result<Vec<NodeRow>, NodeRow>,
     ) -> Result<Result<(), NodeRow>, StoreError> {
         writing!(self, tx => {
             if matches!(self, Self::Postgres(_)) {
-                sqlx::query(REGISTERING).execute(&mut *tx).await?;
+                sqlx::query(REGISTRATION_LOCK).execute(&mut *tx).await?;
             }
             let others: Vec<NodeRow> = sqlx::query_as(sql!("nodes")).fetch_all(&mut *tx).await?;
-            let dead = match look(others) {
+            let dead = match decide(others) {
                 Ok(dead) => dead,
-                Err(in_the_way) => return Ok(Err(in_the_way)),
+                Err(blocking) => return Ok(Err(blocking)),
             };
             for dead in dead {
                 sqlx::query(sql!("node_delete_dead")).bind(dead.id).bind(dead.renewals).execute(&mut *tx).await?;
@@ -122,7 +122,7 @@ impl Db {
         Ok(Ok(()))
     }
 
-    /// Renews a node's lease; `None` when it is not registered.
+    /// Renews the lease of a node; returns `None` when the node is not registered.
     pub(crate) async fn renew_node(
         &self,
         id: i64,
@@ -142,7 +142,7 @@ impl Db {
         }))
     }
 
-    /// Tells the others that a node has dropped all that changed up to a position.
+    /// Tells the other nodes that a node has applied all changes up to a position.
     pub(crate) async fn acknowledge_changes(&self, id: i64, heard: Position) -> Result<(), StoreError> {
         reading!(self, connection => {
             sqlx::query(sql!(self, "node_acknowledge"))
@@ -155,12 +155,12 @@ impl Db {
         Ok(())
     }
 
-    /// All nodes, oldest first.
+    /// Returns all nodes, oldest first.
     pub(crate) async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
         Ok(reading!(self, connection => sqlx::query_as(sql!("nodes")).fetch_all(connection).await?))
     }
 
-    /// A node stops.
+    /// Removes a node that stops.
     pub(crate) async fn remove_node(&self, id: i64) -> Result<(), StoreError> {
         writing!(self, tx => {
             sqlx::query(sql!("node_delete")).bind(id).execute(&mut *tx).await?;
@@ -168,7 +168,7 @@ impl Db {
         Ok(())
     }
 
-    /// Removes a node that died, unless it has come back to life.
+    /// Removes a dead node, unless it has renewed its lease since.
     pub(crate) async fn remove_dead_node(&self, node: &NodeRow) -> Result<(), StoreError> {
         writing!(self, tx => {
             sqlx::query(sql!("node_delete_dead")).bind(node.id).bind(node.renewals).execute(&mut *tx).await?;
@@ -176,7 +176,7 @@ impl Db {
         Ok(())
     }
 
-    /// Listens to what other nodes commit; `None` where there are no others.
+    /// Listens to notifications of other nodes; `None` on SQLite, which has no other nodes.
     pub(crate) async fn notices(&self) -> Result<Option<Notices>, StoreError> {
         let Self::Postgres(connections) = self else { return Ok(None) };
         let channel: String = reading!(self, connection => sqlx::query_scalar(CHANNEL).fetch_one(connection).await?);

@@ -1,10 +1,9 @@
-//! Connections that are kept from one use to the next.
+//! The connection pool.
 //!
-//! Not in the driver's own pool. That one asks each connection that is given back whether it is well, which is a
-//! trip for every statement, and its patience has no end: a connection that leads nowhere, because its server or
-//! the network went away without a word, keeps its place for ever (sqlx issue 4349), and a node whose places are
-//! all taken never comes back. Here a connection on which everything was read to its end goes back unasked, and
-//! any other is closed.
+//! The driver's own pool pings each returned connection, at the cost of a round trip for every statement, and without a
+//! timeout: when a server or the network goes away silently, a dead connection keeps its place for ever (sqlx issue
+//! 4349), and a node with only dead connections never recovers. This pool takes a connection back without a ping when
+//! all its results were read to the end, and closes any other (ADR 19).
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,58 +17,68 @@ use tracing_mutex::stdsync::Mutex;
 
 use super::file::DatabaseFile;
 
-/// A connection that was not used for so long is asked whether it is still there.
-const ASKED_AFTER: Duration = Duration::from_millis(200);
-/// And is given up when it does not answer in this time.
-const ASKED_FOR: Duration = Duration::from_millis(500);
-/// An older one is made anew: a server gives its sessions memory that it takes back only at their end.
-const LIFETIME: Duration = Duration::from_mins(30);
-/// Between two attempts to connect to a server that does not listen yet, at the most.
-const ATTEMPT_EVERY: Duration = Duration::from_millis(500);
-/// What is still under way when all ends has so long.
-const END_WITHIN: Duration = Duration::from_secs(5);
+/// A connection that was idle for longer is pinged before its use.
+const PING_AFTER_IDLE: Duration = Duration::from_millis(200);
+/// A connection that does not answer a ping in this time is closed.
+const PING_TIMEOUT: Duration = Duration::from_millis(500);
+/// An older connection is replaced: a server gives its sessions memory that it frees only at their end.
+const MAX_LIFETIME: Duration = Duration::from_mins(30);
+/// The longest delay between two attempts to connect to a server that does not listen yet.
+const MAX_RETRY_DELAY: Duration = Duration::from_millis(500);
+/// The time that [`Connections::close`] waits for connections in use.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Options<DB> = <<DB as Database>::Connection as Connection>::Options;
 
-/// Connections of the same kind. Those who wait for one get it in the order in which they asked.
+/// A pool of connections with equal options. Callers that wait get connections in the order in which they asked.
 pub struct Connections<DB: Database> {
-    pool: Pool<Maker<DB>>,
-    patience: Duration,
+    pool: Pool<Connector<DB>>,
+    acquire_timeout: Duration,
     is_suspended: Arc<AtomicBool>,
 }
 
 impl<DB: Database> Connections<DB> {
-    /// Connections to a local file; they need no ping.
-    pub(super) fn local(options: Options<DB>, file: Arc<DatabaseFile>, most: usize, patience: Duration) -> Self {
-        Self::new(options, most, patience, Some(file))
+    /// Creates a pool for a local file; its connections need no ping.
+    pub(super) fn local(
+        options: Options<DB>,
+        file: Arc<DatabaseFile>,
+        max_connections: usize,
+        acquire_timeout: Duration,
+    ) -> Self {
+        Self::new(options, max_connections, acquire_timeout, Some(file))
     }
 
-    /// To a server.
-    pub(super) fn remote(options: Options<DB>, most: usize, patience: Duration) -> Self {
-        Self::new(options, most, patience, None)
+    /// Creates a pool for a server.
+    pub(super) fn remote(options: Options<DB>, max_connections: usize, acquire_timeout: Duration) -> Self {
+        Self::new(options, max_connections, acquire_timeout, None)
     }
 
-    fn new(options: Options<DB>, most: usize, patience: Duration, file: Option<Arc<DatabaseFile>>) -> Self {
-        let maker = Maker { options, file, failed: Mutex::default() };
-        // The one that was used last is the warmest, and need not be asked.
-        let pool = Pool::builder(maker).max_size(most).queue_mode(QueueMode::Lifo).build();
-        // Only time limits need a runtime to build, and it has none.
+    fn new(
+        options: Options<DB>,
+        max_connections: usize,
+        acquire_timeout: Duration,
+        file: Option<Arc<DatabaseFile>>,
+    ) -> Self {
+        let connector = Connector { options, file, failed: Mutex::default() };
+        // LIFO: the most recently used connection has the warmest caches and needs no ping.
+        let pool = Pool::builder(connector).max_size(max_connections).queue_mode(QueueMode::Lifo).build();
+        // The build fails only for timeouts without a runtime, and there are no timeouts.
         let pool = pool.unwrap_or_else(|error| unreachable!("{error}"));
-        Self { pool, patience, is_suspended: Arc::default() }
+        Self { pool, acquire_timeout, is_suspended: Arc::default() }
     }
 
-    /// How they are made.
+    /// Returns the options of the connections.
     pub(super) fn options(&self) -> &Options<DB> {
         &self.pool.manager().options
     }
 
-    /// One of them.
-    pub(super) async fn lend(&self) -> sqlx::Result<Lent<DB>> {
+    /// Waits for a connection.
+    pub(super) async fn acquire(&self) -> sqlx::Result<PooledConnection<DB>> {
         if self.is_suspended.load(Ordering::Relaxed) {
             return Err(DatabaseFile::displaced().into());
         }
-        match tokio::time::timeout(self.patience, self.pool.get()).await {
-            Ok(Ok(object)) => Ok(Lent(Some(object))),
+        match tokio::time::timeout(self.acquire_timeout, self.pool.get()).await {
+            Ok(Ok(object)) => Ok(PooledConnection(Some(object))),
             Ok(Err(PoolError::Backend(error))) => Err(error),
             Ok(Err(PoolError::Closed)) => Err(sqlx::Error::PoolClosed),
             Ok(Err(_)) | Err(_) => Err(sqlx::Error::PoolTimedOut),
@@ -80,9 +89,9 @@ impl<DB: Database> Connections<DB> {
     pub(super) async fn open_all(&self) -> sqlx::Result<()> {
         let mut open = Vec::new();
         for _ in 0..self.pool.status().max_size {
-            open.push(self.lend().await?);
+            open.push(self.acquire().await?);
         }
-        open.into_iter().for_each(Lent::release);
+        open.into_iter().for_each(PooledConnection::release);
         Ok(())
     }
 
@@ -91,12 +100,13 @@ impl<DB: Database> Connections<DB> {
         self.pool.manager().create().await
     }
 
-    /// Lends none as long as the file is displaced: what is written to it then is lost at the end of the process.
+    /// Refuses connections while the file is displaced: data written to the displaced file is lost at the end of the
+    /// process.
     pub(super) fn suspend(&self, is_suspended: bool) {
         self.is_suspended.store(is_suspended, Ordering::Relaxed);
     }
 
-    /// Ends all of them, after what they still do.
+    /// Closes all connections. Waits up to [`CLOSE_TIMEOUT`] for connections in use.
     pub(super) async fn close(&self) {
         let idle = self.pool.retain(|_, _| false).removed;
         self.pool.close();
@@ -108,13 +118,17 @@ impl<DB: Database> Connections<DB> {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let _ = tokio::time::timeout(END_WITHIN, end).await;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, end).await;
     }
 }
 
 impl<DB: Database> Clone for Connections<DB> {
     fn clone(&self) -> Self {
-        Self { pool: self.pool.clone(), patience: self.patience, is_suspended: Arc::clone(&self.is_suspended) }
+        Self {
+            pool: self.pool.clone(),
+            acquire_timeout: self.acquire_timeout,
+            is_suspended: Arc::clone(&self.is_suspended),
+        }
     }
 }
 
@@ -124,68 +138,68 @@ impl<DB: Database> fmt::Debug for Connections<DB> {
     }
 }
 
-/// A connection for as long as somebody uses it. When it is dropped before it is [released](Self::release), it ends:
-/// something may be under way on it, an answer or a transaction, and the driver does not know of all of them. A `BEGIN` whose
-/// answer nobody waited for is none to it (sqlx issues 4385 and 4393), and one that SQLite itself has rolled back goes on.
-pub(super) struct Lent<DB: Database>(Option<Object<Maker<DB>>>);
+/// A connection in use. Dropping it without [`release`](Self::release) closes it: a result or a transaction may be
+/// pending on it, and the driver does not know about all of them. The driver misses a `BEGIN` with a response that was
+/// never awaited (sqlx issues 4385 and 4393), and still sees a transaction that SQLite itself has rolled back.
+pub(super) struct PooledConnection<DB: Database>(Option<Object<Connector<DB>>>);
 
-impl<DB: Database> Lent<DB> {
-    /// The connection itself.
+impl<DB: Database> PooledConnection<DB> {
+    /// Returns the connection.
     pub(super) fn connection(&mut self) -> sqlx::Result<&mut DB::Connection> {
-        // Only one that was given back has none.
+        // `None` only after the release.
         self.0.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
     }
 
-    /// All went well, and was read to its end: the next one may have it as it is.
+    /// Returns the connection to the pool as it is. The caller has read all results to the end.
     pub(super) fn release(mut self) {
         self.0 = None;
     }
 }
 
-impl<DB: Database> Drop for Lent<DB> {
+impl<DB: Database> Drop for PooledConnection<DB> {
     fn drop(&mut self) {
         let Some(mut object) = self.0.take() else { return };
         let is_local = Object::pool(&object).is_some_and(|pool| pool.manager().file.is_some());
         match Handle::try_current() {
             Ok(runtime) if is_local => {
-                // Nobody else writes before what is under way has come to its end.
+                // SQLite has one writer: the place stays taken until the running statement has ended.
                 runtime.spawn(async move {
                     let _ = object.ping().await;
                     let _ = Object::take(object).close().await;
                 });
             }
-            // A server sees that it was left, and rolls back.
+            // A server notices the closed connection and rolls back.
             _ => drop(Object::take(object)),
         }
     }
 }
 
-/// Makes connections, and knows which of them are good.
-struct Maker<DB: Database> {
+/// Opens connections, and decides which are reusable.
+struct Connector<DB: Database> {
     options: Options<DB>,
     /// The local file, or `None` for a server.
     file: Option<Arc<DatabaseFile>>,
-    /// When one that nobody used was last found to lead nowhere. What happened to it has likely happened to those that
-    /// have not been used since: to ask them one after the other would take longer than anybody waits.
+    /// The last moment when an idle connection was found dead. Connections that were not used since have probably the
+    /// same fault: pinging them one by one would take longer than any request waits.
     failed: Mutex<Option<Instant>>,
 }
 
-impl<DB: Database> Maker<DB> {
+impl<DB: Database> Connector<DB> {
     fn is_suspect(&self, metrics: &Metrics) -> bool {
         let used = metrics.recycled.unwrap_or(metrics.created);
         self.failed.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|failed| used < failed)
     }
 }
 
-impl<DB: Database> Manager for Maker<DB> {
+impl<DB: Database> Manager for Connector<DB> {
     type Type = DB::Connection;
     type Error = sqlx::Error;
 
-    /// Waits for a server that is about to be there, for as long as somebody waits for the connection.
+    /// Retries while a server is starting, for as long as the caller waits for the connection.
     ///
-    /// Opens a local file only while its path leads to it. A connection to a file that was put under the name would
-    /// read that file for as long as the process runs, also after the right one is back: a cached key could outlive
-    /// its revocation.
+    /// Opens a local file only while its path leads to it. Otherwise the connection would read the file that replaced
+    /// it for as long as the process runs, also after the right file is back: a cached key could outlive its
+    /// revocation.
     async fn create(&self) -> sqlx::Result<DB::Connection> {
         if let Some(file) = &self.file {
             file.check_in_place()?;
@@ -199,31 +213,31 @@ impl<DB: Database> Manager for Maker<DB> {
         let mut pause = Duration::from_millis(10);
         loop {
             match self.options.connect().await {
-                Err(error) if is_not_yet(&error) => tokio::time::sleep(pause).await,
+                Err(error) if is_starting(&error) => tokio::time::sleep(pause).await,
                 outcome => return outcome,
             }
-            pause = (pause * 2).min(ATTEMPT_EVERY);
+            pause = (pause * 2).min(MAX_RETRY_DELAY);
         }
     }
 
     async fn recycle(&self, connection: &mut DB::Connection, metrics: &Metrics) -> RecycleResult<sqlx::Error> {
         if self.file.is_none() {
-            if metrics.age() > LIFETIME || self.is_suspect(metrics) {
-                return Err(RecycleError::message("it is old"));
+            if metrics.age() > MAX_LIFETIME || self.is_suspect(metrics) {
+                return Err(RecycleError::message("the connection is old"));
             }
-            if metrics.last_used() >= ASKED_AFTER
-                && !matches!(tokio::time::timeout(ASKED_FOR, connection.ping()).await, Ok(Ok(())))
+            if metrics.last_used() >= PING_AFTER_IDLE
+                && !matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())))
             {
                 *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-                return Err(RecycleError::message("it does not answer"));
+                return Err(RecycleError::message("the connection does not answer"));
             }
         }
         Ok(())
     }
 }
 
-/// Whether a server that could not be connected to is about to be there.
-fn is_not_yet(error: &sqlx::Error) -> bool {
+/// Returns whether a failed connection means that the server is still starting.
+fn is_starting(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
         // PostgreSQL: too many connections; starting up.
@@ -238,46 +252,46 @@ mod tests {
 
     use super::*;
 
-    /// However early somebody goes away who has begun a transaction, the next one is in none.
+    /// A caller is cancelled at any moment of its `BEGIN`: the next one is in no transaction.
     #[tokio::test]
-    async fn nobody_finds_the_transaction_of_another() {
+    async fn the_transaction_of_a_cancelled_caller_is_never_reused() {
         let url = std::env::var("LATCHKEY_TEST_POSTGRES_URL").expect("`make test` starts PostgreSQL and sets it");
         let options: Options<Postgres> = url.parse().expect("a URL");
         let connections = Connections::<Postgres>::remote(options, 1, Duration::from_secs(5));
         for microseconds in 0..400 {
             let begin = async {
-                let mut lent = connections.lend().await.expect("a connection");
-                let begun = lent.connection().expect("a connection").begin().await;
+                let mut pooled = connections.acquire().await.expect("a connection");
+                let begun = pooled.connection().expect("a connection").begin().await;
                 begun.expect("a transaction").rollback().await.expect("it is rolled back");
-                lent.release();
+                pooled.release();
             };
             let _ = tokio::time::timeout(Duration::from_micros(microseconds), begin).await;
-            let mut lent = connections.lend().await.expect("a connection");
-            // A transaction has one moment, from its first statement on.
+            let mut pooled = connections.acquire().await.expect("a connection");
+            // Inside a transaction, `now()` is the moment of its first statement.
             let row = sqlx::raw_sql("SELECT now() = statement_timestamp()")
-                .fetch_one(lent.connection().expect("a connection"))
+                .fetch_one(pooled.connection().expect("a connection"))
                 .await
                 .expect("an answer");
-            lent.release();
-            assert!(row.get::<bool, _>(0), "left after {microseconds} us");
+            pooled.release();
+            assert!(row.get::<bool, _>(0), "cancelled after {microseconds} us");
         }
         connections.close().await;
     }
 
-    /// As a full disk makes SQLite do at a commit.
+    /// SQLite also rolls back by itself when the disk is full at a commit.
     #[tokio::test]
-    async fn what_sqlite_has_rolled_back_itself_is_over() {
+    async fn a_transaction_that_sqlite_rolled_back_itself_is_over() {
         let folder = tempfile::tempdir().expect("a folder");
         let url = format!("sqlite:{}?mode=rwc", folder.path().join("test.db").display());
         let options: Options<Sqlite> = url.parse().expect("a URL");
         let file = Arc::new(DatabaseFile::open(&folder.path().join("test.db"), true).expect("a file"));
         let connections = Connections::<Sqlite>::local(options, file, 1, Duration::from_secs(5));
         let write = async |statement: &'static str| -> sqlx::Result<()> {
-            let mut lent = connections.lend().await?;
-            let mut transaction = lent.connection()?.begin_with("BEGIN IMMEDIATE").await?;
+            let mut pooled = connections.acquire().await?;
+            let mut transaction = pooled.connection()?.begin_with("BEGIN IMMEDIATE").await?;
             sqlx::query(statement).execute(&mut *transaction).await?;
             transaction.commit().await?;
-            lent.release();
+            pooled.release();
             Ok(())
         };
         write("CREATE TABLE lines (id INTEGER PRIMARY KEY)").await.expect("a table");
@@ -294,18 +308,18 @@ mod tests {
         let file = Arc::new(DatabaseFile::open(&path, true).expect("a file"));
         let options: Options<Sqlite> = format!("sqlite:{}", path.display()).parse().expect("a URL");
         let connections = Connections::<Sqlite>::local(options, file, 2, Duration::from_secs(5));
-        let first = connections.lend().await.expect("a connection");
+        let first = connections.acquire().await.expect("a connection");
         std::fs::rename(&path, &away).expect("it is moved");
         for replaced in [false, true] {
             if replaced {
                 std::fs::write(&path, "").expect("another file");
             }
-            assert!(connections.lend().await.is_err(), "replaced: {replaced}");
+            assert!(connections.acquire().await.is_err(), "replaced: {replaced}");
             assert!(connections.connect().await.is_err(), "replaced: {replaced}");
         }
         std::fs::rename(&away, &path).expect("it is back");
-        let second = connections.lend().await.expect("another connection");
-        [first, second].into_iter().for_each(Lent::release);
+        let second = connections.acquire().await.expect("another connection");
+        [first, second].into_iter().for_each(PooledConnection::release);
         connections.close().await;
     }
 }

@@ -1,28 +1,28 @@
-//! Monthly quotas of which several nodes take their parts.
+//! Monthly quotas, of which each node leases parts.
 
 use super::db::{Db, StoreError, sql, writing};
 use crate::model::{KeyId, Quota};
 
-/// A part of a quota, for one node to spend.
+/// A part of a quota that one node may spend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuotaPart {
-    /// Requests; 0 when there are not as many as were asked for.
+    /// The granted requests; 0 when fewer are left than wanted.
     pub granted: u64,
-    /// What all nodes have taken by now.
+    /// The requests that all nodes have taken so far, with these.
     pub taken: u64,
 }
 
-/// A part is a sixteenth of what is left, at most so many requests: few are lost with a node, and few questions
-/// are asked of the database.
+/// The largest part, in requests. A part is a sixteenth of the remaining quota: a crashed node loses little, and the
+/// database gets few requests.
 const MAX_PART: u64 = 1000;
 
-/// How many of the requests that are left are granted to somebody who needs `wanted`.
+/// Returns the part of the `left` requests for a node that needs `wanted`.
 fn part(left: u64, wanted: u64) -> u64 {
     if left < wanted { 0 } else { (left / 16).clamp(1, MAX_PART).max(wanted).min(left) }
 }
 
 impl Db {
-    /// Takes a part of a key's quota of a month, at least `wanted` requests, or nothing.
+    /// Takes a part of a key's quota of a month: at least `wanted` requests, or none.
     pub(crate) async fn take_quota(
         &self,
         id: KeyId,
@@ -51,7 +51,7 @@ impl Db {
         }))
     }
 
-    /// Gives back what is left of parts: key, month, requests.
+    /// Returns the unspent rest of parts: key, month, requests.
     pub(crate) async fn give_back_quotas(&self, parts: &[(KeyId, i32, u64)]) -> Result<(), StoreError> {
         let row = |(id, month, requests): &(KeyId, i32, u64)| serde_json::json!({ "id": id.0, "month": month, "requests": requests });
         let rows = parts.iter().map(row).collect::<serde_json::Value>().to_string();
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_shrink_with_what_is_left_and_are_never_more() {
+    fn parts_shrink_with_the_remaining_quota_and_never_exceed_it() {
         assert_eq!(part(1_000_000, 1), 1000);
         assert_eq!(part(1_600, 1), 100);
         assert_eq!(part(1_600, 200), 200);

@@ -1,4 +1,4 @@
-//! Keys that were revoked long ago: deleted, but for the hashes of their strings.
+//! Deletes keys that were revoked long ago, and keeps the hashes of their strings.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use super::db::{Db, StoreError, sql, writing};
 use crate::domain::AuditEntry;
 use crate::model::{OrganisationId, Timestamp};
 
-/// Keys of one transaction at the most, so that others get their turn.
-const DELETED_AT_ONCE: i64 = 500;
+/// The largest number of keys that one transaction deletes, so that other writers get their turn.
+const DELETE_BATCH: i64 = 500;
 const DAY: i64 = 24 * 3600 * 1000;
 
 impl Db {
-    /// Deletes keys that were revoked more than `days` ago, with what is known of their use; how many. Their hashes stay
-    /// in `revoked_hashes`, and a trigger refuses any key that has one of them. `entry` makes the audit entry of an
-    /// organisation in a transaction, of its id, its name and the number of its keys that are deleted.
+    /// Deletes keys that were revoked more than `days` ago, with the records of their use; returns their number. Their
+    /// hashes stay in `revoked_hashes`, and a trigger refuses any key with one of these hashes. `entry` builds the
+    /// audit entry of an organisation in a transaction, from its id, its name and the number of its deleted keys.
     pub(crate) async fn purge_revoked_keys(
         &self,
         now: Timestamp,
@@ -28,7 +28,7 @@ impl Db {
                 let ids: Vec<i64> = sqlx::query_scalar(sql!(self, "revoked_keys_to_purge"))
                     .bind(before.0)
                     .bind(now.0)
-                    .bind(DELETED_AT_ONCE)
+                    .bind(DELETE_BATCH)
                     .fetch_all(&mut *tx)
                     .await?;
                 let json = serde_json::json!(ids).to_string();
@@ -36,7 +36,8 @@ impl Db {
                 sqlx::query(sql!(self, "key_hours_delete")).bind(&json).execute(&mut *tx).await?;
                 sqlx::query(sql!(self, "key_addresses_delete")).bind(&json).execute(&mut *tx).await?;
                 let of: Vec<i64> = sqlx::query_scalar(sql!(self, "keys_delete")).bind(&json).fetch_all(&mut *tx).await?;
-                // In one order, everywhere, and keys before organisations: two transactions must not wait for each other.
+                // Every transaction locks in this order, keys before organisations, so that two transactions cannot
+                // deadlock.
                 let mut counts: BTreeMap<i64, i64> = BTreeMap::new();
                 for organisation in of {
                     *counts.entry(organisation).or_default() += 1;
@@ -54,7 +55,7 @@ impl Db {
                 i64::try_from(ids.len()).unwrap_or(i64::MAX)
             });
             deleted += gone.unsigned_abs();
-            if gone < DELETED_AT_ONCE {
+            if gone < DELETE_BATCH {
                 return Ok(deleted);
             }
         }

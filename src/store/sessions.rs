@@ -6,7 +6,7 @@ use super::db::{Db, StoreError, reading, sql, writing};
 use crate::domain::{AuditEntry, Verified};
 use crate::model::{Timestamp, UserId};
 
-/// What is kept of a session.
+/// A stored session.
 #[derive(sqlx::FromRow)]
 pub struct StoredSession {
     /// JSON.
@@ -14,7 +14,7 @@ pub struct StoredSession {
     pub(crate) seen_at: i64,
 }
 
-/// Somebody with a session, and one of the environments that they may use.
+/// The person of a session, and one of the environments that they may use.
 #[derive(sqlx::FromRow)]
 pub struct SignedInRow {
     id_hash: Vec<u8>,
@@ -24,15 +24,15 @@ pub struct SignedInRow {
 }
 
 impl SignedInRow {
-    /// Whether it is this session's.
+    /// Returns whether the row belongs to a session.
     pub(crate) fn is_of(&self, id_hash: &[u8]) -> bool {
         self.id_hash == id_hash
     }
 }
 
 impl Db {
-    /// Who has the sessions that were made after `created_after` and seen after `seen_after`, in one statement.
-    /// The rows of a session are in the order of the memberships.
+    /// Returns the persons of sessions that were created after `created_after` and seen after `seen_after`, in one
+    /// statement. The rows of a session are in the order of the memberships.
     pub(crate) async fn signed_in(
         &self,
         id_hashes: &[[u8; 32]],
@@ -52,14 +52,14 @@ impl Db {
     }
 
     /// Stores a session, unless the password was changed since it was verified; returns whether it did. The account
-    /// keeps its `most` newest sessions.
+    /// keeps its `max_sessions` newest sessions.
     pub(crate) async fn insert_session(
         &self,
         id_hash: &[u8],
         verified: &Verified,
         data: &str,
         at: Timestamp,
-        most: i64,
+        max_sessions: i64,
         entry: AuditEntry,
     ) -> Result<bool, StoreError> {
         let inserted = writing!(self, tx => {
@@ -76,7 +76,7 @@ impl Db {
                 let deleted = sqlx::query(sql!("sessions_delete_oldest"))
                     .bind(verified.user.0)
                     .bind(id_hash)
-                    .bind(most.saturating_sub(1))
+                    .bind(max_sessions.saturating_sub(1))
                     .execute(&mut *tx)
                     .await?
                     .rows_affected();
@@ -94,7 +94,7 @@ impl Db {
         Ok(())
     }
 
-    /// The session, if it was made after `created_after` and seen after `seen_after`.
+    /// Returns the session, if it was created after `created_after` and seen after `seen_after`.
     pub(crate) async fn load_session(
         &self,
         id_hash: &[u8],
@@ -118,7 +118,7 @@ impl Db {
         Ok(())
     }
 
-    /// Ends the sessions with these ids. `entry` makes the audit entry of each, of its user and their address.
+    /// Ends the sessions with these ids. `entry` builds the audit entry of each, from its user and the user's address.
     pub(crate) async fn end_sessions(
         &self,
         id_hashes: &[[u8; 32]],
@@ -138,7 +138,7 @@ impl Db {
         Ok(())
     }
 
-    /// Removes what no longer opens anything.
+    /// Deletes expired sessions.
     pub(crate) async fn delete_ended_sessions(
         &self,
         created_until: Timestamp,

@@ -6,16 +6,16 @@ use super::db::{Db, StoreError, reading, sql, writing};
 use crate::domain::{AuditEntry, Verified};
 use crate::model::{OrganisationId, Timestamp, UserId};
 
-/// Tokens of each kind that a family keeps: a further one deletes the oldest. A client that refreshes each quarter of an
-/// hour uses 672 refresh tokens in the week in which a second use of one is recognised.
-const TOKENS_OF_FAMILY: i64 = 1000;
+/// The largest number of tokens of each kind in a family: a further one deletes the oldest. A client that refreshes
+/// each quarter of an hour uses 672 refresh tokens in a week, the time in which a second use of one is recognised.
+const MAX_TOKENS_OF_KIND: i64 = 1000;
 
-/// What a token is for.
+/// The purpose of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenKind {
-    /// Opens the API.
+    /// Access to the API.
     Access,
-    /// Gets the next pair, once.
+    /// One exchange for the next pair.
     Refresh,
 }
 
@@ -28,25 +28,25 @@ impl TokenKind {
     }
 }
 
-/// A token to be stored.
+/// A new token.
 #[derive(Debug)]
 pub struct NewToken {
-    /// SHA-256 of it.
+    /// The SHA-256 of the token.
     pub hash: [u8; 32],
-    /// What it is for.
+    /// The purpose.
     pub kind: TokenKind,
-    /// When it ends.
+    /// The expiry.
     pub expires_at: Timestamp,
 }
 
-/// What became of a refresh.
+/// The outcome of a refresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refreshed {
     /// The next tokens of this person are stored.
     Done(UserId),
-    /// No such token, or it is over.
+    /// There is no such token, or it has expired or ended.
     Refused,
-    /// It was used before, which has ended the family of this person's tokens. Later uses are refused.
+    /// The token was used before, so the family of this person's tokens was ended. Later uses are refused.
     Reused(UserId),
 }
 
@@ -60,7 +60,7 @@ struct FamilyRow {
     expires_at: i64,
 }
 
-/// Somebody with an access token, and one of the environments that they may use.
+/// The person of an access token, and one of the environments that they may use.
 #[derive(sqlx::FromRow)]
 pub struct TokenHolderRow {
     pub(crate) tenant_id: i64,
@@ -69,15 +69,15 @@ pub struct TokenHolderRow {
 }
 
 impl Db {
-    /// Stores a family and its first tokens, unless the password was changed since it was verified; returns whether
-    /// it did.
+    /// Stores a family and its first tokens, unless the password was changed since it was verified; returns whether it
+    /// did. The account keeps its `max_families` newest families.
     pub(crate) async fn insert_token_family(
         &self,
         id: i64,
         verified: &Verified,
         tenant: OrganisationId,
         tokens: &[NewToken],
-        most: i64,
+        max_families: i64,
         entry: AuditEntry,
     ) -> Result<bool, StoreError> {
         writing!(self, tx => {
@@ -96,7 +96,7 @@ impl Db {
             let deleted = sqlx::query(sql!("token_families_delete_oldest"))
                 .bind(verified.user.0)
                 .bind(id)
-                .bind(most.saturating_sub(1))
+                .bind(max_families.saturating_sub(1))
                 .execute(&mut *tx)
                 .await?
                 .rows_affected();
@@ -114,8 +114,8 @@ impl Db {
         Ok(true)
     }
 
-    /// Uses a refresh token up and stores the next tokens of its family. `ended` makes the audit entry of a family that is
-    /// ended instead, of its user and their address.
+    /// Uses a refresh token and stores the next tokens of its family. `ended` builds the audit entry of a family that
+    /// is ended instead, from its user and the user's address.
     pub(crate) async fn refresh_tokens(
         &self,
         hash: &[u8; 32],
@@ -124,7 +124,7 @@ impl Db {
         ended: impl FnOnce(UserId, &str) -> AuditEntry,
     ) -> Result<Refreshed, StoreError> {
         let outcome = writing!(self, tx => {
-            // The update takes the row's lock first: of two uses at once one sees the other's.
+            // The update locks the row first, so that of two concurrent uses one sees the other.
             let used = sqlx::query(sql!("token_use"))
                 .bind(hash.as_slice())
                 .bind(at.0)
@@ -158,7 +158,7 @@ impl Db {
                     }
                     sqlx::query(sql!("tokens_delete_oldest"))
                         .bind(row.family_id)
-                        .bind(TOKENS_OF_FAMILY)
+                        .bind(MAX_TOKENS_OF_KIND)
                         .execute(&mut *tx)
                         .await?;
                     Refreshed::Done(UserId(row.user_id))
@@ -168,7 +168,7 @@ impl Db {
         Ok(outcome)
     }
 
-    /// Ends the families that these tokens belong to, those of this user only.
+    /// Ends the families of these tokens, if they belong to this user.
     pub(crate) async fn end_token_families(
         &self,
         hashes: [&[u8; 32]; 2],
@@ -192,14 +192,14 @@ impl Db {
         Ok(())
     }
 
-    /// Whose access token this is and for which tenant, while it is good; a row for each of their environments.
+    /// Returns the holder and the tenant of a valid access token, with a row for each of the holder's environments.
     pub(crate) async fn token_holder(&self, hash: &[u8; 32], at: Timestamp) -> Result<Vec<TokenHolderRow>, StoreError> {
         Ok(reading!(self, connection => {
             sqlx::query_as(sql!("token_holder")).bind(hash.as_slice()).bind(at.0).fetch_all(connection).await?
         }))
     }
 
-    /// Removes what no longer opens anything and proves nothing.
+    /// Deletes expired tokens, and families without tokens.
     pub(crate) async fn delete_ended_tokens(&self, until: Timestamp) -> Result<(), StoreError> {
         writing!(self, tx => {
             sqlx::query(sql!("tokens_delete_ended")).bind(until.0).execute(&mut *tx).await?;

@@ -1,4 +1,4 @@
-//! Database URLs, as operators write them.
+//! Parses database URLs.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -8,17 +8,17 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 use super::db::DatabaseUrlError;
 
-/// A database file, as a URL names it.
+/// A parsed URL of a SQLite file.
 #[derive(Debug)]
 pub(super) struct SqliteUrl {
     pub(super) path: PathBuf,
     pub(super) options: SqliteConnectOptions,
-    /// `mode=rw` was written: the file must exist.
+    /// The URL has `mode=rw`: the file must exist.
     pub(super) must_exist: bool,
 }
 
-/// Reads `sqlite:FILE`, where FILE is taken literally, or `sqlite://FILE?OPTIONS`, where `%20` is a blank and the options
-/// are those of SQLite's own URIs.
+/// Parses `sqlite:FILE` with a literal FILE, or `sqlite://FILE?OPTIONS`, which is percent-decoded (`%20` is a blank)
+/// and takes the options of SQLite's own URIs.
 ///
 /// # Errors
 /// When the URL names no file that a server can write to.
@@ -45,13 +45,13 @@ pub(super) fn sqlite(url: &str) -> Result<SqliteUrl, DatabaseUrlError> {
     Ok(SqliteUrl { path, options, must_exist })
 }
 
-/// Reads `postgres://USER@HOST/DATABASE`.
+/// Parses `postgres://USER@HOST/DATABASE`.
 ///
 /// # Errors
-/// When it is not a URL.
+/// When the URL is malformed.
 pub(super) fn postgres(url: &str) -> Result<PgConnectOptions, DatabaseUrlError> {
     let options = PgConnectOptions::from_str(url).map_err(DatabaseUrlError::Malformed)?;
-    // The driver keeps the brackets of an IPv6 address, which no resolver knows.
+    // The driver keeps the brackets of an IPv6 address, which no resolver understands.
     let address = options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(str::to_owned);
     Ok(match address {
         Some(address) => options.host(&address),

@@ -1,4 +1,4 @@
-//! The use of keys: counts, outcomes by the hour, addresses, and what was spent of limits.
+//! The use of keys: counts, hourly outcomes, addresses, and the spending of limits.
 
 use std::net::IpAddr;
 
@@ -8,47 +8,47 @@ use super::db::{Db, StoreError, is_row_fault, reading, sql, writing};
 use crate::domain::{Code, SpentRow};
 use crate::model::{KeyId, Timestamp};
 
-/// How often a check of a key had one outcome in one hour.
+/// The number of checks of a key with one outcome in one hour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HourlyUse {
     /// Hours since 1970.
     pub hour: i64,
     /// The outcome.
     pub code: Code,
-    /// How often.
+    /// The number of checks.
     pub count: i64,
 }
 
-/// Where a key was used from.
+/// An address that a key was used from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UsedFrom {
     /// The address.
     pub address: IpAddr,
-    /// When last.
+    /// The moment of the last use.
     pub last_used_at: Timestamp,
 }
 
-/// What happened since the last time it was written down.
+/// The use of keys since the last flush.
 #[derive(Debug, Default)]
 pub struct UsageRows {
-    /// Good requests of a key, and when the last one was.
+    /// The number of accepted requests of a key, and the moment of the last one.
     pub uses: Vec<(KeyId, i64, Timestamp)>,
-    /// Outcomes.
+    /// Hourly outcomes.
     pub hours: Vec<(KeyId, HourlyUse)>,
     /// Addresses.
     pub addresses: Vec<(KeyId, UsedFrom)>,
-    /// What was spent of limits.
+    /// The spending of limits.
     pub spent: Vec<SpentRow>,
 }
 
 impl UsageRows {
-    /// Whether there is nothing to write.
+    /// Returns whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.uses.is_empty() && self.hours.is_empty() && self.addresses.is_empty() && self.spent.is_empty()
     }
 }
 
-/// A line of the log: how often checks of several keys had one outcome in one hour.
+/// A line of the usage log: the checks of several keys with one outcome in one hour.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LoggedUses {
     /// Hours since 1970.
@@ -56,30 +56,30 @@ pub struct LoggedUses {
     /// The outcome.
     #[serde(with = "word")]
     pub code: Code,
-    /// A moment of these, milliseconds since 1970.
+    /// The base of the moments in `uses`, milliseconds since 1970.
     from: i64,
-    /// Keys, how often, and when the last good one was: after `from`, to keep the line short.
+    /// Keys, their counts, and the moment of the last accepted request relative to `from`, to keep the line short.
     uses: Vec<(i64, i64, i64)>,
 }
 
 impl LoggedUses {
-    /// A line with one key.
+    /// Creates a line with one key.
     pub fn of(hour: i64, code: Code, (id, count, last): (KeyId, i64, Timestamp)) -> Self {
         Self { hour, code, from: last.0, uses: vec![(id.0, count, 0)] }
     }
 
-    /// Another key of the same hour and outcome.
+    /// Adds another key with the same hour and outcome.
     pub fn add(&mut self, id: KeyId, count: i64, last: Timestamp) {
         self.uses.push((id.0, count, last.since(Timestamp(self.from))));
     }
 
-    /// Keys, how often, and when the last good one was.
+    /// Returns the keys, their counts, and the moments of the last accepted request.
     pub fn uses(&self) -> impl ExactSizeIterator<Item = (KeyId, i64, Timestamp)> {
         self.uses.iter().map(|(id, count, after)| (KeyId(*id), *count, Timestamp(self.from).plus(*after)))
     }
 }
 
-/// A line as it stands in the log, behind the number of its part.
+/// Returns the columns of a line in the log: the number of its part, and the text.
 fn log_row((part, line): &(usize, LoggedUses)) -> Result<(i64, String), sqlx::Error> {
     let uses = serde_json::to_string(line).map_err(|error| sqlx::Error::Encode(error.into()))?;
     Ok((i64::try_from(*part).unwrap_or_default(), uses))
@@ -88,7 +88,7 @@ fn log_row((part, line): &(usize, LoggedUses)) -> Result<(i64, String), sqlx::Er
 /// A row of the log: its id, its part and its text.
 type LogRow = (i64, i64, String);
 
-/// The line of a row of the log.
+/// Parses the text of a row of the log.
 fn parse_row(text: &str) -> Result<LoggedUses, serde_json::Error> {
     use serde::de::Error;
     let line: LoggedUses = serde_json::from_str(text)?;
@@ -96,8 +96,8 @@ fn parse_row(text: &str) -> Result<LoggedUses, serde_json::Error> {
     if is_sound { Ok(line) } else { Err(Error::custom("an hour or a count out of range")) }
 }
 
-/// The line of a row of the log, and the number of its part. A row that cannot be read is logged and passed over: the
-/// counts of the other rows, and the start of the server, do not depend on it.
+/// Returns the line of a row, and the number of its part. An unreadable row is logged and skipped: the counts of the
+/// other rows, and the start of the server, must not depend on it.
 fn read_row((id, part, text): &LogRow) -> Option<(usize, LoggedUses)> {
     let place = usize::try_from(*part).unwrap_or(usize::MAX);
     match parse_row(text) {
@@ -109,7 +109,7 @@ fn read_row((id, part, text): &LogRow) -> Option<(usize, LoggedUses)> {
     }
 }
 
-/// An outcome by its word.
+/// Serializes an outcome as its word.
 mod word {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -122,12 +122,12 @@ mod word {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Code, D::Error> {
         let word = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        Code::parse(&word).ok_or_else(|| serde::de::Error::custom("an outcome that is none"))
+        Code::parse(&word).ok_or_else(|| serde::de::Error::custom("an unknown outcome"))
     }
 }
 
-/// Executes a statement for rows of one kind, which are its parameter `$json`. With `$isolate`, a row that the database
-/// rejects is looked for by halves, logged with its key, and left out.
+/// Executes a statement for rows of one kind, which are its parameter `$json`. With `$isolate`, bisects the rows to
+/// find a row that the database rejects, logs it with its key, and leaves it out.
 macro_rules! write_kind {
     ($tx:ident, $isolate:expr, $rows:expr, $row:expr, $json:ident, $point:ident => $body:expr) => {{
         let mut parts = vec![&$rows[..]];
@@ -198,13 +198,13 @@ macro_rules! write_rows {
     }};
 }
 
-/// So many lines go into one statement: usually all of them, and never more than it has room for (32,766 parameters).
-const LINES: usize = 1000;
+/// The largest number of lines in one statement. SQLite allows 32,766 parameters.
+const MAX_LINES_PER_INSERT: usize = 1000;
 
 /// Appends lines to the log within a transaction.
 macro_rules! add_lines {
     ($tx:ident, $lines:expr) => {
-        for lines in $lines.chunks(LINES) {
+        for lines in $lines.chunks(MAX_LINES_PER_INSERT) {
             let rows = lines.iter().map(log_row).collect::<Result<Vec<_>, _>>()?;
             let mut insert = sqlx::QueryBuilder::new("INSERT INTO usage_log (part, uses) ");
             insert.push_values(rows, |mut row, (part, uses)| {
@@ -216,13 +216,13 @@ macro_rules! add_lines {
 }
 
 impl Db {
-    /// Writes the use of several keys down, each kind in one statement. A key keeps its `addresses` newest
-    /// addresses. A row that the database rejects is logged and dropped, here and below.
+    /// Saves the use of several keys, each kind in one statement. A key keeps its `addresses` newest addresses. A row
+    /// that the database rejects is logged and dropped, here and in the functions below.
     pub(crate) async fn write_usage(&self, rows: &UsageRows, addresses: usize) -> Result<(), StoreError> {
         self.write(LogChange::default(), rows, addresses).await
     }
 
-    /// Appends counts to the parts of the log, and writes addresses down.
+    /// Appends counts to the parts of the log, and saves addresses.
     pub(crate) async fn log_usage(
         &self,
         lines: &[(usize, LoggedUses)],
@@ -232,12 +232,12 @@ impl Db {
         self.write(LogChange { delete: None, append: lines }, rows, addresses).await
     }
 
-    /// A part of the log has these lines and no others.
+    /// Replaces the lines of a part of the log.
     pub(crate) async fn compact_usage_log(&self, part: usize, lines: &[(usize, LoggedUses)]) -> Result<(), StoreError> {
         self.write(LogChange { delete: Some(part), append: lines }, &UsageRows::default(), 0).await
     }
 
-    /// Moves counts of a part of the log to the rows of their keys. `rest` is what stays in the log of that part.
+    /// Moves counts of a part of the log to the rows of their keys. `rest` stays in the log of that part.
     pub(crate) async fn fold_usage(
         &self,
         part: usize,
@@ -247,7 +247,7 @@ impl Db {
         self.write(LogChange { delete: Some(part), append: rest }, rows, 0).await
     }
 
-    /// Changes the log and writes rows in one transaction: at once, or row by row where one of them is rejected.
+    /// Changes the log and writes rows in one transaction; when a row is rejected, again row by row.
     async fn write(&self, log: LogChange<'_>, rows: &UsageRows, addresses: usize) -> Result<(), StoreError> {
         match self.try_write(log, rows, addresses, false).await {
             Err(error) if error.is_row_fault() => self.try_write(log, rows, addresses, true).await,
@@ -275,7 +275,7 @@ impl Db {
         Ok(())
     }
 
-    /// Everything in the log becomes rows, whoever wrote it; `rows` reckons which.
+    /// Moves the whole log, of every writer, to rows of keys; `rows` computes them.
     pub(crate) async fn empty_usage_log(&self, rows: impl Fn(Vec<LoggedUses>) -> UsageRows) -> Result<(), StoreError> {
         match self.try_empty_usage_log(&rows, false).await {
             Err(error) if error.is_row_fault() => self.try_empty_usage_log(&rows, true).await,
@@ -296,7 +296,7 @@ impl Db {
         Ok(())
     }
 
-    /// What stands in the log, line by line, each with the number of its part.
+    /// Returns the lines of the log, each with the number of its part.
     pub(crate) async fn logged_usage(&self) -> Result<Vec<(usize, LoggedUses)>, StoreError> {
         let rows: Vec<LogRow> = reading!(self, connection => {
             sqlx::query_as(sql!("usage_log_all")).fetch_all(connection).await?
@@ -304,7 +304,7 @@ impl Db {
         Ok(rows.iter().filter_map(read_row).collect())
     }
 
-    /// Outcomes of a key's checks from an hour on, oldest first.
+    /// Returns the outcomes of a key's checks from an hour on, oldest first.
     pub(crate) async fn key_hours(&self, id: KeyId, since: i64) -> Result<Vec<HourlyUse>, StoreError> {
         let rows: Vec<(i64, String, i64)> = reading!(self, connection => {
             sqlx::query_as(sql!("key_hours_since")).bind(id.0).bind(since).fetch_all(connection).await?
@@ -313,7 +313,7 @@ impl Db {
         Ok(rows.into_iter().filter_map(read).collect())
     }
 
-    /// Where a key was last used from, newest first.
+    /// Returns the addresses that a key was last used from, newest first.
     pub(crate) async fn key_addresses(&self, id: KeyId) -> Result<Vec<UsedFrom>, StoreError> {
         let rows: Vec<(String, i64)> = reading!(self, connection => {
             sqlx::query_as(sql!("key_addresses_of")).bind(id.0).fetch_all(connection).await?
@@ -324,7 +324,7 @@ impl Db {
         Ok(rows.into_iter().filter_map(read).collect())
     }
 
-    /// Forgets outcomes before an hour.
+    /// Deletes outcomes before an hour.
     pub(crate) async fn delete_hours_before(&self, hour: i64) -> Result<(), StoreError> {
         writing!(self, tx => {
             sqlx::query(sql!("key_hours_delete_old")).bind(hour).execute(&mut *tx).await?;
@@ -333,14 +333,14 @@ impl Db {
     }
 }
 
-/// A change of the log: a part whose lines are deleted, then lines that are appended.
+/// A change of the log: deletes the lines of a part, then appends lines.
 #[derive(Debug, Clone, Copy, Default)]
 struct LogChange<'a> {
     delete: Option<usize>,
     append: &'a [(usize, LoggedUses)],
 }
 
-/// A row of which the key is known.
+/// A row with the id of a key.
 trait OfKey {
     fn key(&self) -> KeyId;
 }
@@ -363,7 +363,7 @@ impl<T> OfKey for (KeyId, T) {
     }
 }
 
-// Rows, by the names that the statements know.
+// Rows with the field names that the statements use.
 
 #[derive(Serialize)]
 struct UsesRow {
@@ -387,7 +387,7 @@ struct AddressRow {
     at: i64,
 }
 
-/// Rows as one parameter: a JSON array; `None` without rows.
+/// Encodes rows as one parameter, a JSON array; `None` without rows.
 fn list<T, R: Serialize>(rows: &[T], row: impl Fn(&T) -> R) -> Result<Option<String>, sqlx::Error> {
     if rows.is_empty() {
         return Ok(None);

@@ -152,7 +152,7 @@ async fn connections_that_all_lead_nowhere_make_room_for_new_ones() {
     let postgres = Postgres::start(&folder.path().join("postgres")).await;
     let network = Proxy::start(postgres.address).await;
     let db = Db::open(&Postgres::url_by(network.address)).await.expect("it opens");
-    for db in [db.clone(), db.aside()] {
+    for db in [db.clone(), db.with_dedicated_pool()] {
         let mut asking = JoinSet::new();
         for _ in 0..64 {
             let db = db.clone();

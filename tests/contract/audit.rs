@@ -335,7 +335,7 @@ fn writing_functions() -> BTreeMap<String, bool> {
         let source = source.split("#[cfg(test)]\nmod tests").next().expect("a first part");
         for function in source.split("async fn ").skip(1) {
             let name: String = function.chars().take_while(|char| char.is_alphanumeric() || *char == '_').collect();
-            if ["writing!(", "writer.lend()"].iter().any(|writing| function.contains(writing)) {
+            if ["writing!(", "writer.acquire()"].iter().any(|writing| function.contains(writing)) {
                 let has_entry = ["write_audit!(", "audit::rows("].iter().any(|audit| function.contains(audit));
                 found.insert(name, has_entry);
             }

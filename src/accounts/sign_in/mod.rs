@@ -194,8 +194,8 @@ mod tests {
         accounts.register(&email, password, SetUpRight::SameMachine, address(from)).await.unwrap();
     }
 
-    /// Starts 25 addresses × 60 sign-ins while all slots are held: the queue sheds strangers, never the owner, who has
-    /// the next turn.
+    /// Starts 25 addresses × 60 sign-ins while all slots are held: the queue sheds strangers, and the owner has the
+    /// next turn.
     #[tokio::test]
     async fn a_flood_of_sign_ins_refuses_no_owner_in_a_known_network() {
         let folder = tempfile::tempdir().unwrap();

@@ -57,7 +57,7 @@ impl Node {
             redis_identity: None,
         };
         let node = Self {
-            db: db.aside(),
+            db: db.with_dedicated_pool(),
             clock,
             own,
             observed: Mutex::default(),

@@ -1,5 +1,5 @@
--- Every column of every table of the schema: its type, whether its values are numbered by the database,
--- and its place in the primary key.
+-- Every column of every table of the schema: its type, whether it is an identity column, and its position in the
+-- primary key.
 SELECT CAST(t.relname AS TEXT) AS table_name, CAST(c.attname AS TEXT) AS column_name,
        CAST(y.typname AS TEXT) AS type, c.attidentity <> '' AS is_identity,
        array_position(k.conkey, c.attnum) AS place_in_key

@@ -1,5 +1,5 @@
-//! From SQLite to PostgreSQL: every row of every table, in one transaction, read back and compared before
-//! it is committed.
+//! Copies a database from SQLite to PostgreSQL: every row of every table, in one transaction, read back and compared
+//! before the commit.
 
 mod schema;
 mod value;
@@ -15,38 +15,38 @@ use crate::domain::AuditEntry;
 use schema::{Table, quoted};
 use value::{Kind, Value, values, write_line};
 
-/// Rows go to PostgreSQL in pieces of about so many bytes.
-const PIECE: usize = 256 * 1024;
-/// How often it is told how far it is, in rows.
-const TELL_EVERY: u64 = 100_000;
+/// The approximate size of a chunk of `COPY` data, in bytes.
+const COPY_CHUNK_BYTES: usize = 256 * 1024;
+/// The number of rows between two reports of progress.
+const REPORT_EVERY_ROWS: u64 = 100_000;
 
-/// Why the data was not copied. Nothing of it is in the target then.
+/// The reason why the data was not copied. The target has none of the data then.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateDataError {
-    /// The source is of another kind.
+    /// The source is not SQLite.
     #[error("the data comes from SQLite: write sqlite:FILE")]
     NotSqlite,
-    /// The target is of another kind.
+    /// The target is not PostgreSQL.
     #[error("the data goes to PostgreSQL: write postgres://USER@HOST/DATABASE")]
     NotPostgres,
-    /// There is no such file. It would be made, and have nothing in it.
+    /// The file does not exist. SQLite would create an empty one.
     #[error("there is no file {}", .0.display())]
     NoSuchFile(PathBuf),
-    /// A database that is not Latchkey's, or one that was never used.
+    /// The source is not a database of Latchkey, or was never used.
     #[error("this file has no accounts, so there is nothing to copy; is it the right one?")]
     NoAccounts,
-    /// What is there is never mixed with what comes.
+    /// The target has rows. The copy never mixes rows of two databases.
     #[error("this database has {0} already; nothing was changed. Take one that is empty")]
     NotEmpty(String),
-    /// The migrations of the two engines do not say the same: a mistake in this program.
+    /// The migrations of the two engines differ: a bug in this program.
     #[error("the two schemas differ: {0}")]
     Schema(String),
-    /// What was read back is not what was written.
+    /// A row that was read back differs from the written one.
     #[error("row {row} of {table} is not the same in both databases; nothing was copied")]
     Differs {
         /// The table.
         table: String,
-        /// In the order of its key, from 1.
+        /// The number of the row in the order of its key, from 1.
         row: u64,
     },
     /// The source does not open.
@@ -60,7 +60,7 @@ pub enum MigrateDataError {
     Table {
         /// The table.
         table: String,
-        /// What failed.
+        /// The error.
         error: StoreError,
     },
     /// A database failed.
@@ -69,7 +69,7 @@ pub enum MigrateDataError {
 }
 
 impl MigrateDataError {
-    /// The setting that is wrong, if one is.
+    /// Returns the setting that caused the error, if one did.
     pub fn setting(&self) -> Option<&'static str> {
         match self {
             Self::NotSqlite | Self::NoSuchFile(_) | Self::NoAccounts | Self::Source(_) => Some("from"),
@@ -85,23 +85,23 @@ impl From<sqlx::Error> for MigrateDataError {
     }
 }
 
-/// How far it is.
+/// The progress of the copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress<'a> {
-    /// So many rows of so many are written.
+    /// The table, the number of written rows, and the number of all its rows.
     Copying(&'a str, u64, u64),
-    /// So many rows are read back and the same.
+    /// The table, the number of rows that were read back and are equal, and the number of all its rows.
     Comparing(&'a str, u64, u64),
-    /// All rows of a table are in both, and the same.
+    /// All rows of a table are equal in both databases. Holds the table and the number of rows.
     Same(&'a str, u64),
 }
 
-/// Opens what is to be copied, and where to.
+/// Opens the source and the target.
 ///
 /// # Errors
-/// When one of them is of the wrong kind, is not there, or does not open.
+/// When one of them is of the wrong kind, does not exist, or does not open.
 pub async fn open_both(from: &str, to: &str) -> Result<(Db, Db), MigrateDataError> {
-    // Before anything is opened: opening a SQLite file makes it.
+    // Checked first, because opening a SQLite file creates it.
     if !from.starts_with("sqlite:") {
         return Err(MigrateDataError::NotSqlite);
     }
@@ -118,12 +118,12 @@ pub async fn open_both(from: &str, to: &str) -> Result<(Db, Db), MigrateDataErro
 }
 
 impl Db {
-    /// Brings the schemas of both up to date, if there is something to copy and room for it.
+    /// Migrates the schemas of both databases, if the source has accounts and the target has none.
     ///
     /// # Errors
     /// When the source has no accounts, the target has some, or a database fails.
     pub async fn prepare_to_migrate(&self, target: &Self) -> Result<(), MigrateDataError> {
-        // Both are asked before either is touched.
+        // Both are checked before either is changed.
         if !self.has_users().await? {
             return Err(MigrateDataError::NoAccounts);
         }
@@ -135,38 +135,38 @@ impl Db {
         Ok(())
     }
 
-    /// Copies everything into a PostgreSQL database that has no accounts, after
-    /// [`prepare_to_migrate`](Self::prepare_to_migrate); how many rows there were. The caller holds the sole right
-    /// to serve both. The target gets an audit entry more, which `entry` makes of the number of rows.
+    /// Copies all rows into a PostgreSQL database without accounts, after
+    /// [`prepare_to_migrate`](Self::prepare_to_migrate); returns their number. The caller has the sole right to serve
+    /// both. The target gets an additional audit entry, which `entry` builds from the number of rows.
     ///
-    /// The source is locked against writing meanwhile, and the target against any use.
+    /// Meanwhile the source is locked against writes, and the target against any use.
     ///
     /// # Errors
-    /// When the target has something, or a database fails. The target is then as it was, but for its schema.
+    /// When the target has rows, or a database fails. The target is then unchanged, except for its schema.
     pub async fn migrate_data(
         &self,
         target: &Self,
         entry: impl FnOnce(u64) -> AuditEntry,
-        mut tell: impl FnMut(Progress<'_>),
+        mut report: impl FnMut(Progress<'_>),
     ) -> Result<u64, MigrateDataError> {
         let Self::Sqlite(file) = self else { return Err(MigrateDataError::NotSqlite) };
         let Self::Postgres(target) = target else { return Err(MigrateDataError::NotPostgres) };
         let (mut source, mut target) = (file.writer.lend().await?, target.lend().await?);
         let mut source = source.connection()?.begin_with("BEGIN IMMEDIATE").await?;
         let mut target = target.connection()?.begin().await?;
-        // However long the source takes in between: what the target's lock is for may take its time.
+        // Reading the source may take any time between two statements on the target, so its lock must not time out.
         sqlx::query("SET LOCAL idle_in_transaction_session_timeout = 0").execute(&mut *target).await?;
         let tables = schema::tables(&mut source, &mut target).await?;
         lock(&mut target, &tables).await?;
         let mut counts = Vec::with_capacity(tables.len());
         for table in &tables {
-            let copied = copy(&mut source, &mut target, table, &mut tell).await;
+            let copied = copy(&mut source, &mut target, table, &mut report).await;
             counts.push(copied.map_err(|error| in_table(error, table))?);
         }
         for (table, rows) in tables.iter().zip(&counts) {
-            let compared = compare(&mut source, &mut target, table, *rows, &mut tell).await;
+            let compared = compare(&mut source, &mut target, table, *rows, &mut report).await;
             compared.map_err(|error| in_table(error, table))?;
-            tell(Progress::Same(&table.name, *rows));
+            report(Progress::Same(&table.name, *rows));
         }
         let rows = counts.iter().sum();
         for audit in super::audit::rows(&[entry(rows)])? {
@@ -177,7 +177,7 @@ impl Db {
     }
 }
 
-/// Says in which table a database failed.
+/// Adds the table to the error of a database.
 fn in_table(error: MigrateDataError, table: &Table) -> MigrateDataError {
     match error {
         MigrateDataError::Store(error) => MigrateDataError::Table { table: table.name.clone(), error },
@@ -185,19 +185,19 @@ fn in_table(error: MigrateDataError, table: &Table) -> MigrateDataError {
     }
 }
 
-/// Keeps everybody else away: `latchkey user add` needs no right to serve.
+/// Locks the tables against all others: `latchkey user add` works without the right to serve.
 async fn lock(target: &mut PgConnection, tables: &[Table]) -> Result<(), MigrateDataError> {
     let names = tables.iter().map(|table| quoted(&table.name)).collect::<Vec<_>>().join(", ");
     sqlx::query(AssertSqlSafe(format!("LOCK TABLE {names}"))).execute(target).await?;
     Ok(())
 }
 
-/// Writes all rows of a table, in one statement: a key may refer to one that comes later.
+/// Writes all rows of a table in one statement, because a key may refer to a later key.
 async fn copy(
     source: &mut SqliteConnection,
     target: &mut PgConnection,
     table: &Table,
-    tell: &mut impl FnMut(Progress<'_>),
+    report: &mut impl FnMut(Progress<'_>),
 ) -> Result<u64, MigrateDataError> {
     let name = quoted(&table.name);
     let something = format!("SELECT 1 FROM {name} LIMIT 1");
@@ -209,43 +209,43 @@ async fn copy(
     let total = total.unsigned_abs();
 
     let mut written = 0;
-    let mut piece = Vec::with_capacity(2 * PIECE);
+    let mut chunk = Vec::with_capacity(2 * COPY_CHUNK_BYTES);
     let mut rows = sqlx::query(AssertSqlSafe(table.in_order(""))).fetch(source);
     let mut into = target.copy_in_raw(&format!("COPY {name} ({}) FROM STDIN", table.columns())).await?;
     while let Some(row) = rows.try_next().await? {
-        write_line(&values!(row, table), &mut piece);
-        if piece.len() >= PIECE {
-            into.send(piece.as_slice()).await?;
-            piece.clear();
+        write_line(&values!(row, table), &mut chunk);
+        if chunk.len() >= COPY_CHUNK_BYTES {
+            into.send(chunk.as_slice()).await?;
+            chunk.clear();
         }
         written += 1;
-        if u64::is_multiple_of(written, TELL_EVERY) {
-            tell(Progress::Copying(&table.name, written, total));
+        if u64::is_multiple_of(written, REPORT_EVERY_ROWS) {
+            report(Progress::Copying(&table.name, written, total));
         }
     }
-    into.send(piece).await?;
+    into.send(chunk).await?;
     into.finish().await?;
 
     if let Some(column) = &table.identity {
-        // What comes next is numbered after what was copied.
+        // Continues the numbering of the database after the copied rows.
         let column = quoted(column);
         let next = format!("SELECT coalesce(max({column}), 0) + 1 FROM {name}");
         let next: i64 = sqlx::query_scalar(AssertSqlSafe(next)).fetch_one(&mut *target).await?;
         let restart = format!("ALTER TABLE {name} ALTER COLUMN {column} RESTART WITH {next}");
         sqlx::query(AssertSqlSafe(restart)).execute(&mut *target).await?;
     }
-    // Without it the first pages would be planned as if the table were empty.
+    // Without statistics, PostgreSQL would plan the first queries for an empty table.
     sqlx::query(AssertSqlSafe(format!("ANALYZE {name}"))).execute(target).await?;
     Ok(written)
 }
 
-/// Reads a table of both side by side.
+/// Reads a table in both databases side by side, and compares the rows.
 async fn compare(
     source: &mut SqliteConnection,
     target: &mut PgConnection,
     table: &Table,
     total: u64,
-    tell: &mut impl FnMut(Progress<'_>),
+    report: &mut impl FnMut(Progress<'_>),
 ) -> Result<(), MigrateDataError> {
     let mut theirs = sqlx::query(AssertSqlSafe(table.in_order(""))).fetch(source);
     let mut ours = sqlx::query(AssertSqlSafe(table.in_order("COLLATE \"C\""))).fetch(target);
@@ -255,8 +255,8 @@ async fn compare(
             (Some(a), Some(b)) if values!(a, table) == values!(b, table) => {}
             _ => return Err(MigrateDataError::Differs { table: table.name.clone(), row }),
         }
-        if u64::is_multiple_of(row, TELL_EVERY) {
-            tell(Progress::Comparing(&table.name, row, total));
+        if u64::is_multiple_of(row, REPORT_EVERY_ROWS) {
+            report(Progress::Comparing(&table.name, row, total));
         }
     }
     Ok(())

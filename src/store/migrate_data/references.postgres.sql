@@ -1,4 +1,4 @@
--- Which table refers to which other one.
+-- Pairs of tables with a foreign key from the first to the second.
 SELECT DISTINCT CAST(t.relname AS TEXT) AS table_name, CAST(f.relname AS TEXT) AS referred
 FROM pg_constraint r
 JOIN pg_class t ON t.oid = r.conrelid

@@ -1,4 +1,4 @@
-//! What there is to copy, as the two schemas say it: nothing is listed by hand, so that nothing is forgotten.
+//! The tables to copy, read from the two schemas: no table is listed by hand, so that none is forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,19 +7,19 @@ use sqlx::{PgConnection, SqliteConnection};
 use super::MigrateDataError;
 use super::value::Kind;
 
-/// Tables that stay as the migrations made them: each says of its own database which servers run on it, and what
-/// they have not heard yet. No server runs, and whoever follows the changes of the old one forgets what it
-/// remembers when it finds a new one. A probe says when this database took a row last.
-const NOT_COPIED: [&str; 4] = ["changes", "changes_last", "nodes", "write_probes"];
+/// Tables that are not copied. Each describes its own database: its running servers, and the changes that they have not
+/// applied. During the copy no server runs, and a subscriber of the old change log clears its cache when it finds a new
+/// one. A write probe holds the last write to this database.
+const EXCLUDED_TABLES: [&str; 4] = ["changes", "changes_last", "nodes", "write_probes"];
 
 /// A table that both engines have, with the same columns.
 #[derive(Debug)]
 pub(super) struct Table {
     pub(super) name: String,
     pub(super) columns: Vec<Column>,
-    /// The names of the primary key's columns, in its order.
+    /// The names of the columns of the primary key, in its order.
     key: Vec<String>,
-    /// The column that PostgreSQL numbers.
+    /// The identity column of PostgreSQL, if there is one.
     pub(super) identity: Option<String>,
 }
 
@@ -29,17 +29,17 @@ pub(super) struct Column {
     pub(super) kind: Kind,
 }
 
-/// Of PostgreSQL: table, column, type, whether it is an identity, and its place in the primary key.
+/// A column in PostgreSQL: table, column, type, whether it is an identity, and its position in the primary key.
 type Described = (String, String, String, bool, Option<i32>);
 
 impl Table {
-    /// The names of the columns, as a statement has them.
+    /// Returns the list of columns for a statement.
     pub(super) fn columns(&self) -> String {
         self.columns.iter().map(|column| quoted(&column.name)).collect::<Vec<_>>().join(", ")
     }
 
-    /// Selects all rows in the order of their key, which is the same for both engines: that of bytes. `collation`
-    /// makes it so for texts.
+    /// Returns a statement that selects all rows in the order of their key. `collation` makes PostgreSQL sort texts by
+    /// bytes, as SQLite does.
     pub(super) fn in_order(&self, collation: &str) -> String {
         let is_text = |name: &str| self.columns.iter().any(|column| column.name == name && column.kind == Kind::Text);
         let by = |name: &String| if is_text(name) { format!("{} {collation}", quoted(name)) } else { quoted(name) };
@@ -48,15 +48,15 @@ impl Table {
     }
 }
 
-/// A name as an identifier.
+/// Returns a name as a quoted identifier.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// All tables of the source but [`NOT_COPIED`], those that others refer to first.
+/// Returns all tables of the source except [`EXCLUDED_TABLES`], with referenced tables first.
 ///
 /// # Errors
-/// When a table has not the same columns in both.
+/// When the columns of a table differ.
 pub(super) async fn tables(
     source: &mut SqliteConnection,
     target: &mut PgConnection,
@@ -67,7 +67,7 @@ pub(super) async fn tables(
         sqlx::query_as(include_str!("references.postgres.sql")).fetch_all(target).await?;
 
     let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for (table, column) in theirs.into_iter().filter(|(table, _)| !NOT_COPIED.contains(&table.as_str())) {
+    for (table, column) in theirs.into_iter().filter(|(table, _)| !EXCLUDED_TABLES.contains(&table.as_str())) {
         wanted.entry(table).or_default().insert(column);
     }
     let mut tables = Vec::new();
@@ -105,19 +105,20 @@ fn table(name: String, mut wanted: BTreeSet<String>, ours: &[Described]) -> Resu
     Ok(table)
 }
 
-/// Those that are referred to before those that refer to them.
+/// Sorts tables so that referenced tables come before the tables that refer to them.
 fn in_order_of_reference(
-    mut rest: Vec<Table>,
+    mut remaining: Vec<Table>,
     references: &[(String, String)],
 ) -> Result<Vec<Table>, MigrateDataError> {
-    let mut ordered = Vec::with_capacity(rest.len());
-    while !rest.is_empty() {
-        let waits_for =
-            |name: &str| references.iter().any(|(from, to)| from == name && rest.iter().any(|table| table.name == *to));
-        let Some(next) = rest.iter().position(|table| !waits_for(&table.name)) else {
-            return Err(MigrateDataError::Schema(format!("{} refers to itself by way of others", rest[0].name)));
+    let mut ordered = Vec::with_capacity(remaining.len());
+    while !remaining.is_empty() {
+        let waits_for = |name: &str| {
+            references.iter().any(|(from, to)| from == name && remaining.iter().any(|table| table.name == *to))
         };
-        ordered.push(rest.remove(next));
+        let Some(next) = remaining.iter().position(|table| !waits_for(&table.name)) else {
+            return Err(MigrateDataError::Schema(format!("{} refers to itself by way of others", remaining[0].name)));
+        };
+        ordered.push(remaining.remove(next));
     }
     Ok(ordered)
 }
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_nobody_converts_and_a_table_without_an_order_are_refused() {
+    fn an_unknown_type_and_a_table_without_a_primary_key_are_refused() {
         assert!(planned(&["id"], &[described("id", "numeric", Some(1))]).unwrap_err().contains("numeric"));
         assert!(planned(&["id"], &[described("id", "int8", None)]).unwrap_err().contains("primary key"));
     }
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_referred_to_comes_first() {
+    fn referenced_tables_come_first() {
         let named = |name: &str| Table { name: name.to_owned(), columns: vec![], key: vec![], identity: None };
         let pair = |from: &str, to: &str| (from.to_owned(), to.to_owned());
         let references = [pair("a", "c"), pair("b", "a"), pair("c", "elsewhere")];

@@ -1,8 +1,8 @@
-//! One value of a row, as both engines have it.
+//! A value of a row, in a form for both engines.
 
 use uuid::Uuid;
 
-/// The types that columns have, by PostgreSQL's names for them.
+/// The types of columns, by PostgreSQL's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// `int8`; `INTEGER` in SQLite.
@@ -70,7 +70,7 @@ impl From<Uuid> for Value {
     }
 }
 
-/// The values of a row of either engine.
+/// Reads the values of a row of either engine.
 macro_rules! values {
     ($row:expr, $table:expr) => {{
         let mut values = Vec::with_capacity($table.columns.len());
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_what_copy_reads() {
+    fn a_line_has_the_text_form_of_copy() {
         let mut line = Vec::new();
         let values = [
             Value::Null,

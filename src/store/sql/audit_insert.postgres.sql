@@ -1,4 +1,4 @@
--- $1: JSON, one object an entry.
+-- $1: JSON, one object for each entry.
 INSERT INTO audit_entries (id, organisation_id, at, actor_type, actor_id, actor_label, action, target_type, target_id,
                            target_label, address, user_agent, request_id, before, after)
 SELECT id, organisation_id, at, actor_type, actor_id, actor_label, action, target_type, target_id, target_label,

@@ -1,5 +1,5 @@
--- $1: JSON, one object an entry.
--- Materialised, because `json_each` writes a row's JSON out anew wherever `value` stands.
+-- $1: JSON, one object for each entry.
+-- Materialised, because `json_each` serializes a row again for each use of `value`.
 WITH rows AS MATERIALIZED (SELECT value FROM json_each($1))
 INSERT INTO audit_entries (id, organisation_id, at, actor_type, actor_id, actor_label, action, target_type, target_id,
                            target_label, address, user_agent, request_id, before, after)

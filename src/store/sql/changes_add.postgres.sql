@@ -1,4 +1,4 @@
--- $1: JSON, one object a change.
+-- $1: JSON, one object for each change.
 INSERT INTO changes (number, organisation_id, key_id, hash, revoked, changed_at, token, previous, organisation_number)
 SELECT number, organisation, key, decode(hash, 'hex'), revoked, at, token, previous, organisation_number
 FROM jsonb_to_recordset(CAST($1 AS jsonb))

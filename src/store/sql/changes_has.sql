@@ -1,2 +1,2 @@
--- Whether an organisation's change is still there, and with it all that came after.
+-- Whether the log still has a change of an organisation, and so all later ones.
 SELECT count(*) FROM changes WHERE organisation_id = $1 AND organisation_number = $2 AND token = $3

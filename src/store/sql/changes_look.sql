@@ -1,4 +1,4 @@
--- One row at least: where the log ends, with the changes after a number beside it.
+-- The end of the log, joined with the changes after a number. Returns at least one row.
 SELECT l.epoch, l.history, l.number AS last, l.token AS last_token,
        c.number, c.organisation_id, c.key_id, c.hash, c.revoked, c.token, c.previous, c.organisation_number
 FROM changes_last l

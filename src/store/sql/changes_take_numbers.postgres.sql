@@ -1,5 +1,5 @@
--- $1: how many; $2: their token; $3: the organisation, whose row is locked first, as everybody locks them.
--- The notification goes out with the commit.
+-- $1: the number of changes; $2: their token; $3: the organisation. Every transaction locks the organisation's row
+-- first. The commit sends the notification.
 WITH organisation AS (
   UPDATE organisations SET change_number = change_number + $1, change_token = $2 WHERE id = $3 RETURNING change_number
 ), taken AS (

@@ -1,4 +1,4 @@
--- The oldest event of an environment that it keeps. $3: how many bytes of the newest ones it keeps.
+-- The oldest event that an environment keeps. $3: the bytes of the newest events that it keeps.
 SELECT uuid
 FROM (SELECT v.uuid, sum(octet_length(v.body)) OVER (ORDER BY v.uuid DESC) AS bytes
       FROM events v

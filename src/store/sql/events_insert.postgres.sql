@@ -1,7 +1,7 @@
--- $1: JSON, an array an event: id in hex, organisation, an array of environment and source's name, key, moment,
--- and where in $2 the body begins, counted from 1, and how long it is. $2: all bodies, as they came.
--- $3: JSON, an array a source: the id if it is a new one, environment, name, moment, how many events, their bytes.
--- They are locked in this order.
+-- $1: JSON, an array for each event: id in hex, organisation, an array of environment and source's name, key, moment,
+-- and the position of the body in $2, counted from 1, and its length. $2: all bodies, unchanged.
+-- $3: JSON, an array for each source: the id if it is new, environment, name, moment, number of events, their bytes.
+-- The sources are locked in this order.
 WITH counted AS (
   INSERT INTO sources (id, environment_id, name, created_at, event_count, event_bytes)
   SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT), value ->> 2, CAST(value ->> 3 AS BIGINT),

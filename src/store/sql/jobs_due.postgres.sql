@@ -1,4 +1,4 @@
--- $1: JSON, the kinds. Reads one entry of the index for each.
+-- $1: JSON, the kinds. Reads one entry of the index for each kind.
 SELECT kinds.value AS kind,
        (SELECT min(jobs.due_at) FROM jobs WHERE jobs.kind = kinds.value AND jobs.ended_at IS NULL) AS due_at
 FROM jsonb_array_elements_text(CAST($1 AS jsonb)) AS kinds (value)

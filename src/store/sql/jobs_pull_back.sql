@@ -1,4 +1,4 @@
--- $2: the longest time to another attempt; $3: the length of a lease. Only a clock that was wrong puts a job further off.
+-- $2: the longest delay of a retry; $3: the length of a lease. Only a wrong clock postpones a job further.
 UPDATE jobs SET due_at = $1
 WHERE ended_at IS NULL
   AND (interval_ms IS NOT NULL OR attempts > 0)

@@ -1,4 +1,4 @@
--- $1: JSON, one object a key and address.
+-- $1: JSON, one object for each key and address.
 INSERT INTO key_addresses (key_id, address, last_used_at)
 SELECT key, address, at
 FROM jsonb_to_recordset(CAST($1 AS jsonb)) AS a (key BIGINT, address TEXT, at BIGINT)

@@ -1,4 +1,4 @@
--- $1: JSON, one object a key and address, as they were noted; $2: how many each key keeps.
+-- $1: JSON, one object for each stored key and address; $2: the number of addresses that a key keeps.
 DELETE FROM key_addresses
 WHERE (key_id, address) IN (
   SELECT key_id, address

@@ -1,4 +1,4 @@
--- UNION drops what was seen before, so this ends whatever the rows say.
+-- UNION drops repeated rows, so the recursion ends for any rows.
 WITH RECURSIVE family (id) AS (
   SELECT CAST($1 AS BIGINT)
   UNION

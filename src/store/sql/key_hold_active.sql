@@ -1,3 +1,3 @@
--- Changes nothing: it locks the row, so that the key cannot end before the transaction does.
+-- Locks the row without a change, so that the key cannot be revoked or paused before the transaction ends.
 UPDATE keys SET parent_id = parent_id
 WHERE id = $1 AND revoked_at IS NULL AND disabled_at IS NULL

@@ -1,4 +1,4 @@
--- $1: JSON, one object a key, hour and outcome. A count saturates.
+-- $1: JSON, one object for each key, hour and outcome. A count saturates.
 INSERT INTO key_hours (key_id, hour, code, count)
 SELECT key, hour, code, count
 FROM jsonb_to_recordset(CAST($1 AS jsonb)) AS h (key BIGINT, hour BIGINT, code TEXT, count BIGINT)

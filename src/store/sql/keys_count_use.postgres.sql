@@ -1,5 +1,5 @@
--- $1: JSON, one object a key: its id, its requests, the last one's moment. A count saturates.
--- The rows are locked in the order of their ids, as everybody locks keys.
+-- $1: JSON, one object for each key: its id, its requests, the moment of the last one. A count saturates.
+-- Every transaction locks keys in the order of their ids.
 UPDATE keys
 SET request_count = least(request_count, 9223372036854775807 - greatest(used.requests, 0)) + used.requests,
     last_used_at = greatest(last_used_at, used.at)

@@ -1,4 +1,4 @@
--- $1: JSON, one object a key: its id, its requests, the last one's moment. A count saturates.
+-- $1: JSON, one object for each key: its id, its requests, the moment of the last one. A count saturates.
 UPDATE keys
 SET request_count = min(request_count, 9223372036854775807 - max(used.requests, 0)) + used.requests,
     last_used_at = max(coalesce(last_used_at, 0), used.at)

@@ -1,5 +1,5 @@
 -- The key itself, and its descendants that are not revoked.
--- In the order of their ids, as everybody locks keys: two transactions must not wait for each other.
+-- Every transaction locks keys in the order of their ids, so that two transactions cannot deadlock.
 WITH RECURSIVE family (id) AS (
   SELECT CAST($1 AS BIGINT)
   UNION

@@ -1,5 +1,5 @@
 -- The key itself, and its descendants that are not revoked.
--- Whoever writes is alone: nothing to lock.
+-- SQLite has one writer, so there is nothing to lock.
 WITH RECURSIVE family (id) AS (
   SELECT CAST($1 AS BIGINT)
   UNION

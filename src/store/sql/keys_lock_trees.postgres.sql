@@ -1,5 +1,5 @@
--- $1: JSON, ids of keys. Holds the tree of each until the transaction ends: who adds a key below another, or reads
--- which keys are below one in order to change them, has it. In the order of the ids, against deadlocks.
+-- $1: JSON, ids of keys. Locks the tree of each until the transaction ends. A transaction that adds a key below
+-- another, or reads the keys below a key to change them, needs this lock. The order of the ids prevents deadlocks.
 WITH RECURSIVE ancestors (id, parent_id) AS (
   SELECT id, parent_id FROM keys
   WHERE id = ANY (ARRAY(SELECT CAST(value AS BIGINT) FROM jsonb_array_elements_text(CAST($1 AS jsonb)) AS value))

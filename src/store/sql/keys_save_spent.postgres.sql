@@ -1,5 +1,5 @@
--- $1: JSON, one object a key.
--- The rows are locked in the order of their ids, as everybody locks keys.
+-- $1: JSON, one object for each key.
+-- Every transaction locks keys in the order of their ids.
 UPDATE keys
 SET rate_until = spent.rate_until, quota_month = spent.quota_month, quota_used = spent.quota_used
 FROM (SELECT k.id, s.rate_until, s.quota_month, s.quota_used

@@ -1,4 +1,4 @@
--- $4: the password hash that was verified.
+-- $4: the verified password hash.
 INSERT INTO known_networks (user_id, network, signed_in_at)
 SELECT id, $2, $3 FROM users WHERE id = $1 AND password_hash = $4
 ON CONFLICT (user_id, network) DO UPDATE SET signed_in_at = excluded.signed_in_at

@@ -1,5 +1,5 @@
--- Only what is a position of this very log: the database may have gone back since the node read it.
--- Without waiting for the disk: an acknowledgement that is lost makes others wait, and harms nobody.
+-- Accepts only a position of the current log: the database may have been restored since the node read it.
+-- Does not wait for the disk: a lost acknowledgement makes other nodes wait, and does no other harm.
 WITH acknowledged AS (
   UPDATE nodes SET heard = $2
   WHERE id = $1

@@ -1,2 +1,2 @@
--- Unless it has come back to life.
+-- Keeps a node that has renewed its lease since.
 DELETE FROM nodes WHERE id = $1 AND renewals = $2

@@ -1,5 +1,5 @@
--- What the node has heard counts only if it is a position of this very log. When the server began tells one
--- PostgreSQL from another that took its place.
+-- Accepts an acknowledgement only if it is a position of the current log. The start time of the server tells a
+-- PostgreSQL server from its replacement.
 UPDATE nodes
 SET renewals = renewals + 1,
     redis = $3,

@@ -1,4 +1,4 @@
--- Never run: a file has one server, which is no node. It keeps the meaning of node_renew.postgres.sql.
+-- Never run: a SQLite file has one server, which is no node. Means the same as node_renew.postgres.sql.
 UPDATE nodes
 SET renewals = renewals + 1,
     redis = $3,

@@ -1,3 +1,4 @@
--- $2: how many new keys; $3: how many it may have that are not revoked; $4: below how many revoked ones.
+-- $2: the number of new keys; $3: the largest number of keys that are not revoked; $4: the number of revoked keys from
+-- which the organisation gets no further keys.
 UPDATE organisations SET key_count = key_count + $2
 WHERE id = $1 AND key_count - revoked_count + $2 <= $3 AND revoked_count < $4

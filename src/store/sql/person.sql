@@ -1,4 +1,4 @@
--- A row an environment, or one where somebody is in no organisation.
+-- A row for each environment, or one row for a person without an organisation.
 SELECT u.id AS user_id, u.email, m.role, o.id AS organisation_id, o.uuid,
        o.name AS organisation_name, e.id AS environment_id, e.name AS environment_name, e.mode,
        u.operator

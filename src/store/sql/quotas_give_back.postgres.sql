@@ -1,5 +1,5 @@
--- $1: JSON, one object a key. Of another month, it is of no use to anybody.
--- The rows are locked in the order of their ids, as everybody locks keys.
+-- $1: JSON, one object for each key. Parts of another month are ignored.
+-- Every transaction locks keys in the order of their ids.
 UPDATE keys
 SET quota_used = quota_used - given.requests
 FROM (SELECT k.id, g.requests

@@ -1,4 +1,4 @@
--- $1: JSON, one object a key. Of another month, it is of no use to anybody.
+-- $1: JSON, one object for each key. Parts of another month are ignored.
 UPDATE keys
 SET quota_used = quota_used - given.requests
 FROM (SELECT value ->> 'id' AS id, value ->> 'month' AS month, value ->> 'requests' AS requests FROM json_each($1)) AS given

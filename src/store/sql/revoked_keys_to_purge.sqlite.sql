@@ -1,5 +1,5 @@
--- $1: revoked before this moment; $2: now; $3: how many at the most. Not while an event may be there that the key let
--- in, nor while a key is there that it made.
+-- $1: revoked before this moment; $2: now; $3: the largest number. Keeps a key while one of its events may be stored,
+-- or a key that it created.
 SELECT k.id
 FROM organisations o
 JOIN keys k ON k.organisation_id = o.id

@@ -1,4 +1,4 @@
--- $2: a session that stays; $3: how many others of the account do.
+-- $2: a session that stays; $3: the number of other sessions of the account that stay.
 DELETE FROM sessions
 WHERE user_id = $1 AND id_hash IN (
   SELECT id_hash FROM sessions

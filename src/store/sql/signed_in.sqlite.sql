@@ -1,4 +1,5 @@
--- $1: JSON, the hashes of session ids in hex. A row an environment, or one where somebody is in no organisation.
+-- $1: JSON, the hashes of session ids in hex. A row for each environment, or one row for a person without an
+-- organisation.
 SELECT s.id_hash, s.seen_at, s.user_id, u.email, m.role, o.id AS organisation_id, o.uuid,
        o.name AS organisation_name, e.id AS environment_id, e.name AS environment_name, e.mode,
        u.operator

@@ -1,4 +1,4 @@
--- $2: a family that stays; $3: how many others of the account do. Families that have ended go first.
+-- $2: a family that stays; $3: the number of other families of the account that stay. Ended families are deleted first.
 DELETE FROM token_families
 WHERE user_id = $1 AND id IN (
   SELECT id FROM token_families

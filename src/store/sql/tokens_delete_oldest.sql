@@ -1,4 +1,4 @@
--- $2: how many tokens of each kind a family keeps.
+-- $2: the number of tokens of each kind that a family keeps.
 DELETE FROM tokens
 WHERE family_id = $1 AND hash IN (
   SELECT hash

@@ -1,5 +1,5 @@
--- The schema. Moments are milliseconds since 1970-01-01T00:00:00Z. Ids are 64 random bits; `uuid` is the other name of the
--- same row, which HookSentry's contract shows. Nothing was released yet: this file changes until then.
+-- The schema. Moments are milliseconds since 1970-01-01T00:00:00Z. Ids are 64 random bits; `uuid` is the id of the same
+-- row in HookSentry's contract. There is no release yet, so this file is edited in place until the first one.
 
 -- Accounts ------------------------------------------------------------------------------------------------------------
 
@@ -8,16 +8,17 @@ CREATE TABLE users (
   email         TEXT NOT NULL UNIQUE,
   password_hash TEXT NOT NULL,
   created_at    BIGINT NOT NULL,
-  -- 1: operates the server, as the first account does.
+  -- 1 for an operator of the server, as the first account is.
   operator      BIGINT NOT NULL DEFAULT 0 CHECK (operator IN (0, 1))
 );
 
--- At most one row, which the first account claims (--registration first), so that of two at once only one is the first.
+-- At most one row, which the first account inserts (--registration first), so that of two concurrent registrations only
+-- one is the first.
 CREATE TABLE first_account (
   only_one BIGINT PRIMARY KEY CHECK (only_one = 1)
 );
 
--- Networks that an account signed in from lately: a flood of guesses from elsewhere does not delay its owner.
+-- Networks that an account signed in from lately: a flood of guesses from other networks does not delay its owner.
 CREATE TABLE known_networks (
   user_id      BIGINT NOT NULL REFERENCES users (id),
   -- An IPv4 address, or the first address of an IPv6 /64.
@@ -32,10 +33,10 @@ CREATE TABLE organisations (
   uuid          UUID NOT NULL UNIQUE,
   name          TEXT NOT NULL,
   created_at    BIGINT NOT NULL,
-  -- Updated with every key, so that the bound and the totals need no scan.
+  -- Updated with every key, so that limits and totals need no scan.
   key_count     BIGINT NOT NULL DEFAULT 0,
   revoked_count BIGINT NOT NULL DEFAULT 0,
-  -- Changes of an organisation have numbers of their own, which say nothing about other organisations.
+  -- Changes of an organisation have numbers of their own, which reveal nothing about other organisations.
   change_number BIGINT NOT NULL DEFAULT 0,
   change_token  BIGINT NOT NULL DEFAULT 0
 );
@@ -46,7 +47,7 @@ CREATE TABLE environments (
   name            TEXT NOT NULL,
   mode            TEXT NOT NULL CHECK (mode IN ('live', 'test')),
   created_at      BIGINT NOT NULL,
-  -- How long events are kept; the first bound that is reached counts.
+  -- The retention of events; the first limit that is reached counts.
   event_days      BIGINT NOT NULL DEFAULT 7,
   event_limit     BIGINT NOT NULL DEFAULT 1000000
 );
@@ -71,7 +72,7 @@ CREATE TABLE sessions (
 );
 CREATE INDEX sessions_of_user ON sessions (user_id);
 
--- One sign-in by HookSentry's contract; its access and refresh tokens live and end together.
+-- A sign-in of HookSentry's contract. Its access and refresh tokens end together.
 CREATE TABLE token_families (
   id              BIGINT PRIMARY KEY,
   user_id         BIGINT NOT NULL REFERENCES users (id),
@@ -96,17 +97,18 @@ CREATE INDEX tokens_by_expiry ON tokens (expires_at);
 
 CREATE TABLE keys (
   id                  BIGINT PRIMARY KEY,
-  -- It begins with the moment of creation: the order of the UUIDs is the order in which keys were made, so no list needs an
-  -- index by `created_at`.
+  -- Begins with the moment of creation: the order of the UUIDs is the order of creation, so no list needs an index by
+  -- `created_at`.
   uuid                UUID NOT NULL UNIQUE,
   hash                BYTEA NOT NULL UNIQUE CHECK (octet_length(hash) = 32),
   organisation_id     BIGINT NOT NULL REFERENCES organisations (id),
   environment_id      BIGINT NOT NULL REFERENCES environments (id),
   created_by          BIGINT REFERENCES users (id),
-  -- The key that made this one, where keys may manage keys.
+  -- The key that created this one, if keys may manage keys.
   parent_id           BIGINT REFERENCES keys (id),
   name                TEXT COLLATE "C" NOT NULL,
-  -- The name in folded case (Unicode) and composed, for searches. The program computes it, which knows all letters.
+  -- The name in folded case (Unicode) and composed, for searches. The program computes it, because it knows all
+  -- letters.
   name_folded         TEXT COLLATE "C" NOT NULL,
   prefix              TEXT NOT NULL,
   scopes              TEXT,
@@ -123,19 +125,21 @@ CREATE TABLE keys (
   revoked_by          BIGINT REFERENCES users (id),
   request_count       BIGINT NOT NULL DEFAULT 0,
   last_used_at        BIGINT,
-  -- The spending of limits that was last saved; the server that counts knows newer values. A month is counted from year 0.
+  -- The last saved spending of limits; the server that counts has newer values. A month is counted from year 0.
   rate_until          BIGINT,
   quota_month         BIGINT,
   quota_used          BIGINT NOT NULL DEFAULT 0
 ) WITH (
-  -- Room on each page for another version of a row: a count that several nodes write each second then touches no index.
+  -- Leaves room on each page for another version of a row, so that a count that several nodes write each second changes
+  -- no index.
   fillfactor = 80
 );
 CREATE INDEX keys_of_creator ON keys (created_by, uuid);
 CREATE INDEX keys_of_environment ON keys (environment_id, uuid);
 CREATE INDEX keys_of_parent ON keys (parent_id) WHERE parent_id IS NOT NULL;
--- HookSentry lists keys in several orders, with a filter by state or without, at any page. Each order has its index, in bytes,
--- with the UUID for ties. Each state has its own, so that a key has an entry in those of its state only.
+-- HookSentry lists keys in several orders, with or without a filter by state, at any page. Each order has an index,
+-- sorted by bytes, with the UUID for ties. Each state has its own indexes, so that a key has entries only in those of
+-- its state.
 CREATE INDEX keys_by_uuid ON keys (organisation_id, uuid) INCLUDE (id);
 CREATE INDEX keys_by_name ON keys (organisation_id, name, uuid) INCLUDE (id);
 CREATE INDEX active_keys_by_uuid ON keys (organisation_id, uuid) INCLUDE (id, revoked_at) WHERE revoked_at IS NULL;
@@ -152,8 +156,8 @@ JOIN environments e ON e.id = k.environment_id
 JOIN organisations o ON o.id = k.organisation_id
 LEFT JOIN users u ON u.id = k.created_by;
 
--- Hashes of keys whose rows were deleted long after their revocation. They stay for ever: no import, no restored client and no
--- other way of adding a row brings such a key back.
+-- Hashes of keys with rows that were deleted long after the revocation. They stay for ever: no import, no restored
+-- client and no other way of adding a row reactivates such a key.
 CREATE TABLE revoked_hashes (
   hash BYTEA PRIMARY KEY CHECK (octet_length(hash) = 32)
 );
@@ -170,7 +174,7 @@ FOR EACH ROW EXECUTE FUNCTION refuse_revoked_key();
 
 -- Use of keys ---------------------------------------------------------------------------------------------------------
 
--- Outcomes of checks by the hour: hours since 1970, and the codes of the native contract.
+-- Hourly outcomes of checks: hours since 1970, and the codes of the native contract.
 CREATE TABLE key_hours (
   key_id BIGINT NOT NULL REFERENCES keys (id),
   hour   BIGINT NOT NULL,
@@ -188,7 +192,7 @@ CREATE TABLE key_addresses (
   PRIMARY KEY (key_id, address)
 );
 
--- Counts on their way to `key_hours` and `keys`: JSON, by parts of the keys.
+-- Counts that are not yet added to `key_hours` and `keys`: JSON, by parts of the keys.
 CREATE TABLE usage_log (
   id   BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   part BIGINT NOT NULL,
@@ -203,14 +207,14 @@ CREATE TABLE sources (
   environment_id BIGINT NOT NULL REFERENCES environments (id),
   name           TEXT NOT NULL,
   created_at     BIGINT NOT NULL,
-  -- Updated with every event, so that totals and bounds need no scan.
+  -- Updated with every event, so that totals and limits need no scan.
   event_count    BIGINT NOT NULL DEFAULT 0,
   event_bytes    BIGINT NOT NULL DEFAULT 0,
   UNIQUE (environment_id, name)
 );
 
--- Event ids are version 7 UUIDs: their order is the order of arrival, and a moment is a bound on them. There are no foreign keys,
--- because events are written often, and refer to rows that the same request checked.
+-- Event ids are version 7 UUIDs: their order is the order of arrival, and a moment is a limit on them. There are no
+-- foreign keys, because events are written often, and refer to rows that the same request checked.
 CREATE TABLE events (
   uuid            UUID NOT NULL,
   organisation_id BIGINT NOT NULL,
@@ -234,23 +238,23 @@ CREATE INDEX idempotency_keys_by_age ON idempotency_keys (accepted_at);
 
 -- Jobs ----------------------------------------------------------------------------------------------------------------
 
--- Work that one of the servers does (src/jobs). A periodic job has an interval, and one row for its kind that never ends; any other
--- job has a row of its own. A claim is a lease: `claim` is a random number of the worker that runs the job, and until it is done
--- `due_at` is the end of the lease, when another worker may take the job over.
+-- Jobs: one of the servers runs each (src/jobs). A periodic job has an interval, and one row for its kind that never
+-- ends; any other job has a row of its own. A claim is a lease: `claim` is a random number of the worker that runs the
+-- job. While it runs, `due_at` is the end of the lease, after which another worker may take the job over.
 CREATE TABLE jobs (
   id          BIGINT PRIMARY KEY,
   kind        TEXT NOT NULL,
   -- Milliseconds.
   interval_ms BIGINT,
-  -- JSON; 'null' as soon as the job is done.
+  -- JSON; 'null' once the job is done.
   payload     TEXT NOT NULL,
   created_at  BIGINT NOT NULL,
   due_at      BIGINT NOT NULL,
   claim       BIGINT,
-  -- Claims since the last success.
+  -- The number of claims since the last success.
   attempts    BIGINT NOT NULL DEFAULT 0,
   last_error  TEXT,
-  -- A dead job has failed for the last time.
+  -- A dead job has used all its attempts.
   outcome     TEXT CHECK (outcome IN ('done', 'dead')),
   ended_at    BIGINT,
   CHECK ((outcome IS NULL) = (ended_at IS NULL)),
@@ -262,9 +266,9 @@ CREATE INDEX jobs_by_end ON jobs (outcome, ended_at) WHERE ended_at IS NOT NULL;
 
 -- Audit ---------------------------------------------------------------------------------------------------------------
 
--- One row for each change of what a person, a key or a setting may do, written in the transaction of the change. Rows are kept.
--- There are no foreign keys: an entry outlives what it is about. Entries are read by chain and moment; their ids begin with the
--- moment, so that new rows stand together.
+-- One row for each change of the rights of a person or a key, or of a setting, written in the transaction of the
+-- change. Rows are never deleted. There are no foreign keys: an entry outlives its object. Entries are read by chain
+-- and moment; their ids begin with the moment, so that new rows are adjacent.
 CREATE TABLE audit_entries (
   id              BIGINT PRIMARY KEY,
   -- NULL: the chain of the server.
@@ -277,7 +281,7 @@ CREATE TABLE audit_entries (
   target_type     TEXT NOT NULL,
   target_id       TEXT NOT NULL,
   target_label    TEXT NOT NULL,
-  -- The request, where there was one.
+  -- The request, if there was one.
   address         TEXT,
   user_agent      TEXT,
   request_id      TEXT,
@@ -289,10 +293,11 @@ CREATE INDEX audit_entries_of_organisation ON audit_entries (organisation_id, at
 
 -- The change log and the nodes ----------------------------------------------------------------------------------------
 
--- The number of the last change. A transaction that changes keys holds this row until its commit, so that the order of the
--- numbers is the order of the commits. `epoch` tells the numbers of one database from those of another. `token` is drawn anew by each
--- transaction that changes keys, and stands in its changes; `previous` is the token before. `history` is drawn anew when a server
--- finds that the database went back: a restored database gives the same numbers to other changes.
+-- The number of the last change. A transaction that changes keys locks this row until its commit, so that the order of
+-- the numbers is the commit order. `epoch` tells the numbers of one database from those of another. Each transaction
+-- that changes keys draws a new `token`, and stores it in its changes; `previous` is the token before. A server draws a
+-- new `history` when it finds that the database was restored: a restored database assigns the same numbers to other
+-- changes.
 CREATE TABLE changes_last (
   id       BIGINT PRIMARY KEY CHECK (id = 1),
   number   BIGINT NOT NULL,
@@ -307,7 +312,7 @@ VALUES (1, 0,
         hashtextextended(gen_random_uuid()::text, 0), 0,
         hashtextextended(gen_random_uuid()::text, 0));
 
--- Kept for an hour: a subscriber that was away longer forgets everything.
+-- Kept for an hour: a subscriber that was away longer clears its cache.
 CREATE TABLE changes (
   number              BIGINT PRIMARY KEY,
   organisation_id     BIGINT NOT NULL,
@@ -323,27 +328,26 @@ CREATE INDEX changes_of_key ON changes (key_id, number);
 CREATE INDEX changes_by_age ON changes (changed_at);
 CREATE INDEX changes_of_organisation ON changes (organisation_id, organisation_number);
 
--- The servers of this database. `renewals` grows while a node
--- lives: others see by it, on their own clocks, whether its lease holds. `heard` is the last change that it has dropped from
--- its memory.
+-- The servers of this database. `renewals` grows while a node is alive: other nodes see from it, on their own clocks,
+-- whether its lease holds. `heard` is the last change that the node has applied to its cache.
 CREATE TABLE nodes (
   id             BIGINT PRIMARY KEY,
   name           TEXT NOT NULL,
   version        TEXT NOT NULL,
-  -- 1: it shares the database with no other.
+  -- 1 for a node that must be the only one of its database.
   sole           BIGINT NOT NULL,
-  -- Its process and machine, for other nodes on the same machine.
+  -- The process and the machine of the node, for other nodes on the same machine.
   process        TEXT NOT NULL,
   started_at     BIGINT NOT NULL,
   renewals       BIGINT NOT NULL,
   heard          BIGINT NOT NULL,
-  -- 1: its Redis answers; 0: it does not; NULL: it has none.
+  -- The state of the node's Redis. 1: reachable; 0: unreachable; NULL: not configured.
   redis          BIGINT,
-  -- Its Redis, by a random number that is kept in that Redis; NULL while it is not known.
+  -- The identity of that Redis, a random number that is stored in it; NULL while unknown.
   redis_identity BIGINT
 );
 
--- `/readyz` and the start of a server write this row, because only a write shows whether the database takes any.
+-- `/readyz` and the start of a server write this row, because only a write shows whether the database accepts writes.
 CREATE TABLE write_probes (
   id         BIGINT PRIMARY KEY CHECK (id = 1),
   written_at BIGINT NOT NULL

@@ -101,9 +101,9 @@ pub struct SpentRow {
 pub enum Owner {
     /// Keys that this user created, in organisations that the user is still a member of.
     Creator(UserId),
-    /// Keys that this user created in this environment.
+    /// Keys that this user created in this environment, while the user is still a member.
     CreatorIn(UserId, EnvironmentId),
-    /// Keys that this user created in this organisation.
+    /// Keys that this user created in this organisation, while the user is still a member.
     CreatorFor(UserId, OrganisationId),
     /// All keys of an organisation.
     Organisation(OrganisationId),

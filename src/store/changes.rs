@@ -302,7 +302,7 @@ mod tests {
         let db = Db::open(&format!("sqlite:{}", folder.path().join("test.db").display())).await.expect("it opens");
         db.migrate().await.expect("it migrates");
         let Db::Sqlite(file) = &db else { unreachable!("a file") };
-        let mut turn = file.writer.lend().await.expect("a turn");
+        let mut turn = file.writer.acquire().await.expect("a turn");
         let statement = "
             INSERT INTO changes (number, organisation_id, key_id, hash, revoked, changed_at, token, previous, organisation_number)
             SELECT value ->> 0, 1, value ->> 1, zeroblob(32), 1, 0, value ->> 2, 0, 0

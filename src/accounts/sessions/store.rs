@@ -26,7 +26,7 @@ pub const ABSOLUTE_TIME_OUT: i64 = 30 * 24 * 3600 * 1000;
 pub(in crate::accounts) const SEEN_PRECISION: i64 = 60 * 1000;
 
 const USER: &str = "user";
-/// Carries the address from [`begin_session`] to [`DatabaseSessions::create`], which does not store it.
+/// The entry that carries the address from [`begin_session`] to [`DatabaseSessions::create`], which does not store it.
 const EMAIL: &str = "email";
 /// Carries the verified password hash from [`begin_session`] to [`DatabaseSessions::create`], which does not store it.
 const PASSWORD_HASH: &str = "password_hash";

@@ -1,7 +1,7 @@
-//! Audit entries: one for each change of what a person, a key or a setting may do (MANAGEMENT, "Audit").
+//! Audit entries: one for each change of the rights of a person or a key, or of a setting (MANAGEMENT, "Audit").
 //!
-//! `before` and `after` are built from a key as its readers see it, or from fields that are listed one by one. A key
-//! string, a token, a password or a hash has no way in.
+//! `before` and `after` are built from a key as its readers see it, or from fields that are listed one by one, so a key
+//! string, a token, a password or a hash cannot get into an entry.
 
 mod parties;
 
@@ -31,7 +31,7 @@ pub struct AuditEntry {
     pub target: AuditTarget,
     /// The request that asked for it.
     pub origin: RequestOrigin,
-    /// The object before the change; `None` where there was none, or nothing of it is listed.
+    /// The object before the change; `None` if it did not exist, or if none of its fields is listed.
     pub before: Option<AuditFields>,
     /// The object after the change, or facts about the change.
     pub after: Option<AuditFields>,
@@ -81,7 +81,7 @@ macro_rules! actions {
 actions! {
     /// An account was created.
     AccountCreated = "account.created",
-    /// The operator gave an account another password, which ended its sessions and tokens.
+    /// The operator replaced the password of an account, which ended its sessions and tokens.
     AccountPasswordReset = "account.password_reset",
     /// An organisation was created, with its environments and its owner.
     OrganisationCreated = "organisation.created",

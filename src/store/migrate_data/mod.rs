@@ -151,7 +151,7 @@ impl Db {
     ) -> Result<u64, MigrateDataError> {
         let Self::Sqlite(file) = self else { return Err(MigrateDataError::NotSqlite) };
         let Self::Postgres(target) = target else { return Err(MigrateDataError::NotPostgres) };
-        let (mut source, mut target) = (file.writer.lend().await?, target.lend().await?);
+        let (mut source, mut target) = (file.writer.acquire().await?, target.acquire().await?);
         let mut source = source.connection()?.begin_with("BEGIN IMMEDIATE").await?;
         let mut target = target.connection()?.begin().await?;
         // Reading the source may take any time between two statements on the target, so its lock must not time out.

@@ -52,7 +52,7 @@ impl Reserve {
             None => return,
             Some(Ok(free)) => free,
             Some(Err(error)) => {
-                tracing::error!(%error, "cannot read the free space of the disk; the result of the last reading still applies");
+                tracing::error!(%error, "cannot read the free space of the disk; the last result still applies");
                 return;
             }
         };

@@ -131,13 +131,13 @@ impl ChangeLog {
         }
     }
 
-    /// Removes the rows of nodes that died.
+    /// Removes the rows of dead nodes.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn remove_dead_nodes(&self) -> Result<(), StoreError> {
         match &self.node {
-            Some(node) => node.bury().await,
+            Some(node) => node.remove_dead_nodes().await,
             None => Ok(()),
         }
     }

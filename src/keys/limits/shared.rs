@@ -97,7 +97,7 @@ impl Limits {
                 let enough = quota.is_none_or(|charge| charge.enough);
                 let limits = &shared.limits;
                 let reply =
-                    if enough { limits.spend(key, rate, cost.0).await } else { limits.look(key, rate, cost.0).await };
+                    if enough { limits.spend(key, rate, cost.0).await } else { limits.peek(key, rate, cost.0).await };
                 match (reply, shared.without_redis) {
                     (Ok(decision), _) => Some(decision),
                     (Err(RedisUnavailable), WithoutRedis::Open) => None,

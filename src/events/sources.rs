@@ -12,8 +12,8 @@ const CACHE_CAPACITY: usize = 16_384;
 
 type Source = (EnvironmentId, String);
 
-/// Decides which events may be written. Used by the one task that writes them: it writes the admitted sources before it
-/// looks up others, so they are counted.
+/// Decides which events may be written. Used by the one task that writes them, which stores the admitted sources before
+/// it looks up others, so that they are counted.
 #[derive(Debug)]
 pub(super) struct Sources {
     db: Db,

@@ -91,7 +91,7 @@ impl Watchers {
     }
 }
 
-/// A registered page: it is woken until this is dropped.
+/// A registered page, which is woken until this is dropped.
 #[derive(Debug)]
 pub struct Watcher {
     arrivals: mpsc::Receiver<Arc<Arrival>>,

@@ -66,7 +66,7 @@ pub fn request_origin() -> RequestOrigin {
     ORIGIN.try_with(|origin| origin.0.origin.clone()).unwrap_or_default()
 }
 
-/// Records that the request of this task has a valid credential. The fast paths do not call this: they log no
+/// Records that the request of this task has a valid credential. The fast paths do not call this, because they log no
 /// successful request.
 pub fn authenticated() {
     let _ = ORIGIN.try_with(|origin| origin.0.has_credential.store(true, Ordering::Relaxed));

@@ -96,7 +96,7 @@ struct Observed {
     since: u64,
 }
 
-/// The last reading of all nodes. It serves the requests up to this number.
+/// The last reading of all nodes, and the number of the last request that it serves.
 type Registry = (u64, Arc<Vec<Member>>);
 
 /// This server, as a node of a cluster.

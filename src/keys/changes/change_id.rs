@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::store::{Change, OrganisationEnd};
 
-/// The id of a change, for subscribers. It reveals nothing about other organisations, and is valid on every node.
+/// The id of a change, for subscribers. The id reveals nothing about other organisations, and is valid on every node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChangeId {
     pub(super) history: i64,

@@ -106,7 +106,7 @@ impl Subscribers {
         streams.organisations.values_mut().for_each(|organisation| organisation.queues.clear());
     }
 
-    /// Takes a place for a stream of an organisation, for as long as the place is held.
+    /// Reserves a place for a stream of an organisation.
     pub(super) fn take_place(self: &Arc<Self>, organisation: OrganisationId) -> Result<Place, SubscribeError> {
         let mut streams = self.lock();
         if streams.organisations.get(&organisation).is_some_and(|of| of.count >= MAX_STREAMS_OF_ORGANISATION) {
@@ -121,7 +121,7 @@ impl Subscribers {
     }
 }
 
-/// A stream's place among those of its organisation.
+/// A stream's place among the streams of its organisation, released when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     subscribers: Arc<Subscribers>,

@@ -80,7 +80,7 @@ impl Subscription {
         Ok(subscription)
     }
 
-    /// The id of the last change that the subscriber got. It has got all earlier ones too.
+    /// The id of the last change that the subscriber got, after all earlier ones.
     pub fn at(&self) -> ChangeId {
         self.at
     }

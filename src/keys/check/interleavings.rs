@@ -210,7 +210,7 @@ impl World {
         self.taken.pop_front()
     }
 
-    /// Lets a look-up read, or one that has read land.
+    /// Lets a look-up read, or lands a look-up that has read.
     fn look_up(&mut self) {
         if self.below(2) == 0 {
             if let Some(flight) = self.next_flight() {

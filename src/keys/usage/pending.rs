@@ -7,7 +7,7 @@ use crate::keys::cache::record::Uses;
 use crate::model::{KeyId, Timestamp};
 use crate::store::{HourlyUse, LoggedUses, UsageRows};
 
-/// Counts by key, hour and outcome. They saturate: absurd reports for one key must not stop the counting of other keys.
+/// Counts by key, hour and outcome. Counts saturate: absurd reports for one key must not stop the counting of others.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) counts: HashMap<(KeyId, i64, Code), i64>,

@@ -1,4 +1,4 @@
-//! Limits that all nodes count together: each check is one script in Redis, by Redis's own clock.
+//! Rate limits that all nodes share: each check is one script in Redis, timed by the clock of Redis.
 
 use std::sync::{Arc, LazyLock};
 
@@ -8,26 +8,25 @@ use sha2::{Digest, Sha256};
 use super::redis::{Redis, RedisUnavailable};
 use crate::model::{KeyId, RateLimit};
 
-/// Parts of a request that the script counts in.
-const PARTS: u128 = 1_000_000;
+/// The script counts in millionths of a request.
+const PARTS_PER_REQUEST: u128 = 1_000_000;
 
 static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("limits.lua")));
 
 static REFUND: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("refund.lua")));
 
-/// What a request was told, and how the limit stands after it. One that was not let through has spent
-/// nothing.
+/// The decision on a request, and the state of the limit after it. A refused request has spent nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
-    /// Requests that would be let through now.
+    /// Requests that would be admitted now.
     pub remaining: u64,
-    /// Seconds until the limit is whole again, rounded up.
+    /// Seconds until the full limit is available again, rounded up.
     pub reset: u64,
-    /// When it was not let through: seconds after which it would be, rounded up.
+    /// For a refused request: seconds after which it would be admitted, rounded up.
     pub retry_after: Option<u64>,
 }
 
-/// The limits of one installation. Clones share one connection.
+/// The shared limits of one installation. Clones share one connection.
 #[derive(Debug, Clone)]
 pub struct SharedLimits {
     redis: Redis,
@@ -35,12 +34,13 @@ pub struct SharedLimits {
 }
 
 impl SharedLimits {
-    /// Those of the installation that `namespace` tells from others on the same Redis.
+    /// Creates the limits of an installation. `namespace` is part of each Redis key, so that installations can share a
+    /// Redis.
     pub fn new(redis: Redis, namespace: &str) -> Self {
         Self { redis, namespace: namespace.into() }
     }
 
-    /// Takes a cost off a key's rate limit, if there is enough left; a cost of 0 only looks.
+    /// Charges a cost to a key's rate limit, if enough is left. A cost of 0 only reads the state.
     ///
     /// # Errors
     /// When Redis does not answer.
@@ -48,11 +48,11 @@ impl SharedLimits {
         self.decide(&self.bucket(key), rate, cost, true).await
     }
 
-    /// What [`spend`](Self::spend) would say, without taking anything.
+    /// Returns the decision of [`spend`](Self::spend), without charging anything.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn look(&self, key: KeyId, rate: RateLimit, cost: u32) -> Result<Decision, RedisUnavailable> {
+    pub async fn peek(&self, key: KeyId, rate: RateLimit, cost: u32) -> Result<Decision, RedisUnavailable> {
         self.decide(&self.bucket(key), rate, cost, false).await
     }
 
@@ -60,30 +60,36 @@ impl SharedLimits {
         format!("latchkey:{}:rate:{:016x}", self.namespace, key.0)
     }
 
-    /// Counts an attempt by somebody, of whom Redis sees a hash.
+    /// Counts an attempt by a subject (an account or an address). Redis gets a hash of the subject only.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn attempt(&self, who: &str, rate: RateLimit) -> Result<Decision, RedisUnavailable> {
-        self.decide(&self.throttle(who), rate, 1, true).await
+    pub async fn attempt(&self, subject: &str, rate: RateLimit) -> Result<Decision, RedisUnavailable> {
+        self.decide(&self.throttle(subject), rate, 1, true).await
     }
 
-    /// Gives back an attempt that was counted.
+    /// Refunds an attempt that was counted.
     ///
     /// # Errors
     /// When Redis does not answer.
-    pub async fn refund(&self, who: &str) -> Result<(), RedisUnavailable> {
-        self.redis.run::<u8>(&REFUND.key(self.throttle(who))).await.map(drop)
+    pub async fn refund(&self, subject: &str) -> Result<(), RedisUnavailable> {
+        self.redis.run::<u8>(&REFUND.key(self.throttle(subject))).await.map(drop)
     }
 
-    fn throttle(&self, who: &str) -> String {
-        let hash = Sha256::new().chain_update(&*self.namespace).chain_update([0]).chain_update(who).finalize();
+    fn throttle(&self, subject: &str) -> String {
+        let hash = Sha256::new().chain_update(&*self.namespace).chain_update([0]).chain_update(subject).finalize();
         format!("latchkey:{}:throttle:{}", self.namespace, hex::encode(hash))
     }
 
-    async fn decide(&self, bucket: &str, rate: RateLimit, cost: u32, take: bool) -> Result<Decision, RedisUnavailable> {
+    async fn decide(
+        &self,
+        bucket: &str,
+        rate: RateLimit,
+        cost: u32,
+        charge: bool,
+    ) -> Result<Decision, RedisUnavailable> {
         let mut script = SCRIPT.key(bucket);
-        script.arg(rate.limit).arg(rate.window_seconds).arg(cost).arg(u8::from(take));
+        script.arg(rate.limit).arg(rate.window_seconds).arg(cost).arg(u8::from(charge));
         let (allowed, level) = self.redis.run::<(bool, u64)>(&script).await?;
         Ok(Decision::of(rate, cost, allowed, level))
     }
@@ -91,15 +97,16 @@ impl SharedLimits {
 
 impl Decision {
     fn of(rate: RateLimit, cost: u32, allowed: bool, level: u64) -> Self {
-        let (level, whole) = (u128::from(level), u128::from(rate.limit) * PARTS);
+        let (level, whole) = (u128::from(level), u128::from(rate.limit) * PARTS_PER_REQUEST);
         let seconds_until = |target: u128| {
             let parts_and_windows = level.saturating_sub(target) * u128::from(rate.window_seconds);
             u64::try_from(parts_and_windows.div_ceil(whole.max(1))).unwrap_or(u64::MAX)
         };
         Self {
-            remaining: u64::try_from(whole.saturating_sub(level) / PARTS).unwrap_or(u64::MAX),
+            remaining: u64::try_from(whole.saturating_sub(level) / PARTS_PER_REQUEST).unwrap_or(u64::MAX),
             reset: seconds_until(0),
-            retry_after: (!allowed).then(|| seconds_until(whole.saturating_sub(u128::from(cost) * PARTS)).max(1)),
+            retry_after: (!allowed)
+                .then(|| seconds_until(whole.saturating_sub(u128::from(cost) * PARTS_PER_REQUEST)).max(1)),
         }
     }
 }
@@ -110,7 +117,8 @@ mod tests {
 
     use super::*;
 
-    /// The script, told the time. Windows are long enough for no bucket to be forgotten by Redis's own.
+    /// The script, with the time as arguments. The test's windows are long, so that Redis, which expires buckets by its
+    /// own clock, deletes none during the test.
     fn timed() -> Script {
         let source = include_str!("limits.lua");
         let timed = source.replace("redis.call('TIME')", "{ARGV[5], ARGV[6]}");
@@ -135,13 +143,13 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
-        fn the_script_is_as_exact_as_a_millionth_of_a_request(
+        fn the_script_is_exact_to_a_millionth_of_a_request(
             limit in 1u32..2_000,
             window_seconds in 4_000u32..=86_400,
             steps in prop::collection::vec((0u64..40_000_000, 0u32..4), 1..150),
         ) {
             let rate = RateLimit { limit, window_seconds };
-            let window = u128::from(window_seconds) * PARTS;
+            let window = u128::from(window_seconds) * PARTS_PER_REQUEST;
             let whole = u128::from(limit) * window;
             tokio::runtime::Runtime::new().unwrap().block_on(async {
                 let url = std::env::var("LATCHKEY_TEST_REDIS_URL")
@@ -157,20 +165,21 @@ mod tests {
                     asked.arg(limit).arg(window_seconds).arg(cost).arg(1).arg(now / 1_000_000).arg(now % 1_000_000);
                     let (allowed, level) = redis.run::<(bool, u64)>(&asked).await.unwrap();
                     let added = u128::from(cost) * window;
-                    // What was rounded up so far, at most.
-                    let rounded = (spent + 1) * window / PARTS;
+                    // The largest sum of all rounding so far.
+                    let rounded = (spent + 1) * window / PARTS_PER_REQUEST;
                     if allowed {
-                        prop_assert!(exact.debt + added <= whole + window / PARTS, "never more than the limit");
+                        let max = whole + window / PARTS_PER_REQUEST;
+                        prop_assert!(exact.debt + added <= max, "never more than the limit");
                         exact.debt += added;
                         spent += u128::from(cost > 0);
                     } else {
                         prop_assert!(exact.debt + added + rounded > whole, "never less than the limit");
                     }
-                    let counted = u128::from(level) * window / PARTS;
-                    prop_assert!(counted + window / PARTS >= exact.debt && counted <= exact.debt + rounded);
+                    let counted = u128::from(level) * window / PARTS_PER_REQUEST;
+                    prop_assert!(counted + window / PARTS_PER_REQUEST >= exact.debt && counted <= exact.debt + rounded);
                     let decision = Decision::of(rate, cost, allowed, level);
                     let remaining = u64::try_from((whole.saturating_sub(exact.debt)) / window).unwrap();
-                    let reset = u64::try_from(exact.debt.div_ceil(u128::from(limit) * PARTS)).unwrap();
+                    let reset = u64::try_from(exact.debt.div_ceil(u128::from(limit) * PARTS_PER_REQUEST)).unwrap();
                     prop_assert!(decision.remaining.abs_diff(remaining) <= 1);
                     prop_assert!(decision.reset.abs_diff(reset) <= 1);
                 }
@@ -180,15 +189,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_and_when_to_come_again() {
+    fn a_decision_has_the_remaining_requests_and_the_seconds_to_wait() {
         let rate = RateLimit { limit: 3, window_seconds: 10 };
         let of = |cost, allowed, level| Decision::of(rate, cost, allowed, level);
         assert_eq!(of(1, true, 1_000_000), Decision { remaining: 2, reset: 4, retry_after: None });
         assert_eq!(of(1, false, 3_000_000), Decision { remaining: 0, reset: 10, retry_after: Some(4) });
         assert_eq!(of(1, false, 2_000_001), Decision { remaining: 0, reset: 7, retry_after: Some(1) });
-        // More than the limit at once: as soon as there is nothing to wait for it is told so again.
+        // A cost above the limit never fits: the request may retry after a second, and is refused again.
         assert_eq!(of(4, false, 0), Decision { remaining: 3, reset: 0, retry_after: Some(1) });
-        // The limit was more before an edit.
+        // The limit was higher before an edit.
         assert_eq!(of(0, false, 4_500_000), Decision { remaining: 0, reset: 15, retry_after: Some(5) });
         assert_eq!(of(1, false, u64::MAX).remaining, 0);
     }

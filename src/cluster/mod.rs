@@ -1,8 +1,8 @@
-//! Several servers of one database: who they are, and what each may do with what it remembers.
+//! Several servers (nodes) on one database: their registry, their leases, and the limits that they share.
 //!
-//! PostgreSQL is the truth, of the cluster as well: the nodes, their leases and the numbers of changes stand
-//! there. What `keys` does with a change is its own matter; this is only about who has heard of it. Redis
-//! holds what may be lost: what was spent of limits that all count together.
+//! PostgreSQL is the source of truth for the cluster too: the registry, the leases and the numbers of applied changes
+//! are stored there. This module tracks which node has applied which change; `keys` applies the changes. Redis holds
+//! data that may be lost: the counts of shared rate limits.
 
 pub mod limits;
 mod node;

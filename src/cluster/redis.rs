@@ -1,8 +1,8 @@
-//! The connection to Redis: one for all, and never in anybody's way.
+//! The connection to Redis: shared by all requests, with a circuit breaker.
 //!
-//! Redis holds what may be lost. So a call has a short time-out, and after the first that fails Redis is
-//! *unavailable*: calls fail at once, without waiting, until a probe in the background gets an answer again. A
-//! Redis that hangs costs its callers one time-out and not one for each request.
+//! Redis holds only data that may be lost. So a call has a short timeout, and after a failed call Redis is
+//! *unavailable*: calls fail immediately until a background probe gets an answer. A Redis that hangs costs its callers
+//! one timeout, not one for each request.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,36 +17,36 @@ use tokio::time::timeout;
 
 use crate::runtime::entropy::Entropy;
 
-/// The most that a call may take. Within a data centre Redis answers in less than a millisecond; this is
-/// what a pause of the machine or of the network may cost a request before we go on without it.
-const CALL: Duration = Duration::from_millis(50);
-/// The most that making a connection may take: name, TCP and greeting. Nobody waits for it.
-const CONNECT: Duration = Duration::from_secs(1);
-/// How long after a failure, and then how often, we look whether Redis is back. Longer than [`CALL`], so
-/// that no call on the old connection is still waiting when there is a new one.
+/// The timeout of a call. Within a data centre Redis answers in less than a millisecond; the rest allows for a pause of
+/// the machine or the network. After the timeout, the request goes on without Redis.
+const CALL_TIMEOUT: Duration = Duration::from_millis(50);
+/// The timeout of a connection attempt: name resolution, TCP and handshake. No request waits for it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time between a failure and the first probe, and between probes. Longer than [`CALL_TIMEOUT`], so that no call still
+/// waits on the old connection when there is a new one.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
-/// How often we look whether it is still there, while nobody calls it.
+/// Time between probes while Redis is available.
 const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
-/// Commands that wait to be sent at the most; more wait before that.
-const PIPELINE: usize = 1024;
+/// Commands in the send buffer of the connection; further calls wait, within their timeout.
+const SEND_BUFFER_CAPACITY: usize = 1024;
 
 /// Redis does not answer, and the caller goes on without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Redis does not answer")]
 pub struct RedisUnavailable;
 
-/// It cannot be the address of a Redis.
+/// The error for a text that is no Redis URL.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisUrlError {
-    /// `rediss://`.
+    /// The URL asks for TLS (`rediss://`).
     #[error("TLS to Redis (rediss://) is not built in")]
     Tls,
-    /// Another form than `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`.
+    /// The form is not `redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]`.
     #[error("not redis://HOST:PORT/DATABASE or redis+unix:///PATH: {0}")]
     Form(RedisError),
 }
 
-/// A Redis. Clones share one connection, on which calls do not wait for each other's answers.
+/// A Redis server. Clones share one connection, which pipelines the calls.
 #[derive(Clone)]
 pub struct Redis(Arc<Shared>);
 
@@ -54,12 +54,13 @@ struct Shared {
     client: Client,
     /// `None` while Redis is unavailable.
     connection: watch::Sender<Option<MultiplexedConnection>>,
-    /// The random number that is kept in this Redis, and what it gets if it has none; 0 before it was read.
+    /// The random number that identifies this Redis and is stored in it; 0 until it was read.
     identity: AtomicI64,
+    /// The number to store if this Redis has none.
     new_identity: i64,
 }
 
-/// Makes sure that Redis can be written to, and reads which one it is.
+/// Checks that Redis accepts writes, and reads its identity.
 static PROBE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         "redis.call('SET', KEYS[1], '', 'PX', 1000)
@@ -73,17 +74,17 @@ static PROBE: LazyLock<Script> = LazyLock::new(|| {
 });
 
 impl Redis {
-    /// The Redis at a URL. It need not be there now or at any time: a first attempt is over when this
-    /// returns, and is repeated in the background until it succeeds.
+    /// Opens the Redis at a URL. Redis may be unavailable: the first attempt to connect has ended when this returns,
+    /// and further attempts follow in the background until one succeeds.
     ///
     /// # Errors
-    /// When the URL is none.
+    /// When the URL is invalid.
     pub async fn open(url: &str) -> Result<Self, RedisUrlError> {
         if url.starts_with("rediss:") {
             return Err(RedisUrlError::Tls);
         }
         let info = url.into_connection_info().map_err(RedisUrlError::Form)?;
-        // A command is sent when it is there, and not when the answer to the one before it is.
+        // No Nagle's algorithm: a command is sent immediately, also while an earlier reply is outstanding.
         let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
         let client = Client::open(info).map_err(RedisUrlError::Form)?;
         let (connection, watched) = watch::channel(None);
@@ -96,21 +97,21 @@ impl Redis {
         Ok(Self(shared))
     }
 
-    /// Whether calls fail at once, because the last one failed and no probe was answered since.
+    /// Returns whether calls fail immediately, because a call has failed and no probe was answered since.
     pub fn is_unavailable(&self) -> bool {
         self.0.connection.borrow().is_none()
     }
 
-    /// Which Redis it is: a random number that is kept in it, and that all who use it read. `None` before it has
-    /// answered.
+    /// Returns the identity of this Redis: a random number that is stored in it, the same for all nodes that use it.
+    /// `None` until Redis has answered.
     pub fn identity(&self) -> Option<i64> {
         Some(self.0.identity.load(Ordering::Relaxed)).filter(|identity| *identity != 0)
     }
 
-    /// Runs a script; its text is sent only if Redis does not have it.
+    /// Runs a script. Its source is sent only if Redis does not have it.
     ///
     /// # Errors
-    /// When Redis is unavailable, or was found to be by this call.
+    /// When Redis is unavailable, or this call fails.
     pub(super) async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, RedisUnavailable> {
         let connection = self.0.connection.borrow().clone();
         self.0.ask(&mut connection.ok_or(RedisUnavailable)?, script).await.map_err(|error| {
@@ -126,13 +127,13 @@ impl Shared {
         connection: &mut MultiplexedConnection,
         script: &ScriptInvocation<'_>,
     ) -> Result<T, RedisError> {
-        timeout(CALL, script.invoke_async(connection))
+        timeout(CALL_TIMEOUT, script.invoke_async(connection))
             .await
             .unwrap_or_else(|elapsed| Err(std::io::Error::from(elapsed).into()))
     }
 
-    /// Makes sure that Redis does what we need of it, which more than a connection shows: it may be
-    /// loading, full, or a replica.
+    /// Checks that Redis executes the commands that this server needs. A connection alone does not show that: Redis may
+    /// be loading its data, out of memory, or a read-only replica.
     async fn probe(&self) -> Result<(), RedisError> {
         let current = self.connection.borrow().clone();
         let is_new = current.is_none();
@@ -153,14 +154,14 @@ impl Shared {
 
     async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            // Each call has its own.
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            // Each call has a timeout of its own.
             .set_response_timeout(None)
-            .set_pipeline_buffer_size(PIPELINE);
+            .set_pipeline_buffer_size(SEND_BUFFER_CAPACITY);
         self.client.get_multiplexed_async_connection_with_config(&config).await
     }
 
-    /// Marks Redis as unavailable, and logs that once.
+    /// Marks Redis as unavailable, and logs the change once.
     fn lost(&self, error: &RedisError) {
         if self.connection.send_if_modified(|connection| connection.take().is_some()) {
             tracing::warn!(redis = %self, %error, "Redis does not answer any more: going on without it");
@@ -168,10 +169,10 @@ impl Shared {
     }
 }
 
-/// Looks after the connection, until nobody has it any more.
+/// Probes the connection, and reconnects after a failure, until the last `Redis` is dropped.
 async fn keep(shared: Weak<Shared>, mut watched: watch::Receiver<Option<MultiplexedConnection>>) {
     loop {
-        // A call that fails ends the pause.
+        // A failed call ends the wait.
         let _ = timeout(HEARTBEAT_EVERY, watched.wait_for(Option::is_none)).await;
         tokio::time::sleep(PROBE_EVERY).await;
         let Some(shared) = shared.upgrade() else {
@@ -183,7 +184,7 @@ async fn keep(shared: Weak<Shared>, mut watched: watch::Receiver<Option<Multiple
     }
 }
 
-/// Where it is, without user and password.
+/// The address, without user and password.
 impl fmt::Display for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.client.get_connection_info().addr().fmt(f)

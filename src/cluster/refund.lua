@@ -1,6 +1,6 @@
--- Gives back one request that limits.lua took.
+-- Refunds one request that limits.lua has charged.
 --
--- KEYS[1]  the bucket, as limits.lua keeps it; one that is gone is empty already
+-- KEYS[1]  the bucket, as limits.lua stores it; a missing bucket is empty already
 local stored = redis.pcall('GET', KEYS[1])
 if type(stored) ~= 'string' then return 0 end
 local level, at = string.match(stored, '^(%d+) (%d+)$')

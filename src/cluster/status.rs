@@ -1,4 +1,4 @@
-//! The nodes that serve the database, as operators see them.
+//! The status of the nodes that serve the database, for operators.
 
 use std::time::Duration;
 
@@ -6,40 +6,40 @@ use super::Node;
 use crate::model::{NodeId, Timestamp};
 use crate::store::{Position, StoreError};
 
-/// A server, as this one sees it.
+/// The status of a node, as this one sees it.
 #[derive(Debug, Clone)]
 pub struct NodeState {
-    /// Another one at each start.
+    /// Its id, which is new at each start.
     pub id: NodeId,
     /// Its name, which the operator chose.
     pub name: String,
     /// The program's version.
     pub version: String,
-    /// By its own clock.
+    /// The time of its start, by its own clock.
     pub started_at: Timestamp,
-    /// The rest of its lease, as other nodes reckon it; zero when the lease is over.
+    /// The rest of its lease, as other nodes count it; zero when the lease has expired.
     pub lease_left: Duration,
-    /// The last change that it has dropped.
+    /// The number of the last change that it has applied.
     pub heard: i64,
-    /// Whether its Redis answers; `None` without one.
+    /// Whether its Redis answers; `None` without Redis.
     pub redis: Option<bool>,
-    /// Whether it is the one that was asked.
+    /// Whether it is the node that answers this request.
     pub is_self: bool,
 }
 
-/// All of them.
+/// The status of all nodes.
 #[derive(Debug, Clone)]
 pub struct Nodes {
-    /// Oldest first.
+    /// The nodes, oldest first.
     pub nodes: Vec<NodeState>,
-    /// The number of the last change that was committed.
+    /// The number of the last committed change.
     pub last_change: i64,
-    /// Which database that number is of.
+    /// The id of the database that `last_change` belongs to.
     pub epoch: u64,
 }
 
 impl NodeState {
-    /// The only server, where the database takes no further ones.
+    /// Returns the status of a server that is the only one of its database.
     pub fn alone(started_at: Timestamp, heard: i64) -> Self {
         Self {
             id: NodeId(0),
@@ -55,16 +55,16 @@ impl NodeState {
 }
 
 impl Nodes {
-    /// The servers of a database whose log of changes ended at `end` before they were read.
+    /// Combines the status of all nodes with the end of the change log, which was read before them.
     pub fn new(nodes: Vec<NodeState>, end: Position) -> Self {
-        // A node that was read after it may have heard of more.
+        // A node may have applied later changes.
         let last_change = nodes.iter().map(|node| node.heard).max().unwrap_or_default().max(end.number);
         Self { nodes, last_change, epoch: end.epoch.cast_unsigned() }
     }
 }
 
 impl Node {
-    /// The servers of the database.
+    /// Returns the status of all nodes of the database.
     ///
     /// # Errors
     /// When the database fails.

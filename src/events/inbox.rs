@@ -1,7 +1,7 @@
-//! Grouped commits: many small requests share one write to disk, and none is answered before it.
+//! Group commit: concurrent events share one transaction, and each is answered after it.
 //!
-//! One task takes whatever has come while it wrote the last group. Nobody waits for a group to fill:
-//! alone, a request has a transaction of its own; under load, groups grow by themselves.
+//! One task writes the events that arrived while it wrote the batch before. No event waits for a batch to fill: a
+//! single event gets a transaction of its own, and under load the batches grow.
 
 use std::sync::Arc;
 
@@ -20,36 +20,36 @@ use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::store::{Batch, Db, NewEvent, Taken};
 
-/// Events that wait for a transaction, in all and of one organisation, and those of one transaction, whose weight is the
-/// bytes of their bodies.
+/// The capacity of the queue, in events: beyond 4096, or 1024 of one organisation, further events get 503 or 429. A
+/// transaction takes up to 512 events and 8 MiB of bodies.
 const LIMITS: Limits = Limits { capacity: 4096, tenant_capacity: 1024, batch: 512, batch_weight: 8 * 1024 * 1024 };
 
-/// An event that a key let in.
+/// An event to store, sent with a valid key.
 #[derive(Debug)]
 pub struct Incoming<'a> {
     /// The key.
     pub key: &'a Pass,
-    /// What sends it.
+    /// The source that sends it.
     pub source: SourceName,
-    /// What the sender recognises it by.
+    /// The sender's idempotency key, if there is one.
     pub idempotency_key: Option<IdempotencyKey>,
-    /// JSON, checked.
+    /// Valid JSON.
     pub body: Bytes,
 }
 
-/// Why an event was not taken. Nothing of it is kept.
+/// The reason why an event was not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// The database failed, or events of all organisations fill the queue.
+    /// The database failed, or the queue is full.
     #[error("the event was not taken")]
     Unavailable,
-    /// Events of this organisation fill its share of the queue.
+    /// The organisation's share of the queue is full.
     #[error("too many events of the organisation are waiting")]
     TooMany,
-    /// The rest of the disk is kept for revocations.
+    /// The free disk space is reserved for revocations.
     #[error("the disk is almost full")]
     DiskReserve,
-    /// The source is new, and its environment has this many, which is the most that it may have.
+    /// The source is new, and its environment has the maximal number of sources, which is given here.
     #[error("the environment has {0} sources")]
     TooManySources(i64),
 }
@@ -63,16 +63,16 @@ impl From<Full> for Refused {
     }
 }
 
-struct Waiting {
+struct PendingEvent {
     event: NewEvent,
     source_id: i64,
     answer: oneshot::Sender<Result<Taken, Refused>>,
 }
 
-/// Where events come in.
+/// The queue of incoming events, and the task that writes them.
 #[derive(Debug)]
 pub struct Inbox {
-    queue: Queue<Waiting>,
+    queue: Queue<PendingEvent>,
     watchers: Arc<Watchers>,
     clock: Clock,
     entropy: Entropy,
@@ -80,18 +80,18 @@ pub struct Inbox {
 
 impl Inbox {
     pub(super) fn new(db: Db, clock: Clock, entropy: Entropy, limits: EventLimits) -> Self {
-        let (queue, waiting) = batch::queue(LIMITS);
+        let (queue, batches) = batch::queue(LIMITS);
         let watchers = Arc::<Watchers>::default();
         let reserve = Reserve::new(db.clone(), clock.clone(), limits.disk_reserve);
         let sources = Sources::new(db.clone(), limits.max_sources);
-        tokio::spawn(write(db, waiting, Arc::clone(&watchers), reserve, sources));
+        tokio::spawn(write(db, batches, Arc::clone(&watchers), reserve, sources));
         Self { queue, watchers, clock, entropy }
     }
 
-    /// Takes an event. When this answers with success, the event is on disk.
+    /// Stores an event. On success, the event is on disk.
     ///
     /// # Errors
-    /// When it could not be written.
+    /// When the event could not be written.
     pub async fn take(&self, incoming: Incoming<'_>) -> Result<Taken, Refused> {
         let now = self.clock.now();
         let milliseconds = u64::try_from(now.0).unwrap_or_default();
@@ -107,14 +107,15 @@ impl Inbox {
         };
         let (answer, answered) = oneshot::channel();
         let (tenant, bytes) = (Tenant::Organisation(event.organisation), event.body.len());
-        self.queue.push(tenant, bytes, Waiting { event, source_id: self.entropy.id(), answer })?;
+        self.queue.push(tenant, bytes, PendingEvent { event, source_id: self.entropy.id(), answer })?;
         answered.await.unwrap_or(Err(Refused::Unavailable))
     }
 
-    /// Wakes a person's page at every event of an organisation from now on, once it is on disk, without repetitions.
+    /// Wakes a person's page at each new event of an organisation, once the event is on disk. An event that repeats an
+    /// idempotency key wakes no page.
     ///
     /// # Errors
-    /// When there are too many such pages.
+    /// When too many such pages are open.
     pub fn watch(&self, organisation: OrganisationId, person: UserId) -> Result<Watcher, WatchError> {
         self.watchers.watch(organisation, person)
     }
@@ -122,55 +123,55 @@ impl Inbox {
 
 async fn write(
     db: Db,
-    mut waiting: Batches<Waiting>,
+    mut batches: Batches<PendingEvent>,
     watchers: Arc<Watchers>,
     mut reserve: Reserve,
     mut sources: Sources,
 ) {
-    while let Some(mut group) = waiting.next().await {
-        let bytes = group.iter().map(|waiting| waiting.event.body.len()).sum();
+    while let Some(mut pending) = batches.next().await {
+        let bytes = pending.iter().map(|pending| pending.event.body.len()).sum();
         if reserve.is_low(bytes) {
-            for waiting in group {
-                let _ = waiting.answer.send(Err(Refused::DiskReserve));
+            for refused in pending {
+                let _ = refused.answer.send(Err(Refused::DiskReserve));
             }
             continue;
         }
-        match sources.admit(group.iter().map(|waiting| &waiting.event)).await {
+        match sources.admit(pending.iter().map(|pending| &pending.event)).await {
             Ok(admitted) => {
                 let mut admitted = admitted.into_iter();
-                for waiting in group.extract_if(.., |_| !admitted.next().unwrap_or_default()) {
-                    let _ = waiting.answer.send(Err(Refused::TooManySources(sources.most())));
+                for refused in pending.extract_if(.., |_| !admitted.next().unwrap_or_default()) {
+                    let _ = refused.answer.send(Err(Refused::TooManySources(sources.max())));
                 }
             }
             Err(error) => {
-                tracing::error!(%error, events = group.len(), "cannot look up the sources of events; they are refused");
-                for waiting in group {
-                    let _ = waiting.answer.send(Err(Refused::Unavailable));
+                tracing::error!(%error, events = pending.len(), "cannot look up event sources; the events get 503");
+                for refused in pending {
+                    let _ = refused.answer.send(Err(Refused::Unavailable));
                 }
                 continue;
             }
         }
-        if group.is_empty() {
+        if pending.is_empty() {
             continue;
         }
         let (ids, (events, answers)): (Vec<i64>, (Vec<NewEvent>, Vec<_>)) =
-            group.into_iter().map(|waiting| (waiting.source_id, (waiting.event, waiting.answer))).unzip();
+            pending.into_iter().map(|pending| (pending.source_id, (pending.event, pending.answer))).unzip();
         let mut batch = Batch::new(events.len());
         while let Some(rows) = batch.next_rows() {
             let stored = db.insert_events(&events[rows.clone()], &ids[rows.clone()]).await;
             batch.settle(rows, stored);
         }
         let stored = batch.outcomes();
-        sources.are_there(events.iter().zip(&stored).filter(|(_, stored)| stored.is_ok()).map(|(event, _)| event));
+        sources.mark_known(events.iter().zip(&stored).filter(|(_, stored)| stored.is_ok()).map(|(event, _)| event));
         let failed = stored.iter().filter(|stored| stored.is_err()).count();
         if let Some(error) = stored.iter().find_map(|stored| stored.as_ref().err()) {
-            tracing::error!(%error, events = failed, "events could not be written");
+            tracing::error!(%error, events = failed, "cannot write events; they get 503");
         }
         for ((event, answer), stored) in events.into_iter().zip(answers).zip(stored) {
             if stored.as_ref().is_ok_and(|taken| !taken.repeated) {
                 watchers.wake(&event);
             }
-            // Whoever does not wait any more finds the event all the same.
+            // The send fails if the request was dropped meanwhile; the event is stored all the same.
             let _ = answer.send(stored.map_err(|_| Refused::Unavailable));
         }
     }

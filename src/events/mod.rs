@@ -1,4 +1,4 @@
-//! The ingest inbox: events that keys let in, on disk before they are answered.
+//! Ingest: stores events that clients send with a key. An event is on disk before it is answered.
 
 mod inbox;
 mod reserve;
@@ -18,15 +18,15 @@ use crate::runtime::entropy::Entropy;
 use crate::security_log::request_origin;
 use crate::store::{Db, StoreError};
 
-/// What sent an event: `[A-Za-z0-9_-]{1,64}` (docs/CONTRACTS.md, "HookSentry").
+/// The name of an event's source: `[A-Za-z0-9_-]{1,64}` (docs/CONTRACTS.md, "HookSentry").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceName(String);
 
 impl SourceName {
-    /// Reads a name; `None` for another form.
+    /// Parses a name; `None` if it has another form.
     pub fn parse(text: &str) -> Option<Self> {
-        let right = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-        ((1..=64).contains(&text.len()) && text.bytes().all(right)).then(|| Self(text.to_owned()))
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        ((1..=64).contains(&text.len()) && text.bytes().all(is_allowed)).then(|| Self(text.to_owned()))
     }
 
     /// The name.
@@ -35,43 +35,43 @@ impl SourceName {
     }
 }
 
-/// What a sender recognises a request by: 1 to 255 characters, none of them a control character.
+/// An idempotency key, chosen by the sender: 1 to 255 characters without control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// Reads a key; `None` for another form.
+    /// Parses a key; `None` if it has another form.
     pub fn parse(text: &str) -> Option<Self> {
-        let right = (1..=255).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-        right.then(|| Self(text.to_owned()))
+        let is_valid = (1..=255).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+        is_valid.then(|| Self(text.to_owned()))
     }
 }
 
-/// How long events can be kept, in days.
-pub const MOST_DAYS: i64 = 3650;
-/// How many events of an environment can be kept.
-pub const MOST_EVENTS: i64 = 100_000_000;
+/// The longest retention of events, in days.
+pub const MAX_EVENT_DAYS: i64 = 3650;
+/// The highest number of events that an environment can retain.
+pub const MAX_EVENT_LIMIT: i64 = 100_000_000;
 
 impl Retention {
-    /// Reads what was typed.
+    /// Parses the input of a form.
     ///
     /// # Errors
-    /// What is wrong with `event_days` and `event_limit`.
+    /// One error each for an invalid `event_days` and an invalid `event_limit`.
     pub fn parse(days: &str, limit: &str) -> Result<Self, Vec<FieldError>> {
         let mut errors = Vec::new();
-        let mut number = |field: &str, text: &str, most: i64, right: &str| {
+        let mut number = |field: &str, text: &str, max: i64, written_max: &str| {
             let digits = Some(text.trim()).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-            let found = digits.and_then(|text| text.parse().ok()).filter(|number| (1..=most).contains(number));
+            let found = digits.and_then(|text| text.parse().ok()).filter(|number| (1..=max).contains(number));
             if found.is_none() {
-                errors.push(FieldError::new(field, format!("must be a whole number from 1 to {right}")));
+                errors.push(FieldError::new(field, format!("must be a whole number from 1 to {written_max}")));
             }
             found.unwrap_or_default()
         };
-        let kept = Self {
-            event_days: number("event_days", days, MOST_DAYS, "3,650"),
-            event_limit: number("event_limit", limit, MOST_EVENTS, "100,000,000"),
+        let retention = Self {
+            event_days: number("event_days", days, MAX_EVENT_DAYS, "3,650"),
+            event_limit: number("event_limit", limit, MAX_EVENT_LIMIT, "100,000,000"),
         };
-        if errors.is_empty() { Ok(kept) } else { Err(errors) }
+        if errors.is_empty() { Ok(retention) } else { Err(errors) }
     }
 
     fn audit_fields(self) -> AuditFields {
@@ -79,14 +79,14 @@ impl Retention {
     }
 }
 
-/// Bounds of what events may take, set by the operator.
+/// The operator's limits on events.
 #[derive(Debug, Clone, Copy)]
 pub struct EventLimits {
-    /// Bytes that stay free on the file system of a SQLite file: below, events get 503. 0 for no reserve.
+    /// Bytes to keep free on the file system of a SQLite file: with less, events get 503. 0 turns the reserve off.
     pub disk_reserve: u64,
-    /// Sources of one environment at the most: an event of a further one gets 400.
+    /// The maximal number of sources of one environment: an event of a further source gets 400.
     pub max_sources: i64,
-    /// Bytes of the events of one environment at the most: beyond, the oldest are deleted within a minute.
+    /// The maximal bytes of one environment's events: beyond, the oldest events are deleted within a minute.
     pub max_bytes: i64,
 }
 
@@ -96,7 +96,7 @@ impl Default for EventLimits {
     }
 }
 
-/// The events, and all that is done with them.
+/// Stores, lists and deletes events.
 #[derive(Debug)]
 pub struct Events {
     db: Db,
@@ -107,19 +107,18 @@ pub struct Events {
 }
 
 impl Events {
-    /// The events of a database. Needs a runtime: the inbox has a task of its own.
+    /// Opens the events of a database. Needs a Tokio runtime, because the inbox spawns a task.
     pub fn new(db: Db, clock: Clock, entropy: Entropy, limits: EventLimits) -> Self {
         let inbox = Inbox::new(db.clone(), clock.clone(), entropy.clone(), limits);
         Self { db, clock, entropy, inbox, limits }
     }
 
-    /// Where events come in.
+    /// The queue of incoming events.
     pub fn inbox(&self) -> &Inbox {
         &self.inbox
     }
 
-    /// A page of an organisation's events, and how many there are in all. Who may see them is the
-    /// caller's to have decided.
+    /// Returns a page of an organisation's events, and the number of events on all pages. The caller checks the access.
     ///
     /// # Errors
     /// When the database fails.
@@ -127,7 +126,7 @@ impl Events {
         self.db.event_page(page).await
     }
 
-    /// A page of an organisation's events, without counting the others.
+    /// Returns a page of an organisation's events, without the number of events on all pages.
     ///
     /// # Errors
     /// When the database fails.
@@ -135,23 +134,23 @@ impl Events {
         self.db.event_heads(page).await
     }
 
-    /// What sent events to these environments: the first names in their order, at most so many.
+    /// Returns the names of the sources of these environments, sorted: the first `limit` of them.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn sources(&self, environments: &[EnvironmentId], most: usize) -> Result<Vec<String>, StoreError> {
-        let limit = i64::try_from(most).unwrap_or(i64::MAX);
+    pub async fn sources(&self, environments: &[EnvironmentId], limit: usize) -> Result<Vec<String>, StoreError> {
+        let limit_each = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut names = Vec::new();
         for environment in environments {
-            names.extend(self.db.sources(*environment, limit).await?);
+            names.extend(self.db.sources(*environment, limit_each).await?);
         }
         names.sort();
         names.dedup();
-        names.truncate(most);
+        names.truncate(limit);
         Ok(names)
     }
 
-    /// One event of an organisation, with its body.
+    /// Returns one event of an organisation, with its body.
     ///
     /// # Errors
     /// When the database fails.
@@ -159,7 +158,7 @@ impl Events {
         self.db.event(organisation, id).await
     }
 
-    /// How long an environment's events are kept.
+    /// Returns the retention of an environment's events.
     ///
     /// # Errors
     /// When the database fails.
@@ -167,9 +166,9 @@ impl Events {
         self.db.retention(environment).await
     }
 
-    /// Changes how long an environment's events are kept into what `change` returns for the stored value; returns the
-    /// value that holds now, or as an error the one that `change` refused to change. `None` when there is no such
-    /// environment. The caller has decided that `person` may.
+    /// Replaces the retention of an environment's events by the result of `change`, which gets the stored value.
+    /// Returns the retention that holds now; as an error, the stored value if `change` refuses to change it; `None` if
+    /// the environment does not exist. The caller checks the access of `person`.
     ///
     /// # Errors
     /// When the database fails.
@@ -183,25 +182,25 @@ impl Events {
         let context = AuditContext::new(&self.entropy, self.clock.now(), person.into(), request_origin());
         let target = AuditTarget::environment(environment.id, &environment.name);
         while let Some(stored) = self.db.retention(environment.id).await? {
-            let Some(kept) = change(stored) else {
+            let Some(retention) = change(stored) else {
                 return Ok(Some(Err(stored)));
             };
-            if kept == stored {
-                return Ok(Some(Ok(kept)));
+            if retention == stored {
+                return Ok(Some(Ok(retention)));
             }
             let entry = context
                 .entry(AuditChain::Organisation(organisation), AuditAction::RetentionChanged, target.clone())
                 .before(stored.audit_fields())
-                .after(kept.audit_fields());
-            // False when somebody else changed it since it was read: then `change` judges the new value.
-            if self.db.replace_retention(environment.id, stored, kept, entry).await? {
-                return Ok(Some(Ok(kept)));
+                .after(retention.audit_fields());
+            // False if another request has changed it since the read; then `change` judges the new value.
+            if self.db.replace_retention(environment.id, stored, retention, entry).await? {
+                return Ok(Some(Ok(retention)));
             }
         }
         Ok(None)
     }
 
-    /// Deletes events that their environment keeps no longer; returns how many.
+    /// Deletes events that exceed the retention of their environment. Returns the number of deleted events.
     ///
     /// # Errors
     /// When the database fails.
@@ -209,7 +208,7 @@ impl Events {
         self.db.delete_old_events(self.clock.now(), self.limits.max_bytes).await
     }
 
-    /// Deletes idempotency keys whose window is over.
+    /// Deletes expired idempotency keys.
     ///
     /// # Errors
     /// When the database fails.
@@ -223,9 +222,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_whole_numbers_within_bounds_are_kept() {
-        let kept = Retention::parse(" 3650 ", "100000000").unwrap();
-        assert_eq!((kept.event_days, kept.event_limit), (MOST_DAYS, MOST_EVENTS));
+    fn a_retention_is_parsed_from_whole_numbers_within_bounds() {
+        let retention = Retention::parse(" 3650 ", "100000000").unwrap();
+        assert_eq!((retention.event_days, retention.event_limit), (MAX_EVENT_DAYS, MAX_EVENT_LIMIT));
         assert_eq!(Retention::parse("1", "1").unwrap().event_days, 1);
         for wrong in ["", "0", "3651", "-1", "+7", "7.5", "1e2", "seven", "99999999999999999999"] {
             assert_eq!(Retention::parse(wrong, "1").unwrap_err()[0].field, "event_days", "{wrong}");
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_has_a_plain_name() {
+    fn a_source_name_has_ascii_letters_digits_hyphens_and_underscores() {
         assert!(SourceName::parse("stripe-EU_1").is_some());
         assert!(SourceName::parse(&"a".repeat(64)).is_some());
         for wrong in ["", "a b", "é", "a/b", "a.b", &"a".repeat(65)] {

@@ -1,4 +1,4 @@
-//! The bound on the sources of an environment.
+//! The limit on the number of sources of an environment.
 
 use std::collections::HashSet;
 
@@ -7,32 +7,34 @@ use quick_cache::unsync::Cache;
 use crate::model::EnvironmentId;
 use crate::store::{Db, NewEvent, StoreError};
 
-/// Sources that are known to be there; others are looked up before an event of theirs is written.
-const KNOWN: usize = 16_384;
+/// The cache of existing sources, in entries; a source that is not in it is looked up before its event is written.
+const CACHE_CAPACITY: usize = 16_384;
 
 type Source = (EnvironmentId, String);
 
-/// Says which events may be written. Of one task, which writes them: so what it admits is counted when it looks again.
+/// Decides which events may be written. Used by the one task that writes them, which stores the admitted sources before
+/// it looks up others, so that they are counted.
 #[derive(Debug)]
 pub(super) struct Sources {
     db: Db,
-    most: i64,
-    /// None of them ever ceases to be there.
+    max: i64,
+    /// Existing sources, which are never deleted.
     known: Cache<Source, ()>,
 }
 
 impl Sources {
-    /// At most `most` sources an environment. Where several nodes write, each may add those of one transaction to that.
-    pub(super) fn new(db: Db, most: i64) -> Self {
-        Self { db, most, known: Cache::new(KNOWN) }
+    /// Limits an environment to `max` sources. If several nodes write, each may exceed the limit by the new sources of
+    /// one transaction.
+    pub(super) fn new(db: Db, max: i64) -> Self {
+        Self { db, max, known: Cache::new(CACHE_CAPACITY) }
     }
 
-    /// Sources of one environment at the most.
-    pub(super) fn most(&self) -> i64 {
-        self.most
+    /// The maximal number of sources of one environment.
+    pub(super) fn max(&self) -> i64 {
+        self.max
     }
 
-    /// Whether each event's source is there, or may be made.
+    /// Returns for each event whether its source exists or may be created.
     ///
     /// # Errors
     /// When the database fails.
@@ -47,13 +49,13 @@ impl Sources {
         if !unknown.is_empty() {
             let mut unknown: Vec<Source> = unknown.into_iter().collect();
             unknown.sort_unstable();
-            let (there, mut counts) = self.db.known_sources(&unknown).await?;
-            let there: HashSet<Source> = there.into_iter().collect();
+            let (existing, mut counts) = self.db.known_sources(&unknown).await?;
+            let existing: HashSet<Source> = existing.into_iter().collect();
             for source in unknown {
                 let count: &mut i64 = counts.entry(source.0).or_default();
-                if there.contains(&source) {
+                if existing.contains(&source) {
                     self.known.insert(source, ());
-                } else if *count < self.most {
+                } else if *count < self.max {
                     *count += 1;
                 } else {
                     refused.insert(source);
@@ -63,8 +65,8 @@ impl Sources {
         Ok(events.map(|event| refused.is_empty() || !refused.contains(&source(event))).collect())
     }
 
-    /// The sources of these events are there now.
-    pub(super) fn are_there<'a>(&mut self, events: impl Iterator<Item = &'a NewEvent>) {
+    /// Caches the sources of these events, which have been written.
+    pub(super) fn mark_known<'a>(&mut self, events: impl Iterator<Item = &'a NewEvent>) {
         for event in events {
             let source = (event.environment, event.source.clone());
             if self.known.get(&source).is_none() {

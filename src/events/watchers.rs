@@ -1,7 +1,7 @@
-//! Wakes the pages that show an organisation's events as they come.
+//! Wakes the pages that show an organisation's events live.
 //!
-//! A page is woken by the events of its own organisation only, and learns no more than that there is something to look
-//! for. How many there may be is bounded for each person and each organisation, below the bound of the server.
+//! A page is woken by events of its own organisation only, and reads the new events from the database. The number of
+//! pages is limited for each person and each organisation, below the limit of the server.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
@@ -12,34 +12,34 @@ use tracing_mutex::stdsync::{Mutex, MutexGuard};
 use crate::model::{KeyId, OrganisationId, UserId};
 use crate::store::NewEvent;
 
-/// Pages of this server: further ones get 503, so that they never take all of its connections.
+/// Pages on this server: further ones get 503, so that pages never take all of its connections.
 const MAX_PAGES: usize = 500;
 /// Pages of one organisation on this server: further ones get 429.
 const MAX_PAGES_OF_ORGANISATION: usize = 50;
-/// Pages of one person on this server: further ones get 429. More than the tabs that anyone reads.
+/// Pages of one person on this server: further ones get 429. More than the tabs that a person reads.
 const MAX_PAGES_OF_PERSON: usize = 20;
-/// Events that wait for one page. One with a full queue is about to look anyway.
+/// Events that are queued for one page. Further ones are dropped: a page with a full queue is about to read anyway.
 const QUEUE_CAPACITY: usize = 16;
 
-/// What there is to look for.
+/// A notification of a new event.
 #[derive(Debug)]
 pub struct Arrival {
-    /// What sent the event.
+    /// The source of the event.
     pub source: String,
-    /// The key that let it in.
+    /// The key that the event was sent with.
     pub key: KeyId,
 }
 
-/// Why a page is not woken.
+/// The reason why a page cannot watch events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WatchError {
-    /// The person has as many pages open as they may have.
+    /// The person has the maximal number of pages open.
     #[error("you have {MAX_PAGES_OF_PERSON} pages open that show live events")]
     PersonIsFull,
-    /// The organisation has.
+    /// The organisation has the maximal number of pages open.
     #[error("the organisation has {MAX_PAGES_OF_ORGANISATION} pages open that show live events")]
     OrganisationIsFull,
-    /// The server has as many as it can have.
+    /// The server has the maximal number of pages open.
     #[error("this server has {MAX_PAGES} pages open that show live events")]
     ServerIsFull,
 }
@@ -51,7 +51,7 @@ struct Pages {
     count: usize,
 }
 
-/// The pages of this server.
+/// The pages on this server that watch events.
 #[derive(Debug, Default)]
 pub(super) struct Watchers(Mutex<Pages>);
 
@@ -66,12 +66,12 @@ impl Watchers {
         let Some(queues) = pages.queues.get(&event.organisation) else { return };
         let arrival = Arc::new(Arrival { source: event.source.clone(), key: event.key });
         for queue in queues {
-            // A page that is gone takes its queue away itself.
+            // A page that was closed removes its queue when its `Watcher` is dropped.
             let _ = queue.try_send(Arc::clone(&arrival));
         }
     }
 
-    /// Wakes a page from now on.
+    /// Registers a page, which is woken from now on.
     pub(super) fn watch(self: &Arc<Self>, organisation: OrganisationId, person: UserId) -> Result<Watcher, WatchError> {
         let mut pages = self.lock();
         if pages.of_people.get(&person).is_some_and(|count| *count >= MAX_PAGES_OF_PERSON) {
@@ -91,7 +91,7 @@ impl Watchers {
     }
 }
 
-/// A page that is woken, for as long as this is held.
+/// A registered page, which is woken until this is dropped.
 #[derive(Debug)]
 pub struct Watcher {
     arrivals: mpsc::Receiver<Arc<Arrival>>,
@@ -101,7 +101,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Waits for an event that is wanted.
+    /// Waits for an event that `is_wanted`.
     pub async fn arrival(&mut self, is_wanted: impl Fn(&Arrival) -> bool) {
         while let Some(arrival) = self.arrivals.recv().await {
             if is_wanted(&arrival) {
@@ -110,7 +110,7 @@ impl Watcher {
         }
     }
 
-    /// Drops what has come until now, because all of it is about to be looked for.
+    /// Drops the queued notifications, because the page is about to read all events.
     pub fn forget(&mut self) {
         while self.arrivals.try_recv().is_ok() {}
     }
@@ -160,12 +160,12 @@ mod tests {
     }
 
     #[test]
-    fn no_person_and_no_organisation_takes_the_places_of_others() {
+    fn the_pages_of_a_person_and_of_an_organisation_are_limited() {
         let watchers = Arc::new(Watchers::default());
         let watch = |organisation, person| watchers.watch(OrganisationId(organisation), UserId(person));
         let mut pages: Vec<Watcher> = (0..MAX_PAGES_OF_PERSON).map(|_| watch(1, 1).expect("a page")).collect();
         assert_eq!(watch(1, 1).unwrap_err(), WatchError::PersonIsFull);
-        assert_eq!(watch(2, 1).unwrap_err(), WatchError::PersonIsFull, "wherever they are members");
+        assert_eq!(watch(2, 1).unwrap_err(), WatchError::PersonIsFull, "in any organisation");
         pages.extend((0..MAX_PAGES_OF_PERSON).map(|_| watch(1, 2).expect("another person's")));
         pages.extend((pages.len()..MAX_PAGES_OF_ORGANISATION).map(|_| watch(1, 3).expect("the last ones")));
         assert_eq!(watch(1, 4).unwrap_err(), WatchError::OrganisationIsFull);
@@ -181,7 +181,7 @@ mod tests {
         }
         assert_eq!(pages.len(), MAX_PAGES);
         drop(pages);
-        let left = watchers.lock();
-        assert!(left.count == 0 && left.queues.is_empty() && left.of_people.is_empty());
+        let pages = watchers.lock();
+        assert!(pages.count == 0 && pages.queues.is_empty() && pages.of_people.is_empty());
     }
 }

@@ -1,14 +1,14 @@
-//! Bounds that a key passes on to its descendants: the keys that it made, the keys that those made, and so on.
+//! The limits that a key passes on to its descendants: the keys that it made, directly or through other keys.
 //!
-//! A key that is paused, narrowed or revoked takes its descendants along, in the same transaction. A key that is
-//! resumed or widened does not: each descendant keeps its own, smaller rights.
+//! Pausing, narrowing or revoking a key applies to its descendants as well, in the same transaction. Resuming or
+//! widening a key does not: each descendant keeps its own, smaller rights.
 
 use ipnet::IpNet;
 
 use crate::domain::Key;
 use crate::model::{MANAGE_KEYS, Quota, RateLimit, Scopes, Timestamp};
 
-/// The fields of a key that an edit made narrower, each with its new value.
+/// The fields of a key that an edit has narrowed, with their new values.
 #[derive(Debug, Default)]
 pub(super) struct Narrowing {
     is_paused: bool,
@@ -20,8 +20,8 @@ pub(super) struct Narrowing {
 }
 
 impl Narrowing {
-    /// Compares a key before and after an edit. A key that was paused again pauses its descendants again: one of
-    /// them may have been resumed, or left out, meanwhile.
+    /// Compares a key before and after an edit. Pausing a paused key pauses its descendants again: one of them may have
+    /// been resumed, or not included, meanwhile.
     pub(super) fn between(before: &Key, after: &Key, is_paused: bool) -> Self {
         let (old, new) = (&before.limits, &after.limits);
         let loses_scopes = match (&before.scopes, &after.scopes) {
@@ -45,8 +45,8 @@ impl Narrowing {
         }
     }
 
-    /// Narrows a descendant. A descendant that no scope or no network is left for keeps those that it had, and is
-    /// paused. Returns whether anything changed.
+    /// Narrows a descendant. A descendant that would have no scope or no network left keeps its own, and is paused.
+    /// Returns whether anything changed.
     pub(super) fn apply(&self, key: &mut Key, now: Timestamp) -> bool {
         let before = (key.scopes.clone(), key.limits.clone(), key.disabled_at);
         let mut is_paused = self.is_paused;
@@ -82,12 +82,12 @@ impl Narrowing {
     }
 }
 
-/// Whether one of the networks contains this one.
+/// Returns whether one of the networks contains this one.
 pub(super) fn is_within(network: IpNet, networks: &[IpNet]) -> bool {
     networks.iter().any(|wider| wider.contains(&network))
 }
 
-/// The scopes that both lists hold, `None` when there is none. The right to manage keys stays only where the key
+/// Returns the scopes that both lists grant; `None` if there is none. The right to manage keys stays only if the key
 /// itself names it: a wildcard never grants it.
 fn common_scopes(own: &Scopes, bound: &Scopes) -> Option<Scopes> {
     let kept = own.names().iter().filter(|name| bound.hold(name));
@@ -95,26 +95,26 @@ fn common_scopes(own: &Scopes, bound: &Scopes) -> Option<Scopes> {
         .names()
         .iter()
         .filter(|name| own.hold(name) && !own.name_explicitly(name) && name.as_str() != MANAGE_KEYS);
-    // Two lists of wildcards can have more in common than one list may have; fewer scopes are the safe side.
+    // The intersection of two lists with wildcards can exceed the length of a list; dropping scopes is safe.
     let names: Vec<String> = kept.chain(narrowed).take(Scopes::MAX_NAMES).cloned().collect();
     (!names.is_empty()).then_some(Scopes::Named(names))
 }
 
-/// Two networks are either disjoint, or one contains the other.
+/// Returns the intersection of two lists. Two networks are either disjoint, or one contains the other.
 fn common_networks(own: &[IpNet], bound: &[IpNet]) -> Vec<IpNet> {
     let kept = own.iter().filter(|network| is_within(**network, bound));
     let narrowed = bound.iter().filter(|network| is_within(**network, own) && !own.contains(network));
     kept.chain(narrowed).copied().collect()
 }
 
-/// The largest rate limit that allows neither a larger burst nor more over time than either of the two.
+/// Returns the largest rate limit that allows neither a larger burst nor a higher average rate than either of the two.
 fn cap_rate(own: RateLimit, bound: RateLimit) -> RateLimit {
     let limit = own.limit.min(bound.limit);
-    // The shortest window in which `limit` requests are not more than the bound allows.
+    // The shortest window in which `limit` requests do not exceed the rate.
     let window =
         |rate: RateLimit| (u64::from(limit) * u64::from(rate.window_seconds)).div_ceil(u64::from(rate.limit.max(1)));
     let window = window(own).max(window(bound));
-    // No longer than the longer of the two windows, which fits.
+    // At most the longer of the two windows, so it fits into 32 bits.
     RateLimit { limit, window_seconds: u32::try_from(window).unwrap_or(u32::MAX) }
 }
 
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn common_scopes_are_held_by_both_lists() {
+    fn common_scopes_are_granted_by_both_lists() {
         let common =
             |own: &str, bound: &str| common_scopes(&named(own), &named(bound)).and_then(|scopes| scopes.to_wire());
         assert_eq!(common("a:x b:y", "a:x c:z").as_deref(), Some("a:x"));
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_common_scopes_can_be_stored() {
+    fn common_scopes_never_exceed_the_length_of_a_list() {
         let many = |one: &str, other: &str| {
             let names: Vec<String> = (0..49).map(|n| format!("{other}:s{n}")).collect();
             named(&format!("{one}:* {}", names.join(" ")))
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_descendant_that_nothing_is_left_for_is_paused() {
+    fn a_descendant_without_remaining_scopes_or_networks_is_paused() {
         let before = Key { scopes: named("a:x b:y"), ..key() };
         let after = Key { scopes: named("b:y"), ..before.clone() };
         let mut child = Key { scopes: named("a:x"), ..key() };
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!((child.scopes.clone(), child.disabled_at), (named("a:x"), Some(Timestamp(7))));
         assert!(
             !Narrowing::between(&before, &after, false).apply(&mut child, Timestamp(8)),
-            "paused since the first time"
+            "it stays paused since the first time"
         );
 
         let limits = |texts: &[&str]| Limits { ip_allowlist: Some(networks(texts)), ..Limits::default() };

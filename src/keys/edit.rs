@@ -1,4 +1,4 @@
-//! Edit: changes the rights of a key. Its string stays.
+//! Edit: changes the fields of a key. Its string stays valid.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ pub struct Edit {
     pub name: Option<KeyName>,
     /// Its scopes.
     pub scopes: Option<Scopes>,
-    /// Whether it works.
+    /// Whether it is enabled, that is, not paused.
     pub enabled: Option<bool>,
-    /// The time from which it is refused.
+    /// The time of its expiry.
     pub expires_at: Option<Option<Timestamp>>,
-    /// The only networks that it may be used from.
+    /// The networks that it may be used from.
     pub ip_allowlist: Option<Option<Vec<IpNet>>>,
     /// Its rate limit.
     pub rate_limit: Option<Option<RateLimit>>,
@@ -45,10 +45,10 @@ pub enum EditError {
     /// The key was revoked, which is final.
     #[error("the key is revoked")]
     Revoked,
-    /// The key differs from the version that the caller expects, and was not changed. This is the key.
+    /// The stored key, which was not changed, because it differs from the version that the caller expects.
     #[error("the key was changed meanwhile")]
     Changed(Box<Key>),
-    /// The key is changed, and a node may not have applied the change yet.
+    /// The key was changed, but some node may not have applied the change yet.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// The database failed.
@@ -66,7 +66,7 @@ impl From<Denied> for EditError {
 }
 
 impl Edit {
-    /// Whether the key may be narrower than it was.
+    /// Returns whether the edit may narrow the key.
     fn may_narrow(&self) -> bool {
         self.enabled == Some(false)
             || matches!(self.scopes, Some(Scopes::Named(_)))
@@ -76,7 +76,7 @@ impl Edit {
             || matches!(self.quota, Some(Some(_)))
     }
 
-    /// The names of the fields that are to change.
+    /// Returns the names of the fields to change.
     fn fields(&self) -> String {
         let fields = [
             ("name", self.name.is_some()),
@@ -108,18 +108,18 @@ impl Edit {
         key.disabled_at = match self.enabled {
             None => key.disabled_at,
             Some(true) => None,
-            // A key that is paused twice is paused since the first time.
+            // A second pause keeps the time of the first.
             Some(false) => key.disabled_at.or(Some(now)),
         };
     }
 }
 
 impl Keys {
-    /// Changes a key and, with `descendants`, pauses and narrows the keys below it as well. When this has answered,
-    /// every check on any node uses the new rights.
+    /// Changes a key. With `descendants`, it pauses and narrows the keys below it as well. Returns once every check on
+    /// any node uses the new fields.
     ///
     /// # Errors
-    /// When there is no such key for the caller, it is not theirs to change, or it is revoked.
+    /// When the caller can see no such key or may not change it, or the key is revoked.
     pub async fn edit(
         self: &Arc<Self>,
         caller: &Caller,
@@ -130,11 +130,11 @@ impl Keys {
         self.edit_if(caller, id, edit, descendants, |_, _| true).await
     }
 
-    /// Changes a key as [`edit`](Self::edit) does, if `allow` agrees. `allow` runs in the transaction of the change, with
-    /// the stored key and the key as it would be.
+    /// Changes a key as [`edit`](Self::edit) does, if `allow` returns true. `allow` runs in the transaction of the
+    /// change, with the stored key and the changed key.
     ///
     /// # Errors
-    /// As [`edit`](Self::edit), and when `allow` does not agree.
+    /// As [`edit`](Self::edit), and when `allow` returns false.
     pub async fn edit_if(
         self: &Arc<Self>,
         caller: &Caller,
@@ -173,7 +173,7 @@ impl Keys {
                     allow(&before, key).then_some(entries)
                 });
                 let edited = edited.await;
-                // Also after a failure, when the outcome of the commit is unknown.
+                // Also after an error, because the outcome of the commit is then unknown.
                 keys.checks.invalidate(key.hash);
                 let edited = match edited? {
                     KeyEdit::Done(edited) => edited,
@@ -199,7 +199,7 @@ impl Keys {
     }
 }
 
-/// The audit entry of a key that an edit changed, or of a descendant `because_of` it; `None` if it is what it was.
+/// Returns the audit entry of an edited key, or of a descendant, changed `because_of` it; `None` if nothing changed.
 fn audit_entry(context: &AuditContext, before: &Key, after: &Key, because_of: Option<KeyId>) -> Option<AuditEntry> {
     let (old, new) = (AuditFields::of_key(before), AuditFields::of_key(after));
     if old == new {

@@ -1,6 +1,6 @@
-//! Issue: makes a key. Its string is shown once, its hash is stored.
+//! Issue: makes a key. Its string is shown once; only its hash is stored.
 //!
-//! New keys share their commits, as events do: concurrent requests are one write to disk, and no key is shown before it.
+//! Group commit, as for events: concurrent new keys share one transaction, and each key is shown after it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::runtime::entropy::Entropy;
 use crate::security_log::{SecurityEvent, Target, request_origin};
 use crate::store::{Batch, Db, Inserted, MaxKeys, NewKey, StoreError};
 
-/// The form of the key string: each contract has its own.
+/// The form of the key string, which depends on the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyStringForm {
     /// `hs_live_…`, `hs_test_…`.
@@ -31,11 +31,11 @@ pub enum KeyStringForm {
 pub struct Draft {
     /// Its label.
     pub name: KeyName,
-    /// The environment that it will belong to.
+    /// Its environment.
     pub place: Place,
-    /// Its scopes; `None` if the request names none, which is an error when a key makes a key.
+    /// Its scopes; `None` if the request names none, which is an error if the caller is a key.
     pub scopes: Option<Scopes>,
-    /// The scopes for a request that names none.
+    /// The scopes of a key that a person makes without naming any.
     pub default_scopes: Scopes,
     /// Its limits.
     pub limits: Limits,
@@ -45,7 +45,7 @@ pub struct Draft {
     pub form: KeyStringForm,
 }
 
-/// A key with its string, for the one answer that shows it.
+/// A new key with its string, for the only answer that shows the string.
 #[derive(Debug)]
 pub struct Issued {
     /// The key.
@@ -63,22 +63,22 @@ pub enum IssueError {
     /// The organisation has the maximal number of revoked keys.
     #[error("the organisation has {0} revoked keys, the most that it may have")]
     TooManyRevoked(i64),
-    /// The key that makes the new one has ended meanwhile.
+    /// The maker (the key that makes the new one) was revoked or has expired meanwhile.
     #[error("the key that asked has ended")]
     MakerEnded,
-    /// The key that makes the new one was narrowed meanwhile.
+    /// The maker was narrowed meanwhile.
     #[error("the key that asked was narrowed")]
     MakerNarrowed,
-    /// The key that makes the new one has a rate limit or a quota, which the keys that it makes would multiply.
+    /// The maker has a rate limit or a quota, which the keys that it makes would multiply.
     #[error("the key that asked has a rate limit or a quota")]
     MakerIsLimited,
-    /// The new key would have rights that the key that makes it does not have.
+    /// The new key would have rights that its maker does not have.
     #[error("more than the key that asks has itself")]
     Broader(Vec<FieldError>),
-    /// New keys of this organisation fill its share of the queue.
+    /// The organisation's share of the queue is full.
     #[error("too many new keys of the organisation are waiting")]
     TooManyWaiting,
-    /// The database failed, or new keys of all organisations fill the queue.
+    /// The database failed, or the queue is full.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
 }
@@ -96,7 +96,7 @@ impl Keys {
     /// Makes a key.
     ///
     /// # Errors
-    /// When a bound of the organisation or of the asking key is in the way.
+    /// When the organisation has too many keys, the key that makes this one may not, or the database fails.
     pub async fn issue(&self, caller: &Caller, draft: Draft) -> Result<Issued, IssueError> {
         let (scopes, limits) = match caller {
             Caller::Person(_) => (draft.scopes.unwrap_or(draft.default_scopes), draft.limits),
@@ -134,7 +134,7 @@ impl Keys {
         let most = self.policy.most_per_organisation;
         let created =
             |key: &Key| SecurityEvent::KeyCreated.entry(caller.into(), Target::Key(key.id)).of(key.organisation);
-        // The key may be stored although its client did not wait for the answer.
+        // The key may be stored although its request was dropped.
         let pending = created(&key).pending();
         let context = AuditContext::new(&self.entropy, now, caller.into(), request_origin());
         let entry = context.key_entry(AuditAction::KeyCreated, &key).after(AuditFields::of_key(&key));
@@ -154,12 +154,12 @@ impl Keys {
     }
 }
 
-/// Returns whether each key that this one makes would have the same limits once more.
+/// Returns whether a key has a rate limit or a quota. Each key that it makes would have the same limits once more.
 fn is_limited(maker: &Key) -> bool {
     maker.limits.rate_limit.is_some() || maker.limits.quota.is_some()
 }
 
-/// Compares a new key with its maker, as the maker is when the key is stored. Returns false if the maker may not make it.
+/// Compares a new key with its maker's state at the time of storing. Returns false if the maker may not make the key.
 fn bind(maker: &Key, NewKey { key, entry }: &mut NewKey) -> bool {
     if is_limited(maker) || !maker.scopes.name_explicitly(MANAGE_KEYS) {
         return false;
@@ -172,9 +172,9 @@ fn bind(maker: &Key, NewKey { key, entry }: &mut NewKey) -> bool {
     })
 }
 
-/// Compares the rights of a new key with those of its maker (docs/CONTRACTS.md, "Keys must not make keys"): scopes are
-/// named, held by the maker and never `api-keys:write`; expiry and networks have the maker's as upper bounds, and are
-/// inherited where the request names none. A maker has no rate limit and no quota.
+/// Compares the rights of a new key with the rights of its maker (docs/CONTRACTS.md, "Keys must not make keys"). Scopes
+/// are named, granted to the maker, and never `api-keys:write`. The maker's expiry and networks are upper bounds, and
+/// are inherited if the request names none. A maker has no rate limit and no quota.
 fn within(maker: &Key, scopes: Option<Scopes>, asked: Limits) -> Result<(Scopes, Limits), Vec<FieldError>> {
     let mut errors = Vec::new();
     let scopes = scopes.unwrap_or(Scopes::Unset);
@@ -210,46 +210,46 @@ fn within(maker: &Key, scopes: Option<Scopes>, asked: Limits) -> Result<(Scopes,
     if errors.is_empty() { Ok((scopes, Limits { expires_at, ip_allowlist, ..asked })) } else { Err(errors) }
 }
 
-/// New keys that wait: beyond 4096, or 1024 of one organisation, further requests get 503 or 429. 256 keys share a
-/// transaction.
+/// The capacity of the queue, in keys: beyond 4096, or 1024 of one organisation, further requests get 503 or 429. A
+/// transaction takes up to 256 keys.
 const LIMITS: batch::Limits =
     batch::Limits { capacity: 4096, tenant_capacity: 1024, batch: 256, batch_weight: usize::MAX };
 
-struct Waiting {
+struct PendingKey {
     new: NewKey,
     answer: oneshot::Sender<Result<(Key, Inserted), Unavailable>>,
 }
 
 /// The queue of new keys.
 #[derive(Debug)]
-pub(super) struct IssueQueue(Queue<Waiting>);
+pub(super) struct IssueQueue(Queue<PendingKey>);
 
 impl IssueQueue {
     pub(super) fn new(db: Db, checks: Arc<Checks>, entropy: Entropy, most: MaxKeys) -> Self {
-        let (queue, waiting) = batch::queue(LIMITS);
-        tokio::spawn(write(db, checks, entropy, most, waiting));
+        let (queue, batches) = batch::queue(LIMITS);
+        tokio::spawn(write(db, checks, entropy, most, batches));
         Self(queue)
     }
 
-    /// Stores a key. When this answers, it is on disk, with an id that no other key has.
+    /// Stores a key. On success, the key is on disk, with an id that no other key has.
     pub(super) async fn store(&self, new: NewKey) -> Result<(Key, Inserted), IssueError> {
         let (answer, answered) = oneshot::channel();
-        self.0.push(Tenant::Organisation(new.key.organisation), 1, Waiting { new, answer })?;
+        self.0.push(Tenant::Organisation(new.key.organisation), 1, PendingKey { new, answer })?;
         Ok(answered.await.unwrap_or(Err(Unavailable::KeyStorage))?)
     }
 }
 
-/// Stores new keys in one transaction after another, each with the keys that have come during the last one.
-async fn write(db: Db, checks: Arc<Checks>, entropy: Entropy, most: MaxKeys, mut waiting: Batches<Waiting>) {
-    while let Some(group) = waiting.next().await {
+/// Stores new keys. Each transaction takes the keys that arrived during the one before.
+async fn write(db: Db, checks: Arc<Checks>, entropy: Entropy, most: MaxKeys, mut batches: Batches<PendingKey>) {
+    while let Some(pending) = batches.next().await {
         let (mut keys, answers): (Vec<NewKey>, Vec<_>) =
-            group.into_iter().map(|waiting| (waiting.new, waiting.answer)).unzip();
+            pending.into_iter().map(|pending| (pending.new, pending.answer)).unzip();
         let mut outcomes = insert(&db, &mut keys, most).await;
         let is_conflict =
             |outcome: &Result<Inserted, Arc<StoreError>>| outcome.as_ref().is_err_and(|error| error.is_conflict());
-        let taken: Vec<usize> = (0..keys.len()).filter(|at| is_conflict(&outcomes[*at])).collect();
-        for at in taken {
-            // Another key or audit entry has the id: at most once in hours.
+        let conflicts: Vec<usize> = (0..keys.len()).filter(|at| is_conflict(&outcomes[*at])).collect();
+        for at in conflicts {
+            // Another key or audit entry has the id, which happens at most once in hours.
             let NewKey { key, entry } = &mut keys[at];
             key.id = KeyId(entropy.id_at(key.created_at));
             entry.id = AuditEntryId(entropy.for_audit().id_at(entry.at));
@@ -258,7 +258,7 @@ async fn write(db: Db, checks: Arc<Checks>, entropy: Entropy, most: MaxKeys, mut
                 outcomes[at] = outcome;
             }
         }
-        // A key may have been looked up before it was there.
+        // A look-up before the commit may have cached that the key does not exist.
         for new in &keys {
             checks.invalidate(new.key.hash);
         }
@@ -267,13 +267,13 @@ async fn write(db: Db, checks: Arc<Checks>, entropy: Entropy, most: MaxKeys, mut
                 tracing::error!(%error, key = %key.id, "cannot store a new key; its request gets 503");
                 Unavailable::KeyStorage
             });
-            // A request that does not wait any more leaves a key that was never shown.
+            // The send fails if the request was dropped meanwhile; its key is stored, but was never shown.
             let _ = answer.send(outcome.map(|inserted| (key, inserted)));
         }
     }
 }
 
-/// Stores keys in one transaction, and in smaller ones if one of them cannot be stored.
+/// Stores keys in one transaction, or in several smaller ones if one key cannot be stored.
 async fn insert(db: &Db, keys: &mut [NewKey], most: MaxKeys) -> Vec<Result<Inserted, Arc<StoreError>>> {
     let mut batch = Batch::new(keys.len());
     while let Some(rows) = batch.next_rows() {

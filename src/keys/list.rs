@@ -1,4 +1,4 @@
-//! List: masked, newest first, a page at a time.
+//! List: pages of keys, newest first, with only the prefix of each key string.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -51,32 +51,32 @@ impl FromStr for Cursor {
 pub struct Request {
     /// The owner of the keys.
     pub owner: Owner,
-    /// The keys of the owner that are listed.
+    /// The filter on the owner's keys.
     pub filter: KeyFilter,
-    /// The most keys of a page.
+    /// The maximal number of keys of a page.
     pub limit: u32,
-    /// The end of the page before.
+    /// The end of the previous page.
     pub after: Option<Cursor>,
 }
 
 /// A page of keys.
 #[derive(Debug, Clone)]
 pub struct Page {
-    /// Newest first; counts are exact as of now.
+    /// The keys, newest first, with up-to-date request counts.
     pub keys: Vec<Key>,
     /// The position of the next page, if there is one.
     pub next: Option<Cursor>,
 }
 
 impl Keys {
-    /// Returns a page of keys. The caller checks the access before.
+    /// Returns a page of keys. The caller checks the access.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn list(&self, request: &Request, admission: &Admission<'_>) -> Result<Page, StoreError> {
         let limit = request.limit as usize;
         let (mut found, mut before) = (Vec::new(), request.after.unwrap_or(Cursor::START).0);
-        // One more than the page has, to know whether there are older ones.
+        // One key more than a page has, to know whether there is a next page.
         while found.len() <= limit {
             let _place = admission.step().await;
             let wanted = limit + 1 - found.len();
@@ -97,8 +97,8 @@ impl Keys {
         Ok(Page { keys, next })
     }
 
-    /// Returns a page of an organisation's keys by its number, in any order (HookSentry's way), and their number on all
-    /// pages. The caller checks the access.
+    /// Returns a page of an organisation's keys by page number, in any order (as HookSentry pages), and the number of
+    /// keys on all pages. The caller checks the access.
     ///
     /// # Errors
     /// When the database fails.
@@ -136,7 +136,7 @@ impl Keys {
         self.db.count_descendants(id).await
     }
 
-    /// Returns the keys among these that have made keys.
+    /// Returns the ids of the keys in `keys` that have made keys.
     ///
     /// # Errors
     /// When the database fails.
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_reads_back_what_it_printed() {
+    fn a_cursor_is_parsed_from_its_text() {
         let cursor = Cursor(Uuid::from_u128(0x019c_a708_4c00_7000_8000_0000_0000_0005));
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
     }

@@ -1,7 +1,8 @@
-//! The heart: issue, list, edit, revoke and verify keys.
+//! Issues, lists, edits, revokes and verifies keys.
 //!
-//! Rules only. `store` has the statements, and each contract in `api` has its own wire types. Five types share the work,
-//! each uses those after it: [`Keys`], [`ChangeLog`], [`Checks`], [`Usage`], [`Limits`].
+//! This module has the domain rules only: `store` has the SQL statements, and each contract in `api` has its own wire
+//! types. Five types share the work, and each uses the types after it: [`Keys`], [`ChangeLog`], [`Checks`], [`Usage`],
+//! [`Limits`].
 
 mod cache;
 mod changes;
@@ -42,20 +43,20 @@ use crate::store::{Db, MaxKeys, StoreError};
 use issue::IssueQueue;
 use limits::shared::SharedCounters;
 
-/// The settings of the operator about keys.
+/// The operator's settings for keys.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
-    /// The most keys that an organisation may have that are not revoked.
+    /// The maximal number of keys of an organisation that are not revoked.
     pub most_per_organisation: i64,
-    /// The most revoked keys that an organisation may have: at this number, it can make no further keys.
+    /// The maximal number of revoked keys of an organisation: at this number, it can make no further keys.
     pub most_revoked: i64,
     /// Days after which a revoked key is deleted; its hash stays, so that it never comes back.
     pub revoked_days: i64,
     /// Whether a key may manage keys (docs/CONTRACTS.md, "Keys must not make keys").
     pub keys_may_manage_keys: bool,
-    /// The most bytes of the keys that are kept in memory.
+    /// The capacity of the key cache in bytes.
     pub cache_bytes: usize,
-    /// The treatment of keys with a rate limit while the shared Redis does not answer.
+    /// The policy for keys with a rate limit while the shared Redis does not answer.
     pub without_redis: WithoutRedis,
 }
 
@@ -72,7 +73,7 @@ impl Default for Policy {
     }
 }
 
-/// The keys of a database, opened.
+/// The services for the keys of a database.
 #[derive(Debug, Clone)]
 pub struct Opened {
     /// Issues, lists, edits and revokes keys.
@@ -83,11 +84,11 @@ pub struct Opened {
     pub checks: Arc<Checks>,
     /// Counts the use of keys.
     pub usage: Arc<Usage>,
-    /// Counts what keys spend of their rate limits and quotas.
+    /// Charges requests to the rate limits and quotas of keys.
     pub limits: Arc<Limits>,
 }
 
-/// Opens the keys of a database, which this process alone serves, or as one `node` of several. Needs a Tokio runtime.
+/// Opens the keys of a database. This process serves it alone, or as one `node` of several. Needs a Tokio runtime.
 ///
 /// # Errors
 /// When the database fails.
@@ -98,7 +99,7 @@ pub async fn open(
     policy: Policy,
     node: Option<Arc<Node>>,
 ) -> Result<Opened, StoreError> {
-    // Before anything is cached: each change that is committed from now on is followed.
+    // Read before anything is cached, so that the follower sees each change that is committed from now on.
     let position = db.changes_end().await?;
     let shared = node.as_ref().and_then(|node| node.redis()).map(|redis| {
         let limits = SharedLimits::new(redis.clone(), &format!("{:016x}", position.epoch));
@@ -146,7 +147,7 @@ impl Keys {
         self.policy
     }
 
-    /// Deletes keys that were revoked long ago; their hashes are kept.
+    /// Deletes keys that were revoked long ago. Their hashes stay, so that a deleted key never comes back.
     ///
     /// # Errors
     /// When the database fails.
@@ -166,8 +167,8 @@ impl Keys {
         Ok(())
     }
 
-    /// Runs work to its end, also when the request that it belongs to is dropped: between a commit and its
-    /// invalidations, the cache is wrong.
+    /// Runs work in a task of its own, so that it completes even if its request is dropped: between a commit and its
+    /// invalidations, the cache is out of date.
     async fn run_detached<T: Send + 'static, F>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> F) -> T
     where
         F: Future<Output = T> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Revoke: ends a key at once, for good.
+//! Revoke: ends a key immediately and permanently.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub enum RevokeError {
     /// The role of the caller does not allow it.
     #[error("only the member who made the key, admins and owners may revoke it")]
     NotAllowed,
-    /// The key is revoked, and a node may not have applied that yet.
+    /// The key was revoked, but some node may not have applied it yet.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// The database failed.
@@ -31,7 +31,7 @@ pub enum RevokeError {
     Store(#[from] StoreError),
 }
 
-/// The reason why a call did not revoke a key (HookSentry).
+/// The reason why [`Keys::revoke_once`] did not revoke a key.
 #[derive(Debug, thiserror::Error)]
 pub enum RevokeOnceError {
     /// There is no key with this id, or it is revoked.
@@ -43,7 +43,7 @@ pub enum RevokeOnceError {
     /// The role of the caller does not allow it.
     #[error("only the member who made the key, admins and owners may revoke it")]
     NotAllowed,
-    /// The key is revoked, and a node may not have applied that yet.
+    /// The key was revoked, but some node may not have applied it yet.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// The database failed.
@@ -70,11 +70,11 @@ impl From<Denied> for RevokeOnceError {
 }
 
 impl Keys {
-    /// Ends a key and, with `descendants`, the keys below it. When this has answered, no check on any node
-    /// accepts it any more. A key that was revoked already is answered alike.
+    /// Revokes a key and, with `descendants`, the keys below it. Returns once no check on any node accepts them.
+    /// Revoking a revoked key succeeds.
     ///
     /// # Errors
-    /// When there is no such key for the caller, or it is not theirs to end.
+    /// When the caller can see no such key or may not revoke it.
     pub async fn revoke(
         self: &Arc<Self>,
         caller: &Caller,
@@ -88,11 +88,10 @@ impl Keys {
         Ok((key, applied?))
     }
 
-    /// Ends the key that was presented and, with `descendants`, the keys below it: every key may do that to
-    /// itself.
+    /// Revokes the presented key and, with `descendants`, the keys below it: every key may revoke itself.
     ///
     /// # Errors
-    /// When the database fails, or it is not known whether every node has applied it.
+    /// When the database fails, or a node may not have applied the revocation.
     pub async fn revoke_itself(self: &Arc<Self>, pass: &Pass, descendants: bool) -> Result<(), RevokeError> {
         if let Some(key) = self.db.key_by_id(pass.id).await? {
             let itself = Caller::Key(Box::new(key.clone()));
@@ -101,9 +100,9 @@ impl Keys {
         Ok(())
     }
 
-    /// Ends a key of a tenant, and with `descendants` the keys below it, once: one of several calls
-    /// succeeds (HookSentry answers the others with a 404). Checks in that contract's order: an unknown or ended key
-    /// first, then another tenant's, then the caller's right.
+    /// Revokes a key of a tenant and, with `descendants`, the keys below it. Only one of several calls succeeds
+    /// (HookSentry answers the others with 404). Checks in the order of that contract: whether the key exists and is
+    /// not revoked, the tenant, the caller's role.
     ///
     /// # Errors
     /// The first of these that applies.
@@ -116,8 +115,8 @@ impl Keys {
     ) -> Result<Key, RevokeOnceError> {
         let key = self.db.key_by_uuid(uuid).await?.ok_or(RevokeOnceError::NotFound)?;
         if key.revoked_at.is_some() {
-            // Answered once every node has applied it, for the descendants that ended with the key as well. A change that
-            // is not in the log any more is applied.
+            // Answer after every node has applied the revocation, also of the descendants. A change that is not in the
+            // log any more is applied.
             if let Some(number) = self.db.last_transaction_of_key(key.id).await? {
                 self.changes.applied(number).await?;
             }
@@ -136,7 +135,7 @@ impl Keys {
         Ok(Key { revoked_at: Some(at), ..key })
     }
 
-    /// Returns whether this call ended the key, and whether every node has applied it.
+    /// Returns whether this call revoked the key, and the proof that every node has applied it.
     async fn end(
         self: &Arc<Self>,
         key: Key,
@@ -159,7 +158,7 @@ impl Keys {
                     Ok((revoked.ended, keys.changes.applied(revoked.number).await))
                 }
                 Err(error) => {
-                    // The outcome of the commit is unknown, so invalidate anyway. A second call ends the descendants too.
+                    // The outcome of the commit is unknown, so invalidate anyway. A retry revokes the descendants too.
                     keys.checks.invalidate(key.hash);
                     Err(error)
                 }
@@ -169,7 +168,7 @@ impl Keys {
     }
 }
 
-/// The audit entry of a key that is revoked: `key` itself, or a descendant because of it.
+/// Returns the audit entry of a revoked key: `key` itself, or a descendant because of it.
 fn audit_entry(context: &AuditContext, key: &Key, revoked: &FamilyKey, at: Timestamp) -> AuditEntry {
     let target = AuditTarget::key(revoked.id, &revoked.name, &revoked.prefix);
     let entry = context.entry(AuditChain::Organisation(key.organisation), AuditAction::KeyRevoked, target);

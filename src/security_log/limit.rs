@@ -1,7 +1,8 @@
-//! Bounds on log lines that strangers cause: requests without a valid credential, and sign-ins that fail.
+//! Rate limits for log lines that unauthenticated clients cause: requests without a valid credential, and failed
+//! sign-ins.
 //!
-//! The first lines of each network are written in full. Further ones are counted, and the counts are written once an
-//! interval, so that neither one network nor many can fill the disk of the log, nor hide the lines of others.
+//! The first lines of each network are written in full. Further lines are counted, and a summary of the counts is
+//! written once an interval. So neither one network nor many can fill the disk of the log or hide the lines of others.
 
 use std::net::IpAddr;
 use std::sync::PoisonError;
@@ -14,17 +15,17 @@ use crate::runtime::clock::Clock;
 use crate::security_log;
 use crate::security_log::window::{Row, Window};
 
-/// Counts are written once in this time.
-pub(super) const INTERVAL: Duration = Duration::from_mins(1);
+/// Time between two summaries of a kind of lines.
+pub(super) const SUMMARY_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Kinds of lines. Each has budgets of its own: junk requests hide no failed sign-in.
+/// The kinds of lines. Each kind has a budget of its own, so that junk requests hide no failed sign-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A request without a valid credential.
     Request,
-    /// Such a request that the server had no room for: 503.
+    /// A request without a valid credential that got 503, because the server had no capacity for it.
     Unavailable,
-    /// A sign-in or registration whose password, token or address was wrong.
+    /// A sign-in or registration with a wrong password, token or address.
     Failed,
     /// A sign-in or registration that was throttled or shed.
     Refused,
@@ -33,8 +34,8 @@ pub enum Kind {
 impl Kind {
     const ALL: [Self; 4] = [Self::Request, Self::Unavailable, Self::Failed, Self::Refused];
 
-    /// Lines in full of all networks in a second; further ones are counted. Fewer passwords than 100 can be compared in
-    /// a second, so a failed sign-in is counted only after others of its own network.
+    /// The number of full lines a second from all networks; further lines are counted. The server can compare fewer
+    /// than 100 passwords a second, so a failed sign-in is counted only because of others of its own network.
     pub(super) const fn lines_per_second(self) -> u32 {
         match self {
             Self::Request | Self::Unavailable | Self::Refused => 20,
@@ -43,8 +44,8 @@ impl Kind {
     }
 }
 
-/// The key that lines are counted by, beside their network. No client chooses it freely: each part is one of a few
-/// texts, or an id.
+/// The key that lines are counted by, together with their network. Clients cannot choose it freely: each part is one of
+/// a few texts, or an id.
 #[derive(Debug, Clone, Copy)]
 pub struct Repeated<'a> {
     /// The name of the event.
@@ -55,7 +56,7 @@ pub struct Repeated<'a> {
     pub subject: &'a str,
 }
 
-/// The budgets of all kinds. A request with a valid credential takes none of these locks.
+/// The log budgets of all kinds. A request with a valid credential takes none of these locks.
 #[derive(Debug)]
 pub struct LogLimit {
     clock: Clock,
@@ -63,12 +64,12 @@ pub struct LogLimit {
 }
 
 impl LogLimit {
-    /// Nothing written yet.
+    /// Creates full budgets.
     pub fn new(clock: Clock) -> Self {
         Self { clock, windows: std::array::from_fn(|_| Mutex::default()) }
     }
 
-    /// Whether a line is to be written in full. Otherwise it is counted, and will be a part of the next summary.
+    /// Returns whether to write a line in full. Otherwise the line is counted for the next summary.
     pub fn admit(&self, kind: Kind, client: Option<IpAddr>, repeated: Repeated<'_>, request_id: &str) -> bool {
         let now = self.now();
         let mut window = self.windows[kind as usize].lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +80,7 @@ impl LogLimit {
         is_admitted
     }
 
-    /// Writes the summaries whose interval is over.
+    /// Writes the summaries that are due.
     pub fn write_due(&self) {
         let now = self.now();
         for (kind, window) in Kind::ALL.into_iter().zip(&self.windows) {
@@ -88,12 +89,12 @@ impl LogLimit {
         }
     }
 
-    /// Writes all summaries, as the server stops.
+    /// Writes all summaries. Called when the server stops.
     pub fn write_all(&self) {
         let now = self.now();
         for (kind, window) in Kind::ALL.into_iter().zip(&self.windows) {
-            let rest = window.lock().unwrap_or_else(PoisonError::into_inner).take(now);
-            write(kind, rest.summary());
+            let counted = window.lock().unwrap_or_else(PoisonError::into_inner).take(now);
+            write(kind, counted.summary());
         }
     }
 
@@ -132,7 +133,7 @@ mod tests {
     use crate::model::{Timestamp, UserId};
     use crate::security_log::{Actor, Origin, SecurityEvent, Target};
 
-    /// Log lines, as `--log-format json` has them.
+    /// A buffer of log lines, in the form of `--log-format json`.
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -147,7 +148,7 @@ mod tests {
         }
     }
 
-    /// Runs `work`; returns the lines that it logs, and their bytes.
+    /// Runs `work`. Returns the lines that it logs, and their size in bytes.
     fn logged(work: impl FnOnce()) -> (Vec<serde_json::Value>, usize) {
         let log = Log::default();
         let writer = log.clone();
@@ -168,7 +169,7 @@ mod tests {
         Origin::new(RequestOrigin::new(client, None, "00112233aabbccdd".to_owned()), Arc::clone(limit))
     }
 
-    /// A request as the layers log it.
+    /// Logs a request without a valid credential, as the HTTP layers do.
     fn junk(limit: &Arc<LogLimit>, client: [u8; 4]) {
         if origin(limit, client).has_own_line(Kind::Request, "401", "/v1/auth/me") {
             tracing::info!(status = 401, "answered");
@@ -186,11 +187,11 @@ mod tests {
     }
 
     #[test]
-    fn junk_of_one_network_is_ten_lines_and_a_summary() {
+    fn junk_requests_of_one_network_are_logged_as_ten_lines_and_a_summary() {
         let (limit, clock) = limit();
         let (lines, bytes) = logged(|| {
             for n in 0..100_000 {
-                // 15 seconds of it.
+                // 15 seconds in all.
                 clock.advance(i64::from(n % 20 == 0) * 3);
                 junk(&limit, [203, 0, 113, 9]);
             }
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn junk_of_many_networks_is_bounded_and_hides_no_failed_sign_in() {
+    fn junk_requests_of_many_networks_have_bounded_lines_and_hide_no_failed_sign_in() {
         let (limit, clock) = limit();
         let (lines, bytes) = logged(|| {
             for n in 0..100_000_u32 {
@@ -219,7 +220,8 @@ mod tests {
             }
             limit.write_all();
         });
-        // 20 in each of 15 seconds and a part of one, 100 rows of networks, one row for the rest, and the sign-ins.
+        // 20 lines in each of 16 seconds (one of them partial), 100 rows of networks, one row for the other networks,
+        // and the 5 sign-ins.
         assert!(lines.len() <= 20 * 16 + 101 + 5, "{}", lines.len());
         assert!(bytes < 150_000, "{bytes}");
         let answered = lines.iter().filter(|line| line["message"] == "answered").count();
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_sign_ins_of_one_network_are_summed_up_by_account_and_those_of_another_are_not() {
+    fn failed_sign_ins_are_summed_up_for_a_busy_network_only() {
         let (limit, clock) = limit();
         let (lines, _) = logged(|| {
             for n in 0..1000 {
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_valid_credential_has_a_line_for_each_request() {
+    fn each_request_with_a_valid_credential_has_a_line() {
         let (limit, _) = limit();
         for _ in 0..1000 {
             junk(&limit, [203, 0, 113, 9]);

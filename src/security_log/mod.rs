@@ -1,8 +1,8 @@
-//! Security events: one structured line of the log each, under the target `latchkey::security`: the event, its outcome,
-//! the actor, the client's address, the target, and the id of the request.
+//! The security log: one structured log line for each security event, under the target `latchkey::security`. A line has
+//! the event, its outcome, the actor, the client's address, the target, and the id of the request.
 //!
-//! The rules write them where a change is committed, so that no contract can forget one. Where a request comes from is
-//! known to the task that answers it ([`Origin`]), so the rules need no parameter for it.
+//! The domain code writes each line next to the commit of the change, so that no contract in `api` can forget one. The
+//! origin of the request is stored in its task ([`Origin`]), so the domain code needs no parameter for it.
 
 pub mod limit;
 mod origin;
@@ -16,25 +16,25 @@ use crate::domain::Caller;
 use crate::model::{EnvironmentId, KeyId, OrganisationId, UserId};
 use limit::{Kind, Repeated};
 
-/// The target of all lines, for `--log`.
+/// The `tracing` target of all lines, which `--log` can filter by.
 const TARGET: &str = "latchkey::security";
-/// Ids of descendants in one line; further ones are in further lines.
+/// The maximal number of descendant ids in one line; more ids take several lines.
 const IDS_PER_LINE: usize = 500;
 
-/// Security events.
+/// The kinds of security events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecurityEvent {
-    /// A password was compared, or not, because of a throttle or a queue.
+    /// A sign-in succeeded, failed, or was refused by a throttle or a full queue.
     SignIn,
-    /// A session, or the tokens of a sign-in, were ended by their owner.
+    /// An owner ended a session or the tokens of a sign-in.
     SignOut,
     /// A person registered.
     AccountRegistered,
-    /// The first account was created, which operates the server.
+    /// The first account was created, which owns the server.
     FirstAccountCreated,
     /// The operator added an account (`latchkey user add`).
     AccountAdded,
-    /// The operator reset a password (`latchkey user reset-password`); all sessions and tokens are over.
+    /// The operator reset a password (`latchkey user reset-password`), which ended all sessions and tokens.
     PasswordReset,
     /// A refresh token was used.
     TokensRefreshed,
@@ -44,18 +44,18 @@ pub enum SecurityEvent {
     KeyCreated,
     /// A key was changed.
     KeyEdited,
-    /// A key was paused, and perhaps changed otherwise.
+    /// A key was paused; the same edit may have changed other fields.
     KeyPaused,
-    /// A key was resumed, and perhaps changed otherwise.
+    /// A key was resumed; the same edit may have changed other fields.
     KeyResumed,
     /// A key was revoked.
     KeyRevoked,
-    /// How long the events of an environment are kept was changed.
+    /// The retention of an environment's events was changed.
     RetentionChanged,
 }
 
 impl SecurityEvent {
-    /// The word in the log.
+    /// The value of the field `event`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::SignIn => "sign_in",
@@ -75,7 +75,7 @@ impl SecurityEvent {
         }
     }
 
-    /// An entry about it: a success, until something else is said.
+    /// Creates an entry with the outcome `succeeded`.
     pub fn entry(self, actor: Actor, target: Target) -> Entry {
         Entry {
             event: self,
@@ -93,7 +93,7 @@ impl SecurityEvent {
 /// The person, key or operator that caused an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor {
-    /// An unknown originator.
+    /// An unauthenticated client.
     None,
     /// A person.
     Person(UserId),
@@ -123,7 +123,7 @@ impl fmt::Display for Actor {
     }
 }
 
-/// The object of an event.
+/// The object that an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// An account that does not exist, or was not looked up. Its email address is personal data and is not logged.
@@ -188,55 +188,55 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The credential was wrong.
+    /// Sets the outcome `failed`: the credential was wrong.
     #[must_use]
     pub fn failed(self, reason: &'static str) -> Self {
         Self { outcome: Outcome::Failed, reason: Some(reason), ..self }
     }
 
-    /// The server refused to try.
+    /// Sets the outcome `refused`: the server did not check the credential.
     #[must_use]
     pub fn refused(self, reason: &'static str) -> Self {
         Self { outcome: Outcome::Refused, reason: Some(reason), ..self }
     }
 
-    /// The target itself was like that before.
+    /// Sets the outcome `unchanged` if the target was already in this state.
     #[must_use]
     pub fn unchanged_if(self, is_unchanged: bool) -> Self {
         if is_unchanged { Self { outcome: Outcome::Unchanged, ..self } } else { self }
     }
 
-    /// Names the cause of the event.
+    /// Sets the reason of the event.
     #[must_use]
     pub fn because(self, reason: &'static str) -> Self {
         Self { reason: Some(reason), ..self }
     }
 
-    /// Names the organisation of the target.
+    /// Sets the organisation of the target.
     #[must_use]
     pub fn of(self, organisation: OrganisationId) -> Self {
         Self { organisation: Some(organisation), ..self }
     }
 
-    /// Names the fields that an edit set.
+    /// Sets the names of the fields that an edit changed.
     #[must_use]
     pub fn changed(self, fields: String) -> Self {
         Self { changed: Some(fields), ..self }
     }
 
-    /// Names the descendants of the key that were changed with it.
+    /// Sets the descendants of the key that were changed with it.
     #[must_use]
     pub fn with_descendants(self, descendants: Vec<KeyId>) -> Self {
         Self { descendants, ..self }
     }
 
-    /// Writes the line, for the request that this task answers.
+    /// Writes the line, with the origin of the request that this task answers.
     pub fn write(self) {
         self.write_from(Origin::current().as_ref());
     }
 
-    /// Writes the line, for a request that another task answers. A failure is counted only, and written in a summary,
-    /// when its network has had many.
+    /// Writes the line, with the origin of a request that another task answers. Failures beyond the budget of their
+    /// network are only counted, for a summary.
     pub fn write_from(self, origin: Option<&Origin>) {
         let target_id = self.target.to_string();
         let kind = match self.outcome {
@@ -291,18 +291,18 @@ impl Entry {
         }
     }
 
-    /// An entry that is written with the outcome `unknown` if the request is given up before the answer is here.
+    /// Returns a guard that writes the entry with the outcome `unknown` if it is dropped before the outcome is known.
     pub fn pending(self) -> Pending {
         Pending(Some((Self { outcome: Outcome::Unknown, ..self }, Origin::current())))
     }
 }
 
-/// An entry about a change that is under way.
+/// The guard of a change in progress. See [`Entry::pending`].
 #[derive(Debug)]
 pub struct Pending(Option<(Entry, Option<Origin>)>);
 
 impl Pending {
-    /// Takes the entry back: the answer is here.
+    /// Discards the entry, because the outcome is known.
     pub fn answered(mut self) {
         self.0 = None;
     }
@@ -316,7 +316,7 @@ impl Drop for Pending {
     }
 }
 
-/// Writes how often an event happened beyond the lines that were written in full.
+/// Writes the number of events that were counted instead of written in full.
 pub(crate) fn write_summary(
     event: &str,
     outcome: &str,

@@ -11,7 +11,7 @@ tokio::task_local! {
     static ORIGIN: Origin;
 }
 
-/// The origin of the request that a task answers.
+/// The origin of the request that a task answers: its address and id, and whether it has a valid credential.
 #[derive(Debug, Clone)]
 pub struct Origin(Arc<Request>);
 
@@ -23,17 +23,18 @@ struct Request {
 }
 
 impl Origin {
-    /// The origin of a request that has not proven yet whose it is.
+    /// Creates the origin of a request that is not authenticated yet.
     pub fn new(origin: RequestOrigin, limit: Arc<LogLimit>) -> Self {
         Self(Arc::new(Request { origin, has_credential: AtomicBool::new(false), limit }))
     }
 
-    /// The origin of the request that this task answers; `None` in a command, in a test, and in a task of its own.
+    /// Returns the origin of the request that this task answers; `None` in a command, in a test, and in a background
+    /// task.
     pub fn current() -> Option<Self> {
         ORIGIN.try_with(Clone::clone).ok()
     }
 
-    /// Answers a request, as a part of which [`current`](Self::current) is this origin.
+    /// Runs the work of a request; within it, [`current`](Self::current) returns this origin.
     pub async fn scope<F: Future>(self, work: F) -> F::Output {
         ORIGIN.scope(self, work).await
     }
@@ -43,8 +44,8 @@ impl Origin {
         self.0.origin.address
     }
 
-    /// Whether the request has a line of its own: one with a valid credential always, others while their network and
-    /// all networks together have few.
+    /// Returns whether the request gets a log line of its own. A request with a valid credential always does, others
+    /// while the budgets of their network and of all networks last.
     pub fn has_own_line(&self, kind: Kind, status: &str, route: &str) -> bool {
         self.0.has_credential.load(Ordering::Relaxed)
             || self.admit(kind, Repeated { event: "request", code: status, subject: route })
@@ -60,13 +61,13 @@ impl Origin {
     }
 }
 
-/// The origin of the request that this task answers, as audit entries keep it.
+/// Returns the origin of the request that this task answers, in the form of audit entries.
 pub fn request_origin() -> RequestOrigin {
     ORIGIN.try_with(|origin| origin.0.origin.clone()).unwrap_or_default()
 }
 
-/// Notes that the request of this task has a valid credential. Not for the hot paths, which log no request that went
-/// well.
+/// Records that the request of this task has a valid credential. The fast paths do not call this, because they log no
+/// successful request.
 pub fn authenticated() {
     let _ = ORIGIN.try_with(|origin| origin.0.has_credential.store(true, Ordering::Relaxed));
 }

@@ -1,35 +1,35 @@
-//! The lines of one kind in an interval: which are written in full, and the counts of the others, in bounded memory.
+//! The log budget of one kind of lines in an interval, and the counts of the lines beyond it, in bounded memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use super::limit::{INTERVAL, Kind, Repeated};
+use super::limit::{Kind, Repeated, SUMMARY_INTERVAL};
 
-/// Lines in full of one network and kind in an interval; further ones are counted.
+/// Full lines of one network and kind in an interval; further lines are counted.
 const LINES_PER_NETWORK: u32 = 10;
-/// Networks that are counted apart, of each kind; further ones are counted together.
-const NETWORKS: usize = 1000;
-/// Rows of one network; further ones are counted together.
-const ROWS_PER_NETWORK: usize = 8;
-/// Networks' rows in a summary, the largest first; the rest is one row a status or reason.
-const SUMMARY_ROWS: usize = 100;
-/// Stands for the networks, routes and accounts that are counted together.
+/// Networks of each kind with counts of their own; further networks are counted together.
+const MAX_NETWORKS: usize = 1000;
+/// Rows of one network; further routes and accounts are counted together.
+const MAX_ROWS_PER_NETWORK: usize = 8;
+/// Networks' rows in a summary, the largest first; the other rows are merged into one for each status or reason.
+const MAX_SUMMARY_ROWS: usize = 100;
+/// The placeholder for networks, routes and accounts that are counted together.
 const OTHER: &str = "other";
 
 /// One line of a summary.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Row {
-    /// The network, `other` for all that are not counted apart.
+    /// The network, or `other` for networks that are counted together.
     pub(super) network: String,
-    /// As [`Repeated::event`].
+    /// [`Repeated::event`].
     pub(super) event: &'static str,
-    /// As [`Repeated::code`].
+    /// [`Repeated::code`].
     pub(super) code: String,
-    /// As [`Repeated::subject`], or `other`.
+    /// [`Repeated::subject`], or `other`.
     pub(super) subject: String,
-    /// Lines that were not written.
+    /// The number of lines that were not written.
     pub(super) count: u64,
-    /// The id of the request of the first of them.
+    /// The id of the first request that was not written.
     pub(super) first_request_id: String,
 }
 
@@ -39,7 +39,7 @@ impl Row {
     }
 }
 
-/// The lines of a network in an interval: their number, and rows of those that were not written.
+/// The lines of a network in an interval: the number of full lines, and rows for the lines that were only counted.
 #[derive(Debug, Default)]
 struct Counts {
     lines: u32,
@@ -49,7 +49,7 @@ struct Counts {
 impl Counts {
     fn count(&mut self, network: &str, repeated: Repeated<'_>, request_id: &str) {
         let Repeated { event, code, mut subject } = repeated;
-        if !self.rows.iter().any(|row| row.is_of(event, code, subject)) && self.rows.len() >= ROWS_PER_NETWORK {
+        if !self.rows.iter().any(|row| row.is_of(event, code, subject)) && self.rows.len() >= MAX_ROWS_PER_NETWORK {
             subject = OTHER;
         }
         match self.rows.iter_mut().find(|row| row.is_of(event, code, subject)) {
@@ -89,8 +89,8 @@ impl Window {
             (self.second, self.lines_in_second) = (now, 0);
         }
         let has_room = self.lines_in_second < kind.lines_per_second();
-        let is_apart = self.networks.len() < NETWORKS || self.networks.contains_key(&network);
-        if is_apart {
+        let has_own_counts = self.networks.len() < MAX_NETWORKS || self.networks.contains_key(&network);
+        if has_own_counts {
             let counts = self.networks.entry(network).or_default();
             if !has_room || counts.lines >= LINES_PER_NETWORK {
                 counts.count(&network.to_string(), repeated, request_id);
@@ -105,30 +105,30 @@ impl Window {
         true
     }
 
-    /// The rows of the summary: the largest one by one, the others together.
+    /// Returns the rows of the summary: the largest ones, and the others merged.
     pub(super) fn summary(self) -> Vec<Row> {
         let mut rows: Vec<Row> = self.networks.into_values().flat_map(|counts| counts.rows).collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.count));
-        let rest = rows.split_off(rows.len().min(SUMMARY_ROWS));
-        let mut together: BTreeMap<(&str, String), Row> = BTreeMap::new();
-        for row in rest.into_iter().chain(self.others.rows) {
+        let smaller = rows.split_off(rows.len().min(MAX_SUMMARY_ROWS));
+        let mut merged: BTreeMap<(&str, String), Row> = BTreeMap::new();
+        for row in smaller.into_iter().chain(self.others.rows) {
             let empty = || Row { network: OTHER.to_owned(), subject: OTHER.to_owned(), count: 0, ..row.clone() };
-            together.entry((row.event, row.code.clone())).or_insert_with(empty).count += row.count;
+            merged.entry((row.event, row.code.clone())).or_insert_with(empty).count += row.count;
         }
-        rows.extend(together.into_values());
+        rows.extend(merged.into_values());
         rows
     }
 
-    /// Takes what was counted, and begins a new interval.
+    /// Takes out the counts, and begins a new interval.
     pub(super) fn take(&mut self, now: u64) -> Self {
         let (second, lines_in_second) = (self.second, self.lines_in_second);
-        // The budget of a second goes on.
+        // The budget of the current second continues.
         std::mem::replace(self, Self { began: now, second, lines_in_second, ..Self::default() })
     }
 
-    /// The rows of the summary, if the interval is over.
+    /// Takes out the rows of the summary, if the interval has ended.
     pub(super) fn take_due(&mut self, now: u64) -> Option<Vec<Row>> {
-        (now.saturating_sub(self.began) >= INTERVAL.as_secs()).then(|| self.take(now).summary())
+        (now.saturating_sub(self.began) >= SUMMARY_INTERVAL.as_secs()).then(|| self.take(now).summary())
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_bounded_whatever_networks_routes_and_accounts_there_are() {
+    fn memory_is_bounded_for_any_number_of_networks_and_accounts() {
         let mut window = Window::default();
         let mut fail = |client: [u8; 4], user: u32| {
             let repeated = Repeated { event: "sign_in", code: "credentials", subject: &user.to_string() };
@@ -150,8 +150,8 @@ mod tests {
                 fail([203, 0, 113, 9], n * 20 + user);
             }
         }
-        assert_eq!(window.networks.len(), NETWORKS);
-        assert!(window.networks.values().all(|counts| counts.rows.len() <= ROWS_PER_NETWORK + 1));
-        assert!(window.others.rows.len() <= ROWS_PER_NETWORK + 1);
+        assert_eq!(window.networks.len(), MAX_NETWORKS);
+        assert!(window.networks.values().all(|counts| counts.rows.len() <= MAX_ROWS_PER_NETWORK + 1));
+        assert!(window.others.rows.len() <= MAX_ROWS_PER_NETWORK + 1);
     }
 }

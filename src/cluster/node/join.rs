@@ -1,4 +1,4 @@
-//! Registers a server as a node, unless another server is in the way.
+//! Registers a server as a node, unless another node conflicts with it.
 
 use std::sync::atomic::AtomicU64;
 
@@ -15,12 +15,12 @@ use crate::store::{Db, NodeRow, StoreError};
 /// The reason why a server did not join.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
-    /// Another server is there, and one of the two is meant to be alone.
+    /// Another server uses the database, and one of the two has no Redis, so it cannot share the database.
     #[error(
         "the database is served by another process, the node {0}: stop it, or give every node the same --redis-url"
     )]
     Served(String),
-    /// The other nodes count limits in another Redis.
+    /// Another node counts limits in another Redis.
     #[error(
         "the node {0} counts limits in another Redis than the one at this node's --redis-url, so keys could use their \
          rate limits twice: give every node the same --redis-url"
@@ -32,11 +32,11 @@ pub enum JoinError {
 }
 
 impl Node {
-    /// Registers this server. Several servers need a shared Redis: if this one or another one has none, no other server may
-    /// hold a lease. Waits for the end of a dead server's lease.
+    /// Registers this server. Several servers need a shared Redis: if this one or another one has no Redis, no other
+    /// server may hold a lease. Waits until the lease of a dead server expires.
     ///
     /// # Errors
-    /// When another server is in the way, or the database fails.
+    /// When another server conflicts with this one, or the database fails.
     pub async fn join(
         db: &Db,
         clock: Clock,
@@ -61,7 +61,7 @@ impl Node {
             clock,
             own,
             observed: Mutex::default(),
-            asked: AtomicU64::new(0),
+            requested: AtomicU64::new(0),
             registry: AsyncMutex::default(),
             acknowledgements: watch::Sender::default(),
             redis,
@@ -73,19 +73,22 @@ impl Node {
         loop {
             let Err(other) = node.register(true).await? else { return Ok(node) };
             // A node that renews its lease is alive.
-            let is_redis = node.has_other_redis(&other);
+            let has_other_redis = node.has_other_redis(&other);
             match first_seen {
-                Some((id, renewals)) if id == other.id && is_redis => {
+                Some((id, renewals)) if id == other.id && has_other_redis => {
                     if other.renewals.saturating_sub(renewals).unsigned_abs() >= REDIS_ROUNDS {
                         return Err(JoinError::OtherRedis(other.name));
                     }
                 }
-                Some(seen) if !is_redis && seen != (other.id, other.renewals) => {
+                Some(seen) if !has_other_redis && seen != (other.id, other.renewals) => {
                     return Err(JoinError::Served(other.name));
                 }
                 Some((id, _)) if id == other.id => {}
                 _ => {
-                    tracing::info!(node = other.name, "another server was here: waiting until its lease is over");
+                    tracing::info!(
+                        node = other.name,
+                        "another server has a lease on the database; waiting until it expires"
+                    );
                     first_seen = Some((other.id, other.renewals));
                 }
             }
@@ -93,7 +96,8 @@ impl Node {
         }
     }
 
-    /// Writes the row. `Err` names a node that is in the way; if this one is `joining`, also a node that has another Redis.
+    /// Writes the node's row. The inner `Err` is a conflicting node; while `joining`, a node with another Redis
+    /// conflicts as well.
     pub(super) async fn register(&self, joining: bool) -> Result<Result<(), NodeRow>, StoreError> {
         let before = self.clock.boottime();
         let row = NodeRow {
@@ -103,19 +107,19 @@ impl Node {
         };
         self.db
             .register_node(&row, |others| {
-                let (mut dead, mut in_the_way) = (Vec::new(), None);
+                let (mut dead, mut conflict) = (Vec::new(), None);
                 for other in self.observe(others, before) {
-                    // Only for servers without other nodes: machines that were copied while they ran mistake each
+                    // Only between servers without Redis: clones of a running machine share its boot id, and take each
                     // other's processes for their own.
                     if self.own.sole != 0 && other.row.sole != 0 && process::has_ended(&other.row.process) {
                         dead.push(other.row);
                     } else if (other.row.sole != 0 || self.own.sole != 0) && other.row.id != self.own.id {
-                        if other.is_live() { in_the_way = Some(other.row) } else { dead.push(other.row) }
+                        if other.is_live() { conflict = Some(other.row) } else { dead.push(other.row) }
                     } else if joining && other.is_live() && self.has_other_redis(&other.row) {
-                        in_the_way = Some(other.row);
+                        conflict = Some(other.row);
                     }
                 }
-                in_the_way.map_or(Ok(dead), Err)
+                conflict.map_or(Ok(dead), Err)
             })
             .await
     }

@@ -1,8 +1,8 @@
 //! The cache of keys, by the hash of their strings.
 //!
 //! Reading takes no lock and copies nothing. The cache is bounded in bytes. When it is full, the CLOCK algorithm evicts
-//! records that were not used since its last round, so that many keys that are used once do not evict the keys that are
-//! used again and again. Strings that are no keys are remembered separately, briefly and in a fixed space.
+//! records that were not used since its last round, so that many keys that are used once do not evict frequently used
+//! keys. Negative entries (strings that are no keys) are stored separately, for a short time and in bounded space.
 
 pub(super) mod record;
 
@@ -15,15 +15,15 @@ use crate::domain::KeyHash;
 use crate::model::Timestamp;
 use record::{ALLOCATION, Record};
 
-/// The time for which a string that is no key is remembered, milliseconds.
+/// The lifetime of a negative entry, milliseconds.
 const UNKNOWN_LIFETIME: i64 = 10_000;
-/// Strings that are no keys: beyond this, the least used ones are evicted.
+/// The capacity for negative entries: beyond it, the least used ones are evicted.
 const UNKNOWN_CAPACITY: usize = 65_536;
-/// Bytes of a record beside its extras: itself, its slot in the map and in the clock queue.
+/// Bytes of a record without its extras: the record itself, and its slots in the map and the clock queue.
 const RECORD_BYTES: usize = size_of::<(u64, Record)>() + ALLOCATION + MAP_SLOT + size_of::<u64>() * 2;
-// Two cache lines, which a processor fetches together.
+// Two cache lines, because processors prefetch lines in pairs.
 const _: () = assert!(size_of::<(u64, Record)>() <= 128);
-/// Bytes a record of the map's table, at its emptiest (just after it has grown).
+/// Bytes of the map's table for each record, at the lowest load (just after the table has grown).
 const MAP_SLOT: usize = 36;
 
 /// The key of the map: 64 bits of a SHA-256, which need no further hashing. The record has the whole hash.
@@ -57,16 +57,16 @@ impl Hasher for IdentityHasher {
     }
 
     fn write_usize(&mut self, _: usize) {
-        // The length of a hash, which is always the same.
+        // The length prefix of a hash, which is constant.
     }
 }
 
 type Identity = BuildHasherDefault<IdentityHasher>;
 
-/// Slots in the order in which they are considered for eviction. A caller that has it is alone in changing the cache.
+/// The slots in the order of eviction. A caller with exclusive access to the queue has the right to change the cache.
 pub(in crate::keys) type ClockQueue = VecDeque<Slot>;
 
-/// The cache.
+/// A cache of keys, bounded in bytes.
 pub struct Cache {
     records: papaya::HashMap<Slot, Record, Identity>,
     bytes: AtomicUsize,
@@ -96,12 +96,12 @@ impl Cache {
         self.records.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the cache has no keys.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// The bytes of all records, about.
+    /// The approximate bytes of all records.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -109,7 +109,7 @@ impl Cache {
     /// Finds a key that is about to be used, and marks it as used.
     pub(in crate::keys) fn with<R>(&self, hash: &KeyHash, found: impl FnOnce(&Record) -> R) -> Option<R> {
         self.peek(hash, |record| {
-            // Written only when it changes: the cache line stays shared by all cores.
+            // Written only when it changes, so that the processor cores keep sharing the cache line.
             if !record.touched.load(Ordering::Relaxed) {
                 record.touched.store(true, Ordering::Relaxed);
             }
@@ -128,32 +128,32 @@ impl Cache {
         self.records.pin().get(&slot).map(found)
     }
 
-    /// Whether a string was recently found to be no key.
+    /// Returns whether a string has a negative entry.
     pub(in crate::keys) fn is_unknown(&self, hash: &KeyHash, now: Timestamp) -> bool {
         self.unknown.peek(hash.as_bytes()).is_some_and(|until| now < until && until.since(now) <= UNKNOWN_LIFETIME)
     }
 
-    /// Remembers that a string is no key.
+    /// Inserts a negative entry.
     pub(in crate::keys) fn insert_unknown(&self, hash: &KeyHash, now: Timestamp) {
         self.unknown.insert(*hash.as_bytes(), now.plus(UNKNOWN_LIFETIME));
     }
 
-    /// Inserts a key, and evicts others if there is no room: `retire` takes the uses of a record before it leaves. Never
-    /// runs beside another insertion or [`remove`](Self::remove): the lock of `SingleFlight`, which guards `queue`,
-    /// serialises them.
+    /// Inserts a key, and evicts others if the cache is full. `retire` takes out the uses of a record before its
+    /// removal. Never runs concurrently with another insertion or [`remove`](Self::remove): the lock of `SingleFlight`,
+    /// which guards `queue`, serialises them.
     pub(in crate::keys) fn insert(&self, queue: &mut ClockQueue, record: Record, retire: impl Fn(&Record) + Copy) {
         let (hash, size) = (record.hash, RECORD_BYTES + record.extra_bytes());
-        // An older record of the key, or of a key with the same slot, which is unlikely among 2³² keys.
+        // There may be an older record of the key, or of a key with the same slot, which is unlikely among 2³² keys.
         self.remove_slot(slot(&hash), retire);
         self.records.pin().insert(slot(&hash), record);
         self.bytes.fetch_add(size, Ordering::Relaxed);
         queue.push_back(slot(&hash));
         self.make_room(queue, retire);
-        // Removed keys leave their slots in the queue.
+        // Compact the queue, because removed keys leave their slots in it.
         if queue.len() > 2 * self.records.len() + 1024 {
             let records = self.records.pin();
-            let mut kept = std::collections::HashSet::new();
-            queue.retain(|slot| records.contains_key(slot) && kept.insert(*slot));
+            let mut retained = std::collections::HashSet::new();
+            queue.retain(|slot| records.contains_key(slot) && retained.insert(*slot));
         }
     }
 
@@ -176,7 +176,7 @@ impl Cache {
         }
     }
 
-    /// Removes a key, also from the strings that are no keys. Its uses are kept.
+    /// Removes a key, or its negative entry. `retire` takes out the uses of the key.
     pub(in crate::keys) fn remove(&self, hash: &KeyHash, retire: impl Fn(&Record) + Copy) {
         self.unknown.remove(hash.as_bytes());
         if self.peek(hash, |_| ()).is_some() {
@@ -184,7 +184,7 @@ impl Cache {
         }
     }
 
-    /// Removes all keys. Their uses are kept.
+    /// Removes all keys and negative entries. `retire` takes out the uses of each key.
     pub(in crate::keys) fn clear(&self, queue: &mut ClockQueue, retire: impl Fn(&Record) + Copy) {
         self.unknown.clear();
         let slots: Vec<Slot> = self.records.pin().keys().copied().collect();
@@ -197,7 +197,7 @@ impl Cache {
     fn remove_slot(&self, slot: Slot, retire: impl Fn(&Record) + Copy) {
         let records = self.records.pin();
         if let Some(record) = records.get(&slot) {
-            // Before the removal, so that a reader finds its uses at any moment.
+            // Before the removal, so that a reader finds its uses at any time.
             retire(record);
             if let Some(record) = records.remove(&slot) {
                 self.bytes.fetch_sub(RECORD_BYTES + record.extra_bytes(), Ordering::Relaxed);

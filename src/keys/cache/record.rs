@@ -1,4 +1,4 @@
-//! A key as the cache holds it: a million of these fit in memory.
+//! A key as the cache holds it, small enough for a million keys in memory.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::domain::{Ask, Code, Key, KeyHash, KeyState, Place};
 use crate::keys::limits::meters::Meter;
 use crate::model::{KeyId, Quota, RateLimit, Scopes, Timestamp};
 
-/// Good requests of one key in one hour.
+/// Accepted requests of one key in one hour.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::keys) struct Uses {
     pub(in crate::keys) id: KeyId,
@@ -23,7 +23,7 @@ pub(in crate::keys) struct Uses {
 
 /// The top bit of a record's count: the record is retired, and later uses are counted as pending.
 ///
-/// Below it, the upper half of the count has the hour, and the lower half the requests of that hour.
+/// The other bits of the upper half have the hour, and the lower half has the requests of that hour.
 pub(in crate::keys) const RETIRED: u64 = 1 << 63;
 const COUNT: u64 = u32::MAX as u64;
 
@@ -39,7 +39,7 @@ pub(in crate::keys) fn pack(hour: i64, count: u32) -> u64 {
     (u64::try_from(hour).unwrap_or_default() & 0x7fff_ffff) << 32 | u64::from(count)
 }
 
-/// Folds an address into 64 bits, so that one comparison tells whether it is another one.
+/// Folds an address into 64 bits, so that one atomic comparison detects another address.
 pub(in crate::keys) fn fold(address: IpAddr) -> u64 {
     let bits = match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
@@ -49,9 +49,9 @@ pub(in crate::keys) fn fold(address: IpAddr) -> u64 {
     low ^ high.rotate_left(29)
 }
 
-/// A key, as small as a check allows, with the uses that are not in the database yet.
+/// The fields of a key that a check needs, and the uses that are not in the database yet.
 ///
-/// Fields that few keys have are in `More`, so that the others do not pay for them.
+/// Fields that few keys have are in `More`, so that the other keys need no memory for them.
 #[derive(Debug)]
 pub struct Record {
     pub(in crate::keys) hash: KeyHash,
@@ -59,9 +59,9 @@ pub struct Record {
     pub id: KeyId,
     /// The environment that it belongs to; shared by all keys of that environment.
     pub place: Arc<Place>,
-    /// Its label. A short one is stored inline: an answer that names the key should not wait for memory once more.
+    /// Its label. A short one is stored inline, so that an answer with the label needs no further memory access.
     pub name: CompactString,
-    /// Milliseconds since 1970; the largest number for never.
+    /// Milliseconds since 1970; `i64::MAX` for never.
     expires_at: i64,
     more: Option<Box<More>>,
     /// See [`usage`](crate::keys::usage).
@@ -72,29 +72,29 @@ pub struct Record {
     pub(in crate::keys) last_address: AtomicU64,
     /// Requests of the same hour that are in the usage log, and not in the row of the key.
     pub(in crate::keys) logged: AtomicU32,
-    /// Used since the clock queue last passed it.
+    /// Whether the key was used since the CLOCK algorithm last passed it.
     pub(in crate::keys) touched: AtomicBool,
     revoked: bool,
     disabled: bool,
-    /// Full access, written `null`; without named scopes and this, it is written `*`.
+    /// Full access that is written as `null`. Without this flag and without named scopes, it is written as `*`.
     unset: bool,
 }
 
 /// The fields that few keys have.
 #[derive(Debug)]
 pub(in crate::keys) struct More {
-    /// The scopes' wire form, if they are named.
+    /// The wire form of named scopes.
     scopes: Option<Box<str>>,
     ip_allowlist: Option<Box<[IpNet]>>,
     pub(in crate::keys) rate_limit: Option<RateLimit>,
     pub(in crate::keys) quota: Option<Quota>,
     pub(in crate::keys) meter: Option<Arc<Meter>>,
-    /// Ready to be sent.
+    /// Serialised JSON.
     metadata: Option<Box<RawValue>>,
 }
 
 impl Record {
-    /// Creates the record of a key that was read. `meter` is that of its rate limit and quota, if it has one of them.
+    /// Creates the record of a key that was read. `meter` is its meter, if it has a rate limit or a quota.
     pub(in crate::keys) fn new(key: &Key, place: Arc<Place>, meter: Option<Arc<Meter>>) -> Self {
         let scopes = match &key.scopes {
             Scopes::Unset | Scopes::All => None,
@@ -138,7 +138,7 @@ impl Record {
         self
     }
 
-    /// The bytes that it takes beyond its own size.
+    /// The bytes on the heap.
     pub(in crate::keys) fn extra_bytes(&self) -> usize {
         let more = self.more.as_ref().map_or(0, |more| {
             let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len() + ALLOCATION);
@@ -151,12 +151,12 @@ impl Record {
         name + more
     }
 
-    /// The moment from which it is refused.
+    /// The time from which the key is refused.
     pub fn expires_at(&self) -> Option<Timestamp> {
         (self.expires_at != i64::MAX).then_some(Timestamp(self.expires_at))
     }
 
-    /// The scopes' wire form; `None` is JSON's `null`.
+    /// The wire form of the scopes; `None` stands for JSON's `null`.
     pub fn scopes(&self) -> Option<&str> {
         match self.more.as_ref().and_then(|more| more.scopes.as_deref()) {
             None if self.unset => None,
@@ -170,7 +170,8 @@ impl Record {
         self.more.as_ref()?.metadata.as_deref()
     }
 
-    /// Whether a client may cache the outcome of a check: the key has neither counted limits nor an IP allowlist.
+    /// Returns whether a client may cache the outcome of a check: the key has neither counted limits nor an IP
+    /// allowlist.
     pub fn is_free(&self) -> bool {
         self.more.as_ref().is_none_or(|more| more.meter.is_none() && more.ip_allowlist.is_none())
     }
@@ -179,7 +180,7 @@ impl Record {
         self.more.as_deref()
     }
 
-    /// Whether the scope is held.
+    /// Returns whether the key has a scope.
     fn holds(&self, asked: &str) -> bool {
         match self.more.as_ref().and_then(|more| more.scopes.as_deref()) {
             None => true,
@@ -187,7 +188,7 @@ impl Record {
         }
     }
 
-    /// The asked scopes that are not held.
+    /// Returns the requested scopes that the key does not have.
     pub fn missing<'a>(&'a self, ask: &'a Ask<'_>) -> impl Iterator<Item = &'a str> {
         ask.scopes.names().filter(|asked| !self.holds(asked))
     }
@@ -218,14 +219,14 @@ impl Record {
             return true;
         };
         address.is_some_and(|address| {
-            // An IPv4 peer on a dual-stack socket is shown as ::ffff:a.b.c.d.
+            // A dual-stack socket shows an IPv4 peer as ::ffff:a.b.c.d.
             let address = address.to_canonical();
             networks.iter().any(|network| network.contains(&address))
         })
     }
 }
 
-/// Bytes of an allocation beyond its size, about: the allocator's own word, and its rounding.
+/// The approximate overhead of an allocation in bytes: the allocator's header, and rounding.
 pub(in crate::keys) const ALLOCATION: usize = 16;
 
 impl Record {
@@ -233,7 +234,7 @@ impl Record {
         (count > 0).then_some(Uses { id: self.id, hour, count, last: self.last_used_at() })
     }
 
-    /// Returns the hour that this counts in, and its uses that are not in the row of the key.
+    /// Returns the current hour of the count, and the uses that are not in the row of the key.
     pub(in crate::keys) fn unsaved_uses(&self) -> (i64, i64) {
         let pending = self.pending.load(Ordering::Acquire);
         let logged = self.logged.load(Ordering::Acquire);
@@ -250,7 +251,7 @@ impl Record {
 
     /// Takes out the uses that are neither in the log nor in the row of the key.
     pub(in crate::keys) fn take_pending(&self) -> Option<Uses> {
-        // The hour stays, and a retired record stays one.
+        // Keep the hour and the `RETIRED` bit.
         let pending = self.pending.fetch_and(!COUNT, Ordering::AcqRel);
         self.uses(hour_of(pending), count_of(pending))
     }
@@ -261,7 +262,7 @@ impl Record {
         self.uses(hour_of(self.pending.load(Ordering::Acquire)), count)
     }
 
-    /// Adds uses that were logged. Returns whether there were none before, or `None` if the record cannot hold them.
+    /// Adds logged uses. Returns whether there were none before, or `None` if the record cannot hold them.
     /// Called under the lock of the ledgers.
     pub(in crate::keys) fn keep_logged(&self, uses: Uses) -> Option<bool> {
         let pending = self.pending.load(Ordering::Acquire);
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_reason_that_applies_is_the_one_given() {
+    fn a_check_gives_the_first_reason_that_applies() {
         let now = Timestamp(1_000);
         let mut key = key();
         key.scopes = Scopes::Named(vec!["keys:verify".into()]);
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_address_is_the_same_in_its_mapped_form() {
+    fn an_ipv4_network_contains_ipv4_mapped_addresses() {
         let mut key = key();
         key.limits.ip_allowlist = Some(vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
         let from = |address: &str| {
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn full_access_is_written_as_it_was_asked_for() {
+    fn full_access_is_written_as_it_was_requested() {
         let mut key = key();
         assert_eq!(record(&key).scopes(), None);
         key.scopes = Scopes::All;

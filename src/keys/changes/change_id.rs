@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::store::{Change, OrganisationEnd};
 
-/// The id of a change as subscribers see it: reveals nothing about other organisations, and is valid on every node.
+/// The id of a change, for subscribers. The id reveals nothing about other organisations, and is valid on every node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChangeId {
     pub(super) history: i64,
@@ -25,7 +25,7 @@ impl From<OrganisationEnd> for ChangeId {
     }
 }
 
-/// `HISTORY-TOKEN-NUMBER`; the first two are 16 hex digits.
+/// Writes `HISTORY-TOKEN-NUMBER`; the first two parts are 16 hex digits.
 impl fmt::Display for ChangeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}-{:016x}-{}", self.history, self.token, self.number)
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_read_as_it_is_written() {
+    fn an_id_is_parsed_from_its_text() {
         let id = ChangeId { history: -2, token: i64::MIN, number: 17 };
         assert_eq!(id.to_string(), "fffffffffffffffe-8000000000000000-17");
         assert_eq!(id.to_string().parse(), Ok(id));

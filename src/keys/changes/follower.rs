@@ -1,12 +1,12 @@
 //! Follows the log of changes: drops changed keys from the cache and republishes each change, in commit order.
 //!
-//! A change is logged in the transaction that makes it, and one task follows that log, whichever node wrote it. So
-//! subscribers get the order of the commits, and a node that was away catches up by reading on where it stopped. On
-//! a node the same task renews the lease, which holds only once everything has been read that was committed
-//! before the renewal was answered.
+//! A change is logged in its own transaction, and one task follows the log of all nodes. So subscribers get the changes
+//! in commit order, and a node that was disconnected continues where it stopped. On a node of several, this task also
+//! renews the lease. The lease holds once the task has read everything that was committed before the renewal was
+//! answered.
 //!
-//! A database may go back, after a restored backup or a failover that loses commits. Each reading shows whether the log
-//! continues the log that was followed ([`Continuity`]); otherwise this server drops everything that it cached.
+//! A database may lose commits, after a restored backup or a failover. Each reading shows whether the log continues the
+//! log that was followed ([`Continuity`]); otherwise this server drops everything that it has cached.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -20,11 +20,11 @@ use crate::cluster::{Doubt, Node, RENEW_EVERY};
 use crate::runtime::entropy::Entropy;
 use crate::store::{Continuity, Db, Notice, Position, StoreError};
 
-/// Changes of one reading.
+/// Changes that one statement reads; for more, another one follows.
 const MAX_CHANGES: i64 = 1000;
-/// Time between readings of the log when nothing wakes the task.
+/// Time between readings of the log without a notice.
 const READ_EVERY: Duration = Duration::from_secs(1);
-/// A statement that takes longer is given up, and tried again.
+/// The timeout of a statement, after which it is tried again.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time between a failure and the next attempt.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -32,19 +32,19 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// The progress of the task that follows the log.
 #[derive(Debug)]
 pub(super) struct Follower {
-    /// Not the connections that checks wait for: a node must be able to renew its lease under any load.
+    /// With dedicated connections on a node, so that it can renew its lease under any load.
     db: Db,
     followed: watch::Sender<Followed>,
-    /// Readings of the log that were requested.
+    /// The number of requested readings of the log.
     requested: AtomicU64,
     woken: Notify,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Followed {
-    /// Everything up to here is dropped from the cache.
+    /// The position up to which all changed keys are dropped from the cache.
     pub(super) position: Position,
-    /// The log was read to its end after this many readings had been requested.
+    /// The number of readings that had been requested when the last complete reading began.
     pub(super) requested: u64,
 }
 
@@ -77,10 +77,10 @@ impl Follower {
 }
 
 impl ChangeLog {
-    /// Reads the log to its end, and drops the changed keys.
+    /// Reads the log to its end, and drops the changed keys from the cache.
     async fn catch_up(&self) -> Result<(), StoreError> {
         let follower = &self.follower;
-        // Before the reading begins, which then has everything that was committed before these were requested.
+        // Loaded before the reading, which so includes everything that was committed before these requests.
         let requested = follower.requested.load(Ordering::Acquire);
         loop {
             let position = follower.position();
@@ -90,7 +90,7 @@ impl ChangeLog {
                 Continuity::Gap => {
                     tracing::warn!(
                         from = position.number,
-                        "the change log has no entries any more that this server missed; all cached keys are dropped"
+                        "the change log no longer has entries that this server needs; all cached keys are dropped"
                     );
                     self.checks.forget();
                     self.subscribers.reset();
@@ -114,7 +114,7 @@ impl ChangeLog {
         }
     }
 
-    /// Drops everything cached, and goes on from the end of the log as it is now.
+    /// Drops everything that is cached, and continues at the current end of the log.
     async fn database_went_back(&self, position: Position, end: Position) -> Result<(), StoreError> {
         tracing::error!(
             read_up_to = position.number,
@@ -124,21 +124,21 @@ impl ChangeLog {
              subscribers of /v1/revocations are told to drop theirs"
         );
         if end.epoch != position.epoch {
-            tracing::error!("it is another installation's database; stop all nodes, and start them again");
+            tracing::error!("the database belongs to another installation; stop all nodes, and start them again");
         }
         if let Some(node) = &self.node {
-            // Nodes that the database has forgotten may trust their caches until their leases end.
+            // Nodes that the database has lost may trust their caches until their leases end.
             node.distrust_others();
         }
         self.drop_everything();
         let begun = self.begin_history(position, end).await;
-        // Also after a failure: what subscribers cache is of the other history.
+        // Also after an error, because subscribers have cached keys of the old history.
         self.subscribers.reset();
         self.follower.set_position(begun?);
         Ok(())
     }
 
-    /// Marks the history as another one, unless another node has done so. Returns the end of the log after that.
+    /// Begins a new history of the log, unless another node has done so. Returns the end of the log after that.
     async fn begin_history(&self, position: Position, end: Position) -> Result<Position, StoreError> {
         if end.history == position.history {
             in_time(self.follower.db.begin_history(end.history, Entropy::System.id())).await?;
@@ -146,15 +146,15 @@ impl ChangeLog {
         in_time(self.follower.db.changes_end()).await
     }
 
-    /// Drops everything that was cached of the database, here and by subscribers. Nodes that the database may have
-    /// forgotten count as caching it until their leases end.
+    /// Drops everything that this server and its subscribers have cached. Nodes that the database may have lost count
+    /// as live until their leases end.
     fn distrust(&self, node: &Node) {
         node.distrust_others();
         self.drop_everything();
         self.subscribers.reset();
     }
 
-    /// Drops everything that was cached of the database here.
+    /// Drops everything that this server has cached.
     fn drop_everything(&self) {
         self.db.forget();
         self.limits.forget_quota_leases();
@@ -165,19 +165,19 @@ impl ChangeLog {
     async fn renew(&self, node: &Node) -> Result<(), StoreError> {
         let before = self.follower.position();
         let Some(renewal) = node.renew(before).await? else {
-            tracing::error!("another server has taken this one's place: every check reads the database");
+            tracing::error!("another server has replaced this node; without a lease, every check reads the database");
             return Ok(());
         };
         match renewal.doubt {
             None => {}
             Some(Doubt::WentBack) => {
-                // A doubt is reported once: act on it before anything that can fail.
+                // A doubt is reported once, so act on it before any step that can fail.
                 self.distrust(node);
                 let end = in_time(self.follower.db.changes_end()).await?;
                 self.database_went_back(before, end).await?;
             }
             Some(doubt @ (Doubt::OtherServer | Doubt::Unregistered)) => {
-                tracing::warn!(?doubt, "commits may have been lost; all cached keys are dropped");
+                tracing::warn!(?doubt, "the database may have lost commits; all cached keys are dropped");
                 self.distrust(node);
             }
         }
@@ -202,12 +202,12 @@ impl ChangeLog {
     }
 }
 
-/// Gives up a statement that takes too long.
+/// Runs a statement with a timeout.
 async fn in_time<T>(statement: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     tokio::time::timeout(STATEMENT_TIMEOUT, statement).await.map_err(|_| StoreError::slow())?
 }
 
-/// Follows the log until it is dropped.
+/// Follows the log until the [`ChangeLog`] is dropped.
 pub(super) async fn follow(log: Weak<ChangeLog>, follower: Arc<Follower>, node: Option<Arc<Node>>) {
     let _listening = node.clone().map(|node| AbortOnDrop(tokio::spawn(listen(Arc::clone(&follower), node))));
     let mut tick = tokio::time::interval(if node.is_some() { RENEW_EVERY } else { READ_EVERY });
@@ -226,16 +226,16 @@ pub(super) async fn follow(log: Weak<ChangeLog>, follower: Arc<Follower>, node: 
         };
         match &outcome {
             Ok(()) if !is_well => tracing::info!("the change log can be read again"),
-            // Once: the failure lasts for as long as the database does not answer.
+            // Logged once, because the error lasts as long as the database does not answer.
             Err(error) if is_well => {
-                tracing::error!(%error, "cannot read the change log; on a node, cached keys are trusted until its lease ends");
+                tracing::error!(%error, "cannot read the change log; a node trusts cached keys until its lease ends");
             }
             _ => {}
         }
         is_well = outcome.is_ok();
         if let Some(node) = node.as_ref().filter(|_| is_time && is_well) {
-            // A lease is counted from when its renewal was seen: a node that reads only when a key is revoked waits for
-            // all of it. In another task, so that it cannot delay the renewal of this node's lease.
+            // Other nodes' leases count from when this node sees their renewals: without regular readings, a revocation
+            // would wait for a whole lease. In a task of its own, so that it cannot delay this node's renewals.
             let node = Arc::clone(node);
             tokio::spawn(async move { node.watch_others().await });
         }
@@ -245,10 +245,10 @@ pub(super) async fn follow(log: Weak<ChangeLog>, follower: Arc<Follower>, node: 
     }
 }
 
-/// Wakes the follower, and requests that wait for acknowledgements, when another node sends a notice.
+/// Listens for notices of other nodes: wakes the follower, and requests that wait for acknowledgements.
 async fn listen(follower: Arc<Follower>, node: Arc<Node>) {
     loop {
-        // A notice that is lost is read at the next renewal.
+        // If a notice is lost, the next renewal reads the log anyway.
         if let Ok(Some(mut notices)) = node.notices().await {
             follower.woken.notify_one();
             while let Ok(notice) = notices.next().await {

@@ -1,5 +1,5 @@
-//! The change log of keys: followed on this node, republished to subscribers, and acknowledged by all nodes before a
-//! change is answered.
+//! The change log of keys. This node follows it and republishes each change to its subscribers; a change is answered
+//! after all nodes have acknowledged it.
 
 pub(super) mod change_id;
 mod follower;
@@ -22,9 +22,10 @@ use follower::{Followed, Follower};
 use subscribers::{SubscribeError, Subscribers};
 use subscription::{Start, Subscription};
 
-/// Changes are kept for an hour, milliseconds: a node or a subscriber that was away for less misses none.
-const CHANGES_KEPT: i64 = 3_600_000;
-/// A change that this node has not applied after this long gets a 503; its caller is about to give up.
+/// The retention of the change log in milliseconds: an hour. A node or a subscriber that was away for less misses no
+/// change.
+const LOG_RETENTION: i64 = 3_600_000;
+/// The timeout for this node to apply a change. After it, the change gets 503; its caller is about to give up.
 const APPLIED_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Follows the change log, which all nodes write.
@@ -36,7 +37,7 @@ pub struct ChangeLog {
     limits: Arc<Limits>,
     subscribers: Arc<Subscribers>,
     follower: Arc<Follower>,
-    /// This server among others, where there may be any.
+    /// This server as a node, if several servers may share the database.
     node: Option<Arc<Node>>,
     opened_at: Timestamp,
     following: OnceLock<AbortHandle>,
@@ -79,7 +80,7 @@ impl ChangeLog {
         Subscription::open(&self.subscribers, self.db.clone(), organisation, start).await
     }
 
-    /// Returns the servers of the database.
+    /// Returns the status of all nodes of the database.
     ///
     /// # Errors
     /// When the database fails.
@@ -95,7 +96,7 @@ impl ChangeLog {
     /// Waits until no check on any node uses the state before a change.
     pub(super) async fn applied(&self, number: i64) -> Result<Proof, Unavailable> {
         let mut followed = self.follower.subscribe();
-        // A reading that begins from now on: an earlier one may be of a database that has gone back since.
+        // Request a new reading: the database may have lost commits since an earlier one.
         let ticket = self.follower.request_reading();
         let is_applied = |followed: &Followed| followed.requested >= ticket && followed.position.number >= number;
         let here = tokio::time::timeout(APPLIED_TIMEOUT, followed.wait_for(is_applied));
@@ -131,22 +132,22 @@ impl ChangeLog {
         }
     }
 
-    /// Removes the rows of nodes that died.
+    /// Removes the rows of dead nodes.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn remove_dead_nodes(&self) -> Result<(), StoreError> {
         match &self.node {
-            Some(node) => node.bury().await,
+            Some(node) => node.remove_dead_nodes().await,
             None => Ok(()),
         }
     }
 
-    /// Deletes changes that no subscriber may resume after any more.
+    /// Deletes changes that are too old for subscribers to resume after.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn delete_old(&self) -> Result<(), StoreError> {
-        self.db.delete_changes_before(self.clock.now().plus(-CHANGES_KEPT)).await
+        self.db.delete_changes_before(self.clock.now().plus(-LOG_RETENTION)).await
     }
 }

@@ -1,8 +1,8 @@
 //! Broadcasts key changes, in commit order, to clients that cache keys (`GET /v1/revocations`).
 //!
 //! Each stream has a queue of its own, and gets the changes of its organisation only. A stream that resumes reads the
-//! change log in the database, a few changes at a time: so nothing is kept in memory for streams that do not exist yet,
-//! and any node can resume a stream of another.
+//! change log in the database, page by page. So no memory is used for streams that are not connected, and any node can
+//! resume a stream of another node.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, PoisonError};
@@ -14,19 +14,19 @@ use tracing_mutex::stdsync::{Mutex, MutexGuard};
 use crate::model::OrganisationId;
 use crate::store::{Change, StoreError};
 
-/// Changes that wait for one stream: a stream that is further behind reads the change log instead.
+/// Changes in the queue of one stream: a stream that is further behind reads the change log instead.
 const QUEUE_CAPACITY: usize = 256;
-/// The last changes that are remembered with their organisation; no request waits for the delivery of older ones.
+/// Recent changes in memory with their organisation; no request waits for the delivery of older changes.
 const BROADCAST_CAPACITY: usize = 1024;
-/// Attempts to find that streams have taken a change: half of them at once, then one each millisecond.
+/// Attempts to see that streams have taken a change: half of them without a pause, then one each millisecond.
 const DELIVERY_ATTEMPTS: u32 = 40;
-/// Streams of this server: further ones get 503, so that they never take all of its connections.
+/// Streams on this server: further ones get 503, so that streams never take all of its connections.
 const MAX_STREAMS: usize = 1000;
-/// Streams of one organisation on this server: further ones get 429. Before another organisation gets a 503, twenty
-/// organisations have to use all of theirs.
+/// Streams of one organisation on this server: further ones get 429. Other organisations get 503 only once twenty
+/// organisations use all of theirs.
 const MAX_STREAMS_OF_ORGANISATION: usize = 50;
 
-/// The reason why there is no subscription.
+/// The reason why a subscription failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SubscribeError {
     /// The organisation has the maximal number of streams.
@@ -53,7 +53,7 @@ struct Streams {
 
 #[derive(Debug, Default)]
 struct OrganisationStreams {
-    /// The number of streams, also without a queue at the moment.
+    /// The number of streams, including streams without a queue.
     count: usize,
     queues: Vec<mpsc::Sender<Change>>,
 }
@@ -67,11 +67,11 @@ impl Subscribers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a change to the queues of its organisation's streams.
+    /// Sends a change to the queues of its organisation's streams.
     pub(super) fn broadcast(&self, change: Change) {
         let mut streams = self.lock();
         let Some(organisation) = streams.organisations.get_mut(&change.organisation) else { return };
-        // A stream without room has its queue closed: at the end of the queue, it goes on in the log.
+        // A full queue is closed: at its end, the stream continues in the log.
         organisation.queues.retain(|queue| queue.try_send(change).is_ok());
         if streams.broadcast.len() == BROADCAST_CAPACITY {
             streams.broadcast.pop_front();
@@ -79,7 +79,7 @@ impl Subscribers {
         streams.broadcast.push_back((change.number, change.organisation));
     }
 
-    /// Waits until the streams have taken a change out of their queues, but not for long: a client may never read.
+    /// Waits until the streams have taken a change from their queues, for about 20 ms at most: a client may never read.
     pub(super) async fn delivered(&self, number: i64) {
         let is_waiting = || {
             let streams = self.lock();
@@ -106,7 +106,7 @@ impl Subscribers {
         streams.organisations.values_mut().for_each(|organisation| organisation.queues.clear());
     }
 
-    /// Takes a place for a stream of an organisation, for as long as the place is held.
+    /// Reserves a place for a stream of an organisation.
     pub(super) fn take_place(self: &Arc<Self>, organisation: OrganisationId) -> Result<Place, SubscribeError> {
         let mut streams = self.lock();
         if streams.organisations.get(&organisation).is_some_and(|of| of.count >= MAX_STREAMS_OF_ORGANISATION) {
@@ -121,7 +121,7 @@ impl Subscribers {
     }
 }
 
-/// A stream's place among those of its organisation.
+/// A stream's place among the streams of its organisation, released when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     subscribers: Arc<Subscribers>,
@@ -184,17 +184,17 @@ mod tests {
             queued += 1;
         }
         assert_eq!(queued, QUEUE_CAPACITY);
-        assert!(queue.is_closed(), "it goes on in the log");
+        assert!(queue.is_closed(), "the stream continues in the log");
     }
 
     #[test]
-    fn an_organisation_takes_its_own_places_and_no_others() {
+    fn the_streams_of_an_organisation_and_of_the_server_are_limited() {
         let subscribers = Arc::new(Subscribers::default());
         let take = |organisation| subscribers.take_place(OrganisationId(organisation));
         let mut places: Vec<Place> = (0..MAX_STREAMS_OF_ORGANISATION).map(|_| take(1).expect("a place")).collect();
         assert!(matches!(take(1), Err(SubscribeError::OrganisationIsFull)));
         places.pop();
-        places.push(take(1).expect("the place that was given back"));
+        places.push(take(1).expect("the released place"));
         places.push(take(2).expect("another organisation's"));
         for organisation in 3.. {
             match take(organisation) {

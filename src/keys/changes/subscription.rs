@@ -1,4 +1,4 @@
-//! One stream of key changes: resumes in the log, and continues with its queue.
+//! A stream of key changes: resumes in the change log, and continues with its queue.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,45 +10,46 @@ use super::subscribers::{Place, SubscribeError, Subscribers};
 use crate::model::OrganisationId;
 use crate::store::{Change, Db, OrganisationEnd, StoreError};
 
-/// Changes that a stream reads from the log at once.
-const PAGE: i64 = 100;
+/// Changes that a stream reads from the log in one statement.
+const PAGE_SIZE: i64 = 100;
 
 /// The position in the change log that a subscription begins at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// With what changes from now on.
+    /// With the next change.
     Now,
     /// After this change.
     After(ChangeId),
-    /// The subscriber may have missed changes, and it is not known which.
+    /// At an unknown position: the subscriber may have missed changes.
     Unknown,
 }
 
-/// A notification of a subscriber.
+/// A notification for a subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notification {
-    /// A key has changed or ended.
+    /// A key was changed or revoked.
     Changed(Change),
-    /// Changes may have been missed: everything that is cached has to be dropped.
+    /// Changes may have been missed: the subscriber must drop everything that it caches.
     Reset,
 }
 
 /// A stream of an organisation's changes, each once and in commit order.
 ///
-/// While it [is behind](Self::is_behind), the next notification is not in its queue: [`catch_up`](Self::catch_up) reads it.
+/// While the stream [is behind](Self::is_behind), [`catch_up`](Self::catch_up) returns the next notification, which is
+/// not in the queue.
 #[derive(Debug)]
 pub struct Subscription {
-    // Closed before its place is given back.
+    // The first field, so that the queue is closed before the place is released.
     queue: mpsc::Receiver<Change>,
     place: Place,
     db: Db,
     /// The number of resets of all streams when the queue was opened.
     resets: u64,
     is_closed: bool,
-    /// The last change that the subscriber got.
+    /// The id of the last change that the subscriber got.
     at: ChangeId,
     must_reset: bool,
-    /// Changes up to here come from the log, later ones from the queue.
+    /// Changes up to this position are read from the log, later ones from the queue.
     end: OrganisationEnd,
     page: VecDeque<Change>,
 }
@@ -89,7 +90,7 @@ impl Subscription {
         self.is_closed || self.must_reset || self.at.number < self.end.number
     }
 
-    /// Returns the next notification while this is behind; `None` when the queue has all others.
+    /// Returns the next notification while this is behind; `None` if the queue has all further ones.
     ///
     /// # Errors
     /// When the database fails.
@@ -105,11 +106,11 @@ impl Subscription {
         }
         let organisation = self.place.organisation;
         if self.page.is_empty() {
-            self.page = self.db.changes_of(organisation, self.at.number, self.end.last, PAGE).await?.into();
+            self.page = self.db.changes_of(organisation, self.at.number, self.end.last, PAGE_SIZE).await?.into();
         }
         match self.page.pop_front() {
             Some(change) if change.organisation_number == self.at.number + 1 => Ok(Some(self.advance(change))),
-            // Changes that were not read yet have been deleted meanwhile, because they are old.
+            // The next change was deleted meanwhile, because it is old.
             _ => {
                 let end = self.db.changes_end_of(organisation).await?;
                 self.begin(Start::Unknown, end).await?;
@@ -119,7 +120,7 @@ impl Subscription {
         }
     }
 
-    /// Waits for the next change; `None` when this has fallen behind. Cancel safe.
+    /// Waits for the next change; `None` if this has fallen behind. Cancel safe.
     pub async fn changed(&mut self) -> Option<Notification> {
         loop {
             match self.queue.recv().await {
@@ -138,7 +139,7 @@ impl Subscription {
         Notification::Changed(change)
     }
 
-    /// Continues with another queue.
+    /// Continues with a new queue.
     async fn reopen(&mut self) -> Result<(), StoreError> {
         let (queue, resets) = self.place.open_queue();
         let start = if resets == self.resets { Start::After(self.at) } else { Start::Unknown };
@@ -148,8 +149,8 @@ impl Subscription {
         Ok(())
     }
 
-    /// Finds the subscriber's position in the log, which ends at `end`. The queue was opened before the end was read, so each
-    /// later change is in it.
+    /// Finds the subscriber's position in the log, which ends at `end`. The queue was opened before `end` was read, so
+    /// it gets each later change.
     async fn begin(&mut self, start: Start, end: OrganisationEnd) -> Result<(), StoreError> {
         let organisation = self.place.organisation;
         let resumed = match start {
@@ -158,7 +159,7 @@ impl Subscription {
             Start::After(id) if id == end.into() => Some(id),
             Start::After(id) if id.history != end.history || id.number >= end.number => None,
             Start::After(id) => {
-                // Before its first change an organisation has no token.
+                // An organisation has no token before its first change.
                 let is_known = if id.number == 0 {
                     let first = self.db.changes_of(organisation, 0, end.last, 1).await?;
                     first.first().is_some_and(|first| first.organisation_number == 1)

@@ -1,9 +1,9 @@
-//! Every order of events, tried: look-ups, cache and invalidations as they are, with a database that is a map, and a
-//! scheduler that decides which step comes next.
+//! Tests random orders of events: the real look-ups, cache and invalidations, with a map as the database, and a
+//! scheduler that selects the next step.
 //!
-//! A check goes on only when the scheduler polls it, a look-up reads at one step and lands at another, a change commits
-//! at one step, invalidates at another and is answered at a third. The outcome of each check is compared with the states
-//! of the key while it ran.
+//! A check continues only when the scheduler polls it. A look-up reads in one step and lands in another. A change
+//! commits in one step, invalidates in another and is answered in a third. The outcome of each check is compared with
+//! the states of the key while the check ran.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -22,15 +22,15 @@ use crate::runtime::entropy::Entropy;
 
 const KEYS: usize = 6;
 
-/// A change on its way.
+/// The next step of a change.
 enum Step {
     Commit(Box<Key>),
     Invalidate(usize),
     Answer(usize),
 }
 
-/// A state of a key: checks may see it from the commit on, and nothing before it from the answer on.
-struct Was {
+/// A version of a key. Checks may see it after its commit, and no earlier version after its answer.
+struct Version {
     committed: usize,
     answered: Option<usize>,
     code: Code,
@@ -42,15 +42,15 @@ struct World {
     checks: Arc<Checks>,
     entropy: Entropy,
     look_ups: Batches<Flight>,
-    /// Look-ups that were taken from the queue and have not read yet.
+    /// Look-ups from the queue that have not read yet.
     taken: VecDeque<Flight>,
     strings: Vec<String>,
     database: Vec<Option<Key>>,
-    history: Vec<Vec<Was>>,
-    /// At most one change a key at a time: the database's own lock sees to that.
+    history: Vec<Vec<Version>>,
+    /// At most one change of a key at a time, because the database locks its row.
     changes: HashMap<usize, Step>,
     checking: Vec<(usize, usize, Checking)>,
-    /// Look-ups that have read, and have not landed.
+    /// Look-ups that have read and have not landed.
     flying: Vec<(Flight, Option<Arc<Key>>)>,
     random: ChaCha20Rng,
     now: usize,
@@ -60,7 +60,7 @@ struct World {
 impl World {
     async fn new(seed: u64, cache_bytes: usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        // Never asked: this test is the database.
+        // Never used: the map `database` replaces it.
         let url = format!("sqlite:{}", folder.path().join("none.db").display());
         let db = Db::open(&url).await.expect("a database");
         let clock = Clock::fixed(Timestamp(1_000));
@@ -77,7 +77,9 @@ impl World {
             taken: VecDeque::new(),
             strings,
             database: vec![None; KEYS],
-            history: (0..KEYS).map(|_| vec![Was { committed: 0, answered: Some(0), code: Code::NotFound }]).collect(),
+            history: (0..KEYS)
+                .map(|_| vec![Version { committed: 0, answered: Some(0), code: Code::NotFound }])
+                .collect(),
             changes: HashMap::new(),
             checking: Vec::new(),
             flying: Vec::new(),
@@ -100,7 +102,7 @@ impl World {
         }
     }
 
-    /// Begins a check, or goes on with one.
+    /// Begins a check, or continues one.
     fn check(&mut self) {
         if self.checking.len() < 12 && self.below(2) == 0 {
             let which = self.below(KEYS);
@@ -117,7 +119,7 @@ impl World {
         }
         let at = self.below(self.checking.len());
         let (which, began, checking) = &mut self.checking[at];
-        // Without Tokio's budget, which is for tasks that take turns: here the scheduler decides.
+        // Without Tokio's cooperative budget: here the scheduler decides.
         if let Some(outcome) = tokio::task::unconstrained(checking.as_mut()).now_or_never() {
             let (which, began) = (*which, *began);
             drop(self.checking.swap_remove(at));
@@ -128,23 +130,24 @@ impl World {
     fn judge(&mut self, which: usize, began: usize, (code, name): (Code, Option<String>)) {
         self.checked += 1;
         let history = &self.history[which];
-        // Not followed by anything that was answered before the check began.
-        let latest = history.iter().rposition(|was| was.answered.is_some_and(|answered| answered < began)).unwrap_or(0);
+        // The last version that was answered before the check began, and all later ones.
+        let is_old = |version: &Version| version.answered.is_some_and(|answered| answered < began);
+        let latest = history.iter().rposition(is_old).unwrap_or(0);
         let possible = &history[latest..];
         assert!(
-            possible.iter().any(|was| was.code == code),
-            "step {}: {code:?} for key {which}, asked at {began}: {:?}",
+            possible.iter().any(|version| version.code == code),
+            "step {}: {code:?} for key {which}, checked since {began}: {:?}",
             self.now,
-            possible.iter().map(|was| (was.committed, was.answered, was.code)).collect::<Vec<_>>()
+            possible.iter().map(|version| (version.committed, version.answered, version.code)).collect::<Vec<_>>()
         );
-        // Edits count their versions in the name: the newest answered one at least.
+        // The name of the key is the number of its version.
         if let Some(name) = name {
             let version: usize = name.parse().expect("a version");
             assert!(version >= latest && version < history.len(), "version {version} of key {which}");
         }
     }
 
-    /// Begins a change, or goes on with one.
+    /// Begins a change, or continues one.
     fn change(&mut self) {
         let which = self.below(KEYS);
         let step = match self.changes.remove(&which) {
@@ -156,7 +159,7 @@ impl World {
         };
         let next = match step {
             Step::Commit(key) => {
-                self.history[which].push(Was { committed: self.now, answered: None, code: Self::code(&key) });
+                self.history[which].push(Version { committed: self.now, answered: None, code: Self::code(&key) });
                 self.database[which] = Some(*key);
                 Some(Step::Invalidate(which))
             }
@@ -173,7 +176,7 @@ impl World {
         next.map(|next| self.changes.insert(which, next));
     }
 
-    /// Create, edit, pause, resume, revoke; a revoked key is replaced by a new one.
+    /// Creates, edits, pauses, resumes or revokes a key. A revoked key is replaced by a new one.
     fn next_version(&mut self, which: usize) -> Option<Key> {
         let version = self.history[which].len();
         let Some(current) = self.database[which].clone() else {
@@ -182,13 +185,13 @@ impl World {
             return Some(Key { id, hash, name: version.to_string(), ..key() });
         };
         if current.revoked_at.is_some() {
-            // Checks that still ask for the old one go on; new ones ask for the new one.
+            // Not while a check of the old key runs.
             if self.checking.iter().any(|(asked, ..)| *asked == which) {
                 return None;
             }
             self.strings[which] = PlainKey::hookstream(Mode::Live, &self.entropy).reveal();
             self.database[which] = None;
-            self.history[which] = vec![Was { committed: 0, answered: Some(0), code: Code::NotFound }];
+            self.history[which] = vec![Version { committed: 0, answered: Some(0), code: Code::NotFound }];
             return None;
         }
         let mut next = Key { name: version.to_string(), ..current };
@@ -207,7 +210,7 @@ impl World {
         self.taken.pop_front()
     }
 
-    /// A look-up reads, or lands after it has read.
+    /// Lets a look-up read, or lands a look-up that has read.
     fn look_up(&mut self) {
         if self.below(2) == 0 {
             if let Some(flight) = self.next_flight() {
@@ -216,7 +219,7 @@ impl World {
                 self.flying.push((flight, found));
             }
         } else if !self.flying.is_empty() {
-            // In any order: an earlier reading may land later.
+            // In any order: an earlier look-up may land later.
             let at = self.below(self.flying.len());
             let (flight, found) = self.flying.swap_remove(at);
             self.checks.land(flight, Ok(found));
@@ -233,7 +236,7 @@ impl World {
     }
 }
 
-/// Strings that look like keys, from one network, take no place from the look-ups of others.
+/// A flood of strings that look like keys, from one network, leaves capacity for the look-ups of others.
 #[tokio::test]
 async fn look_ups_of_a_flood_leave_room_to_others() {
     let world = World::new(3, 1 << 20).await;
@@ -243,17 +246,17 @@ async fn look_ups_of_a_flood_leave_room_to_others() {
         answer.as_mut().now_or_never()
     };
     let flood = (0..10_000).map(|_| look_up([192, 0, 2, 1])).filter(Option::is_none).count();
-    assert_eq!(flood, 2_048, "further ones are refused at once");
+    assert_eq!(flood, 2_048, "further ones are refused immediately");
     assert!(matches!(look_up([192, 0, 2, 1]), Some(Err(Unavailable::KeyLookup))));
-    assert!(look_up([192, 0, 2, 2]).is_none(), "it waits for its answer");
+    assert!(look_up([192, 0, 2, 2]).is_none(), "the look-up is queued");
 }
 
-/// A million checks. Anything may happen between their steps.
+/// A million checks, with random events between their steps.
 #[tokio::test]
-async fn no_order_of_events_accepts_what_has_ended_or_refuses_what_is_good() {
+async fn no_order_of_events_accepts_an_ended_key_or_refuses_a_valid_one() {
     let mut checked = 0;
     for seed in 0..50 {
-        // Some with room for no more than two or three keys.
+        // A third of the runs have a cache for only two or three keys.
         let mut world = World::new(seed, if seed % 3 == 0 { 700 } else { 1 << 20 }).await;
         while world.checked < 20_000 {
             world.step();
@@ -263,34 +266,34 @@ async fn no_order_of_events_accepts_what_has_ended_or_refuses_what_is_good() {
     assert!(checked >= 1_000_000);
 }
 
-/// The one order that such caches are known to fail in, step by step: read, revoke, land.
+/// The classic race of such caches, step by step: read, revoke, land.
 #[tokio::test]
-async fn a_look_up_under_way_cannot_bring_a_dead_key_back() {
+async fn a_running_look_up_cannot_restore_a_revoked_key() {
     let mut world = World::new(1, 1 << 20).await;
     let live = Key { hash: PresentedKey::parse(&world.strings[0]).unwrap().hash, name: "1".to_owned(), ..key() };
-    let dead = Key { revoked_at: Some(Timestamp(1)), ..live.clone() };
+    let revoked = Key { revoked_at: Some(Timestamp(1)), ..live.clone() };
     let (checks, string) = (Arc::clone(&world.checks), world.strings[0].clone());
     let ask = Ask::default();
     let code = || checks.verify(&string, &ask, Purpose::Use, |verdict| verdict.code);
     let mut before = Box::pin(code());
     assert!(before.as_mut().now_or_never().is_none());
-    let flight = world.next_flight().expect("it is asked for");
+    let flight = world.next_flight().expect("a look-up");
     // The revocation commits and invalidates; then the older row lands.
     checks.invalidate(live.hash);
     checks.land(flight, Ok(Some(Arc::new(live))));
-    assert!(checks.cache().is_empty(), "the dead key is not in the cache");
+    assert!(checks.cache().is_empty(), "the revoked key is not in the cache");
     let mut after = Box::pin(code());
-    assert!(after.as_mut().now_or_never().is_none(), "it waits for what is true now");
-    let flight = world.next_flight().expect("it is asked for again");
-    checks.land(flight, Ok(Some(Arc::new(dead))));
+    assert!(after.as_mut().now_or_never().is_none(), "it waits for the current row");
+    let flight = world.next_flight().expect("another look-up");
+    checks.land(flight, Ok(Some(Arc::new(revoked))));
     assert_eq!(after.await, Ok(Code::Revoked));
     assert_eq!(before.await, Ok(Code::Revoked));
 }
 
-/// Under the two locks that are held together: an invalidation that waits for the ledgers holds up no check of a key
-/// that is in the cache, and goes on when they are free.
+/// The two locks that are held together: an invalidation that waits for the ledgers blocks no check of a cached key,
+/// and continues when the lock is free.
 #[tokio::test]
-async fn checks_go_on_while_an_invalidation_waits_for_the_ledgers() {
+async fn an_invalidation_that_waits_for_the_ledgers_blocks_no_check() {
     let world = World::new(3, 1 << 20).await;
     let checks = &world.checks;
     let keys: Vec<Key> = [0, 1]
@@ -310,8 +313,8 @@ async fn checks_go_on_while_an_invalidation_waits_for_the_ledgers() {
         let strings = &world.strings;
         scope.spawn(move || {
             let check = |string: &str| {
-                let told = |verdict: Verdict<'_>| verdict.code;
-                checks.verify(string, &Ask::default(), Purpose::Use, told).now_or_never().and_then(Result::ok)
+                let code = |verdict: Verdict<'_>| verdict.code;
+                checks.verify(string, &Ask::default(), Purpose::Use, code).now_or_never().and_then(Result::ok)
             };
             ended.send(strings[..2].iter().map(|string| check(string)).collect::<Vec<_>>())
         });
@@ -319,5 +322,5 @@ async fn checks_go_on_while_an_invalidation_waits_for_the_ledgers() {
         drop(reader);
         assert_eq!(codes.expect("no check waits"), [Some(Code::Valid); 2]);
     });
-    assert_eq!(checks.cache.len(), 1, "the invalidation went on");
+    assert_eq!(checks.cache.len(), 1, "the invalidation continued");
 }

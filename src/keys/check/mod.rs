@@ -1,7 +1,8 @@
-//! Verify: whether a string is a key, and whether the key is good for a request.
+//! Verify: checks a key string, and the rights of the key for a request.
 //!
-//! The whole path: form, SHA-256, the cache, on a miss the checksum (junk costs no look-up) and the database,
-//! judgement, limits, count. With the key in the cache nothing of it waits, takes a contended lock, or allocates.
+//! The steps: form, SHA-256, the cache, on a miss the checksum (so that junk costs no look-up) and the database, the
+//! fields of the key, the limits, the count. A check of a cached key never waits, takes no contended lock, and
+//! allocates nothing.
 
 #[cfg(test)]
 mod interleavings;
@@ -30,23 +31,23 @@ use single_flight::{Flight, SingleFlight};
 /// The purpose of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// A request of the key: its limits are charged and the outcome is counted.
+    /// A request with the key: charges its limits and counts the outcome.
     Use,
-    /// A request of the key that may still fail: as [`Use`](Self::Use), but a success is counted by
-    /// [`Checks::count`] when there is one.
+    /// A request with the key that may still fail for another reason: as [`Use`](Self::Use), but the caller counts a
+    /// success with [`Checks::count`].
     Admit,
-    /// A call about the key itself: nothing is charged or counted.
+    /// A request about the key itself: charges and counts nothing.
     Identify,
 }
 
-/// The outcome of a check. An outcome is data; an error means that the service itself failed.
+/// The outcome of a check. A refusal is an outcome too; an error means that the service itself failed.
 #[derive(Debug, Clone, Copy)]
 pub struct Verdict<'a> {
-    /// The outcome in a word.
+    /// The code of the outcome.
     pub code: Code,
-    /// The key, unless there is none.
+    /// The key; `None` if no key was found.
     pub record: Option<&'a Record>,
-    /// The state of its limits, where they were charged.
+    /// The state of its limits, if they were charged.
     pub limits: LimitState,
     /// The limit that refused the request.
     pub limited: Option<Limited>,
@@ -56,20 +57,20 @@ impl Verdict<'_> {
     const NOT_FOUND: Verdict<'static> =
         Verdict { code: Code::NotFound, record: None, limits: LimitState { rate: None, quota: None }, limited: None };
 
-    /// Returns the proof that the key is good; `None` for any other outcome.
+    /// Returns the proof that the key was accepted; `None` for any other outcome.
     pub fn pass(&self) -> Option<Pass> {
         self.record.filter(|_| self.code == Code::Valid).map(Pass::of)
     }
 
-    /// Shows that the key is neither revoked nor expired: paused, or presented from outside its allowlist, it can still
-    /// end itself.
+    /// Returns a pass if the key is neither revoked nor expired. A key that is paused, or used from outside its
+    /// allowlist, can still revoke itself.
     pub fn not_ended(&self, now: Timestamp) -> Option<Pass> {
         let has_ended = matches!(self.code, Code::NotFound | Code::Revoked | Code::Expired);
         self.record.filter(|record| !has_ended && record.expires_at().is_none_or(|at| at > now)).map(Pass::of)
     }
 }
 
-/// The proof that a key was good.
+/// The proof that a check accepted a key.
 #[derive(Debug, Clone)]
 pub struct Pass {
     /// The key.
@@ -85,7 +86,7 @@ impl Pass {
     }
 }
 
-/// Checks keys, by the cache where it may be trusted, and otherwise by the database.
+/// Checks keys, with the cache if it may be trusted, and otherwise with the database.
 #[derive(Debug)]
 pub struct Checks {
     db: Db,
@@ -96,12 +97,12 @@ pub struct Checks {
     single_flight: SingleFlight,
     limits: Arc<Limits>,
     usage: Arc<Usage>,
-    /// The keys of an environment share its place; environments do not change.
+    /// The places of environments, shared by their keys; an environment never changes.
     places: Mutex<HashMap<EnvironmentId, Arc<Place>>>,
 }
 
 impl Checks {
-    /// Creates the checks, and the look-ups that [`single_flight::read`] is to answer. With `needs_lease`, the cache is
+    /// Creates the checks, and the queue of look-ups for [`single_flight::read`]. With `needs_lease`, the cache is
     /// trusted only after [`trust_cache_until`](Self::trust_cache_until).
     pub(super) fn new(
         db: Db,
@@ -117,12 +118,13 @@ impl Checks {
         (checks, look_ups)
     }
 
-    /// The keys that are in memory.
+    /// The cache of keys.
     pub fn cache(&self) -> &Cache {
         &self.cache
     }
 
-    /// Returns whether checks may trust the cache: every change is applied to it, except changes that are not answered yet.
+    /// Returns whether checks may trust the cache: every change was applied to it, except changes that are not answered
+    /// yet.
     pub fn trusts_cache(&self) -> bool {
         match self.trusted_until.load(Ordering::Acquire) {
             u64::MAX => true,
@@ -130,12 +132,12 @@ impl Checks {
         }
     }
 
-    /// Lets checks trust the cache until a boot time, nanoseconds; from now on no more with 0.
+    /// Sets the boot time (ns) until which checks trust the cache; 0 stops that now.
     pub(super) fn trust_cache_until(&self, boottime: u64) {
         self.trusted_until.store(boottime, Ordering::Release);
     }
 
-    /// Checks a presented string, and returns the reply that `answer` makes of the outcome.
+    /// Checks a presented string. Returns the reply that `answer` makes from the outcome.
     ///
     /// # Errors
     /// When the key is not in the cache and the database does not answer.
@@ -156,13 +158,13 @@ impl Checks {
             let reply = if let Some(reply) = self.cached(&hash, ask, purpose, counted, &mut answer) {
                 reply
             } else {
-                // Boxed, as is everything that waits: few requests have to, and the future of a request should be small.
+                // Boxed, to keep the future of a request small: few requests have to wait.
                 let found =
                     if presented.checksum_fits() { Box::pin(self.look_up(hash, ask.tenant)).await? } else { None };
                 let Some(key) = found else {
                     return Ok(answer(Verdict::NOT_FOUND));
                 };
-                // A node that may not trust its cache may have an older row there.
+                // `None` as well if the cache may not be trusted, because it may have an older row.
                 let landed = self.cached(&hash, ask, purpose, counted, &mut answer);
                 // Already evicted; the row that was read is still valid for this request.
                 landed.unwrap_or_else(|| {
@@ -171,13 +173,13 @@ impl Checks {
             };
             match reply {
                 Ok(reply) => return Ok(reply),
-                // And then judged again: the key may have ended meanwhile.
+                // Then judge the key again, because it may have been revoked meanwhile.
                 Err(needs) => counted = Some(Box::pin(self.limits.charge_shared(needs)).await?),
             }
         }
     }
 
-    /// Counts a request that a key was [admitted](Purpose::Admit) for.
+    /// Counts a success after [`Purpose::Admit`].
     pub fn count(&self, pass: &Pass, address: Option<IpAddr>) {
         let now = self.clock.now();
         if self.cache.peek(&pass.hash, |record| self.usage.count(record, address, now)).is_none() {
@@ -185,8 +187,8 @@ impl Checks {
         }
     }
 
-    /// Returns the reply for a key that is in the cache, or the limits that have to be charged first; `None` if it is not
-    /// there, or the cache may not be trusted.
+    /// Returns the reply for a cached key, or the limits to charge first; `None` if the key is not cached, or the cache
+    /// may not be trusted.
     fn cached<R>(
         &self,
         hash: &KeyHash,
@@ -201,7 +203,7 @@ impl Checks {
         self.cache.with(hash, |record| self.verdict(record, ask, purpose, counted).map(answer))
     }
 
-    /// Returns the outcome for a known key, or the limits that have to be charged first.
+    /// Returns the outcome for a key, or the limits to charge first.
     fn verdict<'a>(
         &self,
         record: &'a Record,

@@ -1,8 +1,8 @@
-//! Look-ups of keys that are not in the cache: one for all requests that wait for the same key, in batches with the
-//! look-ups of other keys.
+//! Look-ups of keys that are not in the cache: concurrent requests for the same key share one, and look-ups of several
+//! keys are batched.
 //!
-//! The row that a look-up reads may be out of date when it arrives. [`Flights`] drops such a row: an invalidation gives
-//! the flight another number, and a row that lands with an old number is read again.
+//! The row that a look-up reads may be out of date when it lands. [`Flights`] drops such a row: an invalidation gives
+//! the flight a new number and starts it again, and a row that lands with the old number is dropped.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, Weak};
@@ -19,25 +19,26 @@ use crate::runtime::Tenant;
 use crate::runtime::batch::{self, Batches, Limits, Queue};
 use crate::store::{Batch, StoreError};
 
-/// Look-ups that wait: beyond 8192, or 2048 of one tenant, further requests get 503. 128 look-ups share a statement.
+/// The capacity of the queue, in look-ups: beyond 8192, or 2048 of one tenant, further requests get 503. A statement
+/// reads up to 128 keys.
 const LIMITS: Limits = Limits { capacity: 8192, tenant_capacity: 2048, batch: 128, batch_weight: usize::MAX };
-/// A statement that takes longer is given up.
+/// The timeout of a statement; its requests get 503.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Statements at once.
-const STATEMENTS_AT_ONCE: usize = 4;
+/// Concurrent statements.
+const MAX_STATEMENTS: usize = 4;
 
 pub(super) type Answer = Result<Option<Arc<Key>>, Unavailable>;
 
-/// A look-up under way: the hash, and the number that its answer is expected under.
+/// A running look-up: the hash, and the number that its answer must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::keys) struct Flight {
     pub(in crate::keys) hash: KeyHash,
     pub(in crate::keys) number: u64,
-    /// The tenant of the first request: the look-up takes a place of its share of the queue.
+    /// The tenant of the first request, which the look-up is charged to in the queue.
     pub(in crate::keys) tenant: Tenant,
 }
 
-/// The look-ups under way, with the requests that wait for each. No I/O, so that a test can try every order of events.
+/// The running look-ups, with the requests that wait for each. No I/O, so that a test can try every order of events.
 #[derive(Debug)]
 pub(in crate::keys) struct Flights<W> {
     waiting: HashMap<KeyHash, Waiting<W>>,
@@ -48,9 +49,9 @@ pub(in crate::keys) struct Flights<W> {
 struct Waiting<W> {
     number: u64,
     tenant: Tenant,
-    /// Requests that take the answer of this flight.
+    /// Requests that this flight answers.
     now: Vec<W>,
-    /// Requests that need a row that is read after it has landed.
+    /// Requests that the next flight answers, because it begins after them.
     later: Vec<W>,
 }
 
@@ -66,8 +67,8 @@ impl<W> Flights<W> {
         self.next
     }
 
-    /// Adds a waiter. Returns the look-up to start, or `None` if one is running. A running look-up may have read before this
-    /// request began: a request that needs the present state does not `share` it, and waits for the next.
+    /// Adds a waiter. Returns the look-up to start, or `None` if one is running. A running look-up may have read before
+    /// this request began: a request that needs the current state does not `share` it, and waits for the next one.
     pub(in crate::keys) fn join(&mut self, hash: KeyHash, tenant: Tenant, waiter: W, share: bool) -> Option<Flight> {
         if let Some(waiting) = self.waiting.get_mut(&hash) {
             if share {
@@ -86,8 +87,8 @@ impl<W> Flights<W> {
         Flight { hash, number, tenant }
     }
 
-    /// Invalidates a look-up that may have read the state before a change. Returns the look-up to start again, if one was
-    /// running.
+    /// Invalidates a running look-up, which may have read the state before a change. Returns the look-up to start
+    /// instead.
     pub(in crate::keys) fn invalidate(&mut self, hash: KeyHash) -> Option<Flight> {
         let mut waiting = self.waiting.remove(&hash)?;
         waiting.now.append(&mut waiting.later);
@@ -111,48 +112,49 @@ impl<W> Flights<W> {
     }
 }
 
-/// The look-ups under way, and the right to change the cache: an invalidation is before a landing, or after it.
+/// The running look-ups, and the right to change the cache. Under one lock, so that an invalidation happens either
+/// before a landing or after it.
 #[derive(Debug, Default)]
-struct UnderWay {
+struct Running {
     flights: Flights<oneshot::Sender<Answer>>,
     clock_queue: ClockQueue,
 }
 
 /// Merges concurrent look-ups of the same key.
 ///
-/// The order of locks in this program: while the lock here is held, that of the usage ledgers (`Usage::ledgers`) may be
-/// taken, because a record that is evicted moves its counts to a ledger, and that of the queue, which is held for a few
-/// instructions. No other lock is taken while one is held. All are tracing-mutex's: in a debug build an order that could
-/// deadlock panics.
+/// The lock order of this program: while the lock here is held, the lock of the usage ledgers (`Usage::ledgers`) may be
+/// taken, because an evicted record moves its counts to a ledger, and the lock of the queue, which is held for a few
+/// instructions. No other lock is taken while one is held. All locks are from tracing-mutex: a debug build panics at an
+/// order that could deadlock.
 #[derive(Debug)]
 pub(in crate::keys) struct SingleFlight {
-    under_way: Mutex<UnderWay>,
+    running: Mutex<Running>,
     queue: Queue<Flight>,
 }
 
 impl SingleFlight {
     pub(in crate::keys) fn new() -> (Self, Batches<Flight>) {
-        let (queue, asked) = batch::queue(LIMITS);
-        (Self { under_way: Mutex::default(), queue }, asked)
+        let (queue, batches) = batch::queue(LIMITS);
+        (Self { running: Mutex::default(), queue }, batches)
     }
 
-    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running(&self) -> MutexGuard<'_, Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Checks {
-    /// Reads a key by the hash of its string, as it is now or was since the call.
+    /// Reads a key by the hash of its string: its current row, or the row at some time since the call.
     pub(super) async fn look_up(&self, hash: KeyHash, tenant: Tenant) -> Answer {
         if self.trusts_cache() && self.cache.is_unknown(&hash, self.clock.now()) {
             return Ok(None);
         }
         let (answer, answered) = oneshot::channel();
         {
-            let mut under_way = self.single_flight.under_way();
-            // Without a lease, no invalidation says that the row of a running look-up is out of date.
-            if let Some(flight) = under_way.flights.join(hash, tenant, answer, self.trusts_cache()) {
-                self.start(&mut under_way.flights, flight)?;
+            let mut running = self.single_flight.running();
+            // Without a lease, this node may miss invalidations, so the row of a running look-up may be out of date.
+            if let Some(flight) = running.flights.join(hash, tenant, answer, self.trusts_cache()) {
+                self.start(&mut running.flights, flight)?;
             }
         }
         answered.await.unwrap_or(Err(Unavailable::KeyLookup))
@@ -160,20 +162,20 @@ impl Checks {
 
     fn start(&self, flights: &mut Flights<oneshot::Sender<Answer>>, flight: Flight) -> Result<(), Unavailable> {
         self.single_flight.queue.push(flight.tenant, 1, flight).map_err(|_| {
-            // Its waiters get an error, because their senders are dropped.
+            // Its waiters get 503, because their senders are dropped.
             flights.cancel(flight);
             Unavailable::KeyLookup
         })
     }
 
-    /// Drops everything that was read of a key before now: the one function for every change, called after the commit
-    /// and before the answer.
+    /// Drops the cached row of a key, and every row that was read before now. Called for every change of a key, after
+    /// its commit and before its answer.
     pub(in crate::keys) fn invalidate(&self, hash: KeyHash) {
-        let mut under_way = self.single_flight.under_way();
+        let mut running = self.single_flight.running();
         self.cache.remove(&hash, |record| self.usage.retire(record));
-        if let Some(flight) = under_way.flights.invalidate(hash) {
-            // Without room in the queue its waiters get an error.
-            let _ = self.start(&mut under_way.flights, flight);
+        if let Some(flight) = running.flights.invalidate(hash) {
+            // If the queue is full, its waiters get 503.
+            let _ = self.start(&mut running.flights, flight);
         }
     }
 
@@ -184,12 +186,12 @@ impl Checks {
         }
     }
 
-    /// Drops everything that was read before now, because it is not known which keys changed.
+    /// Drops all rows that were read before now, because any key may have changed.
     pub(in crate::keys) fn forget(&self) {
         self.places.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        // Under one lock: nothing lands between the two.
-        let mut guard = self.single_flight.under_way();
-        let UnderWay { flights, clock_queue } = &mut *guard;
+        // Under one lock, so that no row lands between the two.
+        let mut guard = self.single_flight.running();
+        let Running { flights, clock_queue } = &mut *guard;
         let hashes: Vec<KeyHash> = flights.waiting.keys().copied().collect();
         for hash in hashes {
             if let Some(flight) = flights.invalidate(hash) {
@@ -199,12 +201,12 @@ impl Checks {
         self.cache.clear(clock_queue, |record| self.usage.retire(record));
     }
 
-    /// Caches the row that a look-up has read, unless it is out of date, and hands it to the waiters.
+    /// Caches the row that a look-up has read, unless it is out of date, and sends it to the waiters.
     pub(super) fn land(&self, flight: Flight, found: Answer) {
-        // Before the lock: a record takes others.
+        // Before the lock, because creating a record takes other locks.
         let record = found.as_ref().ok().and_then(Option::as_ref).map(|key| self.record(key));
-        let mut guard = self.single_flight.under_way();
-        let UnderWay { flights, clock_queue } = &mut *guard;
+        let mut guard = self.single_flight.running();
+        let Running { flights, clock_queue } = &mut *guard;
         let Some((waiters, next)) = flights.land(flight) else {
             return;
         };
@@ -212,7 +214,7 @@ impl Checks {
             let _ = self.start(flights, next);
         }
         match (&found, record) {
-            // Under the lock: an invalidation comes before this, or finds it in the cache.
+            // Under the lock, so that an invalidation either precedes this, or finds the row in the cache.
             _ if !self.trusts_cache() => {}
             (Ok(Some(_)), Some(record)) => self.cache.insert(clock_queue, record, |record| self.usage.retire(record)),
             (Ok(None), _) => self.cache.insert_unknown(&flight.hash, self.clock.now()),
@@ -220,7 +222,7 @@ impl Checks {
         }
         drop(guard);
         for waiter in waiters {
-            // A request that does not wait any more has dropped its receiver.
+            // The send fails if the request was dropped.
             let _ = waiter.send(found.clone());
         }
     }
@@ -228,7 +230,7 @@ impl Checks {
 
 /// Answers look-ups until the checks are dropped.
 pub(in crate::keys) async fn read(checks: Weak<Checks>, look_ups: Batches<Flight>) {
-    look_ups.work(STATEMENTS_AT_ONCE, move |flights| read_batch(checks.clone(), flights)).await;
+    look_ups.work(MAX_STATEMENTS, move |flights| read_batch(checks.clone(), flights)).await;
 }
 
 async fn read_batch(checks: Weak<Checks>, flights: Vec<Flight>) {
@@ -237,7 +239,7 @@ async fn read_batch(checks: Weak<Checks>, flights: Vec<Flight>) {
     let mut batch = Batch::new(hashes.len());
     while let Some(rows) = batch.next_rows() {
         let hashes = &hashes[rows.clone()];
-        // A connection that hangs must not keep its place: soon there would be none left.
+        // Without a timeout, connections that hang would use up all concurrent statements.
         let reading = tokio::time::timeout(STATEMENT_TIMEOUT, checks.db.keys_by_hash(hashes));
         let found = reading.await.unwrap_or_else(|_| Err(StoreError::slow()));
         batch.settle(rows, found.map(|keys| deliver(hashes, keys)));
@@ -252,7 +254,7 @@ async fn read_batch(checks: Weak<Checks>, flights: Vec<Flight>) {
     }
 }
 
-/// Returns the key of each hash. A hash can be in a batch twice: the second time because of a change.
+/// Returns the key of each hash. A batch has a hash twice if its key was invalidated meanwhile.
 fn deliver(hashes: &[KeyHash], keys: Vec<Key>) -> Vec<Option<Arc<Key>>> {
     let found: HashMap<KeyHash, Arc<Key>> = keys.into_iter().map(|key| (key.hash, Arc::new(key))).collect();
     hashes.iter().map(|hash| found.get(hash).cloned()).collect()
@@ -270,9 +272,9 @@ mod tests {
     }
 
     #[test]
-    fn many_that_ask_at_once_share_one_flight() {
+    fn concurrent_requests_for_a_key_share_one_look_up() {
         let mut flights = Flights::default();
-        let flight = flights.join(hash(), Tenant::default(), 1, true).expect("the first one is sent off");
+        let flight = flights.join(hash(), Tenant::default(), 1, true).expect("the first request starts it");
         assert_eq!(flights.join(hash(), Tenant::default(), 2, true), None);
         assert_eq!(flights.land(flight), Some((vec![1, 2], None)));
         assert_eq!(flights.land(flight), None);
@@ -280,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_that_is_in_a_group_twice_is_found_twice() {
+    fn a_hash_that_is_in_a_batch_twice_is_found_twice() {
         let mut key = key();
         key.hash = hash();
         let delivered = deliver(&[hash(), hash()], vec![key]);
@@ -288,28 +290,28 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_somebody_asked_is_not_for_who_must_know_what_is_true_now() {
+    fn a_strict_look_up_ignores_rows_read_before_it_began() {
         let mut flights = Flights::default();
-        let before = flights.join(hash(), Tenant::default(), 1, false).expect("it is sent off");
+        let before = flights.join(hash(), Tenant::default(), 1, false).expect("the look-up starts");
         assert_eq!(flights.join(hash(), Tenant::default(), 2, false), None);
         assert_eq!(flights.join(hash(), Tenant::default(), 3, false), None);
-        let (waiters, next) = flights.land(before).expect("somebody waits");
-        let next = next.expect("it is sent off for the others");
+        let (waiters, next) = flights.land(before).expect("a request waits");
+        let next = next.expect("a look-up starts for the others");
         assert_eq!(waiters, [1]);
         assert_eq!(flights.land(next), Some((vec![2, 3], None)));
-        // A change does for them as well.
-        let before = flights.join(hash(), Tenant::default(), 1, true).expect("it is sent off");
+        // The look-up after an invalidation answers strict requests as well.
+        let before = flights.join(hash(), Tenant::default(), 1, true).expect("the look-up starts");
         assert_eq!(flights.join(hash(), Tenant::default(), 2, false), None);
-        let again = flights.invalidate(hash()).expect("it is sent off again");
+        let again = flights.invalidate(hash()).expect("the look-up starts again");
         assert_eq!(flights.land(before), None);
         assert_eq!(flights.land(again), Some((vec![1, 2], None)));
     }
 
     #[test]
-    fn what_was_read_before_an_invalidation_reaches_nobody() {
+    fn a_row_read_before_an_invalidation_is_dropped() {
         let mut flights = Flights::default();
-        let before = flights.join(hash(), Tenant::default(), 1, true).expect("it is sent off");
-        let again = flights.invalidate(hash()).expect("it is sent off again");
+        let before = flights.join(hash(), Tenant::default(), 1, true).expect("the look-up starts");
+        let again = flights.invalidate(hash()).expect("the look-up starts again");
         assert_eq!(flights.join(hash(), Tenant::default(), 2, true), None, "the second one waits for the new flight");
         assert_eq!(flights.land(before), None);
         assert_eq!(flights.land(again), Some((vec![1, 2], None)));

@@ -1,4 +1,4 @@
-//! The meters of all keys that have a limit: what each key has spent, and what of it is not saved.
+//! The meters of all keys with a limit: the spending of each key, and whether it is saved.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
@@ -21,7 +21,7 @@ pub(in crate::keys) struct Meter {
 #[derive(Debug)]
 struct Metered {
     spending: Spending,
-    /// Whether something was spent since the last save.
+    /// Whether there is spending since the last save.
     unsaved: bool,
 }
 
@@ -31,19 +31,19 @@ impl Meter {
     }
 }
 
-/// The meters of all keys. A key's meter outlives its record: neither an edit nor an eviction from the cache gives a
-/// key a new burst.
+/// The meters of all keys. A key's meter outlives its record, so that neither an edit nor an eviction from the cache
+/// gives the key a new burst.
 ///
-/// No method holds two of these locks at once, nor one of them and a meter's: a request that has one of them never
-/// waits for another thread that waits for it.
+/// No method holds two of these locks, or one of them and the lock of a meter. So a request that holds one never waits
+/// for another lock, and cannot deadlock.
 #[derive(Debug, Default)]
 pub(in crate::keys) struct Meters {
     meters: Mutex<HashMap<KeyId, Arc<Meter>>>,
-    /// Meters with a set `unsaved` flag. Set the flag first, release the meter, then push.
+    /// Meters with a set `unsaved` flag. Set the flag first, release the meter's lock, then push.
     unsaved: Mutex<Vec<Arc<Meter>>>,
 }
 
-/// Spending that is about to be saved, with its meters.
+/// The spending to save, with its meters.
 #[derive(Debug)]
 pub(super) struct TakenSpending {
     pub(super) meters: Vec<Arc<Meter>>,
@@ -62,7 +62,7 @@ impl Meters {
         Some(Arc::clone(meters.entry(key.id).or_insert_with(new)))
     }
 
-    /// Takes a request's cost off both limits, or off neither.
+    /// Charges a request's cost to both limits, or to neither.
     pub(in crate::keys) fn spend(
         &self,
         meter: &Arc<Meter>,
@@ -75,7 +75,7 @@ impl Meters {
         let mut metered = meter.lock();
         let (state, limited) = metered.spending.spend(rate, quota, cost, counted, now);
         let has_spent = limited.is_none() && cost.0 > 0;
-        // Shared counts are saved in Redis and by the leases.
+        // Shared spending is in Redis and in the quota leases.
         let must_save = has_spent && matches!(counted, Counted::Local) && Spending::is_worth_saving(rate, quota);
         let newly_unsaved = must_save && !std::mem::replace(&mut metered.unsaved, true);
         drop(metered);
@@ -115,10 +115,10 @@ impl Meters {
         }
     }
 
-    /// Drops the meters that no record uses and that have nothing to remember.
+    /// Drops the meters without unsaved spending that no record uses.
     pub(super) fn tidy(&self, now: u64) {
         self.meters().retain(|_, meter| {
-            // Without a lock: a meter that is referenced from here alone is used by no other thread.
+            // No lock is needed: a meter with this one reference is used by no other thread.
             let Some(meter) = Arc::get_mut(meter) else { return true };
             let metered = meter.metered.get_mut().unwrap_or_else(PoisonError::into_inner);
             metered.unsaved || metered.spending.has_unsaved_debt(now)
@@ -173,13 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_spent_survives_a_restart() {
+    fn spending_survives_a_restart() {
         let rate = RateLimit { limit: 3, window_seconds: 3600 };
         let quota = Quota { limit: 5 };
         let scene = Scene::new(Some(rate), Some(quota));
         assert_eq!(scene.spend(3, 0).1, None);
         let taken = scene.meters.take_unsaved(at(1_000));
-        assert!(scene.meters.take_unsaved(at(1_000)).rows.is_empty(), "it is given out once");
+        assert!(scene.meters.take_unsaved(at(1_000)).rows.is_empty(), "each row is taken once");
         scene.meters.keep_unsaved(taken.meters);
         let [row] = scene.meters.take_unsaved(at(1_000)).rows[..] else { panic!("one key") };
         let spent = Spent {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn meters_that_nobody_needs_are_forgotten() {
+    fn unused_meters_are_dropped_once_their_debt_is_paid() {
         let rate = Some(RateLimit { limit: 3, window_seconds: 10 });
         let Scene { meters, meter, quota, .. } = Scene::new(rate, None);
         assert_eq!(meters.spend(&meter, rate, quota, Cost(1), Counted::Local, at(0)).1, None);
@@ -206,12 +206,12 @@ mod tests {
         assert_eq!(meters.meters.lock().unwrap().len(), 0);
     }
 
-    /// The longest that a thread is waited for; much longer than any of them needs.
-    const WATCHDOG: std::time::Duration = std::time::Duration::from_secs(20);
-    /// Long enough for a thread to get to the lock that it has to wait for. A shorter one only finds less.
-    const UNTIL_IT_WAITS: std::time::Duration = std::time::Duration::from_millis(200);
+    /// The timeout for a thread to end; much longer than any of them needs.
+    const END_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
+    /// Time for a thread to reach the lock that it waits for. If it is too short, the test finds fewer errors.
+    const REACH_LOCK_DELAY: std::time::Duration = std::time::Duration::from_millis(200);
 
-    /// Lets `first` wait for a lock that is held here, and says whether `second` ends nevertheless.
+    /// Lets `first` wait for the lock that is `held`. Returns whether `second` ends meanwhile.
     fn ends_while_another_waits<T>(
         held: MutexGuard<'_, T>,
         first: impl FnOnce() + Send,
@@ -220,26 +220,26 @@ mod tests {
         let (ended, is_ended) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(first);
-            std::thread::sleep(UNTIL_IT_WAITS);
+            std::thread::sleep(REACH_LOCK_DELAY);
             scope.spawn(move || {
                 second();
                 ended.send(())
             });
-            let ended = is_ended.recv_timeout(WATCHDOG).is_ok();
+            let ended = is_ended.recv_timeout(END_TIMEOUT).is_ok();
             drop(held);
             ended
         })
     }
 
     #[test]
-    fn meters_that_are_put_back_hold_up_no_request() {
+    fn putting_meters_back_blocks_no_other_request() {
         let quota = Some(Quota { limit: 9 });
         let Scene { meters, meter, .. } = Scene::new(None, quota);
         let mut other = key();
         (other.id, other.limits.quota) = (KeyId(2), quota);
         meters.spend(&meter, None, quota, Cost(1), Counted::Local, at(0));
         let taken = meters.take_unsaved(at(0));
-        // A request of this key is being counted, and one of another key comes.
+        // A request of this key holds its meter, while a request of another key arrives.
         let ended = ends_while_another_waits(
             meter.lock(),
             || meters.keep_unsaved(taken.meters),
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_waits_for_the_list_of_meters_to_save_holds_no_meter() {
+    fn a_request_that_waits_for_the_list_of_unsaved_meters_holds_no_meter() {
         let quota = Some(Quota { limit: 9 });
         let Scene { meters, meter, .. } = Scene::new(None, quota);
         let ended = ends_while_another_waits(

@@ -1,4 +1,4 @@
-//! Rate limits and quotas of keys: counted by this node, or by all nodes together.
+//! Rate limits and quotas of keys: counted by this node alone, or shared by all nodes.
 
 pub(super) mod meters;
 pub(super) mod quota_leases;
@@ -14,16 +14,16 @@ use crate::store::{Db, StoreError, UsageRows};
 use meters::{Meter, Meters};
 use shared::{SharedCounters, WithoutRedis};
 
-/// Rows of one transaction. Other writers get the database between two of them.
+/// Rows of one transaction. Other writers get the database between two transactions.
 const MAX_ROWS: usize = 1_000;
 
-/// Counts what keys spend of their rate limits and quotas.
+/// Charges requests to the rate limits and quotas of keys.
 #[derive(Debug)]
 pub struct Limits {
     db: Db,
     clock: Clock,
     pub(super) meters: Meters,
-    /// The counters of all nodes, if there are several.
+    /// The shared counters, if there are several nodes.
     shared: OnceLock<SharedCounters>,
 }
 
@@ -32,17 +32,17 @@ impl Limits {
         Self { db, clock, meters: Meters::default(), shared: shared.map(OnceLock::from).unwrap_or_default() }
     }
 
-    /// Has all nodes count together from now on. Later calls change nothing.
+    /// Switches to the shared counters. Later calls change nothing.
     pub fn share(&self, limits: SharedLimits, without_redis: WithoutRedis) {
         let _ = self.shared.set(SharedCounters::new(limits, without_redis));
     }
 
-    /// Returns the limits that all nodes count together, if there are several nodes.
+    /// Returns the shared limits, if there are several nodes.
     pub fn shared(&self) -> Option<&SharedLimits> {
         self.shared.get().map(SharedCounters::limits)
     }
 
-    /// Returns whether all nodes count together.
+    /// Returns whether the limits are shared by several nodes.
     pub(super) fn is_shared(&self) -> bool {
         self.shared.get().is_some()
     }
@@ -67,7 +67,7 @@ impl Limits {
         Ok(())
     }
 
-    /// Drops meters that no cached key uses and that have nothing to remember.
+    /// Drops meters without unsaved spending that no cached key uses.
     pub fn tidy(&self) {
         self.meters.tidy(self.clock.monotonic());
     }

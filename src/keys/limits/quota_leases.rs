@@ -1,5 +1,5 @@
-//! Monthly quotas that several nodes spend: each node leases a part of the rest from the key's row, spends it locally, and
-//! gives back the surplus. All nodes together never let through more than the quota.
+//! Monthly quotas that several nodes share. Each node leases a part of the remaining quota from the key's row, spends
+//! the lease locally, and gives back the rest. All nodes together never admit more than the quota.
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
@@ -12,15 +12,15 @@ use crate::model::{KeyId, Quota};
 use crate::runtime::clock::Now;
 use crate::store::{Db, StoreError};
 
-/// A lease that was not used for this long is given back, nanoseconds.
-const IDLE: u64 = 3_000_000_000;
+/// A lease that is unused for this long is given back, nanoseconds.
+const IDLE_TIMEOUT: u64 = 3_000_000_000;
 
 /// A request's charge to a quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::keys) struct QuotaCharge {
-    /// Whether there was enough; otherwise nothing was charged.
+    /// Whether the quota was sufficient; otherwise nothing was charged.
     pub(super) enough: bool,
-    /// The rest of the quota, as far as this node knows.
+    /// The remaining quota, as far as this node knows.
     pub(super) remaining: u64,
     month: i32,
 }
@@ -30,7 +30,7 @@ pub(in crate::keys) struct QuotaCharge {
 struct Lease {
     month: i32,
     left: u64,
-    /// The sum of all leases at the last statement of this node.
+    /// The sum of the leases of all nodes, as of this node's last statement.
     taken: u64,
     used_at: u64,
 }
@@ -50,7 +50,7 @@ impl QuotaLeases {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Charges a cost to a key's quota, if all nodes together have left as much.
+    /// Charges a cost to a key's quota, if this node's lease or the key's row has enough left.
     pub(super) async fn charge(
         &self,
         db: &Db,
@@ -74,7 +74,7 @@ impl QuotaLeases {
         }
     }
 
-    /// Takes a cost off this node's lease. Returns the rest of the quota; `None` when the lease is too small.
+    /// Charges a cost to this node's lease. Returns the remaining quota; `None` if the lease is too small.
     fn spend(&self, key: KeyId, quota: Quota, month: i32, cost: u64, now: u64) -> Option<u64> {
         let mut leases = self.lock();
         let lease = leases.get_mut(&key).filter(|lease| lease.month == month)?;
@@ -83,7 +83,7 @@ impl QuotaLeases {
         Some(lease.remaining(quota))
     }
 
-    /// Adds a new lease. Returns the rest of the quota.
+    /// Adds a new lease. Returns the remaining quota.
     fn add(&self, key: KeyId, quota: Quota, new: Lease) -> u64 {
         let mut leases = self.lock();
         let lease = leases.entry(key).or_insert(Lease { left: 0, ..new });
@@ -99,21 +99,21 @@ impl QuotaLeases {
         }
     }
 
-    /// Returns the rest of this node's lease on a key's quota of a month.
+    /// Returns the rest of this node's lease for a key and a month.
     pub(super) fn left(&self, key: KeyId, month: i32) -> u64 {
         self.lock().get(&key).filter(|lease| lease.month == month).map_or(0, |lease| lease.left)
     }
 }
 
 impl Limits {
-    /// Drops all leases without giving them back: the database does not know of them any more.
+    /// Drops all leases without giving them back, because the database has lost them.
     pub(in crate::keys) fn forget_quota_leases(&self) {
         if let Some(shared) = self.shared.get() {
             shared.leases.lock().clear();
         }
     }
 
-    /// Gives back leases that were not used for a while, or `all` of them.
+    /// Gives back leases that are unused for a while, or `all` of them.
     ///
     /// # Errors
     /// When the database fails.
@@ -122,7 +122,7 @@ impl Limits {
         let now = self.clock.monotonic();
         let idle: Vec<(KeyId, Lease)> = {
             let mut leases = shared.leases.lock();
-            leases.extract_if(|_, lease| all || now.saturating_sub(lease.used_at) > IDLE).collect()
+            leases.extract_if(|_, lease| all || now.saturating_sub(lease.used_at) > IDLE_TIMEOUT).collect()
         };
         let given: Vec<(KeyId, i32, u64)> = idle
             .iter()
@@ -134,10 +134,11 @@ impl Limits {
         }
         let outcome = self.db.give_back_quotas(&given).await;
         if outcome.is_err() {
-            // The outcome is unknown. Treat the leases as spent: a request may be refused wrongly, never admitted twice.
+            // The outcome is unknown. Treat the leases as spent: a request may be refused wrongly, never admitted
+            // twice.
             tracing::warn!(
                 keys = given.len(),
-                "cannot give back quotas; what was left of them may be lost for this month"
+                "cannot give back quota leases; the rest of them may be lost for this month"
             );
         }
         outcome

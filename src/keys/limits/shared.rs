@@ -1,7 +1,7 @@
-//! Limits that all nodes count together: rate limits in Redis, quotas by leases on parts of the key's row.
+//! Limits that all nodes share: rate limits in Redis, quotas by leases from the key's row.
 //!
-//! Both wait for a reply, which no code may do that holds a record of the cache. So a check that meets such a limit
-//! releases the record, asks here, and judges again: the key may have ended meanwhile.
+//! Both wait for I/O, which code that holds a record of the cache must not do. So a check of a key with such a limit
+//! releases the record, charges the limit here, and judges again, because the key may have been revoked meanwhile.
 
 use super::Limits;
 use super::quota_leases::{QuotaCharge, QuotaLeases};
@@ -11,7 +11,7 @@ use crate::cluster::redis::RedisUnavailable;
 use crate::domain::{Cost, Key, Unavailable};
 use crate::model::{KeyId, Quota, RateLimit};
 
-/// The treatment of keys with a rate limit while Redis does not answer.
+/// The policy for keys with a rate limit while Redis does not answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WithoutRedis {
     /// Each node counts by itself.
@@ -39,7 +39,7 @@ impl SharedCounters {
     }
 }
 
-/// Limits of a key that have to be charged to the shared counters first.
+/// The limits of a key, which the check has to charge to the shared counters first.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::keys) struct NeedsSharedLimits {
     pub(in crate::keys) key: KeyId,
@@ -51,11 +51,11 @@ pub(in crate::keys) struct NeedsSharedLimits {
 /// The counter that a request was charged to.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::keys) enum Counted {
-    /// Nowhere yet: the key's meter counts it.
+    /// None yet: the key's meter counts the request.
     Local,
-    /// To the counters of all nodes.
+    /// The shared counters.
     Shared {
-        /// The reply of Redis; `None` where the key has no rate limit, or its meter is to count.
+        /// The reply of Redis; `None` if the key has no rate limit, or the key's meter counts instead.
         rate: Option<Decision>,
         /// The charge to the quota, if there is one.
         quota: Option<QuotaCharge>,
@@ -63,7 +63,7 @@ pub(in crate::keys) enum Counted {
 }
 
 impl Limits {
-    /// Returns the state of a key's quota, if it has one. `key` was read just now.
+    /// Returns the state of a key's quota, if it has one. `key` has just been read.
     pub(in crate::keys) fn quota_of(&self, key: &Key) -> Option<QuotaState> {
         let now = self.clock.both();
         let mut state = self.meters.quota_of(key, now)?;
@@ -75,18 +75,18 @@ impl Limits {
         Some(state)
     }
 
-    /// Charges a request to the counters of all nodes.
+    /// Charges a request to the shared counters.
     pub(in crate::keys) async fn charge_shared(&self, needs: NeedsSharedLimits) -> Result<Counted, Unavailable> {
         let Some(shared) = self.shared.get() else { return Ok(Counted::Local) };
         let NeedsSharedLimits { key, rate, quota, cost } = needs;
         let now = self.clock.both();
         let quota = match quota {
             None => None,
-            // Before the rate limit, because a charge to the quota can be refunded.
+            // Charged before the rate limit, because a charge to the quota can be refunded.
             Some(quota) => {
                 let charge = shared.leases.charge(&self.db, key, quota, month_of(now.wall).0, cost, now).await;
                 Some(charge.map_err(|error| {
-                    tracing::error!(%error, "cannot charge a quota that all nodes share");
+                    tracing::error!(%error, "cannot charge a shared quota; the request gets 503");
                     Unavailable::Quota
                 })?)
             }
@@ -97,7 +97,7 @@ impl Limits {
                 let enough = quota.is_none_or(|charge| charge.enough);
                 let limits = &shared.limits;
                 let reply =
-                    if enough { limits.spend(key, rate, cost.0).await } else { limits.look(key, rate, cost.0).await };
+                    if enough { limits.spend(key, rate, cost.0).await } else { limits.peek(key, rate, cost.0).await };
                 match (reply, shared.without_redis) {
                     (Ok(decision), _) => Some(decision),
                     (Err(RedisUnavailable), WithoutRedis::Open) => None,

@@ -1,8 +1,7 @@
 //! The arithmetic of a rate limit (GCRA with a burst of the limit) and a monthly quota.
 //!
-//! GCRA is written as the equivalent leaky bucket, in whole numbers without rounding: a request adds `window` to the
-//! debt, each nanosecond takes `limit` off it, and the debt may be at most `limit × window`. So every limit is exact,
-//! for any numbers.
+//! GCRA is implemented as the equivalent leaky bucket, in integers without rounding: a request adds `window` to the
+//! debt, each nanosecond subtracts `limit`, and the debt may be at most `limit × window`. So any limit is exact.
 
 use super::shared::Counted;
 use crate::cluster::limits::Decision;
@@ -10,8 +9,8 @@ use crate::domain::{Cost, Key, Spent, SpentRow};
 use crate::model::{KeyId, Quota, RateLimit, Timestamp};
 use crate::runtime::clock::Now;
 
-const NANOSECONDS: u128 = 1_000_000_000;
-/// Windows up to this, in seconds, are over before a restart is; the debt of longer ones is saved.
+const NANOSECONDS_PER_SECOND: u128 = 1_000_000_000;
+/// The debt of windows up to this, in seconds, is not saved: such a window ends before a restart does.
 const SHORT_WINDOW_SECONDS: u32 = 60;
 
 /// The state of a rate limit.
@@ -19,9 +18,9 @@ const SHORT_WINDOW_SECONDS: u32 = 60;
 pub struct RateState {
     /// The limit.
     pub rate: RateLimit,
-    /// Requests that would be let through now.
+    /// Requests that would be admitted now.
     pub remaining: u64,
-    /// Seconds until it is whole again, rounded up.
+    /// Seconds until the full limit is available again, rounded up.
     pub reset: u64,
 }
 
@@ -48,9 +47,9 @@ pub struct LimitState {
 /// The limit that refuses a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limited {
-    /// Too many at once; seconds after which it may, rounded up.
+    /// The rate limit; with the seconds after which the request would be admitted, rounded up.
     Rate(u64),
-    /// None left in this month; seconds until the next one.
+    /// The quota; with the seconds until the next month.
     Quota(u64),
 }
 
@@ -59,15 +58,15 @@ pub enum Limited {
 pub(super) struct Spending {
     /// In requests × nanoseconds of `window`.
     debt: u128,
-    /// When the debt was that, on the monotonic clock.
+    /// The time of that debt, on the monotonic clock.
     at: u64,
-    /// The window that the debt is counted in, nanoseconds.
+    /// The window of the rate limit, nanoseconds.
     window: u128,
-    /// The limit that it is paid off with.
+    /// The rate limit, in requests.
     limit: u32,
     quota_used: u64,
     month: i32,
-    /// When that month is over.
+    /// The end of the month.
     month_ends: Timestamp,
 }
 
@@ -89,8 +88,8 @@ impl Spending {
         spending
     }
 
-    /// Takes a request's cost off both limits, or off neither. A rate limit that Redis let through is counted here as
-    /// well, so that no key has a new burst when Redis goes away.
+    /// Charges a request's cost to both limits, or to neither. Requests that Redis has admitted are counted here as
+    /// well, so that no key gets a new burst when Redis fails.
     pub(super) fn spend(
         &mut self,
         rate: Option<RateLimit>,
@@ -148,7 +147,7 @@ impl Spending {
         self.state(None, Some(quota), now).quota
     }
 
-    /// Returns the row that saves this.
+    /// Returns the row to save.
     pub(super) fn row(&mut self, id: KeyId, now: Now) -> SpentRow {
         self.drain(now.monotonic);
         let milliseconds = (self.debt / u128::from(self.limit.max(1))).div_ceil(1_000_000);
@@ -161,24 +160,24 @@ impl Spending {
         }
     }
 
-    /// Returns whether a restart would forget too much of these limits if their spending were not saved.
+    /// Returns whether the spending of these limits has to survive a restart.
     pub(super) fn is_worth_saving(rate: Option<RateLimit>, quota: Option<Quota>) -> bool {
         quota.is_some() || rate.is_some_and(|rate| rate.window_seconds > SHORT_WINDOW_SECONDS)
     }
 
-    /// Returns whether a key has a debt that is in memory only. That of a long window is in the database.
+    /// Returns whether a key has debt that is in memory only. The debt of a long window is in the database.
     pub(super) fn has_unsaved_debt(&mut self, now: u64) -> bool {
         self.drain(now);
-        self.debt > 0 && self.window <= u128::from(SHORT_WINDOW_SECONDS) * NANOSECONDS
+        self.debt > 0 && self.window <= u128::from(SHORT_WINDOW_SECONDS) * NANOSECONDS_PER_SECOND
     }
 
-    /// Counts the debt in another limit's units, when the limit was changed.
+    /// Converts the debt to the units of another rate limit, if the limit was changed.
     fn count_in(&mut self, rate: RateLimit) {
-        let window = u128::from(rate.window_seconds) * NANOSECONDS;
+        let window = u128::from(rate.window_seconds) * NANOSECONDS_PER_SECOND;
         if self.window != window {
             self.debt = match self.window {
                 0 => 0,
-                // Both are at most 2⁴⁷ and the debt is at most 2³⁰ windows.
+                // No overflow: both windows are at most 2⁴⁷, and the debt is at most 2³⁰ windows.
                 before => self.debt / before * window + self.debt % before * window / before,
             };
             self.window = window;
@@ -186,7 +185,7 @@ impl Spending {
         self.limit = rate.limit;
     }
 
-    /// Takes off what the time since has paid.
+    /// Subtracts the debt that was paid off since the last call.
     fn drain(&mut self, now: u64) {
         let passed = u128::from(now.saturating_sub(self.at));
         self.debt = self.debt.saturating_sub(passed * u128::from(self.limit));
@@ -221,9 +220,9 @@ impl Spending {
         }
     }
 
-    /// Seconds until the debt is down to `target`, rounded up.
+    /// Returns the seconds until the debt is at most `target`, rounded up.
     fn seconds_until(&self, target: u128) -> u64 {
-        let each_second = u128::from(self.limit.max(1)) * NANOSECONDS;
+        let each_second = u128::from(self.limit.max(1)) * NANOSECONDS_PER_SECOND;
         u64::try_from(self.debt.saturating_sub(target).div_ceil(each_second)).unwrap_or(u64::MAX)
     }
 
@@ -232,7 +231,7 @@ impl Spending {
     }
 }
 
-/// The month of a moment, counted from year 0, and when it is over; UTC.
+/// Returns the month (UTC) of a time, counted from year 0, and the end of that month.
 pub(super) fn month_of(now: Timestamp) -> (i32, Timestamp) {
     let Ok(moment) = time::OffsetDateTime::from_unix_timestamp(now.0.div_euclid(1000)) else {
         return (i32::MAX, Timestamp(i64::MAX));
@@ -280,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_burst_is_the_limit_and_comes_back_evenly() {
+    fn the_burst_is_the_limit_and_refills_evenly() {
         let mut scene = Scene::new(Some(RATE), None);
         for remaining in [2, 1, 0] {
             let (state, limited) = scene.spend(1, 0);
@@ -292,7 +291,7 @@ mod tests {
         assert_eq!(scene.spend(1, 3_333).1, Some(Limited::Rate(1)));
         assert_eq!(scene.spend(1, 3_334).1, None);
         assert_eq!(scene.spend(1, 3_335).1, Some(Limited::Rate(4)));
-        // Nothing is saved up beyond the limit.
+        // An idle time accumulates no more than the limit.
         assert_eq!(scene.spend(3, 1_000_000).1, None);
         assert_eq!(scene.spend(1, 1_000_000).1, Some(Limited::Rate(4)));
     }
@@ -310,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cost_of_nothing_only_looks() {
+    fn a_cost_of_zero_spends_nothing() {
         let mut scene = Scene::new(Some(RATE), Some(Quota { limit: 1 }));
         assert_eq!(scene.spend(0, 0).0.rate.unwrap().remaining, 3);
         assert_eq!(scene.spend(1, 0).1, None);
@@ -318,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_is_new_in_the_next_month() {
+    fn a_quota_resets_in_the_next_month() {
         let quota = Quota { limit: 1 };
         let mut scene = Scene::new(None, Some(quota));
         assert_eq!(scene.spend(1, 0).1, None);
@@ -331,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edited_limit_keeps_what_was_spent() {
+    fn an_edited_limit_keeps_the_spending() {
         let mut scene = Scene::new(Some(RATE), None);
         assert_eq!(scene.spend(3, 0).1, None);
         scene.rate = Some(RateLimit { limit: 6, window_seconds: 60 });
@@ -341,8 +340,8 @@ mod tests {
         assert_eq!(scene.spend(1, 0).1, Some(Limited::Rate(4)));
     }
 
-    /// The textbook's GCRA and a calendar, in fractions of a nanosecond and without any state shared
-    /// between the two: a theoretical arrival time in units of 1/limit nanoseconds.
+    /// The textbook form of GCRA, and a calendar, as separate states. The theoretical arrival time is in units of
+    /// 1/limit nanoseconds.
     struct Reference {
         arrival: i128,
         used: u64,
@@ -373,7 +372,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn an_hour_of_ticks_is_as_the_reference_says(
+        fn an_hour_of_requests_matches_the_reference(
             limit in 1u32..2_000,
             window_seconds in 1u32..4_000,
             quota in 1u64..5_000,
@@ -384,7 +383,7 @@ mod tests {
             let mut reference = Reference { arrival: 0, used: 0, month: 0 };
             let mut now = 0;
             for (step, cost) in ticks {
-                // About an hour, and with it the turn of a month for the quota: March has 31 days.
+                // About an hour, in which a month ends for the quota: March has 31 days.
                 now += step;
                 let moment = Now { wall: Timestamp(1_774_999_800_000 + now), ..at(now) };
                 let (_, limited) = spending.spend(Some(rate), Some(quota), Cost(cost), Counted::Local, moment);

@@ -1,6 +1,6 @@
-//! Addresses that keys were used from, until the next flush.
+//! The addresses that keys were used from, until the next flush.
 //!
-//! Separate from the ledgers: a flush holds their lock most of its time, and no request should wait for that.
+//! Separate from the ledgers, because a flush holds their lock most of the time and no request should wait for that.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,20 +12,20 @@ use tracing_mutex::stdsync::{Mutex, MutexGuard};
 use crate::model::{KeyId, OrganisationId, Timestamp};
 use crate::store::UsedFrom;
 
-/// Addresses of one key that are remembered.
-pub(super) const ADDRESSES: usize = 10;
-/// Keys with addresses that wait for a flush; the address of a further key is noted at its next use. Each key rewrites a page
-/// of the database: at 2,000 keys a second that was a sixteenth of a busy server's work.
-const KEYS: usize = 250;
+/// Addresses that are stored of one key.
+pub(super) const MAX_ADDRESSES: usize = 10;
+/// Keys with pending addresses; the address of a further key is recorded at its next use. Each key rewrites a page of
+/// the database: at 2,000 keys a second that was a sixteenth of a busy server's work.
+const MAX_KEYS: usize = 250;
 
-/// Keys of one organisation that wait.
-const ORGANISATION_KEYS: usize = KEYS / 2;
+/// Keys of one organisation with pending addresses.
+const MAX_KEYS_OF_ORGANISATION: usize = MAX_KEYS / 2;
 
-/// Addresses by key, at most [`ADDRESSES`] of each, so that a key that is used from everywhere takes no place from others.
+/// Addresses by key, at most [`MAX_ADDRESSES`] of each, so that a key with many addresses leaves room for other keys.
 pub(super) type ByKey = HashMap<KeyId, Vec<UsedFrom>>;
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct Pending {
     keys: ByKey,
     /// The number of keys of each organisation that were added since the last flush.
     organisations: HashMap<OrganisationId, usize>,
@@ -33,29 +33,29 @@ struct Waiting {
 
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
-    waiting: Mutex<Waiting>,
-    /// The number of keys, about.
+    pending: Mutex<Pending>,
+    /// The approximate number of keys, which is read without the lock.
     keys: AtomicUsize,
 }
 
 impl Addresses {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes the use of an organisation's key, if there is room. Returns whether there is.
+    /// Records the use of an organisation's key, if there is room. Returns whether there is.
     pub(super) fn note(&self, organisation: OrganisationId, id: KeyId, address: IpAddr, at: Timestamp) -> bool {
-        if self.keys.load(Ordering::Relaxed) >= KEYS {
+        if self.keys.load(Ordering::Relaxed) >= MAX_KEYS {
             return false;
         }
-        let mut guard = self.waiting();
-        let Waiting { keys, organisations } = &mut *guard;
+        let mut guard = self.pending();
+        let Pending { keys, organisations } = &mut *guard;
         let from = UsedFrom { address, last_used_at: at };
         if let Some(known) = keys.get_mut(&id) {
             return note(known, from);
         }
         let used = organisations.entry(organisation).or_default();
-        if *used >= ORGANISATION_KEYS {
+        if *used >= MAX_KEYS_OF_ORGANISATION {
             return false;
         }
         *used += 1;
@@ -64,38 +64,38 @@ impl Addresses {
         true
     }
 
-    /// Adds the addresses of a key to `known`.
+    /// Adds the pending addresses of a key to `known`.
     pub(super) fn complete(&self, id: KeyId, known: &mut Vec<UsedFrom>) {
-        for from in self.waiting().keys.get(&id).into_iter().flatten() {
+        for from in self.pending().keys.get(&id).into_iter().flatten() {
             if !renew(known, *from) {
                 known.push(*from);
             }
         }
     }
 
-    /// Takes all addresses out.
+    /// Takes out all addresses.
     pub(super) fn take(&self) -> ByKey {
-        let mut waiting = self.waiting();
+        let mut pending = self.pending();
         self.keys.store(0, Ordering::Relaxed);
-        std::mem::take(&mut *waiting).keys
+        std::mem::take(&mut *pending).keys
     }
 
     /// Puts back addresses that could not be saved.
     pub(super) fn keep(&self, taken: ByKey) {
-        let mut waiting = self.waiting();
+        let mut pending = self.pending();
         for (id, seen) in taken {
-            let known = waiting.keys.entry(id).or_default();
+            let known = pending.keys.entry(id).or_default();
             for from in seen {
                 note(known, from);
             }
         }
-        self.keys.store(waiting.keys.len(), Ordering::Relaxed);
+        self.keys.store(pending.keys.len(), Ordering::Relaxed);
     }
 }
 
 fn note(known: &mut Vec<UsedFrom>, from: UsedFrom) -> bool {
     let noted = renew(known, from);
-    let has_place = known.len() < ADDRESSES;
+    let has_place = known.len() < MAX_ADDRESSES;
     if !noted && has_place {
         known.push(from);
     }
@@ -119,24 +119,24 @@ mod tests {
     }
 
     #[test]
-    fn one_key_takes_no_place_from_the_others() {
+    fn a_key_with_many_addresses_leaves_room_for_other_keys() {
         let addresses = Addresses::default();
-        // Two organisations: odd and even keys.
+        // Two organisations, with the odd and the even keys.
         let note = |id: i64, from: UsedFrom| {
             addresses.note(OrganisationId(id % 2), KeyId(id), from.address, from.last_used_at)
         };
-        let everywhere = (0..1_000).filter(|n| note(1, from(*n, 5))).count();
-        assert_eq!(everywhere, ADDRESSES);
+        let recorded = (0..1_000).filter(|n| note(1, from(*n, 5))).count();
+        assert_eq!(recorded, MAX_ADDRESSES);
         assert!(note(1, from(3, 7)), "known");
-        for id in 2..=i64::try_from(KEYS).expect("a number") {
+        for id in 2..=i64::try_from(MAX_KEYS).expect("a number") {
             assert!(note(id, from(0, 5)), "{id}");
         }
         assert!(!note(0, from(0, 5)), "full");
 
         let taken = addresses.take();
-        assert_eq!(taken.len(), KEYS);
+        assert_eq!(taken.len(), MAX_KEYS);
         assert_eq!(taken[&KeyId(1)][3], from(3, 7));
-        assert!(note(1, from(77, 9)), "there is place again");
+        assert!(note(1, from(77, 9)), "there is room again");
     }
 
     #[test]
@@ -146,15 +146,15 @@ mod tests {
             let UsedFrom { address, last_used_at } = from(1, 5);
             addresses.note(OrganisationId(organisation), KeyId(id), address, last_used_at)
         };
-        assert_eq!((0..1_000).filter(|id| note(1, *id)).count(), ORGANISATION_KEYS);
+        assert_eq!((0..1_000).filter(|id| note(1, *id)).count(), MAX_KEYS_OF_ORGANISATION);
         assert!(note(2, 1_000));
-        assert!(note(1, 3), "a key that has a place keeps it");
+        assert!(note(1, 3), "a known key stays");
         addresses.take();
         assert!(note(1, 999), "there is room again after a flush");
     }
 
     #[test]
-    fn what_could_not_be_written_down_waits_again() {
+    fn addresses_of_a_failed_flush_are_pending_again() {
         let addresses = Addresses::default();
         assert!(addresses.note(OrganisationId(1), KeyId(1), from(1, 5).address, Timestamp(5)));
         let taken = addresses.take();

@@ -1,7 +1,7 @@
-//! Counting.
+//! Counts requests.
 //!
-//! A good request is counted in the key's record, which the check has at hand: one atomic operation, no lock. Refusals and
-//! the uses of an evicted record are added to the pending counts.
+//! An accepted request is counted in the key's record, which the check has already found: one atomic operation, no
+//! lock. Refusals and the uses of an evicted record are added to the pending counts.
 
 use std::net::IpAddr;
 use std::sync::PoisonError;
@@ -17,11 +17,11 @@ use crate::keys::cache::{Slot, slot};
 use crate::model::{KeyId, Timestamp};
 
 impl Usage {
-    /// Counts a request that a key was good for.
+    /// Counts an accepted request.
     pub(in crate::keys) fn count(&self, record: &Record, address: Option<IpAddr>, now: Timestamp) {
         let hour = now.0 / HOUR;
         let used_before = record.last_used.load(Ordering::Relaxed);
-        // Written only when it changes: many requests of a busy key share a millisecond.
+        // Written only when it changes, because many requests of a busy key share a millisecond.
         if used_before < now.0 {
             record.last_used.fetch_max(now.0, Ordering::AcqRel);
         }
@@ -47,7 +47,7 @@ impl Usage {
         }
         if let Some(address) = address {
             let folded = fold(address);
-            // Whenever it is another one, and once an hour. In between, its time is that of the key.
+            // Recorded when it changes, and once an hour. In between, the address has the last use of the key.
             let is_new = used_before / HOUR != hour || record.last_address.load(Ordering::Relaxed) != folded;
             if is_new && self.addresses.note(record.place.organisation, record.id, address, now) {
                 record.last_address.store(folded, Ordering::Relaxed);
@@ -55,8 +55,8 @@ impl Usage {
         }
     }
 
-    /// Counts a request when the record has a count of an earlier hour, or is retired. Returns whether the record has a
-    /// count and had none before.
+    /// Counts a request if the record has a count of an earlier hour, is retired, or is full. Returns whether the
+    /// record had no count before and has one now.
     #[cold]
     fn count_as_pending(&self, record: &Record, hour: i64, now: Timestamp) -> bool {
         let mut ledgers = self.ledgers();
@@ -68,7 +68,7 @@ impl Usage {
             }
             let stays = hour_of(pending) == hour && count_of(pending) < u32::MAX;
             let next = if stays { pending + 1 } else { pack(hour, 1) };
-            // The logged uses are of the old hour, as long as the record has that hour.
+            // The logged uses belong to the old hour.
             if !stays && let Some(uses) = record.take_logged() {
                 ledgers.logged.add(uses);
             }
@@ -85,17 +85,18 @@ impl Usage {
         }
     }
 
-    /// Counts a request that a key was not good for.
+    /// Counts a refused request.
     pub(in crate::keys) fn count_refusal(&self, id: KeyId, code: Code, now: Timestamp) {
         self.ledgers().pending.add(id, now.0 / HOUR, code, 1, now);
     }
 
-    /// Counts requests that were answered elsewhere because of an earlier check.
+    /// Counts requests that clients accepted because of a cached check.
     pub(in crate::keys) fn count_reported(&self, id: KeyId, count: u32, at: Timestamp) {
         self.ledgers().pending.add(id, at.0 / HOUR, Code::Valid, i64::from(count), at);
     }
 
-    /// Moves the count of a record that is about to be evicted to the ledgers. Later uses of it go there as well.
+    /// Moves the count of a record to the ledgers, before the record is removed. Its later uses are counted there as
+    /// well.
     pub(in crate::keys) fn retire(&self, record: &Record) {
         let mut ledgers = self.ledgers();
         let pending = record.pending.fetch_or(RETIRED, Ordering::AcqRel);
@@ -116,7 +117,7 @@ impl Usage {
         self.counted.iter().flat_map(take).collect()
     }
 
-    /// Takes out the count of a record. A record that is gone was retired, and its count is pending.
+    /// Takes out the count of a record. A record that was removed is retired, and its count is pending.
     pub(super) fn take_uses(&self, slot: Slot) -> Option<Uses> {
         self.cache.at(slot, Record::take_pending).flatten()
     }

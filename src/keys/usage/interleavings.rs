@@ -1,4 +1,4 @@
-//! Counts under concurrency: requests, evictions, flushes and readers at the same time.
+//! Tests of counting under concurrency: requests, evictions, flushes and readers at the same time.
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize};
@@ -8,11 +8,11 @@ use crate::domain::key;
 use crate::keys::cache::ClockQueue;
 use crate::keys::cache::record::Record;
 
-const EACH: i64 = 200_000;
+const REQUESTS_PER_THREAD: i64 = 200_000;
 
 impl Usage {
-    /// Takes out the number of good requests that are not in the database.
-    fn take_good(&self) -> i64 {
+    /// Takes out the number of accepted requests that are not in the database.
+    fn take_accepted(&self) -> i64 {
         let counted = self.take_counted().into_iter().filter_map(|slot| self.take_uses(slot));
         let counted: i64 = counted.map(|uses| i64::from(uses.count)).sum();
         counted + self.take_pending().counts.values().sum::<i64>()
@@ -27,7 +27,7 @@ fn record(key: &Key) -> Record {
     Record::new(key, Arc::new(key.place()), None)
 }
 
-/// The use of a database that is never asked.
+/// Creates a [`Usage`] with a database that is never used.
 async fn usage() -> Usage {
     let folder = tempfile::tempdir().expect("a folder");
     let url = format!("sqlite:{}", folder.path().join("none.db").display());
@@ -37,8 +37,8 @@ async fn usage() -> Usage {
     Usage::new(db, clock, Arc::new(Cache::new(1 << 20)), limits)
 }
 
-/// Checks in two threads, a third that evicts the key again and again, and a fourth that takes the counts: none is
-/// lost, and none counted twice.
+/// Two threads check, a third one keeps evicting the key, and a fourth one takes the counts. No count is lost or
+/// doubled.
 #[tokio::test]
 async fn no_count_is_lost_between_the_record_the_ledger_and_the_database() {
     let (usage, key) = (usage().await, key());
@@ -49,8 +49,8 @@ async fn no_count_is_lost_between_the_record_the_ledger_and_the_database() {
         for thread in 0..2 {
             let (usage, key, done) = (&usage, &key, &done);
             scope.spawn(move || {
-                for n in 0..EACH {
-                    // Now and then an hour later, so that it turns while others count.
+                for n in 0..REQUESTS_PER_THREAD {
+                    // Every 50,000 requests an hour later, so that the hour changes while the other thread counts.
                     let now = Timestamp(1_000 + (n + thread) / 50_000 * HOUR);
                     let counted = usage.cache.peek(&key.hash, |record| usage.count(record, None, now));
                     if counted.is_none() {
@@ -68,17 +68,17 @@ async fn no_count_is_lost_between_the_record_the_ledger_and_the_database() {
         });
         scope.spawn(|| {
             while done.load(SeqCst) < 2 {
-                written.fetch_add(usage.take_good(), SeqCst);
+                written.fetch_add(usage.take_accepted(), SeqCst);
             }
         });
     });
-    let rest = usage.take_good();
-    assert_eq!(written.into_inner() + rest, 2 * EACH);
+    let pending = usage.take_accepted();
+    assert_eq!(written.into_inner() + pending, 2 * REQUESTS_PER_THREAD);
 }
 
-/// A reader beside checks, and beside evictions that move counts from records to the ledger, finds each use once.
+/// A reader sees each use once, while checks run and evictions move counts from records to the ledger.
 #[tokio::test]
-async fn no_reader_finds_a_use_twice_or_misses_it_while_records_are_evicted() {
+async fn a_reader_sees_each_use_once_while_records_are_evicted() {
     let (usage, key) = (usage().await, key());
     let mut queue = ClockQueue::default();
     usage.insert(&mut queue, &key);
@@ -86,7 +86,7 @@ async fn no_reader_finds_a_use_twice_or_misses_it_while_records_are_evicted() {
     let reading = usage.reading().await;
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for n in 0..EACH {
+            for n in 0..REQUESTS_PER_THREAD {
                 begun.fetch_add(1, SeqCst);
                 let now = Timestamp(1_000 + n / 50_000 * HOUR);
                 if usage.cache.peek(&key.hash, |record| usage.count(record, None, now)).is_none() {

@@ -1,4 +1,4 @@
-//! The usage log: the counts that it has, as memory knows them, and the lines that are appended to it.
+//! The usage log: the counts that it contains, as tracked in memory, and the lines that are appended to it.
 
 use super::pending::Ledger;
 use crate::domain::Code;
@@ -15,27 +15,29 @@ pub(super) fn shard(id: KeyId) -> usize {
     usize::try_from(id.0.cast_unsigned() >> 58).unwrap_or_default()
 }
 
-/// The counts that are in the log, and not in the rows of the keys yet.
+/// The counts that are in the log, but not in the rows of the keys yet.
 #[derive(Debug)]
 pub(super) struct Logged {
     pub(super) parts: Vec<Part>,
-    /// The next part to fold into the rows, and when the last one was folded, on the monotonic clock.
+    /// The part that has the next turn.
     pub(super) next: usize,
-    pub(super) moved_on: u64,
+    /// The time of the last turn, on the monotonic clock.
+    pub(super) last_turn_at: u64,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Part {
-    /// The counts that no record has.
+    /// The counts that no record holds.
     pub(super) ledger: Ledger,
-    /// The records that have the other counts.
+    /// The records that hold the other counts.
     pub(super) records: Vec<Slot>,
-    /// Turns of this part since it was folded.
+    /// The number of turns since this part was folded.
     pub(super) turns: u32,
 }
 
 impl Part {
-    /// Adds logged uses of a key: its record has them, by `kept` (see `Record::keep_logged`), or the ledger.
+    /// Adds logged uses of a key. Its record holds them, if `kept` (the result of `Record::keep_logged`) says so;
+    /// otherwise the ledger does.
     pub(super) fn remember(&mut self, slot: Slot, uses: Uses, kept: Option<bool>) {
         match kept {
             Some(true) => self.records.push(slot),
@@ -47,28 +49,28 @@ impl Part {
 
 impl Default for Logged {
     fn default() -> Self {
-        Self { parts: std::iter::repeat_with(Part::default).take(SHARDS).collect(), next: 0, moved_on: 0 }
+        Self { parts: std::iter::repeat_with(Part::default).take(SHARDS).collect(), next: 0, last_turn_at: 0 }
     }
 }
 
 impl Logged {
-    /// Whether the log has any counts.
+    /// Returns whether the log has any counts.
     pub(super) fn is_logging(&self) -> bool {
         self.parts.iter().any(|part| !part.records.is_empty() || !part.ledger.is_empty())
     }
 
-    /// The counts of a key's part that no record has.
+    /// Returns the counts of a key's part that no record holds.
     pub(super) fn of(&self, id: KeyId) -> &Ledger {
         &self.parts[shard(id)].ledger
     }
 
-    /// Adds logged uses that their record cannot hold any more.
+    /// Adds logged uses that their record can no longer hold.
     pub(super) fn add(&mut self, uses: Uses) {
         self.parts[shard(uses.id)].ledger.add_uses(uses);
     }
 }
 
-/// Lines that are appended to the log, each with the number of its part.
+/// The lines to append to the log, by the number of their part.
 pub(super) struct Lines(Vec<Vec<LoggedUses>>);
 
 impl Lines {

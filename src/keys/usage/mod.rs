@@ -1,8 +1,8 @@
-//! The use of keys: counted with every request, merged into every answer at once, written to the database in batches.
+//! The use of keys: counted with each request, visible in answers immediately, written to the database in batches.
 //!
-//! A reader sees the database, the pending counts and the records of the cache. Counts move from one to the next where
-//! no reader can see half of it: between records and pending counts under the lock of the ledgers, from there to the
-//! database under `flushing`.
+//! A reader adds up the database, the pending counts and the records of the cache. No reader sees a count twice or
+//! misses it while it moves: counts move between records and pending counts under the lock of the ledgers, and from
+//! there to the database under `flushing`.
 
 pub(super) mod addresses;
 mod counters;
@@ -26,17 +26,17 @@ use crate::domain::{Code, Key};
 use crate::model::{KeyId, OrganisationId, Timestamp};
 use crate::runtime::clock::Clock;
 use crate::store::{Db, HourlyUse, StoreError, UsedFrom};
-use addresses::{ADDRESSES, Addresses};
+use addresses::{Addresses, MAX_ADDRESSES};
 use flush::FLUSH_EVERY;
 use log::Logged;
 use pending::Ledger;
 
-/// Milliseconds.
+/// An hour in milliseconds.
 pub(super) const HOUR: i64 = 3_600_000;
-/// Outcomes by the hour are kept for this many hours: a year and a month.
-const HOURS_KEPT: i64 = 24 * 396;
-/// The first use of a key is flushed at once, together with those of the next 50 ms.
-const GATHER: Duration = Duration::from_millis(50);
+/// The retention of hourly outcomes in hours: a year and a month.
+const RETENTION_HOURS: i64 = 24 * 396;
+/// The delay before the first use of a key is flushed, so that one flush has the first uses of several keys.
+const FIRST_USE_DELAY: Duration = Duration::from_millis(50);
 
 /// Counts the use of keys.
 #[derive(Debug)]
@@ -49,19 +49,19 @@ pub struct Usage {
     /// Records with a count, so that a flush need not search the whole cache.
     counted: [Mutex<Vec<Slot>>; 16],
     addresses: Addresses,
-    /// Held for reading from before a key is read until the pending uses are added to it, and for
-    /// writing while they move to the database: no use is seen twice, and none is missed.
+    /// Held for reading from before a key is read until its pending uses are added, and for writing while a flush moves
+    /// them to the database. So no use is seen twice or missed.
     flushing: RwLock<()>,
-    /// Notified when a flush should not wait for its time.
+    /// Notified when a flush is due before its regular time.
     urgent: Notify,
 }
 
-/// Counts that are in no record. Under one lock, because most moves between records and ledgers touch both.
+/// Counts that no record holds. Under one lock, because most moves between records and ledgers touch both ledgers.
 #[derive(Debug, Default)]
 pub(super) struct Ledgers {
     /// Counts that are not persisted.
     pending: Ledger,
-    /// Counts that are in the log, and not in the rows of their keys yet.
+    /// Counts that are in the log, but not in the rows of their keys yet.
     logged: Logged,
 }
 
@@ -91,19 +91,19 @@ impl Usage {
         }
     }
 
-    /// Locks the ledgers. `SingleFlight` says in which order this and other locks are taken.
+    /// Locks the ledgers. `SingleFlight` documents the lock order.
     pub(super) fn ledgers(&self) -> MutexGuard<'_, Ledgers> {
         self.ledgers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps flushes away while keys are read.
+    /// Blocks flushes while keys are read.
     pub(super) async fn reading(&self) -> RwLockReadGuard<'_, ()> {
         self.flushing.read().await
     }
 
     /// Adds the uses that the database does not have yet. `_reading` was taken before the read.
     pub(super) fn complete(&self, keys: &mut [Key], _reading: &RwLockReadGuard<'_, ()>) {
-        // Held to the end: no record's count moves meanwhile.
+        // Held to the end, so that no count moves from or to a record meanwhile.
         let ledgers = self.ledgers();
         for key in keys {
             let mut add = |requests: i64, last: Timestamp| {
@@ -124,7 +124,7 @@ impl Usage {
         }
     }
 
-    /// Returns how a key was used in the last `hours`. Whether the caller may see it is decided before.
+    /// Returns the use of a key in the last `hours`. The caller checks the access.
     ///
     /// # Errors
     /// When the database fails.
@@ -137,11 +137,11 @@ impl Usage {
         counted.retain(|hour| hour.hour >= since);
         counted.sort_by_key(|hour| (hour.hour, hour.code));
         addresses.sort_by_key(|from| std::cmp::Reverse(from.last_used_at));
-        addresses.truncate(ADDRESSES);
+        addresses.truncate(MAX_ADDRESSES);
         Ok(KeyUsage { hours: counted, addresses, quota: self.limits.quota_of(key) })
     }
 
-    /// Adds what the database does not have yet of one key. `_reading` was taken before the read.
+    /// Adds the uses of one key that the database does not have yet. `_reading` was taken before the read.
     fn complete_usage(
         &self,
         key: &Key,
@@ -177,8 +177,8 @@ impl Usage {
         });
     }
 
-    /// Counts requests that clients let through because of an earlier check. Keys of other organisations, and ids of
-    /// none, are ignored. Returns the number of counted entries.
+    /// Counts requests that clients accepted because of a cached check. Unknown ids, and keys of other organisations,
+    /// are ignored. Returns the number of counted entries.
     ///
     /// # Errors
     /// When the database fails.
@@ -197,20 +197,19 @@ impl Usage {
         Ok(counted)
     }
 
-    /// Resolves when a flush should not wait for its time, because a key was used for the first time.
+    /// Resolves when a flush is due before its regular time, because a key was used for the first time.
     pub async fn flush_is_urgent(&self) {
         self.urgent.notified().await;
-        // While there are many uses, the next flush is soon enough: another one for each moment costs more than
-        // the counting.
+        // Under high load, wait for a whole interval: additional flushes would cost more than the counting.
         let is_busy = self.ledgers().logged.is_logging();
-        tokio::time::sleep(if is_busy { FLUSH_EVERY } else { GATHER }).await;
+        tokio::time::sleep(if is_busy { FLUSH_EVERY } else { FIRST_USE_DELAY }).await;
     }
 
-    /// Deletes outcomes by the hour that are too old.
+    /// Deletes hourly outcomes that are older than their retention.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn delete_old_outcomes(&self) -> Result<(), StoreError> {
-        self.db.delete_hours_before(self.clock.now().0 / HOUR - HOURS_KEPT).await
+        self.db.delete_hours_before(self.clock.now().0 / HOUR - RETENTION_HOURS).await
     }
 }

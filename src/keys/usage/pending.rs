@@ -1,4 +1,4 @@
-//! Counts that are in no record, by key, hour and outcome.
+//! Counts that no record holds, by key, hour and outcome.
 
 use std::collections::HashMap;
 
@@ -7,12 +7,11 @@ use crate::keys::cache::record::Uses;
 use crate::model::{KeyId, Timestamp};
 use crate::store::{HourlyUse, LoggedUses, UsageRows};
 
-/// Counts by key, hour and outcome, which saturate: a key that is reported in absurd numbers must not stop the counting
-/// of the others.
+/// Counts by key, hour and outcome. Counts saturate: absurd reports for one key must not stop the counting of others.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     pub(super) counts: HashMap<(KeyId, i64, Code), i64>,
-    /// The number of good requests of each key, and the time of the last one: what lists show.
+    /// The number of accepted requests of each key, and the time of the last one, as lists show them.
     pub(super) good: HashMap<KeyId, (i64, Timestamp)>,
 }
 
@@ -35,7 +34,7 @@ impl Ledger {
         self.add(uses.id, uses.hour, Code::Valid, uses.count.into(), uses.last);
     }
 
-    /// The time of a key's last good request.
+    /// Returns the time of a key's last accepted request.
     fn last(&self, id: KeyId) -> Timestamp {
         self.good.get(&id).map_or(Timestamp(0), |(_, last)| *last)
     }
@@ -54,7 +53,7 @@ impl Ledger {
             hours: self
                 .counts
                 .iter()
-                // Counts that were taken back add up to zero.
+                // Skip counts that add up to zero after `take_back`.
                 .filter(|(_, count)| **count != 0)
                 .map(|((id, hour, code), count)| (*id, HourlyUse { hour: *hour, code: *code, count: *count }))
                 .collect(),
@@ -82,7 +81,7 @@ impl Ledger {
         lines.chunks(rows).map(part).collect()
     }
 
-    /// Returns the counts as they are written to the log.
+    /// Returns the counts in the form of the log.
     pub(super) fn lines(&self) -> impl Iterator<Item = (KeyId, i64, Code, i64, Timestamp)> {
         self.counts.iter().map(|((id, hour, code), count)| (*id, *hour, *code, *count, self.last(*id)))
     }

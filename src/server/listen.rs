@@ -72,7 +72,7 @@ pub async fn serve(
     drop(listener);
     if tokio::time::timeout(SHUTDOWN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::warn!(
-            "some requests did not finish within {} s of the stop and are cut off",
+            "shutdown: some requests did not finish within {} s; their connections are closed",
             SHUTDOWN_TIMEOUT.as_secs()
         );
     }

@@ -22,8 +22,8 @@ use crate::web::{Services, problem};
 /// The maximum length of a refusal by hyper; a longer write is passed on unchanged.
 const MAX_REFUSAL_BYTES: usize = 256;
 
-/// Returns an error response to a request for `path` that reaches no handler. It closes the connection, because the
-/// bytes that follow may not be the next request.
+/// Returns an error response to a request for `path` that reaches no handler. The response closes the connection,
+/// because the bytes that follow may not be the next request.
 pub fn refusal(services: &Services, error: ApiError, path: &str) -> Response {
     let form = match ErrorForm::of(path) {
         // Browsers do not send such a head.

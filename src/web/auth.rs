@@ -195,7 +195,7 @@ pub async fn admit(
 /// Returns the error for a key that was not admitted.
 pub fn refusal(services: &Services, verdict: &Verdict<'_>, ask: &Ask<'_>, address: ClientAddress) -> ApiError {
     if !matches!(verdict.code, Code::NotFound | Code::Revoked | Code::Disabled | Code::Expired | Code::Forbidden) {
-        // The key itself is valid: it lacks a permission, or is over its limits.
+        // The key itself is valid, but lacks a permission or is over its limits.
         authenticated();
     }
     match verdict.code {

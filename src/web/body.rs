@@ -116,7 +116,7 @@ impl BodyMemory {
     }
 }
 
-/// A buffer whose memory is charged to a sender until it is dropped.
+/// A buffer that charges its memory to a sender until it is dropped.
 pub(crate) struct Charged {
     bytes: Vec<u8>,
     memory: Arc<BodyMemory>,

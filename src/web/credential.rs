@@ -3,7 +3,7 @@
 //! tower-sessions reads one cookie. This layer in front of it finds the credential that takes precedence, passes a
 //! session on as that cookie, and removes all other cookies from the request.
 //! Browsers send the cookies of every program on the same host. So each pair is read as bytes and on its own. A value
-//! without the form of our session tokens is another program's cookie: it is neither tried nor removed.
+//! without the form of our session tokens is another program's cookie, and is neither tried nor removed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -86,8 +86,8 @@ pub async fn find(State(services): State<Services>, mut request: Request, next: 
     response
 }
 
-/// Returns the first session that is not over. When the database fails, returns the session whose look-up failed: the
-/// handler repeats the look-up and reports the error.
+/// Returns the first session that is not over. When the look-up of a session fails, returns that session: the handler
+/// repeats the look-up and reports the error.
 async fn first_valid(services: &Services, ids: &[Id], tenant: Tenant) -> Option<Id> {
     if ids.len() > 1 {
         for id in ids {
@@ -230,7 +230,7 @@ fn session_ids(headers: &HeaderMap, site: &Site) -> Vec<Id> {
     ids
 }
 
-/// Whether the cookie with our name may be removed: it is present, and every value of it is a session token of ours.
+/// Whether the cookie with our name may be removed: every value of it is a session token of ours, and there is one.
 fn owns_cookie(headers: &HeaderMap, site: &Site) -> bool {
     let mut values = cookies(headers, site.session_cookie()).peekable();
     values.peek().is_some() && values.all(|value| session_id(value).is_some())

@@ -1,5 +1,5 @@
-//! The fast path answers the most frequent requests without router and layers. It sets the request id and the headers
-//! that matter to programs, and turns every failure into an error response. Successful requests are not logged: the
+//! The fast path answers the most frequent requests without router and layers: sets the request id and the headers that
+//! matter to programs, and turns every failure into an error response. Successful requests are not logged, because the
 //! usage counts of the keys say more.
 
 use std::convert::Infallible;

@@ -21,7 +21,7 @@ pub struct TenantCaller {
     pub tenant: OrganisationId,
 }
 
-/// The tenant of a person who belongs to it. Keys are refused, even those that may manage keys.
+/// The tenant of a person, after a check of the membership. Keys are refused, even if they may manage keys.
 #[derive(Debug)]
 pub struct TenantReader(pub OrganisationId);
 
@@ -83,7 +83,7 @@ impl TenantCaller {
     /// Returns the caller if it still belongs to the tenant.
     ///
     /// # Errors
-    /// 401 for a person who has left the tenant.
+    /// 401 for a person that has left the tenant.
     pub fn inside(self) -> Result<Self, Error> {
         match &self.caller {
             Caller::Person(person) if person.in_organisation(self.tenant).is_none() => Err(unauthenticated()),

@@ -60,7 +60,7 @@ pub struct CreateKey {
     pub name: Option<String>,
 }
 
-/// The response to a creation, the only one that shows the key string.
+/// The response to a creation. No other response shows the key string.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreatedKey {

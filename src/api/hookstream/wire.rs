@@ -101,7 +101,7 @@ fn extras(key: &Key) -> Extras {
     }
 }
 
-/// Returns the response to a creation, the only one that shows the key string.
+/// Returns the response to a creation. No other response shows the key string.
 pub(super) fn created(issued: Issued) -> CreatedApiKey {
     let key = issued.key;
     CreatedApiKey {

@@ -203,7 +203,7 @@ struct EditKey {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, pattern = "^ *([*]|[A-Za-z0-9._-]+:([A-Za-z0-9._-]+|[*])( +[A-Za-z0-9._-]+:([A-Za-z0-9._-]+|[*]))*) *$")]
     scopes: Option<Option<String>>,
-    /// `false` pauses the key: it is refused until it is enabled again.
+    /// `false` pauses the key: checks refuse it until `true` resumes it.
     #[schema(nullable = false)]
     enabled: Option<bool>,
     #[serde(default, deserialize_with = "present")]
@@ -281,10 +281,10 @@ fn only_descendants(query: Option<&str>) -> String {
 /// Changes the settings of a key. The key string stays the same. Members edit the keys that they made, admins and
 /// owners all keys of the organisation. From the response on, every check uses the new settings.
 ///
-/// Pausing or narrowing a key also applies to its descendants (the keys that it made, and their descendants): they are
-/// paused, keep only scopes and networks that the key still has, and get its expiry, rate limit and quota as upper
-/// bounds. A descendant that is left without a scope or a network is paused. Resuming or widening a key does not change
-/// its descendants.
+/// Pausing or narrowing a key also applies to its descendants (the keys that it made, and their descendants).
+/// Descendants are paused, keep only scopes and networks that the key still has, and get its expiry, rate limit and
+/// quota as upper bounds. A descendant that is left without a scope or a network is paused. Resuming or widening a key
+/// does not change its descendants.
 #[utoipa::path(
     patch,
     path = "/v1/keys/{id}",

@@ -60,7 +60,7 @@ pub(super) async fn follow(State(services): State<Services>, parts: Parts) -> Re
     let organisation =
         fast_path::authenticate_service(&services, &parts.headers, ClientAddress::of(&parts, &services.site)).await?;
     authenticated();
-    // An invalid id is treated like one that is too old: the stream begins with a reset.
+    // An invalid id is treated like an expired id: the stream begins with a reset.
     let start = match parts.headers.get("last-event-id") {
         None => Start::Now,
         Some(id) => id.to_str().ok().and_then(|id| id.parse().ok()).map_or(Start::Unknown, Start::After),

@@ -1,10 +1,10 @@
 //! Latchkey: self-hosted API keys.
 //!
-//! One crate, two halves. `ssr` is the server: the rules (`keys`, `accounts`), their storage
-//! (`store`), the contracts (`api`) and the program (`server`). `hydrate` is what runs in the
-//! browser: the islands of `app`. This file is the one that tells the halves apart.
+//! One crate with two builds, selected by feature in this file. `ssr` is the server: the rules (`keys`, `accounts`),
+//! their storage (`store`), the contracts (`api`) and the program (`server`). `hydrate` is the code in the browser: the
+//! islands of `app`.
 
-// The types of views nest as deep as the views do.
+// The types of views nest as deeply as the views do.
 #![recursion_limit = "256"]
 
 #[cfg(feature = "ssr")]
@@ -58,7 +58,7 @@ pub mod app {
     pub mod shell;
 }
 
-/// Brings the islands of a page to life. The page's own script calls it.
+/// Hydrates the islands of a page. The page's own script calls this function.
 #[cfg(feature = "hydrate")]
 #[wasm_bindgen::prelude::wasm_bindgen]
 pub fn hydrate() {

@@ -1,8 +1,8 @@
-//! The command `latchkey`: its allocator. The program itself is in the library (`program.rs`).
+//! The command `latchkey`: sets the allocator. The program itself is in the library (`program.rs`).
 
 use std::process::ExitCode;
 
-/// A request allocates and frees some dozens of times, most of it on another thread than the last one did.
+/// mimalloc: a request allocates and frees some dozens of times, mostly on another thread than the request before it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,20 +1,20 @@
-//! The command `latchkey`: reads its settings, runs the command that they name, and prints what came of it.
+//! The command `latchkey`: reads the settings, runs the command that they name, and prints the result.
 //!
-//! Here and not in `main.rs`, so that the code is generated once, with that of the library: an `async` function of the
-//! binary would generate all that it awaits a second time.
+//! The code is here and not in `main.rs`, so that it is generated once, with the library: an `async` function of the
+//! binary would generate everything that it awaits a second time.
 
 use std::process::ExitCode;
 
 use crate::server::config::{Cli, Command};
 use crate::server::{Failure, commands, output, serve, settings};
 
-/// Runs the program to its end. Returns its exit code.
+/// Runs the program and returns its exit code.
 #[tokio::main]
 pub async fn main() -> ExitCode {
     match run(settings::read().unwrap_or_else(|error| error.exit())).await {
-        Ok(said) => {
-            if !said.is_empty() {
-                output::print(std::io::stdout(), format!("{said}\n"));
+        Ok(message) => {
+            if !message.is_empty() {
+                output::print(std::io::stdout(), format!("{message}\n"));
             }
             ExitCode::SUCCESS
         }

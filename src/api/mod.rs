@@ -1,7 +1,7 @@
-//! The contracts: what is asked over HTTP, and how it is answered.
+//! The contracts: the HTTP operations, with their requests and responses.
 //!
-//! Each contract is a translation between its wire and the one domain; nothing of a contract leaks
-//! into the domain, and no contract knows another.
+//! Each contract translates between its wire format and the shared domain. The domain does not depend on a contract,
+//! and no contract on another.
 
 pub mod document;
 pub mod hooksentry;

@@ -1,4 +1,4 @@
-//! The OpenAPI document of everything that is served.
+//! The OpenAPI document of all operations.
 
 use std::sync::LazyLock;
 
@@ -17,14 +17,14 @@ static JSON: LazyLock<Value> = LazyLock::new(|| {
 
 static TEXT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", *JSON));
 
-/// The document, for the page that shows it.
+/// Returns the document, for the API reference page.
 pub fn json() -> &'static Value {
     &JSON
 }
 
-/// This document
+/// OpenAPI document
 ///
-/// What is served, as OpenAPI 3.1. `/docs/api` shows it to people.
+/// Returns this document (OpenAPI 3.1). `/docs/api` is the same as a page.
 #[utoipa::path(
     get,
     path = "/openapi.json",

@@ -1,5 +1,5 @@
-//! What the browser loads: inside the binary, brotli-compressed, under an address that changes with
-//! the content, so that it can be kept for ever.
+//! Static files: embedded in the binary, compressed with brotli, under a URL that changes with the content, so that
+//! browsers may cache them for ever.
 
 use std::sync::LazyLock;
 
@@ -13,13 +13,13 @@ use sha2::{Digest, Sha256};
 
 use crate::model::ApiError;
 
-/// The files that `make build` puts together. A debug build reads them from the folder.
+/// The files that `make build` produces. A debug build reads them from the folder.
 #[derive(RustEmbed)]
 #[folder = "target/site"]
 #[allow_missing = true]
 struct Site;
 
-/// Which files there are, in one short word: the first 64 bits of the SHA-256 of them all.
+/// The version in the URL: the first 64 bits of the SHA-256 of all files.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut names: Vec<_> = Site::iter().filter(|name| name.starts_with("pkg/")).collect();
     names.sort();
@@ -30,7 +30,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     hex::encode(&hash.finalize()[..8])
 });
 
-/// What leptos has to know to name the files in a page.
+/// Returns the options by which Leptos names the files in a page.
 pub fn leptos_options() -> LeptosOptions {
     LeptosOptions::builder()
         .output_name("latchkey")
@@ -39,12 +39,12 @@ pub fn leptos_options() -> LeptosOptions {
         .build()
 }
 
-/// Whether the browser's half was built at all; without it the pages have no style and no islands.
+/// Whether the browser files were built. Without them the pages have no style and no islands.
 pub fn are_built() -> bool {
     Site::get("pkg/latchkey.wasm").is_some()
 }
 
-/// `GET /pkg/{version}/{file}`: for ever the same.
+/// `GET /pkg/{version}/{file}`: immutable.
 pub async fn versioned(Path((version, file)): Path<(String, String)>, headers: HeaderMap) -> Response {
     if version != *VERSION {
         return ApiError::not_found("This file belongs to another version: reload the page.").into_response();
@@ -52,7 +52,7 @@ pub async fn versioned(Path((version, file)): Path<(String, String)>, headers: H
     send(&format!("pkg/{file}"), &headers, "public, max-age=31536000, immutable")
 }
 
-/// A file at the top, such as `/favicon.svg`.
+/// Returns a file of the root folder, such as `/favicon.svg`.
 pub fn public(name: &'static str, headers: HeaderMap) -> Response {
     send(name, &headers, "public, max-age=3600")
 }
@@ -67,7 +67,7 @@ fn send(name: &str, headers: &HeaderMap, cache: &'static str) -> Response {
             let (name, weight) = coding.trim().split_once(';').unwrap_or((coding.trim(), ""));
             name.eq_ignore_ascii_case("br") && !matches!(weight.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
         });
-    // `.br` files are no addresses of their own.
+    // `.br` files have no URLs of their own.
     let plain = if std::path::Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("br"))
     {
         None

@@ -1,9 +1,9 @@
-//! The commands beside `serve`.
+//! The commands other than `serve`.
 
 use std::io::{IsTerminal, Read, Write};
 
 use super::config::{Account, Database, MigrateData, User};
-use super::{Failure, of, telemetry};
+use super::{Failure, setting_error, telemetry};
 use crate::accounts::{Accounts, EmailAddress, Password, Passwords, RegisterError, Registration};
 use crate::cluster::Node;
 use crate::domain::{AuditAction, AuditActor, AuditChain, AuditContext, AuditFields, AuditTarget, RequestOrigin};
@@ -11,28 +11,28 @@ use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::store::{Db, MigrateDataError, Progress, open_both};
 
-/// `latchkey migrate`.
+/// `latchkey migrate`: brings the schema up to date.
 ///
 /// # Errors
-/// When the database does not open or cannot be brought up to date.
+/// When the database cannot be opened or migrated.
 pub async fn migrate(database: &Database) -> Result<String, Failure> {
-    let db = Db::open(&database.database_url).await.map_err(|error| of("database-url", error))?;
+    let db = Db::open(&database.database_url).await.map_err(|error| setting_error("database-url", error))?;
     db.migrate().await?;
     db.close().await;
     Ok("The database is up to date.".to_owned())
 }
 
-/// `latchkey migrate-data`: prints what it does, table by table.
+/// `latchkey migrate-data`: copies all rows, and prints its progress, table by table.
 ///
 /// # Errors
-/// When one of the databases cannot be used or is served, the target is not empty, or the copy is not the same.
+/// When one of the databases is unusable or in use by a server, the target is not empty, or the copy differs.
 pub async fn migrate_data(databases: &MigrateData) -> Result<String, Failure> {
     let (from, to) = open_both(&databases.from, &databases.to).await.map_err(with_setting)?;
     from.prepare_to_migrate(&to).await.map_err(with_setting)?;
-    // For as long as this takes, it is the one server of the target.
+    // Joins as the target's only node, so that no server starts on it during the copy.
     let name = "latchkey migrate-data".to_owned();
     let joined = Node::join(&to, Clock::System, &Entropy::System, name, None).await;
-    let node = joined.map_err(|error| of("to", error))?;
+    let node = joined.map_err(|error| setting_error("to", error))?;
     let context = AuditContext::new(
         &Entropy::System,
         Clock::System.now(),
@@ -43,7 +43,7 @@ pub async fn migrate_data(databases: &MigrateData) -> Result<String, Failure> {
         let entry = context.entry(AuditChain::Server, AuditAction::DataMigrated, AuditTarget::server());
         entry.after(AuditFields::default().with("rows", rows))
     };
-    let copied = from.migrate_data(&to, entry, say).await;
+    let copied = from.migrate_data(&to, entry, print_progress).await;
     node.leave().await?;
     let rows = copied.map_err(with_setting)?;
     from.close().await;
@@ -56,37 +56,37 @@ pub async fn migrate_data(databases: &MigrateData) -> Result<String, Failure> {
 
 fn with_setting(error: MigrateDataError) -> Failure {
     match error.setting() {
-        Some(setting) => of(setting, error),
+        Some(setting) => setting_error(setting, error),
         None => error.into(),
     }
 }
 
-fn say(progress: Progress<'_>) {
+fn print_progress(progress: Progress<'_>) {
     let line = match progress {
         Progress::Copying(table, done, all) => format!("copying {table}: {done} of {all}"),
         Progress::Comparing(table, done, all) => format!("comparing {table}: {done} of {all}"),
         Progress::Same(table, rows) => format!("{table}: {rows} rows"),
     };
-    // Whoever closed the pipe does not want to hear it.
+    // A failed write is ignored: the reader has closed the pipe.
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// `latchkey user …`. Works beside a running server.
+/// `latchkey user …`: adds an account or resets a password. A server may be running.
 ///
 /// # Errors
-/// When the address or the password cannot be used, or the database fails.
+/// When the address or the password is invalid, or the database fails.
 pub async fn user(command: &User) -> Result<String, Failure> {
     let (User::Add(account) | User::ResetPassword(account)) = command;
     let _log = telemetry::init(account.log_format, &account.log)?;
     let email = EmailAddress::parse(&account.email).map_err(|error| format!("{}: {error}", account.email))?;
     let (accounts, db) = open(account).await?;
     let password = ask_password()?;
-    let said = match command {
+    let outcome = match command {
         User::Add(_) => add(&accounts, &email, password).await,
         User::ResetPassword(_) => reset_password(&accounts, &email, password).await,
     };
     db.close().await;
-    said
+    outcome
 }
 
 async fn add(accounts: &Accounts, email: &EmailAddress, password: Password) -> Result<String, Failure> {
@@ -107,7 +107,9 @@ async fn reset_password(accounts: &Accounts, email: &EmailAddress, password: Pas
 }
 
 async fn open(account: &Account) -> Result<(Accounts, Db), Failure> {
-    let db = Db::open_existing(&account.database.database_url).await.map_err(|error| of("database-url", error))?;
+    let db = Db::open_existing(&account.database.database_url)
+        .await
+        .map_err(|error| setting_error("database-url", error))?;
     db.migrate().await?;
     let entropy = Entropy::System;
     let passwords = Passwords::new(entropy.clone());
@@ -115,11 +117,11 @@ async fn open(account: &Account) -> Result<(Accounts, Db), Failure> {
     Ok((accounts, db))
 }
 
-/// Asks on a terminal, without showing what is typed; elsewhere reads the first line of the input.
+/// Asks for a password without echo on a terminal; otherwise reads the first line of standard input.
 fn ask_password() -> Result<Password, Failure> {
     let typed = if std::io::stdin().is_terminal() {
         let first = rpassword::prompt_password("New password: ")?;
-        if rpassword::prompt_password("The same again: ")? != first {
+        if rpassword::prompt_password("Repeat the password: ")? != first {
             return Err("the two passwords differ".into());
         }
         first

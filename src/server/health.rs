@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether it should be sent requests.
+//! Liveness and readiness.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,15 +16,15 @@ use crate::store::Db;
 use crate::web::Services;
 use crate::web::openapi::Problem;
 
-/// The age at which the outcome of a test write is out of date.
+/// The time for which the outcome of a test write is reused.
 const OUTCOME_LIFETIME: Duration = Duration::from_secs(1);
-/// A test write that takes longer has failed.
+/// The timeout of a test write; a slower write counts as failed.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// When a write was tried, and what came of it.
+/// The time of a test write, and its outcome.
 type Probe = (Instant, Result<(), &'static str>);
 
-/// Whether the database takes writes. However many ask, one row is written a second.
+/// Checks whether the database takes writes. Writes at most one row per second, for any number of requests.
 #[derive(Debug, Clone)]
 pub struct Readiness {
     db: Db,
@@ -32,12 +32,12 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Knows nothing yet.
+    /// Creates the check, without a test write.
     pub fn new(db: Db) -> Self {
         Self { db, last: Arc::default() }
     }
 
-    /// The outcome of the last test write, or of a new one; in words for an operator.
+    /// Returns the outcome of the last test write, or of a new one. The error is a text for the operator.
     async fn check(self) -> Result<(), &'static str> {
         let mut last = self.last.lock().await;
         if let Some((at, outcome)) = *last
@@ -61,7 +61,7 @@ impl Readiness {
     }
 }
 
-/// How the server is.
+/// The state of the server.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Health {
     /// `ok` or `ready`.
@@ -69,28 +69,30 @@ pub struct Health {
     status: &'static str,
 }
 
-/// Whether the process lives
+/// Liveness
 #[utoipa::path(
     get,
     path = "/healthz",
     operation_id = "healthz",
     tag = "Service",
-    responses((status = 200, description = "It does.", body = Health, example = json!({ "status": "ok" }))),
+    responses(
+        (status = 200, description = "The process is running.", body = Health, example = json!({ "status": "ok" })),
+    ),
 )]
 pub async fn alive() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
-/// Whether to send requests
+/// Readiness
 ///
-/// The database takes writes, and the server is not about to stop.
+/// Ready means that the database takes writes and the server is not about to stop.
 #[utoipa::path(
     get,
     path = "/readyz",
     operation_id = "readyz",
     tag = "Service",
     responses(
-        (status = 200, description = "It does, and is not.", body = Health, example = json!({ "status": "ready" })),
+        (status = 200, description = "The server is ready.", body = Health, example = json!({ "status": "ready" })),
         Problem<503>,
     ),
 )]
@@ -98,7 +100,7 @@ pub async fn ready(State(services): State<Services>, Extension(readiness): Exten
     if services.stopping.is_cancelled() {
         return ApiError::unavailable("The server is about to stop.").into_response();
     }
-    // In a task of its own: a client that goes away must not end the write in the middle.
+    // In a separate task: a client that disconnects must not cancel the write.
     let checked = tokio::spawn(readiness.check().in_current_span()).await;
     match checked.unwrap_or(Err("The database could not be tested.")) {
         Ok(()) => Json(Health { status: "ready" }).into_response(),

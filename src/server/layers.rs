@@ -1,4 +1,4 @@
-//! What happens to every request before and after its handler.
+//! The layer around every handler: request id, log line, deadline, cross-site check, error form and response headers.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -27,27 +27,27 @@ use crate::web::observe::{self, REQUEST_ID, RequestId};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// What the layers need.
+/// The state of the layer.
 #[derive(Debug, Clone)]
-pub struct Around {
-    /// How this server is reached.
+pub struct LayerState {
+    /// The public URL and the trusted proxies.
     pub site: Arc<Site>,
-    /// The memory for bodies that are arriving.
+    /// The memory for request bodies.
     pub bodies: Arc<BodyMemory>,
-    /// The bounds on log lines that strangers cause.
+    /// Limits the log lines that unauthenticated clients cause.
     pub log_limit: Arc<LogLimit>,
-    /// For how long a request took.
+    /// Measures the duration of requests.
     pub clock: Clock,
-    /// For request ids.
+    /// The source of request ids.
     pub entropy: Entropy,
 }
 
-/// Whether a path belongs to a contract, whose errors are for programs.
+/// Whether a path belongs to a contract. Errors of contracts are for programs.
 pub fn is_api(path: &str) -> bool {
     path.starts_with("/v1/") || path.starts_with("/api/")
 }
 
-/// The form of an error that no handler made.
+/// The form of an error that does not come from a handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorForm {
     /// HTML.
@@ -59,7 +59,7 @@ pub enum ErrorForm {
 }
 
 impl ErrorForm {
-    /// The form on a path.
+    /// Returns the form of errors on a path.
     pub fn of(path: &str) -> Self {
         if path.starts_with("/api/v1/") {
             Self::HookSentry
@@ -71,33 +71,33 @@ impl ErrorForm {
     }
 }
 
-/// All of this, in one layer: each layer costs a copy of all that is inside of it, for every request.
+/// The layer. Does everything in one layer, because each layer copies all that is inside of it, for every request.
 ///
-/// Logs how each request went. The log has the route's pattern and never the address that was asked for: whatever somebody
-/// puts there by mistake stays out. Requests without a valid credential are counted when there are many.
-pub async fn surround(State(around): State<Around>, mut request: Request, next: Next) -> Response {
-    let began = around.clock.now();
-    let id = RequestId::new(&around.entropy);
+/// Logs each request, with the route's pattern and never with the requested URL: a secret that a client puts there by
+/// mistake stays out of the log. When there are many requests without a valid credential, they are only counted.
+pub async fn surround(State(state): State<LayerState>, mut request: Request, next: Next) -> Response {
+    let began = state.clock.now();
+    let id = RequestId::new(&state.entropy);
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().map_or("-", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("request", id = id.as_str(), %method, route);
     let form = ErrorForm::of(request.uri().path());
-    let client = ClientAddress::of_request(request.extensions(), request.headers(), &around.site).for_throttle();
+    let client = ClientAddress::of_request(request.extensions(), request.headers(), &state.site).for_throttle();
     let user_agent = request.headers().get(USER_AGENT).map(HeaderValue::as_bytes);
     let origin = RequestOrigin::new(client, user_agent, id.as_str().to_owned());
-    let origin = Origin::new(origin, Arc::clone(&around.log_limit));
-    // In the place of whatever the client sent: the error page shows it.
+    let origin = Origin::new(origin, Arc::clone(&state.log_limit));
+    // Overwrites the client's value, because the error page shows this id.
     request.headers_mut().insert(REQUEST_ID, id.header());
     let work = async {
-        let mut response = match observe::bounded(pin!(let_in(&around, request, next))).await {
-            Ok(response) => explain(response, form),
+        let mut response = match observe::bounded(pin!(check_and_run(&state, request, next))).await {
+            Ok(response) => explain_axum_error(response, form),
             Err(error) => failed(error, form),
         };
-        observe::mark(&mut response, id, &around.site);
-        harden(&mut response);
+        observe::set_common_headers(&mut response, id, &state.site);
+        set_browser_headers(&mut response);
         let status = response.status();
         if observe::has_own_line(status, |kind| origin.has_own_line(kind, status.as_str(), &route)) {
-            let milliseconds = around.clock.now().since(began);
+            let milliseconds = state.clock.now().since(began);
             let client = client.map(tracing::field::display);
             tracing::info!(status = status.as_u16(), milliseconds, client, "answered");
         }
@@ -106,13 +106,13 @@ pub async fn surround(State(around): State<Around>, mut request: Request, next: 
     origin.clone().scope(work).instrument(span).await
 }
 
-/// The answer to a request that fails before or beside its handler.
+/// Returns the response to a request that fails outside of its handler.
 pub fn failed(error: ApiError, form: ErrorForm) -> Response {
     match form {
         ErrorForm::HookSentry => hooksentry::Error::from(error).into_response(),
         ErrorForm::Problem => error.into_response(),
         ErrorForm::Page => {
-            // Without the dashboard's own frame, which may be what failed. The texts are all ours.
+            // Without the dashboard's frame, which may have caused the failure. No escaping: all texts are our own.
             let body = format!(
                 "<!doctype html><html lang=en><meta charset=utf-8><title>{0} · Latchkey</title>\
                  <h1>{0}</h1><p>{1}<p><a href=/keys>Back to the keys</a>",
@@ -124,8 +124,8 @@ pub fn failed(error: ApiError, form: ErrorForm) -> Response {
     }
 }
 
-/// Gives an error that axum made itself, with a plain text or nothing in it, the contract's form.
-fn explain(response: Response, form: ErrorForm) -> Response {
+/// Converts an error that axum itself returned, as plain text or with an empty body, to the contract's form.
+fn explain_axum_error(response: Response, form: ErrorForm) -> Response {
     let status = response.status();
     let plain = response
         .headers()
@@ -150,31 +150,31 @@ fn explain(response: Response, form: ErrorForm) -> Response {
     explained
 }
 
-/// Hands a request on to its handler when nothing is wrong with where it comes from, and when its body is here: a
-/// session or a key that ends while a body arrives is found to have ended.
-async fn let_in(around: &Around, request: Request, next: Next) -> Response {
+/// Runs the handler after the cross-site check, and once the body has arrived: the handler then notices that a session
+/// or a key ended while the body arrived.
+async fn check_and_run(state: &LayerState, request: Request, next: Next) -> Response {
     let form = ErrorForm::of(request.uri().path());
-    if let Err(error) = refuse_cross_site(&around.site, &request) {
+    if let Err(error) = refuse_cross_site(&state.site, &request) {
         return failed(error, form);
     }
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
-    let sender = ClientAddress::of_request(request.extensions(), request.headers(), &around.site).tenant();
+    let sender = ClientAddress::of_request(request.extensions(), request.headers(), &state.site).tenant();
     let (parts, body) = request.into_parts();
-    match body::await_small(body, &around.bodies, sender).await {
+    match body::await_small(body, &state.bodies, sender).await {
         Ok(body) => next.run(Request::from_parts(parts, body)).await,
         Err(error) => failed(error, form),
     }
 }
 
-/// Refuses requests with an unsafe method that another site made a browser send, by `Origin` and `Sec-Fetch-Site`
-/// (docs/CONTRACTS.md, "Requests from other sites"). Programs send neither header, and are let through.
+/// Refuses cross-site requests of browsers with an unsafe method, by `Origin` and `Sec-Fetch-Site` (docs/CONTRACTS.md,
+/// "Requests from other sites"). Accepts requests of programs, which send neither header.
 fn refuse_cross_site(site: &Site, request: &Request) -> Result<(), ApiError> {
     let headers = request.headers();
     for name in [ORIGIN, SEC_FETCH_SITE] {
         if headers.get_all(&name).iter().nth(1).is_some() {
-            // Whoever sits in front may have judged by the other one.
+            // A repeated header: a proxy in front may have checked the other value.
             return Err(ApiError::invalid(format!("The header `{name}` must be given once at most.")));
         }
     }
@@ -206,26 +206,26 @@ fn cross_site(headers: &HeaderMap, site: &Site) -> Option<&'static str> {
             return Some(OTHER_SITE);
         }
     }
-    // A name that somebody else lets point here (DNS rebinding) would be an origin of its own.
+    // An attacker's DNS name that resolves to this server (DNS rebinding) would pass as a same-origin request.
     let is_unknown = site.unknown_host(headers).is_some() || (site.public_url.is_none() && host.is_empty());
     is_unknown.then_some("This host name is not known here: start the server with --public-url.")
 }
 
-/// Sets the headers that bind browsers, for every response that one may read.
-pub fn harden(response: &mut Response) {
+/// Sets the security headers for browsers.
+pub fn set_browser_headers(response: &mut Response) {
     let headers = response.headers_mut();
     let mut set = |name: HeaderName, value: &'static str| {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     };
-    // Pages bring their own policy, with a nonce; nothing else has anything to load.
+    // Pages set their own policy, with a nonce; all other responses load nothing.
     set(CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
     set(X_FRAME_OPTIONS, "DENY");
-    // Not `no-referrer`: with it browsers send `Origin: null` from our own forms.
+    // Not `no-referrer`: browsers would then send `Origin: null` from our own forms.
     set(REFERRER_POLICY, "same-origin");
     set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
     set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
     set(HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()");
-    // So that a HEAD and an empty answer say what they are.
+    // An empty response has no content type.
     if response.body().size_hint().exact() == Some(0) {
         response.headers_mut().remove(CONTENT_TYPE);
     }
@@ -253,9 +253,9 @@ mod tests {
         std::future::pending().await
     }
 
-    /// What becomes of a handler's answer: the status, the content type and the body. There is an id.
+    /// Returns the status, the content type and the body of a response, and checks that it has a request id.
     async fn observed(path: &str) -> (StatusCode, String, String) {
-        let around = Around {
+        let state = LayerState {
             site: Arc::new(Site::default()),
             bodies: Arc::default(),
             log_limit: Arc::new(LogLimit::new(Clock::fixed(Timestamp(0)))),
@@ -267,7 +267,7 @@ mod tests {
             .route("/panics", get(panics))
             .route("/v1/hangs", get(hangs))
             .route("/hangs", get(hangs))
-            .layer(from_fn_with_state(around, surround));
+            .layer(from_fn_with_state(state, surround));
         let response = router.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
         let (head, body) = response.into_parts();
         let text = |name: HeaderName| head.headers.get(name).expect("the header").to_str().unwrap().to_owned();
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_is_a_500_that_does_not_say_why() {
+    async fn a_panic_gets_500_without_its_message() {
         let (status, kind, body) = observed("/v1/panics").await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         is_problem(&kind, &body, "internal_error");
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_handler_that_never_answers_is_a_503_after_half_a_minute() {
+    async fn a_handler_that_hangs_gets_503_after_30_s() {
         let began = tokio::time::Instant::now();
         let (status, kind, body) = observed("/v1/hangs").await;
         assert_eq!(began.elapsed().as_secs(), 30);
@@ -323,12 +323,12 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_let_through() {
+    fn requests_without_browser_headers_are_accepted() {
         assert!(!refused(&Site::default(), &[("host", "keys.internal:3000")]));
     }
 
     #[test]
-    fn other_sites_are_refused_by_either_header() {
+    fn cross_site_requests_are_refused_by_either_header() {
         let site = Site::default();
         let host = ("host", "127.0.0.1:3000");
         assert!(refused(&site, &[host, ("sec-fetch-site", "cross-site")]));
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rebound_name_is_refused() {
+    fn a_dns_rebinding_host_is_refused() {
         let headers = [("host", "evil.example:3000"), ("origin", "http://evil.example:3000")];
         assert!(refused(&Site::default(), &headers));
     }

@@ -1,4 +1,4 @@
-//! The listener: bounded connections, bounded headers, and an end that loses no request.
+//! The listener: limits connections and headers, closes idle connections, and finishes running requests at the end.
 
 use std::future::ready;
 use std::net::SocketAddr;
@@ -19,21 +19,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
-use super::refusals::{Explained, refusal};
+use super::refusals::{RefusalRewriter, refusal};
 use super::request_head::{self, HEAD_BYTES};
 use crate::api::{hooksentry, native};
 use crate::web::client_address::Peer;
-use crate::web::{Answering, Services};
+use crate::web::{ResponseFuture, Services};
 
-/// How often a connection is looked at.
-const CHECK_EVERY: Duration = Duration::from_secs(20);
-/// A connection that was not in use for so many looks is closed: its client is idle, or does not finish
-/// its headers or its body, or does not read the answer. Longer than any request may take.
-const QUIET_LOOKS: u32 = 3;
-/// How long requests that run may go on after the signal to stop.
-const LAST_REQUESTS: Duration = Duration::from_secs(30);
+/// The interval of the idle checks of a connection.
+const IDLE_CHECK_INTERVAL: Duration = Duration::from_secs(20);
+/// A connection that is idle in this many checks in a row is closed: the client sends nothing, does not finish its
+/// headers or body, or does not read the response. Together the checks take longer than any request may.
+const MAX_IDLE_CHECKS: u32 = 3;
+/// The time for running requests after the signal to stop; slower ones are cut off.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves until `stop` resolves, then lets what runs finish.
+/// Serves until `stop` resolves, then waits for running requests.
 pub async fn serve(
     listener: TcpListener,
     services: Arc<Services>,
@@ -41,24 +41,24 @@ pub async fn serve(
     max_connections: u32,
     stop: impl Future<Output = ()>,
 ) {
-    let places = Arc::new(Semaphore::new(max_connections as usize));
+    let permits = Arc::new(Semaphore::new(max_connections as usize));
     let graceful = GracefulShutdown::new();
     let mut stop = pin!(stop);
     loop {
-        // A place first: when there is none, connections wait in the system's queue.
+        // Acquires a permit before accepting: beyond the limit, connections wait in the system's queue.
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            (permit, listener.accept().await)
         };
-        let (place, accepted) = tokio::select! {
+        let (permit, accepted) = tokio::select! {
             next = next => next,
             () = &mut stop => break,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Mostly too many open files: it passes when some are closed.
-                tracing::warn!(%error, "a connection was not accepted");
+                // Usually too many open files, which ends when some are closed.
+                tracing::warn!(%error, "cannot accept a connection; will retry");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -66,25 +66,28 @@ pub async fn serve(
         let (services, router, watcher) = (Arc::clone(&services), router.clone(), graceful.watcher());
         tokio::spawn(async move {
             connection(stream, peer, &services, &router, watcher).await;
-            drop(place);
+            drop(permit);
         });
     }
     drop(listener);
-    if tokio::time::timeout(LAST_REQUESTS, graceful.shutdown()).await.is_err() {
-        tracing::warn!("some requests did not finish in time");
+    if tokio::time::timeout(SHUTDOWN_TIMEOUT, graceful.shutdown()).await.is_err() {
+        tracing::warn!(
+            "shutdown: some requests did not finish within {} s; their connections are closed",
+            SHUTDOWN_TIMEOUT.as_secs()
+        );
     }
 }
 
-/// One connection, to its end.
+/// Serves one connection until it ends.
 async fn connection(stream: TcpStream, peer: SocketAddr, services: &Arc<Services>, router: &Router, watcher: Watcher) {
-    // Answers are written whole; waiting to fill packets only delays them.
+    // Responses are written whole, so Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
     let active = Arc::new(AtomicBool::new(false));
     let service = service_fn(|request| {
         active.store(true, Ordering::Relaxed);
         if let Err(error) = request_head::check(&request) {
             tracing::debug!(status = error.status, error = error.detail, "a request head was refused");
-            let refused: Answering<'_> = Box::pin(ready(Ok(refusal(services, error, request.uri().path()))));
+            let refused: ResponseFuture<'_> = Box::pin(ready(Ok(refusal(services, error, request.uri().path()))));
             return refused;
         }
         let fast = native::fast_path(services, Peer(peer), request);
@@ -95,40 +98,40 @@ async fn connection(stream: TcpStream, peer: SocketAddr, services: &Arc<Services
                 request.extensions_mut().insert(Peer(peer));
                 let answer = router.clone().oneshot(request);
                 let active = Arc::clone(&active);
-                Box::pin(answer.map_ok(|answer| answer.map(|body| while_it_streams(body, active))))
+                Box::pin(answer.map_ok(|answer| answer.map(|body| mark_active(body, active))))
             }
         }
     });
     let mut http = http1::Builder::new();
-    // Its own time limit for headers costs a timer a request; ours costs one a look.
-    // And an answer that is small, as most are, is sooner copied than sent in two pieces.
+    // hyper's header timeout costs a timer per request; our idle check costs one per interval.
+    // No vectored writes: most responses are small, and copying one is faster than sending two pieces.
     http.header_read_timeout(None).max_buf_size(HEAD_BYTES).writev(false);
     let connection =
-        watcher.watch(http.serve_connection(TokioIo::new(Explained::new(stream, Arc::clone(services))), service));
+        watcher.watch(http.serve_connection(TokioIo::new(RefusalRewriter::new(stream, Arc::clone(services))), service));
     match while_active(&active, connection).await {
         Some(Ok(())) => {}
-        Some(Err(error)) => tracing::debug!(%error, "a connection broke off"),
-        None => tracing::debug!("a quiet connection was closed"),
+        Some(Err(error)) => tracing::debug!(%error, "a connection failed"),
+        None => tracing::debug!("an idle connection was closed"),
     }
 }
 
-/// An answer that may be long, each piece of which shows that the connection is in use.
-fn while_it_streams(body: Body, active: Arc<AtomicBool>) -> Body {
+/// Wraps a response body that may be long: each piece marks the connection as active.
+fn mark_active(body: Body, active: Arc<AtomicBool>) -> Body {
     Body::new(body.map_frame(move |frame| {
         active.store(true, Ordering::Relaxed);
         frame
     }))
 }
 
-/// Waits for the end of a connection; `None` if it was not in use for too long.
+/// Waits for the end of a connection; `None` if it was idle for too long.
 async fn while_active<C: Future>(active: &AtomicBool, connection: C) -> Option<C::Output> {
     let mut connection = pin!(connection);
-    let mut quiet = 0;
-    while quiet < QUIET_LOOKS {
-        if let Ok(ended) = tokio::time::timeout(CHECK_EVERY, connection.as_mut()).await {
+    let mut idle_checks = 0;
+    while idle_checks < MAX_IDLE_CHECKS {
+        if let Ok(ended) = tokio::time::timeout(IDLE_CHECK_INTERVAL, connection.as_mut()).await {
             return Some(ended);
         }
-        quiet = if active.swap(false, Ordering::Relaxed) { 0 } else { quiet + 1 };
+        idle_checks = if active.swap(false, Ordering::Relaxed) { 0 } else { idle_checks + 1 };
     }
     None
 }
@@ -140,14 +143,14 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_nobody_uses_is_closed_after_a_minute() {
+    async fn an_idle_connection_is_closed_after_a_minute() {
         let began = Instant::now();
         assert_eq!(while_active(&AtomicBool::new(false), std::future::pending::<()>()).await, None);
-        assert_eq!(began.elapsed(), CHECK_EVERY * QUIET_LOOKS);
+        assert_eq!(began.elapsed(), IDLE_CHECK_INTERVAL * MAX_IDLE_CHECKS);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_is_used_now_and_then_is_not() {
+    async fn a_connection_used_every_39_s_stays_open() {
         let active = AtomicBool::new(false);
         let used = async {
             for _ in 0..20 {

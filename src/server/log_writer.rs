@@ -1,9 +1,9 @@
 //! The output of the log: a bounded queue, and one thread that writes it to standard error.
 //!
-//! Standard error may be a pipe with a stopped or closed reader, or a file on a full disk. No request waits for it: lines
-//! that cannot be queued or written are dropped and counted, and the count is logged as soon as a write succeeds again.
-//! (`tracing-appender` does not count lines whose write failed, and prints to standard output, which may be as broken,
-//! when it cannot flush at the end.)
+//! Standard error may be a pipe with a stopped or closed reader, or a file on a full disk. No request waits for it:
+//! lines that cannot be queued or written are dropped and counted, and the count is logged as soon as a write succeeds
+//! again. (`tracing-appender` does not count lines after a failed write. When it cannot flush at the end, it prints to
+//! standard output, which may be broken as well.)
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines in the queue; further lines are dropped.
 const QUEUE_CAPACITY: usize = 16_384;
-/// The shortest time between two reports of dropped lines.
+/// The minimum time between two reports of dropped lines.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// The pause between attempts to queue a flush.
 const FLUSH_RETRY: Duration = Duration::from_millis(10);
 
 enum Message {
     Line(Vec<u8>),
-    /// Everything queued before it is written, or dropped, when this is answered.
+    /// Answered once all earlier messages are written or dropped.
     Flush(SyncSender<()>),
 }
 
@@ -34,7 +34,7 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// Starts the thread that writes to `output`. `report` formats the line that says how many lines were dropped.
+    /// Starts the thread that writes to `output`. `report` formats the line with the number of dropped lines.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -47,7 +47,7 @@ impl LogWriter {
         Ok(Self { queue, dropped })
     }
 
-    /// Waits until the lines logged so far are written, for at most `timeout`.
+    /// Waits until all queued lines are written, for at most `timeout`.
     pub fn flush(&self, timeout: Duration) {
         let until = Instant::now() + timeout;
         let (written, wait) = sync_channel(1);
@@ -64,7 +64,7 @@ impl LogWriter {
 }
 
 impl Write for &LogWriter {
-    /// Queues a whole line: the formatter hands over an event by one call.
+    /// Queues a whole line: the formatter makes one call per event.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.queue.try_send(Message::Line(line.to_vec())).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -90,12 +90,12 @@ struct Thread<W> {
     report: fn(u64) -> String,
     dropped: Arc<AtomicU64>,
     reported_at: Option<Instant>,
-    /// A write failed within a line: the next one begins after a line break.
+    /// Whether a write failed within a line, so that the next line must begin with a line break.
     is_in_a_line: bool,
 }
 
 impl<W: Write> Thread<W> {
-    /// Writes until no sender is left.
+    /// Writes lines until all senders are dropped.
     fn run(&mut self, lines: &Receiver<Message>) {
         loop {
             match lines.recv_timeout(REPORT_EVERY) {
@@ -116,7 +116,7 @@ impl<W: Write> Thread<W> {
         }
     }
 
-    /// Writes how many lines were dropped, if any were and the last report is old enough.
+    /// Writes the number of dropped lines, if there are any and the last report is at least `after` ago.
     fn report(&mut self, after: Duration) {
         if self.dropped.load(Ordering::Relaxed) == 0 || self.reported_at.is_some_and(|at| at.elapsed() < after) {
             return;
@@ -129,7 +129,7 @@ impl<W: Write> Thread<W> {
         }
     }
 
-    /// Writes a line; `false` if not all of it was written.
+    /// Writes a line. Returns `false` if a part of it could not be written.
     fn write(&mut self, line: &[u8]) -> bool {
         if self.is_in_a_line {
             if self.output.write_all(b"\n").is_err() {
@@ -158,7 +158,7 @@ mod tests {
 
     use super::*;
 
-    /// An output that takes a number of bytes and then fails, until it is given more room.
+    /// An output that fails once its room (in bytes) is used up.
     #[derive(Clone, Default)]
     struct Output(Arc<Mutex<(Vec<u8>, usize)>>);
 
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_cannot_be_written_are_counted_and_the_count_is_written_later() {
+    fn dropped_lines_are_counted_and_reported_once_writing_works_again() {
         let output = Output::default();
         output.give_room(8);
         let log = LogWriter::start(output.clone(), |dropped| format!("{dropped} dropped\n")).unwrap();

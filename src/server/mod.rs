@@ -1,4 +1,4 @@
-//! The program: settings, the router with its layers, the listener, and how it all ends.
+//! The server program: settings, the router with its layers, the listener, and the shutdown.
 
 mod api_docs;
 pub mod assets;
@@ -44,7 +44,7 @@ use crate::web::body::BodyMemory;
 use crate::web::{Services, Site};
 use config::Serve;
 
-/// Anything that keeps a command from doing its work; its text is for the operator.
+/// The error of a command, with a text for the operator.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// `latchkey serve`: opens the database, listens, and serves until SIGTERM or SIGINT.
@@ -52,23 +52,24 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// # Errors
 /// When the database, the address or a setting cannot be used.
 pub async fn serve(config: &Serve) -> Result<(), Failure> {
-    // Until the end: what is logged while the server stops is written.
+    // Kept until the end, so that lines of the shutdown are written.
     let _log = telemetry::init(config.log_format, &config.log)?;
     let max_connections = open_files::connections(config.max_connections);
-    // What a server has in memory is only right while nobody else changes keys.
-    let db = Db::open_to_serve(&config.database.database_url).await.map_err(|error| of("database-url", error))?;
+    // Locks a SQLite file: the cached keys would be wrong if another process changed keys.
+    let db =
+        Db::open_to_serve(&config.database.database_url).await.map_err(|error| setting_error("database-url", error))?;
     db.migrate().await?;
     db.check_writable().await.map_err(|error| {
-        of("database-url", format!("the database takes no writes: {} ({error})", error.public_reason()))
+        setting_error("database-url", format!("the database takes no writes: {} ({error})", error.public_reason()))
     })?;
 
     let listener = TcpListener::bind(&config.listen)
         .await
-        .map_err(|error| of("listen", format!("cannot listen on {}: {error}", config.listen)))?;
+        .map_err(|error| setting_error("listen", format!("cannot listen on {}: {error}", config.listen)))?;
     let address = listener.local_addr()?;
 
     let (clock, entropy) = (Clock::System, Entropy::System);
-    // Also where only this machine can come: a proxy that we are not told of may let others in.
+    // Also on a loopback address: an unknown proxy on this machine may forward requests of others.
     let set_up_token = (config.registration == Registration::First).then(|| SetUpToken::new(&entropy));
     let passwords = Passwords::new(entropy.clone());
     let accounts =
@@ -76,13 +77,16 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
             .with_max_sessions(config.max_sessions_per_account);
     let node = match &db {
         Db::Sqlite(..) if config.redis_url.is_some() => {
-            return Err(of("redis-url", "Redis is for several nodes on one PostgreSQL; a SQLite file has one server"));
+            return Err(setting_error(
+                "redis-url",
+                "Redis is for several nodes on one PostgreSQL; a SQLite file has one server",
+            ));
         }
         Db::Sqlite(..) => None,
         Db::Postgres(_) => {
             let name = config.node_name.clone().unwrap_or_else(|| node_name(address.port()));
             let redis = match &config.redis_url {
-                Some(url) => Some(Redis::open(url).await.map_err(|error| of("redis-url", error))?),
+                Some(url) => Some(Redis::open(url).await.map_err(|error| setting_error("redis-url", error))?),
                 None => None,
             };
             Some(Arc::new(Node::join(&db, clock.clone(), &entropy, name, redis).await?))
@@ -121,7 +125,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     let mut periodic = Tasks::default();
     periodic.spawn(|stop| keep_flushing(services.clone(), stop));
     upkeep::start(&mut periodic, &services, jobs);
-    // Until the last write: they look after the database file.
+    // Stopped after the last write: these tasks maintain the database file.
     let mut file_tasks = Tasks::default();
     file_tasks.spawn_until_stopped({
         let db = db.clone();
@@ -133,7 +137,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     });
     ignore_hangups()?;
 
-    // Whoever reads that it is ready may stop it at once.
+    // Installs the signal handlers before announcing readiness: a script may stop the server right after that.
     let stop = stop_signal(services.stopping.clone(), Duration::from_secs(config.drain_seconds))?;
     announce(config, address, &services, set_up_token).await?;
     let for_fast_path = Arc::new(services.clone());
@@ -141,18 +145,18 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
 
     tracing::info!("stopping");
     services.log_limit.write_all();
-    // Asked and not aborted: counts that are on their way to the database must arrive.
+    // Stops the tasks without aborting them: counts that are being written must reach the database.
     periodic.stop().await?;
-    // Each is done whatever became of the one before; the exit code says whether something was lost.
+    // Every step runs even if an earlier one failed. The exit code tells whether something was lost.
     let flushed = services.usage.flush().await;
     let given_back = services.limits.give_back_quotas(true).await;
     if let Err(error) = services.changes.leave().await {
-        tracing::warn!(%error, "cannot remove this node from the database; the others wait until its lease ends");
+        tracing::warn!(%error, "cannot remove this node from the database; other nodes wait until its lease ends");
     }
     let stopped = file_tasks.stop().await;
     db.close().await;
-    flushed.map_err(|error| format!("cannot save the last counts of uses, and what was spent of limits: {error}"))?;
-    given_back.map_err(|error| format!("cannot give back what is left of quotas: {error}"))?;
+    flushed.map_err(|error| format!("cannot flush the last usage counts and spent limits: {error}"))?;
+    given_back.map_err(|error| format!("cannot return unused quota leases: {error}"))?;
     Ok(stopped?)
 }
 
@@ -167,25 +171,27 @@ async fn announce(
         None => format!("http://{address}"),
     };
     tracing::info!(%address, "listening");
-    let mut said = format!("Latchkey is ready. Open {open}\n");
+    let mut message = format!("Latchkey is ready. Open {open}\n");
     if let Some(token) = set_up_token
         && services.accounts.registration_is_open().await?
     {
-        // Not by way of the log, which may be filtered: without this token nobody can begin.
+        // Printed and not logged: the log may be filtered, and the first account needs this token.
         let token = token.reveal();
-        said.push_str("To create the first account from another machine or through a proxy, use this set-up token:\n");
-        said.extend(["    ", token, "\n"]);
+        message
+            .push_str("To create the first account from another machine or through a proxy, use this set-up token:\n");
+        message.extend(["    ", token, "\n"]);
     }
-    output::print_beside(std::io::stdout(), said);
+    output::print_beside(std::io::stdout(), message);
     Ok(())
 }
 
-/// Names the setting that an error is about.
-fn of(setting: &str, error: impl std::fmt::Display) -> Failure {
+/// Prefixes an error with the setting that caused it.
+fn setting_error(setting: &str, error: impl std::fmt::Display) -> Failure {
     format!("{}: {error}", settings::name(setting)).into()
 }
 
-/// A terminal that closes sends SIGHUP, which would end the process at once and lose counts. There is nothing to reload.
+/// Ignores SIGHUP. A closing terminal sends it, and it would end the process at once and lose usage counts. There is
+/// nothing to reload.
 fn ignore_hangups() -> Result<(), Failure> {
     let mut hangups = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
@@ -196,13 +202,13 @@ fn ignore_hangups() -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a node is called when its operator has not said.
+/// Returns the default name of a node: the host name and the port.
 fn node_name(port: u16) -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}:{port}")
 }
 
-/// Resolves at SIGTERM or SIGINT, `after` `/readyz` has begun to say no. A second signal does not wait.
+/// Resolves `after` a SIGTERM or SIGINT, or at a second signal. `/readyz` answers 503 from the first signal on.
 fn stop_signal(stopping: CancellationToken, after: Duration) -> Result<impl Future<Output = ()>, Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -220,7 +226,7 @@ fn stop_signal(stopping: CancellationToken, after: Duration) -> Result<impl Futu
     })
 }
 
-/// Saves the counts of uses, and gives back parts of quotas, until it is told to `stop`.
+/// Flushes usage counts and returns unused quota leases periodically, until `stop` is cancelled.
 async fn keep_flushing(services: Services, stop: CancellationToken) {
     let mut flush = tokio::time::interval(keys::FLUSH_EVERY);
     loop {
@@ -230,7 +236,7 @@ async fn keep_flushing(services: Services, stop: CancellationToken) {
                 services.log_limit.write_due();
                 flush_usage(&services).await;
                 if let Err(error) = services.limits.give_back_quotas(false).await {
-                    tracing::error!(%error, "parts of quotas could not be given back");
+                    tracing::error!(%error, "cannot return unused quota leases; will retry");
                 }
             }
             () = services.usage.flush_is_urgent() => flush_usage(&services).await,

@@ -1,19 +1,19 @@
-//! How many files this process may have open, of which each connection is one.
+//! Raises the limit of open files (`RLIMIT_NOFILE`), of which each connection uses one.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files that are no connection of a client: databases, Redis, the listener, the log, and room for more.
+/// Open files other than client connections: databases, Redis, the listener, the log, and a margin.
 const RESERVED: u64 = 128;
 
-/// Raises the limit of open files as far as the system lets this process. The number of connections that fit, at most
-/// `wanted`; further ones wait to be accepted, as they do beyond `--max-connections`.
+/// Raises the limit of open files as far as the system allows. Returns the number of connections that fit, at most
+/// `wanted`; further connections wait to be accepted, as beyond `--max-connections`.
 pub(super) fn connections(wanted: u32) -> u32 {
     let found = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: found.maximum, maximum: found.maximum };
     let limit = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => found.maximum,
         Err(error) => {
-            tracing::warn!(%error, "the limit of open files could not be raised");
+            tracing::warn!(%error, "cannot raise the limit of open files");
             found.current
         }
     };
@@ -31,7 +31,7 @@ pub(super) fn connections(wanted: u32) -> u32 {
     fitting
 }
 
-/// `None` is no limit.
+/// Returns the number of connections that fit into `limit` (`None`: unlimited), at most `wanted`.
 fn fitting(limit: Option<u64>, wanted: u32) -> u32 {
     let room = limit.map_or(u64::MAX, |limit| limit.saturating_sub(RESERVED).max(1));
     u32::try_from(room).unwrap_or(u32::MAX).min(wanted)

@@ -1,14 +1,14 @@
-//! Text for people on standard output and standard error, beside the log.
+//! Prints texts for people to standard output and standard error, separately from the log.
 
 use std::io::{self, Write};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// The longest that the program waits for a reader of its output.
+/// The time to wait for a print. A slower reader may lose the text when the program ends.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Writes a text and waits for that, but not for long: the reader of a pipe may have stopped or gone, which must not keep
-/// the program from ending.
+/// Writes a text and waits for the write, but at most 1 s: the reader of a pipe may have stopped or gone, which must
+/// not keep the program from ending.
 pub fn print(to: impl Write + Send + 'static, text: String) {
     let (written, wait) = channel();
     write_detached(to, text, move |_| {
@@ -17,16 +17,16 @@ pub fn print(to: impl Write + Send + 'static, text: String) {
     let _ = wait.recv_timeout(WRITE_TIMEOUT);
 }
 
-/// Writes a text and does not wait. The log says if that fails.
+/// Writes a text without waiting. A failure is logged.
 pub(super) fn print_beside(to: impl Write + Send + 'static, text: String) {
     write_detached(to, text, |outcome| {
         if let Err(error) = outcome {
-            tracing::error!(%error, "standard output cannot be written; the address, and the set-up token where one is needed, were not printed");
+            tracing::error!(%error, "cannot write to standard output; the address, and the set-up token where one is needed, were not printed");
         }
     });
 }
 
-/// Writes from a thread of its own, which a stopped reader holds up until the process ends.
+/// Writes from a separate thread: a stopped reader may block it until the process ends.
 fn write_detached(
     mut to: impl Write + Send + 'static,
     text: String,
@@ -34,6 +34,6 @@ fn write_detached(
 ) {
     let write = move || done(to.write_all(text.as_bytes()).and_then(|()| to.flush()));
     if let Err(error) = std::thread::Builder::new().name("output".to_owned()).spawn(write) {
-        tracing::error!(%error, "no thread could be started to print");
+        tracing::error!(%error, "cannot start the thread that prints to standard output; the text is lost");
     }
 }

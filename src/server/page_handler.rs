@@ -1,4 +1,4 @@
-//! Makes a handler of a function of the dashboard: takes its arguments from the request, and renders its answer.
+//! Turns a function of the dashboard into a handler: extracts its arguments from the request, and renders its answer.
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -16,10 +16,10 @@ use crate::model::ApiError;
 use crate::web::Services;
 use crate::web::auth::SignedIn;
 
-/// A function that loads a page, or does what a form asks for. Its arguments are extractors, as those of a handler;
-/// `A` is their types. Their rejections and its own errors become pages.
+/// A function that loads a page or handles a form. Its arguments are extractors, like those of a handler; `A` is the
+/// tuple of their types. Rejections and errors become pages.
 pub trait PageFunction<A>: Clone + Send + Sync + 'static {
-    /// Takes the arguments from the request, and calls the function.
+    /// Extracts the arguments from the request, and calls the function.
     fn call(self, services: &Services, parts: &mut Parts) -> impl Future<Output = Result<Answer, ApiError>> + Send;
 }
 
@@ -54,7 +54,7 @@ pub fn page<A: 'static>(load: impl PageFunction<A>) -> MethodRouter<Services> {
     page_on(MethodFilter::GET, load)
 }
 
-/// Answers a method with a page, whatever body the request has.
+/// Answers a method with a page. The body of the request is ignored.
 pub fn page_on<A: 'static>(method: MethodFilter, load: impl PageFunction<A>) -> MethodRouter<Services> {
     on(method, async move |State(services): State<Services>, mut parts: Parts| {
         let outcome = load.call(&services, &mut parts).await;
@@ -62,8 +62,8 @@ pub fn page_on<A: 'static>(method: MethodFilter, load: impl PageFunction<A>) -> 
     })
 }
 
-/// Answers POST of a [`Form`], which is an argument of the function. A form that was sent when the session was over, or
-/// while the database is unavailable, is held and can be sent again.
+/// Answers the POST of a [`Form`], which is an argument of the function. If the session is over or the database is
+/// unavailable, the form's values are kept and can be sent again.
 pub fn form<A: 'static>(handle: impl PageFunction<A>) -> MethodRouter<Services> {
     post(async move |State(services): State<Services>, request: Request| {
         let (form, mut parts) = match Form::read(request).await {
@@ -76,7 +76,7 @@ pub fn form<A: 'static>(handle: impl PageFunction<A>) -> MethodRouter<Services> 
                 app::account::sign_in::sign_in_again(&services, form.held(&parts)).await
             }
             Err(error) if error.status == StatusCode::SERVICE_UNAVAILABLE.as_u16() => {
-                // The page of the error sends the form again: what was typed is not lost.
+                // The error page can send the form again, so that no input is lost.
                 if let Some(held) = form.held(&parts) {
                     parts.extensions.insert(held);
                 }
@@ -88,7 +88,7 @@ pub fn form<A: 'static>(handle: impl PageFunction<A>) -> MethodRouter<Services> 
     })
 }
 
-/// Answers a request whose address contains a key string by a redirect to an address without it.
+/// Redirects a request with a key string in its URL to a URL without the key.
 pub async fn without_keys(State(services): State<Services>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     match address_without_key(&services, &mut parts).await {
@@ -98,7 +98,7 @@ pub async fn without_keys(State(services): State<Services>, request: Request, ne
     }
 }
 
-/// The page for an address that does not exist.
+/// Returns the page for a URL that does not exist.
 pub async fn not_found(services: Services, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
     let outcome = match address_without_key(&services, &mut parts).await {
@@ -108,7 +108,7 @@ pub async fn not_found(services: Services, request: Request) -> Response {
     render(&services, parts, outcome).await
 }
 
-/// Renders the outcome of a page or a form. A person who is not signed in is sent to do that first.
+/// Renders the outcome of a page or a form. A 401 redirects to the sign-in page.
 async fn render(services: &Services, mut parts: Parts, outcome: Result<Answer, ApiError>) -> Response {
     let document = match outcome {
         Ok(Answer::Other(response)) => return response,
@@ -118,7 +118,7 @@ async fn render(services: &Services, mut parts: Parts, outcome: Result<Answer, A
             return Redirect::to(&sign_in_first(&parts)).into_response();
         }
         Err(error) => {
-            // Without the database, there is no frame.
+            // The page has no frame when the database fails.
             let signed_in = SignedIn::from_request_parts(&mut parts, services).await.ok();
             let person = signed_in.map(|SignedIn(person)| person);
             if error.status == StatusCode::NOT_FOUND.as_u16() {
@@ -131,10 +131,10 @@ async fn render(services: &Services, mut parts: Parts, outcome: Result<Answer, A
     document.render(assets::leptos_options(), parts).await
 }
 
-/// The page for signing in, which leads back to the page that was asked for.
+/// Returns the path of the sign-in page, with the requested page in `next`.
 fn sign_in_first(parts: &Parts) -> String {
-    let asked = parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str).filter(|path| *path != "/keys");
-    match asked {
+    let requested = parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str).filter(|path| *path != "/keys");
+    match requested {
         Some(path) if parts.method == Method::GET => {
             let mut query = form_urlencoded::Serializer::new(String::new());
             query.append_pair("next", path);

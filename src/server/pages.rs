@@ -1,4 +1,4 @@
-//! The addresses of the dashboard's pages and forms.
+//! The routes of the dashboard's pages and forms.
 
 use axum::Router;
 use axum::http::request::Parts;
@@ -13,9 +13,9 @@ use crate::model::ApiError;
 use crate::web::Services;
 use crate::web::auth::SignedIn;
 
-/// All pages and forms.
+/// Returns the routes of all pages and forms.
 pub fn routes() -> Router<Services> {
-    // Leptos renders as tasks of the runtime that serves. The first call sets it, and further ones fail.
+    // Leptos renders as tasks of this runtime. The first call sets the runtime, and further calls fail.
     let _already_set = any_spawner::Executor::init_tokio();
     Router::new()
         .route("/", get(async || Redirect::to("/keys")))
@@ -26,7 +26,7 @@ pub fn routes() -> Router<Services> {
         .route("/keys/{id}/revoke", form(keys::post::revoke))
         .route("/cluster", page(server::cluster_page::cluster))
         .route("/events", page(events::list_page::events))
-        // No person reads its errors, so they are no pages.
+        // A plain handler: only a script reads its errors.
         .route("/events/live", get(events::stream::live))
         .route("/events/retention", form(events::post::retention))
         .route("/events/search", form(keys::search::search))
@@ -38,7 +38,7 @@ pub fn routes() -> Router<Services> {
         .route("/docs/api", page(docs))
 }
 
-/// `GET /docs/api`: also without the database, and then without a frame.
+/// `GET /docs/api`: works without the database, and then has no frame.
 async fn docs(signed_in: Result<Option<SignedIn>, ApiError>, parts: Parts) -> Result<Answer, ApiError> {
     let person = signed_in.unwrap_or_default().map(|SignedIn(person)| person);
     Ok(reference::page::api_docs(api_docs::json(), person, &parts).into())

@@ -1,4 +1,4 @@
-//! Refuses heads of requests that RFC 9112 does not allow, and that hyper accepts.
+//! Refuses request heads that hyper accepts but RFC 9112 forbids.
 
 use axum::http::header::HOST;
 use axum::http::uri::Authority;
@@ -6,10 +6,10 @@ use axum::http::{HeaderMap, Method, Request, Uri, Version};
 
 use crate::model::ApiError;
 
-/// Bytes of the request line and the headers; a longer head is answered by 431.
+/// The maximum bytes of the request line and the headers; a longer head gets 431.
 pub const HEAD_BYTES: usize = 32 * 1024;
 
-/// Checks the target, the `Host` and the length.
+/// Checks the target, the `Host` and the length of a head.
 ///
 /// # Errors
 /// 400 or 431.
@@ -27,7 +27,7 @@ pub fn check<B>(request: &Request<B>) -> Result<(), ApiError> {
     check_host(request.version(), uri, headers)
 }
 
-/// The bytes of a head as it is usually written: with one space after each colon.
+/// Returns the length of a head in bytes, in the usual form with one space after each colon.
 fn length<B>(request: &Request<B>) -> usize {
     let target = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
     let authority = request.uri().authority().map_or(0, |authority| authority.as_str().len());
@@ -35,11 +35,11 @@ fn length<B>(request: &Request<B>) -> usize {
     request.method().as_str().len() + authority + target + "  HTTP/1.1\r\n\r\n".len() + headers.sum::<usize>()
 }
 
-/// RFC 9112, section 3.2.
+/// Checks the `Host` (RFC 9112, section 3.2).
 fn check_host(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
     let mut hosts = headers.get_all(HOST).iter();
     let Some(host) = hosts.next() else {
-        // HTTP/1.0 has none.
+        // HTTP/1.0 does not require it.
         return if version < Version::HTTP_11 {
             Ok(())
         } else {
@@ -49,7 +49,7 @@ fn check_host(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Ap
     if hosts.next().is_some() {
         return Err(ApiError::invalid("The header `Host` must be given once."));
     }
-    let host = host.to_str().ok().filter(|host| host.bytes().all(is_of_authority)).ok_or_else(|| {
+    let host = host.to_str().ok().filter(|host| host.bytes().all(is_host_byte)).ok_or_else(|| {
         ApiError::invalid("The header `Host` must be a host name or an address, with a port if it needs one.")
     })?;
     match uri.authority() {
@@ -60,16 +60,16 @@ fn check_host(version: Version, uri: &Uri, headers: &HeaderMap) -> Result<(), Ap
     }
 }
 
-/// RFC 3986: a host and a port, without what belongs to a user.
-fn is_of_authority(byte: u8) -> bool {
+/// Whether a byte may be part of a host and port (RFC 3986), without user information.
+fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(&byte)
 }
 
 fn is_same(uri: &Uri, authority: &Authority, host: &str) -> bool {
-    let usual = if uri.scheme_str() == Some("https") { ":443" } else { ":80" };
+    let default_port = if uri.scheme_str() == Some("https") { ":443" } else { ":80" };
     let plain = |text: &str| -> String {
         let text = text.to_ascii_lowercase();
-        text.strip_suffix(usual).map_or_else(|| text.clone(), str::to_owned)
+        text.strip_suffix(default_port).map_or_else(|| text.clone(), str::to_owned)
     };
     plain(authority.as_str()) == plain(host)
 }

@@ -1,4 +1,4 @@
-//! Every address, and the layers around it.
+//! All routes, and the layers around them.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::health::{self, Readiness};
-use super::layers::{self, Around};
+use super::layers::{self, LayerState};
 use super::{api_docs, assets, page_handler, pages, server_function};
 use crate::accounts::{ABSOLUTE_TIME_OUT, DatabaseSessions};
 use crate::api::document::Head;
@@ -30,9 +30,9 @@ use crate::runtime::entropy::Entropy;
 use crate::store::Db;
 use crate::web::{Services, Site, credential, fast_path};
 
-/// The whole application.
+/// Returns the router of the whole application.
 pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy) -> Router {
-    let around = Around {
+    let layer_state = LayerState {
         site: Arc::clone(&services.site),
         bodies: Arc::clone(&services.bodies),
         log_limit: Arc::clone(&services.log_limit),
@@ -49,30 +49,37 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy) -> Rou
                 .layer(from_fn_with_state(services.clone(), page_handler::without_keys))
                 .layer(CompressionLayer::new().compress_when(is_page)),
         )
-        .fallback(nowhere)
+        .fallback(not_found)
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(sessions)
         .layer(from_fn_with_state(services.clone(), credential::find));
 
-    let without = Router::from(service().layer(Extension(Readiness::new(db))))
+    let without_sessions = Router::from(service().layer(Extension(Readiness::new(db))))
         .route("/pkg/{version}/{file}", get(assets::versioned))
         .route("/favicon.svg", get(async |headers: HeaderMap| assets::public("favicon.svg", headers)))
         .method_not_allowed_fallback(async || ApiError::method_not_allowed());
 
-    // Beside all layers.
-    let hot = native::hot_routes().merge(hooksentry::hot_routes());
-    without
+    // Outside of all layers.
+    let fast_path_routes = native::fast_path_routes().merge(hooksentry::fast_path_routes());
+    without_sessions
         .merge(with_sessions)
-        .layer(from_fn_with_state(around, layers::surround))
-        .merge(Router::from(hot).method_not_allowed_fallback(fast_path::wrong_method))
+        .layer(from_fn_with_state(layer_state, layers::surround))
+        .merge(Router::from(fast_path_routes).method_not_allowed_fallback(fast_path::wrong_method))
         .with_state(services)
 }
 
-/// The document of all operations: the contracts' and the server's own.
+/// Returns the OpenAPI document of all operations of the contracts and of the server itself.
 pub fn operations() -> Document {
-    [hookstream(), native::hot_routes(), native::routes(), hooksentry::hot_routes(), hooksentry::routes(), service()]
-        .into_iter()
-        .fold(Head::openapi(), |document, routes| document.merge_from(routes.into_openapi()))
+    [
+        hookstream(),
+        native::fast_path_routes(),
+        native::routes(),
+        hooksentry::fast_path_routes(),
+        hooksentry::routes(),
+        service(),
+    ]
+    .into_iter()
+    .fold(Head::openapi(), |document, routes| document.merge_from(routes.into_openapi()))
 }
 
 fn hookstream() -> OpenApiRouter<Services> {
@@ -87,7 +94,7 @@ fn service() -> OpenApiRouter<Services> {
         .routes(routes!(api_docs::document))
 }
 
-/// Nothing of signing in and of keys may be kept on the way.
+/// Forbids caches on the way to store responses about accounts and keys.
 async fn no_store(request: Request, next: axum::middleware::Next) -> Response {
     let mut response = next.run(request).await;
     let value = axum::http::HeaderValue::from_static("no-store");
@@ -100,20 +107,20 @@ fn sessions(site: &Site, store: DatabaseSessions) -> SessionManagerLayer<Databas
         .with_name(site.session_cookie())
         .with_secure(site.is_secure())
         .with_http_only(true)
-        // Lax: a link to the dashboard in a chat must find its reader signed in.
+        // Lax: a link to the dashboard in a chat must open with the reader's session.
         .with_same_site(SameSite::Lax)
         .with_path("/")
-        // How long the browser keeps the cookie; the time-outs themselves are the store's.
+        // The lifetime of the cookie in the browser; the store enforces the timeouts of the session.
         .with_expiry(Expiry::OnInactivity(Duration::milliseconds(ABSOLUTE_TIME_OUT)))
 }
 
-/// Pages are compressed on the way. Answers of the API are not: they are short, and some show a secret
-/// beside what the client sent, which compression would make guessable by length.
+/// Whether to compress a response: only pages. API responses are short, and some contain a secret next to the client's
+/// input: their compressed length would reveal the secret (BREACH).
 fn is_page(_: StatusCode, _: Version, headers: &HeaderMap, _: &Extensions) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
 }
 
-async fn nowhere(State(services): State<Services>, request: Request) -> Response {
+async fn not_found(State(services): State<Services>, request: Request) -> Response {
     if layers::is_api(request.uri().path()) {
         ApiError::not_found("There is nothing at this address.").into_response()
     } else {

@@ -1,4 +1,4 @@
-//! The way from an axum route to a Leptos server function.
+//! Routes requests to Leptos server functions.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::api::hookstream::keys::{self, API_KEYS};
 use crate::model::ApiError;
 use crate::web::{Services, json};
 
-/// The key endpoints of hookstream, at the paths that the contract describes.
+/// Returns the routes of hookstream's key endpoints, at the paths of the contract.
 pub fn routes() -> OpenApiRouter<Services> {
     let document = keys::document();
     let paths = document.paths.paths.clone();
@@ -28,10 +28,11 @@ pub fn routes() -> OpenApiRouter<Services> {
     })
 }
 
-/// Calls the server function of the request's method. Its path takes no parameters: an id goes on in the query.
+/// Calls the server function of the request's method. Server functions have no path parameters, so the id is passed in
+/// the query.
 async fn call(State(services): State<Services>, id: Option<Path<String>>, request: Request) -> Response {
     let (mut parts, body) = request.into_parts();
-    // `…/current` is a path of its own.
+    // `…/current` is a route without a parameter.
     let last = parts.uri.path().strip_prefix(API_KEYS).and_then(|rest| rest.strip_prefix('/')).map(str::to_owned);
     if let Some(id) = id.map(|Path(id)| id).or(last) {
         match with_id(&parts.uri, &id) {
@@ -43,38 +44,38 @@ async fn call(State(services): State<Services>, id: Option<Path<String>>, reques
         Ok(body) => body,
         Err(error) => return error.into_response(),
     };
-    // Leptos is not shown this header.
+    // Checked here, because Leptos does not get this header.
     if let Err(error) = json::refuse_encoding(&parts.headers)
         && !body.is_empty()
     {
         return error.into_response();
     }
-    let request = asked(&parts, body.into());
+    let request = leptos_request(&parts, body.into());
     let parts = Arc::new(parts);
     let provide = move || {
         provide_context(services.clone());
         provide_context(Arc::clone(&parts));
     };
     let mut response = leptos_axum::handle_server_fns_with_context(provide, request).await.into_response();
-    // Leptos' own mark on errors is nothing of the contract.
+    // Leptos' own header on errors is not part of the contract.
     response.headers_mut().remove("serverfnerror");
     response
 }
 
-/// What Leptos is to know of a request. It copies all that it is given; and with `Accept` or `Referer` it takes a call
-/// for a form's and redirects, but forms have routes of their own.
-fn asked(parts: &Parts, body: Body) -> Request {
-    let mut asked = Request::new(body);
-    // A HEAD is a GET whose body axum leaves out; server functions are found by exact method.
-    *asked.method_mut() = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
-    *asked.uri_mut() = parts.uri.clone();
+/// Builds the request for Leptos, without most headers. Leptos copies all headers, and with `Accept` or `Referer` it
+/// treats the call as a form submission and redirects; forms have other routes.
+fn leptos_request(parts: &Parts, body: Body) -> Request {
+    let mut request = Request::new(body);
+    // Server functions are looked up by exact method, so a HEAD is passed on as GET. axum removes the body.
+    *request.method_mut() = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
+    *request.uri_mut() = parts.uri.clone();
     if let Some(kind) = parts.headers.get(CONTENT_TYPE) {
-        asked.headers_mut().insert(CONTENT_TYPE, kind.clone());
+        request.headers_mut().insert(CONTENT_TYPE, kind.clone());
     }
-    asked
+    request
 }
 
-/// The address of the server function that is to get this id. `None` if the query is too long for it.
+/// Returns the URI of the server function with this id in the query. `None` if the query becomes too long.
 fn with_id(uri: &Uri, id: &str) -> Option<Uri> {
     let query = uri.query().unwrap_or_default().to_owned();
     let query = form_urlencoded::Serializer::new(query).append_pair("id", id).finish();

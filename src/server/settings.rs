@@ -1,4 +1,4 @@
-//! Where settings come from: the command line, or else variables, of which an empty one is as good as none.
+//! Reads settings from the command line, or else from environment variables. An empty variable counts as unset.
 
 use std::env;
 
@@ -10,14 +10,14 @@ use super::config::Cli;
 /// Reads the settings of this process.
 ///
 /// # Errors
-/// When they do not make sense. The message names the variable or the flag, whichever is wrong.
+/// When a setting is invalid. The message names the flag or the variable that holds it.
 pub fn read() -> Result<Cli, clap::Error> {
     let mut command = without_empty_variables(Cli::command());
     let read = command.clone().try_get_matches().and_then(|found| Cli::from_arg_matches(&found));
     read.map_err(|error| name_variable(error.format(&mut command), &mut command))
 }
 
-/// The name of a setting as it was given, for messages: `--listen`, or `LATCHKEY_LISTEN`.
+/// Returns the name by which a setting was given, for messages: `--listen` or `LATCHKEY_LISTEN`.
 pub fn name(setting: &str) -> String {
     let (flag, variable) = names(setting);
     let is_variable = !is_given(&flag) && env::var_os(&variable).is_some_and(|value| !value.is_empty());
@@ -44,7 +44,7 @@ fn without_empty_variables(command: Command) -> Command {
         .mut_subcommands(without_empty_variables)
 }
 
-/// Names the variable in an error about a value that comes from it.
+/// Names the variable, not the flag, in an error about the value of a variable.
 fn name_variable(mut error: clap::Error, command: &mut Command) -> clap::Error {
     match error.kind() {
         ErrorKind::InvalidUtf8 => {

@@ -1,4 +1,4 @@
-//! The log: structured, to standard error, by way of a [`LogWriter`].
+//! The log: structured, written to standard error by a [`LogWriter`].
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::config::{LogFilter, LogFormat};
 use super::log_writer::LogWriter;
 
-/// The longest that the end of the program waits for lines that are not written yet.
+/// The time that the end of the program waits for queued lines; later ones are lost.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The log of this process. Dropping it writes the lines that are still queued.
+/// The log of this process. Dropping it writes the queued lines.
 #[derive(Debug)]
 pub struct Log(LogWriter);
 
@@ -27,10 +27,10 @@ impl Drop for Log {
     }
 }
 
-/// Starts the log and sends panics to it. Only the first call counts.
+/// Starts the log and logs panics. Only the first call has an effect.
 ///
 /// # Errors
-/// When the thread that writes cannot be started.
+/// When the writer thread cannot be started.
 pub fn init(format: LogFormat, filter: &LogFilter) -> std::io::Result<Log> {
     let json = match format {
         LogFormat::Auto => !std::io::stderr().is_terminal(),
@@ -41,9 +41,9 @@ pub fn init(format: LogFormat, filter: &LogFilter) -> std::io::Result<Log> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from(filter))
         .with_writer(writer.clone())
-        // These would go to standard error directly, and panic where it is closed.
+        // Internal errors would go to standard error directly, and panic if it is closed.
         .log_internal_errors(false);
-    // A second start, which only tests do, keeps the first log.
+    // A second call, which only tests make, keeps the first log.
     let wanted = filter_fn(is_wanted);
     let _ = if json {
         log.json().flatten_event(true).finish().with(wanted).try_init()
@@ -58,18 +58,15 @@ pub fn init(format: LogFormat, filter: &LogFilter) -> std::io::Result<Log> {
     Ok(Log(writer))
 }
 
-/// The warnings of tower-sessions are about cookies and tokens that are no session. Strangers cause one with each
-/// request, and `log_limit` counts these requests.
+/// Whether to log a line. Drops the warnings of tower-sessions about cookies and tokens that are not sessions:
+/// unauthenticated clients can cause one per request, and `log_limit` counts these requests.
 fn is_wanted(line: &Metadata<'_>) -> bool {
     *line.level() != Level::WARN || !line.target().starts_with("tower_sessions")
 }
 
 const DROPPED: &str = "log lines were dropped, because the log could not be written";
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a line of the log has the machine's own time, as all its other lines do"
-)]
+#[expect(clippy::disallowed_methods, reason = "all log lines have the machine's own time")]
 fn now() -> String {
     OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Authorisation as types: a handler that takes one of these cannot be reached without it.
+//! Authorisation as extractors: a handler with one of these arguments runs only for an authorised request.
 
 use axum::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum::http::StatusCode;
@@ -14,19 +14,20 @@ use crate::keys::{Limited, Pass, Purpose, Verdict};
 use crate::model::{ApiError, MANAGE_KEYS};
 use crate::security_log::authenticated;
 
-/// Somebody who is signed in, by cookie or Bearer token.
+/// A signed-in person, by cookie or Bearer token.
 #[derive(Debug, Clone)]
 pub struct SignedIn(pub Person);
 
-/// Somebody or, where the operator allows it, a key, that may manage keys.
+/// A caller that may manage keys: a signed-in person or, if the operator allows it, a key.
 #[derive(Debug, Clone)]
 pub struct Manager(pub Caller);
 
-/// A key that is good, and whose request is counted.
+/// A valid key. The request is counted.
 #[derive(Debug, Clone)]
 pub struct KeyCaller(pub Pass);
 
-/// A key that has not ended, whatever keeps it from being used otherwise: it may end itself. The request is not counted.
+/// A key that is neither revoked nor expired, and may revoke itself although it is paused or restricted. The request is
+/// not counted.
 #[derive(Debug, Clone)]
 pub struct OwnKey(pub Pass);
 
@@ -64,7 +65,7 @@ impl FromRequestParts<Services> for SignedIn {
     }
 }
 
-/// For pages that everybody sees: a bad credential is none.
+/// For public pages: a bad credential counts as no credential.
 impl OptionalFromRequestParts<Services> for SignedIn {
     type Rejection = ApiError;
 
@@ -77,7 +78,7 @@ impl OptionalFromRequestParts<Services> for SignedIn {
     }
 }
 
-/// Whose session the request presents, if it is one.
+/// Returns the person of the session that the request presents; `None` if the session is missing or over.
 async fn person(parts: &Parts, services: &Services) -> Result<Option<Person>, ApiError> {
     let Some((session, id)) = parts.extensions.get::<Session>().and_then(|session| Some((session, session.id()?)))
     else {
@@ -87,7 +88,7 @@ async fn person(parts: &Parts, services: &Services) -> Result<Option<Person>, Ap
     if person.is_some() {
         authenticated();
     } else {
-        // tower-sessions removes the cookie of a session that it has looked for in vain.
+        // Loads the session, so that tower-sessions finds it missing and removes its cookie.
         has_user(session).await?;
     }
     Ok(person)
@@ -108,7 +109,7 @@ impl FromRequestParts<Services> for Manager {
                 "API keys cannot create, list or revoke API keys. Sign in and use the session.",
             ));
         }
-        // All about it, which a check has no need of.
+        // The whole key: the cached record of a check lacks some of the fields.
         let key = services.keys.get(pass.id).await?.ok_or_else(bad_key)?;
         if !key.scopes.name_explicitly(MANAGE_KEYS) {
             return Err(ApiError::forbidden(format!(
@@ -143,7 +144,7 @@ impl FromRequestParts<Services> for OwnKey {
 impl FromRequestParts<Services> for KeyCaller {
     type Rejection = ApiError;
 
-    /// On native paths every Bearer token is a key.
+    /// Treats every Bearer token as a key, as native paths do.
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
         let presented = match credential(parts) {
             Credential::Key(text) | Credential::AccessToken(text) | Credential::BearerSession(text) => text,
@@ -156,22 +157,22 @@ impl FromRequestParts<Services> for KeyCaller {
     }
 }
 
-/// No key was presented where one is needed.
+/// The 401 for a request without the key that it needs.
 pub fn no_key() -> ApiError {
     ApiError::unauthenticated("Present an API key in the header `X-API-Key`.")
 }
 
-/// A key that is presented to a management endpoint: good or bad, but not counted.
+/// Checks a key that is presented to a management endpoint, without counting the request.
 async fn identify(parts: &Parts, services: &Services, presented: &str) -> Result<Pass, ApiError> {
     let address = ClientAddress::of(parts, &services.site);
     let ask = address.ask();
     admit(services, presented, &ask, Purpose::Identify, address).await
 }
 
-/// Lets a key in that is good for what is asked.
+/// Admits a key that is valid for this `ask`.
 ///
 /// # Errors
-/// 401 for a bad key, 403 for one that may not do this, 429 for one that did too much.
+/// 401 for a bad key, 403 for a key without permission, 429 for a key over its limits.
 pub async fn admit(
     services: &Services,
     presented: &str,
@@ -191,10 +192,10 @@ pub async fn admit(
         .await?
 }
 
-/// Why a key was not let in.
+/// Returns the error for a key that was not admitted.
 pub fn refusal(services: &Services, verdict: &Verdict<'_>, ask: &Ask<'_>, address: ClientAddress) -> ApiError {
     if !matches!(verdict.code, Code::NotFound | Code::Revoked | Code::Disabled | Code::Expired | Code::Forbidden) {
-        // It is a good key, which may not do this, or did too much.
+        // The key itself is valid, but lacks a permission or is over its limits.
         authenticated();
     }
     match verdict.code {
@@ -211,12 +212,12 @@ pub fn refusal(services: &Services, verdict: &Verdict<'_>, ask: &Ask<'_>, addres
             ApiError::forbidden(format!("The API key lacks these scopes: {}.", missing.join(" ")))
         }
         Code::RateLimited | Code::QuotaExceeded => limited(verdict.limited),
-        // A good key is not refused.
+        // Unreachable: a valid key is not refused.
         Code::Valid => ApiError::internal(),
     }
 }
 
-/// Too many requests of a key.
+/// Returns the 429 for a key over its rate limit or quota.
 pub fn limited(limited: Option<Limited>) -> ApiError {
     match limited {
         Some(Limited::Quota(seconds)) => {

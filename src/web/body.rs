@@ -1,8 +1,8 @@
-//! Reading bodies that do not arrive in one piece: bounded in size, and in memory for all and for each sender.
+//! Reads request bodies, with a limit on their size and on the memory of all senders and of each sender.
 //!
-//! A body that is complete with its head, as nearly all are, costs nothing here: it is a piece of the
-//! connection's buffer. Any other is copied as it arrives, and each growth of the copy is charged to its sender
-//! before it is made. The charge lasts as long as the bytes.
+//! A body that arrives together with its head, as nearly all do, costs nothing here: its bytes are a slice of the
+//! connection's buffer. Any other body is copied as it arrives, and each growth of the copy is charged to its sender
+//! before the allocation. The charge lasts as long as the bytes.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -20,16 +20,16 @@ use super::json::BODY_LIMIT;
 use crate::model::ApiError;
 use crate::runtime::Tenant;
 
-/// The memory for bodies unless the operator says otherwise: 256 MiB.
+/// The default memory for bodies: 256 MiB.
 const DEFAULT_BYTES: usize = 256 << 20;
-/// An organisation may use this share of the memory; further bodies of it get 429.
+/// An organisation may use 1/8 of the memory; its further bodies get 429.
 const ORGANISATION_SHARE: usize = 8;
-/// A network may use this share of the memory for bodies without a checked key; further ones get 429.
+/// A network may use 1/64 of the memory for bodies without a checked key; its further bodies get 429.
 const NETWORK_SHARE: usize = 64;
-/// All bodies without a checked key may use this share of the memory together; further ones get 503.
+/// All bodies without a checked key may use 1/4 of the memory together; further bodies get 503.
 const NETWORKS_SHARE: usize = 4;
 
-/// The memory that bodies take while they arrive and are worked on.
+/// Accounts for the memory of request bodies while they arrive and are processed.
 #[derive(Debug)]
 pub struct BodyMemory {
     bytes: usize,
@@ -43,12 +43,12 @@ struct Used {
     senders: HashMap<Tenant, usize>,
 }
 
-/// The bound that a body would exceed.
+/// The limit that a body would exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Full {
-    /// The server's.
+    /// The limit of the server.
     Server,
-    /// The tenant's own.
+    /// The limit of one tenant.
     Tenant,
 }
 
@@ -58,9 +58,7 @@ impl From<Full> for ApiError {
             Full::Server => Self::unavailable(
                 "The request bodies that are arriving use all the memory that --body-memory allows. Send this one again.",
             ),
-            Full::Tenant => {
-                Self::too_many("This sender has too many bytes of request bodies under way at the same time.", 1)
-            }
+            Full::Tenant => Self::too_many("This sender has too many bytes of request bodies in progress.", 1),
         }
     }
 }
@@ -72,12 +70,12 @@ impl Default for BodyMemory {
 }
 
 impl BodyMemory {
-    /// Allows that many bytes in all.
+    /// Allows `bytes` in total.
     pub fn new(bytes: usize) -> Self {
         Self { bytes, used: Mutex::default() }
     }
 
-    /// The bytes that are charged at the moment.
+    /// Returns the bytes that are charged at the moment.
     pub fn used(&self) -> usize {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).all
     }
@@ -118,7 +116,7 @@ impl BodyMemory {
     }
 }
 
-/// Bytes whose memory is charged to a sender for as long as they live.
+/// A buffer that charges its memory to a sender until it is dropped.
 pub(crate) struct Charged {
     bytes: Vec<u8>,
     memory: Arc<BodyMemory>,
@@ -130,10 +128,10 @@ impl Charged {
         Self { bytes: Vec::new(), memory: Arc::clone(memory), sender }
     }
 
-    /// Appends a piece, if it stays within the limit.
+    /// Appends a piece, up to `limit` bytes in total.
     ///
     /// # Errors
-    /// 413 over the limit; 429 and 503 when there is no memory for it.
+    /// 413 over the limit; 429 and 503 when there is no memory for the piece.
     pub(crate) fn push(&mut self, piece: &[u8], limit: usize) -> Result<(), ApiError> {
         let length = self.bytes.len() + piece.len();
         if length > limit {
@@ -141,7 +139,7 @@ impl Charged {
         }
         let capacity = self.bytes.capacity();
         if length > capacity {
-            // Doubled, so that a body of many pieces is not copied for each of them.
+            // Doubled, so that a body of many pieces is not copied once per piece.
             let grown = length.max(2 * capacity).min(limit);
             self.memory.charge(self.sender, grown - capacity)?;
             let additional = grown - self.bytes.len();
@@ -175,15 +173,15 @@ impl From<Charged> for Bytes {
 pub struct Arrived {
     /// The bytes, with their charge.
     pub bytes: Bytes,
-    /// Whether it was not there with its head, so that time has passed since: the key that was checked before may
-    /// have been revoked.
+    /// Whether the server had to wait for the body after the head: the key that was checked before may have been
+    /// revoked in the meantime.
     pub waited: bool,
 }
 
 /// Reads a body to its end.
 ///
 /// # Errors
-/// 413 over the limit, 400 when it broke off, 429 and 503 when there is no memory for it.
+/// 413 over the limit, 400 when the body broke off, 429 and 503 when there is no memory for it.
 pub async fn read<B>(body: B, limit: usize, memory: &Arc<BodyMemory>, sender: Tenant) -> Result<Arrived, ApiError>
 where
     B: HttpBody<Data = Bytes>,
@@ -202,11 +200,11 @@ where
         return Ok(Arrived { bytes: first, waited });
     }
     // Boxed: few bodies come in pieces, and the future of a request should be small.
-    Box::pin(rest(body, first, limit, Charged::new(memory, sender), waited)).await
+    Box::pin(read_rest(body, first, limit, Charged::new(memory, sender), waited)).await
 }
 
-/// Reads what follows the first piece.
-async fn rest<B>(
+/// Reads the pieces after the first one.
+async fn read_rest<B>(
     mut body: Pin<&mut B>,
     first: Bytes,
     limit: usize,
@@ -218,7 +216,7 @@ where
     B::Error: Into<BoxError>,
 {
     charged.push(&first, limit)?;
-    // It is a piece of the connection's buffer, which is larger.
+    // Frees the connection's buffer, of which the piece is a slice.
     drop(first);
     while let Some(next) = frame(body.as_mut(), &mut waited).await {
         if let Ok(piece) = next.map_err(|_| broken_off())?.into_data() {
@@ -228,8 +226,9 @@ where
     Ok(Arrived { bytes: charged.into(), waited })
 }
 
-/// Waits for the whole of a small body, so that whoever sent it is judged after it and not before. A body that says
-/// it is larger than [`BODY_LIMIT`], or that breaks off, is left to the handler, which answers it in its own way.
+/// Waits for the whole of a small body, so that the credential is checked after the body has arrived and not before. A
+/// body that declares more than [`BODY_LIMIT`] bytes, or that breaks off, is left to the handler, which answers in the
+/// form of its contract.
 ///
 /// # Errors
 /// 413 for a body that turns out to be larger, 429 and 503 when there is no memory for it.
@@ -249,7 +248,7 @@ pub(crate) fn broken_off() -> ApiError {
     ApiError::invalid("The body broke off before its end.")
 }
 
-/// The next frame; notes whether it had to be waited for.
+/// Returns the next frame, and sets `waited` if the frame was not there yet.
 async fn frame<B: HttpBody>(mut body: Pin<&mut B>, waited: &mut bool) -> Option<Result<Frame<B::Data>, B::Error>> {
     poll_fn(|context| {
         let polled = body.as_mut().poll_frame(context);
@@ -272,7 +271,7 @@ mod tests {
         Tenant::Organisation(OrganisationId(id))
     }
 
-    /// A body that comes in pieces; an empty one stands for one that breaks off.
+    /// A body that comes in pieces. An empty piece stands for a broken connection.
     fn pieces(pieces: &[&'static str]) -> impl HttpBody<Data = Bytes, Error = std::io::Error> + use<> {
         let frames = pieces.iter().map(|piece| match *piece {
             "" => Err(std::io::Error::other("it broke off")),
@@ -320,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_is_late_is_told_from_one_that_is_there() {
+    async fn a_body_that_arrives_late_is_marked_as_waited_for() {
         let late = StreamBody::new(stream::once(async {
             tokio::task::yield_now().await;
             Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"a")))
@@ -331,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn one_organisation_uses_an_eighth_and_leaves_the_rest_to_others() {
+    fn one_organisation_uses_at_most_an_eighth_of_the_memory() {
         let memory = BodyMemory::new(64 * MIB);
         assert_eq!(memory.charge(sender(1), 8 * MIB), Ok(()));
         assert_eq!(memory.charge(sender(1), 1), Err(Full::Tenant));
@@ -344,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_together_leave_memory_for_checked_keys() {
+    fn all_networks_together_use_at_most_a_quarter_of_the_memory() {
         let memory = BodyMemory::new(64 * MIB);
         let network = |n: u8| Tenant::Network([192, 0, 2, n].into());
         assert_eq!(memory.charge(network(0), MIB), Ok(()));
@@ -355,6 +354,6 @@ mod tests {
         assert_eq!(memory.charge(network(16), 1), Err(Full::Server));
         assert_eq!(memory.charge(sender(1), 8 * MIB), Ok(()));
         memory.release(network(0), MIB);
-        assert_eq!(memory.charge(network(16), MIB), Ok(()), "what one has given back is there for others");
+        assert_eq!(memory.charge(network(16), MIB), Ok(()), "released memory is free for other networks");
     }
 }

@@ -1,4 +1,4 @@
-//! Where a request really comes from (docs/CONTRACTS.md, "Client address").
+//! The client address of a request, behind trusted proxies too (docs/CONTRACTS.md, "Client address").
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,34 +13,34 @@ use crate::security_log::limit::{Kind, LogLimit, Repeated};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The other end of the connection, as the listener saw it.
+/// The address of the other end of the connection, as the listener saw it.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// Where a request comes from.
+/// The address of the client that sent a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientAddress {
-    /// From there.
+    /// The client's address.
     Known(IpAddr),
-    /// It says that it was forwarded, but who says so is not trusted: the peer may be a proxy that
-    /// the operator forgot to name, so its address stands for nobody.
+    /// The address of a peer that is not a trusted proxy, on a request that says that it was forwarded. The peer may be
+    /// a proxy that the operator forgot to name, so this address is not used for allowlists.
     Untrusted(IpAddr),
     /// There is no connection (in a test).
     Unknown,
 }
 
 impl ClientAddress {
-    /// Finds it: the peer, or, if that is a trusted proxy, the right-most hop that is not one.
+    /// Finds the client address: the peer or, behind trusted proxies, the right-most hop that is not a trusted proxy.
     pub fn of(parts: &Parts, site: &Site) -> Self {
         Self::of_request(&parts.extensions, &parts.headers, site)
     }
 
-    /// The same, of a request that was not taken apart.
+    /// Like [`Self::of`], from the extensions and headers of a whole request.
     pub fn of_request(extensions: &Extensions, headers: &HeaderMap, site: &Site) -> Self {
         Self::of_peer(extensions.get().copied(), headers, site)
     }
 
-    /// The same, of a request that came from there.
+    /// Like [`Self::of`], for a peer that is not in the extensions.
     pub fn of_peer(peer: Option<Peer>, headers: &HeaderMap, site: &Site) -> Self {
         peer.map_or(Self::Unknown, |Peer(peer)| Self::find(peer.ip().to_canonical(), headers, site))
     }
@@ -51,12 +51,12 @@ impl ClientAddress {
         if !trusted(peer) {
             return if forwarded.iter().next().is_some() { Self::Untrusted(peer) } else { Self::Known(peer) };
         }
-        // As bytes: a hop that is no text must not make the others disappear.
+        // As bytes: a hop that is not text must not hide the other hops.
         let hops: Vec<&[u8]> =
             forwarded.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).collect();
         let mut last = peer;
         for hop in hops.into_iter().rev() {
-            // What a hop wrote that is no address was not written by a proxy of ours.
+            // A trusted proxy writes addresses only.
             let Some(address) = std::str::from_utf8(hop).ok().and_then(|hop| parse_hop(hop.trim())) else {
                 return Self::Untrusted(last);
             };
@@ -68,7 +68,7 @@ impl ClientAddress {
         Self::Known(last)
     }
 
-    /// The address to judge a key by; none that could be wrong.
+    /// Returns the address for IP allowlists; `None` if it could be wrong.
     pub fn for_allowlist(self) -> Option<IpAddr> {
         match self {
             Self::Known(address) => Some(address),
@@ -76,12 +76,12 @@ impl ClientAddress {
         }
     }
 
-    /// A question about a key that is presented from here.
+    /// Returns an [`Ask`] for a key that is presented from this address.
     pub fn ask<'a>(self) -> Ask<'a> {
         Ask { address: self.for_allowlist(), tenant: self.tenant(), ..Ask::default() }
     }
 
-    /// Tells the operator which setting is missing, where one may be.
+    /// Logs the setting that may be missing (`--trusted-proxies`) when a key's IP allowlist refused this address.
     pub fn explain_refusal(self, key: KeyId, limit: &LogLimit) {
         let repeated = Repeated { event: "request", code: "403", subject: "ip_allowlist" };
         if let Self::Untrusted(peer) = self
@@ -94,12 +94,12 @@ impl ClientAddress {
         }
     }
 
-    /// The network that the request is charged to.
+    /// Returns the network that the request is charged to.
     pub fn tenant(self) -> Tenant {
         Tenant::network(self.for_throttle())
     }
 
-    /// The address to throttle by: the best there is.
+    /// Returns the address for throttling, trusted or not.
     pub fn for_throttle(self) -> Option<IpAddr> {
         match self {
             Self::Known(address) | Self::Untrusted(address) => Some(address),
@@ -108,7 +108,7 @@ impl ClientAddress {
     }
 }
 
-/// An address, as proxies write it: bare, with a port, or an IPv6 one in brackets.
+/// Parses an address as proxies write it: bare, with a port, or IPv6 in brackets.
 fn parse_hop(hop: &str) -> Option<IpAddr> {
     hop.parse::<IpAddr>()
         .or_else(|_| hop.parse::<SocketAddr>().map(|socket| socket.ip()))
@@ -138,12 +138,12 @@ mod tests {
     }
 
     #[test]
-    fn without_proxies_it_is_the_peer() {
+    fn without_trusted_proxies_the_peer_is_the_client() {
         assert_eq!(find("203.0.113.9", &[], &[]), known("203.0.113.9"));
     }
 
     #[test]
-    fn the_right_most_hop_that_is_no_proxy_counts_and_never_the_left_most() {
+    fn the_right_most_untrusted_hop_is_the_client() {
         let trusted = ["10.0.0.0/8"];
         assert_eq!(find("10.0.0.1", &["1.1.1.1, 203.0.113.9, 10.0.0.2"], &trusted), known("203.0.113.9"));
         assert_eq!(find("10.0.0.1", &["1.1.1.1", "203.0.113.9:4711"], &trusted), known("203.0.113.9"));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forwarded_request_of_a_stranger_has_no_address_for_allowlists() {
+    fn a_forwarded_request_from_an_untrusted_peer_has_no_address_for_allowlists() {
         let address = find("203.0.113.9", &["10.0.0.1"], &["10.0.0.0/8"]);
         assert_eq!(address.for_allowlist(), None);
         assert_eq!(address.for_throttle(), Some("203.0.113.9".parse().unwrap()));

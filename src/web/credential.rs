@@ -1,10 +1,9 @@
-//! What a request presents as proof of who sends it, in all the forms that the contracts know,
-//! brought to one (docs/CONTRACTS.md, "Signing in").
+//! Reads the credential of a request from all the forms that the contracts allow (docs/CONTRACTS.md, "Signing in").
 //!
-//! tower-sessions reads one cookie. This layer stands in front of it: it finds the one credential
-//! that counts, hands a session over as that cookie, and keeps everything else from being read.
-//! Browsers send the cookies of every program on the same host, so each pair is read as bytes on its own, and a value
-//! that is no session token of ours is somebody else's cookie: neither tried nor removed.
+//! tower-sessions reads one cookie. This layer in front of it finds the credential that takes precedence, passes a
+//! session on as that cookie, and removes all other cookies from the request.
+//! Browsers send the cookies of every program on the same host. So each pair is read as bytes and on its own. A value
+//! without the form of our session tokens is another program's cookie, and is neither tried nor removed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,20 +25,20 @@ use crate::model::ApiError;
 use crate::runtime::Tenant;
 use crate::security_log::{Actor, Origin, SecurityEvent, Target, authenticated};
 
-/// The credential of a request; the first of these that is there.
+/// The credential of a request: the first of these forms that is present.
 #[derive(Clone)]
 pub enum Credential {
-    /// `X-API-Key`, or a Bearer token that is meant as a key.
+    /// `X-API-Key`, or a Bearer token in the form of a key.
     Key(Arc<Zeroizing<String>>),
-    /// A Bearer token that is meant as a HookSentry access token.
+    /// A Bearer token in the form of a HookSentry access token.
     AccessToken(Arc<Zeroizing<String>>),
-    /// Another Bearer token.
+    /// Any other Bearer token.
     BearerSession(Arc<Zeroizing<String>>),
-    /// Session cookies: all values that have the form of our tokens, in the order in which they are tried.
+    /// Session cookies: all values in the form of our tokens, in the order in which they are tried.
     CookieSession(Arc<[Id]>),
-    /// Something is presented that cannot be read: as good as a wrong one.
+    /// A credential that cannot be read. Treated as a wrong one.
     Unreadable,
-    /// Nothing.
+    /// No credential.
     None,
 }
 
@@ -61,10 +60,10 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// Names of session cookies that other clients of the contracts send (docs/CONTRACTS.md, "Signing in").
 const OTHER_COOKIES: [&str; 3] = ["session", "better-auth.session_token", "__Secure-better-auth.session_token"];
 
-/// Session cookies of a request that are tried; further ones are ignored, so that no request costs more look-ups.
+/// Session cookies that are tried per request; further ones are ignored, so that no request costs more look-ups.
 const MAX_SESSION_COOKIES: usize = 8;
 
-/// The layer.
+/// The layer: reads the credential into the request's extensions.
 pub async fn find(State(services): State<Services>, mut request: Request, next: Next) -> Response {
     let site = Arc::clone(&services.site);
     let tenant = ClientAddress::of_request(request.extensions(), request.headers(), &site).tenant();
@@ -73,7 +72,7 @@ pub async fn find(State(services): State<Services>, mut request: Request, next: 
     let session = match &credential {
         Credential::BearerSession(token) => cookie(&site, token),
         Credential::CookieSession(ids) => {
-            first_good(&services, ids, tenant).await.and_then(|id| cookie(&site, &Zeroizing::new(id.to_string())))
+            first_valid(&services, ids, tenant).await.and_then(|id| cookie(&site, &Zeroizing::new(id.to_string())))
         }
         _ => None,
     };
@@ -83,13 +82,13 @@ pub async fn find(State(services): State<Services>, mut request: Request, next: 
     }
     request.extensions_mut().insert(credential);
     let mut response = next.run(request).await;
-    settle_removal(response.headers_mut(), &site, is_removable);
+    rewrite_cookie_removal(response.headers_mut(), &site, is_removable);
     response
 }
 
-/// The first session that is not over. When the database does not answer, the one that it was asked for: the handler
-/// asks again and says so.
-async fn first_good(services: &Services, ids: &[Id], tenant: Tenant) -> Option<Id> {
+/// Returns the first session that is not over. When the look-up of a session fails, returns that session: the handler
+/// repeats the look-up and reports the error.
+async fn first_valid(services: &Services, ids: &[Id], tenant: Tenant) -> Option<Id> {
     if ids.len() > 1 {
         for id in ids {
             if !matches!(services.accounts.sessions.person(*id, tenant).await, Ok(None)) {
@@ -100,7 +99,7 @@ async fn first_good(services: &Services, ids: &[Id], tenant: Tenant) -> Option<I
     ids.first().copied()
 }
 
-/// Ends the session, and all others whose cookies the request has.
+/// Ends the session, and those of all other session cookies in the request.
 ///
 /// # Errors
 /// 503 when the database fails.
@@ -125,9 +124,10 @@ pub async fn end_sessions(services: &Services, credential: &Credential, session:
     Ok(())
 }
 
-/// tower-sessions removes the cookie of a session that is over by an attribute-less one, which a
-/// browser refuses for a `__Host-` name, and also when it was we who made a cookie of a Bearer token.
-fn settle_removal(headers: &mut HeaderMap, site: &Site, is_removable: bool) {
+/// Replaces the cookie by which tower-sessions removes the cookie of a session that is over. That cookie has no
+/// attributes, so a browser refuses it for a `__Host-` name. Nothing is sent for a cookie that this layer made of a
+/// Bearer token.
+fn rewrite_cookie_removal(headers: &mut HeaderMap, site: &Site, is_removable: bool) {
     let removes = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.contains("Max-Age=0;"));
     if !headers.get_all(SET_COOKIE).iter().any(removes) {
         return;
@@ -149,7 +149,7 @@ fn cookie(site: &Site, token: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// The credential that counts.
+/// Reads the credential that takes precedence.
 fn read(headers: &HeaderMap, site: &Site) -> Credential {
     let secret = |text: &str| Arc::new(Zeroizing::new(text.to_owned()));
     match single(headers, &API_KEY) {
@@ -180,8 +180,8 @@ fn read(headers: &HeaderMap, site: &Site) -> Credential {
     if ids.is_empty() { Credential::None } else { Credential::CookieSession(ids.into()) }
 }
 
-/// The key that a request presents on a path that takes nothing but keys: `X-API-Key`, or else any Bearer
-/// token. What cannot be read is no key.
+/// Returns the key that a request presents on a path that accepts only keys: `X-API-Key`, or else any Bearer token.
+/// `None` for a missing or unreadable key.
 pub fn presented_key(headers: &HeaderMap) -> Option<&str> {
     if let Some(key) = single(headers, &API_KEY) {
         return key.ok().map(str::trim);
@@ -193,14 +193,14 @@ pub fn presented_key(headers: &HeaderMap) -> Option<&str> {
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Result<&'a str, ()>> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
-    // Two of them: whoever sits in front may have judged by the other one.
+    // A repeated header: a proxy in front may have checked the other value.
     if values.next().is_some() {
         return Some(Err(()));
     }
     Some(first.to_str().map_err(|_| ()))
 }
 
-/// The values of the cookies of one name.
+/// Returns the values of the cookies with this name.
 fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
     pairs.filter_map(move |pair| {
@@ -209,13 +209,13 @@ fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'
     })
 }
 
-/// The session of a cookie's value, bare or in quotes, if it has the form of our tokens.
+/// Parses a cookie's value, bare or in quotes, as one of our session tokens.
 fn session_id(value: &[u8]) -> Option<Id> {
     let bare = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
     std::str::from_utf8(bare).ok()?.parse().ok()
 }
 
-/// The sessions of all cookies that may hold one, our own name first.
+/// Returns the sessions of all cookies that may hold one, our own cookie name first.
 fn session_ids(headers: &HeaderMap, site: &Site) -> Vec<Id> {
     let by_browser = headers.contains_key(ORIGIN) || headers.keys().any(|name| name.as_str().starts_with("sec-fetch-"));
     let others: &[&str] = if site.is_secure() && by_browser { &[] } else { &OTHER_COOKIES };
@@ -230,7 +230,7 @@ fn session_ids(headers: &HeaderMap, site: &Site) -> Vec<Id> {
     ids
 }
 
-/// Whether the cookie of our own name is ours to remove: it is there, and no value of it is another program's.
+/// Whether the cookie with our name may be removed: every value of it is a session token of ours, and there is one.
 fn owns_cookie(headers: &HeaderMap, site: &Site) -> bool {
     let mut values = cookies(headers, site.session_cookie()).peekable();
     values.peek().is_some() && values.all(|value| session_id(value).is_some())
@@ -240,7 +240,7 @@ fn owns_cookie(headers: &HeaderMap, site: &Site) -> bool {
 mod tests {
     use super::*;
 
-    /// A session token that ends in this letter: A, Q, g or w, which decode without spare bits.
+    /// A session token that ends in this letter: A, Q, g or w, the only ones that decode without spare bits.
     fn token(end: char) -> String {
         format!("AAAAAAAAAAAAAAAAAAAAA{end}")
     }
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn all_candidates_are_tried_in_order_and_at_most_eight() {
+    fn session_cookies_are_read_in_order_and_at_most_eight() {
         let site = Site::default();
         let (a, q, g) = (token('A'), token('Q'), token('g'));
         let cookie = format!("better-auth.session_token={a}; session={q}; session={g}; session={q}");
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_of_another_program_is_not_ours_to_remove() {
+    fn the_cookie_of_another_program_is_not_removed() {
         let owns = |cookie: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(COOKIE, cookie.parse().unwrap());
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn under_https_a_browser_is_heard_by_our_own_cookie_only() {
+    fn under_https_only_the_host_prefixed_cookie_of_a_browser_is_read() {
         let (site, planted, t) = (https(), token('Q'), token('A'));
         let cookie = format!("session={planted}");
         assert!(sessions(&site, &[("cookie", &cookie), ("sec-fetch-site", "same-origin")]).is_empty());
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_comes_before_bearer_before_cookie() {
+    fn a_key_takes_precedence_over_bearer_and_bearer_over_cookie() {
         let site = Site::default();
         let cookie = format!("session={}", token('A'));
         let all = [("cookie", cookie.as_str()), ("authorization", "Bearer b"), ("x-api-key", "k")];
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_does_not_fall_through() {
+    fn an_unreadable_credential_does_not_fall_back_to_the_cookie() {
         let site = Site::default();
         let cookie = format!("session={}", token('A'));
         for first in [("authorization", "Basic YTpi"), ("authorization", "Bearer"), ("authorization", "Bearer  ")] {

@@ -22,7 +22,7 @@ where
     let opening = futures::stream::once(ready(Ok(Event::default().comment("open"))));
     let headers = [
         (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-        // nginx buffers responses unless told not to.
+        // nginx buffers responses by default.
         (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     (headers, Sse::new(opening.chain(events)))

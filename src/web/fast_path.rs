@@ -1,5 +1,6 @@
-//! The hot paths have no layers around them: an id for the request, the headers that matter to programs, and a clean answer
-//! to whatever goes wrong. No log line for a request that went well: the counts of the keys say more.
+//! The fast path answers the most frequent requests without router and layers: sets the request id and the headers that
+//! matter to programs, and turns every failure into an error response. Successful requests are not logged, because the
+//! usage counts of the keys say more.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -19,14 +20,14 @@ use crate::keys::{Purpose, Verdict};
 use crate::model::{ApiError, OrganisationId, ScopeList};
 use crate::security_log::limit::Repeated;
 
-/// The scope that lets a key check others.
+/// The scope that allows a key to check other keys.
 pub(crate) const VERIFY: &str = "keys:verify";
 
-/// An answer that is being made. Boxed: it is kept beside its connection, where the futures of all kinds of requests
-/// would need as much room as the largest one, and is moved there twice.
-pub type Answering<'a> = BoxFuture<'a, Result<Response, Infallible>>;
+/// The future of a response. Boxed: the connection stores and moves it twice, and unboxed every request would need as
+/// much memory as the largest kind of future.
+pub type ResponseFuture<'a> = BoxFuture<'a, Result<Response, Infallible>>;
 
-/// Answers a request of a hot path.
+/// Answers a request of the fast path.
 pub(crate) async fn answer<E: IntoResponse>(
     services: &Services,
     path: &'static str,
@@ -34,7 +35,7 @@ pub(crate) async fn answer<E: IntoResponse>(
     work: impl AsyncFnOnce(RequestId) -> Result<Response, E>,
 ) -> Result<Response, Infallible> {
     let id = RequestId::new(&services.entropy);
-    // Pinned where it is made: moved into another future, it would need its room twice.
+    // Pinned in place: moving it into another future would need its memory twice.
     let mut response = match observe::bounded(pin!(work(id))).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => error.into_response(),
@@ -44,13 +45,13 @@ pub(crate) async fn answer<E: IntoResponse>(
     if status == StatusCode::UNAUTHORIZED || status.is_server_error() {
         log(services, path, address, id, status);
     }
-    observe::mark(&mut response, id, &services.site);
+    observe::set_common_headers(&mut response, id, &services.site);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-/// Logs a request that failed or has no valid key, or counts it when its network sends many. Other requests take no lock
-/// for it.
+/// Logs a request that failed or has no valid key, or only counts it when its network sends many. Other requests take
+/// no lock for logging.
 #[cold]
 fn log(services: &Services, path: &'static str, address: ClientAddress, id: RequestId, status: StatusCode) {
     let client = address.for_throttle();
@@ -66,7 +67,7 @@ fn log(services: &Services, path: &'static str, address: ClientAddress, id: Requ
     }
 }
 
-/// Answers a method that a path does not know.
+/// Answers 405 to a method that the path does not support.
 ///
 /// # Errors
 /// Never.
@@ -74,31 +75,32 @@ pub async fn wrong_method(State(services): State<Services>) -> Result<Response, 
     answer(&services, "-", ClientAddress::Unknown, async |_| Err(ApiError::method_not_allowed())).await
 }
 
-/// Lets a service in that checks keys: by a key of its own, which may.
+/// Authenticates a service that checks keys, by its own key, which must hold [`VERIFY`].
 ///
 /// # Errors
-/// 401, 403 or 429 by what its own key is.
-pub(crate) async fn service(
+/// 401, 403 or 429, depending on that key.
+pub(crate) async fn authenticate_service(
     services: &Services,
     headers: &HeaderMap,
     address: ClientAddress,
 ) -> Result<OrganisationId, ApiError> {
-    service_for(services, headers, address, Purpose::Use).await
+    check_service(services, headers, address, Purpose::Use).await
 }
 
-/// Checks the key of a service again, which may have been revoked while the body arrived. Nothing is charged or counted.
+/// Checks the key of a service again, because it may have been revoked while the body arrived. Nothing is charged or
+/// counted.
 ///
 /// # Errors
-/// 401 or 403 by what its own key is now.
-pub(crate) async fn service_again(
+/// 401 or 403, depending on that key.
+pub(crate) async fn recheck_service(
     services: &Services,
     headers: &HeaderMap,
     address: ClientAddress,
 ) -> Result<(), ApiError> {
-    service_for(services, headers, address, Purpose::Identify).await.map(drop)
+    check_service(services, headers, address, Purpose::Identify).await.map(drop)
 }
 
-async fn service_for(
+async fn check_service(
     services: &Services,
     headers: &HeaderMap,
     address: ClientAddress,
@@ -106,14 +108,14 @@ async fn service_for(
 ) -> Result<OrganisationId, ApiError> {
     let presented = credential::presented_key(headers).ok_or_else(no_key)?;
     let ask = Ask { scopes: ScopeList::constant(VERIFY), ..address.ask() };
-    let told = |verdict: Verdict<'_>| match verdict.record {
+    let respond = |verdict: Verdict<'_>| match verdict.record {
         Some(record) if verdict.code == Code::Valid => Ok(record.place.organisation),
         _ => Err(refusal(services, &verdict, &ask, address)),
     };
-    services.checks.verify(presented, &ask, purpose, told).await?
+    services.checks.verify(presented, &ask, purpose, respond).await?
 }
 
-/// An empty answer.
+/// Returns an empty response.
 pub(crate) fn empty(status: StatusCode) -> Response {
     status.into_response()
 }

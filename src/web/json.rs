@@ -1,4 +1,4 @@
-//! Reading what clients send: every mistake is answered by the name of the field that has it.
+//! Reads JSON bodies and query strings. Every error names the invalid field.
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, Request};
@@ -12,7 +12,7 @@ use super::body;
 use crate::model::wire::Object;
 use crate::model::{ApiError, FieldError};
 
-/// The most bytes of a JSON body (docs/CONTRACTS.md, "hookstream").
+/// The maximum bytes of a JSON body; a larger one gets 413 (docs/CONTRACTS.md, "hookstream").
 pub const BODY_LIMIT: usize = 64 * 1024;
 
 /// A JSON body, read by [`from_body`].
@@ -34,11 +34,11 @@ fn content_type(request: &Request) -> Option<String> {
     request.headers().get(CONTENT_TYPE)?.to_str().ok().map(str::to_owned)
 }
 
-/// The whole body, if it is not over the limit. The layers let small bodies arrive before a handler runs
-/// ([`body::await_small`]), so that this finds them in one piece.
+/// Reads the whole body, up to `limit` bytes. The layers wait for small bodies before a handler runs
+/// ([`body::await_small`]), so such a body is already in one piece.
 ///
 /// # Errors
-/// 413, or 400 when it broke off.
+/// 413 over the limit, or 400 when the body broke off.
 pub async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
         return Err(ApiError::too_large(limit));
@@ -56,7 +56,7 @@ pub async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     })
 }
 
-/// Refuses a body that is compressed: only events are decoded.
+/// Refuses a compressed body: only events are decoded.
 ///
 /// # Errors
 /// 415.
@@ -68,40 +68,41 @@ pub fn refuse_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
-/// The body without a byte order mark, which some programs write in front of UTF-8.
-pub fn without_mark(body: &[u8]) -> &[u8] {
+/// Strips the byte order mark that some programs write in front of UTF-8.
+pub fn without_byte_order_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
-/// Reads a JSON body.
+/// Deserialises a JSON body.
 ///
 /// # Errors
-/// 415 for another content type; 400 for what is no JSON, has a field of the wrong type, or a field
-/// that nobody asked for (which is more often misspelt than meant).
+/// 415 for another content type; 400 for invalid JSON, a field of the wrong type, or an unknown field (which is more
+/// often misspelt than meant).
 pub fn from_body<T: DeserializeOwned>(content_type: Option<&str>, body: &[u8]) -> Result<T, ApiError> {
     let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
         return Err(ApiError::not_json());
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(without_mark(body));
-    let Object(value) = strictly(&mut deserializer, "body", describe_json)?;
+    let mut deserializer = serde_json::Deserializer::from_slice(without_byte_order_mark(body));
+    let Object(value) = deserialize_strictly(&mut deserializer, "body", describe_json)?;
     deserializer.end().map_err(|error| not_json(&error))?;
     Ok(value)
 }
 
-/// Reads a query string.
+/// Deserialises a query string.
 ///
 /// # Errors
 /// 400 for a parameter that is unknown or given twice.
 pub fn from_query<T: DeserializeOwned>(query: Option<&str>) -> Result<T, ApiError> {
     let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
-    strictly(serde_urlencoded::Deserializer::new(pairs), "query", |error: &serde_urlencoded::de::Error| {
+    deserialize_strictly(serde_urlencoded::Deserializer::new(pairs), "query", |error: &serde_urlencoded::de::Error| {
         Ok(error.to_string())
     })
 }
 
-/// Reads a value of the `what`. `describe` says what is wrong with a field, or that all of it is.
-fn strictly<'de, T, D>(
+/// Deserialises the body or the query (`what`), and refuses unknown fields. `describe` returns the text of an error of
+/// one field, or the response if the whole input is invalid.
+fn deserialize_strictly<'de, T, D>(
     deserializer: D,
     what: &str,
     describe: impl Fn(&D::Error) -> Result<String, ApiError>,
@@ -113,7 +114,7 @@ where
     let mut unknown = Vec::new();
     let mut note = |path: serde_ignored::Path| {
         if unknown.len() < 10 {
-            // An optional field is a step of its own in these paths, written `?`.
+            // These paths have a step `?` for each optional field.
             let path = path.to_string().split('.').filter(|step| *step != "?").collect::<Vec<_>>().join(".");
             unknown.push(FieldError::new(shorten(&path), "is not a known field"));
         }
@@ -132,7 +133,7 @@ where
     }
 }
 
-/// What serde says is wrong, by the name of the field that it speaks of.
+/// Turns serde's message into an error of the field that the message names.
 fn unusable(what: &str, path: &str, wrong: &str) -> ApiError {
     let inner = |kind: &str| wrong.strip_prefix(kind)?.strip_suffix('`');
     let within = |field: &str| if path.is_empty() { field.to_owned() } else { format!("{path}.{field}") };
@@ -160,13 +161,13 @@ fn not_json(error: &serde_json::Error) -> ApiError {
     ApiError::invalid(format!("The body is not JSON: {} (line {line}, column {column}).", shorten(&wrong)))
 }
 
-/// `serde_json` appends the position, which says nothing to somebody whose field is named.
+/// Removes the position that `serde_json` appends: the name of the field is enough.
 fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
     text.rsplit_once(" at line ").map_or(text.as_str(), |(wrong, _)| wrong).to_owned()
 }
 
-/// What a client sent is repeated to it, but not at any length.
+/// Truncates a text that quotes the client's input.
 fn shorten(text: &str) -> String {
     const MAX_CHARACTERS: usize = 200;
     match text.char_indices().nth(MAX_CHARACTERS) {
@@ -187,14 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_scopes_is_not_a_null_one() {
+    fn absent_scopes_differ_from_null_scopes() {
         assert_eq!(read(r#"{"name":"a"}"#).unwrap().scopes, None);
         assert_eq!(read(r#"{"name":"a","scopes":null}"#).unwrap().scopes, Some(None));
         assert_eq!(read(r#"{"name":"a","scopes":"*"}"#).unwrap().scopes, Some(Some("*".into())));
     }
 
     #[test]
-    fn the_field_that_is_wrong_is_named() {
+    fn an_error_names_the_invalid_field() {
         let field = |body| read(body).unwrap_err().errors[0].field.clone();
         assert_eq!(field(r#"{"name":7}"#), "name");
         assert_eq!(field(r#"{"name":"a","scope":"x"}"#), "scope");
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn an_array_is_no_object() {
+    fn an_array_is_not_accepted_as_an_object() {
         for body in [r#"["a"]"#, "[]", "null", r#""a""#] {
             assert!(read(body).unwrap_err().detail.starts_with("The body is unusable: "), "{body}");
         }
@@ -241,7 +242,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_do_not_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = from_body::<CreateApiKey>(Some("application/json"), &body);
         }
     }

@@ -1,4 +1,4 @@
-//! Whether a request comes from the machine that the server runs on.
+//! Recognises requests from the server's own machine.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,7 @@ use super::Site;
 use super::client_address::Peer;
 use crate::accounts::SetUpRight;
 
-/// Headers that proxies add. One of them is enough: whoever sends it did not come directly.
+/// Headers that proxies add. A request with any of these did not come directly from its client.
 const FORWARDING_HEADERS: [&str; 11] = [
     "cdn-loop",
     "client-ip",
@@ -24,11 +24,11 @@ const FORWARDING_HEADERS: [&str; 11] = [
     "x-proxyuser-ip",
     "x-real-ip",
 ];
-/// The same, by what their names begin with.
+/// Prefixes of further headers that proxies add.
 const FORWARDING_PREFIXES: [&str; 6] = ["cf-", "x-amz", "x-azure-", "x-envoy-", "x-forwarded", "x-original-"];
 
-/// Whether the peer, the `Host` and the absence of forwarding headers all say that a request comes from this machine.
-/// Behind a public URL none does: there is a proxy, which may run here and add no header.
+/// Whether a request comes from this machine: the peer and the `Host` are loopback, and no forwarding header is set.
+/// With a public URL that is not loopback no request is local: a proxy may run on this machine and add no header.
 pub fn is_local(parts: &Parts, site: &Site) -> bool {
     let peer_is_local = parts.extensions.get().is_some_and(|Peer(peer)| peer.ip().to_canonical().is_loopback());
     let url_is_local = site.public_url.as_deref().is_none_or(|url| {
@@ -39,7 +39,7 @@ pub fn is_local(parts: &Parts, site: &Site) -> bool {
     peer_is_local && url_is_local && target_is_local && host_is_local(&parts.headers) && !is_forwarded(&parts.headers)
 }
 
-/// What a request has to show for the right to create the first account.
+/// Returns the proof that a request offers for the right to create the first account.
 pub fn set_up_right<'a>(parts: &Parts, site: &Site, token: Option<&'a str>) -> SetUpRight<'a> {
     if is_local(parts, site) { SetUpRight::SameMachine } else { SetUpRight::Token(token) }
 }
@@ -56,7 +56,7 @@ fn is_forwarded(headers: &HeaderMap) -> bool {
     })
 }
 
-/// The host of an authority, without its port and an IPv6 address's brackets.
+/// Returns the host of an authority, without the port and without the brackets of an IPv6 address.
 pub fn host_of(authority: &str) -> &str {
     let name = match authority.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -65,7 +65,7 @@ pub fn host_of(authority: &str) -> &str {
     name.trim_start_matches('[').trim_end_matches(']')
 }
 
-/// Whether a host is this machine to itself.
+/// Whether a host is `localhost` or a loopback address.
 pub fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn peer_host_and_headers_must_all_say_loopback() {
+    fn peer_host_and_headers_must_all_be_loopback() {
         let (site, host) = (Site::default(), ("host", "127.0.0.1:3000"));
         let at = |peer: &str, headers: &[(&str, &str)]| local(&site, peer, "/register", headers);
         assert!(at("127.0.0.1:5", &[host]) && at("[::1]:5", &[("host", "[::1]:3000")]));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_public_url_nothing_is_local() {
+    fn no_request_is_local_with_a_remote_public_url() {
         let site = |url: &str| Site { public_url: Some(url.to_owned()), ..Site::default() };
         let host = [("host", "127.0.0.1:3000")];
         assert!(!local(&site("https://keys.example.com"), "127.0.0.1:5", "/register", &host));

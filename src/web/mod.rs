@@ -1,5 +1,5 @@
-//! What every contract needs of HTTP: credentials, authorisation, bodies, JSON, errors, and the services that handlers
-//! use.
+//! HTTP code that all contracts share: credentials, authorisation, bodies, JSON, errors, and the services of the
+//! handlers.
 
 pub mod auth;
 pub mod body;
@@ -16,7 +16,7 @@ pub mod problem;
 
 pub use crate::runtime::time;
 pub use event_stream::event_stream;
-pub use fast_path::Answering;
+pub use fast_path::ResponseFuture;
 
 use std::sync::Arc;
 
@@ -44,57 +44,57 @@ pub struct Services {
     pub checks: Arc<Checks>,
     /// Counts the use of keys.
     pub usage: Arc<Usage>,
-    /// Counts what keys spend of their rate limits and quotas.
+    /// Charges requests to the rate limits and quotas of keys.
     pub limits: Arc<Limits>,
     /// The accounts.
     pub accounts: Arc<Accounts>,
     /// The events.
     pub events: Arc<Events>,
-    /// Places for searches and lists.
+    /// Admits searches and lists, within their concurrency limits.
     pub lists: Arc<Lists>,
-    /// How this server is reached.
+    /// The public URL and the trusted proxies.
     pub site: Arc<Site>,
-    /// The memory for bodies that are arriving.
+    /// The memory for request bodies.
     pub bodies: Arc<BodyMemory>,
-    /// The bounds on log lines that strangers cause.
+    /// Limits the log lines that unauthenticated clients cause.
     pub log_limit: Arc<LogLimit>,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// For the ids of requests.
+    /// The source of request ids.
     pub entropy: Entropy,
     /// Cancelled when the server is about to stop: `/readyz` answers 503, and streams end.
     pub stopping: CancellationToken,
 }
 
-/// How this server is reached.
+/// The public URL of this server, and the proxies in front of it.
 #[derive(Debug, Clone, Default)]
 pub struct Site {
-    /// Where people open it, without a slash at the end: `https://keys.example.com`. `None` when
-    /// the operator has not said, and whatever address leads here is right.
+    /// The URL that people open, without a slash at the end: `https://keys.example.com`. `None` if the operator has not
+    /// set it; then the server accepts any address that leads to it.
     pub public_url: Option<String>,
-    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    /// The networks of the trusted proxies: their `X-Forwarded-For` is used.
     pub trusted_proxies: Vec<ipnet::IpNet>,
 }
 
 impl Site {
-    /// Whether people come by HTTPS, so that cookies are `Secure` and have `__Host-` names.
+    /// Whether the public URL is HTTPS, so that cookies are `Secure` and have `__Host-` names.
     pub fn is_secure(&self) -> bool {
         self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
     }
 
-    /// `Strict-Transport-Security`, where people come by HTTPS: browsers then do for a year.
+    /// Returns the value of `Strict-Transport-Security` if the public URL is HTTPS: browsers then use HTTPS for a year.
     pub fn strict_transport(&self) -> Option<HeaderValue> {
         self.is_secure().then_some(HeaderValue::from_static("max-age=31536000"))
     }
 
-    /// The host of a request, when the forms of this server are refused under it: a name that the operator has not
-    /// named and that is not this machine's. Somebody else could let it point here (DNS rebinding).
+    /// Returns the request's host if this server refuses forms under it: there is no public URL, and the host is not
+    /// `localhost` or an address. An attacker's DNS name could resolve to this server (DNS rebinding).
     pub fn unknown_host<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok())?;
         (self.public_url.is_none() && !is_local_name_or_address(host)).then_some(host)
     }
 
-    /// The name of our own session cookie.
+    /// Returns the name of our own session cookie.
     pub fn session_cookie(&self) -> &'static str {
         if self.is_secure() { "__Host-session" } else { "session" }
     }

@@ -1,8 +1,7 @@
-//! The OpenAPI document: what the contracts' parts of it have in common.
+//! The shared parts of the OpenAPI document.
 //!
-//! Every contract describes its own operations, next to their handlers and by the types that these
-//! read and write. Here are the words that they share: the credentials, the errors, and what is true
-//! of every answer and of every body.
+//! Every contract describes its own operations, next to their handlers and with the types that these read and write.
+//! This module adds the credentials, the errors, and the properties of all responses and request bodies.
 
 use std::collections::BTreeMap;
 
@@ -16,34 +15,34 @@ use utoipa::openapi::{
 };
 use utoipa::{IntoResponses, Modify};
 
-/// What the parameter of that name says, wherever a key ends or changes.
-pub const DESCENDANTS: &str = "Whether the keys that the key made, and those that they made, end or are narrowed with \
-    it. They do, unless this is `false`.";
+/// The description of the parameter `descendants` of all operations that end or change a key.
+pub const DESCENDANTS: &str = "Whether the key's descendants (the keys that it made, and their descendants) are \
+    revoked or narrowed with it. `true` by default.";
 
-/// Says once what is true of all operations of a document.
+/// Adds the shared parts to a document.
 pub fn complete(document: &mut Document) {
     Shared.modify(document);
 }
 
-/// An answer that is an error in problem details, for `responses(…)` of an operation.
+/// An error response with problem details, for `responses(…)` of an operation.
 pub struct Problem<const STATUS: u16>;
 
-/// The errors that have an answer of their own under `components`.
+/// The error responses under `components`: status, name and description.
 const PROBLEMS: [(u16, &str, &str); 10] = [
     (
         400,
         "Invalid",
-        "No JSON, a wrong type, a missing, unknown or unusable field or parameter. `errors` names the fields.",
+        "Invalid JSON, a wrong type, or a missing, unknown or invalid field or parameter. `errors` names the fields.",
     ),
-    (401, "Unauthenticated", "No credential, or a bad one."),
-    (403, "Forbidden", "Known, but not allowed; or another site made a browser send it."),
-    (404, "NotFound", "Unknown, or not the caller's to see."),
-    (409, "Conflict", "Not in the state that this needs."),
-    (413, "TooLarge", "The body has more bytes than it may have."),
+    (401, "Unauthenticated", "The credential is missing or invalid."),
+    (403, "Forbidden", "The caller is not allowed to do this, or a browser sent a cross-site request."),
+    (404, "NotFound", "The object does not exist, or is not visible to the caller."),
+    (409, "Conflict", "The object is not in the required state."),
+    (413, "TooLarge", "The body is too large."),
     (415, "NotJson", "The body is not declared as `application/json`."),
-    (429, "TooMany", "Too many requests or attempts; `Retry-After` says when to come again."),
-    (500, "Internal", "Something went wrong; the server's log has it under the answer's `X-Request-Id`."),
-    (503, "Unavailable", "The database does not answer, or the request took too long. Nothing was done by halves."),
+    (429, "TooMany", "Too many requests or attempts. `Retry-After` says when to retry."),
+    (500, "Internal", "Internal error. The server logs the cause under the response's `X-Request-Id`."),
+    (503, "Unavailable", "The database does not answer, or the request took too long. Changes are never partial."),
 ];
 
 impl<const STATUS: u16> IntoResponses for Problem<STATUS> {
@@ -87,7 +86,7 @@ fn problem(status: u16, description: &str) -> Response {
         response = response.header("WWW-Authenticate", header("Always `Bearer`.", Type::String));
     }
     if matches!(status, 429 | 503) {
-        response = response.header("Retry-After", header("Seconds after which to try again.", Type::Integer));
+        response = response.header("Retry-After", header("Seconds to wait before a retry.", Type::Integer));
     }
     response.build()
 }
@@ -102,17 +101,17 @@ fn add_credentials(components: &mut Components) {
             "session",
             SecurityScheme::ApiKey(ApiKey::Cookie(api_key(
                 "session",
-                "The session of `POST /v1/auth/login`. Its name is `__Host-session` where the server is reached by https.",
+                "The session of `POST /v1/auth/login`. Named `__Host-session` if the server's public URL is HTTPS.",
             ))),
         ),
         (
             "better_auth_session",
             SecurityScheme::ApiKey(ApiKey::Cookie(api_key(
                 "better-auth.session_token",
-                "The same session under the name that other clients use; also `__Secure-better-auth.session_token`.",
+                "The session cookie under the name that other clients use; also `__Secure-better-auth.session_token`.",
             ))),
         ),
-        ("session_token", bearer("The same session, the cookie's value as a Bearer token.")),
+        ("session_token", bearer("The value of the session cookie as a Bearer token.")),
         ("access_token", bearer("`accessToken` of `POST /api/v1/auth/login`.")),
         ("api_key", SecurityScheme::ApiKey(ApiKey::Header(api_key("X-API-Key", "An API key of any contract.")))),
         ("api_key_bearer", bearer("An API key as a Bearer token.")),
@@ -122,9 +121,9 @@ fn add_credentials(components: &mut Components) {
     }
 }
 
-/// A field that is not known is a 400 in every body that is read (`json::from_body`).
+/// Documents that an unknown field is a 400 in every request body (`json::from_body`).
 fn close_request_bodies(components: &mut Components) {
-    const READ: [&str; 11] = [
+    const REQUEST_BODIES: [&str; 11] = [
         "CreateApiKey",
         "RateLimit",
         "Quota",
@@ -137,7 +136,7 @@ fn close_request_bodies(components: &mut Components) {
         "Report",
         "Use",
     ];
-    for name in READ {
+    for name in REQUEST_BODIES {
         if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {
             object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
         }
@@ -148,12 +147,12 @@ fn close_request_bodies(components: &mut Components) {
             && let ArrayItems::RefOrSchema(item) = &mut list.items
             && let RefOr::T(Schema::Object(item)) = &mut **item
         {
-            // No format of JSON Schema: an address, or a network as 203.0.113.0/24.
+            // A format of our own, because JSON Schema has none: an address, or a network such as 203.0.113.0/24.
             item.format = Some(SchemaFormat::Custom("network".to_owned()));
         }
     }
     if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut("CreateApiKey") {
-        // Both ids, or neither.
+        // Both ids or none.
         let both = |kind: &str| json!({ "org_id": { "type": kind }, "env_id": { "type": kind } });
         let either: Value = json!([
             { "properties": both("string"), "required": ["org_id", "env_id"] },

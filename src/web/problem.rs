@@ -17,12 +17,12 @@ use crate::store::StoreError;
 /// The content type of problem details.
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// The status of an error.
+/// Returns the status of an error.
 pub fn status(error: &ApiError) -> StatusCode {
     StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-/// The headers that an error is sent with.
+/// Returns the headers of an error response.
 pub fn headers(error: &ApiError) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, PROBLEM_JSON);
@@ -43,21 +43,21 @@ impl IntoResponse for ApiError {
     }
 }
 
-// An argument of a handler that is always there.
+// For extractors that cannot fail.
 impl From<Infallible> for ApiError {
     fn from(never: Infallible) -> Self {
         match never {}
     }
 }
 
-// A part of the path that is no UTF-8 names nothing.
+// A path segment that is not UTF-8 names nothing: 404.
 impl From<PathRejection> for ApiError {
     fn from(_: PathRejection) -> Self {
         Self::not_found("There is nothing at this address.")
     }
 }
 
-// The cause goes to the log, under the request's id; the client is told to come again.
+// Logs the cause, under the request's id, and asks the client to retry.
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the database failed");
@@ -79,8 +79,8 @@ impl From<Unavailable> for ApiError {
             }
             Unavailable::KeyStorage => "The key could not be stored. Nothing of it is kept: try again in a moment.",
             Unavailable::Acknowledgements => {
-                "The change is stored, but it is not known yet whether every node has heard of it. Ask again: the \
-                 answer comes when it is."
+                "The change is stored, but not every node has confirmed it yet. Repeat the request: it succeeds \
+                 once all nodes have confirmed."
             }
         })
     }
@@ -89,12 +89,12 @@ impl From<Unavailable> for ApiError {
 impl From<IssueError> for ApiError {
     fn from(error: IssueError) -> Self {
         match error {
-            IssueError::OrganisationFull(most) => Self::forbidden(format!(
-                "The organisation has {most} keys, as many as it may. Revoke some that are not used, or raise \
+            IssueError::OrganisationFull(max) => Self::forbidden(format!(
+                "The organisation has {max} keys, the maximum. Revoke unused keys, or raise \
                  --max-keys-per-organisation."
             )),
-            IssueError::TooManyRevoked(most) => Self::forbidden(format!(
-                "The organisation has {most} revoked keys, as many as it may. They are deleted in time \
+            IssueError::TooManyRevoked(max) => Self::forbidden(format!(
+                "The organisation has {max} revoked keys, the maximum. Wait until old ones are deleted \
                  (--keep-revoked-keys-days), or raise --max-revoked-keys-per-organisation."
             )),
             IssueError::MakerEnded => Self::unauthenticated("The API key was revoked or disabled meanwhile."),
@@ -131,7 +131,7 @@ impl From<EditError> for ApiError {
             EditError::NotAllowed => Self::forbidden(
                 "Only the member who made this key, or an admin or owner of the organisation, can change it.",
             ),
-            EditError::Revoked => Self::conflict("The key is revoked, which nothing undoes. Make a new one."),
+            EditError::Revoked => Self::conflict("The key is revoked, which cannot be undone. Create a new key."),
             EditError::Changed(_) => Self::conflict("The key was changed meanwhile. Read it again."),
             EditError::Unavailable(error) => error.into(),
             EditError::Store(error) => error.into(),
@@ -141,11 +141,11 @@ impl From<EditError> for ApiError {
 
 impl From<Busy> for ApiError {
     fn from(_: Busy) -> Self {
-        Self::too_many("Too many searches and lists of this organisation are under way.", 1)
+        Self::too_many("Too many searches and lists of this organisation are running.", 1)
     }
 }
 
-/// 503 for a sign-in or a registration that the queue in front of Argon2 has no room for.
+/// Returns the 503 for a sign-in or a registration when the queue in front of Argon2 is full.
 pub fn busy() -> ApiError {
     let text = format!("Too many people are signing in at the moment. Try again in {SIGN_IN_RETRY_AFTER} s.");
     ApiError { retry_after: Some(SIGN_IN_RETRY_AFTER), ..ApiError::unavailable(text) }

@@ -115,7 +115,7 @@ on_both_engines! {
         let rows: Vec<String> = (0..1_000).map(|n| format!("({n}, {environment}, 's{n}', 0)")).collect();
         app.execute(&format!("INSERT INTO sources (id, environment_id, name, created_at) VALUES {}", rows.join(","))).await;
         let refused = ingest(&app, &ada.id, "new", &key).json("1").send().await;
-        assert_eq!((refused.status.as_u16(), refused.text()), (400, "\"The environment has 1000 sources, the most that it may have: use one of them.\"".to_owned()));
+        assert_eq!((refused.status.as_u16(), refused.text()), (400, "\"The environment has 1000 sources, the maximum: use one of them.\"".to_owned()));
         assert_eq!(ingest(&app, &ada.id, "s7", &key).json("1").send().await.status, 202);
     }
 

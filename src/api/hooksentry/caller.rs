@@ -1,4 +1,4 @@
-//! Who calls, and for which tenant.
+//! The callers of the HookSentry contract, and their tenant.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -12,23 +12,23 @@ use crate::web::Services;
 use crate::web::auth::{Manager, SignedIn};
 use crate::web::credential::Credential;
 
-/// Somebody with an access token, or a key that may manage keys, and the tenant that it is for.
+/// A caller that may manage keys, by access token or key, and the tenant of that credential.
 #[derive(Debug)]
 pub struct TenantCaller {
-    /// Who.
+    /// The person or the key.
     pub caller: Caller,
     /// The tenant.
     pub tenant: OrganisationId,
 }
 
-/// A tenant to somebody who belongs to it. A key, whatever keys it may manage, reads nothing of it.
+/// The tenant of a person, after a check of the membership. Keys are refused, even if they may manage keys.
 #[derive(Debug)]
 pub struct TenantReader(pub OrganisationId);
 
-/// Somebody with an access token.
+/// A caller with an access token.
 #[derive(Debug)]
 pub struct Bearer {
-    /// Who, for which tenant.
+    /// The person and the tenant of the token.
     pub holder: TokenHolder,
     /// The token.
     pub token: std::sync::Arc<zeroize::Zeroizing<String>>,
@@ -72,7 +72,7 @@ impl FromRequestParts<Services> for TenantReader {
 
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, Error> {
         if let Some(Credential::Key(_)) = parts.extensions.get() {
-            // Says what is wrong with it.
+            // Fails with the error for keys.
             SignedIn::from_request_parts(parts, services).await?;
         }
         Ok(Self(TenantCaller::from_request_parts(parts, services).await?.inside()?.tenant))
@@ -80,10 +80,10 @@ impl FromRequestParts<Services> for TenantReader {
 }
 
 impl TenantCaller {
-    /// The caller, if they still belong to the tenant: who left it sees nothing of it.
+    /// Returns the caller if it still belongs to the tenant.
     ///
     /// # Errors
-    /// 401.
+    /// 401 for a person that has left the tenant.
     pub fn inside(self) -> Result<Self, Error> {
         match &self.caller {
             Caller::Person(person) if person.in_organisation(self.tenant).is_none() => Err(unauthenticated()),

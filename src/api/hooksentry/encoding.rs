@@ -1,4 +1,4 @@
-//! `Content-Encoding` of events: what is stored is always the decoded JSON.
+//! `Content-Encoding` of events. The store always contains the decoded JSON.
 
 use std::io::Read;
 
@@ -13,23 +13,23 @@ use crate::model::ApiError;
 use crate::web::body::Charged;
 use crate::web::json;
 
-/// Bytes that are decoded before the limit and the memory are asked again.
+/// Bytes that are decoded between two checks of the limit and the memory.
 const STEP_BYTES: usize = 16 * 1024;
 
 /// The encoding of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
-    /// None.
+    /// No encoding.
     Identity,
-    /// RFC 1952.
+    /// gzip (RFC 1952).
     Gzip,
 }
 
 impl Encoding {
-    /// Reads the header.
+    /// Reads the `Content-Encoding` header.
     ///
     /// # Errors
-    /// 415 for any other encoding, and for several.
+    /// 415 for any other encoding, and for several encodings.
     pub(super) fn of(headers: &HeaderMap) -> Result<Self, Error> {
         let mut values = headers.get_all(CONTENT_ENCODING).iter();
         let Some(value) = values.next() else {
@@ -42,15 +42,15 @@ impl Encoding {
             _ => {
                 let shown: String = name.chars().take(60).collect();
                 Err(ApiError::unsupported_encoding(format!(
-                    "`Content-Encoding: {shown}` is not understood: send JSON as it is, or once compressed with `gzip`."
+                    "`Content-Encoding: {shown}` is not supported: send plain JSON, or compress it once with `gzip`."
                 ))
                 .into())
             }
         }
     }
 
-    /// The JSON in a body, without a byte order mark. Decoding stops at the limit, so that a small body cannot become a
-    /// large one.
+    /// Returns the JSON of a body, without a byte order mark. Decoding stops at the limit, so that a small body cannot
+    /// expand to a large one.
     ///
     /// # Errors
     /// 400 for a body that is not in this encoding, 413 over the limit, 429 and 503 when there is no memory for it.
@@ -69,7 +69,7 @@ impl Encoding {
                 }
             }
         };
-        let json = json::without_mark(&body);
+        let json = json::without_byte_order_mark(&body);
         Ok(body.slice_ref(json))
     }
 }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_known_and_every_other_encoding_is_not() {
+    fn only_identity_and_gzip_are_accepted() {
         assert_eq!(of(&[]), Some(Encoding::Identity));
         assert_eq!(of(&["identity"]), Some(Encoding::Identity));
         assert_eq!(of(&["GZIP"]), Some(Encoding::Gzip));
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_out_is_the_json_without_its_mark() {
+    fn decoded_json_has_no_byte_order_mark() {
         assert_eq!(decode(Encoding::Identity, "\u{feff}{}".into()).unwrap(), "{}");
         assert_eq!(decode(Encoding::Identity, "{}".into()).unwrap(), "{}");
         assert_eq!(decode(Encoding::Gzip, gzip("\u{feff}{}".as_bytes())).unwrap(), "{}");
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_and_a_broken_body_are_refused() {
+    fn decompression_bombs_and_broken_gzip_are_refused() {
         for length in [BODY_LIMIT + 1, 200 * BODY_LIMIT] {
             let error = decode(Encoding::Gzip, gzip(&vec![0; length])).unwrap_err();
             assert!(matches!(error, Error::Problem(error) if error.status == 413), "{length}");

@@ -1,5 +1,5 @@
-//! Errors as HookSentry's clients read them: a 400 is a JSON string that says what is wrong,
-//! everything else is problem details (docs/CONTRACTS.md, "HookSentry").
+//! Errors of the HookSentry contract: a 400 is a JSON string with the message, all other errors are problem details
+//! (docs/CONTRACTS.md, "HookSentry").
 
 use std::collections::BTreeMap;
 
@@ -15,33 +15,33 @@ use crate::model::ApiError;
 use crate::runtime::lists::Busy;
 use crate::store::StoreError;
 
-/// A 400 for `responses(…)` of an operation: a JSON string.
+/// The 400 for `responses(…)` of an operation: a JSON string.
 pub struct Invalid;
 
 impl utoipa::IntoResponses for Invalid {
     fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
         let content = Content::new(Some(Object::with_type(openapi::Type::String)));
         let response = ResponseBuilder::new()
-            .description("No JSON, or an unusable field or parameter: a string that says what is wrong.")
+            .description("Invalid JSON, or an invalid field or parameter. The body is a string with the error message.")
             .content("application/json", content);
         BTreeMap::from([("400".to_owned(), response.build().into())])
     }
 }
 
-/// An error answer.
+/// An error response.
 #[derive(Debug)]
 pub enum Error {
-    /// 400 with what is wrong.
+    /// A 400 with its message.
     Invalid(String),
-    /// Any other.
+    /// Any other error.
     Problem(ApiError),
 }
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         match self {
-            Self::Invalid(what) => {
-                (StatusCode::BAD_REQUEST, [(CACHE_CONTROL, "no-store")], axum::Json(what)).into_response()
+            Self::Invalid(message) => {
+                (StatusCode::BAD_REQUEST, [(CACHE_CONTROL, "no-store")], axum::Json(message)).into_response()
             }
             Self::Problem(problem) => problem.into_response(),
         }
@@ -85,11 +85,11 @@ impl From<SignInError> for Error {
 impl From<IssueError> for Error {
     fn from(error: IssueError) -> Self {
         match error {
-            IssueError::OrganisationFull(most) => Self::Problem(ApiError::forbidden(format!(
-                "The tenant has {most} keys, as many as it may. Revoke some that are not used."
+            IssueError::OrganisationFull(max) => Self::Problem(ApiError::forbidden(format!(
+                "The tenant has {max} keys, the maximum. Revoke unused keys."
             ))),
-            IssueError::TooManyRevoked(most) => Self::Problem(ApiError::forbidden(format!(
-                "The tenant has {most} revoked keys, as many as it may. They are deleted in time."
+            IssueError::TooManyRevoked(max) => Self::Problem(ApiError::forbidden(format!(
+                "The tenant has {max} revoked keys, the maximum. Wait until old ones are deleted."
             ))),
             error => ApiError::from(error).into(),
         }

@@ -18,12 +18,12 @@ use crate::store::{EventFilter, EventPage};
 use crate::web::openapi::Problem;
 use crate::web::{Services, time};
 
-const KNOWN: [&str; 8] = ["Qt", "Pg", "CpOrd", "TpOrd", "Source", "KeyId", "From", "To"];
+const KNOWN_PARAMETERS: [&str; 8] = ["Qt", "Pg", "CpOrd", "TpOrd", "Source", "KeyId", "From", "To"];
 
 /// Get events
 ///
-/// A page of the tenant's events, without their bodies. The names of the parameters and their words may be in
-/// any case.
+/// Returns a page of the tenant's events, without their bodies. The names of the parameters and their words are
+/// case-insensitive.
 #[utoipa::path(
     get,
     path = "/api/v1/events",
@@ -41,9 +41,9 @@ pub async fn list(
     TenantReader(tenant): TenantReader,
     RawQuery(query): RawQuery,
 ) -> Result<Answer<Page<EventItem>>, Error> {
-    let query = Query::parse(query.as_deref(), &KNOWN)?;
+    let query = Query::parse(query.as_deref(), &KNOWN_PARAMETERS)?;
     let paging = query.paging()?;
-    // Ids are in the order of arrival: both words mean the same.
+    // Ids are in the order of arrival, so both columns give the same order.
     query.choose("CpOrd", &[("id", ()), ("acceptedAt", ())])?;
     let page = EventPage {
         organisation: tenant,
@@ -85,7 +85,7 @@ fn moment(query: &Query, name: &str) -> Result<Option<Timestamp>, Error> {
 
 /// Get one event
 ///
-/// With its body, as it came.
+/// Returns the event with its body, exactly as it was received.
 #[utoipa::path(
     get,
     path = "/api/v1/events/{id}",

@@ -24,19 +24,20 @@ use crate::runtime::Tenant;
 use crate::web::auth::limited;
 use crate::web::body::{self, Arrived, Charged};
 use crate::web::client_address::{ClientAddress, Peer};
-use crate::web::fast_path::{self, Answering};
+use crate::web::fast_path::{self, ResponseFuture};
 use crate::web::openapi::Problem;
 use crate::web::time::milliseconds;
 use crate::web::{Services, credential};
 
-/// The most bytes of an event: 1 MiB.
+/// The maximum bytes of an event: 1 MiB. A larger one gets 413.
 pub const BODY_LIMIT: usize = 1024 * 1024;
 const SCOPE: &str = "events:write";
 
-/// Send an event in
+/// Send an event
 ///
-/// Any JSON of at most 1 MiB, also after decoding: `Content-Encoding: gzip` is understood. A 202 means that the event is on disk. Every bad key is the same 401; a key of
-/// another tenant, without the scope `events:write`, or from an address that is not allowed is a 403.
+/// Accepts any JSON of at most 1 MiB, plain or with `Content-Encoding: gzip`; the limit applies to the decoded JSON as
+/// well. A 202 means that the event is on disk. All invalid keys get the same 401. A key of another tenant, without the
+/// scope `events:write`, or from an address that is not allowed gets 403.
 #[utoipa::path(
     post,
     path = "/api/v1/ingest/{tenant_id}/{source}",
@@ -44,14 +45,14 @@ const SCOPE: &str = "events:write";
     tag = "Events",
     params(
         ("tenant_id" = Uuid, Path, description = "The tenant that the key belongs to."),
-        ("source" = String, Path, description = "What sends the event; made at first use.", pattern = "^[A-Za-z0-9_-]{1,64}$", example = "billing"),
+        ("source" = String, Path, description = "The source that sends the event. Created at its first use.", pattern = "^[A-Za-z0-9_-]{1,64}$", example = "billing"),
         ("X-Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, pattern = "^[ -~]+$",
-            description = "The same key again, within 24 hours for one environment and source, is a 200 with the first event's answer."),
+            description = "A repeated key, within 24 hours for one environment and source, gets 200 with the response of the first event."),
     ),
     request_body(content = serde_json::Value, content_type = "application/json", example = json!({ "type": "invoice.paid", "amount": 1200 })),
     responses(
         (status = 202, description = "The event is on disk.", body = Accepted),
-        (status = 200, description = "It was already, under the same idempotency key.", body = Accepted),
+        (status = 200, description = "The event was already on disk, with the same idempotency key.", body = Accepted),
         Invalid, Problem<401>, Problem<403>, Problem<413>, Problem<415>, Problem<429>,
     ),
     security(("api_key" = []), ("api_key_bearer" = [])),
@@ -61,36 +62,41 @@ pub(super) async fn ingest(
     path: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Result<Response, Infallible> {
-    let place = if let Ok(Path((tenant, source))) = path {
-        Place { tenant, source }
+    let destination = if let Ok(Path((tenant, source))) = path {
+        Destination { tenant, source }
     } else {
-        // No UTF-8: no source is called that.
+        // The path is not UTF-8, so it names no source.
         let tenant = request.uri().path().split('/').nth(4).unwrap_or_default().to_owned();
-        Place { tenant, source: String::new() }
+        Destination { tenant, source: String::new() }
     };
-    take(&services, request.extensions().get().copied(), place, request).await
+    handle(&services, request.extensions().get().copied(), destination, request).await
 }
 
-/// The handler, for a request that comes from a router or from the fast path.
-pub(super) fn take<B>(services: &Services, peer: Option<Peer>, place: Place, request: Request<B>) -> Answering<'_>
+/// Handles a request from the router or from the fast path.
+pub(super) fn handle<B>(
+    services: &Services,
+    peer: Option<Peer>,
+    destination: Destination,
+    request: Request<B>,
+) -> ResponseFuture<'_>
 where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     let address = ClientAddress::of_peer(peer, request.headers(), &services.site);
-    let work = async move |_| receive(services, address, place, request).await;
+    let work = async move |_| receive(services, address, destination, request).await;
     Box::pin(fast_path::answer(services, "/api/v1/ingest", address, work))
 }
 
-/// Where an event is to go, as the path names it.
-pub(super) struct Place {
+/// The tenant and the source that the path names.
+pub(super) struct Destination {
     tenant: String,
     source: String,
 }
 
-impl Place {
-    /// What a path names that has nothing escaped in it.
-    pub(super) fn plain(path: &str) -> Option<Self> {
+impl Destination {
+    /// Parses a path without escapes; `None` for any other path.
+    pub(super) fn from_plain_path(path: &str) -> Option<Self> {
         let (tenant, source) = path.strip_prefix("/api/v1/ingest/")?.split_once('/')?;
         let is_plain = !tenant.is_empty() && !source.is_empty() && !source.contains('/') && !path.contains('%');
         is_plain.then(|| Self { tenant: tenant.to_owned(), source: source.to_owned() })
@@ -100,7 +106,7 @@ impl Place {
 async fn receive<B>(
     services: &Services,
     address: ClientAddress,
-    place: Place,
+    destination: Destination,
     request: Request<B>,
 ) -> Result<Response, Error>
 where
@@ -108,8 +114,8 @@ where
     B::Error: Into<BoxError>,
 {
     let (parts, body) = request.into_parts();
-    let key = authenticate(&parts, services, &place.tenant, address, Purpose::Admit).await?;
-    let source = SourceName::parse(&place.source).ok_or_else(|| {
+    let key = authenticate(&parts, services, &destination.tenant, address, Purpose::Admit).await?;
+    let source = SourceName::parse(&destination.source).ok_or_else(|| {
         Error::Invalid("The source must be 1 to 64 of the characters A-Z, a-z, 0-9, _ and -.".to_owned())
     })?;
     let idempotency_key = idempotency_key(&parts)?;
@@ -117,7 +123,7 @@ where
     let sender = Tenant::Organisation(key.place.organisation);
     let Arrived { bytes, waited } = body::read(body, BODY_LIMIT, &services.bodies, sender).await?;
     if waited {
-        Box::pin(authenticate(&parts, services, &place.tenant, address, Purpose::Identify)).await?;
+        Box::pin(authenticate(&parts, services, &destination.tenant, address, Purpose::Identify)).await?;
     }
     let body = encoding.decode(bytes, Charged::new(&services.bodies, sender))?;
     check_json(&body)?;
@@ -127,15 +133,13 @@ where
             Refused::TooMany => {
                 return ApiError::too_many("Too many events of this tenant are waiting to be stored.", 1).into();
             }
-            Refused::TooManySources(most) => {
-                return Error::Invalid(format!(
-                    "The environment has {most} sources, the most that it may have: use one of them."
-                ));
+            Refused::TooManySources(max) => {
+                return Error::Invalid(format!("The environment has {max} sources, the maximum: use one of them."));
             }
-            Refused::Unavailable => "The event could not be written. Nothing of it is kept: send it again.",
+            Refused::Unavailable => "The event could not be written, and nothing was stored. Send it again.",
             Refused::DiskReserve => {
-                "The server's disk is almost full, and events are refused until there is room. \
-                 Nothing of this one is kept: send it again later."
+                "The server's disk is almost full, and events are refused until there is space. \
+                 Nothing was stored. Send the event again later."
             }
         }))
     })?;
@@ -145,7 +149,10 @@ where
     Ok((status, Answer(accepted)).into_response())
 }
 
-/// A key of this tenant that may write events. Every bad key is the same 401.
+/// Authenticates a key of this tenant that may write events.
+///
+/// # Errors
+/// The same 401 for every invalid key.
 async fn authenticate(
     parts: &Parts,
     services: &Services,
@@ -155,7 +162,8 @@ async fn authenticate(
 ) -> Result<Pass, Error> {
     let bad = || ApiError::unauthenticated("The API key is missing, unknown, revoked, disabled or expired.");
     let presented = credential::presented_key(&parts.headers).ok_or_else(bad)?;
-    // Whose key it is comes before what it may do; a bad one has no owner. So this only looks.
+    // Looks up the key's tenant first, without charging the key: a key of another tenant gets a 403 that says so,
+    // before its scopes and limits are checked. An invalid key has no tenant.
     let look = Ask { scopes: ScopeList::constant(SCOPE), ..address.ask() };
     let organisation = services
         .checks
@@ -200,7 +208,7 @@ fn idempotency_key(parts: &Parts) -> Result<Option<IdempotencyKey>, Error> {
     }
 }
 
-/// Any JSON, without building a tree of it.
+/// Checks that a body is JSON, without building a tree.
 fn check_json(body: &[u8]) -> Result<(), Error> {
     let invalid = |what: String| Error::Invalid(format!("The body is not JSON: {what}."));
     let text = std::str::from_utf8(body).map_err(|error| invalid(error.to_string()))?;
@@ -212,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn any_json_is_taken_however_deep() {
+    fn json_of_any_depth_is_accepted() {
         let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
         for right in ["null", "\"é\"", "{\"a\":[1,2.5e3,true]}", " [] ", deep.as_str()] {
             assert!(check_json(right.as_bytes()).is_ok(), "{right:.20}");

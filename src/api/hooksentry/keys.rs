@@ -23,13 +23,13 @@ use crate::web::json::Json;
 use crate::web::openapi::{DESCENDANTS, Problem};
 use crate::web::time::milliseconds;
 
-/// What a HookSentry key is for (docs/CONTRACTS.md, "Key strings").
+/// The only scope of a HookSentry key (docs/CONTRACTS.md, "Key strings").
 const SCOPE: &str = "events:write";
 
 /// Create API key
 ///
-/// The plaintext key is in this answer and nowhere else: save it at once. It is good for the ingest endpoint
-/// of the token's tenant.
+/// Creates a key for the ingest endpoint of the token's tenant. The response shows the plaintext key for the only time:
+/// save it.
 #[utoipa::path(
     post,
     path = "/api/v1/apikeys",
@@ -87,7 +87,7 @@ pub async fn create(
 
 /// Get API keys
 ///
-/// A page of the tenant's keys. The names of the parameters and their words may be in any case. A page past
+/// Returns a page of the tenant's keys. The names of the parameters and their words are case-insensitive. A page past
 /// the end has no items.
 #[utoipa::path(
     get,
@@ -130,7 +130,7 @@ pub async fn list(
     )?;
     let page = KeyPage {
         organisation: caller.tenant,
-        // A key that may manage keys does so in its own environment.
+        // A key may manage only the keys of its own environment.
         environment: caller.caller.key().map(|key| key.environment),
         active: query.choose("IsActive", &[("true", true), ("false", false)])?,
         column: column.unwrap_or(KeyColumn::Id),
@@ -146,9 +146,9 @@ pub async fn list(
 
 /// Revoke API key
 ///
-/// Ends the key at once, and for good. 404 when it is unknown or revoked already, 403 when it is another
-/// tenant's, or another member's and the caller no admin. The keys that the key made, and those that they made,
-/// end with it.
+/// Revokes the key and its descendants (the keys that it made, and their descendants), immediately and permanently. 404
+/// for a key that is unknown or already revoked. 403 for a key of another tenant, or of another member unless the
+/// caller is an admin or owner.
 #[utoipa::path(
     delete,
     path = "/api/v1/apikeys/{id}",

@@ -24,30 +24,33 @@ use utoipa_axum::routes;
 
 use crate::web::Services;
 use crate::web::client_address::Peer;
-use crate::web::fast_path::Answering;
-use ingest::Place;
+use crate::web::fast_path::ResponseFuture;
+use ingest::Destination;
 
-/// Answers events that come in: nothing stands before it, not even a router. Other requests are given back.
+/// Answers ingest requests without the router and its layers.
 ///
 /// # Errors
-/// The request, if it is another one.
-pub fn fast_path<B>(services: &Services, peer: Peer, request: Request<B>) -> Result<Answering<'_>, Request<B>>
+/// Returns any other request.
+pub fn fast_path<B>(services: &Services, peer: Peer, request: Request<B>) -> Result<ResponseFuture<'_>, Request<B>>
 where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    match Place::plain(request.uri().path()) {
-        Some(place) if request.method() == Method::POST => Ok(ingest::take(services, Some(peer), place, request)),
+    match Destination::from_plain_path(request.uri().path()) {
+        Some(destination) if request.method() == Method::POST => {
+            Ok(ingest::handle(services, Some(peer), destination, request))
+        }
         _ => Err(request),
     }
 }
 
-/// The same path for callers that have a router only, or that escape something in it.
-pub fn hot_routes() -> OpenApiRouter<Services> {
+/// Returns the route of the ingest endpoint, for requests that [`fast_path`] passes on (paths with escapes) and for
+/// tests without a listener.
+pub fn fast_path_routes() -> OpenApiRouter<Services> {
     OpenApiRouter::default().routes(routes!(ingest::ingest))
 }
 
-/// Every other address of the contract.
+/// Returns all other routes of the contract.
 pub fn routes() -> OpenApiRouter<Services> {
     OpenApiRouter::default()
         .routes(routes!(tokens::log_in))

@@ -1,5 +1,5 @@
-//! The query parameters as the OpenAPI document shows them. [`Query`](super::query::Query) reads them, names
-//! and words in any case, which a schema cannot say.
+//! The query parameters in the OpenAPI document. [`Query`](super::query::Query) reads them. Names and words are
+//! case-insensitive, which a schema cannot express.
 
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
@@ -7,22 +7,22 @@ use uuid::Uuid;
 /// The parameters of every listing.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "PascalCase")]
-#[expect(dead_code, reason = "describes, and is never made")]
+#[expect(dead_code, reason = "only describes parameters")]
 pub struct Paging {
-    /// How many on a page.
+    /// The page size.
     #[param(minimum = 1, maximum = 100, default = 10, nullable = false)]
     qt: Option<u32>,
-    /// Which page.
+    /// The number of the page.
     #[param(minimum = 1, maximum = 2_147_483_647, default = 1, nullable = false)]
     pg: Option<u32>,
-    /// Which way round; without it `Desc`.
+    /// The sort order. The default is `Desc`.
     #[param(inline, nullable = false)]
     tp_ord: Option<Direction>,
 }
 
 /// `Asc` or `Desc`.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "describes, and is never made")]
+#[expect(dead_code, reason = "only describes parameters")]
 enum Direction {
     Asc,
     Desc,
@@ -31,19 +31,19 @@ enum Direction {
 /// The other parameters of the listing of keys.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "PascalCase")]
-#[expect(dead_code, reason = "describes, and is never made")]
+#[expect(dead_code, reason = "only describes parameters")]
 pub struct OfKeys {
-    /// The column to sort by; without it `id`. `null` comes before everything, ties go by id.
+    /// The column to sort by. The default is `id`. `null` sorts before all values; ties are sorted by id.
     #[param(inline, nullable = false)]
     cp_ord: Option<KeyColumn>,
-    /// Active or revoked keys only; without it both.
+    /// Only active (`true`) or only revoked (`false`) keys. The default is both.
     #[param(nullable = false)]
     is_active: Option<bool>,
 }
 
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "describes, and is never made")]
+#[expect(dead_code, reason = "only describes parameters")]
 enum KeyColumn {
     Id,
     Name,
@@ -55,15 +55,15 @@ enum KeyColumn {
 /// The other parameters of the listing of events.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query, rename_all = "PascalCase")]
-#[expect(dead_code, reason = "describes, and is never made")]
+#[expect(dead_code, reason = "only describes parameters")]
 pub struct OfEvents {
-    /// The column to sort by; without it `id`. Ids are in the order of arrival: both words mean the same.
+    /// The column to sort by. The default is `id`. Ids are in the order of arrival, so both columns sort alike.
     #[param(inline, nullable = false)]
     cp_ord: Option<EventColumn>,
     /// Only events of this source.
     #[param(nullable = false, pattern = "^[A-Za-z0-9_-]{1,64}$")]
     source: Option<String>,
-    /// Only events that came in with this key.
+    /// Only events that were sent with this key.
     #[param(nullable = false)]
     key_id: Option<Uuid>,
     /// Only events from this moment on.
@@ -76,7 +76,7 @@ pub struct OfEvents {
 
 #[derive(ToSchema)]
 #[schema(rename_all = "camelCase")]
-#[expect(dead_code, reason = "describes, and is never made")]
+#[expect(dead_code, reason = "only describes parameters")]
 enum EventColumn {
     Id,
     AcceptedAt,

@@ -1,29 +1,29 @@
-//! HookSentry's shared query parameters: names and words in any case, clear errors.
+//! Parses HookSentry's query parameters, with case-insensitive names and words.
 
 use std::str::FromStr;
 
 use super::error::Error;
 
-/// The largest page number, .NET's `int`.
-const LARGEST_PAGE: i64 = 2_147_483_647;
+/// The largest page number: the maximum of .NET's `int`.
+const MAX_PAGE: i64 = 2_147_483_647;
 
 /// The parameters of a listing.
 #[derive(Debug)]
 pub struct Query(Vec<(String, String)>);
 
-/// Which page, and which way round.
+/// The page and the sort order.
 #[derive(Debug, Clone, Copy)]
 pub struct Paging {
-    /// How many before the page.
+    /// The number of items before the page.
     pub offset: i64,
-    /// How many on it.
+    /// The page size.
     pub limit: i64,
-    /// The other way round.
+    /// Whether to sort in descending order.
     pub descending: bool,
 }
 
 impl Query {
-    /// Reads a query string, in which each of `known` may be once.
+    /// Parses a query string. Each of the `known` parameters may be given once.
     ///
     /// # Errors
     /// 400 for a parameter that is unknown or given twice.
@@ -35,8 +35,7 @@ impl Query {
         })
     }
 
-    /// Reads a query string of a call that must not fail for more than it says: parameters that are not `known` are
-    /// ignored.
+    /// Parses a query string and ignores parameters that are not `known`, for calls that must not fail because of them.
     ///
     /// # Errors
     /// 400 for a known parameter that is given twice.
@@ -63,25 +62,25 @@ impl Query {
         Ok(Self(pairs))
     }
 
-    /// A parameter as it was given.
+    /// Returns the value of a parameter as it was given.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// A parameter of some type.
+    /// Parses the value of a parameter. `right` describes the valid values.
     ///
     /// # Errors
-    /// 400 that says what would be right.
+    /// 400 with the valid values.
     pub fn read<T: FromStr>(&self, name: &str, right: &str) -> Result<Option<T>, Error> {
         self.get(name)
             .map(|text| text.parse().map_err(|_| Error::Invalid(format!("`{name}` must be {right}."))))
             .transpose()
     }
 
-    /// One of a few words, in any case.
+    /// Parses a parameter as one of several case-insensitive words.
     ///
     /// # Errors
-    /// 400 that names them.
+    /// 400 with the list of the words.
     pub fn choose<T: Copy>(&self, name: &str, words: &[(&str, T)]) -> Result<Option<T>, Error> {
         let Some(text) = self.get(name) else {
             return Ok(None);
@@ -94,17 +93,17 @@ impl Query {
         }
     }
 
-    /// `Qt`, `Pg` and `TpOrd`.
+    /// Parses `Qt`, `Pg` and `TpOrd`.
     ///
     /// # Errors
-    /// 400 that says what would be right.
+    /// 400 with the valid values.
     pub fn paging(&self) -> Result<Paging, Error> {
         let limit: i64 = self.read("Qt", "a number from 1 to 100")?.unwrap_or(10);
         if !(1..=100).contains(&limit) {
             return Err(Error::Invalid("`Qt` must be a number from 1 to 100.".to_owned()));
         }
         let page: i64 = self.read("Pg", "a number from 1 to 2147483647")?.unwrap_or(1);
-        if !(1..=LARGEST_PAGE).contains(&page) {
+        if !(1..=MAX_PAGE).contains(&page) {
             return Err(Error::Invalid("`Pg` must be a number from 1 to 2147483647.".to_owned()));
         }
         let descending = self.choose("TpOrd", &[("Asc", false), ("Desc", true)])?.unwrap_or(true);

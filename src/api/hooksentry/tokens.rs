@@ -1,4 +1,4 @@
-//! Bearer sign-in.
+//! Sign-in with Bearer tokens.
 
 use axum::Json as Answer;
 use axum::extract::State;
@@ -17,7 +17,8 @@ use crate::web::openapi::Problem;
 
 /// Sign in
 ///
-/// The tokens are bound to the tenant, the user's first without `tenantId`. A tenant that is not the user's is a 404.
+/// Returns tokens for one tenant: `tenantId`, or else the user's first tenant. 404 for a tenant that the user does not
+/// belong to.
 #[utoipa::path(
     post,
     path = "/api/v1/auth/login",
@@ -47,7 +48,7 @@ pub async fn log_in(
     let from = ClientAddress::of(&parts, &services.site).for_throttle();
     let verified = match services.accounts.authenticator.sign_in(&email, password, from).await? {
         SignIn::Done(verified) => verified,
-        // This contract has no second step: the documented 401.
+        // This contract has no second step, so the response is the documented 401.
         SignIn::SecondStep(_) => return Err(SignInError::Wrong.into()),
     };
     let user = verified.user();
@@ -67,7 +68,8 @@ fn refresh_token(body: RefreshToken) -> Result<String, Error> {
 
 /// Refresh
 ///
-/// A refresh token is good once; its second use is a 401 and ends every token of that sign-in.
+/// Exchanges a refresh token for a new pair. A refresh token is valid once: its second use gets 401 and ends all tokens
+/// of that sign-in.
 #[utoipa::path(
     post,
     path = "/api/v1/auth/refresh",
@@ -91,7 +93,7 @@ pub async fn refresh(
 
 /// Sign out
 ///
-/// Ends the tokens of the sign-in: 204, whatever the state of the refresh token.
+/// Ends the tokens of the sign-in. 204 even if the refresh token is invalid.
 #[utoipa::path(
     post,
     path = "/api/v1/auth/logout",
@@ -99,7 +101,7 @@ pub async fn refresh(
     tag = "Tokens",
     request_body = RefreshToken,
     responses(
-        (status = 204, description = "The tokens are over."),
+        (status = 204, description = "The tokens have ended."),
         Invalid, Problem<401>, Problem<403>, Problem<413>, Problem<415>,
     ),
     security(("access_token" = [])),

@@ -1,4 +1,4 @@
-//! The bodies of the HookSentry contract, with exactly its fields (docs/CONTRACTS.md, "HookSentry").
+//! The bodies of the HookSentry contract, with exactly the fields of docs/CONTRACTS.md, "HookSentry".
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -35,7 +35,7 @@ pub struct RefreshToken {
 #[serde(rename_all = "camelCase")]
 pub struct Tokens {
     access_token: String,
-    /// Seconds.
+    /// The lifetime of the access token, in seconds.
     expires_in: i64,
     refresh_token: String,
     #[schema(format = DateTime)]
@@ -53,14 +53,14 @@ impl From<TokenPair> for Tokens {
     }
 }
 
-/// The body of a creation.
+/// The body of a request to create a key.
 #[derive(Deserialize, ToSchema)]
 pub struct CreateKey {
     #[schema(required, value_type = String, min_length = 1, max_length = 100, pattern = "^[^\\u0000-\\u001F\\u007F-\\u009F\\u2028-\\u202E\\u2066-\\u2069]*[^\\s\\u0000-\\u001F\\u007F-\\u009F\\u2028-\\u202E\\u2066-\\u2069\\u00AD\\u034F\\u061C\\u115F\\u1160\\u17B4\\u17B5\\u180B-\\u180F\\u200B-\\u200F\\u2060-\\u206F\\u2800\\u3164\\uFE00-\\uFE0F\\uFEFF\\uFFA0\\uFFF0-\\uFFF8\u{1BCA0}-\u{1BCA3}\u{1D173}-\u{1D17A}\u{E0000}-\u{E0FFF}][^\\u0000-\\u001F\\u007F-\\u009F\\u2028-\\u202E\\u2066-\\u2069]*$", examples("Production Key"))]
     pub name: Option<String>,
 }
 
-/// The answer to a creation, the only place where a key's string ever stands.
+/// The response to a creation. No other response shows the key string.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreatedKey {
@@ -109,15 +109,15 @@ impl From<ListedKey> for KeyItem {
     }
 }
 
-/// A page of anything.
+/// A page of a list.
 #[derive(Serialize, ToSchema)]
 pub struct Page<T> {
     pub total: i64,
     pub items: Vec<T>,
 }
 
-/// The answer to an event.
-#[expect(clippy::struct_field_names, reason = "the wire's name")]
+/// The response to an accepted event.
+#[expect(clippy::struct_field_names, reason = "the field name of the contract")]
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Accepted {
@@ -139,7 +139,7 @@ pub struct EventItem {
     key_name: String,
     #[schema(format = DateTime)]
     accepted_at: String,
-    /// Bytes of the body.
+    /// The size of the body in bytes.
     size: i64,
 }
 
@@ -161,7 +161,7 @@ impl From<EventHead> for EventItem {
 pub struct Event {
     #[serde(flatten)]
     pub item: EventItem,
-    /// As it came.
+    /// The JSON exactly as it was received.
     #[schema(value_type = serde_json::Value)]
     pub body: Box<RawValue>,
 }

@@ -1,4 +1,4 @@
-//! Signing in (docs/CONTRACTS.md, "Signing in").
+//! Registration and sign-in (docs/CONTRACTS.md, "Signing in").
 
 use axum::Extension;
 use axum::extract::State;
@@ -29,8 +29,8 @@ pub struct Registration {
     email: Option<String>,
     #[schema(required, value_type = String, min_length = 10, max_length = 256, examples("correct horse battery"))]
     password: Option<String>,
-    /// Only for the first account, unless it is created on the server's own machine. The server prints it to standard
-    /// output at start.
+    /// Required for the first account, unless it is created on the server's own machine. The server prints the token to
+    /// standard output at start.
     set_up_token: Option<String>,
 }
 
@@ -43,7 +43,7 @@ pub struct Credentials {
     password: Option<String>,
 }
 
-/// Who is signed in, and where they belong.
+/// The signed-in user and their organisations.
 #[derive(Serialize, ToSchema)]
 struct Me {
     user: User,
@@ -107,7 +107,7 @@ impl From<Person> for Me {
     }
 }
 
-/// The answer to the right password of an account that has a second factor.
+/// The response to the correct password of an account with a second factor.
 #[derive(Serialize)]
 struct NeedsSecondStep {
     second_step: Vec<&'static str>,
@@ -123,9 +123,9 @@ impl From<SecondStep> for NeedsSecondStep {
 
 /// Register
 ///
-/// Makes the user, an organisation that they own, and its environments Production (live) and Development
-/// (test), and signs in. An address that has an account is a 400 on `email`. Where registration is closed,
-/// or the set-up token is missing or wrong, it is a 403.
+/// Creates a user, an organisation that the user owns, and its environments Production (live) and Development (test),
+/// and signs in. 400 on `email` for an address that already has an account. 403 if registration is closed, or the
+/// set-up token is missing or wrong.
 #[utoipa::path(
     post,
     path = "/v1/auth/register",
@@ -183,7 +183,7 @@ pub async fn register(
 
 /// Sign in
 ///
-/// An unknown account and a wrong password are the same 401.
+/// An unknown account and a wrong password get the same 401.
 #[utoipa::path(
     post,
     path = "/v1/auth/login",
@@ -240,15 +240,15 @@ async fn signed_in(
 
 /// Sign out
 ///
-/// Ends the session, if there is one, and removes the cookie. Of several session cookies all are ended. Whoever presents something else as well is told
-/// so, rather than that the session is over.
+/// Ends the session, if there is one, and removes the cookie. If the request has several session cookies, all their
+/// sessions end. With another credential (an API key, an access token) nothing ends, and the response is an error.
 #[utoipa::path(
     post,
     path = "/v1/auth/logout",
     operation_id = "logOut",
     tag = "Accounts",
     responses(
-        (status = 204, description = "There is no session any more."),
+        (status = 204, description = "The session has ended."),
         Problem<401>, Problem<403>,
     ),
     security((), ("session" = []), ("better_auth_session" = []), ("session_token" = [])),
@@ -269,16 +269,16 @@ pub async fn log_out(
     }
 }
 
-/// Who is signed in
+/// Signed-in user
 ///
-/// The user, their organisations, and the environments of these.
+/// Returns the signed-in user, their organisations, and the environments of these.
 #[utoipa::path(
     get,
     path = "/v1/auth/me",
     operation_id = "me",
     tag = "Accounts",
     responses(
-        (status = 200, description = "Who is signed in, and where they belong.", body = Me),
+        (status = 200, description = "The user and their organisations.", body = Me),
         Problem<401>, Problem<403>,
     ),
     security(("session" = []), ("better_auth_session" = []), ("session_token" = []), ("access_token" = [])),

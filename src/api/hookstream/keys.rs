@@ -1,4 +1,4 @@
-//! The bodies of hookstream's key endpoints.
+//! The key operations of hookstream. Server functions call them.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -17,19 +17,21 @@ use crate::web::openapi::{DESCENDANTS, Problem};
 /// The path of the server functions.
 pub const API_KEYS: &str = "/v1/auth/api-keys";
 
-const CREATE: &str = "The plaintext key is in this answer and nowhere else: save it at once.\n\n\
+const CREATE: &str = "The response shows the plaintext key for the only time: save it.\n\n\
     Without `org_id` and `env_id` the key belongs to the user's first organisation and its Production environment. \
-    One that is unknown or not the caller's is a 404. An API key may do this only where the operator allows it.";
-const LIST: &str = "Newest first, revoked ones included: the keys that the caller made, or all keys of an \
-    organisation (`org_id`). `next_cursor` is there only when there are more, and is passed back as `cursor`.";
-const REVOKE: &str = "Ends the key at once, and for good. The same answer for a key that was revoked before. Members \
-    revoke the keys that they made, admins and owners all keys of the organisation. The keys that the key made, and \
-    those that they made, end with it.";
+    404 for an organisation or environment that is unknown or not the caller's. API keys may create keys only if the \
+    operator allows it.";
+const LIST: &str = "Returns the keys that the caller made, or all keys of an organisation (`org_id`), newest first and \
+    including revoked keys. `next_cursor` is set only if there are more keys; pass it back as `cursor`.";
+const REVOKE: &str = "Revokes the key and its descendants (the keys that it made, and their descendants), immediately \
+    and permanently. A key that is already revoked gets the same response. Members revoke the keys that they made, \
+    admins and owners all keys of the organisation.";
 
-/// The most keys of one answer, and how many there are without a word.
-const LARGEST_PAGE: u32 = 1000;
+/// The maximum and the default number of keys in one response.
+const MAX_PAGE_SIZE: u32 = 1000;
 
-/// The key endpoints. The server routes the paths of this document to the server functions, which call these functions.
+/// Returns the document of the key endpoints. The server routes its paths to the server functions, which call the
+/// functions of this module.
 pub fn document() -> Document {
     #[derive(OpenApi)]
     #[openapi(paths(create, list, revoke_itself, revoke, revoke_by_query))]
@@ -49,8 +51,8 @@ pub fn document() -> Document {
     tag = "API keys",
     description = CREATE,
     request_body(content = CreateApiKey, examples(
-        ("name" = (summary = "A name is enough", value = json!({ "name": "Production Backend" }))),
-        ("full" = (summary = "With all that can be set", value = json!({
+        ("name" = (summary = "Only the name", value = json!({ "name": "Production Backend" }))),
+        ("full" = (summary = "All fields", value = json!({
             "name": "Production key",
             "scopes": "events:write keys:verify",
             "expires_at": "2099-01-01T00:00:00Z",
@@ -110,11 +112,11 @@ pub async fn list(services: &Services, parts: &mut Parts, request: ListApiKeys) 
     let Manager(caller) = Manager::from_request_parts(parts, services).await?;
     let mut errors = Vec::new();
     let limit = match request.limit.as_deref().map(str::parse::<u32>) {
-        None => LARGEST_PAGE,
-        Some(Ok(limit @ 1..=LARGEST_PAGE)) => limit,
+        None => MAX_PAGE_SIZE,
+        Some(Ok(limit @ 1..=MAX_PAGE_SIZE)) => limit,
         Some(_) => {
             errors.push(FieldError::new("limit", "must be a number from 1 to 1000"));
-            LARGEST_PAGE
+            MAX_PAGE_SIZE
         }
     };
     let after = match request.cursor.as_deref().map(str::parse::<Cursor>).transpose() {
@@ -127,7 +129,7 @@ pub async fn list(services: &Services, parts: &mut Parts, request: ListApiKeys) 
     if !errors.is_empty() {
         return Err(ApiError::invalid_fields(errors));
     }
-    // An id of another form is an id that does not exist.
+    // An id in another form counts as an id that does not exist.
     let no_place = || wire::no_place(crate::domain::Denied::Hidden);
     let organisation = request.org_id.map(|id| id.parse().map_err(|_| no_place())).transpose()?;
     let environment = request.env_id.map(|id| id.parse().map_err(|_| no_place())).transpose()?;
@@ -143,7 +145,7 @@ pub async fn list(services: &Services, parts: &mut Parts, request: ListApiKeys) 
 
 /// Revoke API key
 ///
-/// `current` for an id is the key that the request itself presents.
+/// The id `current` means the key that the request presents.
 ///
 /// # Errors
 /// See docs/CONTRACTS.md, "Errors".
@@ -182,7 +184,7 @@ pub async fn revoke(services: &Services, parts: &mut Parts, request: RevokeApiKe
     path = "/v1/auth/api-keys/current",
     operation_id = "revokeCurrentApiKey",
     tag = "API keys",
-    description = "Revokes the API key that the request itself presents, whatever its scopes, also from outside its IP allowlist and while it is paused.",
+    description = "Revokes the API key that the request presents. Works with any scopes, from outside the IP allowlist, and while the key is paused.",
     params(("descendants" = Option<bool>, Query, description = DESCENDANTS, nullable = false)),
     responses(
         (status = 200, description = "No check that begins after this answer accepts the key.", body = Revoked, example = json!({ "success": true })),
@@ -196,9 +198,9 @@ async fn revoke_itself(services: &Services, parts: &mut Parts, descendants: Opti
     Ok(Revoked { success: true })
 }
 
-/// Revoke API key, named in the query
+/// Revoke API key, by query parameter
 ///
-/// The same as `DELETE /v1/auth/api-keys/{id}`, in the form in which the dashboard sends it.
+/// Works like `DELETE /v1/auth/api-keys/{id}`. The dashboard uses this form.
 #[utoipa::path(
     delete,
     path = API_KEYS,
@@ -214,5 +216,5 @@ async fn revoke_itself(services: &Services, parts: &mut Parts, descendants: Opti
     ),
     security(("session" = []), ("better_auth_session" = []), ("session_token" = []), ("access_token" = []), ("api_key" = []), ("api_key_bearer" = [])),
 )]
-#[expect(dead_code, reason = "describes the server function's own address; `revoke` answers there as well")]
+#[expect(dead_code, reason = "describes the path of the server function; `revoke` answers there as well")]
 fn revoke_by_query() {}

@@ -1,7 +1,7 @@
 //! The hookstream contract (docs/CONTRACTS.md, "hookstream").
 //!
-//! The key endpoints are Leptos server functions (`app::server_fns`): their bodies are the functions
-//! of `keys` here. Signing in has axum handlers.
+//! The key endpoints are Leptos server functions (`app::server_fns`), which call the functions of `keys`. The endpoints
+//! for accounts are axum handlers.
 
 mod accounts;
 pub mod keys;
@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use crate::web::Services;
 
-/// The addresses for signing in. Those of the keys ([`keys::document`]) lead to the server functions.
+/// Returns the routes for accounts. The routes for keys ([`keys::document`]) lead to the server functions.
 pub fn routes() -> OpenApiRouter<Services> {
     OpenApiRouter::default()
         .routes(routes!(accounts::register))

@@ -1,4 +1,4 @@
-//! Between hookstream's bodies and the domain.
+//! Converts between hookstream's bodies and the domain.
 
 use crate::domain::{Caller, Denied, Key, Limits};
 use crate::keys::{Draft, Issued, KeyStringForm};
@@ -7,16 +7,16 @@ use crate::model::{ApiError, EnvironmentId, KeyName, OrganisationId, Scopes, Tim
 use crate::web::fields::{self, Fields};
 use crate::web::time::seconds;
 
-/// The answer for an organisation or environment that is not the caller's to use.
+/// Returns the error for an organisation or environment that the caller may not use.
 pub(super) fn no_place(denied: Denied) -> ApiError {
     match denied {
-        // The words of the hookstream contract.
+        // The text is part of the hookstream contract.
         Denied::Hidden => ApiError::not_found("Environment not found"),
         Denied::NotAllowed => ApiError::forbidden("Your role in the organisation does not allow you to create keys."),
     }
 }
 
-/// Reads a request for a key.
+/// Validates a request for a key.
 pub(super) fn draft(request: CreateApiKey, caller: &Caller, now: Timestamp) -> Result<Draft, ApiError> {
     let mut fields = Fields::default();
     let name = fields.take(
@@ -29,7 +29,7 @@ pub(super) fn draft(request: CreateApiKey, caller: &Caller, now: Timestamp) -> R
     let place = match (&request.org_id, &request.env_id) {
         (None, None) => Some(None),
         (Some(organisation), Some(environment)) => {
-            // An id of another form is an id that does not exist.
+            // An id in another form counts as an id that does not exist.
             let id = organisation.parse::<OrganisationId>().ok().zip(environment.parse::<EnvironmentId>().ok());
             Some(Some(id))
         }
@@ -45,11 +45,12 @@ pub(super) fn draft(request: CreateApiKey, caller: &Caller, now: Timestamp) -> R
         Some(metadata) => fields.take("metadata", fields::metadata(metadata)),
         None => Some(None),
     };
-    let (Some(name), Some(asked), Some(scopes), Some(limits), Some(metadata)) = (name, place, scopes, limits, metadata)
+    let (Some(name), Some(requested), Some(scopes), Some(limits), Some(metadata)) =
+        (name, place, scopes, limits, metadata)
     else {
         return Err(fields.error());
     };
-    let place = match asked {
+    let place = match requested {
         Some(None) => Err(Denied::Hidden),
         Some(Some(ids)) => caller.place(Some(ids)),
         None => caller.place(None),
@@ -59,7 +60,7 @@ pub(super) fn draft(request: CreateApiKey, caller: &Caller, now: Timestamp) -> R
         name,
         place,
         scopes,
-        default_scopes: if asked.is_some() { Scopes::All } else { Scopes::Unset },
+        default_scopes: if requested.is_some() { Scopes::All } else { Scopes::Unset },
         limits,
         metadata,
         form: KeyStringForm::Hookstream,
@@ -80,8 +81,8 @@ fn limits(request: &CreateApiKey, now: Timestamp, fields: &mut Fields) -> Option
     })
 }
 
-/// `None` when a value was given and is wrong.
-#[expect(clippy::option_option, reason = "not given, wrong, and right are three things")]
+/// Returns `None` if a value was given and is invalid.
+#[expect(clippy::option_option, reason = "not given, invalid and valid are three cases")]
 fn settled<T>(value: Option<Option<T>>) -> Option<Option<T>> {
     match value {
         None => Some(None),
@@ -100,7 +101,7 @@ fn extras(key: &Key) -> Extras {
     }
 }
 
-/// The answer that shows the key's string, which is gone after it.
+/// Returns the response to a creation. No other response shows the key string.
 pub(super) fn created(issued: Issued) -> CreatedApiKey {
     let key = issued.key;
     CreatedApiKey {
@@ -114,7 +115,7 @@ pub(super) fn created(issued: Issued) -> CreatedApiKey {
     }
 }
 
-/// A key in a listing.
+/// Returns a key as a list shows it.
 pub(super) fn item(key: &Key) -> ApiKeyItem {
     ApiKeyItem {
         id: key.id.to_string(),

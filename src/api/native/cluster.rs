@@ -1,4 +1,4 @@
-//! `GET /v1/cluster`: who serves the database, for operators.
+//! `GET /v1/cluster`: the nodes of the database, for operators.
 
 use axum::Json;
 use axum::extract::State;
@@ -13,42 +13,43 @@ use crate::web::auth::SignedIn;
 use crate::web::openapi::Problem;
 use crate::web::time::seconds;
 
-/// The servers of the database.
+/// The nodes of the database.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Cluster {
-    /// Oldest first. Where there is only one server, that one.
+    /// The nodes, oldest first. A single server is listed as one node.
     nodes: Vec<Node>,
-    /// The number of the last change of a key.
+    /// The sequence number of the last change of a key.
     last_change: i64,
-    /// Which database that number is of.
+    /// The id of the database that counts the changes.
     #[schema(pattern = "^[0-9a-f]{16}$")]
     epoch: String,
 }
 
-/// A server.
+/// A node.
 #[derive(Debug, Serialize, ToSchema)]
 struct Node {
-    /// Another one at each start.
+    /// The id of the node, new at each start.
     #[schema(pattern = "^node_[0-9a-f]{16}$")]
     id: String,
     name: String,
     version: String,
-    /// By its own clock.
+    /// The start time, by the node's clock.
     #[schema(format = DateTime)]
     started_at: String,
-    /// `live`, or `gone`: then it answers nothing from its memory.
+    /// `live`, or `gone`: the lease has ended, and the node answers nothing from its cache.
     #[schema(pattern = "^(live|gone)$")]
     state: &'static str,
-    /// How long it may still go by its memory if nothing more is heard of it; null for an only server, which always may.
+    /// The time for which the node may still trust its cache without a renewal; null for a single server, which needs
+    /// no lease.
     #[schema(required)]
     lease_milliseconds: Option<i64>,
-    /// The last change that it has dropped from its memory.
+    /// The sequence number of the last change that the node has applied to its cache.
     heard: i64,
-    /// How many changes it has not heard of.
+    /// The number of changes that the node has not applied yet.
     lag: i64,
-    /// Whether it is the one that answers this.
+    /// Whether this node sent the response.
     is_self: bool,
-    /// Whether its Redis answers; null without one.
+    /// Whether the node reaches its Redis; null without Redis.
     #[schema(required)]
     redis: Option<bool>,
 }
@@ -75,16 +76,17 @@ impl From<Nodes> for Cluster {
     }
 }
 
-/// The servers of the database
+/// Cluster nodes
 ///
-/// For the operator of the server, whose account was its first. A revocation is answered when every node that is `live` has heard of it.
+/// Only for the operator of the server, the owner of its first account. A revocation is answered once every `live` node
+/// has dropped the key.
 #[utoipa::path(
     get,
     path = "/v1/cluster",
     operation_id = "showCluster",
     tag = "Service",
     responses(
-        (status = 200, description = "All of them.", body = Cluster, example = json!({
+        (status = 200, description = "The nodes.", body = Cluster, example = json!({
             "nodes": [{
                 "id": "node_8f3a1b2c4d5e6f7a", "name": "web-1:3000", "version": "0.1.0", "started_at": "2026-03-01T12:00:00Z",
                 "state": "live", "lease_milliseconds": 4700, "heard": 142, "lag": 0, "is_self": true, "redis": true,

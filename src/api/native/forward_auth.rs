@@ -1,7 +1,7 @@
-//! `ANY /v1/forward-auth/{org_id}/{mode}/{scopes}[/…]`: a gateway asks whether to let a request through.
+//! `ANY /v1/forward-auth/{org_id}/{mode}/{scopes}[/…]`: tells a gateway whether to let a request through.
 //!
-//! What is demanded stands in the path, which the gateway's configuration fixes. What follows it (Envoy
-//! adds the original path) is nobody's demand and is not read.
+//! The demand is the first part of the path, which the gateway's configuration fixes. The rest of the path (Envoy
+//! appends the original path) is ignored.
 
 use std::borrow::Cow;
 
@@ -19,11 +19,11 @@ use crate::keys::{Purpose, Record, Verdict};
 use crate::model::{ApiError, Mode, OrganisationId, ScopeList};
 use crate::web::auth::{no_key, refusal};
 use crate::web::client_address::{ClientAddress, Peer};
-use crate::web::fast_path::{self, Answering};
+use crate::web::fast_path::{self, ResponseFuture};
 use crate::web::openapi::Problem;
 use crate::web::{Services, credential};
 
-/// The beginning of the path; what is demanded follows.
+/// The prefix of the path. The demand follows it.
 pub(super) const PREFIX: &str = "/v1/forward-auth/";
 const KEY_ID: HeaderName = HeaderName::from_static("x-auth-key-id");
 const ORGANISATION: HeaderName = HeaderName::from_static("x-auth-org");
@@ -31,7 +31,7 @@ const ENVIRONMENT: HeaderName = HeaderName::from_static("x-auth-env");
 const SCOPES: HeaderName = HeaderName::from_static("x-auth-scopes");
 const ERROR: HeaderName = HeaderName::from_static("x-auth-error");
 
-/// What a gateway demands.
+/// The requirements of a gateway for the key.
 #[derive(Debug, PartialEq, Eq)]
 struct Demand<'a> {
     organisation: OrganisationId,
@@ -40,7 +40,7 @@ struct Demand<'a> {
 }
 
 impl<'a> Demand<'a> {
-    /// Reads it from the decoded segments that follow `/v1/forward-auth/`.
+    /// Parses the decoded segments after `/v1/forward-auth/`.
     fn read([organisation, mode, scopes]: [&'a str; 3]) -> Result<Self, ApiError> {
         let organisation = organisation.parse().map_err(|_| wrong("an organisation id that is none"))?;
         let mode = match mode {
@@ -64,16 +64,16 @@ fn wrong(what: &str) -> ApiError {
     ))
 }
 
-/// The first three segments, decoded; those that are missing are empty. What follows is the client's, may be
-/// anything, and is not decoded.
+/// Returns the first three segments, decoded; missing segments are empty. The rest of the path comes from the client
+/// and is not decoded.
 fn segments(path: &str) -> Result<[Cow<'_, str>; 3], ApiError> {
     let mut segments = path.split('/');
     let mut next = || decoded(segments.next().unwrap_or_default());
     Ok([next()?, next()?, next()?])
 }
 
-/// Decodes a segment once, because a proxy may write the colons of scopes as `%3A`. A slash that was encoded is part
-/// of the segment, where nothing allows it. A `+` is a separator only where it is written as one.
+/// Decodes a segment once, because a proxy may write the colons of scopes as `%3A`. An encoded slash becomes part of
+/// the segment, which makes the segment invalid. An encoded `+` is refused: only a literal `+` separates scopes.
 fn decoded(segment: &str) -> Result<Cow<'_, str>, ApiError> {
     if !segment.contains('%') {
         return Ok(Cow::Borrowed(segment));
@@ -86,7 +86,7 @@ fn decoded(segment: &str) -> Result<Cow<'_, str>, ApiError> {
     Ok(decoded)
 }
 
-/// The route, which OpenAPI has no way to write: any method, and anything after the scopes.
+/// Returns the route. OpenAPI cannot express it: any method, and any path after the scopes.
 pub(super) fn routes() -> OpenApiRouter<Services> {
     #[derive(OpenApi)]
     #[openapi(paths(described))]
@@ -98,12 +98,12 @@ pub(super) fn routes() -> OpenApiRouter<Services> {
     OpenApiRouter::with_openapi(Described::openapi()).route("/v1/forward-auth/{*demand}", any(handler))
 }
 
-/// The handler, for a request that comes from a router or from the fast path. It never looks at the body.
+/// Handles a request from the router or from the fast path. Never reads the body.
 pub(super) fn forward_auth<B: Send + 'static>(
     services: &Services,
     peer: Option<Peer>,
     request: Request<B>,
-) -> Answering<'_> {
+) -> ResponseFuture<'_> {
     Box::pin(async move {
         let (headers, uri) = (request.headers(), request.uri());
         let address = ClientAddress::of_peer(peer, headers, &services.site);
@@ -119,8 +119,8 @@ pub(super) fn forward_auth<B: Send + 'static>(
                 ..address.ask()
             };
             let for_nginx = uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "compat=nginx"));
-            let told = |verdict: Verdict<'_>| answer(services, &verdict, &ask, address, for_nginx);
-            services.checks.verify(presented, &ask, Purpose::Use, told).await.map_err(ApiError::from)
+            let respond = |verdict: Verdict<'_>| answer(services, &verdict, &ask, address, for_nginx);
+            services.checks.verify(presented, &ask, Purpose::Use, respond).await.map_err(ApiError::from)
         })
         .await
     })
@@ -142,27 +142,27 @@ fn answer(
         None => refusal(services, verdict, ask, address).into_response(),
     };
     let headers = response.headers_mut();
-    limits::say(&verdict.limits, headers);
-    // Why a key is refused that is one; of any other there is nothing to say.
+    limits::set_headers(&verdict.limits, headers);
+    // The reason, for existing keys only. Invalid keys all get the same 401.
     if matches!(
         verdict.code,
         Code::WrongEnvironment | Code::Forbidden | Code::InsufficientScopes | Code::RateLimited | Code::QuotaExceeded
     ) {
         headers.insert(ERROR, HeaderValue::from_static(verdict.code.as_str()));
     }
-    // auth_request knows no other code that lets a reason through.
+    // nginx `auth_request` turns any status other than 2xx, 401 and 403 into a 500.
     if for_nginx && response.status() == StatusCode::TOO_MANY_REQUESTS {
         *response.status_mut() = StatusCode::FORBIDDEN;
     }
     response
 }
 
-/// Says whose key it is, in headers that a gateway hands on.
+/// Sets the headers by which a gateway tells the upstream service about the key.
 fn identify(record: &Record, headers: &mut HeaderMap) {
-    // With those that every answer gets.
+    // Room for these and the headers of every response.
     headers.reserve(10);
     let mut set = |name: HeaderName, value: &str| {
-        // Ids and scopes are visible ASCII.
+        // Cannot fail: ids and scopes are visible ASCII.
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
         }
@@ -175,29 +175,29 @@ fn identify(record: &Record, headers: &mut HeaderMap) {
 
 /// Check a request for a gateway
 ///
-/// For nginx `auth_request`, Caddy `forward_auth`, Traefik `ForwardAuth`, Envoy `ext_authz`: the key that the original
-/// request presents is checked against what the path demands, and counted. Any method; the body is not read, and
-/// neither is whatever follows the scopes in the path. 200 with an empty body lets the request through. With
-/// `?compat=nginx` a 429 becomes a 403 with `X-Auth-Error: RATE_LIMITED` or `QUOTA_EXCEEDED`.
+/// For nginx `auth_request`, Caddy `forward_auth`, Traefik `ForwardAuth` and Envoy `ext_authz`. Checks the key of the
+/// original request against the requirements in the path, and counts the request. Accepts any method; the body and the
+/// path after the scopes are ignored. 200 with an empty body lets the request through. With `?compat=nginx` a 429
+/// becomes a 403 with `X-Auth-Error: RATE_LIMITED` or `QUOTA_EXCEEDED`.
 #[utoipa::path(
     get,
     path = "/v1/forward-auth/{org_id}/{mode}/{scopes}",
     operation_id = "forwardAuth",
     tag = "Checking keys",
     params(
-        ("org_id" = String, Path, description = "Whose keys are good.", pattern = "^org_[0-9a-f]{16}$", example = "org_5b6c7d8e9f0a1b2c"),
-        ("mode" = String, Path, description = "`live`, `test` or `any`.", pattern = "^(live|test|any)$", example = "live"),
-        ("scopes" = String, Path, description = "Scopes that must all be held, joined by `+`, or `any`.", pattern = "^(any|[A-Za-z0-9._-]+:[A-Za-z0-9._-]+([+][A-Za-z0-9._-]+:[A-Za-z0-9._-]+)*)$", example = "events:write"),
-        ("compat" = Option<String>, Query, description = "`nginx`: a 429 becomes a 403. Anything else is the client's, and changes nothing.", nullable = false),
+        ("org_id" = String, Path, description = "The organisation that the key must belong to.", pattern = "^org_[0-9a-f]{16}$", example = "org_5b6c7d8e9f0a1b2c"),
+        ("mode" = String, Path, description = "The mode that the key's environment must have: `live`, `test` or `any`.", pattern = "^(live|test|any)$", example = "live"),
+        ("scopes" = String, Path, description = "The scopes that the key must hold, joined by `+`, or `any`.", pattern = "^(any|[A-Za-z0-9._-]+:[A-Za-z0-9._-]+([+][A-Za-z0-9._-]+:[A-Za-z0-9._-]+)*)$", example = "events:write"),
+        ("compat" = Option<String>, Query, description = "`nginx` turns a 429 into a 403. Any other value comes from the client and is ignored.", nullable = false),
     ),
     responses(
-        (status = 200, description = "Let it through.", headers(
-            ("X-Auth-Key-Id" = String, description = "Which key."),
-            ("X-Auth-Org" = String, description = "Whose."),
-            ("X-Auth-Env" = String, description = "Of which environment."),
-            ("X-Auth-Scopes" = String, description = "What it holds; `*` for full access."),
-            ("RateLimit-Policy" = String, description = "Its limits, if it has any."),
-            ("RateLimit" = String, description = "How they stand."),
+        (status = 200, description = "Let the request through.", headers(
+            ("X-Auth-Key-Id" = String, description = "The id of the key."),
+            ("X-Auth-Org" = String, description = "The organisation of the key."),
+            ("X-Auth-Env" = String, description = "The environment of the key."),
+            ("X-Auth-Scopes" = String, description = "The scopes of the key; `*` for full access."),
+            ("RateLimit-Policy" = String, description = "The limits of the key, if it has any."),
+            ("RateLimit" = String, description = "The remaining requests of each limit."),
         )),
         Problem<400>, Problem<401>, Problem<403>, Problem<429>,
     ),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_demand_is_the_first_three_segments() {
+    fn the_first_three_path_segments_are_the_demand() {
         let organisation = OrganisationId(1);
         let scopes = (organisation, Some(Mode::Live), "events:write keys:*".to_owned());
         for path in [
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_demand_lets_no_request_through() {
+    fn an_invalid_demand_gets_400() {
         for path in [
             "",
             "/",
@@ -254,7 +254,7 @@ mod tests {
             "org_0000000000000001/any/*+a:b",
             "org_0000000000000001/any/..",
             "org_0000000000000001/../any",
-            // A form decoder would end at the `&`.
+            // A form decoder would stop at the `&`.
             "org_0000000000000001/any/events%3Awrite&keys%3Averify",
             "org_0000000000000001/any/a:b&c:d",
             "org_0000000000000001/any/a:b=c:d",
@@ -280,9 +280,9 @@ mod tests {
     }
 
     proptest! {
-        /// The demand is never less than what stands in the path: each name of it, decoded, is demanded.
+        /// Every scope in the path, decoded, is part of the demand.
         #[test]
-        fn no_path_demands_less_than_it_says(scopes in "([a-c:+*&/.]|%3A|%2B|%2F|%20|%25|any){1,10}") {
+        fn a_demand_has_every_scope_in_the_path(scopes in "([a-c:+*&/.]|%3A|%2B|%2F|%20|%25|any){1,10}") {
             if let Ok((_, _, names)) = read(&format!("org_0000000000000001/any/{scopes}")) {
                 let segment = scopes.split('/').next().unwrap().replace("%3A", ":");
                 prop_assert_eq!(names, if segment == "any" { String::new() } else { segment.replace('+', " ") });

@@ -1,4 +1,4 @@
-//! One key, for those who manage it: all about it, what it may do, and its end.
+//! Shows, edits and revokes one key, for the members of its organisation.
 
 use std::collections::BTreeMap;
 
@@ -20,18 +20,18 @@ use crate::web::json::{self, Json};
 use crate::web::openapi::{DESCENDANTS, Problem};
 use crate::web::time::seconds;
 
-/// Outcomes are shown for so many hours.
-const HOURS: i64 = 48;
-const HOUR: i64 = 3_600_000;
+/// The number of hours of usage in the response.
+const USAGE_HOURS: i64 = 48;
+const HOUR_MS: i64 = 3_600_000;
 
-/// A key, all but its string.
+/// A key without its key string.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct KeyDetails {
     #[schema(pattern = "^ak_[0-9a-f]{16}$")]
     id: String,
     uuid: Uuid,
     name: String,
-    /// The first 12 characters of its string.
+    /// The first 12 characters of the key string.
     key_prefix: String,
     #[schema(pattern = "^org_[0-9a-f]{16}$")]
     org_id: String,
@@ -41,12 +41,12 @@ pub(super) struct KeyDetails {
     /// `live` or `test`.
     #[schema(pattern = "^(live|test)$")]
     environment: &'static str,
-    /// The first of these that applies.
+    /// The first of these states that applies.
     #[schema(pattern = "^(revoked|disabled|expired|active)$")]
     state: &'static str,
-    /// Whether it is switched on.
+    /// Whether the key is enabled, that is, not paused.
     enabled: bool,
-    /// Null for full access.
+    /// The scopes; null for full access.
     #[schema(required)]
     scopes: Option<String>,
     #[schema(required, format = DateTime)]
@@ -57,34 +57,34 @@ pub(super) struct KeyDetails {
     rate_limit: Option<RateLimit>,
     #[schema(required)]
     quota: Option<Quota>,
-    /// Requests that are left in this month, where there is a quota.
+    /// The remaining requests in this month; null without a quota.
     #[schema(required)]
     quota_remaining: Option<u64>,
     #[schema(required)]
     metadata: Option<BTreeMap<String, String>>,
     #[schema(format = DateTime)]
     created_at: String,
-    /// Who made it, by e-mail address.
+    /// The e-mail address of the creator.
     #[schema(required)]
     created_by: Option<String>,
-    /// The key that made it.
+    /// The key that made this key.
     #[schema(required, pattern = "^ak_[0-9a-f]{16}$")]
     parent_key_id: Option<String>,
     #[schema(required, format = DateTime)]
     disabled_at: Option<String>,
     #[schema(required, format = DateTime)]
     revoked_at: Option<String>,
-    /// Requests that it was good for, on whatever path.
+    /// The number of accepted requests, on any path.
     request_count: i64,
     #[schema(required, format = DateTime)]
     last_used_at: Option<String>,
-    /// Where it was last used from, newest first.
+    /// The addresses of the last uses, newest first.
     recent_addresses: Vec<RecentAddress>,
-    /// What became of its requests in the last 48 hours; hours without any are left out.
+    /// The outcomes of the last 48 hours. Hours without requests are omitted.
     usage: Vec<UsageHour>,
 }
 
-/// Where a key was used from.
+/// An address from which a key was used.
 #[derive(Debug, Serialize, ToSchema)]
 struct RecentAddress {
     address: String,
@@ -92,13 +92,13 @@ struct RecentAddress {
     last_used_at: String,
 }
 
-/// What became of a key's requests in an hour.
+/// The outcomes of a key's requests in one hour.
 #[derive(Debug, Serialize, ToSchema)]
 struct UsageHour {
-    /// When it began.
+    /// The start of the hour.
     #[schema(format = DateTime)]
     hour: String,
-    /// How often each outcome was.
+    /// The number of requests per outcome.
     outcomes: BTreeMap<&'static str, i64>,
 }
 
@@ -106,7 +106,7 @@ impl KeyDetails {
     fn new(key: Key, usage: KeyUsage, now: Timestamp) -> Self {
         let mut hours: Vec<UsageHour> = Vec::new();
         for used in usage.hours {
-            let hour = seconds(Timestamp(used.hour * HOUR));
+            let hour = seconds(Timestamp(used.hour * HOUR_MS));
             if hours.last().is_none_or(|last| last.hour != hour) {
                 hours.push(UsageHour { hour, outcomes: BTreeMap::new() });
             }
@@ -154,19 +154,19 @@ fn not_found() -> ApiError {
     ApiError::not_found("API key not found")
 }
 
-/// An id of another form is an id that does not exist.
+/// Parses a key id. An id in another form counts as an id that does not exist: 404.
 fn key_id(path: Result<Path<String>, PathRejection>) -> Result<KeyId, ApiError> {
     path.ok().and_then(|Path(id)| id.parse().ok()).ok_or_else(not_found)
 }
 
 async fn details(services: &Services, key: Key) -> Result<Answer<KeyDetails>, ApiError> {
-    let usage = services.usage.of(&key, HOURS).await?;
+    let usage = services.usage.of(&key, USAGE_HOURS).await?;
     Ok(Answer(KeyDetails::new(key, usage, services.clock.now())))
 }
 
-/// Everything about a key
+/// Show a key
 ///
-/// But its string, which nobody has. Members of its organisation may see it.
+/// Returns everything about a key except the key string, which is not stored. Only for members of its organisation.
 #[utoipa::path(
     get,
     path = "/v1/keys/{id}",
@@ -188,9 +188,9 @@ pub(super) async fn show(
     details(&services, key).await
 }
 
-/// What is to change of a key. What is left out stays; `null` takes away.
+/// The changes of a key. An omitted field stays as it is; `null` removes the value.
 #[derive(Debug, Deserialize, ToSchema)]
-#[expect(clippy::option_option, reason = "left out, null, and set are three things")]
+#[expect(clippy::option_option, reason = "omitted, null and a value are three cases")]
 struct EditKey {
     #[schema(
         nullable = false,
@@ -203,7 +203,7 @@ struct EditKey {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, pattern = "^ *([*]|[A-Za-z0-9._-]+:([A-Za-z0-9._-]+|[*])( +[A-Za-z0-9._-]+:([A-Za-z0-9._-]+|[*]))*) *$")]
     scopes: Option<Option<String>>,
-    /// A key that is switched off is refused until it is switched on again.
+    /// `false` pauses the key: checks refuse it until `true` resumes it.
     #[schema(nullable = false)]
     enabled: Option<bool>,
     #[serde(default, deserialize_with = "present")]
@@ -224,7 +224,7 @@ struct EditKey {
 }
 
 /// Tells an explicit `null` from an absent field.
-#[expect(clippy::option_option, reason = "absent, null and a value are three things")]
+#[expect(clippy::option_option, reason = "absent, null and a value are three cases")]
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
@@ -232,7 +232,7 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> R
 impl EditKey {
     fn read(self, now: Timestamp) -> Result<Edit, ApiError> {
         let mut fields = Fields::default();
-        // A value is parsed, null is kept.
+        // Parses a value, keeps null.
         macro_rules! parsed {
             ($field:ident, $parse:expr) => {
                 self.$field.and_then(|value| match value {
@@ -258,33 +258,33 @@ impl EditKey {
     }
 }
 
-/// The query of calls that change a key.
+/// The query parameters of calls that change a key.
 #[derive(Debug, Deserialize)]
-struct ForFamily {
+struct ChangeQuery {
     descendants: Option<bool>,
 }
 
-/// Whether a call is about the key's descendants as well.
+/// Whether a call applies to the key's descendants as well.
 fn with_descendants(query: Option<&str>) -> Result<bool, ApiError> {
-    Ok(json::from_query::<ForFamily>(query)?.descendants.unwrap_or(true))
+    Ok(json::from_query::<ChangeQuery>(query)?.descendants.unwrap_or(true))
 }
 
-/// The parameter that [`with_descendants`] reads, without the others: a call that ends a key does not fail for them.
+/// Removes all parameters except `descendants`: an unknown parameter must not make a revocation fail.
 fn only_descendants(query: Option<&str>) -> String {
     let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
     let known = pairs.filter(|(name, _)| name == "descendants");
     form_urlencoded::Serializer::new(String::new()).extend_pairs(known).finish()
 }
 
-/// Change what a key may do
+/// Edit a key
 ///
-/// Its string stays. Members change the keys that they made, admins and owners all keys of the organisation. When
-/// this is answered, every check goes by what the key is now.
+/// Changes the settings of a key. The key string stays the same. Members edit the keys that they made, admins and
+/// owners all keys of the organisation. From the response on, every check uses the new settings.
 ///
-/// A key that is paused or narrowed does the same to its descendants, the keys that it made and those that they
-/// made: they are paused, keep only scopes and networks that the key still has, and get its expiry, rate limit and
-/// quota as upper bounds. A descendant that no scope or no network is left for is paused. Resuming or widening a key
-/// leaves its descendants as they are.
+/// Pausing or narrowing a key also applies to its descendants (the keys that it made, and their descendants).
+/// Descendants are paused, keep only scopes and networks that the key still has, and get its expiry, rate limit and
+/// quota as upper bounds. A descendant that is left without a scope or a network is paused. Resuming or widening a key
+/// does not change its descendants.
 #[utoipa::path(
     patch,
     path = "/v1/keys/{id}",
@@ -296,7 +296,7 @@ fn only_descendants(query: Option<&str>) -> String {
     ),
     request_body(content = EditKey, example = json!({ "enabled": false })),
     responses(
-        (status = 200, description = "The key as it is now.", body = KeyDetails),
+        (status = 200, description = "The key after the change.", body = KeyDetails),
         Problem<400>, Problem<401>, Problem<403>, Problem<404>, Problem<409>, Problem<413>, Problem<415>,
     ),
     security(("session" = []), ("better_auth_session" = []), ("session_token" = []), ("access_token" = [])),
@@ -310,31 +310,31 @@ pub(super) async fn edit(
     let SignedIn(person) = SignedIn::from_request_parts(&mut parts, &services).await?;
     let id = key_id(path)?;
     let descendants = with_descendants(parts.uri.query())?;
-    let Json(asked) = Json::<EditKey>::from_request(Request::from_parts(parts, body), &services).await?;
-    let edit = asked.read(services.clock.now())?;
+    let Json(changes) = Json::<EditKey>::from_request(Request::from_parts(parts, body), &services).await?;
+    let edit = changes.read(services.clock.now())?;
     let key = services.keys.edit(&Caller::Person(person), id, edit, descendants).await?;
     details(&services, key).await
 }
 
-/// The end of a key, and who has heard of it.
+/// The proof of a revocation: the nodes that have dropped the key.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct RevokedEverywhere {
-    /// Always true: what cannot be revoked is an error.
+    /// Always true. A failed revocation is an error response.
     revoked: bool,
-    /// Servers that might have accepted the key.
+    /// The number of nodes that might have accepted the key.
     nodes: u32,
-    /// Those of them that have dropped it.
+    /// The number of these nodes that confirmed that they dropped the key.
     acknowledged: u32,
-    /// Those that did not answer, and whose leave to accept keys has run out.
+    /// The names of the nodes that did not confirm before their lease to accept keys ended.
     waited_out: Vec<String>,
-    /// How long it took.
+    /// The duration of the revocation, until the last node confirmed or its lease ended.
     milliseconds: i64,
 }
 
 /// Revoke a key, with proof
 ///
-/// Ends the key at once, and for good; the answer says which servers have dropped it. The same for a key that was
-/// revoked before. The keys that the key made, and those that they made, end with it.
+/// Revokes the key and its descendants (the keys that it made, and their descendants), immediately and permanently. The
+/// response tells which nodes have dropped the key. Works for a key that is already revoked as well.
 #[utoipa::path(
     post,
     path = "/v1/keys/{id}/revoke",

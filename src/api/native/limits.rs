@@ -1,5 +1,4 @@
-//! Limits as programs read them: `RateLimit` and `RateLimit-Policy`
-//! (draft-ietf-httpapi-ratelimit-headers-10).
+//! The headers `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
 
 use std::fmt::Write;
 
@@ -10,11 +9,11 @@ use crate::keys::LimitState;
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const STATE: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Says how a key's limits stand, in the headers of an answer. A policy is called `rate` or `quota`; the
-/// quota has no window, because months differ.
-pub(super) fn say(limits: &LimitState, headers: &mut HeaderMap) {
+/// Sets the headers with the state of a key's limits. The policies are named `rate` and `quota`. The quota has no
+/// window, because months differ in length.
+pub(super) fn set_headers(limits: &LimitState, headers: &mut HeaderMap) {
     let (mut policy, mut state) = (String::new(), String::new());
-    // Writing into a string does not fail.
+    // Writing to a string cannot fail.
     if let Some(rate) = limits.rate {
         let _ = write!(policy, "\"rate\";q={};w={}", rate.rate.limit, rate.rate.window_seconds);
         let _ = write!(state, "\"rate\";r={};t={}", rate.remaining, rate.reset);

@@ -19,14 +19,14 @@ use utoipa_axum::routes;
 
 use crate::web::Services;
 use crate::web::client_address::Peer;
-use crate::web::fast_path::Answering;
+use crate::web::fast_path::ResponseFuture;
 
-/// Answers the paths that are asked with every request of somebody else: nothing stands before them, not
-/// even a router, which costs as much as a check. Other requests are given back.
+/// Answers the checks that services and gateways make for each of their own requests. Without the router, which would
+/// cost as much as the check itself.
 ///
 /// # Errors
-/// The request, if it is another one.
-pub fn fast_path<B>(services: &Services, peer: Peer, request: Request<B>) -> Result<Answering<'_>, Request<B>>
+/// Returns any other request.
+pub fn fast_path<B>(services: &Services, peer: Peer, request: Request<B>) -> Result<ResponseFuture<'_>, Request<B>>
 where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -41,12 +41,12 @@ where
     }
 }
 
-/// The same paths for callers that have a router only.
-pub fn hot_routes() -> OpenApiRouter<Services> {
+/// Returns the routes that [`fast_path`] answers, for requests that it passes on and for tests without a listener.
+pub fn fast_path_routes() -> OpenApiRouter<Services> {
     OpenApiRouter::default().routes(routes!(verify::verify_key)).merge(forward_auth::routes())
 }
 
-/// Every other address of the contract.
+/// Returns all other routes of the contract.
 pub fn routes() -> OpenApiRouter<Services> {
     OpenApiRouter::default()
         .routes(routes!(whoami::who_am_i))
@@ -74,9 +74,9 @@ mod tests {
     use crate::store::Db;
     use crate::web::Site;
 
-    /// It is made anew for each request; what seldom waits has its room elsewhere.
+    /// The future is allocated for each request; its rarely used parts are boxed.
     #[tokio::test]
-    async fn what_is_set_aside_for_a_request_is_small() {
+    async fn fast_path_futures_are_at_most_1344_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open(&format!("sqlite:{}", folder.path().join("latchkey.db").display())).await.unwrap();
         db.migrate().await.unwrap();

@@ -1,4 +1,4 @@
-//! `POST /v1/keys/usage`: a service that remembers keys says how often it let them through.
+//! `POST /v1/keys/usage`: a service that caches checks reports how often it accepted each key.
 
 use std::collections::HashMap;
 
@@ -16,47 +16,47 @@ use crate::web::json::Json;
 use crate::web::openapi::Problem;
 use crate::web::{Services, fast_path, time};
 
-/// Keys of one report at the most.
+/// The maximum number of keys in a report; more is a 400.
 const MAX_KEYS: usize = 500;
-/// Uses of one key at the most, which nobody reaches between two reports.
-const MOST_USES: u32 = 1_000_000_000;
-/// Uses of one report at the most, of all of its keys together.
-const MAX_TOTAL: u64 = 10_000_000_000;
-/// A report may be late by a day, in milliseconds; what is older counts as that old.
-const LATE: i64 = 24 * 3_600_000;
+/// The maximum number of uses of one key in a report, more than is possible between two reports; more is a 400.
+const MAX_USES_PER_KEY: u32 = 1_000_000_000;
+/// The maximum number of uses of all keys in a report; more is a 400.
+const MAX_TOTAL_USES: u64 = 10_000_000_000;
+/// The maximum age of a use, in milliseconds: a day. An older use counts as this old.
+const MAX_AGE_MS: i64 = 24 * 3_600_000;
 
-/// How often keys were let through.
+/// A report of the uses of keys.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct Report {
-    /// One entry a key, at most 500, whose counts are at most 10,000,000,000 together.
+    /// One entry per key, at most 500. The sum of the counts is at most 10,000,000,000.
     #[schema(max_items = 500)]
     uses: Vec<Use>,
 }
 
-/// How often one key was.
+/// The uses of one key.
 #[derive(Debug, Deserialize, ToSchema)]
 struct Use {
     #[schema(pattern = "^ak_[0-9a-f]{16}$")]
     key_id: String,
-    /// How often, since the last report.
+    /// The number of uses since the last report.
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     count: u32,
-    /// When last; now without a word, and at most a day ago.
+    /// The time of the last use. The default is now; a time more than a day ago counts as a day ago.
     #[schema(format = DateTime)]
     last_used_at: Option<String>,
 }
 
-/// What became of it.
+/// The outcome of a report.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Reported {
-    /// How many of the keys are the caller's organisation's, and were counted.
+    /// The number of keys that belong to the caller's organisation and were counted.
     counted: usize,
 }
 
 /// Report the use of keys
 ///
-/// For services that remember the outcome of a check for a while: how often they let each key through on their own.
-/// Keys that are not of the caller's organisation are passed over.
+/// For services that cache the outcome of checks: reports how often the service accepted each key from its cache. Keys
+/// of other organisations are ignored.
 #[utoipa::path(
     post,
     path = "/v1/keys/usage",
@@ -76,7 +76,8 @@ pub(super) async fn report(
     parts: Parts,
     body: Result<Json<Report>, ApiError>,
 ) -> Result<Answer<Reported>, ApiError> {
-    let organisation = fast_path::service(&services, &parts.headers, ClientAddress::of(&parts, &services.site)).await?;
+    let organisation =
+        fast_path::authenticate_service(&services, &parts.headers, ClientAddress::of(&parts, &services.site)).await?;
     authenticated();
     let Json(report) = body?;
     let now = services.clock.now();
@@ -98,14 +99,14 @@ pub(super) async fn report(
             None => Some(now),
             Some(text) => fields.take(&format!("uses[{place}].last_used_at"), moment(text, now)),
         };
-        if !(1..=MOST_USES).contains(&used.count) {
-            let wrong = format!("must be a number from 1 to {MOST_USES}");
+        if !(1..=MAX_USES_PER_KEY).contains(&used.count) {
+            let wrong = format!("must be a number from 1 to {MAX_USES_PER_KEY}");
             fields.take::<(), _>(&format!("uses[{place}].count"), Err(wrong));
         }
         uses.extend(id.zip(at).map(|(id, at)| (id, used.count, at)));
     }
-    if report.uses.iter().map(|used| u64::from(used.count)).sum::<u64>() > MAX_TOTAL {
-        let wrong = format!("must have counts of at most {MAX_TOTAL} together: send several reports");
+    if report.uses.iter().map(|used| u64::from(used.count)).sum::<u64>() > MAX_TOTAL_USES {
+        let wrong = format!("must have counts of at most {MAX_TOTAL_USES} together: send several reports");
         fields.take::<(), _>("uses", Err(wrong));
     }
     if !fields.are_right() {
@@ -115,8 +116,8 @@ pub(super) async fn report(
     Ok(Answer(Reported { counted }))
 }
 
-/// A moment of the last day. The clocks of two machines differ: a later one than now is now.
+/// Parses a time and clamps it to the last day. A time in the future counts as now, because clocks differ.
 fn moment(text: &str, now: Timestamp) -> Result<Timestamp, &'static str> {
     let at = time::parse(text).ok_or("must be a time like 2026-03-01T12:00:00Z")?;
-    Ok(at.clamp(now.plus(-LATE), now))
+    Ok(at.clamp(now.plus(-MAX_AGE_MS), now))
 }

@@ -1,4 +1,4 @@
-//! `POST /v1/keys/verify`: a service asks whether a key that somebody presented to it is good.
+//! `POST /v1/keys/verify`: checks a key that a client presented to a service.
 
 use std::convert::Infallible;
 
@@ -21,26 +21,27 @@ use crate::runtime::Tenant;
 use crate::web::Services;
 use crate::web::body::{self, Arrived};
 use crate::web::client_address::{ClientAddress, Peer};
-use crate::web::fast_path::{self, Answering};
+use crate::web::fast_path::{self, ResponseFuture};
 use crate::web::fields::Fields;
 use crate::web::json::{self, BODY_LIMIT};
 use crate::web::observe::RequestId;
 use crate::web::openapi::Problem;
 use crate::web::time::seconds;
 
-/// The path, which the fast path compares with that of every request.
+/// The path, which the fast path compares with the path of every request.
 pub(super) const PATH: &str = "/v1/keys/verify";
-/// Tells a client that keeps its own memory of keys that it may remember this one.
+/// The header that allows a client to cache the outcome.
 const CACHEABLE: HeaderName = HeaderName::from_static("latchkey-cacheable");
-const MOST_COST: u32 = 1_000_000;
+/// The maximum `cost` of a check; more is a 400.
+const MAX_COST: u32 = 1_000_000;
 
-/// What is asked about a key.
+/// A check of a key.
 #[derive(Debug, Deserialize, ToSchema)]
 struct Verify {
-    /// The whole string that was presented.
+    /// The whole key string that the client presented.
     #[schema(example = "hs_live_a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f8a9b0c1d2e3f4a5b6c7d8e9f0a1b2")]
     key: String,
-    /// Scopes that must all be held, separated by spaces; `*` asks for full access.
+    /// The scopes that the key must hold, separated by spaces; `*` requires full access.
     #[schema(
         example = "events:write",
         pattern = "^ *([*]|[A-Za-z0-9._-]+:([A-Za-z0-9._-]+|[*])( +[A-Za-z0-9._-]+:([A-Za-z0-9._-]+|[*]))*) *$"
@@ -49,10 +50,10 @@ struct Verify {
     /// The mode that the key's environment must have: `live` or `test`.
     #[schema(pattern = "^(live|test)$")]
     environment: Option<String>,
-    /// Where the request came from, for keys with an allowlist.
+    /// The client address of the request, for keys with an IP allowlist.
     #[schema(example = "203.0.113.9")]
     ip: Option<String>,
-    /// How much of the key's limits the request takes; 1 without a word, 0 only looks.
+    /// The cost of the request, charged to the key's limits. The default is 1; 0 checks without charging.
     #[schema(minimum = 0, maximum = 1_000_000)]
     cost: Option<u32>,
 }
@@ -62,7 +63,7 @@ impl Verify {
         let mut fields = Fields::default();
         let scopes = match &self.scopes {
             None => None,
-            Some(text) => fields.take("scopes", demanded(text)),
+            Some(text) => fields.take("scopes", required_scopes(text)),
         };
         let mode = match &self.environment {
             None => None,
@@ -74,9 +75,9 @@ impl Verify {
         };
         let cost = match self.cost {
             None => Cost::default(),
-            Some(cost @ ..=MOST_COST) => Cost(cost),
+            Some(cost @ ..=MAX_COST) => Cost(cost),
             Some(_) => {
-                fields.take::<(), _>("cost", Err(format!("must be a number from 0 to {MOST_COST}")));
+                fields.take::<(), _>("cost", Err(format!("must be a number from 0 to {MAX_COST}")));
                 Cost::default()
             }
         };
@@ -88,8 +89,8 @@ impl Verify {
     }
 }
 
-/// Reads the scopes that are asked for. An empty text is more often an unset variable than a wish for none.
-fn demanded(text: &str) -> Result<ScopeList<'_>, String> {
+/// Parses the required scopes. An empty text is an error, because it is usually an unset variable.
+fn required_scopes(text: &str) -> Result<ScopeList<'_>, String> {
     ScopeList::parse(text).map_err(|error| match error {
         ScopesError::Empty => "must name at least one scope: leave the field out to ask for none".to_owned(),
         error => error.to_string(),
@@ -101,12 +102,12 @@ fn demanded(text: &str) -> Result<ScopeList<'_>, String> {
 struct Verification<'a> {
     /// Whether to let the request through.
     valid: bool,
-    /// The first of these that applies.
+    /// The first of these outcomes that applies.
     #[schema(
         pattern = "^(NOT_FOUND|REVOKED|DISABLED|EXPIRED|WRONG_ENVIRONMENT|FORBIDDEN|INSUFFICIENT_SCOPES|RATE_LIMITED|QUOTA_EXCEEDED|VALID)$"
     )]
     code: &'static str,
-    /// Null, like all of the following, when there is no such key.
+    /// Null, like all following fields of the key, for an unknown key.
     #[schema(required, pattern = "^ak_[0-9a-f]{16}$")]
     key_id: Option<&'a str>,
     #[schema(required)]
@@ -118,45 +119,45 @@ struct Verification<'a> {
     /// `live` or `test`.
     #[schema(required, pattern = "^(live|test)$")]
     environment: Option<&'static str>,
-    /// What the key holds; null for full access.
+    /// The scopes of the key; null for full access.
     #[schema(required)]
     scopes: Option<&'a str>,
     #[schema(required, format = DateTime)]
     expires_at: Option<String>,
     #[schema(required, value_type = Option<std::collections::BTreeMap<String, String>>)]
     metadata: Option<&'a RawValue>,
-    /// How the key's rate limit stands; null without one, and where it was not asked.
+    /// The state of the key's rate limit; null without a rate limit, or if it was not checked.
     #[schema(required)]
     ratelimit: Option<RateLimitState>,
-    /// With `INSUFFICIENT_SCOPES`: the asked ones that the key does not hold.
+    /// With `INSUFFICIENT_SCOPES`: the required scopes that the key does not hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     missing_scopes: Option<Vec<&'a str>>,
-    /// With `RATE_LIMITED` and `QUOTA_EXCEEDED`: seconds after which it is worth trying again.
+    /// With `RATE_LIMITED` and `QUOTA_EXCEEDED`: seconds until a retry can succeed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retry_after: Option<u64>,
-    /// The same as the header `X-Request-Id`.
+    /// The value of the header `X-Request-Id`.
     request_id: &'a str,
 }
 
-/// How a rate limit stands.
+/// The state of a rate limit.
 #[derive(Serialize, ToSchema)]
 struct RateLimitState {
-    /// Requests in a window.
+    /// The number of requests per window.
     limit: u32,
-    /// Requests that would be let through now.
+    /// The number of requests that would be accepted now.
     remaining: u64,
-    /// Seconds until all of them would be.
+    /// Seconds until `remaining` reaches `limit`.
     reset: u64,
 }
 
 /// Check a key
 ///
-/// For services whose clients present keys to them. The service authenticates with a key of its own that holds
-/// `keys:verify` (a full-access key does), and is told about keys of its own organisation only: any other is
-/// `NOT_FOUND`. Every outcome is a 200. A `VALID` outcome counts as a request of the checked key, and takes its
-/// `cost` off the key's limits; a refused one takes nothing.
+/// For services that receive keys from their clients. The service authenticates with its own key, which must hold
+/// `keys:verify` (a full-access key does). Keys of other organisations are `NOT_FOUND`. Every outcome is a 200. A
+/// `VALID` outcome counts as a request of the checked key, and charges `cost` to its limits; any other outcome charges
+/// nothing.
 #[utoipa::path(
     post,
     path = PATH,
@@ -191,8 +192,8 @@ pub(super) async fn verify_key(State(services): State<Services>, request: Reques
     verify(&services, request.extensions().get().copied(), request).await
 }
 
-/// The handler, for a request that comes from a router or from the fast path.
-pub(super) fn verify<B>(services: &Services, peer: Option<Peer>, mut request: Request<B>) -> Answering<'_>
+/// Handles a request from the router or from the fast path.
+pub(super) fn verify<B>(services: &Services, peer: Option<Peer>, mut request: Request<B>) -> ResponseFuture<'_>
 where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -200,19 +201,19 @@ where
     Box::pin(async move {
         let address = ClientAddress::of_peer(peer, request.headers(), &services.site);
         fast_path::answer(services, PATH, address, async |id| {
-            let organisation = fast_path::service(services, request.headers(), address).await?;
+            let organisation = fast_path::authenticate_service(services, request.headers(), address).await?;
             let sender = Tenant::Organisation(organisation);
             let Arrived { bytes: body, waited } =
                 body::read(request.body_mut(), BODY_LIMIT, &services.bodies, sender).await?;
             if waited {
-                Box::pin(fast_path::service_again(services, request.headers(), address)).await?;
+                Box::pin(fast_path::recheck_service(services, request.headers(), address)).await?;
             }
             json::refuse_encoding(request.headers())?;
             let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            let asked: Verify = json::from_body(content_type, &body)?;
-            let ask = asked.ask(organisation)?;
-            let told = |verdict: Verdict<'_>| answer(&verdict, &ask, id);
-            services.checks.verify(asked.key.trim(), &ask, Purpose::Use, told).await.map_err(ApiError::from)
+            let check: Verify = json::from_body(content_type, &body)?;
+            let ask = check.ask(organisation)?;
+            let respond = |verdict: Verdict<'_>| answer(&verdict, &ask, id);
+            services.checks.verify(check.key.trim(), &ask, Purpose::Use, respond).await.map_err(ApiError::from)
         })
         .await
     })
@@ -246,7 +247,7 @@ fn answer(verdict: &Verdict<'_>, ask: &Ask<'_>, id: RequestId) -> Response {
     };
     let mut response = Json(verification).into_response();
     let headers = response.headers_mut();
-    limits::say(&verdict.limits, headers);
+    limits::set_headers(&verdict.limits, headers);
     if verdict.code == Code::Valid && verdict.record.is_some_and(Record::is_free) {
         headers.insert(CACHEABLE, HeaderValue::from_static("true"));
     }

@@ -1,4 +1,4 @@
-//! `GET /v1/whoami`: tells a developer in one curl that a key works.
+//! `GET /v1/whoami`: shows the presented key, so that one curl tests a key.
 
 use axum::Json;
 use axum::extract::State;
@@ -34,9 +34,9 @@ struct WhoAmI {
     created_at: String,
 }
 
-/// What the presented key is
+/// Who am I
 ///
-/// Tells a developer in one curl that a key works. Counts as one request of the key.
+/// Returns the presented key. One curl shows that a key works. Counts as one request of the key.
 #[utoipa::path(
     get,
     path = "/v1/whoami",

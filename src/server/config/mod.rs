@@ -1,4 +1,4 @@
-//! The command line: every flag has a `LATCHKEY_` variable of the same name.
+//! The command line. Every flag has a `LATCHKEY_` variable of the same name.
 
 mod values;
 
@@ -17,7 +17,7 @@ pub use values::{LimitsWithoutRedis, LogFilter, LogFormat, PublicUrl};
 #[derive(Debug, Parser)]
 #[command(name = "latchkey", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
 pub struct Cli {
-    /// What to do; `serve` when nothing is said.
+    /// The command; `serve` by default.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// The settings of `serve`.
@@ -25,63 +25,62 @@ pub struct Cli {
     pub serve: Serve,
 }
 
-/// What can be done.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve the dashboard and the API (what a bare `latchkey` does).
+    /// Serve the dashboard and the API (the default command).
     Serve(Box<Serve>),
-    /// Bring the database's schema up to date, and stop. `serve` does it as well.
+    /// Bring the database schema up to date, and stop. `serve` does this at start as well.
     Migrate(Database),
-    /// Copy everything from a SQLite file into an empty PostgreSQL database, compare every row, and stop. No server
-    /// may run on either. The file keeps its data; interrupted, it leaves nothing behind.
+    /// Copy all data from a SQLite file into an empty PostgreSQL database, compare every row, and stop. No server may
+    /// use either database. The file keeps its data. An interrupted copy leaves the target empty.
     MigrateData(MigrateData),
     /// Add accounts and reset passwords.
     #[command(subcommand)]
     User(User),
 }
 
-/// What can be done with accounts.
+/// The commands for accounts.
 #[derive(Debug, Subcommand)]
 pub enum User {
-    /// Add an account, whatever `--registration` says. Asks for the password, or reads it from
-    /// standard input.
+    /// Add an account, even if `--registration` is closed. Asks for the password, or reads it from standard input.
     Add(Account),
-    /// Give an account another password and end all its sessions. Asks for the password, or reads it
-    /// from standard input.
+    /// Set a new password for an account and end all its sessions. Asks for the password, or reads it from standard
+    /// input.
     ResetPassword(Account),
 }
 
-/// Which account.
+/// The account, the database, and the log of a `user` command.
 #[derive(Debug, Args)]
 pub struct Account {
-    /// Its e-mail address.
+    /// The e-mail address of the account.
     pub email: String,
     /// The database.
     #[command(flatten)]
     pub database: Database,
-    /// The lines that the log has.
+    /// The log level, or levels per target.
     #[arg(long, env = "LATCHKEY_LOG", default_value = "warn,latchkey::security=info", value_name = "FILTER")]
     pub log: LogFilter,
-    /// How the log looks, which goes to standard error.
+    /// The format of the log, which is written to standard error.
     #[arg(long, env = "LATCHKEY_LOG_FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
 }
 
-/// Where the data is.
+/// The database URL.
 #[derive(Debug, Clone, Args)]
 pub struct Database {
-    /// `sqlite:FILE` (made by `serve` and `migrate` if it is not there) or `postgres://USER@HOST/DATABASE`.
+    /// `sqlite:FILE` (created by `serve` and `migrate` if it does not exist) or `postgres://USER@HOST/DATABASE`.
     #[arg(long, env = "LATCHKEY_DATABASE_URL", default_value = "sqlite:latchkey.db", hide_env_values = true)]
     pub database_url: String,
 }
 
-/// From where to where.
+/// The source and the target of `migrate-data`.
 #[derive(Debug, Args)]
 pub struct MigrateData {
-    /// The file: `sqlite:FILE`.
+    /// The source: `sqlite:FILE`.
     #[arg(long, env = "LATCHKEY_FROM", value_name = "URL", hide_env_values = true)]
     pub from: String,
-    /// An empty database, or an empty schema of one: `postgres://USER@HOST/DATABASE`.
+    /// The target, an empty database or schema: `postgres://USER@HOST/DATABASE`.
     #[arg(long, env = "LATCHKEY_TO", value_name = "URL", hide_env_values = true)]
     pub to: String,
 }
@@ -96,32 +95,31 @@ pub struct Serve {
     #[command(flatten)]
     pub database: Database,
     /// The Redis (or Valkey) that several nodes on one PostgreSQL share: `redis://HOST:6379` (without TLS:
-    /// `rediss://` is refused). Without it there is one server.
+    /// `rediss://` is refused). Without Redis there can be only one server.
     #[arg(long, env = "LATCHKEY_REDIS_URL", hide_env_values = true)]
     pub redis_url: Option<String>,
-    /// What this node is called in logs and on the page of the cluster; the machine's name and the port,
-    /// unless said.
+    /// The name of this node in logs and on the cluster page. The default is the host name and the port.
     #[arg(long, env = "LATCHKEY_NODE_NAME", value_parser = node_name)]
     pub node_name: Option<String>,
-    /// What becomes of keys with a rate limit while Redis is away: each node counts by itself (`open`), or they
-    /// are refused (`closed`).
+    /// Keys with a rate limit while Redis is unreachable: each node counts on its own (`open`), or refuses these keys
+    /// (`closed`).
     #[arg(long, env = "LATCHKEY_LIMITS_WITHOUT_REDIS", default_value = "open")]
     pub limits_without_redis: LimitsWithoutRedis,
-    /// How long after SIGTERM requests are still taken, while `/readyz` says no: until whatever balances the load
-    /// has noticed.
+    /// Seconds after SIGTERM during which `/readyz` answers 503 while other requests are still served, so that the load
+    /// balancer stops sending new ones.
     #[arg(long, env = "LATCHKEY_DRAIN_SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=300))]
     pub drain_seconds: u64,
-    /// Who may register.
+    /// Registration of accounts by their users.
     #[arg(long, env = "LATCHKEY_REGISTRATION", default_value = "first")]
     pub registration: Registration,
-    /// Where people open the dashboard, if that is not `--listen`: `https://keys.example.com`.
-    /// `https` turns on `Secure` cookies with `__Host-` names, and HSTS.
+    /// The URL of the dashboard, if it differs from `--listen`: `https://keys.example.com`. `https` turns on `Secure`
+    /// cookies with `__Host-` names, and HSTS.
     #[arg(long, env = "LATCHKEY_PUBLIC_URL")]
     pub public_url: Option<PublicUrl>,
-    /// Networks of proxies whose `X-Forwarded-For` is believed, separated by commas.
+    /// Networks of trusted proxies, separated by commas. Their `X-Forwarded-For` determines the client address.
     #[arg(long, env = "LATCHKEY_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
-    /// Whether a key whose scopes name `api-keys:write` may create, list and revoke keys in its own
+    /// Allow a key with the scope `api-keys:write`, named explicitly, to create, list and revoke keys in its own
     /// environment.
     #[arg(
         long,
@@ -134,7 +132,7 @@ pub struct Serve {
         action = clap::ArgAction::Set
     )]
     pub keys_may_manage_keys: bool,
-    /// The most keys that an organisation may have, revoked ones not counted.
+    /// The maximum number of keys per organisation, without revoked ones. Creating further keys gets 403.
     #[arg(
         long,
         env = "LATCHKEY_MAX_KEYS_PER_ORGANISATION",
@@ -142,8 +140,8 @@ pub struct Serve {
         value_parser = clap::value_parser!(i64).range(1..)
     )]
     pub max_keys_per_organisation: i64,
-    /// The most revoked keys that an organisation may have; with so many, it makes no further keys (403) until old ones
-    /// are deleted.
+    /// The maximum number of revoked keys per organisation. At the maximum, creating keys gets 403 until old revoked
+    /// keys are deleted.
     #[arg(
         long,
         env = "LATCHKEY_MAX_REVOKED_KEYS_PER_ORGANISATION",
@@ -151,7 +149,8 @@ pub struct Serve {
         value_parser = clap::value_parser!(i64).range(1..)
     )]
     pub max_revoked_keys_per_organisation: i64,
-    /// Days after which a revoked key is deleted, at least. Its hash is kept for ever, so that it never comes back.
+    /// The minimum number of days before a revoked key is deleted. Its hash is kept for ever, so that the key string
+    /// never becomes valid again.
     #[arg(
         long,
         env = "LATCHKEY_KEEP_REVOKED_KEYS_DAYS",
@@ -159,7 +158,7 @@ pub struct Serve {
         value_parser = clap::value_parser!(i64).range(1..=36_500)
     )]
     pub keep_revoked_keys_days: i64,
-    /// The most sources of events that an environment may have; an event of a further one is refused (400).
+    /// The maximum number of event sources per environment. Events of further sources get 400.
     #[arg(
         long,
         env = "LATCHKEY_MAX_SOURCES_PER_ENVIRONMENT",
@@ -167,10 +166,10 @@ pub struct Serve {
         value_parser = clap::value_parser!(i64).range(1..)
     )]
     pub max_sources_per_environment: i64,
-    /// The most bytes of events that an environment keeps; beyond, the oldest are deleted within a minute.
+    /// The maximum bytes of stored events per environment. Above it the oldest events are deleted within a minute.
     #[arg(long, env = "LATCHKEY_MAX_EVENT_BYTES_PER_ENVIRONMENT", default_value = "10GiB")]
     pub max_event_bytes_per_environment: bytesize::ByteSize,
-    /// The most sessions of an account, and the most sign-ins with tokens; one more ends the oldest.
+    /// The maximum number of sessions per account, and of sign-ins with tokens. One more ends the oldest.
     #[arg(
         long,
         env = "LATCHKEY_MAX_SESSIONS_PER_ACCOUNT",
@@ -178,18 +177,18 @@ pub struct Serve {
         value_parser = clap::value_parser!(i64).range(1..)
     )]
     pub max_sessions_per_account: i64,
-    /// The most memory for keys that are in use: `256MiB`, `1GiB`. About 210 bytes a key.
+    /// The memory for the cache of keys: `256MiB`, `1GiB`. A key takes about 210 bytes.
     #[arg(long, env = "LATCHKEY_CACHE_BYTES", default_value = "256MiB")]
     pub cache_bytes: bytesize::ByteSize,
-    /// Bytes that stay free on the file system of the SQLite file: below, events are refused (503) while revocations
-    /// still find room. 0 turns it off. Not for PostgreSQL, whose disk its operator watches.
+    /// Disk space to keep free on the file system of the SQLite file. With less, events get 503, so that revocations
+    /// can still be written. 0 turns this off. Not for PostgreSQL: monitor its disk separately.
     #[arg(long, env = "LATCHKEY_DISK_RESERVE", default_value = "64MiB")]
     pub disk_reserve: bytesize::ByteSize,
-    /// The most memory for request bodies that are arriving: `256MiB`, `1GiB`. Beyond it there is a 503; an
-    /// organisation that uses more than an eighth of it gets 429.
+    /// The memory for request bodies that are arriving: `256MiB`, `1GiB`. Further bodies get 503; an organisation that
+    /// uses more than an eighth gets 429.
     #[arg(long, env = "LATCHKEY_BODY_MEMORY", default_value = "256MiB", value_parser = body_memory)]
     pub body_memory: bytesize::ByteSize,
-    /// The most connections at once; more wait.
+    /// The maximum number of open connections. Further connections wait.
     #[arg(
         long,
         env = "LATCHKEY_MAX_CONNECTIONS",
@@ -197,21 +196,21 @@ pub struct Serve {
         value_parser = clap::value_parser!(u32).range(1..)
     )]
     pub max_connections: u32,
-    /// The lines that the log has: a level, or levels of single targets (`latchkey=debug,warn`).
+    /// The log level, or levels per target (`latchkey=debug,warn`).
     #[arg(long, env = "LATCHKEY_LOG", default_value = "info", value_name = "FILTER")]
     pub log: LogFilter,
-    /// How the log looks, which goes to standard error.
+    /// The format of the log, which is written to standard error.
     #[arg(long, env = "LATCHKEY_LOG_FORMAT", default_value = "auto")]
     pub log_format: LogFormat,
 }
 
 impl Serve {
-    /// The most bytes for request bodies that are arriving.
+    /// Returns the memory for request bodies, in bytes.
     pub fn body_bytes(&self) -> usize {
         usize::try_from(self.body_memory.0).unwrap_or(usize::MAX)
     }
 
-    /// What the operator decides about keys.
+    /// Returns the operator's settings for keys.
     pub fn policy(&self) -> Policy {
         Policy {
             most_per_organisation: self.max_keys_per_organisation,
@@ -226,7 +225,7 @@ impl Serve {
         }
     }
 
-    /// The bounds of what events may take.
+    /// Returns the limits of events.
     pub fn event_limits(&self) -> EventLimits {
         EventLimits {
             disk_reserve: self.disk_reserve.0,
@@ -243,12 +242,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn clap_accepts_the_command_definition() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn a_bare_call_serves_with_flags_and_without() {
+    fn serve_is_the_default_command() {
         let cli = Cli::parse_from(["latchkey", "--listen", "[::1]:0", "--keys-may-manage-keys"]);
         assert!(cli.command.is_none() && cli.serve.keys_may_manage_keys);
         let cli = Cli::parse_from(["latchkey", "serve", "--keys-may-manage-keys=false"]);
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn blanks_in_a_list_of_networks_do_no_harm() {
+    fn spaces_in_a_list_of_networks_are_ignored() {
         let cli = Cli::parse_from(["latchkey", "--trusted-proxies", "10.0.0.0/8, ::1 ,192.0.2.7"]);
         let networks: Vec<String> = cli.serve.trusted_proxies.iter().map(ToString::to_string).collect();
         assert_eq!(networks, ["10.0.0.0/8", "::1/128", "192.0.2.7/32"]);

@@ -1,4 +1,4 @@
-//! The values of settings: what each may be, and what is said about one that may not.
+//! Parses the values of settings, with an error message for each invalid value.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// A filter of the log, known to be one.
+/// A valid log filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogFilter(String);
 
@@ -17,11 +17,12 @@ impl FromStr for LogFilter {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const LEVELS: &str = "write off, error, warn, info, debug or trace, or target=level, separated by commas";
-        // A lone word that is no level would be a target with all of its lines, and silence for the rest: a slip.
+        // A lone word that is not a level is a typing error: the filter would take it for a target, log all lines of
+        // that target, and drop all others.
         let is_word = |part: &&str| !part.contains(['=', '[', ']', '{', '}', '"']);
         for word in text.split(',').map(str::trim).filter(is_word) {
             if word.is_empty() || word.parse::<LevelFilter>().is_err() {
-                return Err(format!("`{word}` is no level: {LEVELS}"));
+                return Err(format!("`{word}` is not a level: {LEVELS}"));
             }
         }
         let parts = text.split(',').map(str::trim).collect::<Vec<_>>().join(",");
@@ -36,27 +37,27 @@ impl From<&LogFilter> for EnvFilter {
     }
 }
 
-/// What becomes of rate limits while Redis is away.
+/// The behaviour of rate limits while Redis is unreachable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LimitsWithoutRedis {
-    /// Each node counts by itself.
+    /// Each node counts on its own.
     Open,
-    /// A key with a rate limit is refused.
+    /// Keys with a rate limit are refused.
     Closed,
 }
 
-/// How the log looks.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// Text on a terminal, JSON elsewhere.
+    /// Text on a terminal, otherwise JSON.
     Auto,
-    /// For people.
+    /// Text for people.
     Text,
-    /// One object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Scheme, host and perhaps port.
+/// The public URL: scheme, host and optional port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl(String);
 
@@ -80,29 +81,30 @@ impl FromStr for PublicUrl {
         }
         let scheme = uri.scheme_str().unwrap_or_default();
         let authority = authority.as_str().to_ascii_lowercase();
-        // Browsers leave a scheme's own port out of an origin, which is what this is compared with.
-        let usual = if scheme == "https" { ":443" } else { ":80" };
-        Ok(Self(format!("{scheme}://{}", authority.strip_suffix(usual).unwrap_or(&authority))))
+        // The URL is compared with origins, from which browsers omit the default port of the scheme.
+        let default_port = if scheme == "https" { ":443" } else { ":80" };
+        Ok(Self(format!("{scheme}://{}", authority.strip_suffix(default_port).unwrap_or(&authority))))
     }
 }
 
-/// Memory for bodies, of which an eighth has room for the largest event, and a 64th for the largest other body.
+/// Parses the memory for bodies. The minimum is 16 MiB, so that an eighth has room for the largest event, and a 64th
+/// for the largest other body.
 pub(super) fn body_memory(text: &str) -> Result<bytesize::ByteSize, String> {
-    const LEAST: bytesize::ByteSize = bytesize::ByteSize::mib(16);
+    const MIN: bytesize::ByteSize = bytesize::ByteSize::mib(16);
     match text.parse() {
-        Ok(bytes) if bytes >= LEAST => Ok(bytes),
+        Ok(bytes) if bytes >= MIN => Ok(bytes),
         Ok(_) => Err("must be at least 16MiB".to_owned()),
         Err(_) => Err(format!("`{text}` is not a number of bytes such as 256MiB")),
     }
 }
 
-/// What a node can be called.
+/// Checks the name of a node: 1 to 64 characters, none of them a control character.
 pub(super) fn node_name(text: &str) -> Result<String, String> {
-    let right = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    if right { Ok(text.to_owned()) } else { Err("a name has 1 to 64 characters".to_owned()) }
+    let is_valid = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    if is_valid { Ok(text.to_owned()) } else { Err("a name has 1 to 64 characters".to_owned()) }
 }
 
-/// A network, or one address.
+/// Parses a network or a single address.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     text.parse::<IpNet>()
@@ -115,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_for_bodies_has_room_for_the_largest_body() {
+    fn body_memory_is_at_least_16_mib() {
         assert_eq!(body_memory("64MiB"), Ok(bytesize::ByteSize::mib(64)));
         for wrong in ["", "0", "15MiB", "many", "-1"] {
             assert!(body_memory(wrong).is_err(), "{wrong}");
@@ -123,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_filter_is_made_of_levels() {
+    fn a_log_filter_has_known_levels_only() {
         for right in ["info", "WARN", "off", "latchkey=debug,warn", "warn, latchkey::cluster=info", "[request]=trace"] {
             assert!(right.parse::<LogFilter>().is_ok(), "{right}");
         }

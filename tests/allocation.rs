@@ -12,19 +12,19 @@ use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 use latchkey::store::Db;
 
-/// Counts what is asked for.
+/// Counts allocations and the bytes in use.
 struct Counting;
 
 static ASKED: AtomicUsize = AtomicUsize::new(0);
-/// Bytes that are in use, with the allocator's own: it gives multiples of 16, at least 32, 8 of them its own.
+/// Bytes in use, as the allocator lays out blocks: multiples of 16, at least 32, with a header of 8.
 static USED: AtomicUsize = AtomicUsize::new(0);
 
 fn taken(layout: Layout) -> usize {
     ((layout.size() + 8).next_multiple_of(16)).max(32)
 }
 
-#[expect(unsafe_code, reason = "an allocator is unsafe by its nature; this one hands everything on")]
-// SAFETY: every call goes to the system's allocator as it came.
+#[expect(unsafe_code, reason = "an allocator is unsafe by its nature; this one forwards every call")]
+// SAFETY: every call is forwarded to the system's allocator unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ASKED.fetch_add(1, Ordering::Relaxed);
@@ -49,7 +49,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// A database with one account, and who may make keys in it.
+/// Opens a database with one account, and returns it with a caller that may create keys.
 async fn scene(folder: &tempfile::TempDir) -> (Opened, Caller) {
     let url = format!("sqlite:{}", folder.path().join("latchkey.db").display());
     let db = Db::open(&url).await.expect("the database opens");
@@ -76,7 +76,7 @@ fn draft(caller: &Caller) -> Draft {
     }
 }
 
-/// The two in one test: they count the same bytes.
+/// One test for both, because they share the counters.
 #[tokio::test]
 async fn a_check_of_a_known_key_allocates_nothing_and_a_key_takes_250_bytes() {
     a_check_of_a_known_key_allocates_nothing().await;
@@ -101,7 +101,7 @@ async fn a_plain_key_takes_at_most_250_bytes() {
             assert!(codes.into_iter().all(|code| code == Ok(Code::Valid)));
         }
     };
-    // Buffers and statements have what they need after the first thousand.
+    // Buffers and statements have their final size after the first thousand.
     look(&strings[..1_000]).await;
     let (before, reckoned) = (USED.load(Ordering::Relaxed), checks.cache().bytes());
     look(&strings[1_000..]).await;
@@ -132,7 +132,7 @@ async fn a_check_of_a_known_key_allocates_nothing() {
         ..Ask::default()
     };
     let code = async || checks.verify(&string, &ask, Purpose::Use, |verdict| verdict.code).await;
-    // The first one reads the database, and the first of an address notes it.
+    // The first check reads the database and records the address.
     for _ in 0..3 {
         assert_eq!(code().await, Ok(Code::Valid));
     }
@@ -140,7 +140,7 @@ async fn a_check_of_a_known_key_allocates_nothing() {
     for _ in 0..10_000 {
         assert_eq!(code().now_or_never(), Some(Ok(Code::Valid)));
     }
-    // Others of this process may ask as well (the database's threads); not ten thousand times.
+    // Other threads of this process (the database's) may allocate too, but not ten thousand times.
     let asked = ASKED.load(Ordering::Relaxed) - before;
     assert!(asked < 100, "{asked} allocations in 10,000 checks");
 }

@@ -21,7 +21,7 @@ async fn post(app: &TestApp, who: &Someone, body: &str) -> Answer {
     Call::new(app, "POST", "/v1/auth/api-keys").cookie(&who.cookie).json(body).send().await
 }
 
-/// The names of an object's fields, in their order on the wire.
+/// Returns the names of an object's fields, in their order on the wire.
 fn fields(answer: &Answer) -> Vec<String> {
     let text = answer.text();
     let mut at: Vec<(usize, String)> = answer
@@ -53,7 +53,7 @@ on_both_engines! {
         }
     }
 
-    /// The same seed would give both servers' keys the same ids.
+    /// Both servers have one seed, so their first keys would have equal ids.
     async fn an_id_that_is_taken_is_not_given_again(app) {
         let other = TestApp::new(app.engine, Settings::default()).await;
         let eve = someone(&other, "ada@example.com").await;
@@ -70,11 +70,11 @@ on_both_engines! {
              SELECT {id}, {uuid}, {hash}, organisation_id, id, 'in the way', 'in the way', 'hs_live_0000', 0 FROM environments WHERE mode = 'live'"
         ))
         .await;
-        // Alone, so that it draws what the other server's first one drew.
+        // The first key here, so that it draws the same random bytes as the first key of the other server.
         let answer = post(&app, &ada, r#"{"name": "first"}"#).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
         assert_ne!(answer.field("/id"), taken);
-        // Its string was drawn before its id, and is the same: so the ids would have been.
+        // The string is drawn before the id and is equal, so the id would have been equal too.
         assert_eq!(answer.field("/key"), key);
     }
 
@@ -92,7 +92,7 @@ on_both_engines! {
             assert_eq!(simple.json()["scopes"].as_str(), without_place, "{given}");
             let placed = create(&app, &ada.cookie, &ada.in_env(&ada.live, given)).await;
             assert_eq!(placed.json()["scopes"].as_str(), with_place, "{given}");
-            // What is stored is what was said.
+            // The list has the scopes of the answer.
             let listed = Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&ada.cookie).send().await;
             let item = |answer: &Answer| {
                 let keys = listed.json()["api_keys"].as_array().unwrap().clone();
@@ -157,7 +157,7 @@ on_both_engines! {
             ("expires_at", r#""2026-03-01T12:00:01Z""#.into(), r#""2026-03-01T12:00:00Z""#.into()),
             ("expires_at", r#""9999-12-31T23:59:59Z""#.into(), r#""2026-03-02""#.into()),
             ("expires_at", r#""2026-03-01T13:00:00.5+01:00""#.into(), r#""2026-03-01T12:59:59+01:00""#.into()),
-            // Its year has five digits in UTC, which RFC 3339 cannot say.
+            // In UTC, its year has five digits, which RFC 3339 cannot express.
             ("expires_at", r#""9999-12-31T00:00:00-23:00""#.into(), r#""9999-12-31T23:59:59-23:00""#.into()),
             ("ip_allowlist", networks(100), networks(101)),
             ("ip_allowlist", r#"["::/0"]"#.into(), "[]".into()),
@@ -269,7 +269,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT CAST(sum(key_count) AS BIGINT) FROM organisations").await, 3);
     }
 
-    /// Few are stored by another statement than many, and what is stored is the same.
+    /// Small and large batches are stored by different statements. The rows must be equal.
     async fn what_is_made_alone_is_stored_as_what_is_made_with_many(app, at_most(1000)) {
         let ada = someone(&app, "ada@example.com").await;
         let body = r#"{"name": "key", "scopes": "a:b c:*", "expires_at": "2099-01-01T00:00:00Z", "ip_allowlist": ["10.0.0.0/8"],
@@ -302,7 +302,7 @@ on_both_engines! {
     }
 }
 
-/// Without a word a key is made in the organisation that somebody has been in longest.
+/// Without `org_id`, a key is created in the organisation of the caller's oldest membership.
 async fn story_of_two_organisations(app: &TestApp, ada: &Someone, bob: &Someone) {
     create(app, &bob.cookie, r#"{"name": "bob's own"}"#).await;
     let of = async |org: &str, who: &Someone| {

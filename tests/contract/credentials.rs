@@ -1,4 +1,4 @@
-//! Where a session is accepted, and which of several credentials counts (docs/CONTRACTS.md, "Signing in").
+//! The forms of a session credential, and the precedence of several credentials (docs/CONTRACTS.md, "Signing in").
 
 use latchkey::web::Site;
 
@@ -10,7 +10,7 @@ fn https() -> Settings {
     Settings { site, ..Settings::default() }
 }
 
-/// A call with a `Cookie` header of any bytes.
+/// Sends a call with a `Cookie` header of any bytes.
 async fn with_cookie(app: &TestApp, method: &str, path: &str, cookie: &[u8]) -> Answer {
     let request = axum::http::Request::builder()
         .method(method)
@@ -50,7 +50,7 @@ on_both_engines! {
         }
     }
 
-    /// The key endpoints are server functions, and take the same forms.
+    /// The key endpoints are server functions and must accept the same forms.
     async fn the_key_endpoints_take_every_form_as_well(app) {
         let cookie = register(&app, "ada@example.com").await;
         let token = cookie.strip_prefix("session=").expect("the name under http");
@@ -83,7 +83,7 @@ on_both_engines! {
         story.is("under_https_the_cookie_is_bound_to_its_host");
     }
 
-    /// A neighbouring subdomain can plant any cookie but a `__Host-` one.
+    /// A neighbouring subdomain can plant any cookie except a `__Host-` one.
     async fn under_https_browsers_are_heard_by_our_own_cookie_only(app, https()) {
         let cookie = register(&app, "ada@example.com").await;
         let token = cookie.strip_prefix("__Host-session=").expect("the name under https");
@@ -208,7 +208,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM sessions").await, 0);
     }
 
-    /// Flask calls its cookie `session` as well.
+    /// Flask's cookie is also called `session`.
     async fn only_a_cookie_of_ours_is_removed(app) {
         let flask = "session=eyJhIjoxfQ.aFlask.Signature";
         let stale = "session=AAAAAAAAAAAAAAAAAAAAAA";

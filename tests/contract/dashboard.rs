@@ -1,4 +1,4 @@
-//! The frame of the dashboard's pages, and the notice about a key whose creation got no answer.
+//! The frame of the dashboard's pages, and the notice about a key after a lost answer to its creation.
 
 use serde_json::json;
 
@@ -21,7 +21,7 @@ on_both_engines! {
             for section in ["keys", "events"] {
                 assert!(page.contains(&format!("<a href=\"/{section}?{place}\"")), "{path}: {page}");
             }
-            // Nothing of a place that is not theirs, or that cannot be.
+            // The page must not repeat a foreign or malformed organisation.
             for query in [format!("org={}&env={}", eve.org, eve.live), "org=7".to_owned()] {
                 let page = get(&app, &ada.cookie, &format!("{path}?{query}")).await;
                 assert!(page.contains(&format!("<a href=\"/keys?org={}\"", ada.org)), "{path}?{query}: {page}");
@@ -30,7 +30,7 @@ on_both_engines! {
         }
     }
 
-    /// Or else a name from right to left turns round the words beside it.
+    /// Otherwise a right-to-left name reorders the words beside it.
     async fn the_name_of_the_organisation_is_isolated_in_the_bar(app) {
         let ada = someone(&app, "ada@example.com").await;
         app.execute("UPDATE organisations SET name = 'שלום 7'").await;

@@ -78,7 +78,7 @@ on_both_engines! {
         assert_eq!(call("PATCH", &path, &bob.cookie).send().await.status, 200);
     }
 
-    /// Each change is effective at the very next check, on every path.
+    /// Each change applies to the next check, on every path.
     async fn a_change_is_effective_when_it_is_answered(app) {
         let ada = someone(&app, "ada@example.com").await;
         let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await;

@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, Method, Request};
 use crate::app::{TestApp, on_both_engines};
 use crate::story::{Answer, Call, Story, someone};
 
-/// Every address that is for programs, with the methods that it answers.
+/// The paths of the API, with the methods that each answers.
 const ENDPOINTS: [(&str, &[&str]); 9] = [
     ("/v1/auth/register", &["POST"]),
     ("/v1/auth/login", &["POST"]),
@@ -22,7 +22,7 @@ const ENDPOINTS: [(&str, &[&str]); 9] = [
 const METHODS: [&str; 11] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PURGE", "get"];
 
-/// What must be true of every answer, whatever was asked.
+/// Asserts the properties of every answer, to any request.
 #[track_caller]
 fn is_sound(answer: &Answer, method: &str, what: &str) {
     assert!(answer.status.as_u16() < 500, "{what}: {} {}", answer.status, answer.text());
@@ -60,7 +60,7 @@ fn is_sound(answer: &Answer, method: &str, what: &str) {
     }
 }
 
-/// Bodies that are no good anywhere.
+/// Returns bodies that are invalid on every path.
 fn bodies() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("nothing", Vec::new()),
@@ -98,7 +98,7 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Signing out would end the session that the other calls need.
+/// Returns the session, or an unknown one for signing out, which would end the session that the other calls need.
 fn session_for<'a>(path: &str, session: &'a str) -> &'a str {
     if path.ends_with("logout") { "session=AAAAAAAAAAAAAAAAAAAAAA" } else { session }
 }
@@ -171,7 +171,7 @@ on_both_engines! {
         }
     }
 
-    /// A length that is announced is not waited for, and one that is not announced is counted.
+    /// A body with an announced length above the limit is refused at once. Without a length, the bytes are counted.
     async fn a_body_without_a_length_has_the_same_bound(app) {
         let ada = someone(&app, "ada@example.com").await;
         let chunks = futures::stream::iter((0..65).map(|_| Ok::<_, std::io::Error>(bytes::Bytes::from(vec![b' '; 1024]))));
@@ -184,7 +184,7 @@ on_both_engines! {
         answer.is_problem(400, "invalid_request");
     }
 
-    /// Every endpoint, every bad body, with a session, a key and nothing.
+    /// Sends every bad body to every endpoint, with a session, with a key and without a credential.
     async fn no_body_brings_anything_down(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = crate::story::create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
@@ -256,7 +256,7 @@ on_both_engines! {
         }
     }
 
-    /// The service's own failure is a 503 that shows nothing, and its log line has the request's id.
+    /// A failure of the server itself is a 503 without details, and its log line has the request's id.
     async fn without_its_database_it_says_so_and_no_more(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;

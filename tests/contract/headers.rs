@@ -70,7 +70,7 @@ on_both_engines! {
         }
     }
 
-    /// Leptos takes a call for a form's by these headers, and would redirect.
+    /// Leptos treats a call with these headers as a form post, and would redirect.
     async fn a_call_is_never_taken_for_a_forms(app) {
         let ada = someone(&app, "ada@example.com").await;
         for (method, path, body, status) in [

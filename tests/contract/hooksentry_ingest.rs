@@ -13,8 +13,8 @@ use crate::story::{Answer, Call, Story};
 const DAY: i64 = 24 * 3600 * 1000;
 const UNKNOWN: &str = "1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d";
 
-/// An answer without what differs each time.
-fn but_its_request_id(answer: &Answer) -> (u16, axum::http::HeaderMap, Vec<u8>) {
+/// Returns an answer without its request id, which differs each time.
+fn without_request_id(answer: &Answer) -> (u16, axum::http::HeaderMap, Vec<u8>) {
     let mut headers = answer.headers.clone();
     assert!(headers.remove("x-request-id").is_some());
     (answer.status.as_u16(), headers, answer.body.clone())
@@ -50,7 +50,7 @@ on_both_engines! {
             answer.is_problem(415, "unsupported_media_type");
             assert!(answer.text().contains(&format!("`Content-Encoding: {encoding}`")) && answer.text().contains("gzip"), "{}", answer.text());
         }
-        // A thousand times as large when it is decoded.
+        // The decoded body is a thousand times as large.
         refused("gzip", gzip(&vec![b' '; 64 << 20])).await.is_problem(413, "payload_too_large");
         let broken = refused("gzip", json.as_bytes().to_vec()).await;
         assert_eq!(broken.status, 400);
@@ -100,7 +100,7 @@ on_both_engines! {
         assert_eq!(get(&app, &ada.access, "/api/v1/events").await.total(), 2);
     }
 
-    /// Nobody learns from a refusal whether a key exists, or what became of it.
+    /// A refusal must not reveal whether a key exists, or the reason of the refusal.
     async fn every_bad_key_is_one_and_the_same_401(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
@@ -117,23 +117,23 @@ on_both_engines! {
         let expected = Call::new(&app, "POST", &format!("/api/v1/ingest/{}/s", ada.id)).json("1").tell(&mut story).await;
         expected.is_problem(401, "unauthenticated");
         story.is("every_bad_key_is_one_and_the_same_401");
-        let expected = but_its_request_id(&expected);
+        let expected = without_request_id(&expected);
         let revoked = revoked.field("/key");
         let presented = ["", " ", "x", "hks_", "hks_00000000000000000000000000000000", &revoked, &disabled, &expired, &narrow, &spoilt, &hash, &format!("hks_{}", &hash[..32]),
             &format!("hs_live_{hash}"), &ada.access, &ada.refresh, &good.to_uppercase(), &"x".repeat(10_000)];
-        // Before the tenant, the source and the body are looked at.
+        // The key is checked before the tenant, the source and the body.
         for path in [format!("/api/v1/ingest/{}/s", ada.id), format!("/api/v1/ingest/{UNKNOWN}/s"), "/api/v1/ingest/x/%20".to_owned(), "/api/v1/ingest/%ff/%ff".to_owned()] {
             for body in ["1", "{"] {
                 for key in presented {
                     let call = Call::new(&app, "POST", &path).key(key).body(body);
-                    assert_eq!(but_its_request_id(&call.send().await), expected, "{path} with {key:.50}");
+                    assert_eq!(without_request_id(&call.send().await), expected, "{path} with {key:.50}");
                 }
                 let post = || Call::new(&app, "POST", &path).body(body);
                 for call in [
                     post(), post().key(&good).key(&good), post().cookie(&ada.who.cookie), post().header("authorization", &format!("Bearer {}", ada.access)),
                     post().key("x").header("authorization", &format!("Bearer {good}")), post().header("authorization", "Basic YTpi"), post().header("authorization", &format!("Bearer {revoked}")),
                 ] {
-                    assert_eq!(but_its_request_id(&call.send().await), expected, "{path}");
+                    assert_eq!(without_request_id(&call.send().await), expected, "{path}");
                 }
             }
         }
@@ -217,7 +217,7 @@ on_both_engines! {
         {
             let taken = ingest(&app, &ada.id, &"a".repeat(64), &key).body(body.to_owned()).send().await;
             assert_eq!(taken.status, 202, "{body:.40}: {}", taken.text());
-            // As text: a tree of the deep ones would be too much for a stack.
+            // Compared as text: parsing the deeply nested bodies would overflow the stack.
             let text = taken.text();
             let id = text.split('"').nth(3).expect("an id");
             let one = get(&app, &ada.access, &format!("/api/v1/events/{id}")).await;
@@ -248,7 +248,7 @@ on_both_engines! {
         for key in [&hks, &other] {
             assert_eq!(send(&ada.id, "s", key, "k").await, (200, id.clone(), first.clone()), "to the byte, by whatever key of the environment");
         }
-        // Another source, environment, tenant, or another case is another event.
+        // In another source, environment, tenant, or in another case, the idempotency key is a new one.
         let mut ids = HashSet::from([id.clone()]);
         for (tenant, source, key, text) in [(&ada.id, "S", &hks, "k"), (&ada.id, "s", &test, "k"), (&bob.id, "s", &bobs, "k"), (&ada.id, "s", &hks, "K"), (&ada.id, "s", &hks, &"é".repeat(0)), (&ada.id, "s", &hks, &"k".repeat(255))] {
             if text.is_empty() {
@@ -267,7 +267,7 @@ on_both_engines! {
         app.services.events.tidy().await.unwrap();
         assert_eq!(app.number("SELECT count(*) FROM idempotency_keys").await, 0);
         assert_eq!(app.number("SELECT count(*) FROM events").await, i64::try_from(ids.len()).unwrap());
-        // Without one, the same body is another event.
+        // Without an idempotency key, an equal body is another event.
         let answers = [ingest(&app, &ada.id, "s", &hks).json("{}").send().await, ingest(&app, &ada.id, "s", &hks).json("{}").send().await];
         assert!(answers.iter().all(|answer| answer.status == 202) && answers[0].field("/id") != answers[1].field("/id"));
     }
@@ -286,8 +286,8 @@ on_both_engines! {
         }
     }
 
-    /// A 202 is never lost: what could not be written is a 503, nothing of it is kept, and the sender
-    /// may send it again under the same idempotency key.
+    /// A 202 is never lost. An event that cannot be written gets a 503 and leaves no row: the sender may send it again
+    /// with the same idempotency key.
     async fn an_event_that_cannot_be_written_is_a_503(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;

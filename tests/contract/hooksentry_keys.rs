@@ -13,7 +13,7 @@ use crate::story::{Call, Story};
 
 const UNKNOWN: &str = "1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d";
 
-/// A key as the answers showed it.
+/// A key as shown in the answers.
 #[derive(Debug, Clone)]
 struct Shown {
     id: Uuid,
@@ -23,7 +23,7 @@ struct Shown {
 }
 
 impl Shown {
-    /// The order that is documented: by bytes, null first, ties by id.
+    /// Compares in the documented order: bytes, null first, ties in the order of ids.
     fn compare(&self, other: &Self, column: &str) -> Ordering {
         let by_column = match column {
             "id" => Ordering::Equal,
@@ -37,8 +37,8 @@ impl Shown {
     }
 }
 
-/// Sixty keys with awkward names, made at some moments together, about half of them revoked, some of
-/// those at one moment.
+/// Creates sixty keys with awkward names, several at each time, and revokes about half of them, some of these at one
+/// time.
 async fn sixty(app: &TestApp, access: &str) -> Vec<Shown> {
     let names = [
         "a", "B", "b", "A", "ä", "Ä", "z", "Zoë", "zoe", "é", "e\u{301}", "ß", "ss", "-", "_", "0", "10", "9", "a b",
@@ -224,7 +224,7 @@ on_both_engines! {
         }
     }
 
-    /// 404 before another tenant's 403 before a member's.
+    /// An unknown id (404) comes before another tenant (403), and that before the rights of a member (403).
     async fn a_revocation_is_checked_in_this_order(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
@@ -271,7 +271,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT key_count * 100 + revoked_count FROM organisations").await, 505);
     }
 
-    /// A key is one key, whichever contract made it, shows it and ends it.
+    /// Both contracts show and revoke the same keys, whichever contract created them.
     async fn both_contracts_show_the_same_keys(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
@@ -313,7 +313,7 @@ on_both_engines! {
         create(&app, &ada.access, "three").await;
     }
 
-    /// Where the operator lets keys manage keys, one does so in its own environment, and reads no events.
+    /// With `keys_may_manage_keys`, a key manages the keys of its own environment, and reads no events.
     async fn a_key_manages_the_keys_of_its_own_environment(app, keys_manage()) {
         let ada = tenant(&app, "ada@example.com").await;
         let production = create(&app, &ada.access, "production").await;
@@ -336,7 +336,7 @@ on_both_engines! {
         for path in ["/api/v1/events", &format!("/api/v1/events/{UNKNOWN}")] {
             by_key("GET", path).send().await.is_problem(403, "forbidden");
         }
-        // Without `events:write` there is nothing that it could pass on.
+        // Without `events:write`, the key has no scope to pass on.
         let narrow = crate::story::create(&app, &ada.who.cookie, r#"{"name": "narrow", "scopes": "api-keys:write"}"#).await;
         Call::new(&app, "POST", "/api/v1/apikeys").key(&narrow.field("/key")).json(r#"{"name": "x"}"#).send().await.is_sentence();
         let all = crate::story::create(&app, &ada.who.cookie, r#"{"name": "all", "scopes": "*"}"#).await;

@@ -74,7 +74,7 @@ on_both_engines! {
         assert_eq!(login(&null).send().await.status, 200);
     }
 
-    /// One address may try an account ten times at once, registering included; another address is not held up by that.
+    /// A client address may try an account ten times at once, registrations included. Other addresses are not delayed.
     async fn guessing_is_slow(app) {
         let mut story = Story::new();
         register(&app, "ada@example.com").await;
@@ -209,7 +209,7 @@ on_both_engines! {
         assert!(tokens.iter().all(|token| token.len() == 68 && !log.contains(token.as_str()) && !log.contains(&token[4..])));
     }
 
-    /// A token is for one thing: not a session, not a key, and neither kind for the other.
+    /// An access token, a refresh token, a session and a key are not accepted in place of each other.
     async fn no_token_passes_for_another_kind(app) {
         let ada = tenant(&app, "ada@example.com").await;
         assert!(!opens(&app, &ada.refresh).await);
@@ -230,7 +230,7 @@ on_both_engines! {
         }
     }
 
-    /// Bob is in two organisations: each of his tokens opens one of them, in both contracts.
+    /// Bob is in two organisations: each of his tokens gives access to one of them, in both contracts.
     async fn a_token_is_bound_to_its_tenant(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;

@@ -1,12 +1,12 @@
-//! The plaintext hunt: a key's string exists in the answer that made it and nowhere else, and so it
-//! is with passwords and session tokens (docs/CONTRACTS.md, "Key strings").
+//! The plaintext hunt: searches answers, log and database for key strings, passwords and session tokens. A key's string
+//! is only in the answer that created it (docs/CONTRACTS.md, "Key strings").
 
 use crate::app::{Engine, TestApp, on_both_engines};
 use crate::story::{Answer, Call, create, someone};
 
 const PASSWORD: &str = "a password for the hunt";
 
-/// A secret, in every form in which it could lie around.
+/// A secret, in every encoding in which it could be found.
 struct Secret {
     name: &'static str,
     forms: Vec<Vec<u8>>,
@@ -21,7 +21,7 @@ impl Secret {
         Self { name, forms }
     }
 
-    /// As [`is_not_in`](Self::is_not_in), and quick enough for a log of all stories.
+    /// Checks like [`is_not_in`](Self::is_not_in), but fast enough for the log of all tests.
     #[track_caller]
     fn is_not_in_text(&self, place: &str, text: &str) {
         for form in self.forms.iter().filter_map(|form| std::str::from_utf8(form).ok()) {
@@ -42,7 +42,7 @@ fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// Everything that the database keeps, as bytes.
+/// Returns the whole content of the database, as bytes.
 async fn everything(app: &TestApp) -> Vec<(String, Vec<u8>)> {
     match app.engine {
         Engine::Sqlite => std::fs::read_dir(app.folder())

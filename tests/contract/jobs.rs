@@ -1,4 +1,4 @@
-//! Durable jobs on both engines: claims, leases, attempts and turns. Each runner is a node of its own.
+//! Durable jobs on both engines: claims, leases, attempts and turns. Each runner acts as a separate node.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const ATTEMPTS: &str = "SELECT max(attempts) FROM jobs";
 const DUE: &str = "SELECT max(due_at) FROM jobs";
 const FAILED: &str = "SELECT count(*) FROM jobs WHERE last_error IS NOT NULL AND claim IS NULL";
 
-/// The jobs as one node has them, with randomness of its own.
+/// Returns the jobs of one node, with its own random seed.
 fn node(app: &TestApp, seed: u64) -> Jobs {
     Jobs::new(app.db.clone(), app.clock.clone(), Entropy::seeded(seed))
 }
@@ -47,7 +47,7 @@ async fn add(node: &Jobs, number: usize) {
     node.enqueue(&job).await.expect("the database answers");
 }
 
-/// Waits until a number in the database is what it should become.
+/// Waits until a statement returns the expected number.
 async fn until(app: &TestApp, statement: &'static str, expected: i64) {
     let reached = async {
         while app.number(statement).await != expected {
@@ -70,7 +70,7 @@ async fn until_all_wait(app: &TestApp) {
     tokio::time::timeout(Duration::from_mins(1), waiting).await.expect("all of them had their turn");
 }
 
-/// Tells which jobs have begun, and keeps each until it is let go.
+/// Reports the jobs that have begun, and holds each until the gate opens for it.
 #[derive(Clone)]
 struct Gate {
     begun: mpsc::UnboundedSender<Job>,
@@ -87,7 +87,7 @@ impl Gate {
         self.permits.add_permits(1);
     }
 
-    /// A handler that ends as `outcome` says.
+    /// Returns a handler that ends with `outcome`.
     fn handler(
         &self,
         outcome: Result<(), &'static str>,
@@ -157,7 +157,7 @@ on_both_engines! {
         tasks.stop().await.expect("no panic");
     }
 
-    /// A node dies in a job: another one runs it when the lease is over. Here the first one was only slow.
+    /// When a node dies during a job, another node runs it after the lease ends. Here, the first node is only slow.
     async fn the_job_of_a_lost_lease_is_taken_over_and_the_first_worker_changes_nothing(app) {
         let nodes = [node(&app, 1), node(&app, 2)];
         add(&nodes[0], 0).await;
@@ -172,7 +172,7 @@ on_both_engines! {
         nodes[1].wake();
         let taken_over = second_begun.recv().await.expect("a job");
         assert_eq!((taken_over.payload.as_str(), taken_over.attempt), ("0", 2));
-        // The claim of the first worker is over.
+        // The claim of the first worker has ended.
         first.open();
         first_tasks.stop().await.expect("no panic");
         assert_eq!((app.number(DONE).await, app.number(HELD).await), (0, 2), "the second worker still holds it");
@@ -238,7 +238,7 @@ on_both_engines! {
         }
     }
 
-    /// An error, a panic, and a panic before the first await.
+    /// The jobs end in an error, a panic, and a panic before the first await.
     async fn a_job_that_panics_or_fails_takes_no_other_with_it(app) {
         let node = node(&app, 1);
         for number in 0..4 {
@@ -273,14 +273,14 @@ on_both_engines! {
             app.clock.advance(after);
             let mut running = Vec::new();
             for (number, node) in nodes.iter().enumerate() {
-                // Each start of a server plans, and changes nothing.
+                // Each start of a server plans the jobs again, without effect.
                 node.plan(&Kind::CLEAN_UP).await.expect("the database answers");
                 let ran = ran.clone();
                 running.push(start(node, &Kind::CLEAN_UP, 2, move |job| {
                     let ran = ran.clone();
                     async move { Ok(ran.send(job)?) }
                 }));
-                // A job for this runner, so that it has looked.
+                // An extra job for this runner, as proof that it has polled.
                 add(node, 0).await;
                 until(&app, DONE, i64::try_from(2 * step + number + 1).unwrap()).await;
             }
@@ -324,7 +324,7 @@ on_both_engines! {
         tasks.stop().await.expect("no panic");
     }
 
-    /// Otherwise a node with a clock that was years ahead would stop the clean-up for years.
+    /// Otherwise a node with a clock years ahead would stop the clean-up for years.
     async fn jobs_that_a_wrong_clock_has_put_off_run_again(app) {
         let node = node(&app, 1);
         node.plan(&[KIND]).await.expect("the database answers");
@@ -370,7 +370,7 @@ on_both_engines! {
 
     async fn a_payload_has_a_bound(app) {
         let node = node(&app, 1);
-        // With its quotes.
+        // The quotes count too.
         let of = |bytes: usize| node.prepare(KIND, &json!("x".repeat(bytes - 2)), NOW).map(drop);
         assert_eq!(of(MAX_PAYLOAD_BYTES), Ok(()));
         assert_eq!(of(MAX_PAYLOAD_BYTES + 1), Err(PayloadTooLarge));

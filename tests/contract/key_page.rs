@@ -8,7 +8,7 @@ use crate::story::{Answer, Call, Someone, create, someone};
 
 const HOUR: i64 = 3_600_000;
 
-/// A key of the first environment, and the address of its page.
+/// A key of the first environment, and the path of its page.
 struct Made {
     id: String,
     key: String,
@@ -21,12 +21,12 @@ async fn made(app: &TestApp, who: &Someone, more: &str) -> Made {
 }
 
 impl Made {
-    /// The status of a use.
+    /// Uses the key and returns the status.
     async fn used(&self, app: &TestApp) -> u16 {
         Call::new(app, "GET", "/v1/whoami").key(&self.key).send().await.status.as_u16()
     }
 
-    /// What the API says about it.
+    /// Returns the key as the API shows it.
     async fn details(&self, app: &TestApp, who: &Someone) -> serde_json::Value {
         Call::new(app, "GET", &format!("/v1/keys/{}", self.id)).cookie(&who.cookie).send().await.json()
     }
@@ -41,7 +41,7 @@ pub fn form<'a>(app: &'a TestApp, path: &str, cookie: &str, fields: &[(&str, &st
     Call::new(app, "POST", path).cookie(cookie).header("content-type", "application/x-www-form-urlencoded").body(body)
 }
 
-/// Posts a form as a browser does that has just loaded the page of the key: with the version of the form.
+/// Posts a form like a browser that has just loaded the page of the key: with the version of the form.
 async fn post(app: &TestApp, who: &Someone, path: &str, fields: &[(&str, &str)]) -> Answer {
     let version = current_version(app, &who.cookie, path).await;
     let mut fields = fields.to_vec();
@@ -81,7 +81,7 @@ on_both_engines! {
             "No requests in the last 48 hours", "revoke=ak_", "Pause: requests get 401 until you resume it.",
         ]);
         assert!(!unused.contains("<svg width") && !unused.contains("<b>billing"), "{unused}");
-        // The policy lets no inline style through, and there is none.
+        // The content security policy forbids inline styles.
         assert!(!unused.contains(" style="), "{unused}");
 
         for _ in 0..3 { assert_eq!(key.used(&app).await, 200); }
@@ -142,11 +142,11 @@ on_both_engines! {
         let again = get(&app, &ada, &place).await.text();
         assert!(!again.contains("role=\"status\""), "it is said once");
 
-        // What is not sent stays.
+        // A field that is not sent keeps its value.
         assert_eq!(post(&app, &ada, &place, &[("name", "short")]).await.status, 303);
         let renamed = key.details(&app, &ada).await;
         assert_eq!((&renamed["name"], &renamed["quota"]), (&"short".into(), &details["quota"]));
-        // What is emptied is taken away.
+        // An emptied field is removed.
         let empty = fields.map(|(field, _)| (field, match field { "name" => "short", "access" => "full", _ => "" }));
         assert_eq!(post(&app, &ada, &place, &empty).await.status, 303);
         let details = key.details(&app, &ada).await;
@@ -183,7 +183,7 @@ on_both_engines! {
         assert!(!page.contains("<script>alert") && !page.contains("<i>"), "{page}");
         assert_eq!(key.details(&app, &ada).await, before);
 
-        // A field that nobody touched is not held to any rule.
+        // An untouched field is not validated.
         assert_eq!(post(&app, &ada, &key.page, &[("expires_at", "2026-03-01T13:00")]).await.status, 303);
         app.clock.advance(2 * HOUR);
         shows(&get(&app, &ada, &key.page).await.text(), &[">Expired<", "A later date brings it back."]);
@@ -206,7 +206,7 @@ on_both_engines! {
         assert_eq!(key.details(&app, &ada).await["name"], "new");
     }
 
-    /// A form has lines; the API knows more.
+    /// The form has one `name=value` per line, which cannot express all metadata of the API.
     async fn metadata_that_lines_cannot_say_stays(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = made(&app, &ada, r#", "metadata": {"note": "one\ntwo=three", "a=b": " c"}"#).await;

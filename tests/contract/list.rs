@@ -36,7 +36,7 @@ on_both_engines! {
         story.is("newest_first_with_revoked_ones_and_nothing_else");
     }
 
-    /// Fourteen keys of two moments: within a moment only the id tells them apart.
+    /// Fourteen keys with two creation times: at equal times, only the id gives the order.
     async fn pages_lose_nothing_and_repeat_nothing(app) {
         let ada = someone(&app, "ada@example.com").await;
         for n in 0..14 {
@@ -156,7 +156,7 @@ on_both_engines! {
         }
     }
 
-    /// A cursor is a place in time, not a right: in somebody else's hand it shows their own keys.
+    /// A cursor is a position in time, not a permission: another person sees their own keys with it.
     async fn a_cursor_shows_nothing_that_its_holder_may_not_see(app) {
         let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
         for n in 0..3 {

@@ -1,5 +1,5 @@
-//! Limits of pages with live events: the number of streams, and the places of their look-ups among searches and lists
-//! (docs/LIMITS.md, "Streams" and "Searches and lists").
+//! Limits of pages with live events: the number of streams, and the places that their look-ups share with searches and
+//! lists (docs/LIMITS.md, "Streams" and "Searches and lists").
 
 use axum::body::Body;
 use axum::http::{Request, Response};

@@ -1,4 +1,4 @@
-//! "Keys must not make keys", and the operator's switch with all its bounds.
+//! "Keys must not make keys" (docs/CONTRACTS.md), and the operator's setting that allows it, with all limits.
 
 use futures::future::join_all;
 use latchkey::keys::Policy;
@@ -12,7 +12,7 @@ fn switched_on() -> Settings {
 
 const UNKNOWN: &str = "hs_live_0123456789abcdef0123456789abcdef0123456789abcdef012345671c637e5a";
 
-/// A key that may make keys; more of its body.
+/// Creates a key that may create keys; `more` is added to its body.
 async fn manager(app: &TestApp, who: &Someone, scopes: &str, more: &str) -> Answer {
     create(app, &who.cookie, &who.in_env(&who.live, &format!(r#", "scopes": "{scopes}"{more}"#))).await
 }
@@ -100,7 +100,7 @@ on_both_engines! {
         }
     }
 
-    /// Even a parent that holds everything there is of `api-keys` does not pass it on.
+    /// Even a parent with every scope of `api-keys` cannot pass on the right to manage keys.
     async fn no_key_passes_the_right_on(app, switched_on()) {
         let ada = someone(&app, "ada@example.com").await;
         let parent = manager(&app, &ada, "api-keys:write api-keys:* api-keys:read", "").await.field("/key");
@@ -138,7 +138,7 @@ on_both_engines! {
         }
     }
 
-    /// Five keys with its limits would be five times its limits.
+    /// Five children with the parent's limits would have five times its limits.
     async fn a_key_with_limits_makes_no_keys(app, switched_on()) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
@@ -180,7 +180,7 @@ on_both_engines! {
         }
     }
 
-    /// Whatever the order: no child of a revoked parent outlives the revocation, and nobody meets a deadlock.
+    /// In any order of the commits, no child outlives the revocation of its parent, and no request ends in a deadlock.
     async fn a_parent_that_is_revoked_meanwhile_makes_nothing(app, switched_on()) {
         let ada = someone(&app, "ada@example.com").await;
         for _ in 0..8 {
@@ -203,7 +203,7 @@ on_both_engines! {
         assert_eq!(counted, app.number("SELECT count(*) FROM keys WHERE revoked_at IS NULL").await);
     }
 
-    /// A child is held against its parent when it is stored, not only when it is asked for.
+    /// A child is compared with its parent when it is stored, not only when the request arrives.
     async fn a_parent_that_is_narrowed_meanwhile_makes_no_wider_key(app, switched_on()) {
         let ada = someone(&app, "ada@example.com").await;
         let body = r#"{"name": "child", "scopes": "events:write"}"#;

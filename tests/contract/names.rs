@@ -1,4 +1,4 @@
-//! Names that people give: one rule for every contract and form. How pages show them: `names_on_pages.rs`.
+//! Names of keys: one rule for every contract and form. `names_on_pages.rs` tests their display.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::hooksentry::{self, Tenant, tenant};
 use crate::stale_forms::current_version;
 use crate::story::{Answer, Call, Story, create};
 
-/// Sends a name every way that a name comes in: two creations, a change, and the form.
+/// Sends a name to everything that accepts one: two creations, a change, and the form.
 async fn give(app: &TestApp, ada: &Tenant, id: &str, name: &str) -> [Answer; 4] {
     let body = json!({ "name": name }).to_string();
     let cookie = &ada.who.cookie;

@@ -1,4 +1,4 @@
-//! The OpenAPI document says what is served: no more, and no less.
+//! The OpenAPI document describes exactly the operations that are served.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,10 +11,10 @@ use crate::story::{Call, register};
 const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
 const METHODS: [&str; 7] = ["get", "post", "put", "patch", "delete", "options", "trace"];
 
-/// It answers every method, whatever comes after it, and OpenAPI cannot say either.
+/// Answers every method, with any suffix of the path. OpenAPI can express neither.
 const FORWARD_AUTH: &str = "/v1/forward-auth/{org_id}/{mode}/{scopes}";
-/// Routes that are not made of the document: what browsers load, and the one that OpenAPI cannot describe.
-const APART: [&str; 3] = ["/favicon.svg", "/pkg/{version}/{file}", "/v1/forward-auth/{*demand}"];
+/// Routes outside the document: files for browsers, and the route that OpenAPI cannot describe.
+const UNDOCUMENTED_ROUTES: [&str; 3] = ["/favicon.svg", "/pkg/{version}/{file}", "/v1/forward-auth/{*demand}"];
 
 async fn app() -> TestApp {
     TestApp::new(Engine::Sqlite, Settings::default()).await
@@ -32,13 +32,13 @@ fn methods(item: &Value) -> BTreeSet<&str> {
     item.as_object().expect("a path item").keys().map(String::as_str).collect()
 }
 
-/// A real address for a path with parameters.
+/// Fills in the parameters of a path.
 fn fill(path: &str) -> String {
     path.replace("{id}", "none").replace("{tenant_id}", "none").replace("{source}", "none")
 }
 
-/// Every `.route("…"` of the contracts and of the router. Other routes are made of described operations.
-fn routes_apart() -> BTreeSet<String> {
+/// Returns every `.route("…"` of the contracts and of the router. Other routes are made of described operations.
+fn literal_routes() -> BTreeSet<String> {
     fn read(path: &Path, found: &mut BTreeSet<String>) {
         if path.is_dir() {
             for entry in std::fs::read_dir(path).expect("a folder") {
@@ -77,7 +77,7 @@ async fn the_document_is_the_one_that_was_checked_in() {
 
 #[test]
 fn every_route_of_a_contract_is_made_of_a_described_operation() {
-    assert_eq!(routes_apart(), APART.map(str::to_owned).into());
+    assert_eq!(literal_routes(), UNDOCUMENTED_ROUTES.map(str::to_owned).into());
 }
 
 #[tokio::test]
@@ -165,14 +165,14 @@ async fn the_page_shows_every_operation_and_runs_nothing() {
             assert!(html.contains(&format!(r#"id="{id}""#)), "{id}");
         }
     }
-    // Leptos puts two of its own into every page; the policy lets nothing in that lacks their nonce.
+    // Leptos adds two scripts to every page; the content security policy blocks scripts without their nonce.
     assert_eq!(html.matches("<script").count(), html.matches("<script nonce=").count());
     for unwanted in ["<style", " style=", "onclick", "https://"] {
         assert!(!html.contains(unwanted), "{unwanted}");
     }
 }
 
-/// An id that is no text does not exist; a 400 is a JSON string, whatever it is about.
+/// An id that is not UTF-8 is a 404. Every 400 is a JSON string.
 #[tokio::test]
 async fn a_path_that_is_no_text_is_answered_as_the_contract_says() {
     let app = app().await;

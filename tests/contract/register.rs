@@ -1,4 +1,4 @@
-//! `POST /v1/auth/register`, and who may call it (docs/CONTRACTS.md, "Signing in").
+//! `POST /v1/auth/register`, and the permission to call it (docs/CONTRACTS.md, "Signing in").
 
 use futures::future::join_all;
 use latchkey::accounts::Registration;
@@ -66,7 +66,7 @@ on_both_engines! {
         story.is("where_others_can_reach_it_the_first_account_needs_the_token");
     }
 
-    /// A proxy that Latchkey was not told of connects from this machine.
+    /// A proxy that is missing in Latchkey's settings may connect from this machine.
     async fn the_token_is_needed_unless_everything_says_that_the_request_is_local(app, guarded()) {
         let host = ("host", "127.0.0.1:3000");
         let from = |peer: &'static str, path: &str, headers: &[(&str, &str)]| {
@@ -141,7 +141,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM users").await, 0);
     }
 
-    /// Both databases would choke on a zero byte or a lone surrogate.
+    /// Both databases would fail on a zero byte or a lone surrogate.
     async fn strange_addresses_are_refused_and_not_stored(app) {
         for email in [r"a\u0000b@example.com", r#"\"a\u0000b\"@example.com"#, r#"\"a\nb\"@example.com"#, r"a@b\u0000.com"] {
             let body = format!(r#"{{"email": "{email}", "password": "correct horse battery"}}"#);
@@ -153,7 +153,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM users").await, 0);
     }
 
-    /// Somebody who is signed in and registers again is the new one, under a new token.
+    /// Registering while signed in switches to the new account, under a new token.
     async fn registering_signs_in_under_a_new_token(app) {
         let ada = register(&app, "ada@example.com").await;
         let answer = Call::new(&app, "POST", "/v1/auth/register").cookie(&ada).json(BOB).send().await;

@@ -57,7 +57,7 @@ on_both_engines! {
             let answer = delete(&app, &eve, unknown).await;
             assert_eq!((answer.status, answer.text()), (foreign.status, foreign.text()), "{unknown}");
         }
-        // Nor does a revoked one show itself.
+        // A foreign key that is revoked gets the same answer.
         delete(&app, &ada, &id).await;
         assert_eq!(delete(&app, &eve, &id).await.text(), foreign.text());
     }

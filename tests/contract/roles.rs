@@ -1,4 +1,4 @@
-//! Roles (`domain/access.rs`): what a viewer sees, and that they change nothing.
+//! Roles (`domain/access.rs`): a viewer sees keys and events, and changes nothing.
 
 use latchkey::model::Role;
 

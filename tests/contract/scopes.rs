@@ -1,4 +1,4 @@
-//! Lists of scopes: one parser reads them, wherever they come from.
+//! Lists of scopes: one parser reads them in every contract and form.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::app::{Settings, TestApp, on_both_engines};
 use crate::key_page::form;
 use crate::story::{Answer, Call, create, someone};
 
-/// Texts that are no lists of scopes. The first character beside a space that splits one is an error, too.
+/// Invalid lists of scopes. A separator other than a space is an error too.
 const WRONG: [&str; 22] = [
     "a:x\u{c}admin:all",
     "a:x\tadmin:all",
@@ -32,7 +32,7 @@ const WRONG: [&str; 22] = [
     "",
 ];
 
-/// Texts that are the list `a:x b:*`.
+/// Valid spellings of the list `a:x b:*`.
 const RIGHT: [&str; 4] = ["a:x b:*", "  a:x b:*", "a:x b:* ", "a:x   b:*"];
 
 fn named(answer: &Answer) -> bool {
@@ -50,7 +50,7 @@ async fn verify(app: &TestApp, caller: &str, key: &str, scopes: &str) -> Answer 
         .await
 }
 
-/// What a program may write into a path, so that it arrives as this text.
+/// Encodes a text for a path.
 fn in_path(text: &str) -> String {
     text.bytes()
         .map(|byte| {
@@ -82,7 +82,7 @@ on_both_engines! {
             assert!(named(&checked), "verify {wrong:?}: {}", checked.text());
             let path = format!("/v1/forward-auth/{}/live/{}", ada.org, in_path(wrong));
             let asked = Call::new(&app, "GET", &path).key(&string).send().await;
-            // In a path a `+` separates, and `any` is a word of its own.
+            // In a path, `+` separates scopes, and `any` is a keyword.
             let expected = match wrong { "a:x+admin:all" => 403, "any" => 200, _ => 400 };
             assert_eq!(asked.status, expected, "forward-auth {path}: {}", asked.text());
             let typed = form(&app, &format!("/keys/{id}"), &ada.cookie, &[("access", "restricted"), ("scopes", wrong)]).send().await;

@@ -1,4 +1,4 @@
-//! Sessions: how long they last, what is stored of them, how they end (docs/CONTRACTS.md, "Signing in").
+//! Sessions: their lifetime, their stored form and their end (docs/CONTRACTS.md, "Signing in").
 
 use sha2::{Digest, Sha256};
 
@@ -31,7 +31,7 @@ on_both_engines! {
         let cookie = register(&app, "ada@example.com").await;
         app.clock.advance(7 * DAY - 1);
         assert!(is_signed_in(&app, &cookie).await);
-        // That was a use: it begins anew.
+        // The use restarts the seven days.
         app.clock.advance(7 * DAY - 1);
         assert!(is_signed_in(&app, &cookie).await);
         app.clock.advance(7 * DAY);
@@ -105,7 +105,7 @@ on_both_engines! {
         let id: tower_sessions::session::Id = token.parse().unwrap();
         let stored = app.bytes("SELECT id_hash FROM sessions").await;
         assert_eq!(stored, [Sha256::digest(id.0.to_le_bytes()).to_vec()]);
-        // The hash itself opens nothing.
+        // The hash is not accepted as a token.
         let as_token = tower_sessions::session::Id(i128::from_le_bytes(stored[0][..16].try_into().unwrap()));
         assert!(!is_signed_in(&app, &format!("session={as_token}")).await);
     }

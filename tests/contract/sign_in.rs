@@ -1,4 +1,4 @@
-//! `POST /v1/auth/login`: what it tells, and how often it may be asked (docs/CONTRACTS.md, "Signing in").
+//! `POST /v1/auth/login`: its answers and its throttling (docs/CONTRACTS.md, "Signing in").
 
 use latchkey::web::Site;
 
@@ -7,7 +7,7 @@ use crate::story::{Answer, Call, Story, read, register};
 
 const ADA: &str = r#"{"email": "ada@example.com", "password": "correct horse battery"}"#;
 
-/// A hash of the bytes as they are, by the cheapest parameters.
+/// Hashes the bytes without normalization, with the cheapest parameters.
 fn argon2_of(password: &str) -> String {
     use argon2::PasswordHasher;
     let argon2 = argon2::Argon2::from(argon2::Params::new(8, 1, 1, None).unwrap());
@@ -28,7 +28,7 @@ fn behind_a_proxy() -> Settings {
     Settings { site, ..Settings::default() }
 }
 
-/// All of an answer that a client sees, its request id apart.
+/// Returns an answer as the client sees it, without its request id.
 fn bytes(answer: &Answer) -> (u16, Vec<String>, Vec<u8>) {
     let headers = answer.headers.iter().filter(|(name, _)| name.as_str() != "x-request-id");
     let mut headers: Vec<String> = headers.map(|(name, value)| format!("{name}: {value:?}")).collect();
@@ -103,7 +103,7 @@ on_both_engines! {
         }
     }
 
-    /// 100 networks guess no faster together than one does, and delay only those who come from elsewhere.
+    /// 100 networks together guess no faster than one, and delay only clients from unknown networks.
     async fn an_account_is_guessed_slowly_from_any_number_of_networks(app) {
         register(&app, "ada@example.com").await;
         let guess = async |network: usize, path: &str, password: &str| {
@@ -136,7 +136,7 @@ on_both_engines! {
         app.clock.advance(36_000);
         assert_eq!(guess(500, "/v1/auth/login", "correct horse battery").await.status, 200);
         assert_eq!(app.number("SELECT count(*) FROM known_networks").await, 2);
-        // It is known now.
+        // Network 500 is known now, and has its own limit.
         guess(501, "/v1/auth/login", "a guess").await.is_problem(401, "unauthenticated");
         guess(501, "/v1/auth/login", "a guess").await.is_problem(429, "too_many_requests");
         assert_eq!(guess(500, "/v1/auth/login", "correct horse battery").await.status, 200);
@@ -156,7 +156,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM known_networks").await, 0);
     }
 
-    /// macOS and Linux type the same letters differently.
+    /// macOS and Linux encode typed letters differently.
     async fn composed_and_decomposed_passwords_are_one(app) {
         let with = |password: &str| serde_json::json!({ "email": "ada@example.com", "password": password }).to_string();
         let (nfc, nfd) = ("passw\u{f6}rd of J\u{f6}rg", "passwo\u{308}rd of Jo\u{308}rg");
@@ -168,7 +168,7 @@ on_both_engines! {
                 assert_eq!(answer.status, 200, "{path} {password}");
             }
         }
-        // A hash from before passwords were normalized: right as it was typed once, and then in either form.
+        // A hash from before normalization accepts the form typed at that time, and after a sign-in either form.
         let old = argon2_of(nfd);
         app.execute(&format!("UPDATE users SET password_hash = '{old}'")).await;
         Call::new(&app, "POST", "/v1/auth/login").json(&with(nfc)).send().await.is_problem(401, "unauthenticated");
@@ -204,7 +204,7 @@ on_both_engines! {
         }
     }
 
-    /// `type=email` and `maxlength` are rules of the browser's own, which differ from ours.
+    /// `type=email` and `maxlength` are rules of the browser, which differ from the server's.
     async fn the_forms_take_what_the_api_takes_and_say_the_same(app) {
         for path in ["/sign-in", "/register"] {
             let page = Call::new(&app, "GET", path).send().await.text();
@@ -248,7 +248,7 @@ on_both_engines! {
         log_in(&app, "nonsense", "a guess").await.is_problem(429, "too_many_requests");
     }
 
-    /// A header that anybody can send must not buy a fresh allowance.
+    /// A header that any client can send must not reset the limit.
     async fn a_forwarded_address_of_a_stranger_changes_nothing(app) {
         for n in 0..11 {
             let answer = Call::new(&app, "POST", "/v1/auth/login")
@@ -287,7 +287,7 @@ on_both_engines! {
         assert_eq!(answer.header("retry-after"), "30");
     }
 
-    /// What is idle for long is forgotten, what is not stays.
+    /// The clean-up deletes only limits that have been idle for long.
     async fn tidying_up_frees_nobody_early(app) {
         for _ in 0..10 {
             log_in(&app, "ada@example.com", "a guess").await.is_problem(401, "unauthenticated");

@@ -1,4 +1,4 @@
-//! What the dashboard answers while the database is away, and when a change is stored but not confirmed by every node.
+//! The dashboard's answers while the database is unavailable, and to changes that are not confirmed by every node.
 
 use latchkey::keys::Opened;
 use latchkey::runtime::entropy::Entropy;
@@ -53,7 +53,7 @@ on_both_engines! {
             assert!(text.contains(&format!("action=\"{path}\"")), "{text}");
             assert!(text.contains("value=\"Typed &amp; kept\"") || text.contains("value=\"many\""), "{text}");
         }
-        // A sign-in is not held: its password stands in no page.
+        // A sign-in is not kept, so that no page contains its password.
         let signing_in = [("email", "ada@example.com"), ("password", "correct horse battery")];
         let failed = post(&app, "a=b", "/sign-in", &signing_in).await;
         assert_eq!((failed.status.as_u16(), failed.text().contains("correct horse")), (503, false));

@@ -1,4 +1,4 @@
-//! Counts of uses: nothing that one tenant reports, and nothing that is wrong with one row, stops the counting of others.
+//! Usage counts: neither a report of one tenant nor an error in one row stops the counting of others.
 
 use latchkey::keys::{self, Policy};
 use latchkey::runtime::entropy::Entropy;
@@ -63,7 +63,7 @@ on_both_engines! {
         assert_eq!(counts().await, right);
         flush(&app).await;
         assert_eq!(counts().await, right);
-        // More than a number can be, within one flush.
+        // An overflow within one flush.
         for _ in 0..3 {
             report(&app, &caller, &uses).send().await;
         }
@@ -71,7 +71,7 @@ on_both_engines! {
         assert_eq!(counts().await, [json!(MOST), json!(MOST), json!(25)]);
     }
 
-    /// A key that the database does not have, as after a restore: its counts cannot be saved.
+    /// The counts of a key without a row, as after a restore, cannot be saved.
     async fn a_row_that_the_database_rejects_holds_back_no_other(app) {
         let ada = someone(&app, "ada@example.com").await;
         let (_, caller) = make(&app, &ada).await;
@@ -84,7 +84,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT CAST(sum(count) AS BIGINT) FROM key_hours").await, 5 + 1);
     }
 
-    /// The same on the way from the log to the rows.
+    /// Counts of a key without a row are also dropped when the log is moved to the rows.
     async fn a_line_of_the_log_that_the_database_rejects_holds_back_no_other(app) {
         let ada = someone(&app, "ada@example.com").await;
         let (_, caller) = make(&app, &ada).await;
@@ -96,7 +96,7 @@ on_both_engines! {
         for (id, _) in &made[..3] {
             app.execute(&format!("DELETE FROM keys WHERE id = {}", row(id))).await;
         }
-        // So many go by way of the log, each part of which has its turn.
+        // 600 counts go through the log. Each of its 64 parts has its turn.
         for _ in 0..64 {
             app.clock.advance(2_000);
             flush(&app).await;
@@ -105,7 +105,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT CAST(sum(count) AS BIGINT) FROM key_hours").await, 597 * 2 + 2);
     }
 
-    /// Nothing that stands in the log keeps a server from starting.
+    /// No content of the log keeps a server from starting.
     async fn a_row_of_the_log_that_cannot_be_read_is_passed_over(app) {
         let ada = someone(&app, "ada@example.com").await;
         let (id, _) = make(&app, &ada).await;
@@ -114,7 +114,7 @@ on_both_engines! {
             app.execute(&format!("INSERT INTO usage_log (part, uses) VALUES (0, '{text}')")).await;
         }
         app.execute(&format!("INSERT INTO usage_log (part, uses) VALUES (999, '{}')", line(490_000, 3))).await;
-        // The part by which the key's id is looked up.
+        // The part of the log that belongs to the key's id.
         app.execute(&format!("UPDATE usage_log SET part = {} WHERE part = 0", row(&id).cast_unsigned() >> 58)).await;
         let opened = keys::open(app.db.clone(), app.clock.clone(), Entropy::seeded(1), Policy::default(), None).await;
         let opened = opened.expect("the database answers");
@@ -140,7 +140,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM usage_log").await, 0);
     }
 
-    /// Counts are saved although what was spent of limits cannot be.
+    /// Usage counts are saved even if the spent quota cannot be saved.
     async fn spending_that_cannot_be_saved_holds_back_no_count(app) {
         let ada = someone(&app, "ada@example.com").await;
         let made = create(&app, &ada.cookie, &ada.in_env(&ada.live, r#", "quota": {"limit": 9}"#)).await;

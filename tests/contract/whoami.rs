@@ -174,8 +174,7 @@ on_both_engines! {
         assert_eq!(counted(&app, &ada).await, (201, Some("2026-03-01T12:02:00Z".into())));
     }
 
-    /// Whoever reads while counts move to the database sees each use once: never fewer than were
-    /// answered before, never more than were begun.
+    /// A reader during a flush sees each use once: never fewer than were answered before, never more than were begun.
     async fn a_count_is_exact_while_it_is_written_down(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");

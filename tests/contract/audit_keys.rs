@@ -11,7 +11,7 @@ use crate::hooksentry::{self, tenant};
 use crate::stale_forms::current_version;
 use crate::story::{Answer, Call, create, someone};
 
-fn switched_on() -> Settings {
+fn keys_manage_keys() -> Settings {
     Settings { policy: Policy { keys_may_manage_keys: true, ..Policy::default() }, ..Settings::default() }
 }
 
@@ -20,7 +20,7 @@ async fn patch(app: &TestApp, cookie: &str, id: &str, body: &str) -> Answer {
 }
 
 on_both_engines! {
-    async fn each_change_of_a_key_has_one_entry(app, switched_on()) {
+    async fn each_change_of_a_key_has_one_entry(app, keys_manage_keys()) {
         let mut log = Log::of(&app);
         let ada = tenant(&app, "ada@example.com").await;
         let eve = someone(&app, "eve@example.com").await;

@@ -77,7 +77,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM tokens").await, 200);
     }
 
-    async fn a_family_keeps_its_newest_tokens(app) {
+    async fn a_token_family_keeps_its_newest_2000_tokens(app) {
         someone(&app, "ada@example.com").await;
         let mut pair = log_in(&app, "/api/v1/auth/login", 1).await.remove(0);
         for _ in 0..1_010 {
@@ -89,7 +89,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM tokens").await, 2_000);
     }
 
-    async fn an_environment_has_so_many_sources(app) {
+    async fn an_environment_is_limited_in_its_sources(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = pass(&app, &create_for_tenant(&app, &ada.access, "key").await.field("/key")).await;
         let limits = EventLimits { max_sources: 2, ..EventLimits::default() };
@@ -108,7 +108,7 @@ on_both_engines! {
         assert_eq!(taken.iter().filter(|taken| taken.is_ok()).count(), 2, "{taken:?}");
     }
 
-    async fn a_source_too_many_is_said_to_be_one(app) {
+    async fn a_source_above_the_limit_is_refused_with_the_limit(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create_for_tenant(&app, &ada.access, "key").await.field("/key");
         let environment = "(SELECT environment_id FROM keys WHERE name = 'key')";
@@ -119,7 +119,7 @@ on_both_engines! {
         assert_eq!(ingest(&app, &ada.id, "s7", &key).json("1").send().await.status, 202);
     }
 
-    async fn an_environment_keeps_so_many_bytes_of_events_and_no_idempotency_keys_of_others(app) {
+    async fn events_above_the_byte_limit_are_deleted_with_their_idempotency_keys(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create_for_tenant(&app, &ada.access, "key").await.field("/key");
         for (n, source) in ["a", "b", "a", "b", "a"].into_iter().enumerate() {
@@ -175,7 +175,7 @@ on_both_engines! {
 
 /// PostgreSQL only: SQLite does not rewrite a row that an update leaves unchanged.
 #[tokio::test]
-async fn upkeep_writes_nothing_where_no_event_is_over() {
+async fn the_clean_up_writes_nothing_if_no_event_has_expired() {
     let app = TestApp::new(Engine::Postgres, Settings::default()).await;
     let ada = tenant(&app, "ada@example.com").await;
     let key = create_for_tenant(&app, &ada.access, "key").await.field("/key");

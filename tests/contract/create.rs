@@ -54,7 +54,7 @@ on_both_engines! {
     }
 
     /// Both servers have one seed, so their first keys would have equal ids.
-    async fn an_id_that_is_taken_is_not_given_again(app) {
+    async fn a_taken_id_is_not_assigned_again(app) {
         let other = TestApp::new(app.engine, Settings::default()).await;
         let eve = someone(&other, "ada@example.com").await;
         let made = post(&other, &eve, r#"{"name": "first"}"#).await;
@@ -103,7 +103,7 @@ on_both_engines! {
         }
     }
 
-    async fn extras_appear_when_set_and_only_then(app) {
+    async fn optional_fields_appear_only_if_set(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let post = |body: &str| Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie).json(body);
@@ -117,7 +117,7 @@ on_both_engines! {
         assert_eq!(fields(&none), ["id", "name", "key", "key_prefix", "scopes", "created_at"]);
         app.clock.advance(1000);
         Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&ada.cookie).tell(&mut story).await;
-        story.is("extras_appear_when_set_and_only_then");
+        story.is("optional_fields_appear_only_if_set");
     }
 
     async fn every_unusable_field_is_named(app) {
@@ -190,13 +190,13 @@ on_both_engines! {
         post(&app, &ada, r#"{"name": "\ud800"}"#).await.is_problem(400, "invalid_request");
     }
 
-    async fn a_place_that_is_not_the_callers_does_not_exist(app) {
+    async fn a_foreign_environment_is_not_found(app) {
         let mut story = Story::new();
         let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
         let place = |org: &str, env: &str| format!(r#"{{"name": "key", "org_id": "{org}", "env_id": "{env}"}}"#);
         story.say("of somebody else");
         Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie).json(&place(&bob.org, &bob.live)).tell(&mut story).await;
-        story.is("a_place_that_is_not_the_callers_does_not_exist");
+        story.is("a_foreign_environment_is_not_found");
         let expected = post(&app, &ada, &place(&bob.org, &bob.live)).await;
         assert_eq!(expected.field("/detail"), "Environment not found");
         for (org, env) in [
@@ -216,7 +216,7 @@ on_both_engines! {
         story_of_two_organisations(&app, &ada, &bob).await;
     }
 
-    async fn the_key_string_is_as_promised(app) {
+    async fn a_key_string_has_the_documented_form(app) {
         let ada = someone(&app, "ada@example.com").await;
         let mut seen = std::collections::BTreeSet::new();
         for (env, form) in [(&ada.live, "hs_live_"), (&ada.test, "hs_test_")] {
@@ -241,7 +241,7 @@ on_both_engines! {
         assert_eq!(hashes.len(), 40);
     }
 
-    async fn an_organisation_has_so_many_keys_and_no_more(app, at_most(2)) {
+    async fn a_key_above_the_limit_of_the_organisation_is_refused(app, at_most(2)) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let first = create(&app, &ada.cookie, r#"{"name": "first"}"#).await;
@@ -257,10 +257,10 @@ on_both_engines! {
         }
         create(&app, &ada.cookie, r#"{"name": "third"}"#).await;
         Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie).json(r#"{"name": "fourth"}"#).tell(&mut story).await;
-        story.is("an_organisation_has_so_many_keys_and_no_more");
+        story.is("a_key_above_the_limit_of_the_organisation_is_refused");
     }
 
-    async fn the_bound_holds_when_many_are_made_at_once(app, at_most(3)) {
+    async fn the_limit_of_keys_holds_for_concurrent_requests(app, at_most(3)) {
         let ada = someone(&app, "ada@example.com").await;
         let answers = join_all((0..12).map(|_| post(&app, &ada, r#"{"name": "key"}"#))).await;
         assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 3);
@@ -270,7 +270,7 @@ on_both_engines! {
     }
 
     /// Small and large batches are stored by different statements. The rows must be equal.
-    async fn what_is_made_alone_is_stored_as_what_is_made_with_many(app, at_most(1000)) {
+    async fn a_single_key_is_stored_like_a_key_of_a_batch(app, at_most(1000)) {
         let ada = someone(&app, "ada@example.com").await;
         let body = r#"{"name": "key", "scopes": "a:b c:*", "expires_at": "2099-01-01T00:00:00Z", "ip_allowlist": ["10.0.0.0/8"],
             "metadata": {"team": "a"}, "rate_limit": {"limit": 5, "window_seconds": 60}, "quota": {"limit": 7}}"#;
@@ -291,7 +291,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT CAST(sum(key_count) AS BIGINT) FROM organisations").await, 111);
     }
 
-    async fn whoever_is_in_no_organisation_has_no_place_for_a_key(app) {
+    async fn a_person_without_an_organisation_cannot_create_a_key(app) {
         let ada = someone(&app, "ada@example.com").await;
         ada.leave(&app, &ada.org).await;
         let answer = post(&app, &ada, r#"{"name": "key"}"#).await;

@@ -51,7 +51,7 @@ on_both_engines! {
     }
 
     /// The key endpoints are server functions and must accept the same forms.
-    async fn the_key_endpoints_take_every_form_as_well(app) {
+    async fn the_key_endpoints_accept_every_form_of_session(app) {
         let cookie = register(&app, "ada@example.com").await;
         let token = cookie.strip_prefix("session=").expect("the name under http");
         let body = r#"{"name": "key"}"#;
@@ -84,7 +84,7 @@ on_both_engines! {
     }
 
     /// A neighbouring subdomain can plant any cookie except a `__Host-` one.
-    async fn under_https_browsers_are_heard_by_our_own_cookie_only(app, https()) {
+    async fn under_https_a_browser_is_accepted_only_with_the_host_cookie(app, https()) {
         let cookie = register(&app, "ada@example.com").await;
         let token = cookie.strip_prefix("__Host-session=").expect("the name under https");
         for name in ["session", "better-auth.session_token", "__Secure-better-auth.session_token"] {
@@ -115,7 +115,7 @@ on_both_engines! {
         assert_eq!(browser.status, 200);
     }
 
-    async fn a_key_comes_before_bearer_before_cookie_and_nothing_falls_through(app) {
+    async fn a_key_precedes_bearer_and_bearer_precedes_the_cookie_without_fallback(app) {
         let cookie = register(&app, "ada@example.com").await;
         let token = cookie.strip_prefix("session=").unwrap();
         let key = create(&app, &cookie, r#"{"name": "key"}"#).await.field("/key");
@@ -209,7 +209,7 @@ on_both_engines! {
     }
 
     /// Flask's cookie is also called `session`.
-    async fn only_a_cookie_of_ours_is_removed(app) {
+    async fn only_our_own_cookie_is_removed(app) {
         let flask = "session=eyJhIjoxfQ.aFlask.Signature";
         let stale = "session=AAAAAAAAAAAAAAAAAAAAAA";
         for (cookie, removed) in [
@@ -225,7 +225,7 @@ on_both_engines! {
         }
     }
 
-    async fn a_header_that_is_no_text_is_no_credential(app) {
+    async fn a_header_that_is_not_utf8_is_no_credential(app) {
         let cookie = register(&app, "ada@example.com").await;
         for name in ["x-api-key", "authorization"] {
             let request = axum::http::Request::builder()

@@ -15,7 +15,7 @@ const UNSAFE: [(&str, &str); 6] = [
     ("DELETE", "/v1/auth/api-keys/current"),
 ];
 
-fn named() -> Settings {
+fn with_public_url() -> Settings {
     let site = Site { public_url: Some("https://keys.example.com".to_owned()), ..Site::default() };
     Settings { site, ..Settings::default() }
 }
@@ -76,7 +76,7 @@ on_both_engines! {
         }
     }
 
-    async fn with_a_public_url_its_origin_is_the_only_one(app, named()) {
+    async fn with_a_public_url_only_its_origin_is_accepted(app, with_public_url()) {
         for unsafe_call in UNSAFE {
             for host in ["keys.example.com", "10.0.0.7:3000"] {
                 assert!(!refused(&send(&app, unsafe_call, host, &[("origin", "https://keys.example.com")]).await));
@@ -107,7 +107,7 @@ on_both_engines! {
         call.body(long).send().await.is_problem(413, "payload_too_large");
     }
 
-    async fn reading_changes_nothing_and_is_allowed(app) {
+    async fn reads_are_allowed_from_other_sites(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
         for headers in [[("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")]] {

@@ -10,7 +10,7 @@ async fn get(app: &TestApp, cookie: &str, path: &str) -> String {
 }
 
 on_both_engines! {
-    async fn pages_of_no_organisation_lead_back_to_the_environment(app) {
+    async fn pages_without_an_organisation_link_back_to_the_environment(app) {
         let ada = someone(&app, "ada@example.com").await;
         let eve = someone(&app, "eve@example.com").await;
         let place = format!("org={}&amp;env={}", ada.org, ada.test);
@@ -38,7 +38,7 @@ on_both_engines! {
         assert!(page.contains("<span class=\"label\"><bdi>שלום 7</bdi></span>"), "{page}");
     }
 
-    async fn a_key_that_was_made_before_is_not_the_lost_one(app) {
+    async fn a_key_created_before_the_request_is_not_reported_as_lost(app) {
         let ada = someone(&app, "ada@example.com").await;
         let named = async || create(&app, &ada.cookie, &json!({ "name": "Billing" }).to_string()).await.field("/id");
         let look = |since: i64| format!("/keys?org={}&env={}&lost=Billing&since={since}", ada.org, ada.live);

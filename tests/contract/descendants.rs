@@ -8,7 +8,7 @@ use crate::hooksentry::{self, tenant};
 use crate::stale_forms::current_version;
 use crate::story::{Answer, Call, Someone, create, someone};
 
-fn switched_on() -> Settings {
+fn keys_manage_keys() -> Settings {
     Settings { policy: Policy { keys_may_manage_keys: true, ..Policy::default() }, ..Settings::default() }
 }
 
@@ -116,7 +116,7 @@ async fn revoke(app: &TestApp, who: &hooksentry::Tenant, way: Way, key: &Known, 
 }
 
 on_both_engines! {
-    async fn every_way_to_revoke_a_key_revokes_its_descendants(app, switched_on()) {
+    async fn every_way_to_revoke_a_key_revokes_its_descendants(app, keys_manage_keys()) {
         let ada = tenant(&app, "ada@example.com").await;
         let stranger = create(&app, &ada.who.cookie, r#"{"name": "other"}"#).await.field("/key");
         for way in WAYS {
@@ -138,7 +138,7 @@ on_both_engines! {
     }
 
     /// Revoking a key in the middle revokes the keys below it and none above it.
-    async fn ancestors_and_siblings_stay(app, switched_on()) {
+    async fn a_revocation_spares_ancestors_and_siblings(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let family = family(&app, &ada).await;
         let sibling = make(&app, &family[0], "a:x", "").await;
@@ -148,7 +148,7 @@ on_both_engines! {
         assert!(sibling.works(&app).await);
     }
 
-    async fn descendants_of_a_revoked_key_are_revoked_by_asking_again(app, switched_on()) {
+    async fn a_repeated_revocation_revokes_the_remaining_descendants(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let family = family(&app, &ada).await;
         for (query, expected) in [("?descendants=false", [false, true, true]), ("", [false; 3])] {
@@ -163,7 +163,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM changes").await, changes + 1, "the key itself");
     }
 
-    async fn pausing_a_key_pauses_its_descendants_and_resuming_does_not_resume_them(app, switched_on()) {
+    async fn pausing_a_key_pauses_its_descendants_and_resuming_does_not_resume_them(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let family = family(&app, &ada).await;
         patch(&app, &ada, &family[0], "?descendants=false", r#"{"enabled": false}"#).await;
@@ -176,7 +176,7 @@ on_both_engines! {
         assert_eq!(working(&app, &family).await, [true, false, true]);
     }
 
-    async fn the_forms_follow_the_same_rule(app, switched_on()) {
+    async fn the_forms_apply_to_descendants_too(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let family = family(&app, &ada).await;
         let page = format!("/keys/{}", family[0].id);
@@ -201,7 +201,7 @@ on_both_engines! {
         assert_eq!(scopes(&family[2]).await, "a:x");
     }
 
-    async fn narrowing_a_key_narrows_its_descendants(app, switched_on()) {
+    async fn narrowing_a_key_narrows_its_descendants(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let networks = r#"{"ip_allowlist": ["192.0.2.0/24", "198.51.100.0/24"]}"#;
         for (body, field, expected) in [
@@ -238,7 +238,7 @@ on_both_engines! {
     }
 
     /// The narrower rights apply at once, although the old ones are cached.
-    async fn a_narrowed_descendant_is_checked_by_its_new_rights_at_once(app, switched_on()) {
+    async fn a_narrowed_descendant_has_its_new_rights_at_once(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let family = family(&app, &ada).await;
         let asked = async |scope: &str| {
@@ -250,7 +250,7 @@ on_both_engines! {
         assert_eq!((asked("a:x").await, asked("b:y").await), (200, 403));
     }
 
-    async fn a_descendant_that_nothing_is_left_for_is_paused(app, switched_on()) {
+    async fn a_descendant_without_remaining_rights_is_paused(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         for (own, body) in [
             (r#"{"scopes": "b:y"}"#, r#"{"scopes": "api-keys:write a:x"}"#),
@@ -267,7 +267,7 @@ on_both_engines! {
 
     /// A person may give a descendant more than its parent has. Narrowing the parent in another field keeps that, and
     /// a wildcard never becomes the right to manage keys.
-    async fn narrowing_grants_nothing(app, switched_on()) {
+    async fn narrowing_grants_nothing(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let [root, _, grandchild] = family(&app, &ada).await;
         for wide in ["\"*\"", "null", "\"api-keys:* a:* b:*\""] {
@@ -278,7 +278,7 @@ on_both_engines! {
         }
     }
 
-    async fn a_wrong_descendants_parameter_is_refused(app, switched_on()) {
+    async fn a_wrong_descendants_parameter_is_refused(app, keys_manage_keys()) {
         let ada = tenant(&app, "ada@example.com").await;
         let family = family(&app, &ada.who).await;
         let id = &family[0].id;
@@ -301,7 +301,7 @@ on_both_engines! {
         assert_eq!(working(&app, &family).await, [true; 3]);
     }
 
-    async fn a_call_that_ends_a_key_ignores_unknown_parameters(app, switched_on()) {
+    async fn a_revocation_ignores_unknown_parameters(app, keys_manage_keys()) {
         let ada = tenant(&app, "ada@example.com").await;
         let family = family(&app, &ada.who).await;
         // An unknown id is a 404, even with a wrong parameter.

@@ -112,7 +112,7 @@ async fn send(app: &TestApp, method: &str, path: &str, headers: &[(&str, &[u8])]
 }
 
 on_both_engines! {
-    async fn every_address_says_which_methods_it_answers(app) {
+    async fn every_path_lists_its_methods_in_a_405(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         for (path, _) in ENDPOINTS {
@@ -121,7 +121,7 @@ on_both_engines! {
         for path in ["/v1/", "/v1/auth/api-keys/", "/v1/auth/api-keys/a/b", "/v1/auth//api-keys", "/V1/whoami", "/api/v9"] {
             Call::new(&app, "PUT", path).cookie(&ada.cookie).send().await;
         }
-        story.is("every_address_says_which_methods_it_answers");
+        story.is("every_path_lists_its_methods_in_a_405");
         for (path, methods) in ENDPOINTS {
             for method in METHODS {
                 let answer = send(&app, method, path, &[], b"").await;
@@ -172,7 +172,7 @@ on_both_engines! {
     }
 
     /// A body with an announced length above the limit is refused at once. Without a length, the bytes are counted.
-    async fn a_body_without_a_length_has_the_same_bound(app) {
+    async fn a_body_without_a_length_has_the_same_limit(app) {
         let ada = someone(&app, "ada@example.com").await;
         let chunks = futures::stream::iter((0..65).map(|_| Ok::<_, std::io::Error>(bytes::Bytes::from(vec![b' '; 1024]))));
         let answer = Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie)
@@ -185,7 +185,7 @@ on_both_engines! {
     }
 
     /// Sends every bad body to every endpoint, with a session, with a key and without a credential.
-    async fn no_body_brings_anything_down(app) {
+    async fn no_body_causes_a_server_error(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = crate::story::create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
         for (path, methods) in ENDPOINTS {
@@ -213,7 +213,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM users").await, 1);
     }
 
-    async fn no_header_or_query_brings_anything_down(app) {
+    async fn no_header_or_query_causes_a_server_error(app) {
         let ada = someone(&app, "ada@example.com").await;
         let long = "x".repeat(20_000).into_bytes();
         let strange: [&[u8]; 9] =
@@ -242,7 +242,7 @@ on_both_engines! {
         }
     }
 
-    async fn no_path_brings_anything_down(app) {
+    async fn no_path_causes_a_server_error(app) {
         let ada = someone(&app, "ada@example.com").await;
         let long = format!("/v1/auth/api-keys/{}", "a".repeat(20_000));
         for path in ["/v1/auth/api-keys/%ff", "/v1/auth/api-keys/%00", "/v1/auth/api-keys/%2F", "/v1/auth/api-keys/a%20b?%ff",
@@ -257,7 +257,7 @@ on_both_engines! {
     }
 
     /// A failure of the server itself is a 503 without details, and its log line has the request's id.
-    async fn without_its_database_it_says_so_and_no_more(app) {
+    async fn an_unavailable_database_is_a_503_without_details(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let key = crate::story::create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
@@ -278,6 +278,6 @@ on_both_engines! {
             assert!(crate::app::log().lines().any(|line| line.contains("ERROR") && line.contains(id)), "{id}");
         }
         assert_eq!(Call::new(&app, "GET", "/healthz").send().await.status, 200, "the process lives");
-        story.is("without_its_database_it_says_so_and_no_more");
+        story.is("an_unavailable_database_is_a_503_without_details");
     }
 }

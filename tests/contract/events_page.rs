@@ -134,7 +134,7 @@ on_both_engines! {
         }
     }
 
-    async fn an_event_is_shown_as_it_came(app) {
+    async fn an_event_is_shown_unchanged(app) {
         let ada = someone(&app, "ada@example.com").await;
         let sender = sender(&app, &ada).await;
         let body = r#"{"z":12345678901234567890.10,"a":"</code><script>alert(1)</script>","z":[]}"#;
@@ -159,7 +159,7 @@ on_both_engines! {
         assert_eq!(get(&app, &ada, &format!("/events/{id}/body")).await.text(), large);
     }
 
-    async fn what_belongs_to_others_is_not_there(app) {
+    async fn events_of_another_organisation_are_not_found(app) {
         let ada = someone(&app, "ada@example.com").await;
         let eve = someone(&app, "eve@example.com").await;
         let sender = sender(&app, &ada).await;
@@ -188,7 +188,7 @@ on_both_engines! {
         }
     }
 
-    async fn how_long_events_are_kept_is_set_by_who_may(app) {
+    async fn the_retention_of_events_is_set_by_owners_and_admins(app) {
         let ada = someone(&app, "ada@example.com").await;
         let bob = someone(&app, "bob@example.com").await;
         let eve = someone(&app, "eve@example.com").await;
@@ -245,7 +245,7 @@ on_both_engines! {
         assert_eq!(post(&app, &ada.cookie, &elsewhere).await.header("location"), format!("/events?org={}", ada.org));
     }
 
-    async fn new_events_are_told(app) {
+    async fn new_events_are_streamed_once(app) {
         let ada = someone(&app, "ada@example.com").await;
         let sender = sender(&app, &ada).await;
         let seen = sender.send(&app, "orders", "{}").await;
@@ -273,7 +273,7 @@ on_both_engines! {
         assert_eq!(first, ": open\n\n");
     }
 
-    async fn a_flood_is_told_in_part_and_says_so(app) {
+    async fn a_burst_of_events_is_streamed_in_part_with_a_count_of_missed_ones(app) {
         let ada = someone(&app, "ada@example.com").await;
         let sender = sender(&app, &ada).await;
         let mut live = Live::open(&app, &ada, "").await;
@@ -285,7 +285,7 @@ on_both_engines! {
 
     /// Rows of the last 2 s are sent again, because ids are not exactly in commit order; the page drops rows that it
     /// has. A count of missed events has no id, so the page could not drop a repeated one.
-    async fn a_stream_that_goes_on_counts_no_event_again(app) {
+    async fn a_resumed_stream_counts_no_event_twice(app) {
         let ada = someone(&app, "ada@example.com").await;
         let sender = sender(&app, &ada).await;
         let mut ids = Vec::new();
@@ -305,7 +305,7 @@ on_both_engines! {
         }
     }
 
-    async fn a_stream_ends_with_its_right(app) {
+    async fn a_stream_ends_when_its_reader_loses_access(app) {
         let ada = someone(&app, "ada@example.com").await;
         let bob = someone(&app, "bob@example.com").await;
         bob.join(&app, &ada.org, Role::Member).await;
@@ -328,7 +328,7 @@ on_both_engines! {
         assert!(!signed_out.text.contains("orders"), "{}", signed_out.text);
     }
 
-    async fn a_stream_does_not_hold_up_the_end_of_the_server(app) {
+    async fn a_stream_does_not_delay_the_shutdown_of_the_server(app) {
         let ada = someone(&app, "ada@example.com").await;
         let mut live = Live::open(&app, &ada, "").await;
         app.services.stopping.cancel();
@@ -337,7 +337,7 @@ on_both_engines! {
         late.ends().await;
     }
 
-    async fn a_stream_is_for_a_session(app) {
+    async fn a_stream_needs_a_session(app) {
         let ada = someone(&app, "ada@example.com").await;
         let sender = sender(&app, &ada).await;
         let path = format!("/events/live?org={}", ada.org);

@@ -90,7 +90,7 @@ async fn check_pages(app: &TestApp, organisation: i64) {
 }
 
 on_both_engines! {
-    async fn pages_all_over_a_list_are_in_the_documented_order_whatever_moves_in_it(app) {
+    async fn pages_at_any_offset_keep_the_documented_order_after_changes(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let organisation = app.number("SELECT id FROM organisations").await;
         fill(&app, organisation).await;

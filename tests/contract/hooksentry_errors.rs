@@ -116,7 +116,7 @@ async fn send(app: &TestApp, method: &str, path: &str, headers: &[(&str, &[u8])]
 }
 
 on_both_engines! {
-    async fn every_address_answers_its_methods_and_no_others(app) {
+    async fn every_path_of_hooksentry_answers_its_methods_and_no_others(app) {
         let ada = tenant(&app, "ada@example.com").await;
         for (path, methods) in paths(&ada.id) {
             for method in METHODS {
@@ -142,7 +142,7 @@ on_both_engines! {
         }
     }
 
-    async fn no_body_brings_hooksentry_down(app) {
+    async fn no_body_causes_a_server_error_in_hooksentry(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
         let bearer = format!("Bearer {}", ada.access);
@@ -175,7 +175,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM users").await, 1);
     }
 
-    async fn no_header_query_or_path_brings_hooksentry_down(app) {
+    async fn no_header_query_or_path_causes_a_server_error_in_hooksentry(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let bearer = format!("Bearer {}", ada.access);
         let key = create(&app, &ada.access, "key").await.field("/key");
@@ -218,7 +218,7 @@ on_both_engines! {
     }
 
     /// A failure of the server itself is a 503 without details.
-    async fn without_its_database_hooksentry_says_so(app) {
+    async fn an_unavailable_database_is_a_503_in_hooksentry(app) {
         let mut story = crate::story::Story::new();
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
@@ -238,6 +238,6 @@ on_both_engines! {
         ] {
             call.tell(&mut story).await.is_problem(503, "unavailable");
         }
-        story.is("without_its_database_hooksentry_says_so");
+        story.is("an_unavailable_database_is_a_503_in_hooksentry");
     }
 }

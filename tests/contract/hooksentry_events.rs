@@ -100,7 +100,7 @@ on_both_engines! {
     }
 
     /// An event outlives its key, and keeps the key's name.
-    async fn an_event_of_a_revoked_key_stays(app) {
+    async fn an_event_outlives_its_revoked_key(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "gone").await;
         let id = send(&app, &ada, "s", &key.field("/key")).await;
@@ -130,7 +130,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT CAST(sum(event_count) AS BIGINT) FROM sources").await, 0);
     }
 
-    async fn events_are_kept_up_to_a_number(app) {
+    async fn events_above_the_count_limit_are_deleted(app) {
         let (ada, bob) = (tenant(&app, "ada@example.com").await, tenant(&app, "bob@example.com").await);
         let key = create(&app, &ada.access, "key").await.field("/key");
         let bobs = create(&app, &bob.access, "key").await.field("/key");

@@ -60,7 +60,7 @@ on_both_engines! {
         assert_eq!(app.services.bodies.used(), 0);
     }
 
-    async fn compressed_bodies_are_for_events_only(app) {
+    async fn only_events_may_have_compressed_bodies(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let caller = create(&app, &ada.access, "key").await.field("/key");
         for (path, body) in [("/v1/auth/login", "{}"), ("/v1/keys/verify", "{}"), ("/v1/keys/usage", "{}"), ("/api/v1/auth/login", "{}")] {
@@ -78,7 +78,7 @@ on_both_engines! {
         assert_eq!(marked.body(body).send().await.field("/code"), "VALID");
     }
 
-    async fn an_event_comes_in_and_is_read(app) {
+    async fn an_event_is_accepted_and_read_back(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "Production Key").await.field("/key");
@@ -96,12 +96,12 @@ on_both_engines! {
         again("[]").tell(&mut story).await;
         app.clock.advance(1000);
         again("{}").tell(&mut story).await;
-        story.is("an_event_comes_in_and_is_read");
+        story.is("an_event_is_accepted_and_read_back");
         assert_eq!(get(&app, &ada.access, "/api/v1/events").await.total(), 2);
     }
 
     /// A refusal must not reveal whether a key exists, or the reason of the refusal.
-    async fn every_bad_key_is_one_and_the_same_401(app) {
+    async fn every_bad_key_of_an_event_gets_the_same_401(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
         let make = async |more: &str| crate::story::create(&app, &ada.who.cookie, &ada.who.in_env(&ada.who.live, more)).await.field("/key");
@@ -116,7 +116,7 @@ on_both_engines! {
         let spoilt = format!("{}{}", &good[..71], if good.ends_with('0') { '1' } else { '0' });
         let expected = Call::new(&app, "POST", &format!("/api/v1/ingest/{}/s", ada.id)).json("1").tell(&mut story).await;
         expected.is_problem(401, "unauthenticated");
-        story.is("every_bad_key_is_one_and_the_same_401");
+        story.is("every_bad_key_of_an_event_gets_the_same_401");
         let expected = without_request_id(&expected);
         let revoked = revoked.field("/key");
         let presented = ["", " ", "x", "hks_", "hks_00000000000000000000000000000000", &revoked, &disabled, &expired, &narrow, &spoilt, &hash, &format!("hks_{}", &hash[..32]),
@@ -141,7 +141,7 @@ on_both_engines! {
         assert_eq!(ingest(&app, &ada.id, "s", &good).json("1").send().await.status, 202);
     }
 
-    async fn a_good_key_may_not_do_everything(app) {
+    async fn a_valid_key_is_refused_outside_its_tenant_scopes_and_networks(app) {
         let mut story = Story::new();
         let (ada, bob) = (tenant(&app, "ada@example.com").await, tenant(&app, "bob@example.com").await);
         let make = async |more: &str| crate::story::create(&app, &ada.who.cookie, &ada.who.in_env(&ada.who.live, more)).await.field("/key");
@@ -161,7 +161,7 @@ on_both_engines! {
         let bound = make(r#", "scopes": "events:write", "ip_allowlist": ["198.51.100.0/24"]"#).await;
         ingest(&app, &ada.id, "s", &bound).json("1").tell(&mut story).await;
         ingest(&app, &ada.id, "s", &bound).header("x-forwarded-for", "198.51.100.7").json("1").tell(&mut story).await;
-        story.is("a_good_key_may_not_do_everything");
+        story.is("a_valid_key_is_refused_outside_its_tenant_scopes_and_networks");
         let forwarded = ingest(&app, &ada.id, "s", &bound).from("198.51.100.7:1").header("x-forwarded-for", "198.51.100.7").json("1").send().await;
         forwarded.is_problem(403, "forbidden");
         assert_eq!(app.number("SELECT count(*) FROM events").await + app.number("SELECT count(*) FROM sources").await, 0);
@@ -175,7 +175,7 @@ on_both_engines! {
         }
     }
 
-    async fn what_is_no_source_no_idempotency_key_and_no_json(app) {
+    async fn invalid_sources_idempotency_keys_and_bodies_are_refused(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
@@ -199,14 +199,14 @@ on_both_engines! {
         ingest(&app, &ada.id, "s", &key).body(Body::from_stream(broken)).send().await.is_sentence();
         story.say("one byte more than 1 MiB");
         ingest(&app, &ada.id, "s", &key).body(vec![b' '; 1024 * 1024 + 1]).tell(&mut story).await;
-        story.is("what_is_no_source_no_idempotency_key_and_no_json");
+        story.is("invalid_sources_idempotency_keys_and_bodies_are_refused");
         let chunks = futures::stream::iter((0..1025).map(|_| Ok::<_, std::io::Error>(bytes::Bytes::from(vec![b'1'; 1024]))));
         ingest(&app, &ada.id, "s", &key).body(Body::from_stream(chunks)).send().await.is_problem(413, "payload_too_large");
         assert_eq!(app.number("SELECT count(*) FROM events").await + app.number("SELECT count(*) FROM sources").await, 0);
         assert_eq!(app.number("SELECT count(*) FROM idempotency_keys").await, 0);
     }
 
-    async fn any_json_is_taken_and_given_back_as_it_came(app) {
+    async fn any_json_is_accepted_and_returned_unchanged(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
         let (deep, long) = (format!("{}1{}", "[".repeat(200_000), "]".repeat(200_000)), format!("\"{}\"", "x".repeat(1024 * 1024 - 2)));
@@ -230,7 +230,7 @@ on_both_engines! {
         assert_eq!(get(&app, &ada.access, &format!("/api/v1/events/{}", spaced.field("/id"))).await.json()["body"], serde_json::json!({}));
     }
 
-    async fn a_repetition_is_answered_with_the_first_ones_answer(app) {
+    async fn a_repeated_event_gets_the_answer_of_the_first_one(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let bob = tenant(&app, "bob@example.com").await;
         let hks = create(&app, &ada.access, "key").await.field("/key");

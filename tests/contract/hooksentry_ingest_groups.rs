@@ -16,7 +16,7 @@ const DAY: i64 = 24 * 3600 * 1000;
 
 /// Two transactions that wait for each other end in a deadlock error. SQLite has one writer at a time.
 #[tokio::test]
-async fn what_removes_old_idempotency_keys_does_not_wait_for_one_that_is_being_claimed() {
+async fn deleting_old_idempotency_keys_does_not_wait_for_a_row_that_is_being_claimed() {
     let app = TestApp::new(Engine::Postgres, Settings::default()).await;
     let ada = tenant(&app, "ada@example.com").await;
     let key = create(&app, &ada.access, "key").await.field("/key");
@@ -37,7 +37,7 @@ async fn what_removes_old_idempotency_keys_does_not_wait_for_one_that_is_being_c
 }
 
 on_both_engines! {
-    async fn of_one_idempotency_key_there_is_one_event_however_many_come_at_once(app) {
+    async fn concurrent_events_with_one_idempotency_key_are_stored_once(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
         for round in 0..5 {
@@ -51,7 +51,7 @@ on_both_engines! {
         assert_eq!(get(&app, &ada.access, "/api/v1/events").await.total(), 5);
     }
 
-    async fn two_hundred_at_once_are_all_stored_once(app) {
+    async fn two_hundred_concurrent_events_are_each_stored_once(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
         let sources = ["a", "b", "c"];
@@ -76,7 +76,7 @@ on_both_engines! {
 
     /// One statement stores a whole batch and must be right for each event: with a new or a known source, with or
     /// without an idempotency key, first or repeated, and however the events are batched.
-    async fn a_group_of_all_kinds_is_stored_as_each_would_be(app) {
+    async fn a_mixed_batch_is_stored_like_single_events(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
         assert_eq!(ingest(&app, &ada.id, "s0", &key).json("{}").send().await.status, 202);
@@ -126,7 +126,7 @@ on_both_engines! {
 
     /// Two servers on one database store batches with the same sources in any order, while a third one cleans up: no
     /// deadlock.
-    async fn several_servers_take_events_at_once(app) {
+    async fn several_servers_store_events_at_once_without_deadlock(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let plain = create(&app, &ada.access, "key").await.field("/key");
         let key = app.services.checks.verify(&plain, &Ask::default(), Purpose::Use, |verdict| verdict.pass()).await.unwrap().expect("a good key");
@@ -160,7 +160,7 @@ on_both_engines! {
     }
 
     /// Events without an idempotency key take another path through the store.
-    async fn of_a_group_that_cannot_be_written_nothing_is_kept(app) {
+    async fn a_batch_that_cannot_be_written_leaves_no_row(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
         let send = |source: &'static str| ingest(&app, &ada.id, source, &key).json("{}");

@@ -91,7 +91,7 @@ fn sorts(plan: &str) -> bool {
 
 on_both_engines! {
     /// Every order, filter and direction has a covering index for the ids of the page.
-    async fn every_listing_of_keys_walks_an_index(app) {
+    async fn every_listing_of_keys_uses_an_index(app) {
         fill(&app).await;
         let counts = KeyCounts { keys: 15_000, revoked: 6_000 };
         let mut seen = HashSet::new();

@@ -70,7 +70,7 @@ async fn everything(app: &TestApp) -> Vec<(String, Vec<u8>)> {
 }
 
 on_both_engines! {
-    async fn no_secret_outlives_its_answer(app) {
+    async fn a_secret_is_only_in_the_answer_that_created_it(app) {
         let mut later: Vec<Answer> = Vec::new();
         let credentials = format!(r#"{{"email": "hunted@example.com", "password": "{PASSWORD}"}}"#);
         let registered = Call::new(&app, "POST", "/v1/auth/register").json(&credentials).send().await;
@@ -148,7 +148,7 @@ on_both_engines! {
         }
     }
 
-    async fn the_debug_form_of_a_secret_says_nothing(app) {
+    async fn the_debug_form_of_a_secret_is_redacted(app) {
         let ada = someone(&app, "ada@example.com").await;
         let created = create(&app, &ada.cookie, r#"{"name": "key"}"#).await;
         let read: latchkey::model::wire::CreatedApiKey = serde_json::from_slice(&created.body).expect("its type");

@@ -137,7 +137,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM jobs WHERE payload <> 'null'").await, 0, "a payload goes when its job is done");
     }
 
-    async fn no_more_jobs_run_at_a_time_than_there_is_room_for(app) {
+    async fn a_runner_runs_no_more_jobs_than_its_capacity(app) {
         let node = node(&app, 1);
         for number in 0..5 {
             add(&node, number).await;
@@ -158,7 +158,7 @@ on_both_engines! {
     }
 
     /// When a node dies during a job, another node runs it after the lease ends. Here, the first node is only slow.
-    async fn the_job_of_a_lost_lease_is_taken_over_and_the_first_worker_changes_nothing(app) {
+    async fn the_job_of_a_lost_lease_is_taken_over_and_the_first_worker_has_no_effect(app) {
         let nodes = [node(&app, 1), node(&app, 2)];
         add(&nodes[0], 0).await;
         let [(first, mut first_begun), (second, mut second_begun)] = [Gate::new(), Gate::new()];
@@ -199,7 +199,7 @@ on_both_engines! {
         assert_eq!((app.number(DONE).await, app.number(FAILED).await), (1, 0));
     }
 
-    async fn a_job_that_fails_is_tried_ten_times_ever_later_and_then_dead(app) {
+    async fn a_failing_job_is_tried_ten_times_with_backoff_and_is_then_dead(app) {
         let node = node(&app, 1);
         add(&node, 7).await;
         let (gate, mut begun) = Gate::new();
@@ -239,7 +239,7 @@ on_both_engines! {
     }
 
     /// The jobs end in an error, a panic, and a panic before the first await.
-    async fn a_job_that_panics_or_fails_takes_no_other_with_it(app) {
+    async fn a_panicking_or_failing_job_does_not_affect_other_jobs(app) {
         let node = node(&app, 1);
         for number in 0..4 {
             add(&node, number).await;
@@ -263,7 +263,7 @@ on_both_engines! {
         tasks.stop().await.expect("the runner goes on");
     }
 
-    async fn a_periodic_job_has_one_turn_an_interval_on_two_nodes(app) {
+    async fn two_nodes_run_a_periodic_job_once_per_interval(app) {
         let nodes = [node(&app, 1), node(&app, 2)];
         let (ran, mut heard) = mpsc::unbounded_channel();
         let mut turns = BTreeMap::new();
@@ -300,7 +300,7 @@ on_both_engines! {
     }
 
     /// Clean-up must go on. Its jobs are never dead, and wait no longer than their interval.
-    async fn a_periodic_job_that_fails_has_its_next_turn_in_time(app) {
+    async fn a_failing_periodic_job_runs_again_within_its_interval(app) {
         let node = node(&app, 1);
         node.plan(&[KIND]).await.expect("the database answers");
         let (gate, mut begun) = Gate::new();
@@ -325,7 +325,7 @@ on_both_engines! {
     }
 
     /// Otherwise a node with a clock years ahead would stop the clean-up for years.
-    async fn jobs_that_a_wrong_clock_has_put_off_run_again(app) {
+    async fn jobs_postponed_by_a_wrong_clock_run_again(app) {
         let node = node(&app, 1);
         node.plan(&[KIND]).await.expect("the database answers");
         add(&node, 0).await;
@@ -368,7 +368,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM jobs WHERE attempts = 0 AND ended_at IS NULL").await, 1);
     }
 
-    async fn a_payload_has_a_bound(app) {
+    async fn a_payload_is_limited_in_size(app) {
         let node = node(&app, 1);
         // The quotes count too.
         let of = |bytes: usize| node.prepare(KIND, &json!("x".repeat(bytes - 2)), NOW).map(drop);

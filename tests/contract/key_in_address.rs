@@ -48,7 +48,7 @@ async fn keys(app: &TestApp, who: &Someone) -> Vec<(String, String)> {
 }
 
 on_both_engines! {
-    async fn a_pasted_key_is_found_and_not_kept(app) {
+    async fn a_pasted_key_is_found_and_not_stored(app) {
         let ada = someone(&app, "ada@example.com").await;
         let eve = someone(&app, "eve@example.com").await;
         let place = [("org", ada.org.as_str()), ("env", ada.live.as_str()), ("state", "active")];
@@ -77,7 +77,7 @@ on_both_engines! {
     }
 
     /// A field that truncates the pasted text loses the checksum, and keeps the secret.
-    async fn a_key_that_was_cut_is_not_kept_either(app) {
+    async fn a_truncated_key_is_not_stored_either(app) {
         let ada = someone(&app, "ada@example.com").await;
         for (key, page) in keys(&app, &ada).await {
             // Neither the page nor the server truncates a text that is longer than a name.
@@ -118,7 +118,7 @@ on_both_engines! {
         assert!(get(&app, &ada.cookie, "/keys").await.text().contains("The string that you pasted is a part of a key"));
     }
 
-    async fn a_key_in_the_filter_of_events_is_found_and_not_kept(app) {
+    async fn a_key_in_the_filter_of_events_is_found_and_not_stored(app) {
         let ada = someone(&app, "ada@example.com").await;
         let filter = async |fields: &[(&str, &str)]| {
             let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
@@ -141,7 +141,7 @@ on_both_engines! {
         assert!(!get(&app, &ada.cookie, "/keys?q=nothing").await.text().contains("maxlength"));
     }
 
-    async fn a_search_leads_to_the_filtered_list(app) {
+    async fn a_search_redirects_to_the_filtered_list(app) {
         let ada = someone(&app, "ada@example.com").await;
         let fields = [("org", ada.org.as_str()), ("q", " a & b=é "), ("state", ""), ("cursor", "x"), ("next", "//evil.example")];
         let answer = search(&app, &ada.cookie, &fields).await;
@@ -161,7 +161,7 @@ on_both_engines! {
         assert!(is_posted, "no search stands in an address: {list}");
     }
 
-    async fn a_key_in_the_address_of_a_page_is_taken_out(app) {
+    async fn a_key_in_the_url_of_a_page_is_removed(app) {
         let ada = someone(&app, "ada@example.com").await;
         let eve = someone(&app, "eve@example.com").await;
         for (key, page) in keys(&app, &ada).await {

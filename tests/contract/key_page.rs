@@ -61,7 +61,7 @@ const LIMITS: &str = r#", "scopes": "events:write keys:verify", "expires_at": "2
     "quota": {"limit": 20000}, "metadata": {"team": "<b>billing</b>"}"#;
 
 on_both_engines! {
-    async fn all_about_a_key_is_on_its_page(app) {
+    async fn the_page_of_a_key_shows_its_settings_and_usage(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = made(&app, &ada, LIMITS).await;
         let list = get(&app, &ada, "/keys?state=active").await.text();
@@ -107,7 +107,7 @@ on_both_engines! {
         assert!(!page.contains(&key.key) && !later.contains(&key.key[12..]), "the string is nowhere");
     }
 
-    async fn what_is_saved_is_in_effect(app) {
+    async fn a_saved_change_is_in_effect(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = made(&app, &ada, "").await;
         let place = format!("{}?org={}&env={}", key.page, ada.org, ada.live);
@@ -155,7 +155,7 @@ on_both_engines! {
         }
     }
 
-    async fn mistakes_stand_beside_their_fields(app) {
+    async fn errors_are_shown_beside_their_fields(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = made(&app, &ada, "").await;
         let before = key.details(&app, &ada).await;
@@ -207,7 +207,7 @@ on_both_engines! {
     }
 
     /// The form has one `name=value` per line, which cannot express all metadata of the API.
-    async fn metadata_that_lines_cannot_say_stays(app) {
+    async fn metadata_that_the_form_cannot_express_is_kept(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = made(&app, &ada, r#", "metadata": {"note": "one\ntwo=three", "a=b": " c"}"#).await;
         let page = get(&app, &ada, &key.page).await.text();
@@ -238,7 +238,7 @@ on_both_engines! {
         shows(&get(&app, &ada, &page).await.text(), &["Key “<bdi>key</bdi>” resumed", ">Active<", ">Pause<"]);
     }
 
-    async fn who_may_see_and_change_a_key(app) {
+    async fn permissions_to_see_and_change_a_key_on_its_page(app) {
         let ada = someone(&app, "ada@example.com").await;
         let bob = someone(&app, "bob@example.com").await;
         let eve = someone(&app, "eve@example.com").await;
@@ -300,7 +300,7 @@ on_both_engines! {
         assert_eq!(key.used(&app).await, 401);
     }
 
-    async fn a_revoked_key_is_read_and_nothing_else(app) {
+    async fn a_revoked_key_is_read_only(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = made(&app, &ada, LIMITS).await;
         assert_eq!(key.used(&app).await, 200);

@@ -110,7 +110,7 @@ on_both_engines! {
     }
 
     /// A script in the browser writes the name into two dialogs.
-    async fn dialogs_of_islands_isolate_the_name_that_they_are_filled_with(app) {
+    async fn dialogs_that_are_filled_by_script_isolate_the_name(app) {
         let (ada, bob) = named(&app).await;
         key(&app, &bob, &ada).await;
         let list = page(&app, &ada, "/keys").await;

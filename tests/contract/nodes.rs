@@ -65,7 +65,7 @@ async fn key(app: &TestApp, ada: &Someone) -> (KeyId, String) {
 }
 
 #[tokio::test]
-async fn a_change_is_answered_when_every_node_has_dropped_the_key() {
+async fn a_change_is_answered_once_every_node_has_dropped_the_key() {
     let app = app().await;
     let ada = someone(&app, "ada@example.com").await;
     let (id, string) = key(&app, &ada).await;
@@ -139,7 +139,7 @@ async fn descendants_are_dropped_by_every_node_before_the_answer() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_silent_is_waited_for_until_its_lease_is_over() {
+async fn a_revocation_waits_for_a_silent_node_until_its_lease_ends() {
     let app = app().await;
     let ada = someone(&app, "ada@example.com").await;
     let (id, _) = key(&app, &ada).await;
@@ -170,7 +170,7 @@ async fn a_node_that_is_silent_is_waited_for_until_its_lease_is_over() {
 
 /// HookSentry's second call for a key is a 404, which promises the same as the first answer: no node accepts the key.
 #[tokio::test]
-async fn a_second_call_that_ends_a_key_waits_for_a_silent_node_as_well() {
+async fn a_second_revocation_also_waits_for_a_silent_node() {
     let app = app().await;
     let ada = someone(&app, "ada@example.com").await;
     let (id, _) = key(&app, &ada).await;
@@ -196,7 +196,7 @@ async fn a_second_call_that_ends_a_key_waits_for_a_silent_node_as_well() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_to_be_alone_is() {
+async fn a_single_server_excludes_a_second_one() {
     let app = app().await;
     let first = Arc::new(join(&app, "first", true).await.expect("nobody is in the way"));
     let renewing = tokio::spawn({
@@ -219,7 +219,7 @@ async fn a_server_that_is_to_be_alone_is() {
     assert!(early.is_err(), "the first one may still go by its memory");
     app.clock.advance(i64::try_from(LEASE.as_millis()).expect("it is short") + 1);
     let second = taking.await.expect("nobody is in the way");
-    // When the first server comes back, its renewal fails because of the second one.
+    // When the first server comes back, its renewal gets no lease: the second one has its place.
     assert_eq!(first.renew(Position::default()).await.expect("the database answers"), None);
     second.leave().await.expect("the database answers");
     assert!(first.renew(Position::default()).await.expect("the database answers").is_some());
@@ -258,7 +258,7 @@ async fn the_operator_sees_the_nodes_and_owners_of_organisations_do_not() {
 
 /// The account that `latchkey user add` creates on an empty server also counts as the first one.
 #[tokio::test]
-async fn the_first_account_is_the_operators_however_it_was_made() {
+async fn the_first_account_is_the_operators_also_from_the_command_line() {
     for engine in [Engine::Sqlite, Engine::Postgres] {
         let app = TestApp::new(engine, Settings::default()).await;
         let email = EmailAddress::parse("ada@example.com").expect("an address");

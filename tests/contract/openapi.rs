@@ -59,7 +59,7 @@ fn literal_routes() -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn the_document_is_the_one_that_was_checked_in() {
+async fn the_served_document_equals_the_checked_in_one() {
     let served = Call::new(&app().await, "GET", "/openapi.json").send().await;
     assert_eq!((served.status.as_u16(), served.header("content-type")), (200, "application/json"));
     if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
@@ -107,7 +107,7 @@ async fn every_path_answers_the_documented_methods_and_no_others() {
 }
 
 #[tokio::test]
-async fn operations_have_names_of_their_own_and_every_reference_leads_somewhere() {
+async fn operation_ids_are_unique_and_every_reference_resolves() {
     fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
         match value {
             Value::Object(fields) => {
@@ -152,7 +152,7 @@ async fn the_seeds_examples_are_in_the_document() {
 }
 
 #[tokio::test]
-async fn the_page_shows_every_operation_and_runs_nothing() {
+async fn the_page_shows_every_operation_and_has_no_inline_code() {
     let app = app().await;
     let document = document(&app).await;
     let page = Call::new(&app, "GET", "/docs/api").send().await;
@@ -174,7 +174,7 @@ async fn the_page_shows_every_operation_and_runs_nothing() {
 
 /// An id that is not UTF-8 is a 404. Every 400 is a JSON string.
 #[tokio::test]
-async fn a_path_that_is_no_text_is_answered_as_the_contract_says() {
+async fn a_path_that_is_not_utf8_gets_the_documented_error() {
     let app = app().await;
     let ada = crate::story::someone(&app, "ada@example.com").await;
     let login = Call::new(&app, "POST", "/api/v1/auth/login")
@@ -193,7 +193,7 @@ async fn a_path_that_is_no_text_is_answered_as_the_contract_says() {
 }
 
 #[tokio::test]
-async fn every_page_leads_to_the_reference() {
+async fn every_page_links_to_the_reference() {
     let app = app().await;
     let ada = register(&app, "ada@example.com").await;
     let pages = ["/sign-in", "/register", "/no/such/page"].map(|path| Call::new(&app, "GET", path));

@@ -64,7 +64,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 on_both_engines! {
     /// Each sign-in has verified the old password and is about to store its session when the reset commits.
-    async fn a_sign_in_that_a_reset_overtakes_is_a_wrong_password(app) {
+    async fn a_sign_in_overtaken_by_a_reset_is_answered_like_a_wrong_password(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let json = format!(r#"{{"email": "ada@example.com", "password": "{PASSWORD}"}}"#);
         let form = "email=ada%40example.com&password=correct+horse+battery";
@@ -160,7 +160,7 @@ on_both_engines! {
 
 /// The session is deleted after the request is accepted, and before it stores its message for the next page.
 #[tokio::test]
-async fn a_request_whose_session_ends_meanwhile_stores_none_and_fails_at_nothing() {
+async fn a_request_whose_session_ends_meanwhile_succeeds_and_stores_no_session() {
     let app = TestApp::new(Engine::Sqlite, crate::app::Settings::default()).await;
     let ada = crate::story::someone(&app, "ada@example.com").await;
     app.execute("CREATE TRIGGER ends AFTER UPDATE ON environments BEGIN DELETE FROM sessions; END").await;

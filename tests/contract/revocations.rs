@@ -71,7 +71,7 @@ async fn edit(app: &TestApp, who: &Someone, id: &str, body: &str) {
 }
 
 on_both_engines! {
-    async fn what_ends_or_changes_is_told_to_who_listens(app) {
+    async fn subscribers_get_revocations_and_changes_of_their_organisation(app) {
         let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
         let caller = create(&app, &ada.cookie, r#"{"name": "caller", "scopes": "keys:verify"}"#).await;
         let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await;
@@ -119,7 +119,7 @@ on_both_engines! {
         assert_eq!(stream.next().await.unwrap().0, "heartbeat");
     }
 
-    async fn only_who_may_check_keys_may_listen(app) {
+    async fn subscribing_needs_the_right_to_check_keys(app) {
         let ada = someone(&app, "ada@example.com").await;
         let narrow = create(&app, &ada.cookie, &ada.in_env(&ada.live, r#", "scopes": "a:b""#)).await.field("/key");
         Call::new(&app, "GET", "/v1/revocations").send().await.is_problem(401, "unauthenticated");
@@ -150,7 +150,7 @@ on_both_engines! {
         assert_eq!((kind.as_str(), id), ("heartbeat", own));
     }
 
-    async fn a_stream_that_resumes_is_told_all_it_missed_page_by_page(app) {
+    async fn a_resumed_stream_gets_all_missed_changes_page_by_page(app) {
         let ada = someone(&app, "ada@example.com").await;
         let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
         let key = listener(&app, &ada).await;
@@ -201,7 +201,7 @@ on_both_engines! {
     }
 
     /// The server holds one page in memory, however many changes a stream has missed.
-    async fn a_stream_that_resumes_reads_a_page_of_the_log_at_a_time(app) {
+    async fn a_resumed_stream_reads_one_page_of_the_log_at_a_time(app) {
         let ada = someone(&app, "ada@example.com").await;
         let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
         let organisation = ada.org.parse().expect("an id");

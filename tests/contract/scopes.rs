@@ -35,7 +35,7 @@ const WRONG: [&str; 22] = [
 /// Valid spellings of the list `a:x b:*`.
 const RIGHT: [&str; 4] = ["a:x b:*", "  a:x b:*", "a:x b:* ", "a:x   b:*"];
 
-fn named(answer: &Answer) -> bool {
+fn names_scopes(answer: &Answer) -> bool {
     answer.status == 400
         && answer.json()["errors"]
             .as_array()
@@ -73,13 +73,13 @@ on_both_engines! {
         for wrong in WRONG {
             let body = json!({"name": "k", "org_id": ada.org, "env_id": ada.live, "scopes": wrong}).to_string();
             let made = Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie).json(&body).send().await;
-            assert!(named(&made), "create {wrong:?}: {}", made.text());
+            assert!(names_scopes(&made), "create {wrong:?}: {}", made.text());
             let made = Call::new(&app, "POST", "/v1/auth/api-keys").key(&manager).json(&json!({"name": "k", "scopes": wrong}).to_string()).send().await;
-            assert!(named(&made), "create by a key {wrong:?}: {}", made.text());
+            assert!(names_scopes(&made), "create by a key {wrong:?}: {}", made.text());
             let edited = Call::new(&app, "PATCH", &format!("/v1/keys/{id}")).cookie(&ada.cookie).json(&json!({"scopes": wrong}).to_string()).send().await;
-            assert!(named(&edited), "edit {wrong:?}: {}", edited.text());
+            assert!(names_scopes(&edited), "edit {wrong:?}: {}", edited.text());
             let checked = verify(&app, &caller, &string, wrong).await;
-            assert!(named(&checked), "verify {wrong:?}: {}", checked.text());
+            assert!(names_scopes(&checked), "verify {wrong:?}: {}", checked.text());
             let path = format!("/v1/forward-auth/{}/live/{}", ada.org, in_path(wrong));
             let asked = Call::new(&app, "GET", &path).key(&string).send().await;
             // In a path, `+` separates scopes, and `any` is a keyword.
@@ -103,7 +103,7 @@ on_both_engines! {
         assert_eq!((checked.field("/code"), checked.json()["missing_scopes"].clone()), ("INSUFFICIENT_SCOPES".to_owned(), json!(["admin:all"])));
     }
 
-    async fn a_gateway_whose_path_is_odd_lets_no_request_through(app) {
+    async fn a_gateway_with_a_malformed_path_admits_no_request(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = create(&app, &ada.cookie, &ada.in_env(&ada.live, r#", "scopes": "events:write""#)).await.field("/key");
         let full = create(&app, &ada.cookie, r#"{"name": "full"}"#).await.field("/key");

@@ -194,7 +194,7 @@ on_both_engines! {
     }
 
     /// The client disconnects before the key is stored; the key is created anyway.
-    async fn a_key_whose_maker_does_not_wait_is_logged(app) {
+    async fn a_key_whose_client_disconnects_is_logged(app) {
         let ada = crate::story::someone(&app, "ada@example.com").await;
         let it = client();
         let body = r#"{"name": "unseen"}"#;

@@ -37,7 +37,7 @@ fn bytes(answer: &Answer) -> (u16, Vec<String>, Vec<u8>) {
 }
 
 on_both_engines! {
-    async fn right_wrong_and_unusable(app) {
+    async fn right_wrong_and_malformed_credentials(app) {
         let mut story = Story::new();
         register(&app, "ada@example.com").await;
         for body in [
@@ -50,10 +50,10 @@ on_both_engines! {
         ] {
             Call::new(&app, "POST", "/v1/auth/login").json(body).tell(&mut story).await;
         }
-        story.is("right_wrong_and_unusable");
+        story.is("right_wrong_and_malformed_credentials");
     }
 
-    async fn unknown_and_wrong_answer_alike(app) {
+    async fn an_unknown_account_is_answered_like_a_wrong_password(app) {
         register(&app, "ada@example.com").await;
         let wrong = log_in(&app, "ada@example.com", "not the password").await;
         wrong.is_problem(401, "unauthenticated");
@@ -68,7 +68,7 @@ on_both_engines! {
         }
     }
 
-    async fn an_account_is_guessed_slowly_and_its_owner_not_locked_out(app) {
+    async fn password_guesses_are_throttled_and_the_owner_is_not_locked_out(app) {
         let mut story = Story::new();
         register(&app, "ada@example.com").await;
         app.clock.advance(3_600_000);
@@ -83,7 +83,7 @@ on_both_engines! {
         story.say("in another case it is the same account, and a right guess is not heard either");
         let right = r#"{"email": "ADA@example.com", "password": "correct horse battery"}"#;
         Call::new(&app, "POST", "/v1/auth/login").json(right).from(attacker).tell(&mut story).await;
-        story.is("an_account_is_guessed_slowly_and_its_owner_not_locked_out");
+        story.is("password_guesses_are_throttled_and_the_owner_is_not_locked_out");
 
         assert_eq!(log_in(&app, "ada@example.com", "correct horse battery").await.status, 200);
         log_in_from(&app, attacker, "bob@example.com", "a guess").await.is_problem(401, "unauthenticated");
@@ -94,7 +94,7 @@ on_both_engines! {
         log_in_from(&app, attacker, "ada@example.com", "a guess").await.is_problem(429, "too_many_requests");
     }
 
-    async fn a_right_password_does_not_use_up_the_limit(app) {
+    async fn a_right_password_does_not_count_towards_the_limit(app) {
         register(&app, "ada@example.com").await;
         for _ in 0..70 {
             assert_eq!(log_in(&app, "ada@example.com", "correct horse battery").await.status, 200);
@@ -104,7 +104,7 @@ on_both_engines! {
     }
 
     /// 100 networks together guess no faster than one, and delay only clients from unknown networks.
-    async fn an_account_is_guessed_slowly_from_any_number_of_networks(app) {
+    async fn password_guesses_are_throttled_across_networks(app) {
         register(&app, "ada@example.com").await;
         let guess = async |network: usize, path: &str, password: &str| {
             let body = format!(r#"{{"email": "ada@example.com", "password": "{password}"}}"#);
@@ -157,7 +157,7 @@ on_both_engines! {
     }
 
     /// macOS and Linux encode typed letters differently.
-    async fn composed_and_decomposed_passwords_are_one(app) {
+    async fn composed_and_decomposed_passwords_are_equal(app) {
         let with = |password: &str| serde_json::json!({ "email": "ada@example.com", "password": password }).to_string();
         let (nfc, nfd) = ("passw\u{f6}rd of J\u{f6}rg", "passwo\u{308}rd of Jo\u{308}rg");
         let made = Call::new(&app, "POST", "/v1/auth/register").json(&with(nfd)).send().await;
@@ -205,7 +205,7 @@ on_both_engines! {
     }
 
     /// `type=email` and `maxlength` are rules of the browser, which differ from the server's.
-    async fn the_forms_take_what_the_api_takes_and_say_the_same(app) {
+    async fn the_forms_accept_and_refuse_the_same_input_as_the_api(app) {
         for path in ["/sign-in", "/register"] {
             let page = Call::new(&app, "GET", path).send().await.text();
             assert!(page.contains(r#"inputmode="email""#) && page.contains(r#"autocomplete="username""#), "{path}");
@@ -228,7 +228,7 @@ on_both_engines! {
         }
     }
 
-    async fn an_address_tries_sixty_accounts_and_then_waits(app) {
+    async fn a_client_address_is_throttled_after_sixty_accounts(app) {
         for n in 0..60 {
             let answer = log_in_from(&app, "198.51.100.9:40000", &format!("user{n}@example.com"), "a guess").await;
             answer.is_problem(401, "unauthenticated");
@@ -241,7 +241,7 @@ on_both_engines! {
         log_in_from(&app, "198.51.100.9:40000", "user60@example.com", "a guess").await.is_problem(401, "unauthenticated");
     }
 
-    async fn texts_that_are_no_addresses_count_as_well(app) {
+    async fn invalid_email_addresses_count_towards_the_limit(app) {
         for n in 0..60 {
             log_in(&app, &format!("nonsense {n}"), "a guess").await.is_problem(401, "unauthenticated");
         }
@@ -249,7 +249,7 @@ on_both_engines! {
     }
 
     /// A header that any client can send must not reset the limit.
-    async fn a_forwarded_address_of_a_stranger_changes_nothing(app) {
+    async fn a_forwarded_address_from_an_untrusted_peer_is_ignored(app) {
         for n in 0..11 {
             let answer = Call::new(&app, "POST", "/v1/auth/login")
                 .header("x-forwarded-for", &format!("203.0.113.{n}"))
@@ -287,8 +287,8 @@ on_both_engines! {
         assert_eq!(answer.header("retry-after"), "30");
     }
 
-    /// The clean-up deletes only limits that have been idle for long.
-    async fn tidying_up_frees_nobody_early(app) {
+    /// The clean-up must not reset a limit that is in use.
+    async fn the_clean_up_lifts_no_limit_early(app) {
         for _ in 0..10 {
             log_in(&app, "ada@example.com", "a guess").await.is_problem(401, "unauthenticated");
         }

@@ -178,7 +178,7 @@ on_both_engines! {
     }
 
     /// The comparison and the write are one transaction.
-    async fn of_two_forms_at_once_one_is_refused(app) {
+    async fn one_of_two_concurrent_forms_is_refused(app) {
         let ada = someone(&app, "ada@example.com").await;
         let (id, page) = made(&app, &ada).await;
         for round in 0..10 {

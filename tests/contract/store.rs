@@ -108,7 +108,7 @@ fn the_two_migration_folders_have_the_same_names() {
 }
 
 #[test]
-fn every_statement_of_one_engine_has_one_of_the_other() {
+fn every_statement_for_one_engine_has_one_for_the_other() {
     let names = names("src/store/sql");
     for name in &names {
         let twin = if name.ends_with(".sqlite.sql") {
@@ -137,7 +137,7 @@ fn every_statement_file_is_used() {
 }
 
 on_both_engines! {
-    async fn every_statement_is_one_that_the_engine_understands(app) {
+    async fn every_statement_can_be_prepared_by_its_engine(app) {
         for (name, text) in statements(app.engine) {
             match app.engine {
                 Engine::Sqlite => {
@@ -158,7 +158,7 @@ on_both_engines! {
     }
 
     /// A step of a listing reads its keys and no more, by an index in the order of the answer.
-    async fn a_listing_walks_its_index(app) {
+    async fn a_listing_uses_its_index(app) {
         many_keys(&app).await;
         for (owner, index) in [
             (Owner::Creator(UserId(1)), "keys_of_creator"),
@@ -217,7 +217,7 @@ on_both_engines! {
     }
 
     /// Without STRICT, SQLite would accept any text as a number. An organisation with keys cannot be deleted.
-    async fn the_schema_itself_refuses_nonsense(app) {
+    async fn the_schema_refuses_invalid_rows(app) {
         someone(&app, "ada@example.com").await;
         for statement in [
             "INSERT INTO users (id, email, password_hash, created_at) VALUES ('x', 'a', 'b', 1)",

@@ -40,7 +40,7 @@ async fn reopened(app: &TestApp) -> Opened {
 }
 
 on_both_engines! {
-    async fn a_good_key_is_told_with_all_that_a_service_needs(app) {
+    async fn a_valid_key_is_answered_with_its_details(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let caller = caller(&app, &ada).await;
@@ -54,11 +54,11 @@ on_both_engines! {
         story.say("by Bearer, and with a cost that only looks");
         let ask = json!({ "key": rich, "ip": "2001:db8::1", "cost": 0 });
         Call::new(&app, "POST", "/v1/keys/verify").header("authorization", &format!("Bearer {caller}")).json(&ask.to_string()).tell(&mut story).await;
-        story.is("a_good_key_is_told_with_all_that_a_service_needs");
+        story.is("a_valid_key_is_answered_with_its_details");
     }
 
     /// One key has every reason for a refusal at once. The reasons are removed one by one.
-    async fn the_first_reason_that_applies_is_the_one_given(app) {
+    async fn the_first_reason_that_applies_is_given(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let caller = caller(&app, &ada).await;
@@ -94,11 +94,11 @@ on_both_engines! {
         verify(&app, &caller, &ask).tell(&mut story).await;
         patch(&app, &ada, &id, r#"{"quota": null}"#).await;
         verify(&app, &caller, &ask).tell(&mut story).await;
-        story.is("the_first_reason_that_applies_is_the_one_given");
+        story.is("the_first_reason_that_applies_is_given");
     }
 
     /// The answers are equal to the byte, except for the request's id.
-    async fn another_organisations_key_is_as_good_as_none(app) {
+    async fn a_key_of_another_organisation_is_answered_like_an_unknown_one(app) {
         let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
         let caller = caller(&app, &ada).await;
         let foreign = create(&app, &bob.cookie, r#"{"name": "foreign", "rate_limit": {"limit": 1, "window_seconds": 60}}"#).await;
@@ -125,7 +125,7 @@ on_both_engines! {
         assert_eq!((shown.json()["usage"].clone(), shown.json()["request_count"].clone()), (json!([]), json!(0)), "nor is it counted");
     }
 
-    async fn only_a_key_that_may_check_keys_is_answered(app) {
+    async fn only_a_key_with_the_right_to_check_keys_is_answered(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let string = key(&app, &ada, "").await.field("/key");
@@ -144,10 +144,10 @@ on_both_engines! {
         story.say("a key of the test environment checks those of both");
         let test = create(&app, &ada.cookie, &ada.in_env(&ada.test, "")).await.field("/key");
         assert_eq!(code(&app, &test, &ask).await, "VALID");
-        story.is("only_a_key_that_may_check_keys_is_answered");
+        story.is("only_a_key_with_the_right_to_check_keys_is_answered");
     }
 
-    async fn what_is_asked_wrongly_is_named(app) {
+    async fn wrong_fields_of_a_check_are_named(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let caller = caller(&app, &ada).await;
@@ -168,7 +168,7 @@ on_both_engines! {
         let large = format!(r#"{{"key": "{}"}}"#, "k".repeat(70_000));
         call().header("content-type", "application/json").body(large).send().await.is_problem(413, "payload_too_large");
         Call::new(&app, "GET", "/v1/keys/verify").key(&caller).send().await.is_problem(405, "method_not_allowed");
-        story.is("what_is_asked_wrongly_is_named_by_verify");
+        story.is("wrong_fields_of_a_check_are_named");
         // A valid request may have escapes, blanks and null fields.
         let string = key(&app, &ada, "").await.field("/key");
         let escaped = string.replace("hs_", "\\u0068s_");
@@ -230,7 +230,7 @@ on_both_engines! {
     }
 
     /// Many pending counts go through a log. Counts are exact at every step, and complete after a restart in between.
-    async fn many_counts_are_as_exact_as_few(app) {
+    async fn many_pending_counts_stay_exact(app) {
         let ada = someone(&app, "ada@example.com").await;
         let made = futures::future::join_all((0..600).map(|_| create(&app, &ada.cookie, r#"{"name": "key"}"#))).await;
         // Most ids are consecutive, as among a million keys, because ids select the part of the log.
@@ -363,7 +363,7 @@ on_both_engines! {
     }
 
     /// Unknown keys, in any number, do not affect cached keys.
-    async fn a_flood_of_unknown_keys_pushes_nothing_out(app) {
+    async fn a_flood_of_unknown_keys_evicts_nothing(app) {
         let ada = someone(&app, "ada@example.com").await;
         let caller = caller(&app, &ada).await;
         let string = key(&app, &ada, "").await.field("/key");

@@ -43,7 +43,7 @@ async fn edit(app: &TestApp, cookie: &str, id: &str, body: &str) {
 }
 
 on_both_engines! {
-    async fn what_was_cached_of_a_lost_history_is_dropped(app) {
+    async fn keys_cached_from_a_lost_history_are_dropped(app) {
         let ada = someone(&app, "ada@example.com").await;
         let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await;
         let other = create(&app, &ada.cookie, r#"{"name": "other"}"#).await;
@@ -72,8 +72,8 @@ on_both_engines! {
         assert!(crate::app::log().contains("restored to an earlier state"));
     }
 
-    /// The lost log had higher numbers than the revocation, which must not count as read for that.
-    async fn a_revocation_right_after_a_restore_is_told_before_it_is_answered(app) {
+    /// The lost log had higher numbers. The revocation must not be taken for a change that was read before.
+    async fn a_revocation_right_after_a_restore_is_broadcast_before_it_is_answered(app) {
         let ada = someone(&app, "ada@example.com").await;
         let id = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
         app.back_up().await;
@@ -107,7 +107,7 @@ on_both_engines! {
         ingest().await;
         edit(&app, &ada.cookie, &create(&app, &ada.cookie, r#"{"name": "lost"}"#).await.field("/id"), "{}").await;
         let mut stream = Stream::open(&app, &key, None).await;
-        // Without other writers, the session is cached from now on.
+        // The session that the restore will lose is valid until then.
         assert_eq!(me(&bob).await, 200);
         app.restore_and("").await;
         assert_eq!(stream.change().await.expect("an event").0, "reset");
@@ -133,7 +133,7 @@ async fn owner(app: &TestApp, ada: &Someone) -> Caller {
 }
 
 /// Waits until a node has a key in its cache.
-async fn caches(node: &Opened, key: &str) {
+async fn until_cached(node: &Opened, key: &str) {
     until("it has a lease", async || {
         code(node, key).await;
         !node.checks.cache().is_empty()
@@ -154,7 +154,7 @@ async fn a_revocation_after_a_restore_reaches_every_node_before_it_is_answered()
         edit(&app, &ada.cookie, &id, &format!(r#"{{"name": "{name}"}}"#)).await;
     }
     for node in &nodes {
-        caches(node, &key).await;
+        until_cached(node, &key).await;
         assert_eq!(code(node, &key).await, Code::Valid);
     }
     app.restore_and("").await;
@@ -188,14 +188,14 @@ async fn a_revocation_after_a_restore_waits_for_nodes_that_the_database_may_have
 
 /// The change log has no entry for a new key: nodes detect the restore by their own lost renewals.
 #[tokio::test]
-async fn a_key_whose_making_was_lost_is_unknown_to_every_node() {
+async fn a_key_whose_creation_was_lost_is_unknown_to_every_node() {
     let app = TestApp::new(Engine::Postgres, Settings::default()).await;
     let ada = someone(&app, "ada@example.com").await;
     let nodes = [node(&app, "a").await, node(&app, "b").await];
     app.back_up().await;
     let key = create(&app, &ada.cookie, r#"{"name": "lost"}"#).await.field("/key");
     for node in &nodes {
-        caches(node, &key).await;
+        until_cached(node, &key).await;
     }
     // Each node must have renewed its lease since the copy.
     tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
@@ -207,13 +207,13 @@ async fn a_key_whose_making_was_lost_is_unknown_to_every_node() {
 
 /// The doubt is reported once, and the first attempt to act on it fails.
 #[tokio::test]
-async fn a_lost_key_is_unknown_although_the_database_fails_at_the_moment_it_is_seen_to_have_gone_back() {
+async fn a_lost_key_is_unknown_even_if_the_database_fails_when_the_restore_is_detected() {
     let app = TestApp::new(Engine::Postgres, Settings::default()).await;
     let ada = someone(&app, "ada@example.com").await;
     let node = node(&app, "a").await;
     app.back_up().await;
     let key = create(&app, &ada.cookie, r#"{"name": "lost"}"#).await.field("/key");
-    caches(&node, &key).await;
+    until_cached(&node, &key).await;
     let copied = app.number("SELECT renewals FROM backup_nodes").await;
     let renewals = async || app.number("SELECT renewals FROM nodes").await;
     until("it has renewed its lease since the copy", async || renewals().await > copied + 2).await;
@@ -246,7 +246,7 @@ async fn a_node_that_the_database_does_not_know_drops_what_it_cached() {
     let key = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
     let node = node(&app, "a").await;
     let mut stream = subscribe(&node, &ada).await;
-    caches(&node, &key).await;
+    until_cached(&node, &key).await;
     // The change log has no entry for this change.
     app.execute("UPDATE keys SET disabled_at = 1; DELETE FROM nodes").await;
     until("the key is what the database says", async || code(&node, &key).await == Code::Disabled).await;

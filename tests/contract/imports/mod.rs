@@ -89,7 +89,7 @@ const GATES: [&str; 7] = [
 ];
 
 #[test]
-fn paths_are_found_wherever_they_stand() {
+fn paths_are_found_in_every_position() {
     let source = "use crate::{model::{self, Key}, store::Db as D};\n// use redis::X;\nfn f() { let a = sqlx::query(\"axum::x\"); }\n\
          use super::super::api::native;\nstruct S { a: b, c: tokio::T<'static> }\n#[cfg(test)]\nmod tests { use leptos::x; }";
     let names = ["crate::model", "crate::store", "sqlx", "crate::api::native", "tokio", "redis", "axum", "leptos"];
@@ -103,7 +103,7 @@ fn paths_are_found_wherever_they_stand() {
 }
 
 #[test]
-fn every_folder_keeps_to_the_table() {
+fn every_folder_follows_the_import_table() {
     let files = files();
     let mut bent = BTreeSet::new();
     for (file, source) in &files {
@@ -239,7 +239,7 @@ fn only_the_program_and_tests_import_the_server() {
 }
 
 #[test]
-fn the_halves_are_told_apart_in_few_places() {
+fn few_files_distinguish_server_and_browser() {
     let is_gate = |source: &str| {
         source.contains("cfg(feature") || source.contains("cfg(not(feature") || source.contains("cfg_attr(feature")
     };
@@ -250,7 +250,7 @@ fn the_halves_are_told_apart_in_few_places() {
 
 /// The check of lock orders, which every test does, does not see other locks.
 #[test]
-fn all_blocking_locks_are_those_whose_order_is_checked() {
+fn every_blocking_lock_has_its_order_checked() {
     let unchecked = ["std::sync::Mutex", "std::sync::RwLock", "std::sync::Condvar"];
     for (file, source) in files() {
         assert_eq!(mentions(&file, &source, &unchecked), BTreeSet::new(), "{file}: use tracing_mutex::stdsync");

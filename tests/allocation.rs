@@ -12,45 +12,45 @@ use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 use latchkey::store::Db;
 
-/// Counts what is asked for.
-struct Counting;
+/// Counts allocations and the bytes in use.
+struct CountingAllocator;
 
-static ASKED: AtomicUsize = AtomicUsize::new(0);
-/// Bytes that are in use, with the allocator's own: it gives multiples of 16, at least 32, 8 of them its own.
-static USED: AtomicUsize = AtomicUsize::new(0);
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+/// Bytes in use, as the allocator lays out blocks: multiples of 16, at least 32, with a header of 8.
+static BYTES_IN_USE: AtomicUsize = AtomicUsize::new(0);
 
-fn taken(layout: Layout) -> usize {
+fn block_size(layout: Layout) -> usize {
     ((layout.size() + 8).next_multiple_of(16)).max(32)
 }
 
-#[expect(unsafe_code, reason = "an allocator is unsafe by its nature; this one hands everything on")]
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
+#[expect(unsafe_code, reason = "an allocator is unsafe by its nature; this one forwards every call")]
+// SAFETY: every call is forwarded to the system's allocator unchanged.
+unsafe impl GlobalAlloc for CountingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ASKED.fetch_add(1, Ordering::Relaxed);
-        USED.fetch_add(taken(layout), Ordering::Relaxed);
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        BYTES_IN_USE.fetch_add(block_size(layout), Ordering::Relaxed);
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        USED.fetch_sub(taken(layout), Ordering::Relaxed);
+        BYTES_IN_USE.fetch_sub(block_size(layout), Ordering::Relaxed);
         unsafe { System.dealloc(memory, layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ASKED.fetch_add(1, Ordering::Relaxed);
-        let grown = Layout::from_size_align(size, layout.align()).map_or(0, taken);
-        USED.fetch_add(grown, Ordering::Relaxed);
-        USED.fetch_sub(taken(layout), Ordering::Relaxed);
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        let grown = Layout::from_size_align(size, layout.align()).map_or(0, block_size);
+        BYTES_IN_USE.fetch_add(grown, Ordering::Relaxed);
+        BYTES_IN_USE.fetch_sub(block_size(layout), Ordering::Relaxed);
         unsafe { System.realloc(memory, layout, size) }
     }
 }
 
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-/// A database with one account, and who may make keys in it.
-async fn scene(folder: &tempfile::TempDir) -> (Opened, Caller) {
+/// Opens a database with one account, and returns it with a caller that may create keys.
+async fn open(folder: &tempfile::TempDir) -> (Opened, Caller) {
     let url = format!("sqlite:{}", folder.path().join("latchkey.db").display());
     let db = Db::open(&url).await.expect("the database opens");
     db.migrate().await.expect("the schema is made");
@@ -76,7 +76,7 @@ fn draft(caller: &Caller) -> Draft {
     }
 }
 
-/// The two in one test: they count the same bytes.
+/// One test for both, because they share the counters.
 #[tokio::test]
 async fn a_check_of_a_known_key_allocates_nothing_and_a_key_takes_250_bytes() {
     a_check_of_a_known_key_allocates_nothing().await;
@@ -86,7 +86,7 @@ async fn a_check_of_a_known_key_allocates_nothing_and_a_key_takes_250_bytes() {
 async fn a_plain_key_takes_at_most_250_bytes() {
     const KEYS: usize = 30_000;
     let folder = tempfile::tempdir().expect("a folder");
-    let (Opened { keys, checks, .. }, caller) = scene(&folder).await;
+    let (Opened { keys, checks, .. }, caller) = open(&folder).await;
     let mut strings = Vec::new();
     for _ in 0..KEYS / 1_000 {
         let some = (0..1_000).map(|_| keys.issue(&caller, draft(&caller)));
@@ -101,11 +101,11 @@ async fn a_plain_key_takes_at_most_250_bytes() {
             assert!(codes.into_iter().all(|code| code == Ok(Code::Valid)));
         }
     };
-    // Buffers and statements have what they need after the first thousand.
+    // Buffers and statements have their final size after the first thousand.
     look(&strings[..1_000]).await;
-    let (before, reckoned) = (USED.load(Ordering::Relaxed), checks.cache().bytes());
+    let (before, reckoned) = (BYTES_IN_USE.load(Ordering::Relaxed), checks.cache().bytes());
     look(&strings[1_000..]).await;
-    let each = (USED.load(Ordering::Relaxed) - before) / (KEYS - 1_000);
+    let each = (BYTES_IN_USE.load(Ordering::Relaxed) - before) / (KEYS - 1_000);
     let reckoned = (checks.cache().bytes() - reckoned) / (KEYS - 1_000);
     assert!(each <= 250, "{each} bytes a key");
     assert!(each <= reckoned + 8, "{each} bytes a key, and {reckoned} by the cache's own account");
@@ -114,7 +114,7 @@ async fn a_plain_key_takes_at_most_250_bytes() {
 
 async fn a_check_of_a_known_key_allocates_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (Opened { keys, checks, .. }, caller) = scene(&folder).await;
+    let (Opened { keys, checks, .. }, caller) = open(&folder).await;
     let draft = Draft {
         scopes: Some(Scopes::Named(vec!["events:*".to_owned(), "keys:verify".to_owned()])),
         limits: Limits {
@@ -132,15 +132,15 @@ async fn a_check_of_a_known_key_allocates_nothing() {
         ..Ask::default()
     };
     let code = async || checks.verify(&string, &ask, Purpose::Use, |verdict| verdict.code).await;
-    // The first one reads the database, and the first of an address notes it.
+    // The first check reads the database and records the address.
     for _ in 0..3 {
         assert_eq!(code().await, Ok(Code::Valid));
     }
-    let before = ASKED.load(Ordering::Relaxed);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
     for _ in 0..10_000 {
         assert_eq!(code().now_or_never(), Some(Ok(Code::Valid)));
     }
-    // Others of this process may ask as well (the database's threads); not ten thousand times.
-    let asked = ASKED.load(Ordering::Relaxed) - before;
-    assert!(asked < 100, "{asked} allocations in 10,000 checks");
+    // Other threads of this process (the database's) may allocate too, but not ten thousand times.
+    let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert!(allocations < 100, "{allocations} allocations in 10,000 checks");
 }

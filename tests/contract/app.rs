@@ -26,14 +26,14 @@ use tower::ServiceExt;
 /// 2026-03-01T12:00:00Z, the time of the contract's examples.
 pub const NOW: Timestamp = Timestamp(1_772_366_400_000);
 
-/// Which database a story runs on.
+/// The database engine of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
     Sqlite,
     Postgres,
 }
 
-/// How the application under test is set up.
+/// The settings of the application under test.
 pub struct Settings {
     pub registration: Registration,
     pub needs_set_up_token: bool,
@@ -60,7 +60,7 @@ pub struct TestApp {
     pub db: Db,
     pub clock: Clock,
     pub set_up_token: Option<SetUpToken>,
-    /// Where the database is, to look into it past the application.
+    /// The database URL, for access past the application.
     pub url: String,
     folder: tempfile::TempDir,
 }
@@ -73,7 +73,7 @@ impl TestApp {
             Engine::Sqlite => format!("sqlite:{}", folder.path().join("latchkey.db").display()),
             Engine::Postgres => postgres_schema().await,
         };
-        // As a server does, so that it remembers what one does.
+        // As a server opens it, so that the same caches are in use.
         let db = Db::open_to_serve(&url).await.expect("the database opens");
         db.migrate().await.expect("the schema is made");
         let clock = Clock::fixed(NOW);
@@ -122,7 +122,7 @@ impl TestApp {
         self.router.clone().oneshot(request).await.expect("the router always answers")
     }
 
-    /// A number from the database, past the application.
+    /// Reads a number from the database, past the application.
     pub async fn number(&self, statement: &'static str) -> i64 {
         match self.engine {
             Engine::Sqlite => {
@@ -136,7 +136,7 @@ impl TestApp {
         }
     }
 
-    /// Bytes from the database, past the application.
+    /// Reads bytes from the database, past the application.
     pub async fn bytes(&self, statement: &'static str) -> Vec<Vec<u8>> {
         match self.engine {
             Engine::Sqlite => {
@@ -150,12 +150,12 @@ impl TestApp {
         }
     }
 
-    /// Does something to the database past the application.
+    /// Executes a statement in the database, past the application.
     pub async fn execute(&self, statement: &str) {
         self.try_execute(statement).await.expect("a statement");
     }
 
-    /// Tries to do something to the database.
+    /// Executes a statement in the database, past the application, and returns its error.
     pub async fn try_execute(&self, statement: &str) -> sqlx::Result<()> {
         let statement = sqlx::AssertSqlSafe(statement.to_owned());
         match self.engine {
@@ -170,15 +170,15 @@ impl TestApp {
         }
     }
 
-    /// Keeps a copy of everything that the database has, as a backup does.
+    /// Copies every table, as a backup does.
     pub async fn back_up(&self) {
         for table in self.tables().await {
             self.execute(&format!("CREATE TABLE backup_{table} AS SELECT * FROM {table}")).await;
         }
     }
 
-    /// Brings the database back to its [copy](Self::back_up) under the running application, and does something more
-    /// with it before the application can look.
+    /// Restores the [copy](Self::back_up) under the running application. `more` is executed in the same transaction,
+    /// before the application can read the database.
     pub async fn restore_and(&self, more: &str) {
         let (before, values) = match self.engine {
             Engine::Sqlite => ("PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE;", ""),
@@ -216,15 +216,15 @@ impl TestApp {
         tables
     }
 
-    /// The folder of the SQLite files.
+    /// Returns the folder of the SQLite files.
     pub fn folder(&self) -> PathBuf {
         self.folder.path().to_owned()
     }
 }
 
-/// All of the clean-up of a room at once, which a server does by a job for each part.
+/// Runs the whole clean-up of a component at once. A server has a job for each part.
 pub trait Tidy {
-    /// The number of deleted events.
+    /// Returns the number of deleted events.
     async fn tidy(&self) -> Result<u64, StoreError>;
 }
 
@@ -245,7 +245,7 @@ impl Tidy for Events {
     }
 }
 
-/// A schema of its own in the tests' PostgreSQL, as a database URL.
+/// Creates a schema in the tests' PostgreSQL and returns its database URL.
 pub async fn postgres_schema() -> String {
     static DROPPED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
     static COUNT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
@@ -259,7 +259,7 @@ pub async fn postgres_schema() -> String {
                     .fetch_all(&admin)
                     .await
                     .expect("schemas are listed");
-            // Those of processes that are gone: others may be at work beside this one.
+            // Only schemas of processes that have ended: other test processes may be running.
             let process = |schema: &str| schema.split('_').nth(1).unwrap_or_default().to_owned();
             let gone = |schema: &String| !std::path::Path::new("/proc").join(process(schema)).exists();
             for schema in left.into_iter().filter(gone) {
@@ -292,7 +292,7 @@ impl Write for LogWriter {
     }
 }
 
-/// Everything that was logged, at the most talkative level, by all stories together.
+/// Returns the log of all tests together, at every level.
 pub fn log() -> String {
     String::from_utf8_lossy(&LOG.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
 }
@@ -308,7 +308,7 @@ fn capture_log() {
     });
 }
 
-/// Runs a story on both engines: one test each.
+/// Runs a test body on both engines, as one test each.
 macro_rules! on_both_engines {
     ($($(#[$doc:meta])* async fn $name:ident($app:ident $(, $settings:expr)?) $body:block)*) => {
         $(

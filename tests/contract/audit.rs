@@ -1,5 +1,5 @@
-//! The audit log: each change has exactly one entry, in its own transaction; a refused change has none; and no secret is
-//! in any.
+//! The audit log: each change writes exactly one entry, in its own transaction. A refused change writes none, and no
+//! entry contains a secret.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use crate::app::{Engine, TestApp, on_both_engines};
 use crate::hooksentry::{self, PASSWORD, Tenant, tenant};
 use crate::story::{Answer, Call, someone};
 
-/// A row of the table.
+/// A row of `audit_entries`.
 #[derive(Debug, sqlx::FromRow)]
 pub struct Row {
     id: i64,
@@ -35,7 +35,7 @@ pub struct Row {
     after: Option<String>,
 }
 
-/// All rows.
+/// Reads all rows.
 pub async fn all(app: &TestApp) -> Vec<Row> {
     const ALL: &str = "SELECT * FROM audit_entries ORDER BY action, target_label, id";
     match app.engine {
@@ -50,7 +50,7 @@ pub async fn all(app: &TestApp) -> Vec<Row> {
     }
 }
 
-/// The entries of a story, step by step.
+/// The audit entries of a test, step by step.
 pub struct Log<'a> {
     app: &'a TestApp,
     seen: BTreeSet<i64>,
@@ -62,7 +62,7 @@ impl<'a> Log<'a> {
         Self { app, seen: BTreeSet::new(), text: String::new() }
     }
 
-    /// The entries since the last step, which are these.
+    /// Adds the entries since the last step, and asserts that they have these actions.
     #[track_caller]
     fn step(&mut self, step: &str, rows: Vec<Row>, actions: &[&str]) {
         let new: Vec<Row> = rows.into_iter().filter(|row| self.seen.insert(row.id)).collect();
@@ -95,13 +95,13 @@ impl<'a> Log<'a> {
         let _ = writeln!(self.text);
     }
 
-    /// After a change: exactly these entries, by action.
+    /// Asserts that a change has written exactly these entries, by action.
     pub async fn has(&mut self, step: &str, actions: &[&str]) {
         let rows = all(self.app).await;
         self.step(step, rows, actions);
     }
 
-    /// Leaves out the entries until now.
+    /// Leaves out the entries written so far.
     pub async fn skip(&mut self) {
         self.seen.extend(all(self.app).await.iter().map(|row| row.id));
     }
@@ -114,7 +114,7 @@ impl<'a> Log<'a> {
         });
     }
 
-    /// After something that changes nothing, or was refused.
+    /// Asserts that a refused request, or one without effect, has written no entry.
     pub async fn is_silent(&mut self, step: &str) {
         self.has(step, &[]).await;
     }
@@ -246,7 +246,7 @@ on_both_engines! {
     }
 }
 
-/// The rows that changes make.
+/// The row counts of the tables that the changes write.
 const TABLES: [&str; 6] = [
     "SELECT count(*) FROM audit_entries",
     "SELECT count(*) FROM users",
@@ -270,7 +270,7 @@ pub async fn refuse_inserts(app: &TestApp, table: &str) {
     app.execute(&trigger).await;
 }
 
-/// Ends that.
+/// Undoes [`refuse_inserts`].
 pub async fn allow_inserts(app: &TestApp, table: &str) {
     app.execute(&match app.engine {
         Engine::Sqlite => "DROP TRIGGER refuse_insert".to_owned(),
@@ -279,7 +279,7 @@ pub async fn allow_inserts(app: &TestApp, table: &str) {
     .await;
 }
 
-/// Looks through all entries for secrets and their hashes.
+/// Asserts that no entry contains a secret or the hash of one.
 pub async fn has_no_secret(app: &TestApp, secrets: &[&str]) {
     let text = format!("{:?}", all(app).await);
     for secret in secrets {
@@ -290,7 +290,7 @@ pub async fn has_no_secret(app: &TestApp, secrets: &[&str]) {
     assert!(!text.contains("$argon2"), "the hash of a password is in an entry");
 }
 
-/// The functions of the store that write without an entry; `src/store/audit.rs` says why.
+/// The functions of the store that write without an audit entry; `src/store/audit.rs` has the reasons.
 const EXCEPTIONS: [&str; 24] = [
     "begin_history",
     "check_writable",
@@ -317,13 +317,13 @@ const EXCEPTIONS: [&str; 24] = [
     "take_quota",
     "touch_session",
 ];
-/// Those that write counts.
+/// The functions of the store that write usage counts.
 const COUNTS: [&str; 2] = ["try_empty_usage_log", "try_write"];
-/// Those that write jobs.
+/// The functions of the store that write jobs.
 const JOBS: [&str; 7] =
     ["claim_jobs", "delete_ended_jobs", "extend_job", "insert_job", "plan_jobs", "pull_back_jobs", "settle_job"];
 
-/// The functions of the store that write, and whether each writes an entry.
+/// Returns the functions of the store that write, and whether each writes an audit entry.
 fn writing_functions() -> BTreeMap<String, bool> {
     let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
     let files = [store.join("migrate_data/mod.rs")]

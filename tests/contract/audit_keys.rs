@@ -1,4 +1,4 @@
-//! The audit log of keys: creations, edits and revocations by every caller, with the descendants that change along.
+//! The audit log of keys: creations, edits and revocations by every caller, including the changed descendants.
 
 use futures::future::join_all;
 use latchkey::domain::AuditAction;
@@ -11,7 +11,7 @@ use crate::hooksentry::{self, tenant};
 use crate::stale_forms::current_version;
 use crate::story::{Answer, Call, create, someone};
 
-fn switched_on() -> Settings {
+fn keys_manage_keys() -> Settings {
     Settings { policy: Policy { keys_may_manage_keys: true, ..Policy::default() }, ..Settings::default() }
 }
 
@@ -20,7 +20,7 @@ async fn patch(app: &TestApp, cookie: &str, id: &str, body: &str) -> Answer {
 }
 
 on_both_engines! {
-    async fn each_change_of_a_key_has_one_entry(app, switched_on()) {
+    async fn each_change_of_a_key_has_one_entry(app, keys_manage_keys()) {
         let mut log = Log::of(&app);
         let ada = tenant(&app, "ada@example.com").await;
         let eve = someone(&app, "eve@example.com").await;
@@ -64,7 +64,7 @@ on_both_engines! {
         log.is_silent("an edit by a member who did not make the key").await;
         let narrower = r#"{"scopes": "api-keys:write a:x", "ip_allowlist": ["192.0.2.10"]}"#;
         assert_eq!(patch(&app, cookie, &root_id, narrower).await.status, 200);
-        // Nothing is left for the other child, which is paused.
+        // No scope is left for the other child, so it is paused.
         log.has("an edit that narrows descendants", &["key.paused", "key.updated", "key.updated"]).await;
         assert_eq!(patch(&app, cookie, &root_id, r#"{"enabled": false}"#).await.status, 200);
         log.has("a pause", &["key.paused", "key.paused"]).await;
@@ -91,7 +91,7 @@ on_both_engines! {
         }
 
         app.clock.advance(401 * 24 * 3600 * 1000);
-        // The descendants first.
+        // The descendants are deleted first.
         for actions in [&["keys.purged"][..], &["keys.purged"], &[]] {
             app.services.keys.purge_revoked().await.expect("an answer");
             log.has("keys that were revoked long ago are deleted", actions).await;
@@ -102,7 +102,7 @@ on_both_engines! {
         has_no_secret(&app, &[&root, &child, &other, &hooks, &ada.access, cookie.rsplit('=').next().expect("a value")]).await;
     }
 
-    /// The entries of keys that share a commit are stored with them, and those of keys that are refused are not.
+    /// Keys that share a commit are stored with their entries. Refused keys have no entry.
     async fn keys_of_one_commit_have_an_entry_each(app, Settings {
         policy: Policy { most_per_organisation: 50, ..Policy::default() },
         ..Settings::default()

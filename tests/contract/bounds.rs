@@ -1,4 +1,4 @@
-//! The bounds of tables: at each, the oldest goes or a request is refused, and nobody else notices.
+//! Size limits of tables: at each, the oldest row is deleted or the request is refused. Other accounts are unaffected.
 
 use futures::future::join_all;
 use latchkey::domain::Ask;
@@ -13,7 +13,7 @@ use crate::story::{Answer, Call, create, someone};
 const DAY: i64 = 24 * 3_600_000;
 const PASSWORD: &str = "correct horse battery";
 
-/// Signs in `times` times; what each answer has at a place.
+/// Signs in `times` times and returns the answers.
 async fn log_in(app: &TestApp, path: &str, times: usize) -> Vec<Answer> {
     let mut answers = Vec::new();
     for _ in 0..times {
@@ -40,7 +40,7 @@ fn incoming<'a>(key: &'a Pass, source: &str, body: &str) -> Incoming<'a> {
     Incoming { key, source, idempotency_key: None, body: bytes::Bytes::copy_from_slice(body.as_bytes()) }
 }
 
-fn few_revoked() -> Settings {
+fn at_most_2_revoked() -> Settings {
     Settings { policy: Policy { most_revoked: 2, revoked_days: 30, ..Policy::default() }, ..Settings::default() }
 }
 
@@ -77,7 +77,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM tokens").await, 200);
     }
 
-    async fn a_family_keeps_its_newest_tokens(app) {
+    async fn a_token_family_keeps_its_newest_2000_tokens(app) {
         someone(&app, "ada@example.com").await;
         let mut pair = log_in(&app, "/api/v1/auth/login", 1).await.remove(0);
         for _ in 0..1_010 {
@@ -89,7 +89,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM tokens").await, 2_000);
     }
 
-    async fn an_environment_has_so_many_sources(app) {
+    async fn an_environment_is_limited_in_its_sources(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = pass(&app, &create_for_tenant(&app, &ada.access, "key").await.field("/key")).await;
         let limits = EventLimits { max_sources: 2, ..EventLimits::default() };
@@ -99,7 +99,7 @@ on_both_engines! {
             assert_eq!(taken.map(drop), if right { Ok(()) } else { Err(Refused::TooManySources(2)) }, "{source}");
         }
         assert_eq!(app.number("SELECT count(*) FROM sources").await, 2);
-        // New ones that come at once share a transaction.
+        // New sources that arrive together share a transaction.
         app.execute("DELETE FROM events").await;
         app.execute("DELETE FROM sources").await;
         let events = Events::new(app.db.clone(), app.clock.clone(), latchkey::runtime::entropy::Entropy::seeded(6), limits);
@@ -108,7 +108,7 @@ on_both_engines! {
         assert_eq!(taken.iter().filter(|taken| taken.is_ok()).count(), 2, "{taken:?}");
     }
 
-    async fn a_source_too_many_is_said_to_be_one(app) {
+    async fn a_source_above_the_limit_is_refused_with_the_limit(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create_for_tenant(&app, &ada.access, "key").await.field("/key");
         let environment = "(SELECT environment_id FROM keys WHERE name = 'key')";
@@ -119,7 +119,7 @@ on_both_engines! {
         assert_eq!(ingest(&app, &ada.id, "s7", &key).json("1").send().await.status, 202);
     }
 
-    async fn an_environment_keeps_so_many_bytes_of_events_and_no_idempotency_keys_of_others(app) {
+    async fn events_above_the_byte_limit_are_deleted_with_their_idempotency_keys(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create_for_tenant(&app, &ada.access, "key").await.field("/key");
         for (n, source) in ["a", "b", "a", "b", "a"].into_iter().enumerate() {
@@ -138,8 +138,8 @@ on_both_engines! {
         assert_eq!(events.tidy().await.expect("the database answers"), 0);
     }
 
-    /// Deleted in time, and never accepted again.
-    async fn a_revoked_key_is_deleted_in_time_and_its_hash_is_kept(app, few_revoked()) {
+    /// The hash stays, so that the deleted key is never accepted again.
+    async fn a_revoked_key_is_deleted_in_time_and_its_hash_is_kept(app, at_most_2_revoked()) {
         let ada = someone(&app, "ada@example.com").await;
         let make = async || create(&app, &ada.cookie, r#"{"name": "key"}"#).await;
         let (first, second, kept) = (make().await, make().await, make().await);
@@ -173,9 +173,9 @@ on_both_engines! {
     }
 }
 
-/// SQLite leaves a row alone that an update does not change.
+/// PostgreSQL only: SQLite does not rewrite a row that an update leaves unchanged.
 #[tokio::test]
-async fn upkeep_writes_nothing_where_no_event_is_over() {
+async fn the_clean_up_writes_nothing_if_no_event_has_expired() {
     let app = TestApp::new(Engine::Postgres, Settings::default()).await;
     let ada = tenant(&app, "ada@example.com").await;
     let key = create_for_tenant(&app, &ada.access, "key").await.field("/key");

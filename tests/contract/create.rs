@@ -21,7 +21,7 @@ async fn post(app: &TestApp, who: &Someone, body: &str) -> Answer {
     Call::new(app, "POST", "/v1/auth/api-keys").cookie(&who.cookie).json(body).send().await
 }
 
-/// The names of an object's fields, in their order on the wire.
+/// Returns the names of an object's fields, in their order on the wire.
 fn fields(answer: &Answer) -> Vec<String> {
     let text = answer.text();
     let mut at: Vec<(usize, String)> = answer
@@ -53,8 +53,8 @@ on_both_engines! {
         }
     }
 
-    /// The same seed would give both servers' keys the same ids.
-    async fn an_id_that_is_taken_is_not_given_again(app) {
+    /// Both servers have one seed, so their first keys would have equal ids.
+    async fn a_taken_id_is_not_assigned_again(app) {
         let other = TestApp::new(app.engine, Settings::default()).await;
         let eve = someone(&other, "ada@example.com").await;
         let made = post(&other, &eve, r#"{"name": "first"}"#).await;
@@ -70,11 +70,11 @@ on_both_engines! {
              SELECT {id}, {uuid}, {hash}, organisation_id, id, 'in the way', 'in the way', 'hs_live_0000', 0 FROM environments WHERE mode = 'live'"
         ))
         .await;
-        // Alone, so that it draws what the other server's first one drew.
+        // The first key here, so that it draws the same random bytes as the first key of the other server.
         let answer = post(&app, &ada, r#"{"name": "first"}"#).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
         assert_ne!(answer.field("/id"), taken);
-        // Its string was drawn before its id, and is the same: so the ids would have been.
+        // The string is drawn before the id and is equal, so the id would have been equal too.
         assert_eq!(answer.field("/key"), key);
     }
 
@@ -92,7 +92,7 @@ on_both_engines! {
             assert_eq!(simple.json()["scopes"].as_str(), without_place, "{given}");
             let placed = create(&app, &ada.cookie, &ada.in_env(&ada.live, given)).await;
             assert_eq!(placed.json()["scopes"].as_str(), with_place, "{given}");
-            // What is stored is what was said.
+            // The list has the scopes of the answer.
             let listed = Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&ada.cookie).send().await;
             let item = |answer: &Answer| {
                 let keys = listed.json()["api_keys"].as_array().unwrap().clone();
@@ -103,7 +103,7 @@ on_both_engines! {
         }
     }
 
-    async fn extras_appear_when_set_and_only_then(app) {
+    async fn optional_fields_appear_only_if_set(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let post = |body: &str| Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie).json(body);
@@ -117,7 +117,7 @@ on_both_engines! {
         assert_eq!(fields(&none), ["id", "name", "key", "key_prefix", "scopes", "created_at"]);
         app.clock.advance(1000);
         Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&ada.cookie).tell(&mut story).await;
-        story.is("extras_appear_when_set_and_only_then");
+        story.is("optional_fields_appear_only_if_set");
     }
 
     async fn every_unusable_field_is_named(app) {
@@ -157,7 +157,7 @@ on_both_engines! {
             ("expires_at", r#""2026-03-01T12:00:01Z""#.into(), r#""2026-03-01T12:00:00Z""#.into()),
             ("expires_at", r#""9999-12-31T23:59:59Z""#.into(), r#""2026-03-02""#.into()),
             ("expires_at", r#""2026-03-01T13:00:00.5+01:00""#.into(), r#""2026-03-01T12:59:59+01:00""#.into()),
-            // Its year has five digits in UTC, which RFC 3339 cannot say.
+            // In UTC, its year has five digits, which RFC 3339 cannot express.
             ("expires_at", r#""9999-12-31T00:00:00-23:00""#.into(), r#""9999-12-31T23:59:59-23:00""#.into()),
             ("ip_allowlist", networks(100), networks(101)),
             ("ip_allowlist", r#"["::/0"]"#.into(), "[]".into()),
@@ -190,13 +190,13 @@ on_both_engines! {
         post(&app, &ada, r#"{"name": "\ud800"}"#).await.is_problem(400, "invalid_request");
     }
 
-    async fn a_place_that_is_not_the_callers_does_not_exist(app) {
+    async fn a_foreign_environment_is_not_found(app) {
         let mut story = Story::new();
         let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
         let place = |org: &str, env: &str| format!(r#"{{"name": "key", "org_id": "{org}", "env_id": "{env}"}}"#);
         story.say("of somebody else");
         Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie).json(&place(&bob.org, &bob.live)).tell(&mut story).await;
-        story.is("a_place_that_is_not_the_callers_does_not_exist");
+        story.is("a_foreign_environment_is_not_found");
         let expected = post(&app, &ada, &place(&bob.org, &bob.live)).await;
         assert_eq!(expected.field("/detail"), "Environment not found");
         for (org, env) in [
@@ -216,7 +216,7 @@ on_both_engines! {
         story_of_two_organisations(&app, &ada, &bob).await;
     }
 
-    async fn the_key_string_is_as_promised(app) {
+    async fn a_key_string_has_the_documented_form(app) {
         let ada = someone(&app, "ada@example.com").await;
         let mut seen = std::collections::BTreeSet::new();
         for (env, form) in [(&ada.live, "hs_live_"), (&ada.test, "hs_test_")] {
@@ -241,7 +241,7 @@ on_both_engines! {
         assert_eq!(hashes.len(), 40);
     }
 
-    async fn an_organisation_has_so_many_keys_and_no_more(app, at_most(2)) {
+    async fn a_key_above_the_limit_of_the_organisation_is_refused(app, at_most(2)) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let first = create(&app, &ada.cookie, r#"{"name": "first"}"#).await;
@@ -257,10 +257,10 @@ on_both_engines! {
         }
         create(&app, &ada.cookie, r#"{"name": "third"}"#).await;
         Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie).json(r#"{"name": "fourth"}"#).tell(&mut story).await;
-        story.is("an_organisation_has_so_many_keys_and_no_more");
+        story.is("a_key_above_the_limit_of_the_organisation_is_refused");
     }
 
-    async fn the_bound_holds_when_many_are_made_at_once(app, at_most(3)) {
+    async fn the_limit_of_keys_holds_for_concurrent_requests(app, at_most(3)) {
         let ada = someone(&app, "ada@example.com").await;
         let answers = join_all((0..12).map(|_| post(&app, &ada, r#"{"name": "key"}"#))).await;
         assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 3);
@@ -269,8 +269,8 @@ on_both_engines! {
         assert_eq!(app.number("SELECT CAST(sum(key_count) AS BIGINT) FROM organisations").await, 3);
     }
 
-    /// Few are stored by another statement than many, and what is stored is the same.
-    async fn what_is_made_alone_is_stored_as_what_is_made_with_many(app, at_most(1000)) {
+    /// Small and large batches are stored by different statements. The rows must be equal.
+    async fn a_single_key_is_stored_like_a_key_of_a_batch(app, at_most(1000)) {
         let ada = someone(&app, "ada@example.com").await;
         let body = r#"{"name": "key", "scopes": "a:b c:*", "expires_at": "2099-01-01T00:00:00Z", "ip_allowlist": ["10.0.0.0/8"],
             "metadata": {"team": "a"}, "rate_limit": {"limit": 5, "window_seconds": 60}, "quota": {"limit": 7}}"#;
@@ -291,7 +291,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT CAST(sum(key_count) AS BIGINT) FROM organisations").await, 111);
     }
 
-    async fn whoever_is_in_no_organisation_has_no_place_for_a_key(app) {
+    async fn a_person_without_an_organisation_cannot_create_a_key(app) {
         let ada = someone(&app, "ada@example.com").await;
         ada.leave(&app, &ada.org).await;
         let answer = post(&app, &ada, r#"{"name": "key"}"#).await;
@@ -302,7 +302,7 @@ on_both_engines! {
     }
 }
 
-/// Without a word a key is made in the organisation that somebody has been in longest.
+/// Without `org_id`, a key is created in the organisation of the caller's oldest membership.
 async fn story_of_two_organisations(app: &TestApp, ada: &Someone, bob: &Someone) {
     create(app, &bob.cookie, r#"{"name": "bob's own"}"#).await;
     let of = async |org: &str, who: &Someone| {

@@ -1,4 +1,4 @@
-//! Where a session is accepted, and which of several credentials counts (docs/CONTRACTS.md, "Signing in").
+//! The forms of a session credential, and the precedence of several credentials (docs/CONTRACTS.md, "Signing in").
 
 use latchkey::web::Site;
 
@@ -10,7 +10,7 @@ fn https() -> Settings {
     Settings { site, ..Settings::default() }
 }
 
-/// A call with a `Cookie` header of any bytes.
+/// Sends a call with a `Cookie` header of any bytes.
 async fn with_cookie(app: &TestApp, method: &str, path: &str, cookie: &[u8]) -> Answer {
     let request = axum::http::Request::builder()
         .method(method)
@@ -50,8 +50,8 @@ on_both_engines! {
         }
     }
 
-    /// The key endpoints are server functions, and take the same forms.
-    async fn the_key_endpoints_take_every_form_as_well(app) {
+    /// The key endpoints are server functions and must accept the same forms.
+    async fn the_key_endpoints_accept_every_form_of_session(app) {
         let cookie = register(&app, "ada@example.com").await;
         let token = cookie.strip_prefix("session=").expect("the name under http");
         let body = r#"{"name": "key"}"#;
@@ -83,8 +83,8 @@ on_both_engines! {
         story.is("under_https_the_cookie_is_bound_to_its_host");
     }
 
-    /// A neighbouring subdomain can plant any cookie but a `__Host-` one.
-    async fn under_https_browsers_are_heard_by_our_own_cookie_only(app, https()) {
+    /// A neighbouring subdomain can plant any cookie except a `__Host-` one.
+    async fn under_https_a_browser_is_accepted_only_with_the_host_cookie(app, https()) {
         let cookie = register(&app, "ada@example.com").await;
         let token = cookie.strip_prefix("__Host-session=").expect("the name under https");
         for name in ["session", "better-auth.session_token", "__Secure-better-auth.session_token"] {
@@ -115,7 +115,7 @@ on_both_engines! {
         assert_eq!(browser.status, 200);
     }
 
-    async fn a_key_comes_before_bearer_before_cookie_and_nothing_falls_through(app) {
+    async fn a_key_precedes_bearer_and_bearer_precedes_the_cookie_without_fallback(app) {
         let cookie = register(&app, "ada@example.com").await;
         let token = cookie.strip_prefix("session=").unwrap();
         let key = create(&app, &cookie, r#"{"name": "key"}"#).await.field("/key");
@@ -208,8 +208,8 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM sessions").await, 0);
     }
 
-    /// Flask calls its cookie `session` as well.
-    async fn only_a_cookie_of_ours_is_removed(app) {
+    /// Flask's cookie is also called `session`.
+    async fn only_our_own_cookie_is_removed(app) {
         let flask = "session=eyJhIjoxfQ.aFlask.Signature";
         let stale = "session=AAAAAAAAAAAAAAAAAAAAAA";
         for (cookie, removed) in [
@@ -225,7 +225,7 @@ on_both_engines! {
         }
     }
 
-    async fn a_header_that_is_no_text_is_no_credential(app) {
+    async fn a_header_that_is_not_utf8_is_no_credential(app) {
         let cookie = register(&app, "ada@example.com").await;
         for name in ["x-api-key", "authorization"] {
             let request = axum::http::Request::builder()

@@ -1,5 +1,5 @@
-//! Requests that another site makes a browser send are refused on every unsafe method
-//! (docs/CONTRACTS.md, "Requests from other sites").
+//! Requests that a browser sends for another site are refused on every unsafe method (docs/CONTRACTS.md, "Requests from
+//! other sites").
 
 use latchkey::web::Site;
 
@@ -15,7 +15,7 @@ const UNSAFE: [(&str, &str); 6] = [
     ("DELETE", "/v1/auth/api-keys/current"),
 ];
 
-fn named() -> Settings {
+fn with_public_url() -> Settings {
     let site = Site { public_url: Some("https://keys.example.com".to_owned()), ..Site::default() };
     Settings { site, ..Settings::default() }
 }
@@ -28,7 +28,7 @@ async fn send(app: &TestApp, (method, path): (&str, &str), host: &str, headers: 
     call.send().await
 }
 
-/// Refused for its origin, and not for anything that comes after.
+/// Returns whether the request was refused for its origin, before any other check.
 fn refused(answer: &Answer) -> bool {
     answer.status == 403
         && ["Another site", "This host name"].iter().any(|text| answer.field("/detail").starts_with(text))
@@ -76,7 +76,7 @@ on_both_engines! {
         }
     }
 
-    async fn with_a_public_url_its_origin_is_the_only_one(app, named()) {
+    async fn with_a_public_url_only_its_origin_is_accepted(app, with_public_url()) {
         for unsafe_call in UNSAFE {
             for host in ["keys.example.com", "10.0.0.7:3000"] {
                 assert!(!refused(&send(&app, unsafe_call, host, &[("origin", "https://keys.example.com")]).await));
@@ -87,7 +87,7 @@ on_both_engines! {
         }
     }
 
-    /// A proxy in front may have judged by the other one. HookSentry's clients read a 400 as a JSON string.
+    /// A proxy in front may have checked the other value. HookSentry's clients read a 400 as a JSON string.
     async fn a_doubled_header_is_refused_in_the_form_of_its_path(app) {
         for (name, value) in [("origin", "http://localhost:3000"), ("sec-fetch-site", "same-origin")] {
             for (method, path) in UNSAFE.into_iter().chain([("POST", "/api/v1/apikeys"), ("GET", "/api/v1/events")]) {
@@ -101,13 +101,13 @@ on_both_engines! {
             let page = send(&app, ("GET", "/keys"), "localhost:3000", &[(name, value), (name, value)]).await;
             assert_eq!((page.status.as_u16(), page.header("content-type")), (400, "text/html; charset=utf-8"));
         }
-        // So are refusals of bodies.
+        // A body above the limit gets a problem document on HookSentry's paths too.
         let long = vec![b' '; 65 * 1024];
         let call = Call::new(&app, "POST", "/api/v1/auth/login").header("content-type", "application/json");
         call.body(long).send().await.is_problem(413, "payload_too_large");
     }
 
-    async fn reading_changes_nothing_and_is_allowed(app) {
+    async fn reads_are_allowed_from_other_sites(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
         for headers in [[("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")]] {

@@ -1,4 +1,4 @@
-//! The frame of the dashboard's pages, and the notice about a key whose creation got no answer.
+//! The frame of the dashboard's pages, and the notice about a key after a lost answer to its creation.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ async fn get(app: &TestApp, cookie: &str, path: &str) -> String {
 }
 
 on_both_engines! {
-    async fn pages_of_no_organisation_lead_back_to_the_environment(app) {
+    async fn pages_without_an_organisation_link_back_to_the_environment(app) {
         let ada = someone(&app, "ada@example.com").await;
         let eve = someone(&app, "eve@example.com").await;
         let place = format!("org={}&amp;env={}", ada.org, ada.test);
@@ -21,7 +21,7 @@ on_both_engines! {
             for section in ["keys", "events"] {
                 assert!(page.contains(&format!("<a href=\"/{section}?{place}\"")), "{path}: {page}");
             }
-            // Nothing of a place that is not theirs, or that cannot be.
+            // The page must not repeat a foreign or malformed organisation.
             for query in [format!("org={}&env={}", eve.org, eve.live), "org=7".to_owned()] {
                 let page = get(&app, &ada.cookie, &format!("{path}?{query}")).await;
                 assert!(page.contains(&format!("<a href=\"/keys?org={}\"", ada.org)), "{path}?{query}: {page}");
@@ -30,7 +30,7 @@ on_both_engines! {
         }
     }
 
-    /// Or else a name from right to left turns round the words beside it.
+    /// Otherwise a right-to-left name reorders the words beside it.
     async fn the_name_of_the_organisation_is_isolated_in_the_bar(app) {
         let ada = someone(&app, "ada@example.com").await;
         app.execute("UPDATE organisations SET name = 'שלום 7'").await;
@@ -38,7 +38,7 @@ on_both_engines! {
         assert!(page.contains("<span class=\"label\"><bdi>שלום 7</bdi></span>"), "{page}");
     }
 
-    async fn a_key_that_was_made_before_is_not_the_lost_one(app) {
+    async fn a_key_created_before_the_request_is_not_reported_as_lost(app) {
         let ada = someone(&app, "ada@example.com").await;
         let named = async || create(&app, &ada.cookie, &json!({ "name": "Billing" }).to_string()).await.field("/id");
         let look = |since: i64| format!("/keys?org={}&env={}&lost=Billing&since={since}", ada.org, ada.live);

@@ -1,4 +1,4 @@
-//! Keys that keys made, and the keys that those made: a key that is paused, narrowed or revoked takes them along.
+//! Keys that were created by keys, in several generations: a pause, a narrowing or a revocation reaches descendants.
 
 use latchkey::keys::Policy;
 use serde_json::{Value, json};
@@ -8,11 +8,11 @@ use crate::hooksentry::{self, tenant};
 use crate::stale_forms::current_version;
 use crate::story::{Answer, Call, Someone, create, someone};
 
-fn switched_on() -> Settings {
+fn keys_manage_keys() -> Settings {
     Settings { policy: Policy { keys_may_manage_keys: true, ..Policy::default() }, ..Settings::default() }
 }
 
-/// A key as the test knows it.
+/// A key's id and string.
 pub struct Known {
     pub id: String,
     pub string: String,
@@ -47,7 +47,7 @@ async fn patch(app: &TestApp, who: &Someone, key: &Known, query: &str, body: &st
     answer
 }
 
-/// Three generations. A person gives the middle one the right to manage keys, which no key can.
+/// Creates three generations. A person gives the middle key the right to manage keys, which no key can give.
 pub async fn family(app: &TestApp, who: &Someone) -> [Known; 3] {
     let root = create(app, &who.cookie, &who.in_env(&who.live, &format!(r#", "scopes": "{SCOPES}""#))).await;
     let root = Known::of(&root);
@@ -88,15 +88,15 @@ enum Way {
 
 const WAYS: [Way; 6] = [Way::Delete, Way::DeleteByQuery, Way::WithProof, Way::HookSentry, Way::Itself, Way::Form];
 
-async fn revoke(app: &TestApp, who: &hooksentry::Tenant, way: Way, key: &Known, leaves: bool) {
-    let query = if leaves { "?descendants=false" } else { "" };
+async fn revoke(app: &TestApp, who: &hooksentry::Tenant, way: Way, key: &Known, keeps_descendants: bool) {
+    let query = if keeps_descendants { "?descendants=false" } else { "" };
     let call = |method: &str, path: &str| Call::new(app, method, path);
     let answer = match way {
         Way::Delete => {
             call("DELETE", &format!("/v1/auth/api-keys/{}{query}", key.id)).cookie(&who.who.cookie).send().await
         }
         Way::DeleteByQuery => {
-            let more = if leaves { "&descendants=false" } else { "" };
+            let more = if keeps_descendants { "&descendants=false" } else { "" };
             call("DELETE", &format!("/v1/auth/api-keys?id={}{more}", key.id)).cookie(&who.who.cookie).send().await
         }
         Way::WithProof => {
@@ -108,7 +108,7 @@ async fn revoke(app: &TestApp, who: &hooksentry::Tenant, way: Way, key: &Known, 
         }
         Way::Itself => call("DELETE", &format!("/v1/auth/api-keys/current{query}")).key(&key.string).send().await,
         Way::Form => {
-            let fields: &[(&str, &str)] = if leaves { &[("descendants", "false")] } else { &[] };
+            let fields: &[(&str, &str)] = if keeps_descendants { &[("descendants", "false")] } else { &[] };
             return post(app, &who.who, &format!("/keys/{}/revoke", key.id), fields).await;
         }
     };
@@ -116,7 +116,7 @@ async fn revoke(app: &TestApp, who: &hooksentry::Tenant, way: Way, key: &Known, 
 }
 
 on_both_engines! {
-    async fn every_way_to_revoke_a_key_revokes_its_descendants(app, switched_on()) {
+    async fn every_way_to_revoke_a_key_revokes_its_descendants(app, keys_manage_keys()) {
         let ada = tenant(&app, "ada@example.com").await;
         let stranger = create(&app, &ada.who.cookie, r#"{"name": "other"}"#).await.field("/key");
         for way in WAYS {
@@ -137,8 +137,8 @@ on_both_engines! {
         assert_eq!(counted, app.number("SELECT count(*) FROM keys WHERE revoked_at IS NOT NULL").await);
     }
 
-    /// A key in the middle takes along the keys below it and none above it.
-    async fn ancestors_and_siblings_stay(app, switched_on()) {
+    /// Revoking a key in the middle revokes the keys below it and none above it.
+    async fn a_revocation_spares_ancestors_and_siblings(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let family = family(&app, &ada).await;
         let sibling = make(&app, &family[0], "a:x", "").await;
@@ -148,7 +148,7 @@ on_both_engines! {
         assert!(sibling.works(&app).await);
     }
 
-    async fn descendants_of_a_revoked_key_are_revoked_by_asking_again(app, switched_on()) {
+    async fn a_repeated_revocation_revokes_the_remaining_descendants(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let family = family(&app, &ada).await;
         for (query, expected) in [("?descendants=false", [false, true, true]), ("", [false; 3])] {
@@ -156,14 +156,14 @@ on_both_engines! {
             assert_eq!(Call::new(&app, "DELETE", &path).cookie(&ada.cookie).send().await.status, 200);
             assert_eq!(working(&app, &family).await, expected);
         }
-        // However many keys it has made, and however often somebody asks.
+        // A further revocation logs one change, for any number of descendants.
         let changes = app.number("SELECT count(*) FROM changes").await;
         let path = format!("/v1/auth/api-keys/{}", family[0].id);
         assert_eq!(Call::new(&app, "DELETE", &path).cookie(&ada.cookie).send().await.status, 200);
         assert_eq!(app.number("SELECT count(*) FROM changes").await, changes + 1, "the key itself");
     }
 
-    async fn pausing_a_key_pauses_its_descendants_and_resuming_does_not_resume_them(app, switched_on()) {
+    async fn pausing_a_key_pauses_its_descendants_and_resuming_does_not_resume_them(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let family = family(&app, &ada).await;
         patch(&app, &ada, &family[0], "?descendants=false", r#"{"enabled": false}"#).await;
@@ -176,7 +176,7 @@ on_both_engines! {
         assert_eq!(working(&app, &family).await, [true, false, true]);
     }
 
-    async fn the_forms_follow_the_same_rule(app, switched_on()) {
+    async fn the_forms_apply_to_descendants_too(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let family = family(&app, &ada).await;
         let page = format!("/keys/{}", family[0].id);
@@ -201,7 +201,7 @@ on_both_engines! {
         assert_eq!(scopes(&family[2]).await, "a:x");
     }
 
-    async fn narrowing_a_key_narrows_its_descendants(app, switched_on()) {
+    async fn narrowing_a_key_narrows_its_descendants(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let networks = r#"{"ip_allowlist": ["192.0.2.0/24", "198.51.100.0/24"]}"#;
         for (body, field, expected) in [
@@ -226,7 +226,7 @@ on_both_engines! {
             patch(&app, &ada, &root, "", body).await;
             let after = [child.details(&app, &ada).await[field].clone(), grandchild.details(&app, &ada).await[field].clone()];
             assert_eq!(after, expected, "{body}");
-            // An expiry and a list of networks that the grandchild has already are no change of it.
+            // The grandchild's own expiry and networks are narrow enough, so they log no change.
             let logged = app.number("SELECT count(*) FROM changes").await - changes;
             assert!((2..=3).contains(&logged), "{logged}");
 
@@ -237,8 +237,8 @@ on_both_engines! {
         }
     }
 
-    /// What the change takes away is taken at once: the old rights were in the cache.
-    async fn a_narrowed_descendant_is_checked_by_its_new_rights_at_once(app, switched_on()) {
+    /// The narrower rights apply at once, although the old ones are cached.
+    async fn a_narrowed_descendant_has_its_new_rights_at_once(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let family = family(&app, &ada).await;
         let asked = async |scope: &str| {
@@ -250,7 +250,7 @@ on_both_engines! {
         assert_eq!((asked("a:x").await, asked("b:y").await), (200, 403));
     }
 
-    async fn a_descendant_that_nothing_is_left_for_is_paused(app, switched_on()) {
+    async fn a_descendant_without_remaining_rights_is_paused(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         for (own, body) in [
             (r#"{"scopes": "b:y"}"#, r#"{"scopes": "api-keys:write a:x"}"#),
@@ -265,9 +265,9 @@ on_both_engines! {
         }
     }
 
-    /// A person may give a descendant more than its parent has. Losing something else leaves that alone, and no
-    /// wildcard becomes the right to manage keys.
-    async fn narrowing_grants_nothing(app, switched_on()) {
+    /// A person may give a descendant more than its parent has. Narrowing the parent in another field keeps that, and
+    /// a wildcard never becomes the right to manage keys.
+    async fn narrowing_grants_nothing(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let [root, _, grandchild] = family(&app, &ada).await;
         for wide in ["\"*\"", "null", "\"api-keys:* a:* b:*\""] {
@@ -278,14 +278,14 @@ on_both_engines! {
         }
     }
 
-    async fn a_wrong_descendants_parameter_is_refused(app, switched_on()) {
+    async fn a_wrong_descendants_parameter_is_refused(app, keys_manage_keys()) {
         let ada = tenant(&app, "ada@example.com").await;
         let family = family(&app, &ada.who).await;
         let id = &family[0].id;
         for (method, path) in [("PATCH", format!("/v1/keys/{id}")), ("POST", format!("/v1/keys/{id}/revoke"))] {
             for query in ["descendants=yes", "descendants=", "descendents=false", "descendants=true&descendants=false"] {
                 if method == "POST" && query.starts_with("descendents") {
-                    // The end of a key does not fail for a parameter that is not known.
+                    // A revocation does not fail for an unknown parameter.
                     continue;
                 }
                 let call = Call::new(&app, method, &format!("{path}?{query}")).cookie(&ada.who.cookie);
@@ -301,10 +301,10 @@ on_both_engines! {
         assert_eq!(working(&app, &family).await, [true; 3]);
     }
 
-    async fn a_call_that_ends_a_key_ignores_unknown_parameters(app, switched_on()) {
+    async fn a_revocation_ignores_unknown_parameters(app, keys_manage_keys()) {
         let ada = tenant(&app, "ada@example.com").await;
         let family = family(&app, &ada.who).await;
-        // An id that does not exist is a 404, whatever else is wrong.
+        // An unknown id is a 404, even with a wrong parameter.
         for query in ["descendants=yes", "api-version=1"] {
             let path = format!("/v1/keys/none/revoke?{query}");
             Call::new(&app, "POST", &path).cookie(&ada.who.cookie).send().await.is_problem(404, "not_found");

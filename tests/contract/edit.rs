@@ -6,7 +6,7 @@ use crate::app::on_both_engines;
 use crate::story::{Call, Story, create, someone};
 
 on_both_engines! {
-    async fn a_key_is_shown_changed_and_ended_with_proof(app) {
+    async fn a_key_is_read_changed_and_revoked_with_proof(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let made = create(&app, &ada.cookie, &ada.in_env(&ada.live, r#", "scopes": "a:b""#)).await;
@@ -28,10 +28,10 @@ on_both_engines! {
         Call::new(&app, "POST", &format!("{path}/revoke")).cookie(&ada.cookie).tell(&mut story).await;
         change(r#"{"enabled": true}"#).tell(&mut story).await;
         assert_eq!(Call::new(&app, "GET", &path).cookie(&ada.cookie).send().await.field("/state"), "revoked");
-        story.is("a_key_is_shown_changed_and_ended_with_proof");
+        story.is("a_key_is_read_changed_and_revoked_with_proof");
     }
 
-    async fn what_cannot_be_changed_is_said_by_name(app) {
+    async fn wrong_fields_of_a_change_are_named(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await;
@@ -47,10 +47,10 @@ on_both_engines! {
             Call::new(&app, "PATCH", &path).cookie(&ada.cookie).json(body).tell(&mut story).await;
         }
         assert_eq!(Call::new(&app, "GET", &path).cookie(&ada.cookie).send().await.text(), before);
-        story.is("what_cannot_be_changed_is_said_by_name");
+        story.is("wrong_fields_of_a_change_are_named");
     }
 
-    async fn who_may_see_and_change_a_key(app) {
+    async fn permissions_to_read_and_change_a_key(app) {
         let (ada, bob, eve) = (
             someone(&app, "ada@example.com").await,
             someone(&app, "bob@example.com").await,
@@ -78,8 +78,8 @@ on_both_engines! {
         assert_eq!(call("PATCH", &path, &bob.cookie).send().await.status, 200);
     }
 
-    /// Each change is effective at the very next check, on every path.
-    async fn a_change_is_effective_when_it_is_answered(app) {
+    /// Each change applies to the next check, on every path.
+    async fn a_change_is_effective_once_it_is_answered(app) {
         let ada = someone(&app, "ada@example.com").await;
         let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await;
         let path = format!("/v1/keys/{}", made.field("/id"));

@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, Method, Request};
 use crate::app::{TestApp, on_both_engines};
 use crate::story::{Answer, Call, Story, someone};
 
-/// Every address that is for programs, with the methods that it answers.
+/// The paths of the API, with the methods that each answers.
 const ENDPOINTS: [(&str, &[&str]); 9] = [
     ("/v1/auth/register", &["POST"]),
     ("/v1/auth/login", &["POST"]),
@@ -22,7 +22,7 @@ const ENDPOINTS: [(&str, &[&str]); 9] = [
 const METHODS: [&str; 11] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PURGE", "get"];
 
-/// What must be true of every answer, whatever was asked.
+/// Asserts the properties of every answer, to any request.
 #[track_caller]
 fn is_sound(answer: &Answer, method: &str, what: &str) {
     assert!(answer.status.as_u16() < 500, "{what}: {} {}", answer.status, answer.text());
@@ -60,7 +60,7 @@ fn is_sound(answer: &Answer, method: &str, what: &str) {
     }
 }
 
-/// Bodies that are no good anywhere.
+/// Returns bodies that are invalid on every path.
 fn bodies() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("nothing", Vec::new()),
@@ -98,7 +98,7 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Signing out would end the session that the other calls need.
+/// Returns the session, or an unknown one for signing out, which would end the session that the other calls need.
 fn session_for<'a>(path: &str, session: &'a str) -> &'a str {
     if path.ends_with("logout") { "session=AAAAAAAAAAAAAAAAAAAAAA" } else { session }
 }
@@ -112,7 +112,7 @@ async fn send(app: &TestApp, method: &str, path: &str, headers: &[(&str, &[u8])]
 }
 
 on_both_engines! {
-    async fn every_address_says_which_methods_it_answers(app) {
+    async fn every_path_lists_its_methods_in_a_405(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         for (path, _) in ENDPOINTS {
@@ -121,7 +121,7 @@ on_both_engines! {
         for path in ["/v1/", "/v1/auth/api-keys/", "/v1/auth/api-keys/a/b", "/v1/auth//api-keys", "/V1/whoami", "/api/v9"] {
             Call::new(&app, "PUT", path).cookie(&ada.cookie).send().await;
         }
-        story.is("every_address_says_which_methods_it_answers");
+        story.is("every_path_lists_its_methods_in_a_405");
         for (path, methods) in ENDPOINTS {
             for method in METHODS {
                 let answer = send(&app, method, path, &[], b"").await;
@@ -171,8 +171,8 @@ on_both_engines! {
         }
     }
 
-    /// A length that is announced is not waited for, and one that is not announced is counted.
-    async fn a_body_without_a_length_has_the_same_bound(app) {
+    /// A body with an announced length above the limit is refused at once. Without a length, the bytes are counted.
+    async fn a_body_without_a_length_has_the_same_limit(app) {
         let ada = someone(&app, "ada@example.com").await;
         let chunks = futures::stream::iter((0..65).map(|_| Ok::<_, std::io::Error>(bytes::Bytes::from(vec![b' '; 1024]))));
         let answer = Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie)
@@ -184,8 +184,8 @@ on_both_engines! {
         answer.is_problem(400, "invalid_request");
     }
 
-    /// Every endpoint, every bad body, with a session, a key and nothing.
-    async fn no_body_brings_anything_down(app) {
+    /// Sends every bad body to every endpoint, with a session, with a key and without a credential.
+    async fn no_body_causes_a_server_error(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = crate::story::create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
         for (path, methods) in ENDPOINTS {
@@ -213,7 +213,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM users").await, 1);
     }
 
-    async fn no_header_or_query_brings_anything_down(app) {
+    async fn no_header_or_query_causes_a_server_error(app) {
         let ada = someone(&app, "ada@example.com").await;
         let long = "x".repeat(20_000).into_bytes();
         let strange: [&[u8]; 9] =
@@ -242,7 +242,7 @@ on_both_engines! {
         }
     }
 
-    async fn no_path_brings_anything_down(app) {
+    async fn no_path_causes_a_server_error(app) {
         let ada = someone(&app, "ada@example.com").await;
         let long = format!("/v1/auth/api-keys/{}", "a".repeat(20_000));
         for path in ["/v1/auth/api-keys/%ff", "/v1/auth/api-keys/%00", "/v1/auth/api-keys/%2F", "/v1/auth/api-keys/a%20b?%ff",
@@ -256,8 +256,8 @@ on_both_engines! {
         }
     }
 
-    /// The service's own failure is a 503 that shows nothing, and its log line has the request's id.
-    async fn without_its_database_it_says_so_and_no_more(app) {
+    /// A failure of the server itself is a 503 without details, and its log line has the request's id.
+    async fn an_unavailable_database_is_a_503_without_details(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let key = crate::story::create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
@@ -278,6 +278,6 @@ on_both_engines! {
             assert!(crate::app::log().lines().any(|line| line.contains("ERROR") && line.contains(id)), "{id}");
         }
         assert_eq!(Call::new(&app, "GET", "/healthz").send().await.status, 200, "the process lives");
-        story.is("without_its_database_it_says_so_and_no_more");
+        story.is("an_unavailable_database_is_a_503_without_details");
     }
 }

@@ -1,5 +1,4 @@
-//! The dashboard's pages of events: the list, one event, its body, how long they are kept, and the
-//! stream of new ones.
+//! The dashboard's pages of events: the list, one event, its body, the retention form, and the stream of new events.
 
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use latchkey::model::Role;
 use crate::app::{TestApp, on_both_engines};
 use crate::story::{Answer, Call, Someone, create, read, someone};
 
-/// A key of somebody's first environment, and the address of its tenant's ingest.
+/// A key of a person's first environment, and the ingest path of its tenant.
 pub struct Sender {
     key: String,
     key_id: String,
@@ -26,7 +25,7 @@ pub async fn sender(app: &TestApp, who: &Someone) -> Sender {
 }
 
 impl Sender {
-    /// Sends an event; its id.
+    /// Sends an event and returns its id.
     pub async fn send(&self, app: &TestApp, source: &str, body: &str) -> String {
         let answer =
             Call::new(app, "POST", &format!("{}/{source}", self.ingest)).key(&self.key).json(body).send().await;
@@ -48,7 +47,7 @@ async fn post(app: &TestApp, cookie: &str, form: &str) -> Answer {
         .await
 }
 
-/// The form as it was filled from the version `days limit`.
+/// Returns the form's body, as filled in from the version `days limit`.
 fn retention_from(version: &str, who: &Someone, org: &str, days: &str, limit: &str) -> String {
     let place = format!("org={org}&env={}&return_to=%2Fevents%3Forg%3D{org}", who.live);
     format!("{place}&version={version}&event_days={days}&event_limit={limit}")
@@ -75,7 +74,7 @@ impl Live {
         Self { body: response.into_body().into_data_stream(), text: String::new() }
     }
 
-    /// Reads until a text has come; whether it did before the end.
+    /// Reads until a text has arrived. Returns whether it arrived before the end of the stream.
     pub async fn reads(&mut self, text: &str) -> bool {
         let read = async {
             while !self.text.contains(text) {
@@ -89,7 +88,7 @@ impl Live {
         tokio::time::timeout(Duration::from_secs(20), read).await.expect("something within 20 s")
     }
 
-    /// All that has come.
+    /// Returns the text received so far.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -135,7 +134,7 @@ on_both_engines! {
         }
     }
 
-    async fn an_event_is_shown_as_it_came(app) {
+    async fn an_event_is_shown_unchanged(app) {
         let ada = someone(&app, "ada@example.com").await;
         let sender = sender(&app, &ada).await;
         let body = r#"{"z":12345678901234567890.10,"a":"</code><script>alert(1)</script>","z":[]}"#;
@@ -160,7 +159,7 @@ on_both_engines! {
         assert_eq!(get(&app, &ada, &format!("/events/{id}/body")).await.text(), large);
     }
 
-    async fn what_belongs_to_others_is_not_there(app) {
+    async fn events_of_another_organisation_are_not_found(app) {
         let ada = someone(&app, "ada@example.com").await;
         let eve = someone(&app, "eve@example.com").await;
         let sender = sender(&app, &ada).await;
@@ -189,7 +188,7 @@ on_both_engines! {
         }
     }
 
-    async fn how_long_events_are_kept_is_set_by_who_may(app) {
+    async fn the_retention_of_events_is_set_by_owners_and_admins(app) {
         let ada = someone(&app, "ada@example.com").await;
         let bob = someone(&app, "bob@example.com").await;
         let eve = someone(&app, "eve@example.com").await;
@@ -211,7 +210,7 @@ on_both_engines! {
         }
         let wrong = post(&app, &ada.cookie, &retention(&ada, &ada.org, "14", "many")).await.text();
         assert!(wrong.contains("value=\"14\"") && wrong.contains("value=\"many\""), "what was typed is not lost");
-        // Nor is the list that the form stood below.
+        // The list above the form is kept too.
         let list = format!("/events?org={}&env={}&source=orders&from=2026-03-01", ada.org, ada.test);
         let form = |days: &str, list: &str| {
             let list: String = form_urlencoded::byte_serialize(list.as_bytes()).collect();
@@ -246,7 +245,7 @@ on_both_engines! {
         assert_eq!(post(&app, &ada.cookie, &elsewhere).await.header("location"), format!("/events?org={}", ada.org));
     }
 
-    async fn new_events_are_told(app) {
+    async fn new_events_are_streamed_once(app) {
         let ada = someone(&app, "ada@example.com").await;
         let sender = sender(&app, &ada).await;
         let seen = sender.send(&app, "orders", "{}").await;
@@ -274,7 +273,7 @@ on_both_engines! {
         assert_eq!(first, ": open\n\n");
     }
 
-    async fn a_flood_is_told_in_part_and_says_so(app) {
+    async fn a_burst_of_events_is_streamed_in_part_with_a_count_of_missed_ones(app) {
         let ada = someone(&app, "ada@example.com").await;
         let sender = sender(&app, &ada).await;
         let mut live = Live::open(&app, &ada, "").await;
@@ -284,16 +283,16 @@ on_both_engines! {
         assert!(live.reads("event: missed").await, "{}", live.text);
     }
 
-    /// Rows of the last 2 s are sent again, because ids are not quite in the order of commits; the page drops those that
-    /// it has. A number cannot be told from one that was sent before.
-    async fn a_stream_that_goes_on_counts_no_event_again(app) {
+    /// Rows of the last 2 s are sent again, because ids are not exactly in commit order; the page drops rows that it
+    /// has. A count of missed events has no id, so the page could not drop a repeated one.
+    async fn a_resumed_stream_counts_no_event_twice(app) {
         let ada = someone(&app, "ada@example.com").await;
         let sender = sender(&app, &ada).await;
         let mut ids = Vec::new();
         for _ in 0..300 {
             ids.push(sender.send(&app, "orders", "{}").await);
         }
-        // Those of one millisecond are in no order.
+        // Ids of one millisecond are in no order.
         ids.sort();
         let newest = &ids[299];
         for (after, missed) in [(299, None), (100, None), (49, Some("data: 50\n"))] {
@@ -306,7 +305,7 @@ on_both_engines! {
         }
     }
 
-    async fn a_stream_ends_with_its_right(app) {
+    async fn a_stream_ends_when_its_reader_loses_access(app) {
         let ada = someone(&app, "ada@example.com").await;
         let bob = someone(&app, "bob@example.com").await;
         bob.join(&app, &ada.org, Role::Member).await;
@@ -329,7 +328,7 @@ on_both_engines! {
         assert!(!signed_out.text.contains("orders"), "{}", signed_out.text);
     }
 
-    async fn a_stream_does_not_hold_up_the_end_of_the_server(app) {
+    async fn a_stream_does_not_delay_the_shutdown_of_the_server(app) {
         let ada = someone(&app, "ada@example.com").await;
         let mut live = Live::open(&app, &ada, "").await;
         app.services.stopping.cancel();
@@ -338,7 +337,7 @@ on_both_engines! {
         late.ends().await;
     }
 
-    async fn a_stream_is_for_a_session(app) {
+    async fn a_stream_needs_a_session(app) {
         let ada = someone(&app, "ada@example.com").await;
         let sender = sender(&app, &ada).await;
         let path = format!("/events/live?org={}", ada.org);

@@ -8,7 +8,7 @@ fn ask<'a>(app: &'a TestApp, ada: &Someone, demand: &str) -> Call<'a> {
 }
 
 on_both_engines! {
-    async fn a_gateway_is_told_by_the_status(app) {
+    async fn a_gateway_gets_the_outcome_as_status_code(app) {
         let mut story = Story::new();
         let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
         let key = create(&app, &ada.cookie, &ada.in_env(&ada.live, r#", "scopes": "events:write b:*""#)).await;
@@ -31,10 +31,10 @@ on_both_engines! {
         story.say("revoked");
         Call::new(&app, "DELETE", &format!("/v1/auth/api-keys/{}", key.field("/id"))).cookie(&ada.cookie).send().await;
         ask(&app, &ada, "live/any").key(&string).tell(&mut story).await;
-        story.is("a_gateway_is_told_by_the_status");
+        story.is("a_gateway_gets_the_outcome_as_status_code");
     }
 
-    async fn limits_arrive_as_429_or_as_nginx_can_bear_it(app) {
+    async fn exceeded_limits_are_a_429_or_a_403_for_nginx(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let body = ada.in_env(&ada.live, r#", "rate_limit": {"limit": 1, "window_seconds": 30}, "quota": {"limit": 2}"#);
@@ -46,10 +46,10 @@ on_both_engines! {
         assert_eq!(ask(&app, &ada, "any/any").key(&string).send().await.status, 200);
         app.clock.advance(30_000);
         ask(&app, &ada, "any/any").key(&string).tell(&mut story).await;
-        story.is("limits_arrive_as_429_or_as_nginx_can_bear_it");
+        story.is("exceeded_limits_are_a_429_or_a_403_for_nginx");
     }
 
-    async fn a_wrong_configuration_lets_nobody_through(app) {
+    async fn a_wrong_configuration_admits_no_request(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let string = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
@@ -58,10 +58,10 @@ on_both_engines! {
         }
         Call::new(&app, "GET", "/v1/forward-auth/mine/any/any").key(&string).tell(&mut story).await;
         Call::new(&app, "GET", "/v1/forward-auth/").key(&string).send().await.is_problem(404, "not_found");
-        story.is("a_wrong_configuration_lets_nobody_through");
+        story.is("a_wrong_configuration_admits_no_request");
     }
 
-    async fn the_address_is_the_one_that_a_trusted_proxy_says(app, Settings {
+    async fn the_client_address_is_taken_from_a_trusted_proxy(app, Settings {
         site: latchkey::web::Site { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..Default::default() },
         ..Default::default()
     }) {

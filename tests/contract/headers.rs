@@ -25,7 +25,7 @@ const ALWAYS: [(&str, &str); 7] = [
 const LOGIN: &str = r#"{"email": "ada@example.com", "password": "correct horse battery"}"#;
 
 on_both_engines! {
-    async fn every_answer_is_hardened_and_has_an_id_of_its_own(app) {
+    async fn every_answer_has_the_security_headers_and_a_unique_id(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
         let mut ids = BTreeSet::new();
@@ -63,15 +63,15 @@ on_both_engines! {
         }
     }
 
-    async fn under_https_browsers_are_told_to_stay_there(app, https()) {
+    async fn under_https_every_answer_has_hsts(app, https()) {
         for (method, path) in [("GET", "/v1/whoami"), ("GET", "/healthz"), ("POST", "/v1/auth/logout"), ("DELETE", "/v1/auth/api-keys/%ff")] {
             let answer = Call::new(&app, method, path).send().await;
             assert_eq!(answer.header("strict-transport-security"), "max-age=31536000", "{path}");
         }
     }
 
-    /// Leptos takes a call for a form's by these headers, and would redirect.
-    async fn a_call_is_never_taken_for_a_forms(app) {
+    /// Leptos treats a call with these headers as a form post, and would redirect.
+    async fn an_api_call_is_never_treated_as_a_form(app) {
         let ada = someone(&app, "ada@example.com").await;
         for (method, path, body, status) in [
             ("POST", "/v1/auth/api-keys", r#"{"name": "key"}"#, 201),
@@ -94,7 +94,7 @@ on_both_engines! {
         }
     }
 
-    async fn the_log_has_the_request_under_the_id_that_the_client_sees(app) {
+    async fn the_log_has_each_request_with_the_id_of_its_answer(app) {
         let answer = Call::new(&app, "GET", "/v1/auth/me?secret=in-the-address").send().await;
         let id = answer.header("x-request-id");
         let log = crate::app::log();
@@ -111,7 +111,7 @@ on_both_engines! {
         story.is("health_and_readiness");
     }
 
-    async fn a_compressed_question_is_a_415(app) {
+    async fn a_compressed_request_body_is_a_415(app) {
         let ada = someone(&app, "ada@example.com").await;
         let caller = create(&app, &ada.cookie, r#"{"name": "caller"}"#).await.field("/key");
         let ask = format!(r#"{{"key": "{caller}"}}"#);

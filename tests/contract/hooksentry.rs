@@ -1,11 +1,11 @@
-//! What the stories about HookSentry's contract share.
+//! Helpers of the tests of HookSentry's contract.
 
 use crate::app::TestApp;
 use crate::story::{Answer, Call, Someone, someone};
 
 pub const PASSWORD: &str = "correct horse battery";
 
-/// Somebody with an access token for a tenant.
+/// A person with an access token for a tenant.
 pub struct Tenant {
     pub who: Someone,
     pub email: String,
@@ -15,7 +15,7 @@ pub struct Tenant {
     pub refresh: String,
 }
 
-/// Registers somebody and signs them in with a token for their own tenant.
+/// Registers a person and signs them in with a token for their own tenant.
 pub async fn tenant(app: &TestApp, email: &str) -> Tenant {
     let who = someone(app, email).await;
     let me = Call::new(app, "GET", "/v1/auth/me").cookie(&who.cookie).send().await;
@@ -45,7 +45,7 @@ pub async fn log_out(app: &TestApp, access: &str, refresh: &str) -> Answer {
     call(app, access, "POST", "/api/v1/auth/logout").json(&format!(r#"{{"refreshToken":"{refresh}"}}"#)).send().await
 }
 
-/// A call with an access token.
+/// Prepares a call with an access token.
 pub fn call<'a>(app: &'a TestApp, access: &str, method: &str, path: &str) -> Call<'a> {
     Call::new(app, method, path).header("authorization", &format!("Bearer {access}"))
 }
@@ -54,7 +54,7 @@ pub async fn get(app: &TestApp, access: &str, path: &str) -> Answer {
     call(app, access, "GET", path).send().await
 }
 
-/// Whether an access token opens the API; otherwise it must be a 401.
+/// Returns whether the API accepts an access token, and asserts that a refusal is a 401.
 pub async fn opens(app: &TestApp, access: &str) -> bool {
     let answer = get(app, access, "/api/v1/apikeys").await;
     if answer.status != 200 {
@@ -64,7 +64,7 @@ pub async fn opens(app: &TestApp, access: &str) -> bool {
     answer.status == 200
 }
 
-/// Makes a key; the answer.
+/// Creates a key and returns the answer.
 pub async fn create(app: &TestApp, access: &str, name: &str) -> Answer {
     let body = serde_json::json!({ "name": name }).to_string();
     let answer = call(app, access, "POST", "/api/v1/apikeys").json(&body).send().await;
@@ -76,13 +76,13 @@ pub async fn revoke(app: &TestApp, access: &str, id: &str) -> Answer {
     call(app, access, "DELETE", &format!("/api/v1/apikeys/{id}")).send().await
 }
 
-/// An event under construction.
+/// Prepares the call that sends an event.
 pub fn ingest<'a>(app: &'a TestApp, tenant: &str, source: &str, key: &str) -> Call<'a> {
     Call::new(app, "POST", &format!("/api/v1/ingest/{tenant}/{source}")).key(key)
 }
 
 impl Answer {
-    /// A 400 is a JSON string that says what is wrong.
+    /// Asserts a 400 with a JSON string that describes the error, and returns the string.
     #[track_caller]
     pub fn is_sentence(&self) -> String {
         assert_eq!(self.status, 400, "{}", self.text());
@@ -94,14 +94,14 @@ impl Answer {
         text.to_owned()
     }
 
-    /// `total` of a page.
+    /// Returns `total` of a page.
     #[track_caller]
     pub fn total(&self) -> i64 {
         assert_eq!(self.status, 200, "{}", self.text());
         self.json()["total"].as_i64().expect("a number")
     }
 
-    /// One field of every item of a page.
+    /// Returns one field of every item of a page.
     #[track_caller]
     pub fn items(&self, field: &str) -> Vec<String> {
         assert_eq!(self.status, 200, "{}", self.text());

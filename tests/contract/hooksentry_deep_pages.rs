@@ -1,4 +1,4 @@
-//! Pages by number, near the ends of a list and far inside it (docs/CONTRACTS.md, "Paging that stays fast").
+//! Pages by number, near the ends of a list and in its middle (docs/CONTRACTS.md, "Paging that stays fast").
 
 use latchkey::model::{KeyId, OrganisationId};
 use latchkey::store::{KeyColumn, KeyPage, ListedKey};
@@ -7,7 +7,7 @@ use crate::app::{Engine, TestApp, on_both_engines};
 use crate::hooksentry::{create, revoke, tenant};
 use crate::story::Call;
 
-/// Keys, every other one revoked: the middle of each list is far from both ends.
+/// The number of keys. Every other one is revoked, so that the middle of each list is far from both ends.
 const KEYS: i64 = 5_000;
 const COLUMNS: [KeyColumn; 5] =
     [KeyColumn::Id, KeyColumn::Name, KeyColumn::IsActive, KeyColumn::CreatedAt, KeyColumn::RevokedAt];
@@ -45,7 +45,7 @@ fn page(organisation: i64, column: KeyColumn, active: Option<bool>) -> KeyPage {
     KeyPage { organisation, environment: None, active, column, descending: false, offset: 0, limit: i64::MAX }
 }
 
-/// The documented order: by bytes, null first, ties by id.
+/// Sorts in the documented order: bytes, null first, ties in the order of ids.
 fn sort(keys: &mut [ListedKey], column: KeyColumn) {
     keys.sort_by(|one, other| {
         let by_column = match column {
@@ -59,8 +59,8 @@ fn sort(keys: &mut [ListedKey], column: KeyColumn) {
     });
 }
 
-/// Compares pages all over every list with what they should be.
-async fn look(app: &TestApp, organisation: i64) {
+/// Compares pages in every part of every list with a plain sort.
+async fn check_pages(app: &TestApp, organisation: i64) {
     let keys = &app.services.keys;
     let (_, everything) = keys.page(&page(organisation, KeyColumn::Id, None)).await.expect("all keys");
     for column in COLUMNS {
@@ -73,7 +73,7 @@ async fn look(app: &TestApp, organisation: i64) {
             sort(&mut expected, column);
             for descending in [false, true] {
                 let length = expected.len();
-                // Near the ends, far from both, where one state's keys end, and past the last one.
+                // Near the ends, far from both, at the boundary of the two states, and past the last key.
                 for offset in [0, 50, 51, 999, length / 2 - 1, length / 2 + 1, length - 58, length - 3, length + 5] {
                     let (offset, limit) = (i64::try_from(offset).unwrap(), 7);
                     let page = KeyPage { descending, offset, limit, ..page(organisation, column, active) };
@@ -90,21 +90,21 @@ async fn look(app: &TestApp, organisation: i64) {
 }
 
 on_both_engines! {
-    async fn pages_all_over_a_list_are_in_the_documented_order_whatever_moves_in_it(app) {
+    async fn pages_at_any_offset_keep_the_documented_order_after_changes(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let organisation = app.number("SELECT id FROM organisations").await;
         fill(&app, organisation).await;
-        look(&app, organisation).await;
+        check_pages(&app, organisation).await;
 
         let made = create(&app, &ada.access, "a new one").await.field("/id");
-        look(&app, organisation).await;
+        check_pages(&app, organisation).await;
 
         assert_eq!(revoke(&app, &ada.access, &made).await.status, 200);
-        look(&app, organisation).await;
+        check_pages(&app, organisation).await;
 
         let path = format!("/v1/keys/{}", KeyId(KEYS / 2 + 1));
         let body = r#"{"name":"a"}"#;
         assert_eq!(Call::new(&app, "PATCH", &path).cookie(&ada.who.cookie).json(body).send().await.status, 200);
-        look(&app, organisation).await;
+        check_pages(&app, organisation).await;
     }
 }

@@ -1,4 +1,4 @@
-//! Whatever is sent to HookSentry's addresses, the answer has a documented form.
+//! Any request to HookSentry's paths gets an answer in a documented form.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Method, Request};
@@ -9,8 +9,8 @@ use crate::story::Answer;
 
 const ID: &str = "1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d";
 
-/// Every address, and the methods that it answers.
-fn addresses(tenant: &str) -> Vec<(String, &'static [&'static str])> {
+/// Returns every path, and the methods that it answers.
+fn paths(tenant: &str) -> Vec<(String, &'static [&'static str])> {
     vec![
         ("/api/v1/auth/login".to_owned(), &["POST"]),
         ("/api/v1/auth/refresh".to_owned(), &["POST"]),
@@ -26,7 +26,7 @@ fn addresses(tenant: &str) -> Vec<(String, &'static [&'static str])> {
 const METHODS: [&str; 11] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PURGE", "get"];
 
-/// What must be true of every answer.
+/// Asserts the properties of every answer.
 #[track_caller]
 fn is_sound(answer: &Answer, method: &str, what: &str) {
     let status = answer.status.as_u16();
@@ -64,7 +64,7 @@ fn is_sound(answer: &Answer, method: &str, what: &str) {
     assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401, "{what}");
 }
 
-/// Bodies that are good nowhere but, some of them, as an event.
+/// Returns bodies that are invalid on every path, except that some are valid events.
 fn bodies() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("nothing", Vec::new()),
@@ -116,9 +116,9 @@ async fn send(app: &TestApp, method: &str, path: &str, headers: &[(&str, &[u8])]
 }
 
 on_both_engines! {
-    async fn every_address_answers_its_methods_and_no_others(app) {
+    async fn every_path_of_hooksentry_answers_its_methods_and_no_others(app) {
         let ada = tenant(&app, "ada@example.com").await;
-        for (path, methods) in addresses(&ada.id) {
+        for (path, methods) in paths(&ada.id) {
             for method in METHODS {
                 let answer = send(&app, method, &path, &[], b"").await;
                 let what = format!("{method} {path}");
@@ -142,11 +142,11 @@ on_both_engines! {
         }
     }
 
-    async fn no_body_brings_hooksentry_down(app) {
+    async fn no_body_causes_a_server_error_in_hooksentry(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
         let bearer = format!("Bearer {}", ada.access);
-        for (path, methods) in addresses(&ada.id) {
+        for (path, methods) in paths(&ada.id) {
             for method in methods.iter().filter(|method| **method != "HEAD") {
                 for (name, body) in bodies() {
                     for kind in ["application/json", "Application/JSON; charset=utf-8", "text/plain", "application/x-www-form-urlencoded", "\u{ff}"] {
@@ -175,7 +175,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM users").await, 1);
     }
 
-    async fn no_header_query_or_path_brings_hooksentry_down(app) {
+    async fn no_header_query_or_path_causes_a_server_error_in_hooksentry(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let bearer = format!("Bearer {}", ada.access);
         let key = create(&app, &ada.access, "key").await.field("/key");
@@ -183,7 +183,7 @@ on_both_engines! {
         let strange: [&[u8]; 8] = [b"", b" ", b"\xff\xfe", b"\t", b"Bearer", b"Bearer \xff", b"a=b; session; =;", &long];
         let names = ["cookie", "authorization", "x-api-key", "x-idempotency-key", "content-type", "origin", "sec-fetch-site", "host", "accept", "x-forwarded-for", "content-length", "expect", "range", "if-none-match"];
         let queries = ["?", "?=", "?&&&", "?%", "?%zz=%", "?%ff=%fe", "?Qt[]=1", "?Qt=%00", "?Pg=%ff", "?Qt=1&Qt=1", "?;", "?CpOrd=%F0%9F%94%91", "?From=%00", "?From=+262143-01-01T00:00:00Z", "?KeyId=%00", "?Source=%00", "?Source=%ff"];
-        for (path, methods) in addresses(&ada.id) {
+        for (path, methods) in paths(&ada.id) {
             for method in methods {
                 let credential = if path.contains("ingest") { ("x-api-key", key.as_bytes()) } else { ("authorization", bearer.as_bytes()) };
                 for name in names {
@@ -217,8 +217,8 @@ on_both_engines! {
         assert_eq!(log_in(&app, &ada.email, None).await.status, 200);
     }
 
-    /// The service's own failure is a 503 that shows nothing.
-    async fn without_its_database_hooksentry_says_so(app) {
+    /// A failure of the server itself is a 503 without details.
+    async fn an_unavailable_database_is_a_503_in_hooksentry(app) {
         let mut story = crate::story::Story::new();
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
@@ -238,6 +238,6 @@ on_both_engines! {
         ] {
             call.tell(&mut story).await.is_problem(503, "unavailable");
         }
-        story.is("without_its_database_hooksentry_says_so");
+        story.is("an_unavailable_database_is_a_503_in_hooksentry");
     }
 }

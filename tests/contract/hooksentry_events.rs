@@ -1,4 +1,4 @@
-//! `/api/v1/events` (docs/CONTRACTS.md, "HookSentry"), and how long events are kept.
+//! `/api/v1/events` (docs/CONTRACTS.md, "HookSentry"), and the retention of events.
 
 use latchkey::store::Retention;
 
@@ -21,7 +21,7 @@ async fn total(app: &TestApp, tenant: &Tenant, query: &str) -> i64 {
     answer.total()
 }
 
-/// An access token for now.
+/// Signs in again and returns an access token that has not expired.
 async fn fresh(app: &TestApp, tenant: &Tenant) -> String {
     app.clock.advance(30_000); // sign-in is throttled
     crate::hooksentry::log_in(app, &tenant.email, Some(&tenant.id)).await.field("/accessToken")
@@ -99,8 +99,8 @@ on_both_engines! {
         assert_eq!((bobs.total(), bobs.items("id")), (1, vec![strangers]));
     }
 
-    /// An event outlives its key, and keeps its name.
-    async fn an_event_of_a_revoked_key_stays(app) {
+    /// An event outlives its key, and keeps the key's name.
+    async fn an_event_outlives_its_revoked_key(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "gone").await;
         let id = send(&app, &ada, "s", &key.field("/key")).await;
@@ -130,7 +130,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT CAST(sum(event_count) AS BIGINT) FROM sources").await, 0);
     }
 
-    async fn events_are_kept_up_to_a_number(app) {
+    async fn events_above_the_count_limit_are_deleted(app) {
         let (ada, bob) = (tenant(&app, "ada@example.com").await, tenant(&app, "bob@example.com").await);
         let key = create(&app, &ada.access, "key").await.field("/key");
         let bobs = create(&app, &bob.access, "key").await.field("/key");
@@ -154,7 +154,7 @@ on_both_engines! {
         assert_eq!((total(&app, &ada, "").await, total(&app, &ada, "&Source=b").await, total(&app, &ada, "&Source=c").await), (17, 2, 2));
         let kept = get(&app, &fresh(&app, &ada).await, "/api/v1/events?Qt=100&TpOrd=Asc").await.items("id");
         assert!(sent[7..].iter().all(|id| kept.contains(id)) && !sent[..7].iter().any(|id| kept.contains(id)), "the newest stay");
-        // The first bound that is met counts; no number at all is none at all.
+        // The limit that is reached first applies. A limit of 0 keeps no event.
         keep(&ada.who.live, 1, 4).await;
         assert_eq!(app.services.events.tidy().await.unwrap(), 1);
         keep(&ada.who.test, 7, 0).await;
@@ -166,7 +166,7 @@ on_both_engines! {
         assert_eq!(app.services.events.tidy().await.unwrap(), 12);
     }
 
-    /// More than one transaction removes, and the totals are right in the end.
+    /// The deletion takes more than one transaction, and the totals must be exact in the end.
     async fn many_events_are_removed_in_steps(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");

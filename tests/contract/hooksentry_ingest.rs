@@ -13,8 +13,8 @@ use crate::story::{Answer, Call, Story};
 const DAY: i64 = 24 * 3600 * 1000;
 const UNKNOWN: &str = "1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d";
 
-/// An answer without what differs each time.
-fn but_its_request_id(answer: &Answer) -> (u16, axum::http::HeaderMap, Vec<u8>) {
+/// Returns an answer without its request id, which differs each time.
+fn without_request_id(answer: &Answer) -> (u16, axum::http::HeaderMap, Vec<u8>) {
     let mut headers = answer.headers.clone();
     assert!(headers.remove("x-request-id").is_some());
     (answer.status.as_u16(), headers, answer.body.clone())
@@ -50,7 +50,7 @@ on_both_engines! {
             answer.is_problem(415, "unsupported_media_type");
             assert!(answer.text().contains(&format!("`Content-Encoding: {encoding}`")) && answer.text().contains("gzip"), "{}", answer.text());
         }
-        // A thousand times as large when it is decoded.
+        // The decoded body is a thousand times as large.
         refused("gzip", gzip(&vec![b' '; 64 << 20])).await.is_problem(413, "payload_too_large");
         let broken = refused("gzip", json.as_bytes().to_vec()).await;
         assert_eq!(broken.status, 400);
@@ -60,7 +60,7 @@ on_both_engines! {
         assert_eq!(app.services.bodies.used(), 0);
     }
 
-    async fn compressed_bodies_are_for_events_only(app) {
+    async fn only_events_may_have_compressed_bodies(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let caller = create(&app, &ada.access, "key").await.field("/key");
         for (path, body) in [("/v1/auth/login", "{}"), ("/v1/keys/verify", "{}"), ("/v1/keys/usage", "{}"), ("/api/v1/auth/login", "{}")] {
@@ -78,7 +78,7 @@ on_both_engines! {
         assert_eq!(marked.body(body).send().await.field("/code"), "VALID");
     }
 
-    async fn an_event_comes_in_and_is_read(app) {
+    async fn an_event_is_accepted_and_read_back(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "Production Key").await.field("/key");
@@ -96,12 +96,12 @@ on_both_engines! {
         again("[]").tell(&mut story).await;
         app.clock.advance(1000);
         again("{}").tell(&mut story).await;
-        story.is("an_event_comes_in_and_is_read");
+        story.is("an_event_is_accepted_and_read_back");
         assert_eq!(get(&app, &ada.access, "/api/v1/events").await.total(), 2);
     }
 
-    /// Nobody learns from a refusal whether a key exists, or what became of it.
-    async fn every_bad_key_is_one_and_the_same_401(app) {
+    /// A refusal must not reveal whether a key exists, or the reason of the refusal.
+    async fn every_bad_key_of_an_event_gets_the_same_401(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
         let make = async |more: &str| crate::story::create(&app, &ada.who.cookie, &ada.who.in_env(&ada.who.live, more)).await.field("/key");
@@ -116,24 +116,24 @@ on_both_engines! {
         let spoilt = format!("{}{}", &good[..71], if good.ends_with('0') { '1' } else { '0' });
         let expected = Call::new(&app, "POST", &format!("/api/v1/ingest/{}/s", ada.id)).json("1").tell(&mut story).await;
         expected.is_problem(401, "unauthenticated");
-        story.is("every_bad_key_is_one_and_the_same_401");
-        let expected = but_its_request_id(&expected);
+        story.is("every_bad_key_of_an_event_gets_the_same_401");
+        let expected = without_request_id(&expected);
         let revoked = revoked.field("/key");
         let presented = ["", " ", "x", "hks_", "hks_00000000000000000000000000000000", &revoked, &disabled, &expired, &narrow, &spoilt, &hash, &format!("hks_{}", &hash[..32]),
             &format!("hs_live_{hash}"), &ada.access, &ada.refresh, &good.to_uppercase(), &"x".repeat(10_000)];
-        // Before the tenant, the source and the body are looked at.
+        // The key is checked before the tenant, the source and the body.
         for path in [format!("/api/v1/ingest/{}/s", ada.id), format!("/api/v1/ingest/{UNKNOWN}/s"), "/api/v1/ingest/x/%20".to_owned(), "/api/v1/ingest/%ff/%ff".to_owned()] {
             for body in ["1", "{"] {
                 for key in presented {
                     let call = Call::new(&app, "POST", &path).key(key).body(body);
-                    assert_eq!(but_its_request_id(&call.send().await), expected, "{path} with {key:.50}");
+                    assert_eq!(without_request_id(&call.send().await), expected, "{path} with {key:.50}");
                 }
                 let post = || Call::new(&app, "POST", &path).body(body);
                 for call in [
                     post(), post().key(&good).key(&good), post().cookie(&ada.who.cookie), post().header("authorization", &format!("Bearer {}", ada.access)),
                     post().key("x").header("authorization", &format!("Bearer {good}")), post().header("authorization", "Basic YTpi"), post().header("authorization", &format!("Bearer {revoked}")),
                 ] {
-                    assert_eq!(but_its_request_id(&call.send().await), expected, "{path}");
+                    assert_eq!(without_request_id(&call.send().await), expected, "{path}");
                 }
             }
         }
@@ -141,7 +141,7 @@ on_both_engines! {
         assert_eq!(ingest(&app, &ada.id, "s", &good).json("1").send().await.status, 202);
     }
 
-    async fn a_good_key_may_not_do_everything(app) {
+    async fn a_valid_key_is_refused_outside_its_tenant_scopes_and_networks(app) {
         let mut story = Story::new();
         let (ada, bob) = (tenant(&app, "ada@example.com").await, tenant(&app, "bob@example.com").await);
         let make = async |more: &str| crate::story::create(&app, &ada.who.cookie, &ada.who.in_env(&ada.who.live, more)).await.field("/key");
@@ -161,7 +161,7 @@ on_both_engines! {
         let bound = make(r#", "scopes": "events:write", "ip_allowlist": ["198.51.100.0/24"]"#).await;
         ingest(&app, &ada.id, "s", &bound).json("1").tell(&mut story).await;
         ingest(&app, &ada.id, "s", &bound).header("x-forwarded-for", "198.51.100.7").json("1").tell(&mut story).await;
-        story.is("a_good_key_may_not_do_everything");
+        story.is("a_valid_key_is_refused_outside_its_tenant_scopes_and_networks");
         let forwarded = ingest(&app, &ada.id, "s", &bound).from("198.51.100.7:1").header("x-forwarded-for", "198.51.100.7").json("1").send().await;
         forwarded.is_problem(403, "forbidden");
         assert_eq!(app.number("SELECT count(*) FROM events").await + app.number("SELECT count(*) FROM sources").await, 0);
@@ -175,7 +175,7 @@ on_both_engines! {
         }
     }
 
-    async fn what_is_no_source_no_idempotency_key_and_no_json(app) {
+    async fn invalid_sources_idempotency_keys_and_bodies_are_refused(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
@@ -199,14 +199,14 @@ on_both_engines! {
         ingest(&app, &ada.id, "s", &key).body(Body::from_stream(broken)).send().await.is_sentence();
         story.say("one byte more than 1 MiB");
         ingest(&app, &ada.id, "s", &key).body(vec![b' '; 1024 * 1024 + 1]).tell(&mut story).await;
-        story.is("what_is_no_source_no_idempotency_key_and_no_json");
+        story.is("invalid_sources_idempotency_keys_and_bodies_are_refused");
         let chunks = futures::stream::iter((0..1025).map(|_| Ok::<_, std::io::Error>(bytes::Bytes::from(vec![b'1'; 1024]))));
         ingest(&app, &ada.id, "s", &key).body(Body::from_stream(chunks)).send().await.is_problem(413, "payload_too_large");
         assert_eq!(app.number("SELECT count(*) FROM events").await + app.number("SELECT count(*) FROM sources").await, 0);
         assert_eq!(app.number("SELECT count(*) FROM idempotency_keys").await, 0);
     }
 
-    async fn any_json_is_taken_and_given_back_as_it_came(app) {
+    async fn any_json_is_accepted_and_returned_unchanged(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
         let (deep, long) = (format!("{}1{}", "[".repeat(200_000), "]".repeat(200_000)), format!("\"{}\"", "x".repeat(1024 * 1024 - 2)));
@@ -217,7 +217,7 @@ on_both_engines! {
         {
             let taken = ingest(&app, &ada.id, &"a".repeat(64), &key).body(body.to_owned()).send().await;
             assert_eq!(taken.status, 202, "{body:.40}: {}", taken.text());
-            // As text: a tree of the deep ones would be too much for a stack.
+            // Compared as text: parsing the deeply nested bodies would overflow the stack.
             let text = taken.text();
             let id = text.split('"').nth(3).expect("an id");
             let one = get(&app, &ada.access, &format!("/api/v1/events/{id}")).await;
@@ -230,7 +230,7 @@ on_both_engines! {
         assert_eq!(get(&app, &ada.access, &format!("/api/v1/events/{}", spaced.field("/id"))).await.json()["body"], serde_json::json!({}));
     }
 
-    async fn a_repetition_is_answered_with_the_first_ones_answer(app) {
+    async fn a_repeated_event_gets_the_answer_of_the_first_one(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let bob = tenant(&app, "bob@example.com").await;
         let hks = create(&app, &ada.access, "key").await.field("/key");
@@ -248,7 +248,7 @@ on_both_engines! {
         for key in [&hks, &other] {
             assert_eq!(send(&ada.id, "s", key, "k").await, (200, id.clone(), first.clone()), "to the byte, by whatever key of the environment");
         }
-        // Another source, environment, tenant, or another case is another event.
+        // In another source, environment, tenant, or in another case, the idempotency key is a new one.
         let mut ids = HashSet::from([id.clone()]);
         for (tenant, source, key, text) in [(&ada.id, "S", &hks, "k"), (&ada.id, "s", &test, "k"), (&bob.id, "s", &bobs, "k"), (&ada.id, "s", &hks, "K"), (&ada.id, "s", &hks, &"é".repeat(0)), (&ada.id, "s", &hks, &"k".repeat(255))] {
             if text.is_empty() {
@@ -267,7 +267,7 @@ on_both_engines! {
         app.services.events.tidy().await.unwrap();
         assert_eq!(app.number("SELECT count(*) FROM idempotency_keys").await, 0);
         assert_eq!(app.number("SELECT count(*) FROM events").await, i64::try_from(ids.len()).unwrap());
-        // Without one, the same body is another event.
+        // Without an idempotency key, an equal body is another event.
         let answers = [ingest(&app, &ada.id, "s", &hks).json("{}").send().await, ingest(&app, &ada.id, "s", &hks).json("{}").send().await];
         assert!(answers.iter().all(|answer| answer.status == 202) && answers[0].field("/id") != answers[1].field("/id"));
     }
@@ -286,8 +286,8 @@ on_both_engines! {
         }
     }
 
-    /// A 202 is never lost: what could not be written is a 503, nothing of it is kept, and the sender
-    /// may send it again under the same idempotency key.
+    /// A 202 is never lost. An event that cannot be written gets a 503 and leaves no row: the sender may send it again
+    /// with the same idempotency key.
     async fn an_event_that_cannot_be_written_is_a_503(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;

@@ -1,4 +1,4 @@
-//! Many events at once: a group is stored as each event by itself would be.
+//! Many events at once: a batch is stored as each event by itself would be.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,9 +14,9 @@ use crate::story::{Answer, Call};
 
 const DAY: i64 = 24 * 3600 * 1000;
 
-/// Two that wait for each other end in an error for one of them; SQLite has one writer at a time.
+/// Two transactions that wait for each other end in a deadlock error. SQLite has one writer at a time.
 #[tokio::test]
-async fn what_removes_old_idempotency_keys_does_not_wait_for_one_that_is_being_claimed() {
+async fn deleting_old_idempotency_keys_does_not_wait_for_a_row_that_is_being_claimed() {
     let app = TestApp::new(Engine::Postgres, Settings::default()).await;
     let ada = tenant(&app, "ada@example.com").await;
     let key = create(&app, &ada.access, "key").await.field("/key");
@@ -37,7 +37,7 @@ async fn what_removes_old_idempotency_keys_does_not_wait_for_one_that_is_being_c
 }
 
 on_both_engines! {
-    async fn of_one_idempotency_key_there_is_one_event_however_many_come_at_once(app) {
+    async fn concurrent_events_with_one_idempotency_key_are_stored_once(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
         for round in 0..5 {
@@ -51,7 +51,7 @@ on_both_engines! {
         assert_eq!(get(&app, &ada.access, "/api/v1/events").await.total(), 5);
     }
 
-    async fn two_hundred_at_once_are_all_stored_once(app) {
+    async fn two_hundred_concurrent_events_are_each_stored_once(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
         let sources = ["a", "b", "c"];
@@ -74,15 +74,15 @@ on_both_engines! {
         assert_eq!(listed.json()["api_keys"][0]["request_count"], 200);
     }
 
-    /// What one statement does for a whole group is right for each of it: new sources and old ones, with an idempotency
-    /// key and without, and repetitions, in whatever groups they come.
-    async fn a_group_of_all_kinds_is_stored_as_each_would_be(app) {
+    /// One statement stores a whole batch and must be right for each event: with a new or a known source, with or
+    /// without an idempotency key, first or repeated, and however the events are batched.
+    async fn a_mixed_batch_is_stored_like_single_events(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
         assert_eq!(ingest(&app, &ada.id, "s0", &key).json("{}").send().await.status, 202);
         let send = async |n: usize| {
             let call = ingest(&app, &ada.id, &format!("s{}", n % 20), &key).json(&n.to_string());
-            // Of the sources with an even number; each text comes two or four times to a source, and to several sources.
+            // For sources with an even number. Each text comes two or four times to a source, and to several sources.
             let call = if n.is_multiple_of(2) { call.header("x-idempotency-key", &format!("k{}", n % 40 / 20 + n / 80)) } else { call };
             (n, call.send().await)
         };
@@ -105,7 +105,7 @@ on_both_engines! {
         }
     }
 
-    /// A server knows the sources that it has met by their environment and their name.
+    /// A server caches known sources by environment and name.
     async fn the_same_name_in_two_environments_is_two_sources(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let make = async |environment: &str| crate::story::create(&app, &ada.who.cookie, &ada.who.in_env(environment, "")).await.field("/key");
@@ -124,14 +124,14 @@ on_both_engines! {
         assert_eq!(counts, (6, 4));
     }
 
-    /// Two servers on one database, whose groups name the same sources in any order, and one that
-    /// tidies up meanwhile: nobody waits for another that waits for them.
-    async fn several_servers_take_events_at_once(app) {
+    /// Two servers on one database store batches with the same sources in any order, while a third one cleans up: no
+    /// deadlock.
+    async fn several_servers_store_events_at_once_without_deadlock(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let plain = create(&app, &ada.access, "key").await.field("/key");
         let key = app.services.checks.verify(&plain, &Ask::default(), Purpose::Use, |verdict| verdict.pass()).await.unwrap().expect("a good key");
         let sources = ["a", "b", "c", "d", "e", "f"];
-        // Some that are too old, so that there is something to tidy.
+        // Events that will be too old, so that there is something to clean up.
         for n in 0..60 {
             ingest(&app, &ada.id, sources[n % 6], &plain).json("1").send().await;
         }
@@ -154,14 +154,13 @@ on_both_engines! {
             assert!(taken.iter().all(Result::is_ok), "{taken:?}");
             tidied.unwrap();
         }
-        // The two went through the sources in opposite order: none of their keys met in a source but
-        // where both orders agree, which is nowhere.
+        // The two servers use opposite orders of the sources, so no idempotency key comes to one source twice.
         let stored = app.number("SELECT count(*) FROM events").await;
         assert_eq!((stored, app.number("SELECT CAST(sum(event_count) AS BIGINT) FROM sources").await), (1200, 1200));
     }
 
-    /// The same of events that nobody would recognise, which go another way.
-    async fn of_a_group_that_cannot_be_written_nothing_is_kept(app) {
+    /// Events without an idempotency key take another path through the store.
+    async fn a_batch_that_cannot_be_written_leaves_no_row(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await.field("/key");
         let send = |source: &'static str| ingest(&app, &ada.id, source, &key).json("{}");

@@ -13,7 +13,7 @@ use crate::story::{Call, Story};
 
 const UNKNOWN: &str = "1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d";
 
-/// A key as the answers showed it.
+/// A key as shown in the answers.
 #[derive(Debug, Clone)]
 struct Shown {
     id: Uuid,
@@ -23,7 +23,7 @@ struct Shown {
 }
 
 impl Shown {
-    /// The order that is documented: by bytes, null first, ties by id.
+    /// Compares in the documented order: bytes, null first, ties in the order of ids.
     fn compare(&self, other: &Self, column: &str) -> Ordering {
         let by_column = match column {
             "id" => Ordering::Equal,
@@ -37,8 +37,8 @@ impl Shown {
     }
 }
 
-/// Sixty keys with awkward names, made at some moments together, about half of them revoked, some of
-/// those at one moment.
+/// Creates sixty keys with awkward names, several at each time, and revokes about half of them, some of these at one
+/// time.
 async fn sixty(app: &TestApp, access: &str) -> Vec<Shown> {
     let names = [
         "a", "B", "b", "A", "ä", "Ä", "z", "Zoë", "zoe", "é", "e\u{301}", "ß", "ss", "-", "_", "0", "10", "9", "a b",
@@ -68,14 +68,14 @@ async fn sixty(app: &TestApp, access: &str) -> Vec<Shown> {
     keys
 }
 
-fn policy() -> Settings {
+fn at_most_2_keys() -> Settings {
     Settings {
         policy: Policy { most_per_organisation: 2, keys_may_manage_keys: true, ..Policy::default() },
         ..Settings::default()
     }
 }
 
-fn keys_manage() -> Settings {
+fn keys_manage_keys() -> Settings {
     Settings {
         policy: Policy { most_per_organisation: 100, keys_may_manage_keys: true, ..Policy::default() },
         ..Settings::default()
@@ -105,7 +105,7 @@ on_both_engines! {
         story.is("a_hooksentry_key_is_made_listed_and_revoked");
     }
 
-    async fn a_name_that_is_none_is_a_sentence(app) {
+    async fn an_invalid_name_is_refused_with_a_sentence(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
         let long = "é".repeat(101);
@@ -121,14 +121,14 @@ on_both_engines! {
         story.say("another form of body, and too much of it");
         call(&app, &ada.access, "POST", "/api/v1/apikeys").header("content-type", "text/plain").body(r#"{"name": "a"}"#).tell(&mut story).await;
         call(&app, &ada.access, "POST", "/api/v1/apikeys").header("content-type", "application/json").body(vec![b' '; 64 * 1024 + 1]).tell(&mut story).await;
-        story.is("a_name_that_is_none_is_a_sentence");
+        story.is("an_invalid_name_is_refused_with_a_sentence");
         assert_eq!(app.number("SELECT count(*) FROM keys").await, 0);
         let made = post(&format!(r#"{{"name": "  {} "}}"#, "é".repeat(100))).send().await;
         assert_eq!((made.status.as_u16(), made.field("/name")), (201, "é".repeat(100)));
         assert_eq!(made.header("location"), format!("/api/v1/apikeys/{}", made.field("/id")));
     }
 
-    async fn without_a_token_there_are_no_keys(app) {
+    async fn keys_are_refused_without_a_token(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
         let key = create(&app, &ada.access, "key").await;
@@ -143,7 +143,7 @@ on_both_engines! {
             story.say("a key is refused in words");
             bearer(&key.field("/key")).tell(&mut story).await.is_problem(403, "forbidden");
         }
-        story.is("without_a_token_there_are_no_keys");
+        story.is("keys_are_refused_without_a_token");
         assert_eq!(app.number("SELECT count(*) FROM keys WHERE revoked_at IS NULL").await, 1);
     }
 
@@ -186,7 +186,7 @@ on_both_engines! {
     }
 
     /// Every order, filter and page of sixty keys, against a plain sort.
-    async fn every_page_in_every_order(app) {
+    async fn every_page_in_every_order_equals_a_plain_sort(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let bob = tenant(&app, "bob@example.com").await;
         create(&app, &bob.access, "a stranger's").await;
@@ -224,8 +224,8 @@ on_both_engines! {
         }
     }
 
-    /// 404 before another tenant's 403 before a member's.
-    async fn a_revocation_is_checked_in_this_order(app) {
+    /// An unknown id (404) comes before another tenant (403), and that before the rights of a member (403).
+    async fn a_revocation_is_checked_in_the_documented_order(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
         let bob = tenant(&app, "bob@example.com").await;
@@ -255,10 +255,10 @@ on_both_engines! {
         for (access, id) in [(&member, &adas), (&ada.access, &adas), (&bob.access, &adas), (&ada.access, &members)] {
             delete(access, id).send().await.is_problem(404, "not_found");
         }
-        story.is("a_revocation_is_checked_in_this_order");
+        story.is("a_revocation_is_checked_in_the_documented_order");
     }
 
-    async fn of_many_revocations_at_once_one_is_told_that_it_did(app) {
+    async fn one_of_several_concurrent_revocations_gets_a_200(app) {
         let ada = tenant(&app, "ada@example.com").await;
         for _ in 0..5 {
             let id = create(&app, &ada.access, "key").await.field("/id");
@@ -271,7 +271,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT key_count * 100 + revoked_count FROM organisations").await, 505);
     }
 
-    /// A key is one key, whichever contract made it, shows it and ends it.
+    /// Both contracts show and revoke the same keys, whichever contract created them.
     async fn both_contracts_show_the_same_keys(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
@@ -302,19 +302,19 @@ on_both_engines! {
         story.is("both_contracts_show_the_same_keys");
     }
 
-    async fn a_full_tenant_takes_no_more_keys(app, policy()) {
+    async fn a_key_above_the_limit_of_the_tenant_is_refused(app, at_most_2_keys()) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
         let first = create(&app, &ada.access, "one").await;
         create(&app, &ada.access, "two").await;
         call(&app, &ada.access, "POST", "/api/v1/apikeys").json(r#"{"name": "three"}"#).tell(&mut story).await;
-        story.is("a_full_tenant_takes_no_more_keys");
+        story.is("a_key_above_the_limit_of_the_tenant_is_refused");
         revoke(&app, &ada.access, &first.field("/id")).await;
         create(&app, &ada.access, "three").await;
     }
 
-    /// Where the operator lets keys manage keys, one does so in its own environment, and reads no events.
-    async fn a_key_manages_the_keys_of_its_own_environment(app, keys_manage()) {
+    /// With `keys_may_manage_keys`, a key manages the keys of its own environment, and reads no events.
+    async fn a_key_manages_the_keys_of_its_own_environment(app, keys_manage_keys()) {
         let ada = tenant(&app, "ada@example.com").await;
         let production = create(&app, &ada.access, "production").await;
         let manager = crate::story::create(&app, &ada.who.cookie, &ada.who.in_env(&ada.who.test, r#", "scopes": "api-keys:write events:write""#)).await;
@@ -336,7 +336,7 @@ on_both_engines! {
         for path in ["/api/v1/events", &format!("/api/v1/events/{UNKNOWN}")] {
             by_key("GET", path).send().await.is_problem(403, "forbidden");
         }
-        // Without `events:write` there is nothing that it could pass on.
+        // Without `events:write`, the key has no scope to pass on.
         let narrow = crate::story::create(&app, &ada.who.cookie, r#"{"name": "narrow", "scopes": "api-keys:write"}"#).await;
         Call::new(&app, "POST", "/api/v1/apikeys").key(&narrow.field("/key")).json(r#"{"name": "x"}"#).send().await.is_sentence();
         let all = crate::story::create(&app, &ada.who.cookie, r#"{"name": "all", "scopes": "*"}"#).await;

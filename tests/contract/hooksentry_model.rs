@@ -1,5 +1,5 @@
-//! Any sequence of creating, listing, revoking and using keys, through both contracts and by two
-//! people, agrees with a model that is a list in memory (docs/CONTRACTS.md, "Paging that stays fast").
+//! Any sequence of creating, listing, revoking and using keys, through both contracts and by two people, agrees with a
+//! model in memory (docs/CONTRACTS.md, "Paging that stays fast").
 
 use latchkey::model::Role;
 use proptest::prelude::*;
@@ -10,10 +10,10 @@ use crate::app::{Engine, Settings, TestApp};
 use crate::hooksentry::{Tenant, log_in, tenant};
 use crate::story::{Answer, Call};
 
-/// Ada owns the first tenant, Bob the second; Bob is a member of the first now and then.
+/// Ada owns the first tenant, Bob the second; Bob is a member of the first at times.
 const TENANTS: usize = 2;
 
-/// With what somebody calls.
+/// The credential of a call.
 #[derive(Debug, Clone, Copy)]
 enum By {
     Ada,
@@ -62,7 +62,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..40)
 }
 
-/// A key, as the model knows it.
+/// A key in the model.
 #[derive(Debug, Clone)]
 struct Known {
     id: String,
@@ -106,7 +106,7 @@ impl World {
         user == tenant || (user == 1 && self.bob_is_member)
     }
 
-    /// The tenants that a caller sees now.
+    /// Returns the tenants that a caller sees now.
     fn sees(&self, by: By) -> Vec<usize> {
         let asked = match by {
             By::Ada | By::AdaByToken => vec![0],
@@ -116,7 +116,7 @@ impl World {
         asked.into_iter().filter(|tenant| self.is_in(Self::user(by), *tenant)).collect()
     }
 
-    /// The tenant of the caller's token, if it is one.
+    /// Returns the tenant of the caller's token, or `None` for a session.
     fn token(by: By) -> Option<usize> {
         match by {
             By::Ada | By::Bob => None,
@@ -140,7 +140,7 @@ impl World {
     }
 
     async fn take(&mut self, step: Step) {
-        // A moment of its own for each step.
+        // Each step has a distinct time.
         self.app.clock.advance(1000);
         match step {
             Step::Create { by, hooksentry, name } => {
@@ -300,7 +300,7 @@ impl World {
 }
 
 fn agrees(engine: Engine, cases: u32) {
-    // Always the same cases: what fails here fails everywhere.
+    // A fixed seed: a failing case fails on every machine.
     let config = Config {
         cases,
         failure_persistence: None,

@@ -12,7 +12,7 @@ const MINUTE: i64 = 60_000;
 const DAY: i64 = 24 * 60 * MINUTE;
 
 on_both_engines! {
-    async fn tokens_are_got_renewed_and_ended(app) {
+    async fn tokens_are_issued_renewed_and_ended(app) {
         let mut story = Story::new();
         register(&app, "ada@example.com").await;
         let body = format!(r#"{{"email": "ada@example.com", "password": "{PASSWORD}"}}"#);
@@ -33,10 +33,10 @@ on_both_engines! {
         Call::new(&app, "POST", "/api/v1/auth/refresh").json(&leave).tell(&mut story).await;
         call(&app, &access, "POST", "/api/v1/auth/logout").json(&leave).tell(&mut story).await;
         assert!(!opens(&app, &first.field("/accessToken")).await);
-        story.is("tokens_are_got_renewed_and_ended");
+        story.is("tokens_are_issued_renewed_and_ended");
     }
 
-    async fn a_sign_in_that_cannot_be(app) {
+    async fn invalid_sign_ins_are_refused(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
         let bob = tenant(&app, "bob@example.com").await;
@@ -66,7 +66,7 @@ on_both_engines! {
             answer.is_problem(401, "unauthenticated");
             assert_eq!(answer.header("www-authenticate"), "Bearer");
         }
-        story.is("a_sign_in_that_cannot_be");
+        story.is("invalid_sign_ins_are_refused");
         assert!(opens(&app, &ada.access).await, "none of this ended a token");
         assert_eq!(refresh(&app, &ada.refresh).await.status, 200);
         assert_eq!(log_in(&app, &ada.email, Some(&ada.id)).await.status, 200);
@@ -74,8 +74,8 @@ on_both_engines! {
         assert_eq!(login(&null).send().await.status, 200);
     }
 
-    /// One address may try an account ten times at once, registering included; another address is not held up by that.
-    async fn guessing_is_slow(app) {
+    /// A client address may try an account ten times at once, registrations included. Other addresses are not delayed.
+    async fn password_guesses_are_throttled_in_hooksentry(app) {
         let mut story = Story::new();
         register(&app, "ada@example.com").await;
         let wrong = r#"{"email": "ada@example.com", "password": "incorrect horse"}"#;
@@ -88,7 +88,7 @@ on_both_engines! {
         let right = wrong.replace("incorrect horse", PASSWORD);
         guess(&right).tell(&mut story).await;
         Call::new(&app, "POST", "/v1/auth/login").json(&right).tell(&mut story).await;
-        story.is("guessing_is_slow");
+        story.is("password_guesses_are_throttled_in_hooksentry");
         assert_eq!(guess(&right).from("198.51.100.7:1").send().await.status, 200);
         app.clock.advance(30_000);
         assert_eq!(guess(&right).send().await.status, 200);
@@ -110,7 +110,7 @@ on_both_engines! {
         assert_eq!(refresh(&app, &other.field("/refreshToken")).await.status, 200);
     }
 
-    async fn of_two_refreshes_at_once_one_wins(app) {
+    async fn one_of_several_concurrent_refreshes_succeeds(app) {
         for round in 0..5 {
             let ada = tenant(&app, &format!("ada{round}@example.com")).await;
             let answers = join_all((0..8).map(|_| refresh(&app, &ada.refresh))).await;
@@ -122,7 +122,7 @@ on_both_engines! {
         }
     }
 
-    async fn signing_out_is_answered_alike_whatever_the_refresh_token(app) {
+    async fn the_answer_to_signing_out_does_not_depend_on_the_refresh_token(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let bob = tenant(&app, "bob@example.com").await;
         let fresh = async || {
@@ -148,7 +148,7 @@ on_both_engines! {
         Call::new(&app, "POST", "/api/v1/auth/logout").json(r#"{"refreshToken": "x"}"#).send().await.is_problem(401, "unauthenticated");
     }
 
-    async fn an_access_token_lives_a_quarter_of_an_hour_and_a_refresh_token_a_week(app) {
+    async fn an_access_token_lives_15_minutes_and_a_refresh_token_7_days(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let late = log_in(&app, &ada.email, None).await.field("/refreshToken");
         app.clock.advance(15 * MINUTE - 1);
@@ -209,8 +209,8 @@ on_both_engines! {
         assert!(tokens.iter().all(|token| token.len() == 68 && !log.contains(token.as_str()) && !log.contains(&token[4..])));
     }
 
-    /// A token is for one thing: not a session, not a key, and neither kind for the other.
-    async fn no_token_passes_for_another_kind(app) {
+    /// An access token, a refresh token, a session and a key are not accepted in place of each other.
+    async fn a_credential_of_one_kind_is_not_accepted_as_another(app) {
         let ada = tenant(&app, "ada@example.com").await;
         assert!(!opens(&app, &ada.refresh).await);
         let session = ada.who.cookie.trim_start_matches("session=");
@@ -230,7 +230,7 @@ on_both_engines! {
         }
     }
 
-    /// Bob is in two organisations: each of his tokens opens one of them, in both contracts.
+    /// Bob is in two organisations: each of his tokens gives access to one of them, in both contracts.
     async fn a_token_is_bound_to_its_tenant(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
@@ -269,7 +269,7 @@ on_both_engines! {
         story.is("a_token_is_bound_to_its_tenant");
     }
 
-    async fn without_a_tenant_the_oldest_membership_counts(app) {
+    async fn without_a_tenant_id_the_oldest_membership_is_used(app) {
         let ada = tenant(&app, "ada@example.com").await;
         app.clock.advance(1000);
         let bob = tenant(&app, "bob@example.com").await;
@@ -283,7 +283,7 @@ on_both_engines! {
         log_in(&app, &ada.email, None).await.is_problem(404, "not_found");
     }
 
-    async fn who_leaves_a_tenant_has_a_token_for_nothing(app) {
+    async fn a_token_is_void_once_its_holder_leaves_the_tenant(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let bob = tenant(&app, "bob@example.com").await;
         bob.who.join(&app, &ada.who.org, Role::Admin).await;
@@ -299,7 +299,7 @@ on_both_engines! {
         call(&app, &guest, "POST", "/api/v1/apikeys").json(r#"{"name": "Production Key"}"#).tell(&mut story).await;
         call(&app, &guest, "GET", "/v1/auth/me").tell(&mut story).await;
         call(&app, &guest, "GET", "/v1/auth/api-keys").tell(&mut story).await;
-        story.is("who_leaves_a_tenant_has_a_token_for_nothing");
+        story.is("a_token_is_void_once_its_holder_leaves_the_tenant");
         log_in(&app, &bob.email, Some(&ada.id)).await.is_problem(404, "not_found");
         assert_eq!(Call::new(&app, "GET", "/v1/whoami").key(&key.field("/key")).send().await.status, 200, "the keys stay");
         bob.who.join(&app, &ada.who.org, Role::Member).await;

@@ -1,12 +1,12 @@
-//! The plaintext hunt: a key's string exists in the answer that made it and nowhere else, and so it
-//! is with passwords and session tokens (docs/CONTRACTS.md, "Key strings").
+//! The plaintext hunt: searches answers, log and database for key strings, passwords and session tokens. A key's string
+//! is only in the answer that created it (docs/CONTRACTS.md, "Key strings").
 
 use crate::app::{Engine, TestApp, on_both_engines};
 use crate::story::{Answer, Call, create, someone};
 
 const PASSWORD: &str = "a password for the hunt";
 
-/// A secret, in every form in which it could lie around.
+/// A secret, in every encoding in which it could be found.
 struct Secret {
     name: &'static str,
     forms: Vec<Vec<u8>>,
@@ -21,7 +21,7 @@ impl Secret {
         Self { name, forms }
     }
 
-    /// As [`is_not_in`](Self::is_not_in), and quick enough for a log of all stories.
+    /// Checks like [`is_not_in`](Self::is_not_in), but fast enough for the log of all tests.
     #[track_caller]
     fn is_not_in_text(&self, place: &str, text: &str) {
         for form in self.forms.iter().filter_map(|form| std::str::from_utf8(form).ok()) {
@@ -42,7 +42,7 @@ fn contains(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
-/// Everything that the database keeps, as bytes.
+/// Returns the whole content of the database, as bytes.
 async fn everything(app: &TestApp) -> Vec<(String, Vec<u8>)> {
     match app.engine {
         Engine::Sqlite => std::fs::read_dir(app.folder())
@@ -70,7 +70,7 @@ async fn everything(app: &TestApp) -> Vec<(String, Vec<u8>)> {
 }
 
 on_both_engines! {
-    async fn no_secret_outlives_its_answer(app) {
+    async fn a_secret_is_only_in_the_answer_that_created_it(app) {
         let mut later: Vec<Answer> = Vec::new();
         let credentials = format!(r#"{{"email": "hunted@example.com", "password": "{PASSWORD}"}}"#);
         let registered = Call::new(&app, "POST", "/v1/auth/register").json(&credentials).send().await;
@@ -148,7 +148,7 @@ on_both_engines! {
         }
     }
 
-    async fn the_debug_form_of_a_secret_says_nothing(app) {
+    async fn the_debug_form_of_a_secret_is_redacted(app) {
         let ada = someone(&app, "ada@example.com").await;
         let created = create(&app, &ada.cookie, r#"{"name": "key"}"#).await;
         let read: latchkey::model::wire::CreatedApiKey = serde_json::from_slice(&created.body).expect("its type");

@@ -1,4 +1,4 @@
-//! Durable jobs on both engines: claims, leases, attempts and turns. Each runner is a node of its own.
+//! Durable jobs on both engines: claims, leases, attempts and turns. Each runner acts as a separate node.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const ATTEMPTS: &str = "SELECT max(attempts) FROM jobs";
 const DUE: &str = "SELECT max(due_at) FROM jobs";
 const FAILED: &str = "SELECT count(*) FROM jobs WHERE last_error IS NOT NULL AND claim IS NULL";
 
-/// The jobs as one node has them, with randomness of its own.
+/// Returns the jobs of one node, with its own random seed.
 fn node(app: &TestApp, seed: u64) -> Jobs {
     Jobs::new(app.db.clone(), app.clock.clone(), Entropy::seeded(seed))
 }
@@ -47,7 +47,7 @@ async fn add(node: &Jobs, number: usize) {
     node.enqueue(&job).await.expect("the database answers");
 }
 
-/// Waits until a number in the database is what it should become.
+/// Waits until a statement returns the expected number.
 async fn until(app: &TestApp, statement: &'static str, expected: i64) {
     let reached = async {
         while app.number(statement).await != expected {
@@ -70,7 +70,7 @@ async fn until_all_wait(app: &TestApp) {
     tokio::time::timeout(Duration::from_mins(1), waiting).await.expect("all of them had their turn");
 }
 
-/// Tells which jobs have begun, and keeps each until it is let go.
+/// Reports the jobs that have begun, and holds each until the gate opens for it.
 #[derive(Clone)]
 struct Gate {
     begun: mpsc::UnboundedSender<Job>,
@@ -87,7 +87,7 @@ impl Gate {
         self.permits.add_permits(1);
     }
 
-    /// A handler that ends as `outcome` says.
+    /// Returns a handler that ends with `outcome`.
     fn handler(
         &self,
         outcome: Result<(), &'static str>,
@@ -137,7 +137,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM jobs WHERE payload <> 'null'").await, 0, "a payload goes when its job is done");
     }
 
-    async fn no_more_jobs_run_at_a_time_than_there_is_room_for(app) {
+    async fn a_runner_runs_no_more_jobs_than_its_capacity(app) {
         let node = node(&app, 1);
         for number in 0..5 {
             add(&node, number).await;
@@ -157,8 +157,8 @@ on_both_engines! {
         tasks.stop().await.expect("no panic");
     }
 
-    /// A node dies in a job: another one runs it when the lease is over. Here the first one was only slow.
-    async fn the_job_of_a_lost_lease_is_taken_over_and_the_first_worker_changes_nothing(app) {
+    /// When a node dies during a job, another node runs it after the lease ends. Here, the first node is only slow.
+    async fn the_job_of_a_lost_lease_is_taken_over_and_the_first_worker_has_no_effect(app) {
         let nodes = [node(&app, 1), node(&app, 2)];
         add(&nodes[0], 0).await;
         let [(first, mut first_begun), (second, mut second_begun)] = [Gate::new(), Gate::new()];
@@ -172,7 +172,7 @@ on_both_engines! {
         nodes[1].wake();
         let taken_over = second_begun.recv().await.expect("a job");
         assert_eq!((taken_over.payload.as_str(), taken_over.attempt), ("0", 2));
-        // The claim of the first worker is over.
+        // The claim of the first worker has ended.
         first.open();
         first_tasks.stop().await.expect("no panic");
         assert_eq!((app.number(DONE).await, app.number(HELD).await), (0, 2), "the second worker still holds it");
@@ -199,7 +199,7 @@ on_both_engines! {
         assert_eq!((app.number(DONE).await, app.number(FAILED).await), (1, 0));
     }
 
-    async fn a_job_that_fails_is_tried_ten_times_ever_later_and_then_dead(app) {
+    async fn a_failing_job_is_tried_ten_times_with_backoff_and_is_then_dead(app) {
         let node = node(&app, 1);
         add(&node, 7).await;
         let (gate, mut begun) = Gate::new();
@@ -238,8 +238,8 @@ on_both_engines! {
         }
     }
 
-    /// An error, a panic, and a panic before the first await.
-    async fn a_job_that_panics_or_fails_takes_no_other_with_it(app) {
+    /// The jobs end in an error, a panic, and a panic before the first await.
+    async fn a_panicking_or_failing_job_does_not_affect_other_jobs(app) {
         let node = node(&app, 1);
         for number in 0..4 {
             add(&node, number).await;
@@ -263,7 +263,7 @@ on_both_engines! {
         tasks.stop().await.expect("the runner goes on");
     }
 
-    async fn a_periodic_job_has_one_turn_an_interval_on_two_nodes(app) {
+    async fn two_nodes_run_a_periodic_job_once_per_interval(app) {
         let nodes = [node(&app, 1), node(&app, 2)];
         let (ran, mut heard) = mpsc::unbounded_channel();
         let mut turns = BTreeMap::new();
@@ -273,14 +273,14 @@ on_both_engines! {
             app.clock.advance(after);
             let mut running = Vec::new();
             for (number, node) in nodes.iter().enumerate() {
-                // Each start of a server plans, and changes nothing.
+                // Each start of a server plans the jobs again, without effect.
                 node.plan(&Kind::CLEAN_UP).await.expect("the database answers");
                 let ran = ran.clone();
                 running.push(start(node, &Kind::CLEAN_UP, 2, move |job| {
                     let ran = ran.clone();
                     async move { Ok(ran.send(job)?) }
                 }));
-                // A job for this runner, so that it has looked.
+                // An extra job for this runner, as proof that it has polled.
                 add(node, 0).await;
                 until(&app, DONE, i64::try_from(2 * step + number + 1).unwrap()).await;
             }
@@ -300,7 +300,7 @@ on_both_engines! {
     }
 
     /// Clean-up must go on. Its jobs are never dead, and wait no longer than their interval.
-    async fn a_periodic_job_that_fails_has_its_next_turn_in_time(app) {
+    async fn a_failing_periodic_job_runs_again_within_its_interval(app) {
         let node = node(&app, 1);
         node.plan(&[KIND]).await.expect("the database answers");
         let (gate, mut begun) = Gate::new();
@@ -324,8 +324,8 @@ on_both_engines! {
         tasks.stop().await.expect("no panic");
     }
 
-    /// Otherwise a node with a clock that was years ahead would stop the clean-up for years.
-    async fn jobs_that_a_wrong_clock_has_put_off_run_again(app) {
+    /// Otherwise a node with a clock years ahead would stop the clean-up for years.
+    async fn jobs_postponed_by_a_wrong_clock_run_again(app) {
         let node = node(&app, 1);
         node.plan(&[KIND]).await.expect("the database answers");
         add(&node, 0).await;
@@ -368,9 +368,9 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM jobs WHERE attempts = 0 AND ended_at IS NULL").await, 1);
     }
 
-    async fn a_payload_has_a_bound(app) {
+    async fn a_payload_is_limited_in_size(app) {
         let node = node(&app, 1);
-        // With its quotes.
+        // The quotes count too.
         let of = |bytes: usize| node.prepare(KIND, &json!("x".repeat(bytes - 2)), NOW).map(drop);
         assert_eq!(of(MAX_PAYLOAD_BYTES), Ok(()));
         assert_eq!(of(MAX_PAYLOAD_BYTES + 1), Err(PayloadTooLarge));

@@ -1,4 +1,4 @@
-//! A whole key in an address or in the search field: it leads to the page of the key, and stands in no answer.
+//! A whole key string in a URL or in the search field redirects to the key's page, and is in no answer.
 
 use crate::app::{TestApp, log, on_both_engines};
 use crate::story::{Answer, Call, Someone, create, someone};
@@ -13,7 +13,7 @@ async fn search(app: &TestApp, cookie: &str, fields: &[(&str, &str)]) -> Answer 
     call.header("content-type", "application/x-www-form-urlencoded").body(body).send().await
 }
 
-/// The answer is a redirect to `location`, and says nothing of the key.
+/// Asserts that the answer is a redirect to `location` and does not contain the key.
 #[track_caller]
 fn leads_to(answer: &Answer, location: &str, key: &str) {
     assert_eq!((answer.status.as_u16(), answer.header("location")), (303, location));
@@ -27,7 +27,7 @@ fn percent(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// A key of each kind, and the address of its page.
+/// Creates a key of each kind, and returns each with the path of its page.
 async fn keys(app: &TestApp, who: &Someone) -> Vec<(String, String)> {
     let mut keys = Vec::new();
     for env in [&who.live, &who.test] {
@@ -48,7 +48,7 @@ async fn keys(app: &TestApp, who: &Someone) -> Vec<(String, String)> {
 }
 
 on_both_engines! {
-    async fn a_pasted_key_is_found_and_not_kept(app) {
+    async fn a_pasted_key_is_found_and_not_stored(app) {
         let ada = someone(&app, "ada@example.com").await;
         let eve = someone(&app, "eve@example.com").await;
         let place = [("org", ada.org.as_str()), ("env", ada.live.as_str()), ("state", "active")];
@@ -62,7 +62,7 @@ on_both_engines! {
             let hash = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(key.as_bytes()));
             leads_to(&search(&app, &ada.cookie, &[("q", ""), ("hash", &hash)]).await, &page, &key);
 
-            // A key of others is no key, and the list says so.
+            // A key of another organisation is not found, and the list says so.
             let list = format!("/keys?org={}&state=active", eve.org);
             let fields = [("org", eve.org.as_str()), ("state", "active"), ("q", &key)];
             leads_to(&search(&app, &eve.cookie, &fields).await, &list, &key);
@@ -76,11 +76,11 @@ on_both_engines! {
         leads_to(&search(&app, &ada.cookie, &[("q", "x"), ("hash", "00")]).await, "/keys?q=x", "hash");
     }
 
-    /// A field that cuts what is pasted leaves out the checksum, and keeps the secret.
-    async fn a_key_that_was_cut_is_not_kept_either(app) {
+    /// A field that truncates the pasted text loses the checksum, and keeps the secret.
+    async fn a_truncated_key_is_not_stored_either(app) {
         let ada = someone(&app, "ada@example.com").await;
         for (key, page) in keys(&app, &ada).await {
-            // More than a name has room for is not cut by the page or by the server.
+            // Neither the page nor the server truncates a text that is longer than a name.
             let pasted = format!("curl https://keys.example.com/v1/whoami --silent --show-error -H \"Authorization: Bearer {key}\"");
             leads_to(&search(&app, &ada.cookie, &[("q", &pasted)]).await, &page, &key);
 
@@ -118,7 +118,7 @@ on_both_engines! {
         assert!(get(&app, &ada.cookie, "/keys").await.text().contains("The string that you pasted is a part of a key"));
     }
 
-    async fn a_key_in_the_filter_of_events_is_found_and_not_kept(app) {
+    async fn a_key_in_the_filter_of_events_is_found_and_not_stored(app) {
         let ada = someone(&app, "ada@example.com").await;
         let filter = async |fields: &[(&str, &str)]| {
             let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
@@ -136,12 +136,12 @@ on_both_engines! {
         assert_eq!(answer.header("location"), format!("{list}&source=orders"));
         let page = get(&app, &ada.cookie, "/events?source=nobody").await.text();
         assert!(page.contains("action=\"/events/search\"") && !page.contains("method=\"get\""), "{page}");
-        // A browser would cut what is pasted without a word.
+        // With `maxlength`, a browser would silently truncate the pasted text.
         assert!(page.contains("id=\"source\"") && !page.contains("maxlength"), "{page}");
         assert!(!get(&app, &ada.cookie, "/keys?q=nothing").await.text().contains("maxlength"));
     }
 
-    async fn a_search_leads_to_the_filtered_list(app) {
+    async fn a_search_redirects_to_the_filtered_list(app) {
         let ada = someone(&app, "ada@example.com").await;
         let fields = [("org", ada.org.as_str()), ("q", " a & b=é "), ("state", ""), ("cursor", "x"), ("next", "//evil.example")];
         let answer = search(&app, &ada.cookie, &fields).await;
@@ -154,14 +154,14 @@ on_both_engines! {
             let foreign = foreign.header("content-type", "application/x-www-form-urlencoded").header(name, value);
             assert_eq!(foreign.body("q=x").send().await.status, 403, "{name}");
         }
-        // Without a key, the page has no search.
+        // A page without keys has no search.
         create(&app, &ada.cookie, r#"{"name": "key"}"#).await;
         let list = get(&app, &ada.cookie, "/keys").await.text();
         let is_posted = list.contains("method=\"post\" action=\"/keys/search\"") && !list.contains("method=\"get\"");
         assert!(is_posted, "no search stands in an address: {list}");
     }
 
-    async fn a_key_in_the_address_of_a_page_is_taken_out(app) {
+    async fn a_key_in_the_url_of_a_page_is_removed(app) {
         let ada = someone(&app, "ada@example.com").await;
         let eve = someone(&app, "eve@example.com").await;
         for (key, page) in keys(&app, &ada).await {
@@ -180,7 +180,7 @@ on_both_engines! {
             ] {
                 leads_to(&get(&app, &ada.cookie, &path).await, &page, &key);
             }
-            // Somebody who may not see the key, or nobody: the same address without it.
+            // Without the right to see the key, or without a session, the redirect is to the same URL without the key.
             let kept = format!("/keys?a=%2F&q=&org={}&b=c+d", eve.org);
             let path = format!("/keys?a=%2F&q=&x={key}&org={}&b=c+d&y=%09{}", eve.org, percent(&key));
             for cookie in [eve.cookie.as_str(), "session=nothing", "a=b"] {
@@ -192,13 +192,13 @@ on_both_engines! {
             }
             let head = Call::new(&app, "HEAD", &format!("/keys?q={key}")).cookie(&ada.cookie).send().await;
             leads_to(&head, &page, &key);
-            // A form that would lead to such an address leads to the list.
+            // A form with such a URL in `next` redirects to the list.
             let body = format!("email=ada%40example.com&password=correct+horse+battery&next=%2Fkeys%3Fq%3D{key}");
             let call = Call::new(&app, "POST", "/sign-in").header("content-type", "application/x-www-form-urlencoded");
             leads_to(&call.body(body).send().await, "/keys", &key);
             assert!(!log().contains(&key) && !log().contains(&key.to_uppercase()));
         }
-        // Less than 16 digits of a key are a search.
+        // Fewer than 16 digits of a key are a search text.
         assert_eq!(get(&app, &ada.cookie, "/keys?q=hs_live_0123").await.status, 200);
     }
 }

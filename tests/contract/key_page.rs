@@ -8,7 +8,7 @@ use crate::story::{Answer, Call, Someone, create, someone};
 
 const HOUR: i64 = 3_600_000;
 
-/// A key of the first environment, and the address of its page.
+/// A key of the first environment, and the path of its page.
 struct Made {
     id: String,
     key: String,
@@ -21,12 +21,12 @@ async fn made(app: &TestApp, who: &Someone, more: &str) -> Made {
 }
 
 impl Made {
-    /// The status of a use.
+    /// Uses the key and returns the status.
     async fn used(&self, app: &TestApp) -> u16 {
         Call::new(app, "GET", "/v1/whoami").key(&self.key).send().await.status.as_u16()
     }
 
-    /// What the API says about it.
+    /// Returns the key as the API shows it.
     async fn details(&self, app: &TestApp, who: &Someone) -> serde_json::Value {
         Call::new(app, "GET", &format!("/v1/keys/{}", self.id)).cookie(&who.cookie).send().await.json()
     }
@@ -41,7 +41,7 @@ pub fn form<'a>(app: &'a TestApp, path: &str, cookie: &str, fields: &[(&str, &st
     Call::new(app, "POST", path).cookie(cookie).header("content-type", "application/x-www-form-urlencoded").body(body)
 }
 
-/// Posts a form as a browser does that has just loaded the page of the key: with the version of the form.
+/// Posts a form like a browser that has just loaded the page of the key: with the version of the form.
 async fn post(app: &TestApp, who: &Someone, path: &str, fields: &[(&str, &str)]) -> Answer {
     let version = current_version(app, &who.cookie, path).await;
     let mut fields = fields.to_vec();
@@ -61,7 +61,7 @@ const LIMITS: &str = r#", "scopes": "events:write keys:verify", "expires_at": "2
     "quota": {"limit": 20000}, "metadata": {"team": "<b>billing</b>"}"#;
 
 on_both_engines! {
-    async fn all_about_a_key_is_on_its_page(app) {
+    async fn the_page_of_a_key_shows_its_settings_and_usage(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = made(&app, &ada, LIMITS).await;
         let list = get(&app, &ada, "/keys?state=active").await.text();
@@ -81,7 +81,7 @@ on_both_engines! {
             "No requests in the last 48 hours", "revoke=ak_", "Pause: requests get 401 until you resume it.",
         ]);
         assert!(!unused.contains("<svg width") && !unused.contains("<b>billing"), "{unused}");
-        // The policy lets no inline style through, and there is none.
+        // The content security policy forbids inline styles.
         assert!(!unused.contains(" style="), "{unused}");
 
         for _ in 0..3 { assert_eq!(key.used(&app).await, 200); }
@@ -107,7 +107,7 @@ on_both_engines! {
         assert!(!page.contains(&key.key) && !later.contains(&key.key[12..]), "the string is nowhere");
     }
 
-    async fn what_is_saved_is_in_effect(app) {
+    async fn a_saved_change_is_in_effect(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = made(&app, &ada, "").await;
         let place = format!("{}?org={}&env={}", key.page, ada.org, ada.live);
@@ -142,11 +142,11 @@ on_both_engines! {
         let again = get(&app, &ada, &place).await.text();
         assert!(!again.contains("role=\"status\""), "it is said once");
 
-        // What is not sent stays.
+        // A field that is not sent keeps its value.
         assert_eq!(post(&app, &ada, &place, &[("name", "short")]).await.status, 303);
         let renamed = key.details(&app, &ada).await;
         assert_eq!((&renamed["name"], &renamed["quota"]), (&"short".into(), &details["quota"]));
-        // What is emptied is taken away.
+        // An emptied field is removed.
         let empty = fields.map(|(field, _)| (field, match field { "name" => "short", "access" => "full", _ => "" }));
         assert_eq!(post(&app, &ada, &place, &empty).await.status, 303);
         let details = key.details(&app, &ada).await;
@@ -155,7 +155,7 @@ on_both_engines! {
         }
     }
 
-    async fn mistakes_stand_beside_their_fields(app) {
+    async fn errors_are_shown_beside_their_fields(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = made(&app, &ada, "").await;
         let before = key.details(&app, &ada).await;
@@ -183,7 +183,7 @@ on_both_engines! {
         assert!(!page.contains("<script>alert") && !page.contains("<i>"), "{page}");
         assert_eq!(key.details(&app, &ada).await, before);
 
-        // A field that nobody touched is not held to any rule.
+        // An untouched field is not validated.
         assert_eq!(post(&app, &ada, &key.page, &[("expires_at", "2026-03-01T13:00")]).await.status, 303);
         app.clock.advance(2 * HOUR);
         shows(&get(&app, &ada, &key.page).await.text(), &[">Expired<", "A later date brings it back."]);
@@ -206,8 +206,8 @@ on_both_engines! {
         assert_eq!(key.details(&app, &ada).await["name"], "new");
     }
 
-    /// A form has lines; the API knows more.
-    async fn metadata_that_lines_cannot_say_stays(app) {
+    /// The form has one `name=value` per line, which cannot express all metadata of the API.
+    async fn metadata_that_the_form_cannot_express_is_kept(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = made(&app, &ada, r#", "metadata": {"note": "one\ntwo=three", "a=b": " c"}"#).await;
         let page = get(&app, &ada, &key.page).await.text();
@@ -238,7 +238,7 @@ on_both_engines! {
         shows(&get(&app, &ada, &page).await.text(), &["Key “<bdi>key</bdi>” resumed", ">Active<", ">Pause<"]);
     }
 
-    async fn who_may_see_and_change_a_key(app) {
+    async fn permissions_to_see_and_change_a_key_on_its_page(app) {
         let ada = someone(&app, "ada@example.com").await;
         let bob = someone(&app, "bob@example.com").await;
         let eve = someone(&app, "eve@example.com").await;
@@ -300,7 +300,7 @@ on_both_engines! {
         assert_eq!(key.used(&app).await, 401);
     }
 
-    async fn a_revoked_key_is_read_and_nothing_else(app) {
+    async fn a_revoked_key_is_read_only(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = made(&app, &ada, LIMITS).await;
         assert_eq!(key.used(&app).await, 200);

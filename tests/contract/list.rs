@@ -20,7 +20,7 @@ async fn make(app: &TestApp, who: &Someone, name: &str) -> Answer {
 }
 
 on_both_engines! {
-    async fn newest_first_with_revoked_ones_and_nothing_else(app) {
+    async fn the_list_is_newest_first_and_includes_revoked_keys(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&ada.cookie).tell(&mut story).await;
@@ -33,10 +33,10 @@ on_both_engines! {
         Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&ada.cookie).tell(&mut story).await;
         story.say("the same as HEAD");
         Call::new(&app, "HEAD", "/v1/auth/api-keys").cookie(&ada.cookie).tell(&mut story).await;
-        story.is("newest_first_with_revoked_ones_and_nothing_else");
+        story.is("the_list_is_newest_first_and_includes_revoked_keys");
     }
 
-    /// Fourteen keys of two moments: within a moment only the id tells them apart.
+    /// Fourteen keys with two creation times: at equal times, only the id gives the order.
     async fn pages_lose_nothing_and_repeat_nothing(app) {
         let ada = someone(&app, "ada@example.com").await;
         for n in 0..14 {
@@ -70,7 +70,7 @@ on_both_engines! {
         }
     }
 
-    async fn a_key_made_between_two_pages_disturbs_neither(app) {
+    async fn a_key_created_between_two_pages_changes_neither(app) {
         let ada = someone(&app, "ada@example.com").await;
         for n in 0..4 {
             app.clock.advance(1);
@@ -84,13 +84,13 @@ on_both_engines! {
         assert_eq!(all(&second, "name"), ["key 1", "key 0"]);
     }
 
-    async fn what_is_wrong_with_a_query_is_named(app) {
+    async fn wrong_query_parameters_are_named(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         for query in ["limit=0&cursor=x", "orgid=x&limit=5", "limit=5&limit=6"] {
             Call::new(&app, "GET", &format!("/v1/auth/api-keys?{query}")).cookie(&ada.cookie).tell(&mut story).await;
         }
-        story.is("what_is_wrong_with_a_query_is_named");
+        story.is("wrong_query_parameters_are_named");
         for limit in ["0", "1001", "-1", "", "ten", "1.0", "1e2", "4294967297", "99999999999999999999"] {
             assert_eq!(list(&app, &ada, &format!("?limit={limit}")).await.wrong_fields(), ["limit"], "{limit}");
         }
@@ -102,7 +102,7 @@ on_both_engines! {
         }
     }
 
-    async fn without_a_word_the_keys_that_one_made_with_org_id_all_of_it(app) {
+    async fn the_list_has_the_callers_own_keys_or_with_org_id_all_keys_of_the_organisation(app) {
         let ada = someone(&app, "ada@example.com").await;
         let bob = someone(&app, "bob@example.com").await;
         bob.join(&app, &ada.org, Role::Member).await;
@@ -132,12 +132,12 @@ on_both_engines! {
         assert_eq!(names(&ada, org).await, ["bob's live", "ada's test", "ada's live"], "the keys stay");
     }
 
-    async fn a_place_that_is_not_the_callers_does_not_exist_for_lists(app) {
+    async fn a_foreign_environment_is_not_found_in_lists(app) {
         let mut story = Story::new();
         let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
         make(&app, &bob, "bob's").await;
         Call::new(&app, "GET", &format!("/v1/auth/api-keys?org_id={}", bob.org)).cookie(&ada.cookie).tell(&mut story).await;
-        story.is("a_place_that_is_not_the_callers_does_not_exist_for_lists");
+        story.is("a_foreign_environment_is_not_found_in_lists");
         let expected = list(&app, &ada, &format!("?org_id={}", bob.org)).await.text();
         for query in [
             format!("?env_id={}", bob.live),
@@ -156,7 +156,7 @@ on_both_engines! {
         }
     }
 
-    /// A cursor is a place in time, not a right: in somebody else's hand it shows their own keys.
+    /// A cursor is a position in time, not a permission: another person sees their own keys with it.
     async fn a_cursor_shows_nothing_that_its_holder_may_not_see(app) {
         let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
         for n in 0..3 {

@@ -1,5 +1,5 @@
-//! Limits of pages with live events: the number of streams, and the places of their look-ups among searches and lists
-//! (docs/LIMITS.md, "Streams" and "Searches and lists").
+//! Limits of pages with live events: the number of streams, and the places that their look-ups share with searches and
+//! lists (docs/LIMITS.md, "Streams" and "Searches and lists").
 
 use axum::body::Body;
 use axum::http::{Request, Response};
@@ -17,7 +17,7 @@ async fn open(app: &TestApp, who: &Someone, org: &str) -> Response<Body> {
 }
 
 on_both_engines! {
-    async fn neither_a_person_nor_an_organisation_takes_the_live_pages_of_others(app) {
+    async fn live_pages_are_limited_per_person_and_per_organisation(app) {
         let ada = someone(&app, "ada@example.com").await;
         let mut pages = Vec::new();
         for _ in 0..20 {

@@ -1,5 +1,5 @@
-//! The contracts, as whole answers: status, headers and body, with a fixed clock and seeded
-//! randomness. Every story runs on SQLite and on PostgreSQL, against the same snapshot.
+//! Tests of the contracts by whole answers: status, headers and body, with a fixed clock and seeded randomness. Every
+//! story runs on SQLite and on PostgreSQL, against the same snapshot.
 
 mod app;
 mod story;

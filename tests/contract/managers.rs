@@ -1,4 +1,4 @@
-//! "Keys must not make keys", and the operator's switch with all its bounds.
+//! "Keys must not make keys" (docs/CONTRACTS.md), and the operator's setting that allows it, with all limits.
 
 use futures::future::join_all;
 use latchkey::keys::Policy;
@@ -6,13 +6,13 @@ use latchkey::keys::Policy;
 use crate::app::{Settings, TestApp, on_both_engines};
 use crate::story::{Answer, Call, Someone, Story, create, someone};
 
-fn switched_on() -> Settings {
+fn keys_manage_keys() -> Settings {
     Settings { policy: Policy { keys_may_manage_keys: true, ..Policy::default() }, ..Settings::default() }
 }
 
 const UNKNOWN: &str = "hs_live_0123456789abcdef0123456789abcdef0123456789abcdef012345671c637e5a";
 
-/// A key that may make keys; more of its body.
+/// Creates a key that may create keys; `more` is added to its body.
 async fn manager(app: &TestApp, who: &Someone, scopes: &str, more: &str) -> Answer {
     create(app, &who.cookie, &who.in_env(&who.live, &format!(r#", "scopes": "{scopes}"{more}"#))).await
 }
@@ -26,7 +26,7 @@ async fn works(app: &TestApp, key: &str) -> bool {
 }
 
 on_both_engines! {
-    async fn keys_are_refused_as_managers(app) {
+    async fn by_default_keys_cannot_manage_keys(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let full = create(&app, &ada.cookie, r#"{"name": "full"}"#).await;
@@ -39,7 +39,7 @@ on_both_engines! {
         }
         story.say("an unknown one");
         Call::new(&app, "GET", "/v1/auth/api-keys").key(UNKNOWN).tell(&mut story).await;
-        story.is("keys_are_refused_as_managers");
+        story.is("by_default_keys_cannot_manage_keys");
         for (method, path) in &calls {
             let body = r#"{"name": "child"}"#;
             Call::new(&app, method, path).key(&named).json(body).send().await.is_problem(403, "forbidden");
@@ -53,7 +53,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM keys WHERE revoked_at IS NOT NULL").await, 0);
     }
 
-    async fn switched_on_a_key_that_names_the_scope_manages(app, switched_on()) {
+    async fn with_the_setting_a_key_with_the_explicit_scope_manages_keys(app, keys_manage_keys()) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let parent = manager(&app, &ada, "api-keys:write events:write keys:*", "").await.field("/key");
@@ -67,10 +67,10 @@ on_both_engines! {
         assert!(!works(&app, &child.field("/key")).await);
         story.say("managing is no use of a key");
         call("GET", "/v1/auth/api-keys").tell(&mut story).await;
-        story.is("switched_on_a_key_that_names_the_scope_manages");
+        story.is("with_the_setting_a_key_with_the_explicit_scope_manages_keys");
     }
 
-    async fn a_star_is_no_name(app, switched_on()) {
+    async fn a_wildcard_scope_does_not_allow_managing_keys(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let body = r#"{"name": "child", "scopes": "events:write"}"#;
         for scopes in ["\"*\"", "null", "\"api-keys:*\"", "\"events:write\"", "\"api-keys:read\""] {
@@ -81,7 +81,7 @@ on_both_engines! {
         make(&app, UNKNOWN, body).await.is_problem(401, "unauthenticated");
     }
 
-    async fn what_it_makes_names_scopes_that_it_holds(app, switched_on()) {
+    async fn a_child_must_name_scopes_that_its_parent_holds(app, keys_manage_keys()) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let parent = manager(&app, &ada, "api-keys:write events:write keys:*", "").await.field("/key");
@@ -89,7 +89,7 @@ on_both_engines! {
             let body = format!(r#"{{"name": "child"{scopes}}}"#);
             Call::new(&app, "POST", "/v1/auth/api-keys").key(&parent).json(&body).tell(&mut story).await;
         }
-        story.is("what_it_makes_names_scopes_that_it_holds");
+        story.is("a_child_must_name_scopes_that_its_parent_holds");
         for scopes in [r#""api-keys:write""#, r#""api-keys:*""#, "null", r#""events:*""#, r#""events:read""#, r#""other:x""#] {
             let answer = make(&app, &parent, &format!(r#"{{"name": "child", "scopes": {scopes}}}"#)).await;
             assert_eq!(answer.wrong_fields(), ["scopes"], "{scopes}");
@@ -100,8 +100,8 @@ on_both_engines! {
         }
     }
 
-    /// Even a parent that holds everything there is of `api-keys` does not pass it on.
-    async fn no_key_passes_the_right_on(app, switched_on()) {
+    /// Even a parent with every scope of `api-keys` cannot pass on the right to manage keys.
+    async fn no_key_passes_on_the_right_to_manage_keys(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let parent = manager(&app, &ada, "api-keys:write api-keys:* api-keys:read", "").await.field("/key");
         for scopes in ["api-keys:write", "api-keys:*"] {
@@ -111,7 +111,7 @@ on_both_engines! {
         assert_eq!(make(&app, &parent, r#"{"name": "child", "scopes": "api-keys:read"}"#).await.status, 201);
     }
 
-    async fn its_bounds_are_upper_bounds_and_inherited(app, switched_on()) {
+    async fn limits_of_a_parent_are_upper_limits_and_inherited(app, keys_manage_keys()) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let bounds = r#", "expires_at": "2026-04-01T00:00:00Z", "ip_allowlist": ["192.0.2.0/24", "2001:db8::/32"]"#;
@@ -126,7 +126,7 @@ on_both_engines! {
         ] {
             Call::new(&app, "POST", "/v1/auth/api-keys").key(&parent).json(&child(more)).tell(&mut story).await;
         }
-        story.is("its_bounds_are_upper_bounds_and_inherited");
+        story.is("limits_of_a_parent_are_upper_limits_and_inherited");
         for (field, value) in [
             ("expires_at", r#""2026-04-01T00:00:00.001Z""#),
             ("ip_allowlist", r#"["192.0.2.0/23"]"#),
@@ -138,8 +138,8 @@ on_both_engines! {
         }
     }
 
-    /// Five keys with its limits would be five times its limits.
-    async fn a_key_with_limits_makes_no_keys(app, switched_on()) {
+    /// Five children with the parent's limits would have five times its limits.
+    async fn a_key_with_a_rate_limit_or_quota_creates_no_keys(app, keys_manage_keys()) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let body = r#"{"name": "child", "scopes": "events:write"}"#;
@@ -150,11 +150,11 @@ on_both_engines! {
             Call::new(&app, "POST", "/api/v1/apikeys").key(&parent).json(r#"{"name": "child"}"#).tell(&mut story).await;
             assert_eq!(Call::new(&app, "GET", "/v1/auth/api-keys").key(&parent).send().await.status, 200);
         }
-        story.is("a_key_with_limits_makes_no_keys");
+        story.is("a_key_with_a_rate_limit_or_quota_creates_no_keys");
         assert_eq!(app.number("SELECT count(*) FROM keys").await, 2);
     }
 
-    async fn it_manages_its_own_environment_only(app, switched_on()) {
+    async fn a_key_manages_its_own_environment_only(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let eve = someone(&app, "eve@example.com").await;
         let parent = manager(&app, &ada, "api-keys:write events:write", "").await.field("/key");
@@ -180,8 +180,8 @@ on_both_engines! {
         }
     }
 
-    /// Whatever the order: no child of a revoked parent outlives the revocation, and nobody meets a deadlock.
-    async fn a_parent_that_is_revoked_meanwhile_makes_nothing(app, switched_on()) {
+    /// In any order of the commits, no child outlives the revocation of its parent, and no request ends in a deadlock.
+    async fn a_parent_revoked_concurrently_leaves_no_working_child(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         for _ in 0..8 {
             let parent = manager(&app, &ada, "api-keys:write events:write", "").await;
@@ -203,8 +203,8 @@ on_both_engines! {
         assert_eq!(counted, app.number("SELECT count(*) FROM keys WHERE revoked_at IS NULL").await);
     }
 
-    /// A child is held against its parent when it is stored, not only when it is asked for.
-    async fn a_parent_that_is_narrowed_meanwhile_makes_no_wider_key(app, switched_on()) {
+    /// A child is compared with its parent when it is stored, not only when the request arrives.
+    async fn a_parent_narrowed_concurrently_leaves_no_wider_child(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let body = r#"{"name": "child", "scopes": "events:write"}"#;
         for narrower in [
@@ -233,7 +233,7 @@ on_both_engines! {
         }
     }
 
-    async fn a_manager_from_elsewhere_or_expired_manages_nothing(app, switched_on()) {
+    async fn a_managing_key_is_refused_outside_its_networks_and_after_its_expiry(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let here = manager(&app, &ada, "api-keys:write events:write", r#", "ip_allowlist": ["198.51.100.0/24"]"#).await;
         let soon = manager(&app, &ada, "api-keys:write events:write", r#", "expires_at": "2026-03-01T12:00:05Z""#).await;

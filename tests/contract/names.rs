@@ -1,4 +1,4 @@
-//! Names that people give: one rule for every contract and form. How pages show them: `names_on_pages.rs`.
+//! Names of keys: one rule for every contract and form. `names_on_pages.rs` tests their display.
 
 use serde_json::json;
 
@@ -7,8 +7,8 @@ use crate::hooksentry::{self, Tenant, tenant};
 use crate::stale_forms::current_version;
 use crate::story::{Answer, Call, Story, create};
 
-/// Sends a name every way that a name comes in: two creations, a change, and the form.
-async fn give(app: &TestApp, ada: &Tenant, id: &str, name: &str) -> [Answer; 4] {
+/// Sends a name to everything that accepts one: two creations, a change, and the form.
+async fn send_name(app: &TestApp, ada: &Tenant, id: &str, name: &str) -> [Answer; 4] {
     let body = json!({ "name": name }).to_string();
     let cookie = &ada.who.cookie;
     let version = current_version(app, cookie, &format!("/keys/{id}")).await.expect("a form");
@@ -28,7 +28,7 @@ async fn give(app: &TestApp, ada: &Tenant, id: &str, name: &str) -> [Answer; 4] 
 }
 
 on_both_engines! {
-    async fn a_name_that_cannot_be_seen_or_reorders_its_surroundings_is_refused_everywhere(app) {
+    async fn invisible_and_reordering_names_are_refused_everywhere(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let id = create(&app, &ada.who.cookie, r#"{"name": "key"}"#).await.field("/id");
         for (name, part) in [
@@ -37,7 +37,7 @@ on_both_engines! {
             ("ab\u{2066}c", "U+2066 (character 3)"), ("a\u{2028}b", "U+2028 (character 2)"),
             ("a\u{2029}b", "U+2029 (character 2)"), ("a\nb", "U+000A (character 2)"), (" ", "must not be empty"),
         ] {
-            let [hookstream, hooksentry, changed, form] = give(&app, &ada, &id, name).await;
+            let [hookstream, hooksentry, changed, form] = send_name(&app, &ada, &id, name).await;
             assert_eq!(hookstream.wrong_fields(), ["name"], "{name:?}");
             assert_eq!(changed.wrong_fields(), ["name"], "{name:?}");
             for text in [hookstream.text(), changed.text(), hooksentry.is_sentence()] {
@@ -56,7 +56,7 @@ on_both_engines! {
         let shown = async || Call::new(&app, "GET", &format!("/v1/keys/{id}")).cookie(&ada.who.cookie).send().await.field("/name");
         let long = "e\u{301}".repeat(100);
         for (name, stored) in [("Cafe\u{301}", "Caf\u{e9}"), (&long, &"\u{e9}".repeat(100))] {
-            let [hookstream, hooksentry, changed, form] = give(&app, &ada, &id, name).await;
+            let [hookstream, hooksentry, changed, form] = send_name(&app, &ada, &id, name).await;
             for answer in [hookstream, hooksentry, changed] {
                 assert_eq!(answer.field("/name"), stored);
             }
@@ -64,19 +64,19 @@ on_both_engines! {
             assert_eq!(shown().await, stored);
         }
         for name in ["می\u{200C}خواهم", "👩\u{200D}💻", "❤\u{FE0F}"] {
-            let [hookstream, ..] = give(&app, &ada, &id, name).await;
+            let [hookstream, ..] = send_name(&app, &ada, &id, name).await;
             assert_eq!(hookstream.field("/name"), name);
             assert_eq!(shown().await, name);
         }
     }
 
-    async fn the_message_says_what_is_wrong_and_where(app) {
+    async fn the_message_names_the_character_and_its_position(app) {
         let mut story = Story::new();
         let ada = tenant(&app, "ada@example.com").await;
         for name in ["\u{200B}", "Billing\u{202E}", "a\u{2028}b", "a\tb"] {
             let body = json!({ "name": name }).to_string();
             Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.who.cookie).json(&body).tell(&mut story).await;
         }
-        story.is("the_message_says_what_is_wrong_and_where");
+        story.is("the_message_names_the_character_and_its_position");
     }
 }

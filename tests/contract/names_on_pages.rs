@@ -1,4 +1,4 @@
-//! Names on pages: letters that run from right to left stay within their own `<bdi>`, at every place of every page.
+//! Names on pages: right-to-left text is isolated in its own `<bdi>`, at every place of every page.
 
 use latchkey::model::Role;
 use serde_json::json;
@@ -18,7 +18,7 @@ const NAMES: [&str; 6] = [KEY, LIVE, TEST, ORGANISATION, ADA, BOB];
 /// Elements that contain text only, so that a name in them cannot be isolated.
 const PLAIN: [&str; 3] = ["title", "option", "textarea"];
 
-/// The places where a page shows a name, as the tag and the text after it; and whether the name is alone in a `<bdi>`.
+/// Returns each place of a name on a page, as the tag and its text, and whether the name is alone in a `<bdi>`.
 fn places(page: &str, name: &str) -> Vec<(String, bool)> {
     let mut is_isolated = false;
     let mut places = Vec::new();
@@ -36,7 +36,7 @@ fn places(page: &str, name: &str) -> Vec<(String, bool)> {
     places
 }
 
-/// The page shows these names, and isolates every name at every place.
+/// Asserts that the page shows these names and isolates every name at every place.
 #[track_caller]
 fn shows(page: &str, names: &[&str]) {
     for name in names {
@@ -49,7 +49,7 @@ fn shows(page: &str, names: &[&str]) {
     }
 }
 
-/// Registers an owner and an admin of one organisation; its names run from right to left.
+/// Registers an owner and an admin of one organisation with right-to-left names.
 async fn named(app: &TestApp) -> (Someone, Someone) {
     let (ada, bob) = (someone(app, ADA).await, someone(app, BOB).await);
     bob.join(app, &ada.org, Role::Admin).await;
@@ -71,7 +71,7 @@ async fn page(app: &TestApp, who: &Someone, path: &str) -> String {
     Call::new(app, "GET", path).cookie(&who.cookie).send().await.text()
 }
 
-/// Sends a form; the page that it leads to, or answers with.
+/// Sends a form and returns the page after its redirect, or the page of its answer.
 async fn post(app: &TestApp, who: &Someone, path: &str, fields: &[(&str, &str)]) -> String {
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     let call = Call::new(app, "POST", path).cookie(&who.cookie);
@@ -82,7 +82,7 @@ async fn post(app: &TestApp, who: &Someone, path: &str, fields: &[(&str, &str)])
     }
 }
 
-/// The part of a page that begins with a text.
+/// Returns the part of a page that begins with a text.
 #[track_caller]
 fn from<'a>(page: &'a str, text: &str) -> &'a str {
     page.find(text).map(|start| &page[start..]).unwrap_or_else(|| panic!("no {text} in {page}"))
@@ -109,8 +109,8 @@ on_both_engines! {
         shows(from(&empty, "class=\"empty"), &[TEST]);
     }
 
-    /// Two dialogs are filled in the browser.
-    async fn dialogs_of_islands_isolate_the_name_that_they_are_filled_with(app) {
+    /// A script in the browser writes the name into two dialogs.
+    async fn dialogs_that_are_filled_by_script_isolate_the_name(app) {
         let (ada, bob) = named(&app).await;
         key(&app, &bob, &ada).await;
         let list = page(&app, &ada, "/keys").await;

@@ -1,4 +1,4 @@
-//! Several nodes on one PostgreSQL, in one process, each with its own memory
+//! Several nodes on one PostgreSQL, in one process, each with its own cache
 //! (docs/ARCHITECTURE.md, "Why a revoked key is refused at once"). Real processes, which are killed and frozen, are in
 //! `tests/cluster`.
 
@@ -25,12 +25,12 @@ async fn app() -> TestApp {
 }
 
 async fn join(app: &TestApp, name: &str, alone: bool) -> Result<Node, JoinError> {
-    // It need not be there: it counts limits, and has no part in what is tried here.
+    // No Redis listens here. Redis counts limits, which these tests do not use.
     let redis = Redis::open("redis://127.0.0.1:1").await.expect("a URL");
     Node::join(&app.db, app.clock.clone(), &Entropy::System, name.to_owned(), (!alone).then_some(redis)).await
 }
 
-/// A node with a cache.
+/// Joins a node and opens its keys.
 pub async fn node(app: &TestApp, name: &str) -> Opened {
     let node = Arc::new(join(app, name, false).await.expect("nobody is in the way"));
     let (clock, entropy) = (app.clock.clone(), Entropy::System);
@@ -41,8 +41,8 @@ async fn code(node: &Opened, key: &str) -> Code {
     node.checks.verify(key, &Ask::default(), Purpose::Use, |verdict| verdict.code).await.expect("the database answers")
 }
 
-/// Waits until a node goes by its memory.
-async fn remembers(node: &Opened, key: &str) {
+/// Waits until a node has a lease and caches a key.
+async fn until_cached(node: &Opened, key: &str) {
     for _ in 0..500 {
         code(node, key).await;
         if !node.checks.cache().is_empty() {
@@ -65,14 +65,14 @@ async fn key(app: &TestApp, ada: &Someone) -> (KeyId, String) {
 }
 
 #[tokio::test]
-async fn a_change_is_answered_when_every_node_has_dropped_the_key() {
+async fn a_change_is_answered_once_every_node_has_dropped_the_key() {
     let app = app().await;
     let ada = someone(&app, "ada@example.com").await;
     let (id, string) = key(&app, &ada).await;
     let owner = owner(&app, &ada).await;
     let nodes = [node(&app, "a").await, node(&app, "b").await, node(&app, "c").await];
     for node in &nodes {
-        remembers(node, &string).await;
+        until_cached(node, &string).await;
         assert_eq!(code(node, &string).await, Code::Valid);
     }
     nodes[0]
@@ -97,7 +97,7 @@ async fn a_change_is_answered_when_every_node_has_dropped_the_key() {
     for node in &nodes {
         assert_eq!(code(node, &string).await, Code::Revoked);
     }
-    // Whoever leaves is not waited for.
+    // A revocation does not wait for a node that has left.
     nodes[0].changes.leave().await.expect("the database answers");
     let (_, proof) = nodes[1].keys.revoke(&owner, id, true).await.expect("again: the same");
     assert_eq!(proof, Proof { nodes: 2, acknowledged: 2, waited_out: Vec::new() });
@@ -115,7 +115,7 @@ async fn descendants_are_dropped_by_every_node_before_the_answer() {
     for is_revoked in [false, true] {
         let family = family(&app, &ada).await;
         for node in &nodes {
-            remembers(node, &family[0].string).await;
+            until_cached(node, &family[0].string).await;
             for key in &family {
                 assert_eq!(code(node, &key.string).await, Code::Valid);
             }
@@ -139,13 +139,13 @@ async fn descendants_are_dropped_by_every_node_before_the_answer() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_silent_is_waited_for_until_its_lease_is_over() {
+async fn a_revocation_waits_for_a_silent_node_until_its_lease_ends() {
     let app = app().await;
     let ada = someone(&app, "ada@example.com").await;
     let (id, _) = key(&app, &ada).await;
     let owner = owner(&app, &ada).await;
     let Opened { keys, changes, .. } = node(&app, "a").await;
-    // It holds a lease, and neither renews it nor hears anything.
+    // This node holds a lease, but neither renews it nor follows the change log.
     let silent = join(&app, "silent", false).await.expect("nobody is in the way");
     let mut revoking = tokio::spawn({
         let (keys, owner) = (Arc::clone(&keys), owner.clone());
@@ -156,22 +156,21 @@ async fn a_node_that_is_silent_is_waited_for_until_its_lease_is_over() {
     app.clock.advance(i64::try_from(LEASE.as_millis()).expect("it is short") + 1);
     let (_, proof) = revoking.await.expect("it ends").expect("it is revoked");
     assert_eq!(proof, Proof { nodes: 2, acknowledged: 1, waited_out: vec!["silent".to_owned()] });
-    // The clock was moved by more than a lease at once: it has to renew before it counts as live again.
+    // The clock jumped by more than a lease, so the first node must renew before it counts as live again.
     tokio::time::sleep(Duration::from_millis(1200)).await;
     let seen = changes.nodes().await.expect("the database answers");
     let mut states: Vec<_> = seen.nodes.iter().map(|node| (node.name.as_str(), node.lease_left.is_zero())).collect();
     states.sort_unstable();
     assert_eq!(states, [("a", false), ("silent", true)]);
-    // Its renewal, when it wakes, is one like any other; until then nobody waits for it any more.
+    // Revocations no longer wait for the silent node. When it wakes, its renewal succeeds as usual.
     let (_, proof) = keys.revoke(&owner, id, true).await.expect("again: the same");
     assert_eq!(proof, Proof { nodes: 1, acknowledged: 1, waited_out: Vec::new() });
     assert!(silent.renew(Position::default()).await.expect("the database answers").is_some());
 }
 
-/// HookSentry's second call for a key is a 404, which says as much as the answer to the first one: the key has ended
-/// everywhere.
+/// HookSentry's second call for a key is a 404, which promises the same as the first answer: no node accepts the key.
 #[tokio::test]
-async fn a_second_call_that_ends_a_key_waits_for_a_silent_node_as_well() {
+async fn a_second_revocation_also_waits_for_a_silent_node() {
     let app = app().await;
     let ada = someone(&app, "ada@example.com").await;
     let (id, _) = key(&app, &ada).await;
@@ -197,7 +196,7 @@ async fn a_second_call_that_ends_a_key_waits_for_a_silent_node_as_well() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_to_be_alone_is() {
+async fn a_single_server_excludes_a_second_one() {
     let app = app().await;
     let first = Arc::new(join(&app, "first", true).await.expect("nobody is in the way"));
     let renewing = tokio::spawn({
@@ -213,14 +212,14 @@ async fn a_server_that_is_to_be_alone_is() {
         let refused = join(&app, "second", alone).await.expect_err("the first one lives");
         assert!(refused.to_string().contains("the node first"), "{refused}");
     }
-    // It died: its lease is waited for, and its place taken.
+    // After the first server dies, the second one waits for the end of its lease and takes its place.
     renewing.abort();
     let mut taking = Box::pin(join(&app, "second", true));
     let early = tokio::time::timeout(Duration::from_millis(900), &mut taking).await;
     assert!(early.is_err(), "the first one may still go by its memory");
     app.clock.advance(i64::try_from(LEASE.as_millis()).expect("it is short") + 1);
     let second = taking.await.expect("nobody is in the way");
-    // Back from the dead, it learns that there is another one.
+    // When the first server comes back, its renewal gets no lease: the second one has its place.
     assert_eq!(first.renew(Position::default()).await.expect("the database answers"), None);
     second.leave().await.expect("the database answers");
     assert!(first.renew(Position::default()).await.expect("the database answers").is_some());
@@ -245,21 +244,21 @@ async fn the_operator_sees_the_nodes_and_owners_of_organisations_do_not() {
             Call::new(&app, "GET", "/keys").cookie(cookie).send().await.text().contains("href=\"/cluster\"")
         };
         assert!(link(&ada.cookie).await);
-        // An owner of an organisation, of the first one as well.
+        // An owner of an organisation is refused, even of the first organisation.
         bob.join(&app, &ada.org, Role::Owner).await;
         Call::new(&app, "GET", "/v1/cluster").cookie(&bob.cookie).send().await.is_problem(403, "forbidden");
         assert_eq!(Call::new(&app, "GET", "/cluster").cookie(&bob.cookie).send().await.status, 403);
         assert!(!link(&bob.cookie).await);
         Call::new(&app, "GET", "/v1/cluster").send().await.is_problem(401, "unauthenticated");
-        // What they are in an organisation has nothing to do with it.
+        // The operator's role in an organisation does not matter.
         app.execute("UPDATE memberships SET role = 'member'").await;
         assert_eq!(Call::new(&app, "GET", "/v1/cluster").cookie(&ada.cookie).send().await.status, 200);
     }
 }
 
-/// The account that `latchkey user add` makes on an empty server is the first one as well.
+/// The account that `latchkey user add` creates on an empty server also counts as the first one.
 #[tokio::test]
-async fn the_first_account_is_the_operators_however_it_was_made() {
+async fn the_first_account_is_the_operators_also_from_the_command_line() {
     for engine in [Engine::Sqlite, Engine::Postgres] {
         let app = TestApp::new(engine, Settings::default()).await;
         let email = EmailAddress::parse("ada@example.com").expect("an address");
@@ -272,7 +271,7 @@ async fn the_first_account_is_the_operators_however_it_was_made() {
     }
 }
 
-/// Two databases of one Redis stand for two servers here: neither has what the other has.
+/// Two databases of one Redis stand for two Redis servers here, which share no keys.
 #[tokio::test]
 async fn a_node_with_another_redis_does_not_join() {
     let app = app().await;
@@ -296,7 +295,7 @@ async fn a_node_with_another_redis_does_not_join() {
     assert!(matches!(&refused, JoinError::OtherRedis(name) if name == "first"), "{refused}");
     assert!(refused.to_string().contains("--redis-url"), "{refused}");
     join("third", 0).await.expect("it has the same").leave().await.expect("the database answers");
-    // Nobody is left whom another Redis would harm.
+    // No node is left that uses the first Redis.
     renewing.abort();
     first.leave().await.expect("the database answers");
     join("fourth", 1).await.expect("nobody is in the way");

@@ -1,4 +1,4 @@
-//! The OpenAPI document says what is served: no more, and no less.
+//! The OpenAPI document describes exactly the operations that are served.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,10 +11,10 @@ use crate::story::{Call, register};
 const SNAPSHOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
 const METHODS: [&str; 7] = ["get", "post", "put", "patch", "delete", "options", "trace"];
 
-/// It answers every method, whatever comes after it, and OpenAPI cannot say either.
+/// Answers every method, with any suffix of the path. OpenAPI can express neither.
 const FORWARD_AUTH: &str = "/v1/forward-auth/{org_id}/{mode}/{scopes}";
-/// Routes that are not made of the document: what browsers load, and the one that OpenAPI cannot describe.
-const APART: [&str; 3] = ["/favicon.svg", "/pkg/{version}/{file}", "/v1/forward-auth/{*demand}"];
+/// Routes outside the document: files for browsers, and the route that OpenAPI cannot describe.
+const UNDOCUMENTED_ROUTES: [&str; 3] = ["/favicon.svg", "/pkg/{version}/{file}", "/v1/forward-auth/{*demand}"];
 
 async fn app() -> TestApp {
     TestApp::new(Engine::Sqlite, Settings::default()).await
@@ -32,13 +32,13 @@ fn methods(item: &Value) -> BTreeSet<&str> {
     item.as_object().expect("a path item").keys().map(String::as_str).collect()
 }
 
-/// A real address for a path with parameters.
+/// Fills in the parameters of a path.
 fn fill(path: &str) -> String {
     path.replace("{id}", "none").replace("{tenant_id}", "none").replace("{source}", "none")
 }
 
-/// Every `.route("…"` of the contracts and of the router. Other routes are made of described operations.
-fn routes_apart() -> BTreeSet<String> {
+/// Returns every `.route("…"` of the contracts and of the router. Other routes are made of described operations.
+fn literal_routes() -> BTreeSet<String> {
     fn read(path: &Path, found: &mut BTreeSet<String>) {
         if path.is_dir() {
             for entry in std::fs::read_dir(path).expect("a folder") {
@@ -59,7 +59,7 @@ fn routes_apart() -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn the_document_is_the_one_that_was_checked_in() {
+async fn the_served_document_equals_the_checked_in_one() {
     let served = Call::new(&app().await, "GET", "/openapi.json").send().await;
     assert_eq!((served.status.as_u16(), served.header("content-type")), (200, "application/json"));
     if std::env::var("INSTA_UPDATE").is_ok_and(|update| update == "always") {
@@ -77,7 +77,7 @@ async fn the_document_is_the_one_that_was_checked_in() {
 
 #[test]
 fn every_route_of_a_contract_is_made_of_a_described_operation() {
-    assert_eq!(routes_apart(), APART.map(str::to_owned).into());
+    assert_eq!(literal_routes(), UNDOCUMENTED_ROUTES.map(str::to_owned).into());
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn every_path_answers_the_documented_methods_and_no_others() {
 }
 
 #[tokio::test]
-async fn operations_have_names_of_their_own_and_every_reference_leads_somewhere() {
+async fn operation_ids_are_unique_and_every_reference_resolves() {
     fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
         match value {
             Value::Object(fields) => {
@@ -152,7 +152,7 @@ async fn the_seeds_examples_are_in_the_document() {
 }
 
 #[tokio::test]
-async fn the_page_shows_every_operation_and_runs_nothing() {
+async fn the_page_shows_every_operation_and_has_no_inline_code() {
     let app = app().await;
     let document = document(&app).await;
     let page = Call::new(&app, "GET", "/docs/api").send().await;
@@ -165,16 +165,16 @@ async fn the_page_shows_every_operation_and_runs_nothing() {
             assert!(html.contains(&format!(r#"id="{id}""#)), "{id}");
         }
     }
-    // Leptos puts two of its own into every page; the policy lets nothing in that lacks their nonce.
+    // Leptos adds two scripts to every page; the content security policy blocks scripts without their nonce.
     assert_eq!(html.matches("<script").count(), html.matches("<script nonce=").count());
     for unwanted in ["<style", " style=", "onclick", "https://"] {
         assert!(!html.contains(unwanted), "{unwanted}");
     }
 }
 
-/// An id that is no text does not exist; a 400 is a JSON string, whatever it is about.
+/// An id that is not UTF-8 is a 404. Every 400 is a JSON string.
 #[tokio::test]
-async fn a_path_that_is_no_text_is_answered_as_the_contract_says() {
+async fn a_path_that_is_not_utf8_gets_the_documented_error() {
     let app = app().await;
     let ada = crate::story::someone(&app, "ada@example.com").await;
     let login = Call::new(&app, "POST", "/api/v1/auth/login")
@@ -193,7 +193,7 @@ async fn a_path_that_is_no_text_is_answered_as_the_contract_says() {
 }
 
 #[tokio::test]
-async fn every_page_leads_to_the_reference() {
+async fn every_page_links_to_the_reference() {
     let app = app().await;
     let ada = register(&app, "ada@example.com").await;
     let pages = ["/sign-in", "/register", "/no/such/page"].map(|path| Call::new(&app, "GET", path));

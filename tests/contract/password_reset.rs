@@ -1,4 +1,4 @@
-//! A password reset ends every session and token of its account, those included that are about to begin.
+//! A password reset ends every session and token of its account, including sign-ins in progress.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::app::{Engine, TestApp, on_both_engines};
 use crate::hooksentry::{PASSWORD, log_in, opens, refresh, tenant};
 use crate::story::{Answer, Call, read, register};
 
-/// A password reset in another process that has begun and not yet committed.
+/// A password reset in another process, begun and not yet committed.
 enum Reset {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
@@ -48,7 +48,7 @@ impl Reset {
     }
 }
 
-/// Posts a body of a kind from an address.
+/// Posts a body of a content type from a client address.
 async fn post(app: &TestApp, peer: &str, path: &str, kind: &str, body: &str) -> Answer {
     let request = axum::http::Request::builder()
         .method("POST")
@@ -63,8 +63,8 @@ const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 on_both_engines! {
-    /// Each has verified the old password and is about to store its session when the reset commits.
-    async fn a_sign_in_that_a_reset_overtakes_is_a_wrong_password(app) {
+    /// Each sign-in has verified the old password and is about to store its session when the reset commits.
+    async fn a_sign_in_overtaken_by_a_reset_is_answered_like_a_wrong_password(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let json = format!(r#"{{"email": "ada@example.com", "password": "{PASSWORD}"}}"#);
         let form = "email=ada%40example.com&password=correct+horse+battery";
@@ -96,10 +96,10 @@ on_both_engines! {
         assert_eq!((wrong.status, wrong.json()), (answers[0].status, answers[0].json()));
     }
 
-    /// Before the reset, during it and after it: an answer of success is worth nothing once the reset was answered.
+    /// Sign-ins before, during and after the reset: a session that one of them got is void once the reset is answered.
     async fn no_sign_in_in_flight_survives_a_reset(app) {
         register(&app, "ada@example.com").await;
-        // As `latchkey user reset-password` does it: with passwords of its own, which wait for no sign-in.
+        // As `latchkey user reset-password` does it: with its own password hashing, which waits for no sign-in.
         let entropy = Entropy::System;
         let passwords = Passwords::cheap(entropy.clone());
         let operator =
@@ -139,7 +139,7 @@ on_both_engines! {
         }
     }
 
-    /// Signing out waits for a refresh that is under way, and ends what it gave.
+    /// Signing out waits for a running refresh, and ends the tokens that it issued.
     async fn no_refresh_in_flight_survives_signing_out(app) {
         let ada = tenant(&app, "ada@example.com").await;
         for _ in 0..6 {
@@ -158,9 +158,9 @@ on_both_engines! {
     }
 }
 
-/// The request is let in; its session is gone when it leaves its message.
+/// The session is deleted after the request is accepted, and before it stores its message for the next page.
 #[tokio::test]
-async fn a_request_whose_session_ends_meanwhile_stores_none_and_fails_at_nothing() {
+async fn a_request_whose_session_ends_meanwhile_succeeds_and_stores_no_session() {
     let app = TestApp::new(Engine::Sqlite, crate::app::Settings::default()).await;
     let ada = crate::story::someone(&app, "ada@example.com").await;
     app.execute("CREATE TRIGGER ends AFTER UPDATE ON environments BEGIN DELETE FROM sessions; END").await;

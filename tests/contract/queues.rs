@@ -10,7 +10,7 @@ use crate::app::{Engine, Settings, TestApp, on_both_engines};
 use crate::hooksentry::{self, ingest, tenant};
 use crate::story::{Answer, Call, create, someone};
 
-/// A transaction of another process, for which every other write waits.
+/// A transaction of another process that blocks every other write.
 enum Hold {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
@@ -41,8 +41,8 @@ impl Hold {
 }
 
 /// Sends more requests of one tenant than its share holds, then one of another tenant, while nothing can be written.
-/// Returns a refusal of the first tenant, the other's answer, and how many requests were answered before it, once writing
-/// went on.
+/// Returns a refusal of the first tenant, the other tenant's answer, and the number of requests that were answered before
+/// it once writing went on.
 async fn crowd<'a>(
     app: &TestApp,
     greedy: impl Iterator<Item = BoxFuture<'a, Answer>>,
@@ -55,7 +55,7 @@ async fn crowd<'a>(
     let (_, refused) = crowd.next().await.expect("an answer");
     assert_eq!(refused.status, 429, "the share is full: {}", refused.text());
     crowd.push(other.map(|answer| (true, answer)).boxed());
-    // Until all of them have been taken to the queue, or refused.
+    // Until each request is in the queue, or refused.
     while let Ok(Some((is_other, answer))) = tokio::time::timeout(Duration::from_millis(300), crowd.next()).await {
         assert!(!is_other, "nothing can be written: {}", answer.text());
         assert_eq!(answer.status, 429);
@@ -78,7 +78,7 @@ async fn crowd<'a>(
 on_both_engines! {
     async fn new_keys_of_a_greedy_organisation_leave_room_to_others(app) {
         let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
-        // From several networks, each of which has a share of the look-ups of sessions.
+        // From several networks, because each has a limited share of the session look-ups.
         let peers = ["192.0.2.1:5000", "192.0.2.2:5000", "192.0.2.3:5000", "192.0.2.4:5000"];
         let new = |n: usize, cookie: &str| {
             let call = Call::new(&app, "POST", "/v1/auth/api-keys").from(peers[n % 4]).cookie(cookie);
@@ -113,14 +113,14 @@ on_both_engines! {
     }
 }
 
-/// Others write between two transactions of a flush. PostgreSQL says which transaction wrote a row last; the flush is the
-/// same on both engines.
+/// Other writers get their turn between two transactions of a flush. PostgreSQL shows the transaction that wrote a row
+/// last; the flush is the same on both engines.
 #[tokio::test]
 async fn a_flush_writes_at_most_a_thousand_rows_in_one_transaction() {
     let app = TestApp::new(Engine::Postgres, Settings::default()).await;
     let ada = someone(&app, "ada@example.com").await;
     let limited = ada.in_env(&ada.live, r#", "quota": {"limit": 9}"#);
-    // In waves, because a network has a share of the look-ups of sessions and keys.
+    // In waves, because a network has a limited share of the look-ups of sessions and keys.
     for wave in [250, 250, 250, 250, 10] {
         let made = join_all((0..wave).map(|_| create(&app, &ada.cookie, &limited))).await;
         let uses = made.iter().map(|made| Call::new(&app, "GET", "/v1/whoami").key(&made.field("/key")).send());

@@ -1,4 +1,4 @@
-//! `POST /v1/auth/register`, and who may call it (docs/CONTRACTS.md, "Signing in").
+//! `POST /v1/auth/register`, and the permission to call it (docs/CONTRACTS.md, "Signing in").
 
 use futures::future::join_all;
 use latchkey::accounts::Registration;
@@ -13,7 +13,7 @@ fn only(registration: Registration) -> Settings {
     Settings { registration, ..Settings::default() }
 }
 
-fn guarded() -> Settings {
+fn with_set_up_token() -> Settings {
     Settings { needs_set_up_token: true, ..only(Registration::First) }
 }
 
@@ -27,7 +27,7 @@ on_both_engines! {
         story.is("the_first_account_registers_itself_and_no_other");
     }
 
-    async fn of_two_first_accounts_at_once_one_wins(app, only(Registration::First)) {
+    async fn one_of_several_concurrent_first_accounts_is_created(app, only(Registration::First)) {
         let bodies: Vec<String> = (0..8)
             .map(|n| format!(r#"{{"email": "user{n}@example.com", "password": "correct horse battery"}}"#))
             .collect();
@@ -43,14 +43,14 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM environments").await, 2);
     }
 
-    async fn an_account_of_the_operator_is_the_first_as_well(app, only(Registration::First)) {
+    async fn an_account_added_by_the_operator_counts_as_the_first(app, only(Registration::First)) {
         let email = latchkey::accounts::EmailAddress::parse("root@example.com").unwrap();
         let password = latchkey::accounts::Password::new("correct horse battery".to_owned()).unwrap();
         app.services.accounts.add(&email, password).await.unwrap();
         Call::new(&app, "POST", "/v1/auth/register").json(ADA).send().await.is_problem(403, "forbidden");
     }
 
-    async fn where_others_can_reach_it_the_first_account_needs_the_token(app, guarded()) {
+    async fn the_first_account_of_a_reachable_server_needs_the_set_up_token(app, with_set_up_token()) {
         let mut story = Story::new();
         let token = app.set_up_token.as_ref().expect("a token").reveal().to_owned();
         let with = |token: &str, email: &str| {
@@ -63,11 +63,11 @@ on_both_engines! {
         Call::new(&app, "POST", "/v1/auth/register").json(&with(&token, "ada@example.com")).tell(&mut story).await;
         story.say("it opens the door once");
         Call::new(&app, "POST", "/v1/auth/register").json(&with(&token, "bob@example.com")).tell(&mut story).await;
-        story.is("where_others_can_reach_it_the_first_account_needs_the_token");
+        story.is("the_first_account_of_a_reachable_server_needs_the_set_up_token");
     }
 
-    /// A proxy that Latchkey was not told of connects from this machine.
-    async fn the_token_is_needed_unless_everything_says_that_the_request_is_local(app, guarded()) {
+    /// A proxy that is missing in Latchkey's settings may connect from this machine.
+    async fn the_set_up_token_is_needed_unless_the_request_is_certainly_local(app, with_set_up_token()) {
         let host = ("host", "127.0.0.1:3000");
         let from = |peer: &'static str, path: &str, headers: &[(&str, &str)]| {
             let call = Call::new(&app, if path == "/register" { "GET" } else { "POST" }, path).from(peer);
@@ -95,18 +95,18 @@ on_both_engines! {
         assert_eq!(from(home, "/v1/auth/register", &[host]).json(ADA).send().await.status, 201);
     }
 
-    async fn an_open_server_takes_everybody_once(app) {
+    async fn an_open_server_registers_each_email_once(app) {
         let mut story = Story::new();
         Call::new(&app, "POST", "/v1/auth/register").json(ADA).tell(&mut story).await;
         Call::new(&app, "POST", "/v1/auth/register").json(BOB).tell(&mut story).await;
         story.say("the same address in another case is the same account");
         let again = r#"{"email": " ADA@Example.com ", "password": "another password"}"#;
         Call::new(&app, "POST", "/v1/auth/register").json(again).tell(&mut story).await;
-        story.is("an_open_server_takes_everybody_once");
+        story.is("an_open_server_registers_each_email_once");
         assert_eq!(app.number("SELECT count(*) FROM users").await, 2);
     }
 
-    async fn of_two_equal_registrations_at_once_one_wins(app) {
+    async fn one_of_several_equal_concurrent_registrations_succeeds(app) {
         let calls = (0..6).map(|_| Call::new(&app, "POST", "/v1/auth/register").json(ADA).send());
         let answers = join_all(calls).await;
         assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
@@ -116,14 +116,14 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM organisations").await, 1);
     }
 
-    async fn a_closed_server_takes_nobody(app, only(Registration::Closed)) {
+    async fn a_closed_server_refuses_registration(app, only(Registration::Closed)) {
         let mut story = Story::new();
         Call::new(&app, "POST", "/v1/auth/register").json(ADA).tell(&mut story).await;
-        story.is("a_closed_server_takes_nobody");
+        story.is("a_closed_server_refuses_registration");
         assert_eq!(app.number("SELECT count(*) FROM users").await, 0);
     }
 
-    async fn every_field_that_is_wrong_is_named(app) {
+    async fn every_wrong_field_of_a_registration_is_named(app) {
         let mut story = Story::new();
         let long = format!(r#"{{"email": "ada@example.com", "password": "{}"}}"#, "x".repeat(257));
         for body in [
@@ -137,11 +137,11 @@ on_both_engines! {
         ] {
             Call::new(&app, "POST", "/v1/auth/register").json(body).tell(&mut story).await;
         }
-        story.is("every_field_that_is_wrong_is_named");
+        story.is("every_wrong_field_of_a_registration_is_named");
         assert_eq!(app.number("SELECT count(*) FROM users").await, 0);
     }
 
-    /// Both databases would choke on a zero byte or a lone surrogate.
+    /// Both databases would fail on a zero byte or a lone surrogate.
     async fn strange_addresses_are_refused_and_not_stored(app) {
         for email in [r"a\u0000b@example.com", r#"\"a\u0000b\"@example.com"#, r#"\"a\nb\"@example.com"#, r"a@b\u0000.com"] {
             let body = format!(r#"{{"email": "{email}", "password": "correct horse battery"}}"#);
@@ -153,7 +153,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM users").await, 0);
     }
 
-    /// Somebody who is signed in and registers again is the new one, under a new token.
+    /// Registering while signed in switches to the new account, under a new token.
     async fn registering_signs_in_under_a_new_token(app) {
         let ada = register(&app, "ada@example.com").await;
         let answer = Call::new(&app, "POST", "/v1/auth/register").cookie(&ada).json(BOB).send().await;

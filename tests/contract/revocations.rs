@@ -48,7 +48,7 @@ impl Stream {
         }
     }
 
-    /// The next one that is no heartbeat.
+    /// Returns the next event that is not a heartbeat.
     pub async fn change(&mut self) -> Option<(String, String, serde_json::Value)> {
         loop {
             let next = self.next().await?;
@@ -59,7 +59,7 @@ impl Stream {
     }
 }
 
-/// A key with which somebody follows what changes.
+/// Creates a key for subscribing to changes.
 async fn listener(app: &TestApp, who: &Someone) -> String {
     create(app, &who.cookie, r#"{"name": "listener", "scopes": "keys:verify"}"#).await.field("/key")
 }
@@ -71,7 +71,7 @@ async fn edit(app: &TestApp, who: &Someone, id: &str, body: &str) {
 }
 
 on_both_engines! {
-    async fn what_ends_or_changes_is_told_to_who_listens(app) {
+    async fn subscribers_get_revocations_and_changes_of_their_organisation(app) {
         let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
         let caller = create(&app, &ada.cookie, r#"{"name": "caller", "scopes": "keys:verify"}"#).await;
         let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await;
@@ -91,13 +91,13 @@ on_both_engines! {
         let (_, second, data) = stream.change().await.unwrap();
         assert_eq!(data, told(true));
 
-        // Away for a moment: what was missed comes first, and nothing twice.
+        // After a reconnect, the missed changes come first, and no change comes twice.
         let mut again = Stream::open(&app, &caller.field("/key"), Some(&first)).await;
         assert_eq!(again.next().await.unwrap(), ("changed".into(), second.clone(), told(true)));
         assert_eq!(again.next().await.unwrap().0, "heartbeat");
         let mut again = Stream::open(&app, &caller.field("/key"), Some(&start)).await;
         assert_eq!(again.next().await.unwrap().1, first);
-        // An id of another start of the server, or none of ours: whoever comes with it knows nothing.
+        // An id from before a restart of the server, or an invalid one: the client's state is unknown.
         for id in ["0000000000000001-1", "x", ""] {
             let mut reset = Stream::open(&app, &caller.field("/key"), Some(id)).await;
             assert_eq!(reset.next().await.unwrap().0, "reset", "{id}");
@@ -119,7 +119,7 @@ on_both_engines! {
         assert_eq!(stream.next().await.unwrap().0, "heartbeat");
     }
 
-    async fn only_who_may_check_keys_may_listen(app) {
+    async fn subscribing_needs_the_right_to_check_keys(app) {
         let ada = someone(&app, "ada@example.com").await;
         let narrow = create(&app, &ada.cookie, &ada.in_env(&ada.live, r#", "scopes": "a:b""#)).await.field("/key");
         Call::new(&app, "GET", "/v1/revocations").send().await.is_problem(401, "unauthenticated");
@@ -143,14 +143,14 @@ on_both_engines! {
         edit(&app, &ada, &made, r#"{"name": "own"}"#).await;
         let (_, own, _) = stream.change().await.expect("a change");
         assert_eq!(count(&own), "1");
-        // Nothing was missed, however much others have done meanwhile.
+        // Changes of other organisations do not count as missed.
         edit(&app, &bob, &foreign, r#"{"name": "four"}"#).await;
         let mut again = Stream::open(&app, &listener(&app, &ada).await, Some(&own)).await;
         let (kind, id, _) = again.next().await.expect("a heartbeat");
         assert_eq!((kind.as_str(), id), ("heartbeat", own));
     }
 
-    async fn a_stream_that_resumes_is_told_all_it_missed_page_by_page(app) {
+    async fn a_resumed_stream_gets_all_missed_changes_page_by_page(app) {
         let ada = someone(&app, "ada@example.com").await;
         let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
         let key = listener(&app, &ada).await;
@@ -164,7 +164,7 @@ on_both_engines! {
             assert_eq!((kind.as_str(), id.rsplit('-').next()), ("changed", Some(number.to_string().as_str())));
         }
         assert_eq!(stream.next().await.expect("an event").0, "heartbeat");
-        // One that does not read is told the same, once it does.
+        // A slow reader gets the same changes once it reads.
         let mut slow = Stream::open(&app, &key, None).await;
         for number in 0..600 {
             edit(&app, &ada, &made, &format!(r#"{{"name": "again {number}"}}"#)).await;
@@ -200,8 +200,8 @@ on_both_engines! {
         }
     }
 
-    /// However much a stream has missed, the server keeps little of it in memory.
-    async fn a_stream_that_resumes_reads_a_page_of_the_log_at_a_time(app) {
+    /// The server holds one page in memory, however many changes a stream has missed.
+    async fn a_resumed_stream_reads_one_page_of_the_log_at_a_time(app) {
         let ada = someone(&app, "ada@example.com").await;
         let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
         let organisation = ada.org.parse().expect("an id");
@@ -212,7 +212,7 @@ on_both_engines! {
         }
         let mut stream = changes.subscribe(organisation, Start::After(start)).await.expect("a subscription");
         assert!(matches!(stream.catch_up().await, Ok(Some(Notification::Changed(_)))));
-        // Of the others it knows those that it has read.
+        // The rest of the page is in memory already.
         app.execute("DELETE FROM changes").await;
         let mut told = 1;
         while let Ok(Some(Notification::Changed(_))) = stream.catch_up().await {
@@ -240,7 +240,7 @@ on_both_engines! {
     }
 }
 
-/// Streams are other tasks than the caller that revokes: on one thread, they run first only if they are let.
+/// Streams and the revocation are separate tasks: on one thread, the streams run first only if the revocation yields.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_revocation_is_written_to_every_open_stream_before_it_is_answered() {
     for engine in [Engine::Sqlite, Engine::Postgres] {

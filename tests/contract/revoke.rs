@@ -19,7 +19,7 @@ async fn works(app: &TestApp, key: &str) -> bool {
 }
 
 on_both_engines! {
-    async fn who_may_revoke_what(app) {
+    async fn permissions_to_revoke_a_key(app) {
         let mut story = Story::new();
         let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
         let (cy, eve) = (someone(&app, "cy@example.com").await, someone(&app, "eve@example.com").await);
@@ -44,11 +44,11 @@ on_both_engines! {
         assert!(!works(&app, &adas.field("/key")).await);
         told(&ada, &third).tell(&mut story).await;
         assert!(!works(&app, &third.field("/key")).await);
-        story.is("who_may_revoke_what");
+        story.is("permissions_to_revoke_a_key");
         assert_eq!(delete(&app, &ada, &bobs.field("/id")).await.status, 200);
     }
 
-    async fn an_unknown_key_and_a_foreign_one_are_the_same(app) {
+    async fn a_foreign_key_is_answered_like_an_unknown_one(app) {
         let (ada, eve) = (someone(&app, "ada@example.com").await, someone(&app, "eve@example.com").await);
         let id = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
         let foreign = delete(&app, &eve, &id).await;
@@ -57,12 +57,12 @@ on_both_engines! {
             let answer = delete(&app, &eve, unknown).await;
             assert_eq!((answer.status, answer.text()), (foreign.status, foreign.text()), "{unknown}");
         }
-        // Nor does a revoked one show itself.
+        // A foreign key that is revoked gets the same answer.
         delete(&app, &ada, &id).await;
         assert_eq!(delete(&app, &eve, &id).await.text(), foreign.text());
     }
 
-    async fn who_has_left_cannot_revoke_what_they_made(app) {
+    async fn a_former_member_cannot_revoke_their_keys(app) {
         let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
         bob.join(&app, &ada.org, Role::Admin).await;
         let key = create(&app, &bob.cookie, &ada.in_env(&ada.live, "")).await;
@@ -71,7 +71,7 @@ on_both_engines! {
         assert!(works(&app, &key.field("/key")).await, "the key stays");
     }
 
-    async fn twice_and_at_once_is_the_same_answer_and_one_revocation(app) {
+    async fn repeated_and_concurrent_revocations_are_answered_alike_and_counted_once(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = create(&app, &ada.cookie, r#"{"name": "key"}"#).await;
         let id = key.field("/id");
@@ -83,7 +83,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT revoked_count FROM organisations").await, 1);
     }
 
-    async fn no_answer_of_success_before_it_is_true(app) {
+    async fn a_key_is_refused_once_its_revocation_is_answered(app) {
         let ada = someone(&app, "ada@example.com").await;
         for _ in 0..20 {
             let key = create(&app, &ada.cookie, r#"{"name": "key"}"#).await;
@@ -118,7 +118,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT CAST(sum(request_count) AS BIGINT) FROM keys").await, 0, "that is no use of a key");
     }
 
-    async fn a_key_ends_itself_whatever_else_it_may_not_do(app) {
+    async fn a_paused_or_network_bound_key_may_revoke_itself(app) {
         let ada = someone(&app, "ada@example.com").await;
         let current = |key: &str| Call::new(&app, "DELETE", "/v1/auth/api-keys/current").key(key);
         // Presented from 192.0.2.10.

@@ -1,4 +1,4 @@
-//! Roles (`domain/access.rs`): what a viewer sees, and that they change nothing.
+//! Roles (`domain/access.rs`): a viewer sees keys and events, and changes nothing.
 
 use latchkey::model::Role;
 
@@ -51,7 +51,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM keys").await, 2);
     }
 
-    async fn pages_offer_a_viewer_no_change(app) {
+    async fn pages_offer_no_change_to_a_viewer(app) {
         let (ada, bob) = (tenant(&app, "ada@example.com").await, tenant(&app, "bob@example.com").await);
         bob.who.join(&app, &ada.who.org, Role::Viewer).await;
         let page = async |cookie: &str, path: String| Call::new(&app, "GET", &path).cookie(cookie).send().await.text();

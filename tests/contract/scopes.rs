@@ -1,4 +1,4 @@
-//! Lists of scopes: one parser reads them, wherever they come from.
+//! Lists of scopes: one parser reads them in every contract and form.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::app::{Settings, TestApp, on_both_engines};
 use crate::key_page::form;
 use crate::story::{Answer, Call, create, someone};
 
-/// Texts that are no lists of scopes. The first character beside a space that splits one is an error, too.
+/// Invalid lists of scopes. A separator other than a space is an error too.
 const WRONG: [&str; 22] = [
     "a:x\u{c}admin:all",
     "a:x\tadmin:all",
@@ -32,10 +32,10 @@ const WRONG: [&str; 22] = [
     "",
 ];
 
-/// Texts that are the list `a:x b:*`.
+/// Valid spellings of the list `a:x b:*`.
 const RIGHT: [&str; 4] = ["a:x b:*", "  a:x b:*", "a:x b:* ", "a:x   b:*"];
 
-fn named(answer: &Answer) -> bool {
+fn names_scopes(answer: &Answer) -> bool {
     answer.status == 400
         && answer.json()["errors"]
             .as_array()
@@ -50,7 +50,7 @@ async fn verify(app: &TestApp, caller: &str, key: &str, scopes: &str) -> Answer 
         .await
 }
 
-/// What a program may write into a path, so that it arrives as this text.
+/// Encodes a text for a path.
 fn in_path(text: &str) -> String {
     text.bytes()
         .map(|byte| {
@@ -73,16 +73,16 @@ on_both_engines! {
         for wrong in WRONG {
             let body = json!({"name": "k", "org_id": ada.org, "env_id": ada.live, "scopes": wrong}).to_string();
             let made = Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie).json(&body).send().await;
-            assert!(named(&made), "create {wrong:?}: {}", made.text());
+            assert!(names_scopes(&made), "create {wrong:?}: {}", made.text());
             let made = Call::new(&app, "POST", "/v1/auth/api-keys").key(&manager).json(&json!({"name": "k", "scopes": wrong}).to_string()).send().await;
-            assert!(named(&made), "create by a key {wrong:?}: {}", made.text());
+            assert!(names_scopes(&made), "create by a key {wrong:?}: {}", made.text());
             let edited = Call::new(&app, "PATCH", &format!("/v1/keys/{id}")).cookie(&ada.cookie).json(&json!({"scopes": wrong}).to_string()).send().await;
-            assert!(named(&edited), "edit {wrong:?}: {}", edited.text());
+            assert!(names_scopes(&edited), "edit {wrong:?}: {}", edited.text());
             let checked = verify(&app, &caller, &string, wrong).await;
-            assert!(named(&checked), "verify {wrong:?}: {}", checked.text());
+            assert!(names_scopes(&checked), "verify {wrong:?}: {}", checked.text());
             let path = format!("/v1/forward-auth/{}/live/{}", ada.org, in_path(wrong));
             let asked = Call::new(&app, "GET", &path).key(&string).send().await;
-            // In a path a `+` separates, and `any` is a word of its own.
+            // In a path, `+` separates scopes, and `any` is a keyword.
             let expected = match wrong { "a:x+admin:all" => 403, "any" => 200, _ => 400 };
             assert_eq!(asked.status, expected, "forward-auth {path}: {}", asked.text());
             let typed = form(&app, &format!("/keys/{id}"), &ada.cookie, &[("access", "restricted"), ("scopes", wrong)]).send().await;
@@ -103,7 +103,7 @@ on_both_engines! {
         assert_eq!((checked.field("/code"), checked.json()["missing_scopes"].clone()), ("INSUFFICIENT_SCOPES".to_owned(), json!(["admin:all"])));
     }
 
-    async fn a_gateway_whose_path_is_odd_lets_no_request_through(app) {
+    async fn a_gateway_with_a_malformed_path_admits_no_request(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = create(&app, &ada.cookie, &ada.in_env(&ada.live, r#", "scopes": "events:write""#)).await.field("/key");
         let full = create(&app, &ada.cookie, r#"{"name": "full"}"#).await.field("/key");

@@ -18,7 +18,7 @@ async fn search(app: &TestApp, who: &Someone, text: &str) -> Answer {
     Call::new(app, "GET", &format!("/keys?{query}")).cookie(&who.cookie).send().await
 }
 
-/// The ids of the keys that a page lists, in their order.
+/// Returns the ids of the keys on a page, in their order.
 fn listed(page: &Answer) -> Vec<String> {
     assert_eq!(page.status, 200, "{}", page.text());
     let text = page.text();
@@ -31,9 +31,9 @@ async fn named(app: &TestApp, who: &Someone, name: &str) -> Answer {
     create(app, &who.cookie, &json!({ "name": name }).to_string()).await
 }
 
-/// So many keys of the first environment, past the application; every `each`th has "Nadel" in its name. The oldest has.
-async fn many(app: &TestApp, who: &Someone, count: i64, each: i64) {
-    let (org, env, user) = (wide(&who.org), wide(&who.live), wide(&who.user));
+/// Inserts `count` keys of the first environment, past the application. Every `each`th name has "Nadel", the oldest too.
+async fn insert_keys(app: &TestApp, who: &Someone, count: i64, each: i64) {
+    let (org, env, user) = (database_id(&who.org), database_id(&who.live), database_id(&who.user));
     let name = format!("CASE WHEN n % {each} = 0 THEN 'Nadel ' || n ELSE 'hay ' || n END");
     let columns = "id, uuid, hash, organisation_id, environment_id, created_by, name, name_folded, prefix, created_at";
     let statement = match app.engine {
@@ -53,8 +53,8 @@ async fn many(app: &TestApp, who: &Someone, count: i64, each: i64) {
     app.execute(&statement).await;
 }
 
-/// An id as the database has it.
-fn wide(id: &str) -> i64 {
+/// Converts an id to its number in the database.
+fn database_id(id: &str) -> i64 {
     let digits = id.split_once('_').expect("a prefix").1;
     u64::from_str_radix(digits, 16).expect("hex digits").cast_signed()
 }
@@ -97,7 +97,7 @@ on_both_engines! {
         }
     }
 
-    async fn a_text_that_no_name_contains_is_said_and_shows_no_keys(app) {
+    async fn a_text_that_no_name_can_contain_is_refused(app) {
         let ada = someone(&app, "ada@example.com").await;
         let id = named(&app, &ada, &"a".repeat(100)).await.field("/id");
         assert_eq!(listed(&search(&app, &ada, &"a".repeat(100)).await), std::slice::from_ref(&id));
@@ -109,10 +109,10 @@ on_both_engines! {
         assert_eq!(listed(&search(&app, &ada, " ").await), [id]);
     }
 
-    /// Needles in 2,500 keys lie in three steps. Pages lose none and repeat none, and the oldest key is found.
+    /// The matches in 2,500 keys lie in three steps. Pages lose none and repeat none, and the oldest key is found.
     async fn a_search_in_steps_finds_every_key_once(app) {
         let ada = someone(&app, "ada@example.com").await;
-        many(&app, &ada, 2_500, 20).await;
+        insert_keys(&app, &ada, 2_500, 20).await;
         let (mut found, mut cursor) = (Vec::new(), String::new());
         loop {
             let path = format!("/keys?env={}&q=NADEL{cursor}", ada.live);
@@ -129,7 +129,7 @@ on_both_engines! {
         assert_eq!(listed(&search(&app, &ada, "nadel 0").await).len(), 1);
         assert!(listed(&search(&app, &ada, "straw").await).is_empty());
         assert!(listed(&Call::new(&app, "GET", "/keys?state=revoked").cookie(&ada.cookie).send().await).is_empty());
-        // The API's own list goes by the keys that a person made, in steps as well.
+        // The API's list of the keys that a person created is read in steps too.
         let whole = Call::new(&app, "GET", "/v1/auth/api-keys?limit=1000").cookie(&ada.cookie).send().await.json();
         assert_eq!(whole["api_keys"].as_array().unwrap().len(), 1_000);
         assert!(whole["next_cursor"].is_string());
@@ -138,7 +138,7 @@ on_both_engines! {
     /// A search in many keys gives its place to others between two of its steps.
     async fn a_long_search_lets_others_in_after_each_step(app) {
         let ada = someone(&app, "ada@example.com").await;
-        many(&app, &ada, 20_000, 50_000).await;
+        insert_keys(&app, &ada, 20_000, 50_000).await;
         let lists = Lists::new(1, 1);
         let tenant = |who: i64| Tenant::Person(UserId(who));
         let (searcher, other) = (lists.admit(tenant(1)).await.unwrap(), lists.admit(tenant(2)).await.unwrap());
@@ -148,7 +148,7 @@ on_both_engines! {
         let mut search = Box::pin(app.services.keys.list(&request, &searcher));
         for turn in 0..15 {
             assert!(search.as_mut().now_or_never().is_none(), "it waits for the place");
-            // In the queue before the search can ask for its next step, however soon the database answers.
+            // Queued before the search can ask for its next step, however soon the database answers.
             let mut next = Box::pin(other.step());
             assert!(next.as_mut().now_or_never().is_none(), "it waits behind the search");
             drop(place);
@@ -162,11 +162,11 @@ on_both_engines! {
         assert!(search.await.unwrap().keys.is_empty());
     }
 
-    /// A tenant that has used up its places waits, and is refused in the end; nobody else notices.
+    /// A tenant that has used up its places waits, and is refused in the end. Other tenants are unaffected.
     async fn a_greedy_tenant_takes_no_place_of_another_one(app) {
         let ada = tenant(&app, "ada@example.com").await;
         let eve = tenant(&app, "eve@example.com").await;
-        many(&app, &ada.who, 20_000, 50_000).await;
+        insert_keys(&app, &ada.who, 20_000, 50_000).await;
         let greedy = join_all((0..16).map(|_| search(&app, &ada.who, "straw")));
         let others = async {
             let mut statuses = Vec::new();
@@ -201,7 +201,7 @@ on_both_engines! {
             answer.is_problem(429, "too_many_requests");
             assert_eq!(answer.header("retry-after"), "1");
         }
-        // One key, and every other tenant, need no place.
+        // Reading one key needs no place, and other tenants have their own.
         let made = create(&app, &ada.who.cookie, r#"{"name": "key"}"#).await;
         let path = format!("/v1/keys/{}", made.field("/id"));
         assert_eq!(Call::new(&app, "GET", &path).cookie(&ada.who.cookie).send().await.status, 200);

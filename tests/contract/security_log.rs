@@ -1,4 +1,4 @@
-//! The security log: each event says who did it, from where and to what, in every contract; and no secret is in it.
+//! The security log: each event names actor, client and target, in every contract, and contains no secret.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,15 +10,14 @@ use crate::hooksentry::{self, PASSWORD};
 use crate::stale_forms::current_version;
 use crate::story::{Answer, Call, create};
 
-/// Another client for each story: all of them log to one place.
+/// Returns a distinct client for each test, because all tests share one log.
 fn client() -> &'static str {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let network = NEXT.fetch_add(1, Ordering::SeqCst);
     Box::leak(format!("198.18.{network}.7:50000").into_boxed_str())
 }
 
-/// The lines of the security log about requests of a client: the event, its outcome and reason, and the rest with the
-/// names of ids in their place.
+/// The lines of the security log about requests of a client. Ids are replaced by names.
 struct Lines<'a> {
     client: &'a str,
     names: Vec<(String, String)>,
@@ -89,7 +88,7 @@ on_both_engines! {
         assert_eq!(out.json(&format!(r#"{{"refreshToken": "{}"}}"#, next.1)).send().await.status, 204);
         let tokens = post(&app, it, "/api/v1/auth/login", &credentials(PASSWORD)).await;
         let renew = format!(r#"{{"refreshToken": "{}"}}"#, tokens.field("/refreshToken"));
-        // The second use ends the tokens, once.
+        // The second use of a refresh token ends the tokens, once.
         for status in [200, 401, 401] {
             assert_eq!(post(&app, it, "/api/v1/auth/refresh", &renew).await.status, status);
         }
@@ -194,8 +193,8 @@ on_both_engines! {
         assert!(secrets.iter().all(|secret| !log.contains(secret)), "a key, session or token is in the log");
     }
 
-    /// The client goes away before the key is stored: it is made all the same.
-    async fn a_key_whose_maker_does_not_wait_is_logged(app) {
+    /// The client disconnects before the key is stored; the key is created anyway.
+    async fn a_key_whose_client_disconnects_is_logged(app) {
         let ada = crate::story::someone(&app, "ada@example.com").await;
         let it = client();
         let body = r#"{"name": "unseen"}"#;
@@ -204,7 +203,7 @@ on_both_engines! {
         let mut outcome = "unknown";
         while app.number("SELECT count(*) FROM keys").await == 0 {
             if futures::poll!(call.as_mut()).is_ready() {
-                // It was stored and answered between two looks.
+                // The key was stored and answered between two polls.
                 outcome = "succeeded";
                 break;
             }

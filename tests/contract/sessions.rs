@@ -1,4 +1,4 @@
-//! Sessions: how long they last, what is stored of them, how they end (docs/CONTRACTS.md, "Signing in").
+//! Sessions: their lifetime, their stored form and their end (docs/CONTRACTS.md, "Signing in").
 
 use sha2::{Digest, Sha256};
 
@@ -27,11 +27,11 @@ async fn log_in(app: &TestApp, cookie: Option<&str>) -> String {
 }
 
 on_both_engines! {
-    async fn a_session_that_is_not_used_for_seven_days_is_over(app) {
+    async fn a_session_ends_after_seven_days_without_use(app) {
         let cookie = register(&app, "ada@example.com").await;
         app.clock.advance(7 * DAY - 1);
         assert!(is_signed_in(&app, &cookie).await);
-        // That was a use: it begins anew.
+        // The use restarts the seven days.
         app.clock.advance(7 * DAY - 1);
         assert!(is_signed_in(&app, &cookie).await);
         app.clock.advance(7 * DAY);
@@ -47,7 +47,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM sessions").await, 0);
     }
 
-    async fn a_session_is_over_after_thirty_days_whatever_happens(app) {
+    async fn a_session_ends_after_thirty_days_even_if_used(app) {
         let cookie = register(&app, "ada@example.com").await;
         for _ in 0..29 {
             app.clock.advance(DAY);
@@ -61,14 +61,14 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM sessions").await, 0);
     }
 
-    async fn a_session_that_is_deleted_past_the_server_is_over_at_once(app) {
+    async fn a_session_deleted_from_the_database_ends_at_once(app) {
         let cookie = register(&app, "ada@example.com").await;
         assert!(is_signed_in(&app, &cookie).await);
         app.execute("DELETE FROM sessions").await;
         assert!(!is_signed_in(&app, &cookie).await);
     }
 
-    async fn an_ended_session_tells_its_browser_to_forget_it(app) {
+    async fn the_cookie_of_an_ended_session_is_removed(app) {
         let mut story = Story::new();
         let cookie = register(&app, "ada@example.com").await;
         app.clock.advance(7 * DAY);
@@ -78,7 +78,7 @@ on_both_engines! {
         let bearer = format!("Bearer {token}");
         Call::new(&app, "GET", "/v1/auth/me").header("authorization", &bearer).tell(&mut story).await;
         Call::new(&app, "GET", "/v1/auth/me").tell(&mut story).await;
-        story.is("an_ended_session_tells_its_browser_to_forget_it");
+        story.is("the_cookie_of_an_ended_session_is_removed");
     }
 
     async fn signing_in_gives_a_new_token_and_ends_the_old_one(app) {
@@ -105,7 +105,7 @@ on_both_engines! {
         let id: tower_sessions::session::Id = token.parse().unwrap();
         let stored = app.bytes("SELECT id_hash FROM sessions").await;
         assert_eq!(stored, [Sha256::digest(id.0.to_le_bytes()).to_vec()]);
-        // The hash itself opens nothing.
+        // The hash is not accepted as a token.
         let as_token = tower_sessions::session::Id(i128::from_le_bytes(stored[0][..16].try_into().unwrap()));
         assert!(!is_signed_in(&app, &format!("session={as_token}")).await);
     }

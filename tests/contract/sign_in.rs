@@ -1,4 +1,4 @@
-//! `POST /v1/auth/login`: what it tells, and how often it may be asked (docs/CONTRACTS.md, "Signing in").
+//! `POST /v1/auth/login`: its answers and its throttling (docs/CONTRACTS.md, "Signing in").
 
 use latchkey::web::Site;
 
@@ -7,7 +7,7 @@ use crate::story::{Answer, Call, Story, read, register};
 
 const ADA: &str = r#"{"email": "ada@example.com", "password": "correct horse battery"}"#;
 
-/// A hash of the bytes as they are, by the cheapest parameters.
+/// Hashes the bytes without normalization, with the cheapest parameters.
 fn argon2_of(password: &str) -> String {
     use argon2::PasswordHasher;
     let argon2 = argon2::Argon2::from(argon2::Params::new(8, 1, 1, None).unwrap());
@@ -28,7 +28,7 @@ fn behind_a_proxy() -> Settings {
     Settings { site, ..Settings::default() }
 }
 
-/// All of an answer that a client sees, its request id apart.
+/// Returns an answer as the client sees it, without its request id.
 fn bytes(answer: &Answer) -> (u16, Vec<String>, Vec<u8>) {
     let headers = answer.headers.iter().filter(|(name, _)| name.as_str() != "x-request-id");
     let mut headers: Vec<String> = headers.map(|(name, value)| format!("{name}: {value:?}")).collect();
@@ -37,7 +37,7 @@ fn bytes(answer: &Answer) -> (u16, Vec<String>, Vec<u8>) {
 }
 
 on_both_engines! {
-    async fn right_wrong_and_unusable(app) {
+    async fn right_wrong_and_malformed_credentials(app) {
         let mut story = Story::new();
         register(&app, "ada@example.com").await;
         for body in [
@@ -50,10 +50,10 @@ on_both_engines! {
         ] {
             Call::new(&app, "POST", "/v1/auth/login").json(body).tell(&mut story).await;
         }
-        story.is("right_wrong_and_unusable");
+        story.is("right_wrong_and_malformed_credentials");
     }
 
-    async fn unknown_and_wrong_answer_alike(app) {
+    async fn an_unknown_account_is_answered_like_a_wrong_password(app) {
         register(&app, "ada@example.com").await;
         let wrong = log_in(&app, "ada@example.com", "not the password").await;
         wrong.is_problem(401, "unauthenticated");
@@ -68,7 +68,7 @@ on_both_engines! {
         }
     }
 
-    async fn an_account_is_guessed_slowly_and_its_owner_not_locked_out(app) {
+    async fn password_guesses_are_throttled_and_the_owner_is_not_locked_out(app) {
         let mut story = Story::new();
         register(&app, "ada@example.com").await;
         app.clock.advance(3_600_000);
@@ -83,7 +83,7 @@ on_both_engines! {
         story.say("in another case it is the same account, and a right guess is not heard either");
         let right = r#"{"email": "ADA@example.com", "password": "correct horse battery"}"#;
         Call::new(&app, "POST", "/v1/auth/login").json(right).from(attacker).tell(&mut story).await;
-        story.is("an_account_is_guessed_slowly_and_its_owner_not_locked_out");
+        story.is("password_guesses_are_throttled_and_the_owner_is_not_locked_out");
 
         assert_eq!(log_in(&app, "ada@example.com", "correct horse battery").await.status, 200);
         log_in_from(&app, attacker, "bob@example.com", "a guess").await.is_problem(401, "unauthenticated");
@@ -94,7 +94,7 @@ on_both_engines! {
         log_in_from(&app, attacker, "ada@example.com", "a guess").await.is_problem(429, "too_many_requests");
     }
 
-    async fn a_right_password_does_not_use_up_the_limit(app) {
+    async fn a_right_password_does_not_count_towards_the_limit(app) {
         register(&app, "ada@example.com").await;
         for _ in 0..70 {
             assert_eq!(log_in(&app, "ada@example.com", "correct horse battery").await.status, 200);
@@ -103,8 +103,8 @@ on_both_engines! {
         }
     }
 
-    /// 100 networks guess no faster together than one does, and delay only those who come from elsewhere.
-    async fn an_account_is_guessed_slowly_from_any_number_of_networks(app) {
+    /// 100 networks together guess no faster than one, and delay only clients from unknown networks.
+    async fn password_guesses_are_throttled_across_networks(app) {
         register(&app, "ada@example.com").await;
         let guess = async |network: usize, path: &str, password: &str| {
             let body = format!(r#"{{"email": "ada@example.com", "password": "{password}"}}"#);
@@ -136,7 +136,7 @@ on_both_engines! {
         app.clock.advance(36_000);
         assert_eq!(guess(500, "/v1/auth/login", "correct horse battery").await.status, 200);
         assert_eq!(app.number("SELECT count(*) FROM known_networks").await, 2);
-        // It is known now.
+        // Network 500 is known now, and has its own limit.
         guess(501, "/v1/auth/login", "a guess").await.is_problem(401, "unauthenticated");
         guess(501, "/v1/auth/login", "a guess").await.is_problem(429, "too_many_requests");
         assert_eq!(guess(500, "/v1/auth/login", "correct horse battery").await.status, 200);
@@ -156,8 +156,8 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM known_networks").await, 0);
     }
 
-    /// macOS and Linux type the same letters differently.
-    async fn composed_and_decomposed_passwords_are_one(app) {
+    /// macOS and Linux encode typed letters differently.
+    async fn composed_and_decomposed_passwords_are_equal(app) {
         let with = |password: &str| serde_json::json!({ "email": "ada@example.com", "password": password }).to_string();
         let (nfc, nfd) = ("passw\u{f6}rd of J\u{f6}rg", "passwo\u{308}rd of Jo\u{308}rg");
         let made = Call::new(&app, "POST", "/v1/auth/register").json(&with(nfd)).send().await;
@@ -168,7 +168,7 @@ on_both_engines! {
                 assert_eq!(answer.status, 200, "{path} {password}");
             }
         }
-        // A hash from before passwords were normalized: right as it was typed once, and then in either form.
+        // A hash from before normalization accepts the form typed at that time, and after a sign-in either form.
         let old = argon2_of(nfd);
         app.execute(&format!("UPDATE users SET password_hash = '{old}'")).await;
         Call::new(&app, "POST", "/v1/auth/login").json(&with(nfc)).send().await.is_problem(401, "unauthenticated");
@@ -204,8 +204,8 @@ on_both_engines! {
         }
     }
 
-    /// `type=email` and `maxlength` are rules of the browser's own, which differ from ours.
-    async fn the_forms_take_what_the_api_takes_and_say_the_same(app) {
+    /// `type=email` and `maxlength` are rules of the browser, which differ from the server's.
+    async fn the_forms_accept_and_refuse_the_same_input_as_the_api(app) {
         for path in ["/sign-in", "/register"] {
             let page = Call::new(&app, "GET", path).send().await.text();
             assert!(page.contains(r#"inputmode="email""#) && page.contains(r#"autocomplete="username""#), "{path}");
@@ -228,7 +228,7 @@ on_both_engines! {
         }
     }
 
-    async fn an_address_tries_sixty_accounts_and_then_waits(app) {
+    async fn a_client_address_is_throttled_after_sixty_accounts(app) {
         for n in 0..60 {
             let answer = log_in_from(&app, "198.51.100.9:40000", &format!("user{n}@example.com"), "a guess").await;
             answer.is_problem(401, "unauthenticated");
@@ -241,15 +241,15 @@ on_both_engines! {
         log_in_from(&app, "198.51.100.9:40000", "user60@example.com", "a guess").await.is_problem(401, "unauthenticated");
     }
 
-    async fn texts_that_are_no_addresses_count_as_well(app) {
+    async fn invalid_email_addresses_count_towards_the_limit(app) {
         for n in 0..60 {
             log_in(&app, &format!("nonsense {n}"), "a guess").await.is_problem(401, "unauthenticated");
         }
         log_in(&app, "nonsense", "a guess").await.is_problem(429, "too_many_requests");
     }
 
-    /// A header that anybody can send must not buy a fresh allowance.
-    async fn a_forwarded_address_of_a_stranger_changes_nothing(app) {
+    /// A header that any client can send must not reset the limit.
+    async fn a_forwarded_address_from_an_untrusted_peer_is_ignored(app) {
         for n in 0..11 {
             let answer = Call::new(&app, "POST", "/v1/auth/login")
                 .header("x-forwarded-for", &format!("203.0.113.{n}"))
@@ -287,8 +287,8 @@ on_both_engines! {
         assert_eq!(answer.header("retry-after"), "30");
     }
 
-    /// What is idle for long is forgotten, what is not stays.
-    async fn tidying_up_frees_nobody_early(app) {
+    /// The clean-up must not reset a limit that is in use.
+    async fn the_clean_up_lifts_no_limit_early(app) {
         for _ in 0..10 {
             log_in(&app, "ada@example.com", "a guess").await.is_problem(401, "unauthenticated");
         }

@@ -1,5 +1,5 @@
-//! Forms that were filled before somebody else changed what they show: only the fields that the person changed are
-//! applied, and a field that both changed is refused with both values.
+//! Forms that were loaded before another person changed the same object: only the fields that were changed in the form
+//! are applied, and a field that both changed is refused with both values.
 
 use latchkey::events::Retention;
 use latchkey::model::Role;
@@ -7,7 +7,7 @@ use latchkey::model::Role;
 use crate::app::{TestApp, on_both_engines};
 use crate::story::{Answer, Call, Someone, create, someone};
 
-/// The version that a form of a page carries; `marker` stands in the form, before its version.
+/// Returns the version in a form of a page. `marker` is a text in the form, before its version.
 fn version(page: &str, marker: &str) -> Option<String> {
     let (_, form) = page.split_once(marker)?;
     let (_, value) = form.split_once("name=\"version\" value=\"")?;
@@ -15,17 +15,17 @@ fn version(page: &str, marker: &str) -> Option<String> {
     Some(value.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
 }
 
-/// The version of a form of a key as its page shows it now, or `None` where there is no form. `path` is where the form
-/// is sent to.
+/// Returns the current version in a form of a key's page, or `None` if the page has no form. `path` is the target of
+/// the form.
 pub async fn current_version(app: &TestApp, cookie: &str, path: &str) -> Option<String> {
     let marker = if path.contains("/enabled") { SWITCH } else { EDIT };
     let page = Call::new(app, "GET", &path.replace("/enabled", "")).cookie(cookie).send().await.text();
     version(&page, marker)
 }
 
-/// In the edit form of a key, before its version.
+/// The marker of the edit form of a key.
 const EDIT: &str = "class=\"form key-form\"";
-/// In the form that pauses and resumes a key.
+/// The marker of the form that pauses and resumes a key.
 const SWITCH: &str = "name=\"enabled\"";
 
 async fn get(app: &TestApp, who: &Someone, path: &str) -> String {
@@ -61,7 +61,7 @@ const UNTOUCHED: [(&str, &str); 9] = [
     ("metadata", ""),
 ];
 
-/// The same fields, with these in their place.
+/// Returns the fields of [`UNTOUCHED`] with a version and these changes.
 fn with<'a>(changes: &[(&'a str, &'a str)], version: &'a str) -> Vec<(&'a str, &'a str)> {
     let mut fields = UNTOUCHED.to_vec();
     fields.push(("version", version));
@@ -126,7 +126,7 @@ on_both_engines! {
         for text in [
             "Nothing was saved", "Changed elsewhere. Now: ", "<strong>events:write</strong>",
             "value=\"events:read keys:verify\"", "value=\"mine\"", "value=\"70\"", "Save my changes anyway",
-            // A field that was not touched here shows what it is now.
+            // A field that was not touched here shows its current value.
             "192.0.2.0/24</textarea>",
         ] {
             assert!(html.contains(text), "no {text} in {html}");
@@ -134,14 +134,14 @@ on_both_engines! {
         assert_eq!(html.matches("Changed elsewhere").count(), 1, "{html}");
         assert_eq!(html.matches(" autofocus").count(), 1, "{html}");
 
-        // On purpose: the same values from the page that showed both.
+        // A confirmation: the same values from the page that showed both.
         let seen = version(&html, EDIT).unwrap();
         let again = with(&[&wide[..], &[("ip_allowlist", "192.0.2.0/24")]].concat(), &seen);
         assert_eq!(post(&app, &ada, &page, &again).await.status, 303);
         let now = details(&app, &ada, &id).await;
         assert_eq!((&now["name"], &now["scopes"]), (&"mine".into(), &"events:read keys:verify".into()));
         assert_eq!((&now["quota"]["limit"], &now["ip_allowlist"]), (&70.into(), &before["ip_allowlist"]));
-        // The purpose was about the value that the page showed, and about no later one.
+        // The confirmation covers the value that the page showed, and no later one.
         patch(&app, &ada, &id, r#"{"scopes": "a:b"}"#).await;
         assert_eq!(post(&app, &ada, &page, &again).await.status, 409);
     }
@@ -178,7 +178,7 @@ on_both_engines! {
     }
 
     /// The comparison and the write are one transaction.
-    async fn of_two_forms_at_once_one_is_refused(app) {
+    async fn one_of_two_concurrent_forms_is_refused(app) {
         let ada = someone(&app, "ada@example.com").await;
         let (id, page) = made(&app, &ada).await;
         for round in 0..10 {
@@ -210,7 +210,7 @@ on_both_engines! {
         assert!(html.contains("The key was not resumed") && html.contains("It was paused just now"), "{html}");
         assert_eq!(details(&app, &ada, &id).await["enabled"], false);
         assert_eq!(post(&app, &ada, &switch, &[("enabled", "true")]).await.status, 409, "without a version");
-        // Paused twice is paused: nothing is overwritten.
+        // Pausing a paused key overwrites nothing.
         assert_eq!(post(&app, &ada, &switch, &[("enabled", "false"), ("version", "")]).await.status, 303);
         let seen = version(&html, SWITCH).unwrap();
         assert_eq!(post(&app, &ada, &switch, &[("enabled", "true"), ("version", &seen)]).await.status, 303);

@@ -23,7 +23,7 @@ fn names(folder: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The statements that an engine runs, by file name.
+/// Returns the statements of an engine, with their file names.
 fn statements(engine: Engine) -> Vec<(String, String)> {
     let other = if engine == Engine::Sqlite { ".postgres.sql" } else { ".sqlite.sql" };
     let statements: Vec<(String, String)> = names("src/store/sql")
@@ -38,7 +38,7 @@ fn statements(engine: Engine) -> Vec<(String, String)> {
     statements
 }
 
-/// The plan of a statement, as text.
+/// Returns the plan of a statement, as text.
 async fn plan(app: &TestApp, statement: &str) -> String {
     match app.engine {
         Engine::Sqlite => {
@@ -59,7 +59,7 @@ async fn plan(app: &TestApp, statement: &str) -> String {
     }
 }
 
-/// A step of a search in the middle of a large organisation, whose third parameter is this one.
+/// Fills in the parameters of a search step in the middle of a large organisation; `third` is parameter 3.
 fn with_values(statement: &str, third: &str) -> String {
     let values = [
         "1",
@@ -81,7 +81,7 @@ fn with_values(statement: &str, third: &str) -> String {
     numbered.fold(statement.to_owned(), |text, (number, value)| text.replace(&format!("${}", number + 1), value))
 }
 
-/// Ten thousand keys of one organisation, and as many of others.
+/// Inserts ten thousand keys of one organisation and as many of others, on PostgreSQL.
 async fn many_keys(app: &TestApp) {
     if app.engine == Engine::Sqlite {
         return;
@@ -108,7 +108,7 @@ fn the_two_migration_folders_have_the_same_names() {
 }
 
 #[test]
-fn every_statement_of_one_engine_has_one_of_the_other() {
+fn every_statement_for_one_engine_has_one_for_the_other() {
     let names = names("src/store/sql");
     for name in &names {
         let twin = if name.ends_with(".sqlite.sql") {
@@ -137,7 +137,7 @@ fn every_statement_file_is_used() {
 }
 
 on_both_engines! {
-    async fn every_statement_is_one_that_the_engine_understands(app) {
+    async fn every_statement_can_be_prepared_by_its_engine(app) {
         for (name, text) in statements(app.engine) {
             match app.engine {
                 Engine::Sqlite => {
@@ -147,7 +147,7 @@ on_both_engines! {
                 }
                 Engine::Postgres => {
                     let mut db = sqlx::PgConnection::connect(&app.url).await.expect("the server answers");
-                    // What is only compared with NULL and a UUID has to be said to be one; the code binds it as one.
+                    // A parameter that is compared with NULL and a UUID needs an explicit type; the code binds a UUID.
                     let types = ["int8", "text", "uuid", "uuid", "uuid", "int8", "int8"].map(PgTypeInfo::with_name);
                     let types: &[PgTypeInfo] = if text.contains("$3 IS NULL OR k.uuid = $3") { &types } else { &[] };
                     let prepared = (&mut db).prepare_with(AssertSqlSafe(text).into_sql_str(), types).await;
@@ -157,8 +157,8 @@ on_both_engines! {
         }
     }
 
-    /// A step of a listing reads its keys and no more: it walks an index in the order of the answer.
-    async fn a_listing_walks_its_index(app) {
+    /// A step of a listing reads its keys and no more, by an index in the order of the answer.
+    async fn a_listing_uses_its_index(app) {
         many_keys(&app).await;
         for (owner, index) in [
             (Owner::Creator(UserId(1)), "keys_of_creator"),
@@ -174,7 +174,7 @@ on_both_engines! {
                 assert!(plan.contains(index), "{owner:?} does not use {index}:\n{plan}");
                 let scans = plan.lines().any(|line| line.starts_with("SCAN") || line.contains("Seq Scan on keys"));
                 assert!(!scans, "{owner:?} scans:\n{plan}");
-                // The keys of one step may be sorted: they are few.
+                // The few keys of one step may be sorted.
                 let is_step = statement.contains("uuid >=");
                 assert!(is_step || !plan.contains("FOR ORDER BY") && !plan.contains("Sort"), "{owner:?} sorts:\n{plan}");
                 let bounded = match app.engine {
@@ -184,7 +184,7 @@ on_both_engines! {
                 assert!(bounded, "{owner:?} skips what came before the cursor one by one:\n{plan}");
             }
         }
-        // Nor does anything scan that a check of a key or of a session waits for.
+        // No statement scans for which a check of a key or of a session waits.
         for (name, text) in statements(app.engine) {
             let stem = name.split('.').next().unwrap_or_default();
             if !["keys_by_hash", "key_by_id", "session_load", "user_by_email", "key_count_descendants", "keys_lock_family", "keys_lock_trees",
@@ -200,8 +200,7 @@ on_both_engines! {
                 _ => text,
             };
             let plan = plan(&app, &text).await;
-            // The list in the parameter is read from one end to the other, and so is a family that was found; nothing
-            // else is.
+            // Only the list in the parameter, and a family that was found, may be scanned.
             let is_small = |line: &str| ["json_each", "SCAN CONSTANT ROW", "SCAN f", "SCAN a"].iter().any(|small| line.contains(small));
             let scans = plan.lines().any(|line| line.starts_with("SCAN") && !is_small(line));
             assert!(!scans && !plan.contains("Seq Scan on keys"), "{name}:\n{plan}");
@@ -217,8 +216,8 @@ on_both_engines! {
         assert!(!ada.user.is_empty());
     }
 
-    /// Without STRICT the file would take any text for a number; and no key outlives its organisation.
-    async fn the_schema_itself_refuses_nonsense(app) {
+    /// Without STRICT, SQLite would accept any text as a number. An organisation with keys cannot be deleted.
+    async fn the_schema_refuses_invalid_rows(app) {
         someone(&app, "ada@example.com").await;
         for statement in [
             "INSERT INTO users (id, email, password_hash, created_at) VALUES ('x', 'a', 'b', 1)",

@@ -1,4 +1,4 @@
-//! A story: requests and whole answers, written down so that they can be compared.
+//! A story: requests and whole answers, as text to compare with a snapshot.
 
 use std::fmt::Write;
 
@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use crate::app::TestApp;
 
-/// Security headers are the same everywhere: one test shows them, the others leave them out.
-const EVERYWHERE: [&str; 7] = [
+/// Security headers, equal in every answer: few stories show them, the others leave them out.
+const SECURITY_HEADERS: [&str; 7] = [
     "content-security-policy",
     "cross-origin-opener-policy",
     "cross-origin-resource-policy",
@@ -23,7 +23,7 @@ const EVERYWHERE: [&str; 7] = [
     "x-frame-options",
 ];
 
-/// One answer, whole.
+/// A whole answer.
 pub struct Answer {
     pub status: StatusCode,
     pub headers: axum::http::HeaderMap,
@@ -40,19 +40,19 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// A text field of the body, by JSON pointer.
+    /// Returns a text field of the body, by JSON pointer.
     pub fn field(&self, pointer: &str) -> String {
         let json = self.json();
         let value = json.pointer(pointer).unwrap_or_else(|| panic!("no {pointer} in {json}"));
         value.as_str().unwrap_or_else(|| panic!("{pointer} is no text in {json}")).to_owned()
     }
 
-    /// A header's text, empty when it is not there.
+    /// Returns a header's text, or an empty text if it is absent.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 
-    /// A problem of RFC 9457 with this status and code, whole.
+    /// Asserts a whole problem of RFC 9457 with this status and code.
     #[track_caller]
     pub fn is_problem(&self, status: u16, code: &str) {
         assert_eq!(self.status, status, "{}", self.text());
@@ -62,7 +62,7 @@ impl Answer {
         assert!(json["title"].is_string() && json["detail"].is_string(), "{json}");
     }
 
-    /// The fields that a 400 names.
+    /// Asserts a 400 and returns the fields that it names.
     #[track_caller]
     pub fn wrong_fields(&self) -> Vec<String> {
         self.is_problem(400, "invalid_request");
@@ -70,7 +70,7 @@ impl Answer {
         errors.iter().map(|error| error["field"].as_str().expect("a field").to_owned()).collect()
     }
 
-    /// `name=value` of the session cookie that the answer sets.
+    /// Returns `name=value` of the session cookie that the answer sets.
     pub fn cookie(&self) -> String {
         let cookie = self.headers.get(SET_COOKIE).expect("a cookie is set").to_str().expect("text");
         cookie.split(';').next().expect("a first part").to_owned()
@@ -124,7 +124,7 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// A body as it is, not shown.
+    /// Sets a raw body, which the story does not show.
     pub fn body(mut self, body: impl Into<Body>) -> Self {
         self.body = body.into();
         self
@@ -135,7 +135,7 @@ impl<'a> Call<'a> {
         read(self.app.send_from(self.peer, request).await).await
     }
 
-    /// Sends it and writes both down.
+    /// Sends the request, and adds request and answer to the story.
     pub async fn tell(self, story: &mut Story) -> Answer {
         let shown = self.shown.clone();
         let answer = self.send().await;
@@ -150,7 +150,7 @@ pub async fn read(response: Response<Body>) -> Answer {
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
-/// What was said, in order.
+/// The text of requests and answers, in order.
 #[derive(Default)]
 pub struct Story {
     text: String,
@@ -162,12 +162,12 @@ impl Story {
         Self::default()
     }
 
-    /// Shows the headers that every answer has as well.
+    /// Also shows the headers that every answer has.
     pub fn with_all_headers() -> Self {
         Self { all_headers: true, ..Self::default() }
     }
 
-    /// A line between the exchanges.
+    /// Adds a line of comment.
     pub fn say(&mut self, text: &str) {
         let _ = writeln!(self.text, "# {text}");
     }
@@ -178,7 +178,7 @@ impl Story {
         let mut headers: Vec<String> = answer
             .headers
             .iter()
-            .filter(|(name, _)| self.all_headers || !EVERYWHERE.contains(&name.as_str()))
+            .filter(|(name, _)| self.all_headers || !SECURITY_HEADERS.contains(&name.as_str()))
             .map(|(name, value)| format!("< {name}: {}\n", value.to_str().unwrap_or("(bytes)")))
             .collect();
         headers.sort();
@@ -186,13 +186,13 @@ impl Story {
         if !answer.body.is_empty() {
             let text = answer.text();
             let body = serde_json::from_slice::<Value>(&answer.body).ok().filter(|_| text.len() > 100);
-            // The order of fields is not part of a contract, but what is sent stays as it is.
+            // The order of fields is not part of a contract, but the story keeps the order that was sent.
             let _ = writeln!(self.text, "{}", body.map_or(text, |_| pretty(&answer.body)));
         }
         self.text.push('\n');
     }
 
-    /// Compares with what was said before.
+    /// Compares the story with its snapshot.
     #[track_caller]
     pub fn is(self, name: &str) {
         insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
@@ -201,7 +201,7 @@ impl Story {
     }
 }
 
-/// Indented, with the fields in the order in which they were sent.
+/// Indents JSON, with the fields in the order in which they were sent.
 fn pretty(body: &[u8]) -> String {
     let mut out = Vec::new();
     let mut serializer = serde_json::Serializer::pretty(&mut out);
@@ -210,7 +210,7 @@ fn pretty(body: &[u8]) -> String {
     String::from_utf8(out).expect("text")
 }
 
-/// Registers somebody; the session cookie.
+/// Registers an account and returns its session cookie.
 pub async fn register(app: &TestApp, email: &str) -> String {
     let body = format!(r#"{{"email":"{email}","password":"correct horse battery"}}"#);
     let answer = Call::new(app, "POST", "/v1/auth/register").json(&body).send().await;
@@ -218,7 +218,7 @@ pub async fn register(app: &TestApp, email: &str) -> String {
     answer.cookie()
 }
 
-/// Somebody who is registered and signed in, with their own organisation.
+/// A registered and signed-in person with their own organisation.
 pub struct Someone {
     pub cookie: String,
     pub user: String,
@@ -227,7 +227,7 @@ pub struct Someone {
     pub test: String,
 }
 
-/// Registers somebody and asks who they are.
+/// Registers a person and reads their ids.
 pub async fn someone(app: &TestApp, email: &str) -> Someone {
     let cookie = register(app, email).await;
     let me = Call::new(app, "GET", "/v1/auth/me").cookie(&cookie).send().await;
@@ -241,34 +241,34 @@ pub async fn someone(app: &TestApp, email: &str) -> Someone {
 }
 
 impl Someone {
-    /// Makes them a member of an organisation.
+    /// Adds the person to an organisation.
     pub async fn join(&self, app: &TestApp, org: &str, role: Role) {
         let (user, org) = (self.user.parse().expect("an id"), org.parse().expect("an id"));
         let entry = member_entry(app, AuditAction::MemberAdded, user, org);
         app.db.insert_membership(user, org, role, app.clock.now(), entry).await.expect("a membership");
     }
 
-    /// Ends that.
+    /// Removes the person from an organisation.
     pub async fn leave(&self, app: &TestApp, org: &str) {
         let (user, org) = (self.user.parse().expect("an id"), org.parse().expect("an id"));
         let entry = member_entry(app, AuditAction::MemberRemoved, user, org);
         app.db.delete_membership(user, org, entry).await.expect("no membership");
     }
 
-    /// The body of a creation in one of their environments.
+    /// Returns the body that creates a key in one of the person's environments.
     pub fn in_env(&self, env: &str, more: &str) -> String {
         format!(r#"{{"name": "key", "org_id": "{}", "env_id": "{env}"{more}}}"#, self.org)
     }
 }
 
-/// The audit entry of a change of a membership by the test.
+/// Returns the audit entry of a membership change by the test.
 pub fn member_entry(app: &TestApp, action: AuditAction, user: UserId, org: OrganisationId) -> AuditEntry {
     let actor = AuditActor::system("test");
     let context = AuditContext::new(&app.services.entropy, app.clock.now(), actor, RequestOrigin::default());
     context.entry(AuditChain::Organisation(org), action, AuditTarget::account(user, "member"))
 }
 
-/// Makes a key; the whole answer.
+/// Creates a key and returns the whole answer.
 pub async fn create(app: &TestApp, cookie: &str, body: &str) -> Answer {
     let answer = Call::new(app, "POST", "/v1/auth/api-keys").cookie(cookie).json(body).send().await;
     assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());

@@ -1,4 +1,4 @@
-//! What the dashboard answers while the database is away, and when a change is stored but not confirmed by every node.
+//! The dashboard's answers while the database is unavailable, and to changes that are not confirmed by every node.
 
 use latchkey::keys::Opened;
 use latchkey::runtime::entropy::Entropy;
@@ -20,7 +20,7 @@ async fn post(app: &TestApp, cookie: &str, path: &str, fields: &[(&str, &str)]) 
 }
 
 on_both_engines! {
-    async fn a_form_that_is_not_saved_can_be_sent_again(app) {
+    async fn a_form_that_could_not_be_saved_can_be_sent_again(app) {
         let ada = someone(&app, "ada@example.com").await;
         let id = create(&app, &ada.cookie, &ada.in_env(&ada.live, "")).await.field("/id");
         let page = format!("/keys/{id}");
@@ -53,13 +53,13 @@ on_both_engines! {
             assert!(text.contains(&format!("action=\"{path}\"")), "{text}");
             assert!(text.contains("value=\"Typed &amp; kept\"") || text.contains("value=\"many\""), "{text}");
         }
-        // A sign-in is not held: its password stands in no page.
+        // A sign-in is not kept, so that no page contains its password.
         let signing_in = [("email", "ada@example.com"), ("password", "correct horse battery")];
         let failed = post(&app, "a=b", "/sign-in", &signing_in).await;
         assert_eq!((failed.status.as_u16(), failed.text().contains("correct horse")), (503, false));
     }
 
-    async fn trying_again_stays_on_this_server(app) {
+    async fn the_retry_link_stays_on_this_server(app) {
         let ada = someone(&app, "ada@example.com").await;
         app.db.close().await;
         for address in ["/keys?state=active", "http://evil.example/keys?state=active"] {
@@ -75,7 +75,7 @@ on_both_engines! {
 
 /// The other nodes cannot be asked, so nothing proves that they have dropped the key.
 #[tokio::test]
-async fn a_change_that_is_not_confirmed_is_shown_as_made() {
+async fn an_unconfirmed_change_is_shown_as_stored() {
     let mut app = TestApp::new(Engine::Postgres, Settings::default()).await;
     let ada = someone(&app, "ada@example.com").await;
     let id = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");

@@ -1,4 +1,4 @@
-//! Counts of uses: nothing that one tenant reports, and nothing that is wrong with one row, stops the counting of others.
+//! Usage counts: neither a report of one tenant nor an error in one row stops the counting of others.
 
 use latchkey::keys::{self, Policy};
 use latchkey::runtime::entropy::Entropy;
@@ -8,7 +8,7 @@ use crate::app::{Engine, TestApp, log, on_both_engines};
 use crate::nodes::node;
 use crate::story::{Call, Someone, Story, create, someone};
 
-const MOST: i64 = i64::MAX;
+const MAX_COUNT: i64 = i64::MAX;
 
 async fn make(app: &TestApp, ada: &Someone) -> (String, String) {
     let made = create(app, &ada.cookie, r#"{"name": "key"}"#).await;
@@ -52,27 +52,27 @@ on_both_engines! {
         let uses = json!([{ "key_id": full, "count": 1_000 }, { "key_id": other, "count": 5 }]);
         report(&app, &caller, &uses).send().await;
         flush(&app).await;
-        app.execute(&format!("UPDATE keys SET request_count = {} WHERE id = {}", MOST - 10, row(&full))).await;
-        app.execute(&format!("UPDATE key_hours SET count = {} WHERE key_id = {}", MOST - 10, row(&full))).await;
+        app.execute(&format!("UPDATE keys SET request_count = {} WHERE id = {}", MAX_COUNT - 10, row(&full))).await;
+        app.execute(&format!("UPDATE key_hours SET count = {} WHERE key_id = {}", MAX_COUNT - 10, row(&full))).await;
         report(&app, &caller, &uses).send().await;
         let counts = async || {
             let (full, other) = (shown(&app, &ada, &full).await, shown(&app, &ada, &other).await);
             [full["request_count"].clone(), full["usage"][0]["outcomes"]["VALID"].clone(), other["request_count"].clone()]
         };
-        let right = [json!(MOST), json!(MOST), json!(10)];
+        let right = [json!(MAX_COUNT), json!(MAX_COUNT), json!(10)];
         assert_eq!(counts().await, right);
         flush(&app).await;
         assert_eq!(counts().await, right);
-        // More than a number can be, within one flush.
+        // An overflow within one flush.
         for _ in 0..3 {
             report(&app, &caller, &uses).send().await;
         }
         flush(&app).await;
-        assert_eq!(counts().await, [json!(MOST), json!(MOST), json!(25)]);
+        assert_eq!(counts().await, [json!(MAX_COUNT), json!(MAX_COUNT), json!(25)]);
     }
 
-    /// A key that the database does not have, as after a restore: its counts cannot be saved.
-    async fn a_row_that_the_database_rejects_holds_back_no_other(app) {
+    /// The counts of a key without a row, as after a restore, cannot be saved.
+    async fn a_rejected_row_does_not_block_the_others(app) {
         let ada = someone(&app, "ada@example.com").await;
         let (_, caller) = make(&app, &ada).await;
         let ((gone, _), (other, _)) = (make(&app, &ada).await, make(&app, &ada).await);
@@ -84,8 +84,8 @@ on_both_engines! {
         assert_eq!(app.number("SELECT CAST(sum(count) AS BIGINT) FROM key_hours").await, 5 + 1);
     }
 
-    /// The same on the way from the log to the rows.
-    async fn a_line_of_the_log_that_the_database_rejects_holds_back_no_other(app) {
+    /// Counts of a key without a row are also dropped when the log is moved to the rows.
+    async fn a_rejected_line_of_the_log_does_not_block_the_others(app) {
         let ada = someone(&app, "ada@example.com").await;
         let (_, caller) = make(&app, &ada).await;
         let made = futures::future::join_all((0..600).map(|_| make(&app, &ada))).await;
@@ -96,7 +96,7 @@ on_both_engines! {
         for (id, _) in &made[..3] {
             app.execute(&format!("DELETE FROM keys WHERE id = {}", row(id))).await;
         }
-        // So many go by way of the log, each part of which has its turn.
+        // 600 counts go through the log. Each of its 64 parts has its turn.
         for _ in 0..64 {
             app.clock.advance(2_000);
             flush(&app).await;
@@ -105,16 +105,16 @@ on_both_engines! {
         assert_eq!(app.number("SELECT CAST(sum(count) AS BIGINT) FROM key_hours").await, 597 * 2 + 2);
     }
 
-    /// Nothing that stands in the log keeps a server from starting.
-    async fn a_row_of_the_log_that_cannot_be_read_is_passed_over(app) {
+    /// No content of the log keeps a server from starting.
+    async fn an_unreadable_row_of_the_log_is_skipped(app) {
         let ada = someone(&app, "ada@example.com").await;
         let (id, _) = make(&app, &ada).await;
         let line = |hour: i64, count: i64| json!({ "hour": hour, "code": "VALID", "from": 0, "uses": [[row(&id), count, 0]] }).to_string();
-        for text in ["nonsense".to_owned(), "{}".to_owned(), "[[1]]".to_owned(), line(490_000, -5), line(MOST, 1), line(490_000, 3)] {
+        for text in ["nonsense".to_owned(), "{}".to_owned(), "[[1]]".to_owned(), line(490_000, -5), line(MAX_COUNT, 1), line(490_000, 3)] {
             app.execute(&format!("INSERT INTO usage_log (part, uses) VALUES (0, '{text}')")).await;
         }
         app.execute(&format!("INSERT INTO usage_log (part, uses) VALUES (999, '{}')", line(490_000, 3))).await;
-        // The part by which the key's id is looked up.
+        // The part of the log that belongs to the key's id.
         app.execute(&format!("UPDATE usage_log SET part = {} WHERE part = 0", row(&id).cast_unsigned() >> 58)).await;
         let opened = keys::open(app.db.clone(), app.clock.clone(), Entropy::seeded(1), Policy::default(), None).await;
         let opened = opened.expect("the database answers");
@@ -124,7 +124,7 @@ on_both_engines! {
     }
 
     /// The counts that an earlier server left in the log do not keep a node from starting either.
-    async fn a_row_of_the_log_that_the_database_rejects_does_not_keep_a_node_from_starting(app) {
+    async fn a_rejected_row_of_the_log_does_not_keep_a_node_from_starting(app) {
         if app.engine == Engine::Sqlite {
             return;
         }
@@ -140,8 +140,8 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM usage_log").await, 0);
     }
 
-    /// Counts are saved although what was spent of limits cannot be.
-    async fn spending_that_cannot_be_saved_holds_back_no_count(app) {
+    /// Usage counts are saved even if the spent quota cannot be saved.
+    async fn a_quota_that_cannot_be_saved_does_not_block_the_counts(app) {
         let ada = someone(&app, "ada@example.com").await;
         let made = create(&app, &ada.cookie, &ada.in_env(&ada.live, r#", "quota": {"limit": 9}"#)).await;
         assert_eq!(Call::new(&app, "GET", "/v1/whoami").key(&made.field("/key")).send().await.status, 200);

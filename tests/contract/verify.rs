@@ -1,4 +1,4 @@
-//! `POST /v1/keys/verify` (docs/CONTRACTS.md, "Native"): every outcome, in its order, and who may ask.
+//! `POST /v1/keys/verify` (docs/CONTRACTS.md, "Native"): every outcome, in its order, and the right to ask.
 
 use latchkey::keys::{self, Opened, Policy, Purpose};
 use latchkey::runtime::entropy::Entropy;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::app::{TestApp, on_both_engines};
 use crate::story::{Answer, Call, Someone, Story, create, someone};
 
-/// Asks about a key, by another key.
+/// Prepares the check of a key, by another key.
 fn verify<'a>(app: &'a TestApp, caller: &str, body: &Value) -> Call<'a> {
     Call::new(app, "POST", "/v1/keys/verify").key(caller).json(&body.to_string())
 }
@@ -18,7 +18,7 @@ async fn code(app: &TestApp, caller: &str, body: &Value) -> String {
     answer.field("/code")
 }
 
-/// A key that may check others.
+/// Creates a key that may check others.
 async fn caller(app: &TestApp, ada: &Someone) -> String {
     create(app, &ada.cookie, &ada.in_env(&ada.live, r#", "scopes": "keys:verify""#)).await.field("/key")
 }
@@ -33,14 +33,14 @@ async fn patch(app: &TestApp, ada: &Someone, id: &str, body: &str) -> Answer {
     answer
 }
 
-/// What a new process on the same database knows.
+/// Opens the keys like a new process on the same database.
 async fn reopened(app: &TestApp) -> Opened {
     let (clock, entropy) = (app.clock.clone(), Entropy::seeded(1));
     keys::open(app.db.clone(), clock, entropy, Policy::default(), None).await.expect("the database answers")
 }
 
 on_both_engines! {
-    async fn a_good_key_is_told_with_all_that_a_service_needs(app) {
+    async fn a_valid_key_is_answered_with_its_details(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let caller = caller(&app, &ada).await;
@@ -54,11 +54,11 @@ on_both_engines! {
         story.say("by Bearer, and with a cost that only looks");
         let ask = json!({ "key": rich, "ip": "2001:db8::1", "cost": 0 });
         Call::new(&app, "POST", "/v1/keys/verify").header("authorization", &format!("Bearer {caller}")).json(&ask.to_string()).tell(&mut story).await;
-        story.is("a_good_key_is_told_with_all_that_a_service_needs");
+        story.is("a_valid_key_is_answered_with_its_details");
     }
 
-    /// One key that is everything at once: what applies is taken off it one by one.
-    async fn the_first_reason_that_applies_is_the_one_given(app) {
+    /// One key has every reason for a refusal at once. The reasons are removed one by one.
+    async fn the_first_reason_that_applies_is_given(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let caller = caller(&app, &ada).await;
@@ -94,15 +94,15 @@ on_both_engines! {
         verify(&app, &caller, &ask).tell(&mut story).await;
         patch(&app, &ada, &id, r#"{"quota": null}"#).await;
         verify(&app, &caller, &ask).tell(&mut story).await;
-        story.is("the_first_reason_that_applies_is_the_one_given");
+        story.is("the_first_reason_that_applies_is_given");
     }
 
-    /// To the byte, but for the id of the request.
-    async fn another_organisations_key_is_as_good_as_none(app) {
+    /// The answers are equal to the byte, except for the request's id.
+    async fn a_key_of_another_organisation_is_answered_like_an_unknown_one(app) {
         let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
         let caller = caller(&app, &ada).await;
         let foreign = create(&app, &bob.cookie, r#"{"name": "foreign", "rate_limit": {"limit": 1, "window_seconds": 60}}"#).await;
-        // Well formed, and nobody's.
+        // Well formed, but unknown.
         let body = format!("{}01234567", "0123456789abcdef".repeat(3));
         let unknown = format!("hs_live_{body}1c637e5a");
         let told = async |key: &str| {
@@ -113,7 +113,7 @@ on_both_engines! {
             (answer.status, headers, answer.text().replace(&id, "-"))
         };
         let nothing = told(&unknown).await;
-        // Twice, so that the cache knows it, and each time as if it did not exist.
+        // Twice, because the second check finds the key in the cache.
         for _ in 0..2 {
             assert_eq!(told(&foreign.field("/key")).await, nothing);
         }
@@ -125,7 +125,7 @@ on_both_engines! {
         assert_eq!((shown.json()["usage"].clone(), shown.json()["request_count"].clone()), (json!([]), json!(0)), "nor is it counted");
     }
 
-    async fn only_a_key_that_may_check_keys_is_answered(app) {
+    async fn only_a_key_with_the_right_to_check_keys_is_answered(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let string = key(&app, &ada, "").await.field("/key");
@@ -144,10 +144,10 @@ on_both_engines! {
         story.say("a key of the test environment checks those of both");
         let test = create(&app, &ada.cookie, &ada.in_env(&ada.test, "")).await.field("/key");
         assert_eq!(code(&app, &test, &ask).await, "VALID");
-        story.is("only_a_key_that_may_check_keys_is_answered");
+        story.is("only_a_key_with_the_right_to_check_keys_is_answered");
     }
 
-    async fn what_is_asked_wrongly_is_named(app) {
+    async fn wrong_fields_of_a_check_are_named(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let caller = caller(&app, &ada).await;
@@ -168,8 +168,8 @@ on_both_engines! {
         let large = format!(r#"{{"key": "{}"}}"#, "k".repeat(70_000));
         call().header("content-type", "application/json").body(large).send().await.is_problem(413, "payload_too_large");
         Call::new(&app, "GET", "/v1/keys/verify").key(&caller).send().await.is_problem(405, "method_not_allowed");
-        story.is("what_is_asked_wrongly_is_named_by_verify");
-        // What is right is read in any dress.
+        story.is("wrong_fields_of_a_check_are_named");
+        // A valid request may have escapes, blanks and null fields.
         let string = key(&app, &ada, "").await.field("/key");
         let escaped = string.replace("hs_", "\\u0068s_");
         let body = format!(r#" {{"scopes": null, "key": " {escaped}\n", "cost": null}} "#);
@@ -177,8 +177,8 @@ on_both_engines! {
         assert_eq!(answer.field("/code"), "VALID");
     }
 
-    /// By the hour, by outcome, and exact at any moment: before anything was written down, after, and
-    /// across the turn of an hour.
+    /// Counts have an hour and an outcome, and are exact at any time: before a flush, after it, and across the turn of
+    /// an hour.
     async fn every_outcome_is_counted(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
@@ -201,7 +201,7 @@ on_both_engines! {
         app.clock.advance(3_600_000);
         verify(&app, &caller, &ask).send().await;
         let before = Call::new(&app, "GET", &path).cookie(&ada.cookie).tell(&mut story).await;
-        // An edit throws the key out of the cache, and no count with it.
+        // An edit evicts the key from the cache; no pending count is lost.
         patch(&app, &ada, &made.field("/id"), r#"{"name": "key"}"#).await;
         let between = Call::new(&app, "GET", &path).cookie(&ada.cookie).send().await;
         verify(&app, &caller, &ask).send().await;
@@ -229,11 +229,11 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM key_addresses").await, 11, "ten of the key, one of its caller");
     }
 
-    /// Many counts at once go by way of a log: exact all the way, and whole after a restart in the middle.
-    async fn many_counts_are_as_exact_as_few(app) {
+    /// Many pending counts go through a log. Counts are exact at every step, and complete after a restart in between.
+    async fn many_pending_counts_stay_exact(app) {
         let ada = someone(&app, "ada@example.com").await;
         let made = futures::future::join_all((0..600).map(|_| create(&app, &ada.cookie, r#"{"name": "key"}"#))).await;
-        // Most of them side by side, as many keys are where there are a million: a part of the log is by their ids.
+        // Most ids are consecutive, as among a million keys, because ids select the part of the log.
         app.execute(
             "UPDATE keys SET id = (SELECT count(*) FROM keys k WHERE k.uuid <= keys.uuid) \
              WHERE (SELECT count(*) FROM keys k WHERE k.uuid <= keys.uuid) <= 400",
@@ -249,7 +249,7 @@ on_both_engines! {
             }
             assert_eq!(listed().await, vec![round; 600]);
             if round == 2 {
-                // A log that cannot be written loses nothing.
+                // A failed write to the log loses no count.
                 app.execute("ALTER TABLE usage_log RENAME TO elsewhere").await;
                 assert!(app.services.usage.flush().await.is_err());
                 assert_eq!(listed().await, vec![round; 600]);
@@ -262,14 +262,14 @@ on_both_engines! {
         }
         let lines = "SELECT count(*) FROM usage_log WHERE part = 0";
         assert_eq!(app.number(lines).await, 2);
-        // A new process, which knows what was written down and not what came after.
+        // A new process knows the counts that were flushed, and no later ones.
         let restarted = async |app: &TestApp| {
             let opened = reopened(app).await;
             opened.usage.recall().await.unwrap();
             opened.keys.get("ak_0000000000000001".parse().unwrap()).await.unwrap().unwrap().request_count
         };
         assert_eq!(restarted(&app).await, 2);
-        // A part with many keys is written anew, in one line, and is what it was.
+        // A part with many keys is compacted to one line, with equal counts.
         let turns = async |turns: usize| {
             for _ in 0..turns {
                 app.clock.advance(2_000);
@@ -279,7 +279,7 @@ on_both_engines! {
         turns(64).await;
         assert_eq!((app.number(lines).await, listed().await), (1, vec![3; 600]));
         assert_eq!(restarted(&app).await, 3);
-        // In time everything moves on to where it belongs.
+        // In time, all counts move from the log to the rows.
         turns(8 * 64).await;
         assert_eq!(listed().await, vec![3; 600]);
         let rows = app.number("SELECT CAST(sum(request_count) AS BIGINT) FROM keys").await;
@@ -287,7 +287,7 @@ on_both_engines! {
         assert_eq!((rows, hours, app.number("SELECT count(*) FROM usage_log").await), (1800, 1800, 0));
     }
 
-    /// A service that remembers keys reports for them; what is another's is passed over.
+    /// A service that caches keys reports their uses. Keys of other organisations are ignored.
     async fn uses_are_reported_in_batches(app) {
         let mut story = Story::new();
         let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
@@ -307,7 +307,7 @@ on_both_engines! {
         story.is("uses_are_reported_in_batches");
     }
 
-    /// A new process on the same database knows what was spent.
+    /// A new process on the same database knows the spent limits.
     async fn quotas_and_long_windows_survive_a_restart(app) {
         let ada = someone(&app, "ada@example.com").await;
         let hour = key(&app, &ada, r#", "rate_limit": {"limit": 2, "window_seconds": 3600}"#).await.field("/key");
@@ -332,7 +332,7 @@ on_both_engines! {
         assert_eq!(code, "VALID");
     }
 
-    /// A cache that has room for next to nothing is slow and never wrong.
+    /// A cache with almost no room is slow, but never wrong.
     async fn a_full_cache_is_never_wrong(app, crate::app::Settings {
         policy: Policy { cache_bytes: 1_000, ..Default::default() },
         ..Default::default()
@@ -362,8 +362,8 @@ on_both_engines! {
         }
     }
 
-    /// Strings that are no keys, in any number, cost the good ones nothing.
-    async fn a_flood_of_unknown_keys_pushes_nothing_out(app) {
+    /// Unknown keys, in any number, do not affect cached keys.
+    async fn a_flood_of_unknown_keys_evicts_nothing(app) {
         let ada = someone(&app, "ada@example.com").await;
         let caller = caller(&app, &ada).await;
         let string = key(&app, &ada, "").await.field("/key");
@@ -378,7 +378,7 @@ on_both_engines! {
         let codes = futures::future::join_all(flood).await;
         assert!(codes.iter().all(|code| code == "NOT_FOUND"));
         assert_eq!(app.services.checks.cache().len(), before);
-        // Nothing in the database's way: what is in the cache needs none.
+        // A cached key needs no database.
         app.db.close().await;
         assert_eq!(code(&app, &caller, &json!({ "key": string })).await, "VALID");
     }

@@ -1,4 +1,5 @@
-//! A database that went back under running servers: by a restored backup, or a failover that lost commits.
+//! A database that goes back to an earlier state under running servers: a restored backup, or a failover that lost
+//! commits.
 
 use std::sync::Arc;
 
@@ -14,14 +15,14 @@ use crate::app::{Engine, Settings, TestApp, on_both_engines};
 use crate::revocations::Stream;
 use crate::story::{Call, Someone, create, register, someone};
 
-/// A change that another server committed before this one looked.
+/// A change that another server commits before this one reads the change log.
 const CHANGE: &str = "
     UPDATE changes_last SET number = number + 1, previous = token, token = 4711;
     INSERT INTO changes (number, organisation_id, key_id, hash, revoked, changed_at, token, previous, organisation_number)
     SELECT l.number, k.organisation_id, k.id, k.hash, 0, 1772366400000, l.token, l.previous, 1 FROM changes_last l, keys k
     WHERE k.name = 'other'";
 
-/// Waits until a question has the right answer.
+/// Waits until a condition holds.
 async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     for _ in 0..1000 {
         if is_so().await {
@@ -42,13 +43,13 @@ async fn edit(app: &TestApp, cookie: &str, id: &str, body: &str) {
 }
 
 on_both_engines! {
-    async fn what_was_cached_of_a_lost_history_is_dropped(app) {
+    async fn keys_cached_from_a_lost_history_are_dropped(app) {
         let ada = someone(&app, "ada@example.com").await;
         let made = create(&app, &ada.cookie, r#"{"name": "key"}"#).await;
         let other = create(&app, &ada.cookie, r#"{"name": "other"}"#).await;
         let (id, key) = (made.field("/id"), made.field("/key"));
         let whoami = async |key: &str| Call::new(&app, "GET", "/v1/whoami").key(key).send().await.status.as_u16();
-        // However many changes the database has again by the time of the look: fewer, as many, or more.
+        // When the server next reads it, the restored log may have fewer changes than before, as many, or more.
         for more in ["", CHANGE, &format!("{CHANGE}; {CHANGE}")] {
             edit(&app, &ada.cookie, &id, r#"{"enabled": false}"#).await;
             app.back_up().await;
@@ -62,7 +63,7 @@ on_both_engines! {
             assert_eq!(stream.change().await.expect("an event").0, "reset");
             let mut again = Stream::open(&app, &other.field("/key"), Some(&lost)).await;
             assert_eq!(again.next().await.expect("an event").0, "reset", "by what nobody knows any more");
-            // From here on all is as ever.
+            // From here on, changes work as usual.
             edit(&app, &ada.cookie, &id, r#"{"enabled": true}"#).await;
             assert_eq!(whoami(&key).await, 200);
             assert_eq!(again.change().await.expect("an event").0, "changed");
@@ -71,8 +72,8 @@ on_both_engines! {
         assert!(crate::app::log().contains("restored to an earlier state"));
     }
 
-    /// The log that was followed had numbers beyond the one that the revocation has: they say nothing about it.
-    async fn a_revocation_right_after_a_restore_is_told_before_it_is_answered(app) {
+    /// The lost log had higher numbers. The revocation must not be taken for a change that was read before.
+    async fn a_revocation_right_after_a_restore_is_broadcast_before_it_is_answered(app) {
         let ada = someone(&app, "ada@example.com").await;
         let id = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/id");
         app.back_up().await;
@@ -101,12 +102,12 @@ on_both_engines! {
             let answer = Call::new(&app, "POST", &path).key(&key).json("{}").send().await;
             assert_eq!(answer.status, 202, "{}", answer.text());
         };
-        // The second one goes by the source's id that the first one left behind.
+        // The second event uses the source's id, which the first event left in the cache.
         ingest().await;
         ingest().await;
         edit(&app, &ada.cookie, &create(&app, &ada.cookie, r#"{"name": "lost"}"#).await.field("/id"), "{}").await;
         let mut stream = Stream::open(&app, &key, None).await;
-        // Where nobody else writes, it is remembered from now on.
+        // The session that the restore will lose is valid until then.
         assert_eq!(me(&bob).await, 200);
         app.restore_and("").await;
         assert_eq!(stream.change().await.expect("an event").0, "reset");
@@ -132,7 +133,7 @@ async fn owner(app: &TestApp, ada: &Someone) -> Caller {
 }
 
 /// Waits until a node has a key in its cache.
-async fn caches(node: &Opened, key: &str) {
+async fn until_cached(node: &Opened, key: &str) {
     until("it has a lease", async || {
         code(node, key).await;
         !node.checks.cache().is_empty()
@@ -153,18 +154,18 @@ async fn a_revocation_after_a_restore_reaches_every_node_before_it_is_answered()
         edit(&app, &ada.cookie, &id, &format!(r#"{{"name": "{name}"}}"#)).await;
     }
     for node in &nodes {
-        caches(node, &key).await;
+        until_cached(node, &key).await;
         assert_eq!(code(node, &key).await, Code::Valid);
     }
     app.restore_and("").await;
-    // Whether or not the nodes have looked by now.
+    // The nodes may or may not have noticed the restore by now.
     let (_, proof) = nodes[0].keys.revoke(&owner, id.parse().expect("an id"), false).await.expect("it is revoked");
     assert_eq!(code(&nodes[1], &key).await, Code::Revoked, "{proof:?}");
     assert_eq!(code(&nodes[0], &key).await, Code::Revoked);
     assert_eq!(proof, Proof { nodes: 2, acknowledged: 2, waited_out: Vec::new() });
 }
 
-/// The copy is of a time before another node came: that one may go by its memory until its lease is over.
+/// The copy may be older than a node that has joined since, which may trust its cache until its lease ends.
 #[tokio::test]
 async fn a_revocation_after_a_restore_waits_for_nodes_that_the_database_may_have_forgotten() {
     let app = TestApp::new(Engine::Postgres, Settings::default()).await;
@@ -185,18 +186,18 @@ async fn a_revocation_after_a_restore_waits_for_nodes_that_the_database_may_have
     revoking.await.expect("it ends").expect("it is revoked");
 }
 
-/// Nothing of it is in the log of changes: nodes see that their own renewals are lost.
+/// The change log has no entry for a new key: nodes detect the restore by their own lost renewals.
 #[tokio::test]
-async fn a_key_whose_making_was_lost_is_unknown_to_every_node() {
+async fn a_key_whose_creation_was_lost_is_unknown_to_every_node() {
     let app = TestApp::new(Engine::Postgres, Settings::default()).await;
     let ada = someone(&app, "ada@example.com").await;
     let nodes = [node(&app, "a").await, node(&app, "b").await];
     app.back_up().await;
     let key = create(&app, &ada.cookie, r#"{"name": "lost"}"#).await.field("/key");
     for node in &nodes {
-        caches(node, &key).await;
+        until_cached(node, &key).await;
     }
-    // So that each has renewed its lease since the copy.
+    // Each node must have renewed its lease since the copy.
     tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
     app.restore_and("").await;
     for node in &nodes {
@@ -204,19 +205,19 @@ async fn a_key_whose_making_was_lost_is_unknown_to_every_node() {
     }
 }
 
-/// The doubt is said once, and what it asks for fails at first.
+/// The doubt is reported once, and the first attempt to act on it fails.
 #[tokio::test]
-async fn a_lost_key_is_unknown_although_the_database_fails_at_the_moment_it_is_seen_to_have_gone_back() {
+async fn a_lost_key_is_unknown_even_if_the_database_fails_when_the_restore_is_detected() {
     let app = TestApp::new(Engine::Postgres, Settings::default()).await;
     let ada = someone(&app, "ada@example.com").await;
     let node = node(&app, "a").await;
     app.back_up().await;
     let key = create(&app, &ada.cookie, r#"{"name": "lost"}"#).await.field("/key");
-    caches(&node, &key).await;
+    until_cached(&node, &key).await;
     let copied = app.number("SELECT renewals FROM backup_nodes").await;
     let renewals = async || app.number("SELECT renewals FROM nodes").await;
     until("it has renewed its lease since the copy", async || renewals().await > copied + 2).await;
-    // Renewals go on; where the log ends cannot be read.
+    // Renewals go on, but the end of the change log cannot be read.
     app.restore_and("ALTER TABLE changes_last RENAME COLUMN epoch TO hidden").await;
     until("it has renewed its lease since the restore", async || renewals().await > copied + 1).await;
     app.execute("ALTER TABLE changes_last RENAME COLUMN hidden TO epoch").await;
@@ -229,14 +230,15 @@ async fn subscribe(node: &Opened, ada: &Someone) -> Subscription {
     node.changes.subscribe(ada.org.parse().expect("an id"), Start::Now).await.expect("a subscription")
 }
 
-/// Waits until a subscriber is told to drop what it caches.
+/// Waits until a subscriber is told to drop its cache.
 async fn reset(stream: &mut Subscription) {
     let told = tokio::time::timeout(std::time::Duration::from_secs(20), stream.changed());
     assert_eq!(told.await.expect("it is told something"), None);
     assert_eq!(stream.catch_up().await.expect("the database answers"), Some(Notification::Reset));
 }
 
-/// Its row is gone when others took it for dead, or when the database is of a time before it came.
+/// A node's row is gone when other nodes removed it as dead, or when the database is restored to a time before it
+/// joined.
 #[tokio::test]
 async fn a_node_that_the_database_does_not_know_drops_what_it_cached() {
     let app = TestApp::new(Engine::Postgres, Settings::default()).await;
@@ -244,8 +246,8 @@ async fn a_node_that_the_database_does_not_know_drops_what_it_cached() {
     let key = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
     let node = node(&app, "a").await;
     let mut stream = subscribe(&node, &ada).await;
-    caches(&node, &key).await;
-    // The change log says nothing of it.
+    until_cached(&node, &key).await;
+    // The change log has no entry for this change.
     app.execute("UPDATE keys SET disabled_at = 1; DELETE FROM nodes").await;
     until("the key is what the database says", async || code(&node, &key).await == Code::Disabled).await;
     reset(&mut stream).await;
@@ -260,7 +262,7 @@ async fn a_revocation_waits_for_nodes_that_the_database_may_not_know_either() {
     let node = crate::nodes::node(&app, "a").await;
     let mut stream = subscribe(&node, &ada).await;
     app.execute("DELETE FROM nodes").await;
-    // Told after the node has begun to distrust the others.
+    // The reset comes after the node has begun to distrust the others.
     reset(&mut stream).await;
     let mut revoking = tokio::spawn({
         let (keys, id) = (Arc::clone(&node.keys), id.parse().expect("an id"));

@@ -23,15 +23,15 @@ async fn counted(app: &TestApp, who: &Someone) -> (i64, Option<String>) {
 }
 
 on_both_engines! {
-    async fn without_a_key_nobody_is_told_anything(app) {
+    async fn without_a_valid_key_whoami_is_a_401(app) {
         let mut story = Story::new();
         Call::new(&app, "GET", "/v1/whoami").tell(&mut story).await;
         Call::new(&app, "GET", "/v1/whoami").key("hs_live_nonsense").tell(&mut story).await;
         Call::new(&app, "GET", "/v1/whoami").cookie("session=abc").tell(&mut story).await;
-        story.is("without_a_key_nobody_is_told_anything");
+        story.is("without_a_valid_key_whoami_is_a_401");
     }
 
-    async fn a_good_key_is_told_what_it_is(app) {
+    async fn whoami_returns_the_details_of_a_key(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let live = create(&app, &ada.cookie, r#"{"name": "plain"}"#).await.field("/key");
@@ -41,10 +41,10 @@ on_both_engines! {
         Call::new(&app, "GET", "/v1/whoami").header("authorization", &format!("Bearer {test}")).tell(&mut story).await;
         story.say("with blanks around it, as HEAD, and beside a session");
         Call::new(&app, "HEAD", "/v1/whoami").key(&format!(" {live} ")).cookie(&ada.cookie).tell(&mut story).await;
-        story.is("a_good_key_is_told_what_it_is");
+        story.is("whoami_returns_the_details_of_a_key");
     }
 
-    async fn what_is_no_good_key_is_one_and_the_same_401(app) {
+    async fn every_bad_key_gets_the_same_401(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = create(&app, &ada.cookie, r#"{"name": "key"}"#).await;
         let string = key.field("/key");
@@ -104,7 +104,7 @@ on_both_engines! {
         }
     }
 
-    async fn an_allowlist_is_held_against_the_peer(app) {
+    async fn the_ip_allowlist_is_compared_with_the_peer_address(app) {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let body = r#"{"name": "key", "ip_allowlist": ["192.0.2.0/24", "2001:db8::/32"]}"#;
@@ -113,7 +113,7 @@ on_both_engines! {
         call().from("198.51.100.1:1000").tell(&mut story).await;
         story.say("a header that anybody can send");
         call().header("x-forwarded-for", "192.0.2.10").tell(&mut story).await;
-        story.is("an_allowlist_is_held_against_the_peer");
+        story.is("the_ip_allowlist_is_compared_with_the_peer_address");
         for peer in ["192.0.2.10:1000", "[2001:db8::1]:1000", "[::ffff:192.0.2.10]:1000"] {
             assert_eq!(call().from(peer).send().await.status, 200, "{peer}");
         }
@@ -156,7 +156,7 @@ on_both_engines! {
         assert_eq!(from("203.0.113.5:443", &[b"203.0.113.5"]).await, 403, "not a proxy of ours");
     }
 
-    async fn two_hundred_uses_at_once_are_two_hundred(app) {
+    async fn two_hundred_concurrent_uses_are_all_counted(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
         assert_eq!(counted(&app, &ada).await, (0, None));
@@ -174,9 +174,8 @@ on_both_engines! {
         assert_eq!(counted(&app, &ada).await, (201, Some("2026-03-01T12:02:00Z".into())));
     }
 
-    /// Whoever reads while counts move to the database sees each use once: never fewer than were
-    /// answered before, never more than were begun.
-    async fn a_count_is_exact_while_it_is_written_down(app) {
+    /// A reader during a flush sees each use once: never fewer than were answered before, never more than were begun.
+    async fn a_count_is_exact_during_a_flush(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = create(&app, &ada.cookie, r#"{"name": "key"}"#).await.field("/key");
         let done = std::sync::atomic::AtomicI64::new(0);

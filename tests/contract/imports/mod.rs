@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use paths::{files, mentions, paths, tokens, tree};
 
-/// The folders from the lowest floor up. A folder uses those of lower floors, and none of its own floor.
+/// The folders, lowest floor first. A folder uses folders of lower floors only, and none of its own floor.
 const FLOORS: [&[&str]; 15] = [
     &["model"],
     &["runtime"],
@@ -26,7 +26,7 @@ const FLOORS: [&[&str]; 15] = [
     &["cli"],
 ];
 
-/// What a folder never mentions although it is no higher floor: a crate, or a module of this one with `crate::` before
+/// Names that a folder must not mention, beside higher floors: a crate, or a module of this crate with `crate::` before
 /// it.
 const NEVER: [(&str, &[&str]); 15] = [
     ("model", &["axum", "leptos", "leptos_axum", "sqlx", "redis", "tokio"]),
@@ -48,35 +48,36 @@ const NEVER: [(&str, &[&str]); 15] = [
             "crate::runtime::tasks",
         ],
     ),
-    ("security_log", ROOM),
+    ("security_log", NOT_IN_RULES),
     ("store", &["axum", "leptos", "leptos_axum", "redis", "http"]),
     ("cluster", &["axum", "leptos", "leptos_axum", "sqlx"]),
-    ("audit", ROOM),
-    ("jobs", ROOM),
-    ("accounts", ROOM),
-    ("keys", ROOM),
-    ("events", ROOM),
+    ("audit", NOT_IN_RULES),
+    ("jobs", NOT_IN_RULES),
+    ("accounts", NOT_IN_RULES),
+    ("keys", NOT_IN_RULES),
+    ("events", NOT_IN_RULES),
     ("web", &["leptos", "leptos_axum", "sqlx", "redis"]),
     ("api", &["leptos", "leptos_axum", "sqlx", "redis"]),
     ("app", &["sqlx", "redis", "crate::store", "crate::api::hooksentry", "crate::api::native"]),
     ("server", &["sqlx", "redis", "crate::model::wire"]),
 ];
 
-/// The rules: how they are stored and how they are asked for is not theirs.
-const ROOM: &[&str] = &["axum", "leptos", "leptos_axum", "sqlx", "redis", "http", "hyper", "crate::model::wire"];
+/// Forbidden in folders with business rules, which know neither storage nor transport.
+const NOT_IN_RULES: &[&str] =
+    &["axum", "leptos", "leptos_axum", "sqlx", "redis", "http", "hyper", "crate::model::wire"];
 
-/// Where the table is bent, and why. One that is no longer needed fails the test too.
+/// Exceptions from the table: the file, the mention and the reason. A stale exception fails the test too.
 const EXCEPTIONS: [(&str, &str, &str); 0] = [];
 
-/// Files of tests alone.
+/// Files that contain only tests.
 const TEST_FILES: [&str; 2] = ["keys/check/interleavings.rs", "keys/usage/interleavings.rs"];
 
-/// The contracts: none mentions another.
+/// The contracts. No contract mentions another.
 const CONTRACTS: [&str; 3] = ["hookstream", "hooksentry", "native"];
 
-/// The files that tell the halves apart: the map of modules, the three seams where a function of the
-/// server has a side in the browser, and the three where only the server describes the wire's types (for
-/// its OpenAPI document).
+/// The files that distinguish server and browser with `cfg(feature)`: the map of modules, the three seams where a
+/// function of the server has a side in the browser, and the three where only the server describes the wire's types
+/// (for its OpenAPI document).
 const GATES: [&str; 7] = [
     "lib.rs",
     "app/codec.rs",
@@ -88,7 +89,7 @@ const GATES: [&str; 7] = [
 ];
 
 #[test]
-fn paths_are_found_wherever_they_stand() {
+fn paths_are_found_in_every_position() {
     let source = "use crate::{model::{self, Key}, store::Db as D};\n// use redis::X;\nfn f() { let a = sqlx::query(\"axum::x\"); }\n\
          use super::super::api::native;\nstruct S { a: b, c: tokio::T<'static> }\n#[cfg(test)]\nmod tests { use leptos::x; }";
     let names = ["crate::model", "crate::store", "sqlx", "crate::api::native", "tokio", "redis", "axum", "leptos"];
@@ -102,7 +103,7 @@ fn paths_are_found_wherever_they_stand() {
 }
 
 #[test]
-fn every_folder_keeps_to_the_table() {
+fn every_folder_follows_the_import_table() {
     let files = files();
     let mut bent = BTreeSet::new();
     for (file, source) in &files {
@@ -126,13 +127,13 @@ fn every_folder_keeps_to_the_table() {
     assert!(stale.is_empty(), "no longer needed: {stale:#?}");
 }
 
-/// The module of a file: `keys/check/mod.rs` is `crate::keys::check`.
+/// Returns the module of a file: `keys/check/mod.rs` is `crate::keys::check`.
 fn module(file: &str) -> Vec<String> {
     let names = file.trim_end_matches(".rs").trim_end_matches("/mod").split('/');
     std::iter::once("crate").chain(names).map(str::to_owned).collect()
 }
 
-/// What a module makes its own by `pub use child::Name`: the path under which the name is known, and the real one.
+/// Returns the names that a module re-exports with `pub use child::Name`: the public path and the real path of each.
 fn renamed(module: &[String], source: &str) -> Vec<(Vec<String>, Vec<String>)> {
     let mut found = Vec::new();
     for statement in source.split("\npub").skip(1) {
@@ -152,7 +153,7 @@ fn renamed(module: &[String], source: &str) -> Vec<(Vec<String>, Vec<String>)> {
     found
 }
 
-/// The files that each file mentions, by number. A name that a module re-exports counts as its child's.
+/// Returns the files that each file mentions, by index. A name that a module re-exports counts as its child's.
 fn graph(files: &[(String, String)]) -> Vec<BTreeSet<usize>> {
     let modules: Vec<Vec<String>> = files.iter().map(|(file, _)| module(file)).collect();
     let renamed: Vec<_> =
@@ -173,7 +174,7 @@ fn graph(files: &[(String, String)]) -> Vec<BTreeSet<usize>> {
                 Some(name) if path.len() > 1 && is_child(name) => own.iter().cloned().chain(path).collect(),
                 _ => return None,
             };
-            // What a module passes on it need not use.
+            // A re-export is not a use.
             let is_passed_on = renamed.iter().any(|(known, real)| known.starts_with(own) && *real == path);
             file_of(&path).filter(|found| *found != number && !is_passed_on)
         });
@@ -238,7 +239,7 @@ fn only_the_program_and_tests_import_the_server() {
 }
 
 #[test]
-fn the_halves_are_told_apart_in_few_places() {
+fn few_files_distinguish_server_and_browser() {
     let is_gate = |source: &str| {
         source.contains("cfg(feature") || source.contains("cfg(not(feature") || source.contains("cfg_attr(feature")
     };
@@ -247,9 +248,9 @@ fn the_halves_are_told_apart_in_few_places() {
     assert_eq!(gates.iter().map(String::as_str).collect::<BTreeSet<_>>(), expected);
 }
 
-/// Other locks are not seen by the check of lock orders that every test does.
+/// The check of lock orders, which every test does, does not see other locks.
 #[test]
-fn all_blocking_locks_are_those_whose_order_is_checked() {
+fn every_blocking_lock_has_its_order_checked() {
     let unchecked = ["std::sync::Mutex", "std::sync::RwLock", "std::sync::Condvar"];
     for (file, source) in files() {
         assert_eq!(mentions(&file, &source, &unchecked), BTreeSet::new(), "{file}: use tracing_mutex::stdsync");

@@ -10,7 +10,7 @@ pub enum Token {
     Mark(char),
 }
 
-/// The code without comments, texts and the tests at its end.
+/// Returns the tokens of code, without comments, string literals and the tests at its end.
 pub fn tokens(source: &str) -> Vec<Token> {
     let source = source.split("#[cfg(test)]\nmod tests").next().expect("a first part");
     let text: Vec<char> = source.chars().collect();
@@ -55,7 +55,7 @@ pub fn tokens(source: &str) -> Vec<Token> {
     tokens
 }
 
-/// Reads a path with its groups, `a::{b, c::d}`; where it ends.
+/// Adds a path with its groups, `a::{b, c::d}`, to `found`, and returns the index after it.
 pub fn tree(tokens: &[Token], mut at: usize, prefix: &[String], found: &mut Vec<Vec<String>>) -> usize {
     let mut path = prefix.to_vec();
     loop {
@@ -86,14 +86,14 @@ pub fn tree(tokens: &[Token], mut at: usize, prefix: &[String], found: &mut Vec<
     at
 }
 
-/// The paths of a file, from the crate's root where they are this crate's.
+/// Returns the paths of a file. Paths of this crate begin at its root.
 pub fn paths(file: &str, source: &str) -> Vec<Vec<String>> {
     let tokens = tokens(source);
     let mut found = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
         let before = |back: usize| at.checked_sub(back).map(|index| &tokens[index]);
-        // `pub(in crate::keys)` and `pub(super)` restrict who may see it, and use nothing.
+        // `pub(in crate::keys)` and `pub(super)` restrict the visibility, and use nothing.
         let follows = |first: Token, second: Token| before(2) == Some(&first) && before(1) == Some(&second);
         let is_visibility = follows(Token::Mark('('), Token::Name("in".to_owned()))
             || follows(Token::Name("pub".to_owned()), Token::Mark('('));
@@ -143,13 +143,13 @@ pub fn files() -> Vec<(String, String)> {
     files
 }
 
-/// What a file mentions that is in a list.
+/// Returns the names of a list that a file mentions.
 pub fn mentions(file: &str, source: &str, list: &[&str]) -> BTreeSet<String> {
     let paths = paths(file, source);
     list.iter()
         .filter(|name| {
             let name: Vec<&str> = name.split("::").collect();
-            // A name by itself is a field or a variable; a crate is always followed by something.
+            // A single name is a field or a variable. A crate's name is always followed by another one.
             let least = name.len().max(2);
             paths.iter().any(|path| path.len() >= least && path.iter().zip(&name).all(|(a, b)| a == b))
         })

@@ -12,36 +12,37 @@ use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 use latchkey::store::Db;
 
-/// Counts what is asked for.
+/// The system allocator, with counters for allocations and used bytes.
 struct Counting;
 
-static ASKED: AtomicUsize = AtomicUsize::new(0);
-/// Bytes that are in use, with the allocator's own: it gives multiples of 16, at least 32, 8 of them its own.
-static USED: AtomicUsize = AtomicUsize::new(0);
+/// Allocations and reallocations since the start.
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+/// Bytes in use, with the overhead of the system allocator: 8 bytes a block, rounded up to a multiple of 16, at least 32.
+static USED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-fn taken(layout: Layout) -> usize {
+fn block_size(layout: Layout) -> usize {
     ((layout.size() + 8).next_multiple_of(16)).max(32)
 }
 
-#[expect(unsafe_code, reason = "an allocator is unsafe by its nature; this one hands everything on")]
-// SAFETY: every call goes to the system's allocator as it came.
+#[expect(unsafe_code, reason = "an allocator is unsafe by nature; this one delegates to the system's")]
+// SAFETY: every call is passed unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ASKED.fetch_add(1, Ordering::Relaxed);
-        USED.fetch_add(taken(layout), Ordering::Relaxed);
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        USED_BYTES.fetch_add(block_size(layout), Ordering::Relaxed);
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        USED.fetch_sub(taken(layout), Ordering::Relaxed);
+        USED_BYTES.fetch_sub(block_size(layout), Ordering::Relaxed);
         unsafe { System.dealloc(memory, layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ASKED.fetch_add(1, Ordering::Relaxed);
-        let grown = Layout::from_size_align(size, layout.align()).map_or(0, taken);
-        USED.fetch_add(grown, Ordering::Relaxed);
-        USED.fetch_sub(taken(layout), Ordering::Relaxed);
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        let grown = Layout::from_size_align(size, layout.align()).map_or(0, block_size);
+        USED_BYTES.fetch_add(grown, Ordering::Relaxed);
+        USED_BYTES.fetch_sub(block_size(layout), Ordering::Relaxed);
         unsafe { System.realloc(memory, layout, size) }
     }
 }
@@ -49,7 +50,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// A database with one account, and who may make keys in it.
+/// Opens a database with one account; returns the open keys and the caller that may create keys.
 async fn scene(folder: &tempfile::TempDir) -> (Opened, Caller) {
     let url = format!("sqlite:{}", folder.path().join("latchkey.db").display());
     let db = Db::open(&url).await.expect("the database opens");
@@ -60,8 +61,8 @@ async fn scene(folder: &tempfile::TempDir) -> (Opened, Caller) {
     let email = EmailAddress::parse("ada@example.com").expect("an address");
     let password = Password::new("correct horse battery".to_owned()).expect("a password");
     let user = accounts.add(&email, password).await.expect("an account");
-    let caller = Caller::Person(accounts.person(user).await.expect("an answer").expect("somebody"));
-    (keys::open(db, clock, entropy, Policy::default(), None).await.expect("it opens"), caller)
+    let caller = Caller::Person(accounts.person(user).await.expect("an answer").expect("the account"));
+    (keys::open(db, clock, entropy, Policy::default(), None).await.expect("the keys open"), caller)
 }
 
 fn draft(caller: &Caller) -> Draft {
@@ -76,10 +77,10 @@ fn draft(caller: &Caller) -> Draft {
     }
 }
 
-/// The two in one test: they count the same bytes.
+/// Runs both checks in one test, because the counters are global.
 #[tokio::test]
-async fn a_check_of_a_known_key_allocates_nothing_and_a_key_takes_250_bytes() {
-    a_check_of_a_known_key_allocates_nothing().await;
+async fn a_check_of_a_cached_key_allocates_nothing_and_a_key_takes_250_bytes() {
+    a_check_of_a_cached_key_allocates_nothing().await;
     a_plain_key_takes_at_most_250_bytes().await;
 }
 
@@ -89,30 +90,30 @@ async fn a_plain_key_takes_at_most_250_bytes() {
     let (Opened { keys, checks, .. }, caller) = scene(&folder).await;
     let mut strings = Vec::new();
     for _ in 0..KEYS / 1_000 {
-        let some = (0..1_000).map(|_| keys.issue(&caller, draft(&caller)));
-        let some = futures::future::join_all(some).await;
-        strings.extend(some.into_iter().map(|issued| issued.expect("a key").plain.reveal()));
+        let issuing = (0..1_000).map(|_| keys.issue(&caller, draft(&caller)));
+        let issued = futures::future::join_all(issuing).await;
+        strings.extend(issued.into_iter().map(|issued| issued.expect("a key").plain.reveal()));
     }
     let ask = Ask::default();
-    let look = async |strings: &[String]| {
-        for some in strings.chunks(1_000) {
-            let some = some.iter().map(|key| checks.verify(key, &ask, Purpose::Identify, |verdict| verdict.code));
-            let codes = futures::future::join_all(some).await;
+    let verify_all = async |strings: &[String]| {
+        for batch in strings.chunks(1_000) {
+            let checked = batch.iter().map(|key| checks.verify(key, &ask, Purpose::Identify, |verdict| verdict.code));
+            let codes = futures::future::join_all(checked).await;
             assert!(codes.into_iter().all(|code| code == Ok(Code::Valid)));
         }
     };
-    // Buffers and statements have what they need after the first thousand.
-    look(&strings[..1_000]).await;
-    let (before, reckoned) = (USED.load(Ordering::Relaxed), checks.cache().bytes());
-    look(&strings[1_000..]).await;
-    let each = (USED.load(Ordering::Relaxed) - before) / (KEYS - 1_000);
-    let reckoned = (checks.cache().bytes() - reckoned) / (KEYS - 1_000);
+    // The first thousand allocate buffers and prepared statements, so they are not measured.
+    verify_all(&strings[..1_000]).await;
+    let (before, estimated) = (USED_BYTES.load(Ordering::Relaxed), checks.cache().bytes());
+    verify_all(&strings[1_000..]).await;
+    let each = (USED_BYTES.load(Ordering::Relaxed) - before) / (KEYS - 1_000);
+    let estimated = (checks.cache().bytes() - estimated) / (KEYS - 1_000);
     assert!(each <= 250, "{each} bytes a key");
-    assert!(each <= reckoned + 8, "{each} bytes a key, and {reckoned} by the cache's own account");
-    println!("{each} bytes a key, {reckoned} by the cache's own account");
+    assert!(each <= estimated + 8, "{each} bytes a key, but the cache counts {estimated}");
+    println!("{each} bytes a key, {estimated} as counted by the cache");
 }
 
-async fn a_check_of_a_known_key_allocates_nothing() {
+async fn a_check_of_a_cached_key_allocates_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let (Opened { keys, checks, .. }, caller) = scene(&folder).await;
     let draft = Draft {
@@ -132,15 +133,15 @@ async fn a_check_of_a_known_key_allocates_nothing() {
         ..Ask::default()
     };
     let code = async || checks.verify(&string, &ask, Purpose::Use, |verdict| verdict.code).await;
-    // The first one reads the database, and the first of an address notes it.
+    // The first check reads the database, and the first check from an address records the address.
     for _ in 0..3 {
         assert_eq!(code().await, Ok(Code::Valid));
     }
-    let before = ASKED.load(Ordering::Relaxed);
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
     for _ in 0..10_000 {
         assert_eq!(code().now_or_never(), Some(Ok(Code::Valid)));
     }
-    // Others of this process may ask as well (the database's threads); not ten thousand times.
-    let asked = ASKED.load(Ordering::Relaxed) - before;
-    assert!(asked < 100, "{asked} allocations in 10,000 checks");
+    // Other threads of this process (the database's) may allocate too, but not ten thousand times.
+    let allocated = ALLOCATIONS.load(Ordering::Relaxed) - before;
+    assert!(allocated < 100, "{allocated} allocations in 10,000 checks");
 }

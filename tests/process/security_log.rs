@@ -1,4 +1,4 @@
-//! The log of a server that strangers flood: what they send is summed up, and hides nothing.
+//! The log of a server under a flood of unauthenticated requests: these are summarised, and security events stay visible.
 
 use std::net::Ipv4Addr;
 
@@ -7,11 +7,11 @@ use serde_json::Value;
 use crate::program::{PASSWORD, call, latchkey, log, server_with_account};
 use crate::served::Connection;
 
-/// Requests of each kind.
+/// Requests to each route.
 const REQUESTS: u64 = 1000;
 
 #[tokio::test]
-async fn a_flood_of_strangers_is_summed_up_and_hides_no_security_event() {
+async fn a_flood_of_unauthenticated_requests_is_summarised_and_hides_no_security_event() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = latchkey(folder.path());
     command.args(["--listen", "127.0.0.1:0"]).env("LATCHKEY_LOG_FORMAT", "json");
@@ -55,9 +55,9 @@ async fn a_flood_of_strangers_is_summed_up_and_hides_no_security_event() {
         let counts = requests(route, "count");
         assert!(counts.len() < 100, "{route}: {} lines", counts.len());
         let all: u64 = counts.iter().map(|count| count.unwrap_or(1)).sum();
-        assert_eq!(all, REQUESTS, "{route}: each request is a line or counted when the server stops");
+        assert_eq!(all, REQUESTS, "{route}: each request has a line or is counted when the server stops");
     }
-    assert_eq!(requests("/v1/keys/{id}", "count").len(), 20, "a request of somebody has a line");
+    assert_eq!(requests("/v1/keys/{id}", "count").len(), 20, "each authenticated request has a line");
     assert!(log.len() < 100_000, "{} bytes", log.len());
 
     let event = |name: &str, client: &str| {

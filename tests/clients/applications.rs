@@ -22,7 +22,7 @@ impl Scene {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let latchkey = Server::start(folder.path(), &[], &[]);
-        let mut owner = latchkey.connect().await.expect("it listens");
+        let mut owner = latchkey.connect().await.expect("the server listens");
         let account = Account::register(&mut owner).await;
         Self { latchkey, account, owner, folder }
     }
@@ -69,7 +69,7 @@ struct Application {
 impl Application {
     async fn ask(&self, header: &str) -> Answer {
         // Each request has a new connection, because not every server keeps connections alive.
-        let mut connection = self.server.connect().await.expect("it listens");
+        let mut connection = self.server.connect().await.expect("the server listens");
         connection.call("GET", "/", &[header], "").await.expect("an answer")
     }
 

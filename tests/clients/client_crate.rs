@@ -36,7 +36,7 @@ impl Scene {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let latchkey = Server::start(folder.path(), &[], &[]);
-        let mut owner = latchkey.connect().await.expect("it listens");
+        let mut owner = latchkey.connect().await.expect("the server listens");
         let account = Account::register(&mut owner).await;
         let (_, own) = make(&mut owner, &account, "application", json!({"scopes": "keys:verify"})).await;
         let proxy = Proxy::start(latchkey.address).await;
@@ -76,7 +76,7 @@ impl Scene {
     }
 
     async fn answer(&self, header: &str) -> served::Answer {
-        let mut connection = Connection::open(self.application).await.expect("it listens");
+        let mut connection = Connection::open(self.application).await.expect("the server listens");
         connection.call("GET", "/", &[header], "").await.expect("an answer")
     }
 
@@ -367,7 +367,7 @@ async fn a_restarted_server_streams_the_revocations_that_the_client_missed() {
 
     scene.latchkey = Server::start(scene.folder.path(), &[], &[]);
     scene.proxy.server.send_replace(scene.latchkey.address);
-    scene.owner = scene.latchkey.connect().await.expect("it listens");
+    scene.owner = scene.latchkey.connect().await.expect("the server listens");
     // The client is not connected yet. The stream's IDs continue after the restart.
     scene.revoke(&victim).await;
     let streams = scene.proxy.streams();

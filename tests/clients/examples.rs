@@ -19,7 +19,7 @@ impl Scene {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let server = Server::start(folder.path(), &[], &[]);
-        let mut connection = server.connect().await.expect("it listens");
+        let mut connection = server.connect().await.expect("the server listens");
         let account = Account::register(&mut connection).await;
         Self { server, account, connection, _folder: folder }
     }

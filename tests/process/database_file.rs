@@ -59,7 +59,7 @@ async fn a_database_that_rejects_writes_is_not_ready() {
         let set = Command::new("prlimit").args(["--pid", &process, &format!("--fsize={bytes}:unlimited")]).status();
         assert!(set.expect("prlimit runs").success());
     };
-    let mut connection = server.connect().await.expect("it listens");
+    let mut connection = server.connect().await.expect("the server listens");
     assert_eq!(ready_is(&mut connection, 200).await, r#"{"status":"ready"}"#);
     limit("1");
     let said = ready_is(&mut connection, 503).await;
@@ -77,10 +77,10 @@ async fn a_moved_or_replaced_database_file_rejects_writes() {
     let (server, mut connection, account) =
         server_with_account(folder.path(), &mut server_command(folder.path())).await;
     let [file, away] = ["latchkey.db", "away.db"].map(|name| folder.path().join(name));
-    fs::rename(&file, &away).expect("it is moved");
+    fs::rename(&file, &away).expect("the file is moved");
     for replace in [false, true] {
         if replace {
-            fs::copy(&away, &file).expect("it is replaced");
+            fs::copy(&away, &file).expect("the file is replaced");
         }
         let said = ready_is(&mut connection, 503).await;
         assert!(said.contains("The database file was moved, deleted or replaced."), "{said}");
@@ -109,20 +109,20 @@ async fn a_replacement_of_the_database_file_is_never_read() {
     let path = format!("/v1/keys/{id}");
     let mut readers = Vec::new();
     for _ in 0..16 {
-        readers.push(server.connect().await.expect("it listens"));
+        readers.push(server.connect().await.expect("the server listens"));
     }
     let read = async |readers: &mut Vec<Connection>| {
         join_all(readers.iter_mut().map(|reader| call(reader, &account, "GET", &path, ""))).await
     };
     // Wait for a checkpoint, so that the copied file has the key; the WAL is not copied.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    fs::rename(&file, &away).expect("it is moved");
-    fs::copy(&away, &file).expect("it is replaced");
+    fs::rename(&file, &away).expect("the file is moved");
+    fs::copy(&away, &file).expect("the file is replaced");
     ready_is(&mut connection, 503).await;
     for _ in 0..20 {
         read(&mut readers).await;
     }
-    fs::rename(&file, &other).expect("it is moved");
+    fs::rename(&file, &other).expect("the file is moved");
     fs::rename(&away, &file).expect("the original file is back");
     ready_is(&mut connection, 200).await;
     call(&mut connection, &account, "POST", &format!("{path}/revoke"), "").await.json(200);
@@ -186,7 +186,7 @@ fn user(folder: &Path, command: &str, password: &str) -> (Option<i32>, String) {
         .expect("the program starts");
     // The process may have ended before it read its input.
     let _ = std::io::Write::write_all(&mut child.stdin.take().expect("its standard input"), password.as_bytes());
-    let output = child.wait_with_output().expect("it ends");
+    let output = child.wait_with_output().expect("the process ends");
     (output.status.code(), text(&output.stderr))
 }
 
@@ -226,14 +226,14 @@ async fn links_and_a_removed_lock_file_admit_no_second_server() {
     let path = |name: &str| folder.path().join(name);
     fs::hard_link(path("latchkey.db"), path("hard.db")).expect("a link");
     std::os::unix::fs::symlink("latchkey.db", path("symbolic.db")).expect("a link");
-    fs::remove_file(path("latchkey.db.lock")).expect("it is removed");
+    fs::remove_file(path("latchkey.db.lock")).expect("the file is removed");
     for name in ["latchkey.db", "hard.db", "symbolic.db"] {
         assert_served_already(folder.path(), name);
     }
     assert!(!path("hard.db-wal").exists(), "SQLite did not open the file under its other name");
     let (code, said) = refusal(latchkey(folder.path()).args(["migrate", "--database-url", "sqlite:hard.db"]));
     assert_eq!(code, Some(1), "{said}");
-    fs::remove_file(path("hard.db")).expect("it is removed");
+    fs::remove_file(path("hard.db")).expect("the file is removed");
     call(&mut connection, &account, "POST", "/v1/auth/api-keys", r#"{"name":"key"}"#).await.json(201);
     server.stop();
     serve(folder.path(), &mut server_command(folder.path())).stop();
@@ -245,7 +245,7 @@ async fn me(connection: &mut Connection, session: &str) -> u16 {
 }
 
 async fn log_in(server: &Server, password: &str) -> String {
-    let mut connection = server.connect().await.expect("it listens");
+    let mut connection = server.connect().await.expect("the server listens");
     let body = format!(r#"{{"email":"me@example.com","password":"{password}"}}"#);
     let answer = connection.call("POST", "/v1/auth/login", &[], &body).await.expect("an answer");
     assert_eq!(answer.status, 200, "{}", answer.text());

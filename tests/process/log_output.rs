@@ -19,7 +19,7 @@ fn verbose(folder: &tempfile::TempDir) -> Command {
 }
 
 async fn send_requests(server: &Server, requests: usize) {
-    let mut connection = server.connect().await.expect("it listens");
+    let mut connection = server.connect().await.expect("the server listens");
     for _ in 0..requests {
         let asked = connection.call("GET", "/v1/auth/me", &["Cookie: session=AAAAAAAAAAAAAAAAAAAAAA"], "");
         let answer = tokio::time::timeout(Duration::from_secs(30), asked).await.expect("no answer for 30 s");
@@ -65,7 +65,7 @@ async fn a_stopped_log_reader_delays_no_request() {
     send_requests(&server, REQUESTS).await;
     server.stop();
     cat.kill().expect("cat is running");
-    cat.wait().expect("it ends");
+    cat.wait().expect("the process ends");
 }
 
 #[tokio::test]
@@ -120,6 +120,6 @@ async fn unwritable_standard_output_does_not_stop_the_server() {
         };
         assert_eq!(until(ready, "the server listens").await, 200);
         crate::served::signal(child.id(), "TERM");
-        assert_eq!(child.wait().expect("it ends").code(), Some(0));
+        assert_eq!(child.wait().expect("the process ends").code(), Some(0));
     }
 }

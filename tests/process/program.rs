@@ -68,7 +68,7 @@ pub fn log(folder: &Path) -> String {
 /// Starts a server and registers its first account.
 pub async fn server_with_account(folder: &Path, command: &mut Command) -> (Server, Connection, Account) {
     let server = serve(folder, command);
-    let mut connection = server.connect().await.expect("it listens");
+    let mut connection = server.connect().await.expect("the server listens");
     let account = Account::register(&mut connection).await;
     (server, connection, account)
 }

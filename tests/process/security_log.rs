@@ -16,7 +16,8 @@ async fn a_flood_of_unauthenticated_requests_is_summarised_and_hides_no_security
     let mut command = latchkey(folder.path());
     command.args(["--listen", "127.0.0.1:0"]).env("LATCHKEY_LOG_FORMAT", "json");
     let (server, mut connection, account) = server_with_account(folder.path(), &mut command).await;
-    let mut stranger = Connection::open_from(Ipv4Addr::new(127, 0, 0, 9), server.address).await.expect("it listens");
+    let mut stranger =
+        Connection::open_from(Ipv4Addr::new(127, 0, 0, 9), server.address).await.expect("the server listens");
     let flood = [
         ("GET", "/v1/auth/me", "Cookie: session=AAAAAAAAAAAAAAAAAAAAAA"),
         ("GET", "/api/v1/events", "Authorization: Bearer a-junk-token"),
@@ -32,7 +33,8 @@ async fn a_flood_of_unauthenticated_requests_is_summarised_and_hides_no_security
             assert!(matches!(answer.status, 401 | 404), "{path}: {}", answer.status);
         }
     }
-    let mut other = Connection::open_from(Ipv4Addr::new(127, 0, 0, 8), server.address).await.expect("it listens");
+    let mut other =
+        Connection::open_from(Ipv4Addr::new(127, 0, 0, 8), server.address).await.expect("the server listens");
     let wrong = r#"{"email": "me@example.com", "password": "a wrong password"}"#;
     assert_eq!(other.call("POST", "/v1/auth/login", &[], wrong).await.expect("an answer").status, 401);
     let key = call(&mut stranger, &account, "POST", "/v1/auth/api-keys", r#"{"name":"key"}"#).await.json(201);

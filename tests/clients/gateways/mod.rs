@@ -105,7 +105,7 @@ impl Scene {
     async fn with_service(kind: Kind, answer: service::Answer) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let latchkey = Server::start(folder.path(), &["--trusted-proxies", "127.0.0.1/32"], &[]);
-        let mut owner = latchkey.connect().await.expect("it listens");
+        let mut owner = latchkey.connect().await.expect("the server listens");
         let account = Account::register(&mut owner).await;
         let service = Service::start(answer).await;
         let gateway =
@@ -163,7 +163,7 @@ impl Scene {
 }
 
 async fn ask(gateway: SocketAddr, client: Ipv4Addr, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
-    let mut connection = Connection::open_from(client, gateway).await.expect("it listens");
+    let mut connection = Connection::open_from(client, gateway).await.expect("the server listens");
     connection.call(method, path, headers, body).await.expect("an answer")
 }
 

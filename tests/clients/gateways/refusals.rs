@@ -37,7 +37,7 @@ pub async fn a_revoked_key_is_refused_at_once(kind: Kind) {
     for _ in 0..5 {
         let key = scene.key(json!({"scopes": "orders:read"})).await;
         // Both requests use one connection, so that only the state of the key differs.
-        let mut connection = Connection::open_from(CLIENT, scene.gateway.address).await.expect("it listens");
+        let mut connection = Connection::open_from(CLIENT, scene.gateway.address).await.expect("the server listens");
         let request = served::request("GET", "/orders", &[&key.header], "");
         assert_eq!(connection.send(&request).await.expect("an answer").status, 200);
         scene.arrived();

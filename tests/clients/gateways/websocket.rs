@@ -34,7 +34,7 @@ pub async fn a_websocket_needs_a_valid_key(kind: Kind) {
         key.header,
         upgrade.join("\r\n")
     );
-    let mut stream = TcpStream::connect(scene.gateway.address).await.expect("it listens");
+    let mut stream = TcpStream::connect(scene.gateway.address).await.expect("the server listens");
     stream.write_all(head.as_bytes()).await.expect("the request is sent");
     let mut read = Vec::new();
     while !read.ends_with(b"\r\n\r\n") {

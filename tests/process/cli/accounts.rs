@@ -17,7 +17,7 @@ fn user(command: &str, email: &str, database: &str, password: &str) -> Output {
     // The process may have ended before it read its input.
     let _ = writeln!(input, "{password}");
     drop(input);
-    child.wait_with_output().expect("it ends")
+    child.wait_with_output().expect("the process ends")
 }
 
 /// Asserts that a command logged exactly one line, with the operator as actor. Returns the ID of the account.

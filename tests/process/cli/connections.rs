@@ -21,7 +21,7 @@ fn headers_are_limited_and_malformed_bytes_do_no_harm() {
         b"GET /healthz HTTP/1.1\r\nhost: a\r\n: b\r\n\r\n",
     ] {
         let mut stream = server.connect();
-        stream.write_all(bytes).expect("it reads");
+        stream.write_all(bytes).expect("the server reads");
         stream.shutdown(std::net::Shutdown::Write).expect("half closed");
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
@@ -40,17 +40,17 @@ fn a_slow_body_is_accepted_and_delays_no_other_request() {
     let mut slow = server.connect();
     let mut silent = server.connect();
     let (first, rest) = whole.split_at(whole.len() - 6);
-    slow.write_all(first.as_bytes()).expect("it reads");
-    silent.write_all(b"POST /v1/auth/login HTTP/1.1\r\n").expect("it reads");
+    slow.write_all(first.as_bytes()).expect("the server reads");
+    silent.write_all(b"POST /v1/auth/login HTTP/1.1\r\n").expect("the server reads");
     assert_eq!(server.call("GET", "/readyz", "", "").status, 200);
     for byte in rest.bytes() {
-        slow.write_all(&[byte]).expect("it reads");
+        slow.write_all(&[byte]).expect("the server reads");
         assert_eq!(server.call("GET", "/healthz", "", "").status, 200);
     }
     assert_eq!(read(&mut slow).status, 201);
     // A request that breaks off creates no key.
     let mut broken = server.connect();
-    broken.write_all(first.as_bytes()).expect("it reads");
+    broken.write_all(first.as_bytes()).expect("the server reads");
     broken.shutdown(std::net::Shutdown::Both).expect("closed");
     let list = server.call("GET", "/v1/auth/api-keys", &format!("cookie: {cookie}\r\n"), "");
     assert_eq!(list.json()["api_keys"].as_array().map(Vec::len), Some(1));
@@ -69,7 +69,7 @@ fn no_secret_reaches_the_log_or_the_output() {
     assert_eq!(server.log_in("ada@example.com", &format!("{PASSWORD}!")).status, 401);
     assert_eq!(server.log_in("ada@example.com", PASSWORD).status, 200);
     server.signal("TERM");
-    assert_eq!(server.child.wait().expect("it ends").code(), Some(0));
+    assert_eq!(server.child.wait().expect("the process ends").code(), Some(0));
     let mut output = String::new();
     server.output.read_to_string(&mut output).expect("text");
     let log = std::fs::read_to_string(&server.log).expect("the log");

@@ -52,7 +52,7 @@ fn sigterm_loses_nothing(url: &str) {
     let whole =
         request("POST", "/v1/auth/login", "", &format!(r#"{{"email": "ada@example.com", "password": "{PASSWORD}"}}"#));
     let (first, second) = whole.split_at(whole.len() - 20);
-    late.write_all(first.as_bytes()).expect("it reads");
+    late.write_all(first.as_bytes()).expect("the server reads");
     for _ in 0..25 {
         assert_eq!(whoami(&server, &key), 200);
     }

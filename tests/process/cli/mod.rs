@@ -90,7 +90,7 @@ impl Server {
     /// Sends one request on a connection of its own.
     fn call(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let mut stream = self.connect();
-        stream.write_all(request(method, path, headers, body).as_bytes()).expect("it reads");
+        stream.write_all(request(method, path, headers, body).as_bytes()).expect("the server reads");
         read(&mut stream)
     }
 
@@ -111,7 +111,7 @@ impl Server {
     /// Sends a signal and waits; returns the exit code, `None` after SIGKILL.
     fn end(mut self, signal: &str) -> Option<i32> {
         self.signal(signal);
-        self.child.wait().expect("it ends").code()
+        self.child.wait().expect("the process ends").code()
     }
 }
 

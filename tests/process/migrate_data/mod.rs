@@ -24,7 +24,7 @@ fn assert_refused(output: &Output, words: &str) {
 /// Creates a SQLite database with one account.
 async fn create_database(folder: &Path) {
     let server = Server::start(folder, &[], &[]);
-    Account::register(&mut server.connect().await.expect("it listens")).await;
+    Account::register(&mut server.connect().await.expect("the server listens")).await;
     server.stop();
 }
 
@@ -65,7 +65,7 @@ async fn an_impossible_copy_is_refused_and_changes_nothing() {
 
     let server = Server::start(here, &["--database-url", to], &[]);
     assert_refused(&run(own, to), "--to: the database is served by another process");
-    Account::register(&mut server.connect().await.expect("it listens")).await;
+    Account::register(&mut server.connect().await.expect("the server listens")).await;
     server.stop();
     let before = dump_of(&schema).await;
     assert_refused(&run(own, to), "--to: this database has accounts already");
@@ -106,7 +106,7 @@ async fn a_killed_copy_leaves_nothing_and_can_be_repeated() {
     let folder = tempfile::tempdir().expect("a folder");
     let schema = Schema::new("killed").await;
     let server = Server::start(folder.path(), &[], &[]);
-    let mut connection = server.connect().await.expect("it listens");
+    let mut connection = server.connect().await.expect("the server listens");
     let account = Account::register(&mut connection).await;
     let made = connection.call("POST", "/api/v1/apikeys", &[&account.bearer()], r#"{"name":"busy"}"#).await;
     made.expect("an answer").json(201);
@@ -131,7 +131,7 @@ async fn a_killed_copy_leaves_nothing_and_can_be_repeated() {
         let mut output = BufReader::new(child.stdout.take().expect("its standard output")).lines();
         assert!(output.any(|line| line.expect("a line") == until), "{until}");
         child.kill().expect("the process can be killed");
-        assert_eq!(child.wait().expect("it ends").code(), None, "the copy had ended before");
+        assert_eq!(child.wait().expect("the process ends").code(), None, "the copy had ended before");
         assert_eq!(dump_of(&schema).await, empty, "{until}");
     }
     let copied = migrate_data(folder.path(), &schema.url);

@@ -86,7 +86,7 @@ struct Before {
 
 async fn start(folder: &Path, arguments: &[&str]) -> (Server, Connection) {
     let server = Server::start(folder, &[&["--keys-may-manage-keys"], arguments].concat(), &[]);
-    let connection = server.connect().await.expect("it listens");
+    let connection = server.connect().await.expect("the server listens");
     (server, connection)
 }
 

@@ -50,7 +50,7 @@ async fn connections(server: &Server, count: usize) -> Vec<Raw> {
 }
 
 async fn key(server: &Server, account: &Account) -> String {
-    let mut owner = server.connect().await.expect("it listens");
+    let mut owner = server.connect().await.expect("the server listens");
     let cookie = format!("Cookie: session={}", account.session);
     let wish = json!({"name": "k", "org_id": account.organisation, "env_id": account.environment}).to_string();
     let made = owner.call("POST", "/v1/auth/api-keys", &[&cookie], &wish).await.expect("an answer").json(201);
@@ -62,8 +62,9 @@ async fn a_greedy_organisation_is_refused_and_others_are_not() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     // An organisation may use an eighth of the body memory: two events of the maximum size.
     let server = Server::start(folder.path(), &["--body-memory", "16MiB", "--registration", "open"], &[]);
-    let greedy = Account::register(&mut server.connect().await.expect("it listens")).await;
-    let other = Account::register_as(&mut server.connect().await.expect("it listens"), "other@example.com").await;
+    let greedy = Account::register(&mut server.connect().await.expect("the server listens")).await;
+    let other =
+        Account::register_as(&mut server.connect().await.expect("the server listens"), "other@example.com").await;
     let (first, second) = (key(&server, &greedy).await, key(&server, &greedy).await);
     let greedy_path = format!("/api/v1/ingest/{}/greedy", greedy.tenant);
 
@@ -107,7 +108,7 @@ async fn strangers_with_unfinished_bodies_do_not_keep_others_from_signing_in() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     // A network may use a 64th of the body memory: four bodies of 64 KiB.
     let server = Server::start(folder.path(), &["--body-memory", "16MiB"], &[]);
-    Account::register(&mut server.connect().await.expect("it listens")).await;
+    Account::register(&mut server.connect().await.expect("the server listens")).await;
     let kind = "Content-Type: application/json\r\n";
     let request = without_last_byte("/v1/auth/login", kind, 64 * 1024);
     let (_unfinished, refused) = open(connections(&server, 12).await, &request, 4).await;
@@ -117,7 +118,7 @@ async fn strangers_with_unfinished_bodies_do_not_keep_others_from_signing_in() {
     }
     let credentials = r#"{"email":"me@example.com","password":"correct horse battery"}"#;
     // A normal sign-in from the same network and a slow one from another network succeed.
-    let mut quick = server.connect().await.expect("it listens");
+    let mut quick = server.connect().await.expect("the server listens");
     quick.call("POST", "/v1/auth/login", &[], credentials).await.expect("an answer").json(200);
     let mut slow = Raw::open_from(Ipv4Addr::new(127, 0, 0, 2), server.address).await;
     slow.begin("POST", "/v1/auth/login", &["Content-Type: application/json"], credentials.len()).await;

@@ -180,7 +180,7 @@ async fn every_response_has_hsts_with_an_https_public_url() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_mins(1), listens).await.expect("it listens");
+    tokio::time::timeout(std::time::Duration::from_mins(1), listens).await.expect("the server listens");
     for request in [
         "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "GET /sign-in HTTP/1.1\r\nHost: localhost\r\n\r\n",

@@ -19,14 +19,14 @@ pub struct Raw {
 
 impl Raw {
     pub async fn open(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.expect("it listens"), read: Vec::new() }
+        Self { stream: TcpStream::connect(address).await.expect("the server listens"), read: Vec::new() }
     }
 
     /// Opens a connection from this client address; on Linux, all of 127.0.0.0/8 is this machine.
     pub async fn open_from(client: Ipv4Addr, address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind((client, 0).into()).expect("an address of this machine");
-        Self { stream: socket.connect(address).await.expect("it listens"), read: Vec::new() }
+        Self { stream: socket.connect(address).await.expect("the server listens"), read: Vec::new() }
     }
 
     /// Sends bytes; returns false when the server has closed the connection.

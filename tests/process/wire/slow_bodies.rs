@@ -29,7 +29,7 @@ impl Scene {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let server = Server::start(folder.path(), &["--keys-may-manage-keys"], &[("LATCHKEY_LOG", "warn")]);
-        let mut owner = server.connect().await.expect("it listens");
+        let mut owner = server.connect().await.expect("the server listens");
         let account = Account::register(&mut owner).await;
         Self { server, owner, account, _folder: folder }
     }

@@ -54,7 +54,7 @@ const TARGETS: [&str; 40] = [
 async fn no_request_line_makes_the_server_fail() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(folder.path(), &[], &[("LATCHKEY_LOG", "info")]);
-    let account = Account::register(&mut server.connect().await.expect("it listens")).await;
+    let account = Account::register(&mut server.connect().await.expect("the server listens")).await;
     let session = format!("Cookie: session={}\r\n", account.session);
     let bearer = format!("{}\r\n", account.bearer());
     let mut raw = Raw::open(server.address).await;

@@ -17,7 +17,8 @@ struct Counting;
 
 /// Allocations and reallocations since the start.
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-/// Bytes in use, with the overhead of the system allocator: 8 bytes a block, rounded up to a multiple of 16, at least 32.
+/// Bytes in use, with the overhead of the system allocator: 8 bytes a block, rounded up to a multiple of 16, at least
+/// 32.
 static USED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 fn block_size(layout: Layout) -> usize {

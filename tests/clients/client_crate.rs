@@ -80,8 +80,8 @@ impl Scene {
         connection.call("GET", "/", &[header], "").await.expect("an answer")
     }
 
-    /// Sends requests until the response has this status. The client trusts its cache while it gets heartbeats, so a lost
-    /// change would make this time out.
+    /// Sends requests until the response has this status. The client trusts its cache while it gets heartbeats, so a
+    /// lost change would make this time out.
     async fn wait_for_status(&self, key: &Key, status: u16) {
         let start = Instant::now();
         while self.ask(key).await != status {
@@ -123,7 +123,7 @@ async fn make(owner: &mut Connection, account: &Account, name: &str, mut more: V
     (text("id"), text("key"))
 }
 
-/// An application whose callers need `reports:read`.
+/// Starts an application that requires `reports:read` of its callers.
 async fn application(client: &Client) -> SocketAddr {
     let keys = LatchkeyLayer::new(client.clone()).scopes("reports:read").address(peer_address);
     let hello = async |caller: Identity| {

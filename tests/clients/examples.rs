@@ -1,5 +1,5 @@
-//! The clients of `examples/clients/` against the built program. The tests read the key that a client prints: the key is
-//! listed, is accepted, and is refused after its revocation.
+//! The clients of `examples/clients/` against the built program. The tests read the key that a client prints: the key
+//! is listed, is accepted, and is refused after its revocation.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,5 +1,5 @@
-//! Tests of the clients, applications and gateways in `examples/`, and of the crate in `clients/rust/`, against the built
-//! program.
+//! Tests of the clients, applications and gateways in `examples/`, and of the crate in `clients/rust/`, against the
+//! built program.
 
 mod applications;
 mod client_crate;

@@ -1,4 +1,4 @@
-//! A separate server on a SQLite file, whose disk can be full while keys with a quota are checked.
+//! A separate server on a SQLite file with a disk that can be full while keys with a quota are checked.
 //!
 //! A limit of its file sizes (`RLIMIT_FSIZE`) makes writes fail as on a full disk, and can be lifted while it runs.
 
@@ -34,7 +34,7 @@ pub struct SqliteServer {
     service: String,
     keys: Arc<Vec<String>>,
     accepted: Arc<Vec<AtomicUsize>>,
-    wrong: Arc<Mutex<BTreeMap<String, usize>>>,
+    unexpected: Arc<Mutex<BTreeMap<String, usize>>>,
     is_over: Arc<AtomicBool>,
     traffic: JoinSet<()>,
     refused_events: Arc<AtomicUsize>,
@@ -42,7 +42,7 @@ pub struct SqliteServer {
 
 impl SqliteServer {
     pub async fn start(folder: &Path) -> Self {
-        let folder = folder.join("beside");
+        let folder = folder.join("sqlite-server");
         fs::create_dir(&folder).expect("a folder");
         let log = fs::File::create(folder.join("log")).expect("a log file");
         let mut command = Command::new("prlimit");
@@ -82,7 +82,7 @@ impl SqliteServer {
             service: keys.remove(0),
             accepted: Arc::new(keys.iter().map(|_| AtomicUsize::new(0)).collect()),
             keys: Arc::new(keys),
-            wrong: Arc::default(),
+            unexpected: Arc::default(),
             is_over: Arc::new(AtomicBool::new(false)),
             traffic: JoinSet::new(),
             refused_events: Arc::default(),
@@ -104,7 +104,7 @@ impl SqliteServer {
         for number in 0..CHECK_CONNECTIONS {
             let (address, service) = (self.server.address, self.service.clone());
             let (keys, accepted) = (Arc::clone(&self.keys), Arc::clone(&self.accepted));
-            let (wrong, is_over) = (Arc::clone(&self.wrong), Arc::clone(&self.is_over));
+            let (unexpected, is_over) = (Arc::clone(&self.unexpected), Arc::clone(&self.is_over));
             self.traffic.spawn(async move {
                 let header = format!("X-API-Key: {service}");
                 let Ok(mut connection) = Connection::open(address).await else { return };
@@ -127,7 +127,7 @@ impl SqliteServer {
                         }
                         "QUOTA_EXCEEDED" | "RATE_LIMITED" => {}
                         other => {
-                            *wrong
+                            *unexpected
                                 .lock()
                                 .unwrap_or_else(PoisonError::into_inner)
                                 .entry(other.to_owned())
@@ -176,7 +176,7 @@ impl SqliteServer {
     }
 
     fn report(&self, what: &str) {
-        *self.wrong.lock().unwrap_or_else(PoisonError::into_inner).entry(what.to_owned()).or_default() += 1;
+        *self.unexpected.lock().unwrap_or_else(PoisonError::into_inner).entry(what.to_owned()).or_default() += 1;
     }
 
     /// The number of events that were refused because the disk was full.
@@ -184,22 +184,22 @@ impl SqliteServer {
         self.refused_events.load(Ordering::SeqCst)
     }
 
-    /// Stops the server; returns its wrong answers and exceeded limits.
+    /// Stops the server; returns its unexpected answers and exceeded limits.
     pub fn finish(self) -> Vec<String> {
         let is_exceeded = |accepted: &AtomicUsize| accepted.load(Ordering::SeqCst) > LIMIT;
         let exceeded = self.accepted.iter().filter(|accepted| is_exceeded(accepted)).count();
-        let mut wrong: Vec<String> = self
-            .wrong
+        let mut unexpected: Vec<String> = self
+            .unexpected
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .iter()
             .map(|(what, count)| format!("the SQLite server: {what}: {count}"))
             .collect();
         if exceeded > 0 {
-            wrong.push(format!("the SQLite server accepted {exceeded} keys more often than their limits allow"));
+            unexpected.push(format!("the SQLite server accepted {exceeded} keys more often than their limits allow"));
         }
         self.liveness.set_running(false);
         self.server.stop();
-        wrong
+        unexpected
     }
 }

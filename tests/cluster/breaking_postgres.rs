@@ -96,8 +96,8 @@ async fn a_node_without_postgres_stops_when_its_lease_ends() {
         fault.begin(&mut cluster).await;
         let cut = load.now();
         let waiting = load.check_recent_keys(2, Duration::from_secs(8), &mut random(seed, 5000)).await;
-        // An open transaction of node-2 holds its row locks until PostgreSQL ends it after 3 s, and then each revocation
-        // waits for the lease, so 8 s may be too short for one on a slow machine.
+        // An open transaction of node-2 holds its row locks until PostgreSQL ends it after 3 s, and then each
+        // revocation waits for the lease, so 8 s may be too short for one on a slow machine.
         load.run_until(|history| history.revocations().iter().any(|revocation| revocation.start > cut)).await;
         let whole = load.now();
         fault.end(&mut cluster).await;

@@ -1,9 +1,9 @@
-//! Judges a history, for each key separately: every check must see a state that the key can have had at some time between
-//! request and response (linearizability of a register that clients set).
+//! Judges a history, for each key separately: every check must see a state that the key can have had at some time
+//! between request and response (linearizability of a register that clients set).
 //!
 //! A check that was sent after a revocation was answered therefore never sees a live key, on any node. A check that was
-//! answered before a revocation was requested never sees another state. A change without a response may take effect at any
-//! time after its request, or never.
+//! answered before a revocation was requested never sees another state. A change without a response may take effect at
+//! any time after its request, or never.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,8 +40,8 @@ impl fmt::Display for Violation {
 #[derive(Debug, Default)]
 pub struct Verdict {
     pub violations: Vec<Violation>,
-    /// Checks that saw a live key on one node after another node had reported it as revoked. Allowed until the revocation
-    /// is answered, because nodes learn of it at different times.
+    /// Checks that saw a live key on one node after another node had reported it as revoked. Allowed until the
+    /// revocation is answered, because nodes learn of it at different times.
     pub overtaken: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Nodes whose clocks are wrong or jump (libfaketime changes only the wall clock, as if an operator set it).
+//! Nodes with clocks that are wrong or jump (libfaketime changes only the wall clock, as if an operator set it).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,8 +57,8 @@ async fn wrong_clocks_break_no_promise() {
     }
     assert_ne!(date_of(&cluster, 0).await, date_of(&cluster, 1).await, "libfaketime does not work here");
 
-    // Shared limits use one clock as well. On a busy machine Redis may exceed its timeout; the node then counts alone, so
-    // this is tried several times.
+    // Shared limits use one clock as well. On a busy machine Redis may exceed its timeout; the node then counts alone,
+    // so this is tried several times.
     let mut allowed = [0; 3];
     for _ in 0..5 {
         let limited = Limited::new(&cluster, r#""rate_limit":{"limit":30,"window_seconds":3600}"#).await;

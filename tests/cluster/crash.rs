@@ -1,5 +1,6 @@
-//! Repeated `kill -9` under load, on one SQLite file. Acknowledged writes are there afterwards, and an event that was sent
-//! twice with one idempotency key is there once. One test creates mostly events and some keys, the other only keys.
+//! Repeated `kill -9` under load, on one SQLite file. Acknowledged writes are there afterwards, and an event that was
+//! sent twice with one idempotency key is there once. One test creates mostly events and some keys, the other only
+//! keys.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -231,7 +232,8 @@ async fn survives_crashes(keys_every: usize) {
             let mut connection = server.connect().await.expect("the server listens");
             load.compare(&mut connection).await;
             if round < CRASHES {
-                // Kill after a different number of requests each time: sometimes before the first page is full, sometimes late.
+                // Kill after a different number of requests each time: sometimes before the first page is full,
+                // sometimes late.
                 load.until_killed(&mut server, round, 20 + round * 97 % 400).await;
             }
         }
@@ -239,7 +241,7 @@ async fn survives_crashes(keys_every: usize) {
         let answered = known.events.len() + known.keys.len();
         assert!(answered > 100 * CRASHES, "too few answers for a load: {answered}");
         println!(
-            "{CRASHES} crashes: {} events, {} of them with an idempotency key, and {} keys, in {:.1} s",
+            "{CRASHES} crashes: {} events, {} of them with an idempotency key, {} keys, in {:.1} s",
             known.events.len(),
             known.repeatable.len(),
             known.keys.len(),

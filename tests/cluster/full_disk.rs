@@ -1,8 +1,8 @@
-//! A full disk: a request that cannot be stored gets 503, no answered write is lost, and the server recovers by itself when
-//! the disk has space.
+//! A full disk: a request that cannot be stored gets 503, no answered write is lost, and the server recovers by itself
+//! when the disk has space.
 //!
-//! A limit of file sizes (`RLIMIT_FSIZE`) makes SQLite's writes fail as on a full disk, and can be lifted while the server
-//! runs.
+//! A limit of file sizes (`RLIMIT_FSIZE`) makes SQLite's writes fail as on a full disk, and can be lifted while the
+//! server runs.
 
 use std::path::Path;
 use std::process::Command;

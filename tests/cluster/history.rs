@@ -23,8 +23,8 @@ pub enum State {
 pub enum Operation {
     /// A change to this state. A change without a success may have taken effect, or not, or may take effect later.
     Set { to: State, done: bool },
-    /// A check that returned this state; `None` for an unknown key. A check without an answer proves nothing and is only
-    /// counted.
+    /// A check that returned this state; `None` for an unknown key. A check without an answer proves nothing and is
+    /// only counted.
     Check(Option<State>),
 }
 
@@ -46,7 +46,7 @@ pub struct Revocation {
     /// The number of nodes that had to acknowledge.
     pub nodes: u64,
     pub acknowledged: u64,
-    /// Names of nodes whose lease ended instead of an acknowledgement.
+    /// Names of nodes that did not acknowledge before their lease ended.
     pub waited_out: Vec<String>,
 }
 

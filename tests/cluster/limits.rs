@@ -92,8 +92,8 @@ async fn three_nodes_accept_as_many_requests_as_one_node() {
     const LIMIT: f64 = 500.0;
     const REFILL_PER_SECOND: f64 = 100.0;
     let cluster = Cluster::start(Setup::default()).await;
-    // On a busy machine Redis may exceed its timeout, and nodes then count alone, which is another test. Such rounds are
-    // repeated.
+    // On a busy machine Redis may exceed its timeout, and nodes then count alone, which is another test. Such rounds
+    // are repeated.
     let redis_timeouts = || cluster.logs().matches("going on without it").count();
     for _ in 0..5 {
         let before = redis_timeouts();

@@ -1,5 +1,5 @@
-//! Clients of all nodes at once: owners that create, disable and revoke keys, and services that check keys, mostly keys that
-//! are being revoked or were revoked recently.
+//! Clients of all nodes at once: owners that create, disable and revoke keys, and services that check keys, mostly keys
+//! that are being revoked or were revoked recently.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -106,8 +106,8 @@ impl Load {
     }
 
     /// Lets the clients run, and sends checks of recently changed keys to one node without waiting for answers. Some of
-    /// them are therefore sent after a revocation was answered, even if the node hangs. Each task returns whether its check
-    /// was answered.
+    /// them are therefore sent after a revocation was answered, even if the node hangs. Each task returns whether its
+    /// check was answered.
     pub async fn check_recent_keys(&self, node: usize, time: Duration, random: &mut ChaCha8Rng) -> JoinSet<bool> {
         let mut waiting = JoinSet::new();
         let end = Instant::now() + time;

@@ -54,8 +54,8 @@ async fn an_application_stops_trusting_its_cache_when_its_node_has_no_lease() {
         assert!(Instant::now() < deadline, "the application still accepts the revoked key");
     }
 
-    // Node 2 is cut off from PostgreSQL, or cannot renew its lease while its reads work. In the second case it could still
-    // serve checks and send heartbeats.
+    // Node 2 is cut off from PostgreSQL, or cannot renew its lease while its reads work. In the second case it could
+    // still serve checks and send heartbeats.
     for (network, ended) in [Network::Blocked, Network::RenewalsBlocked].into_iter().zip(&made[2..]) {
         wait_until_cached(&client, ended).await;
         let (id, key) = ended;

@@ -1,4 +1,4 @@
-//! A TCP proxy that simulates network faults: it delays or blocks bytes, or cuts connections.
+//! A TCP proxy that simulates network faults: delayed or blocked bytes, and cut connections.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,13 +17,13 @@ pub enum Network {
     Whole,
     /// Each piece is delayed by this time.
     Slow(Duration),
-    /// Both directions are blocked, as if all packets were dropped. Bytes that were sent meanwhile arrive when the network
-    /// is whole again, like TCP retransmissions.
+    /// Both directions are blocked, as if all packets were dropped. Bytes that were sent meanwhile arrive when the
+    /// network is whole again, like TCP retransmissions.
     Blocked,
     /// Only the direction to the client is blocked; the server still gets every request.
     RepliesBlocked,
-    /// Only the direction to the client is blocked, and only on connections that sent `LISTEN`: PostgreSQL's notifications
-    /// do not arrive.
+    /// Only the direction to the client is blocked, and only on connections that sent `LISTEN`: PostgreSQL's
+    /// notifications do not arrive.
     NotificationsBlocked,
     /// Both directions are blocked, but only on connections that renewed the node's lease; its reads for checks work.
     RenewalsBlocked,

@@ -1,5 +1,5 @@
-//! PostgreSQL is restored to an earlier state under running nodes. Afterwards, only commits after the copy may be missing,
-//! and every node agrees with the database.
+//! PostgreSQL is restored to an earlier state under running nodes. Afterwards, only commits after the copy may be
+//! missing, and every node agrees with the database.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Revocation under load: after its answer, no event with the key is accepted, even if many requests share one read of the
-//! key.
+//! Revocation under load: after its answer, no event with the key is accepted, even if many requests share one read of
+//! the key.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

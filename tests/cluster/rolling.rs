@@ -1,4 +1,5 @@
-//! A rolling restart behind a load balancer with `examples/balancer/haproxy.cfg`, in which only the addresses are replaced.
+//! A rolling restart behind a load balancer with `examples/balancer/haproxy.cfg`, in which only the addresses are
+//! replaced.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,7 +12,7 @@ use crate::load::{Clients, Load};
 use crate::nodes::{Cluster, RECOVERY_TIMEOUT, Setup};
 use crate::served::{Connection, free_port};
 
-/// A HAProxy process, killed on drop.
+/// A `haproxy` process, killed on drop.
 struct Balancer {
     address: SocketAddr,
     statistics: SocketAddr,
@@ -106,7 +107,7 @@ async fn a_rolling_restart_fails_no_request() {
     let broken: Vec<_> =
         outcome.verdict.violations.iter().filter(|one| matches!(one, Violation::Impossible(_))).collect();
     assert!(broken.is_empty(), "{broken:?}");
-    assert_eq!(outcome.shared.history.wrongs(), Vec::<String>::new());
+    assert_eq!(outcome.shared.history.unexpected(), Vec::<String>::new());
     assert_eq!(outcome.failures(), Vec::<String>::new());
     assert!(
         outcome.revocations.iter().all(|revocation| revocation.waited_out.is_empty()),

@@ -269,7 +269,7 @@ fn report(seed: u64, took: Moment, sum: &Sum, injected: &[Injected], rounds: &[R
         "# Soak\n\nThree nodes, one PostgreSQL, one Redis, one server on SQLite; {:.0} s, seed {seed}.\n\n\
          - broken promises: **{}**\n- unexpected answers: **{}**\n\
          - successful revocations: {}\n\
-         - {} of these were by `POST /v1/keys/{{id}}/revoke`: median {:.1} ms, 99 % within {:.0} ms, longest {:.0} ms; \
+         - {} of these report their acknowledgements: median {:.1} ms, 99 % within {:.0} ms, longest {:.0} ms; \
          {} waited for a lease to end\n\
          - checks that one node accepted after another had refused, before the revocation was answered: {}\n\n",
         took.as_secs_f64(),

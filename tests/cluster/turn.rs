@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::path::Path;
 
-/// Takes the exclusive lock: waits until no other test holds the lock, in this process and others. The test holds it until
-/// the returned file is dropped.
+/// Takes the exclusive lock: waits until no other test holds the lock, in this process and others. The test holds it
+/// until the returned file is dropped.
 pub fn exclusive() -> File {
     let file = file();
     file.lock().expect("the lock can be taken");

@@ -1,5 +1,5 @@
-//! The hang detector: every server that the test has not stopped, frozen or killed must answer `/healthz` within 3 s, under
-//! any fault.
+//! The hang detector: every server that the test has not stopped, frozen or killed must answer `/healthz` within 3 s,
+//! under any fault.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

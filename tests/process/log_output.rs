@@ -1,4 +1,4 @@
-//! Standard error and standard output that cannot be written: full, closed, or a pipe whose reader has stopped.
+//! Standard error and standard output that cannot be written: full, closed, or a pipe with a stopped reader.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, pipe};

@@ -1,6 +1,6 @@
 //! Tests of the built program: its commands, the bytes on its connections, and its behaviour under external faults (a
-//! blocked log, a replaced database file, empty variables, signals). Each test checks the output and whether the process
-//! continues or ends.
+//! blocked log, a replaced database file, empty variables, signals). Each test checks the output and whether the
+//! process continues or ends.
 
 mod batches;
 mod cli;

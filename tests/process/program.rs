@@ -49,7 +49,7 @@ pub fn refusal(command: &mut Command) -> (Option<i32>, String) {
     (output.status.code(), text(&output.stderr))
 }
 
-/// Starts a server whose log is a file in the folder.
+/// Starts a server that logs to a file in the folder.
 pub fn serve(folder: &Path, command: &mut Command) -> Server {
     let log = std::fs::File::options().create(true).append(true).open(log_file(folder)).expect("a log file");
     let mut own = std::mem::replace(command, Command::new("true"));

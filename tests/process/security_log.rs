@@ -1,4 +1,5 @@
-//! The log of a server under a flood of unauthenticated requests: these are summarised, and security events stay visible.
+//! The log of a server under a flood of unauthenticated requests: these are summarised, and security events stay
+//! visible.
 
 use std::net::Ipv4Addr;
 

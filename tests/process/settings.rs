@@ -40,8 +40,8 @@ async fn an_empty_variable_counts_as_unset() {
     assert!(said.contains("--from <URL>") && said.contains("--to <URL>"), "{said}");
 }
 
-/// Starts the program with these settings and an invalid address, so that it always fails: with code 1 when the settings
-/// are valid. Returns its exit code and its standard error.
+/// Starts the program with these settings and an invalid address, so that it always fails: with code 1 when the
+/// settings are valid. Returns its exit code and its standard error.
 fn refused(variables: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = latchkey(folder.path());

@@ -62,7 +62,7 @@ KINDS = {
     "tenant-key": lambda: {"X-API-Key": tenant_key()},
 }
 
-# Operations that end the credential of the call. Each call gets a new credential, so that the run's own stays valid.
+# Operations that end the credential of the call. Each call gets a new one, so that the run's own stays valid.
 ENDING = {"logOut", "tokenLogOut", "revokeCurrentApiKey"}
 
 

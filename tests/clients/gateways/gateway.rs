@@ -1,5 +1,5 @@
-//! Starts the gateways of `examples/gateways/`, each with its example file and in a folder of its own. Only the ports and
-//! the organisation are replaced in the file.
+//! Starts the gateways of `examples/gateways/`, each with its example file and in a folder of its own. Only the ports
+//! and the organisation are replaced in the file.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ pub enum Kind {
     Haproxy,
     Traefik,
     Envoy,
-    /// Envoy as the README configures versions before 1.38: it appends the client's path to Latchkey's.
+    /// Envoy as the README configures versions before 1.38, which append the client's path to Latchkey's.
     OlderEnvoy,
 }
 
@@ -56,8 +56,8 @@ impl Gateway {
         gateway
     }
 
-    /// Waits until a request without a key gets the authorizer's 401. An open port is not enough: Traefik listens before it
-    /// has read its routes.
+    /// Waits until a request without a key gets the authorizer's 401. An open port is not enough: Traefik listens
+    /// before it has read its routes.
     async fn wait(&mut self, kind: Kind, log: &Path) {
         let deadline = Instant::now() + Duration::from_mins(1);
         loop {
@@ -158,8 +158,8 @@ impl Example<'_> {
         command
     }
 
-    /// Writes the example into the folder with its placeholders replaced. A port could contain another placeholder, so all
-    /// placeholders are replaced by marks before any value is inserted.
+    /// Writes the example into the folder with its placeholders replaced. A port could contain another placeholder, so
+    /// all placeholders are replaced by marks before any value is inserted.
     fn fill(&self, name: &str) -> PathBuf {
         let mut text = fs::read_to_string(examples().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let mut values = vec![

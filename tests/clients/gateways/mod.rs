@@ -1,5 +1,5 @@
-//! The gateways of `examples/gateways/` with their example files, in front of a small service and with the built program
-//! as the authorizer. Clients connect from 127.0.0.2, so that no server treats them as a trusted proxy.
+//! The gateways of `examples/gateways/` with their example files, in front of a small service and with the built
+//! program as the authorizer. Clients connect from 127.0.0.2, so that no server treats them as a trusted proxy.
 
 mod gateway;
 mod identity;

@@ -1,4 +1,5 @@
-//! A fake HTTP server that records its requests: the service behind the gateway, or, with other responses, an authorizer.
+//! A fake HTTP server that records its requests: the service behind the gateway, or, with other responses, an
+//! authorizer.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -52,8 +52,8 @@ pub async fn a_websocket_needs_a_valid_key(kind: Kind) {
         assert_eq!(back, frame);
     }
 
-    // Other upgrades do not reach the service, because later requests on such a connection would not be checked. Traefik
-    // removes only h2c.
+    // Other upgrades do not reach the service, because later requests on such a connection would not be checked.
+    // Traefik removes only h2c.
     let others = if kind == Kind::Traefik { &["h2c"][..] } else { &["h2c", "HTTP/2.0", "websocket, h2c", "TLS/1.0"] };
     for other in others {
         let headers = [

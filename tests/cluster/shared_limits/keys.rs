@@ -1,4 +1,4 @@
-//! Checks of keys whose rate limit all nodes share.
+//! Checks of keys with a rate limit that all nodes share.
 
 use latchkey::accounts::{Accounts, EmailAddress, Password, Passwords, Registration};
 use latchkey::cluster::limits::SharedLimits;

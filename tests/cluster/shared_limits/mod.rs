@@ -1,5 +1,5 @@
-//! Limits that are counted in a real Redis: two nodes, edits, concurrency, and a Redis that loses its data, hangs, or is
-//! unavailable.
+//! Limits that are counted in a real Redis: two nodes, edits, concurrency, and a Redis that loses its data, hangs, or
+//! is unavailable.
 
 mod keys;
 mod rates;

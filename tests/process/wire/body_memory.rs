@@ -20,8 +20,8 @@ fn without_last_byte(path: &str, headers: &str, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Sends unfinished requests: first `room` of them one after the other, which must fit into the body memory, then the rest
-/// at once. Returns the connections of the first and the answers to the rest.
+/// Sends unfinished requests: first `room` of them one after the other, which must fit into the body memory, then the
+/// rest at once. Returns the connections of the first and the answers to the rest.
 async fn open(mut connections: Vec<Raw>, request: &[u8], room: usize) -> (Vec<Raw>, Vec<Answer>) {
     let others = connections.split_off(room);
     for raw in &mut connections {

@@ -22,8 +22,8 @@ async fn ask(server: SocketAddr, request: &str) -> Answer {
     raw.answer().await
 }
 
-/// Asserts that a request gets an error in the usual form and that the connection ends. Under `/api/v1/` a 400 is a JSON
-/// string.
+/// Asserts that a request gets an error in the usual form and that the connection ends. Under `/api/v1/` a 400 is a
+/// JSON string.
 async fn refused(server: &Server, request: &str, status: u16) {
     let mut raw = Raw::open(server.address).await;
     raw.send(request.as_bytes()).await;
@@ -94,8 +94,8 @@ async fn repeated_origin_headers_are_refused() {
     }
 }
 
-/// RFC 9112, section 2.2: a recipient may accept a single LF as the end of a line. An LF is then never part of a value, and
-/// a single CR is an error.
+/// RFC 9112, section 2.2: a recipient may accept a single LF as the end of a line. An LF is then never part of a value,
+/// and a single CR is an error.
 #[tokio::test]
 async fn every_line_feed_ends_a_line_and_a_lone_carriage_return_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");

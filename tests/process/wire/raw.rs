@@ -34,8 +34,8 @@ impl Raw {
         self.stream.write_all(bytes).await.is_ok()
     }
 
-    /// Sends a head with `Expect: 100-continue`, by default for JSON, and waits for the 100: the server has then checked
-    /// the head.
+    /// Sends a head with `Expect: 100-continue`, by default for JSON, and waits for the 100: the server has then
+    /// checked the head.
     pub async fn begin(&mut self, method: &str, path: &str, headers: &[&str], length: usize) {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n");
         let is_json = !headers.iter().any(|header| header.starts_with("Content-Type:"));

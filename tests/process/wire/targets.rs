@@ -6,7 +6,8 @@ use crate::served::{Account, Server};
 const METHODS: [&str; 11] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "!"];
 
-/// Targets in origin form (pages, forms, each contract, files, unknown paths), and in absolute, authority and asterisk form.
+/// Targets in origin form (pages, forms, each contract, files, unknown paths), and in absolute, authority and asterisk
+/// form.
 const TARGETS: [&str; 40] = [
     "/",
     "/keys",

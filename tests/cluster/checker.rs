@@ -117,7 +117,7 @@ mod tests {
     const REVOKED: Option<State> = Some(State::Revoked);
 
     fn event(node: usize, start: u64, end: u64, operation: Operation) -> Event {
-        Event { key: 1, node, start: Moment::from_millis(start), end: Moment::from_millis(end), what }
+        Event { key: 1, node, start: Moment::from_millis(start), end: Moment::from_millis(end), operation }
     }
 
     fn set(start: u64, end: u64, to: State) -> Event {

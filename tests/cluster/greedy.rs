@@ -47,7 +47,7 @@ impl GreedyTenant {
             .stdout(Stdio::null())
             .spawn()
             .expect("the program starts");
-        writeln!(adding.stdin.take().expect("a pipe"), "{PASSWORD}").expect("the server reads");
+        writeln!(adding.stdin.take().expect("a pipe"), "{PASSWORD}").expect("the program reads");
         assert!(adding.wait().expect("the process ends").success());
         let addresses = cluster.addresses();
         let mut connection = Connection::open(addresses[0]).await.expect("the server listens");
@@ -178,19 +178,15 @@ impl Round {
     pub fn of(load: &Load, quiet: (Moment, Moment), greedy: (Moment, Moment)) -> Self {
         let history = &load.shared.history;
         let medians = |(from, to): (Moment, Moment)| {
-            let milliseconds =
-                |event: &crate::history::Event| (event.end.saturating_sub(event.start)).as_secs_f64() * 1000.0;
+            let millis = |event: &crate::history::Event| (event.end.saturating_sub(event.start)).as_secs_f64() * 1000.0;
             let events: Vec<_> =
                 history.events().into_iter().filter(|event| event.start > from && event.end < to).collect();
-            let checks = events
-                .iter()
-                .filter(|event| matches!(event.operation, Operation::Check(_)))
-                .map(milliseconds)
-                .collect();
+            let checks =
+                events.iter().filter(|event| matches!(event.operation, Operation::Check(_))).map(millis).collect();
             let changes = events
                 .iter()
                 .filter(|event| matches!(event.operation, Operation::Set { done: true, .. }))
-                .map(milliseconds)
+                .map(millis)
                 .collect();
             [median(checks), median(changes)]
         };

@@ -35,7 +35,7 @@ pub struct Event {
     pub node: usize,
     pub start: Moment,
     pub end: Moment,
-    pub what: Operation,
+    pub operation: Operation,
 }
 
 /// The answer to `POST /v1/keys/{id}/revoke`.

@@ -175,7 +175,7 @@ impl Shared {
             let taken = {
                 let mut keys = self.keys();
                 let count = keys.live.len();
-                // Leave enough keys for the services.
+                // Other owners hold a few of the live keys, so half of the number suffices.
                 (count >= LIVE_KEYS / 2).then(|| keys.live.swap_remove(random.random_range(0..count)))
             };
             let Some(key) = taken else { continue };

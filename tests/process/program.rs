@@ -13,7 +13,7 @@ pub fn latchkey(folder: &Path) -> Command {
     wrapped(folder, &[])
 }
 
-/// Like [`latchkey`], started by another program, such as `prlimit`.
+/// Like `latchkey`, started by another program, such as `prlimit`.
 pub fn wrapped(folder: &Path, wrapper: &[&str]) -> Command {
     let mut command = match wrapper.split_first() {
         Some((first, rest)) => {

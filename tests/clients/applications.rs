@@ -1,5 +1,5 @@
-//! The files of `examples/applications/`, as an application uses them, against the built program: a small
-//! server in each language, which lets its callers in by their keys.
+//! The middleware of `examples/applications/` against the built program: a small server in each language, which
+//! authenticates its callers by their keys.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::served::{Account, Answer, Connection, Server};
 
-/// Looks like a key, checksum included, and is none.
+/// A well-formed key with a valid checksum that was never issued.
 const UNKNOWN: &str = "hs_live_0123456789abcdef0123456789abcdef0123456789abcdef012345671c637e5a";
 
 struct Scene {
@@ -22,7 +22,7 @@ impl Scene {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let latchkey = Server::start(folder.path(), &[], &[]);
-        let mut owner = latchkey.connect().await.expect("it listens");
+        let mut owner = latchkey.connect().await.expect("the server listens");
         let account = Account::register(&mut owner).await;
         Self { latchkey, account, owner, folder }
     }
@@ -31,7 +31,7 @@ impl Scene {
         format!("Cookie: session={}", self.account.session)
     }
 
-    /// Id and string of a new key.
+    /// Creates a key; returns its ID and its string.
     async fn make(&mut self, name: &str, mut more: Value) -> (String, String) {
         more["name"] = name.into();
         more["org_id"] = self.account.organisation.clone().into();
@@ -43,7 +43,7 @@ impl Scene {
         (text("id"), text("key"))
     }
 
-    /// The application, with this key as its own.
+    /// Starts the application with this key as its own.
     fn application(&self, program: &str, file: &str, key: &str) -> Application {
         let log = self.folder.path().join("application-log");
         let errors = std::fs::File::options().create(true).append(true).open(&log).expect("a log file");
@@ -54,7 +54,7 @@ impl Scene {
             .env("LATCHKEY_URL", format!("http://{}", self.latchkey.address))
             .env("LATCHKEY_KEY", key)
             .env("PORT", "0")
-            // Nothing is left among the sources.
+            // Python would write compiled files among the sources.
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stderr(errors);
         Application { server: Server::wait(command, &log), log }
@@ -68,8 +68,8 @@ struct Application {
 
 impl Application {
     async fn ask(&self, header: &str) -> Answer {
-        // A connection for each: not every server keeps it.
-        let mut connection = self.server.connect().await.expect("it listens");
+        // Each request has a new connection, because not every server keeps connections alive.
+        let mut connection = self.server.connect().await.expect("the server listens");
         connection.call("GET", "/", &[header], "").await.expect("an answer")
     }
 
@@ -82,8 +82,8 @@ impl Application {
     }
 }
 
-/// All that an application's callers can meet.
-async fn story(program: &str, file: &str) {
+/// Tests every response that a caller of the application can get.
+async fn accepts_only_valid_keys(program: &str, file: &str) {
     let mut scene = Scene::new().await;
     let (_, own) = scene.make("application", json!({"scopes": "keys:verify"})).await;
     let application = scene.application(program, file, &own);
@@ -106,7 +106,7 @@ async fn story(program: &str, file: &str) {
         (&"insufficient_scopes".into(), &json!(["reports:read"]))
     );
 
-    // The address goes along: this machine's is allowed, another is not.
+    // The application passes on the caller's address: an IP allowlist with it admits the caller, another does not.
     for (network, status) in [("127.0.0.0/8", 200), ("10.0.0.0/8", 403)] {
         let bound = json!({"scopes": "reports:read", "ip_allowlist": [network]});
         let (_, bound) = scene.make("bound", bound).await;
@@ -136,7 +136,7 @@ async fn story(program: &str, file: &str) {
     scene.owner.call("DELETE", &path, &[&cookie], "").await.expect("an answer").json(200);
     assert_eq!(application.ask_with(&key).await.status, 401);
 
-    // Whoever is refused here is the application, and not its caller.
+    // Here Latchkey refuses the key of the application, not that of its caller.
     assert_eq!(application.log().matches("could not be checked").count(), 0);
     let mistaken = scene.application(program, file, &other);
     assert_eq!(mistaken.ask_with(&key).await.json(503)["code"], "unavailable");
@@ -144,17 +144,17 @@ async fn story(program: &str, file: &str) {
 
     scene.latchkey.kill();
     assert_eq!(application.ask_with(&limited).await.json(503)["code"], "unavailable");
-    let said = application.log();
-    assert_eq!(said.matches("could not be checked").count(), 2, "{said}");
-    assert!(!said.contains("hs_live_"), "{said}");
+    let log = application.log();
+    assert_eq!(log.matches("could not be checked").count(), 2, "{log}");
+    assert!(!log.contains("hs_live_"), "{log}");
 }
 
 #[tokio::test]
-async fn node_middleware_lets_good_keys_in_and_no_others() {
-    story("node", "demo.mjs").await;
+async fn node_middleware_accepts_only_valid_keys() {
+    accepts_only_valid_keys("node", "demo.mjs").await;
 }
 
 #[tokio::test]
-async fn python_middleware_lets_good_keys_in_and_no_others() {
-    story("python3", "demo.py").await;
+async fn python_middleware_accepts_only_valid_keys() {
+    accepts_only_valid_keys("python3", "demo.py").await;
 }

@@ -1,5 +1,5 @@
-//! The crate in `clients/rust/`, as an application uses it, against the built program: an axum application
-//! behind the layer, and between the two something that can stop forwarding.
+//! The crate in `clients/rust/` against the built program: an axum application with the crate's layer, connected to the
+//! program through a proxy that can stop forwarding.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use tokio::sync::watch;
 
 use crate::served::{self, Account, Connection, Server};
 
-/// How long what is remembered may be believed.
-const TRUST: Duration = Duration::from_secs(3);
-/// What should be there in a moment is given up after so long.
+/// The client trusts its cache for this time after the last heartbeat.
+const TRUST_PERIOD: Duration = Duration::from_secs(3);
+/// The maximum wait for an expected response; then the test fails.
 const TIME_LIMIT: Duration = Duration::from_mins(1);
 
 struct Scene {
@@ -36,7 +36,7 @@ impl Scene {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let latchkey = Server::start(folder.path(), &[], &[]);
-        let mut owner = latchkey.connect().await.expect("it listens");
+        let mut owner = latchkey.connect().await.expect("the server listens");
         let account = Account::register(&mut owner).await;
         let (_, own) = make(&mut owner, &account, "application", json!({"scopes": "keys:verify"})).await;
         let proxy = Proxy::start(latchkey.address).await;
@@ -53,7 +53,7 @@ impl Scene {
         Key { id, header: format!("X-API-Key: {key}") }
     }
 
-    /// A call of the dashboard's, past the proxy.
+    /// Calls the API as the owner, without the proxy.
     async fn call(&mut self, method: &str, path: &str, body: &str) -> Value {
         let cookie = cookie(&self.account);
         self.owner.call(method, path, &[&cookie], body).await.expect("an answer").json(200)
@@ -63,7 +63,7 @@ impl Scene {
         self.call("DELETE", &format!("/v1/auth/api-keys/{}", key.id), "").await;
     }
 
-    /// How often the dashboard says that a key was used.
+    /// The request count of a key, as the API shows it.
     async fn count(&mut self, key: &Key) -> u64 {
         let list = self.call("GET", "/v1/auth/api-keys", "").await;
         let mut keys = list["api_keys"].as_array().expect("keys").iter();
@@ -76,21 +76,21 @@ impl Scene {
     }
 
     async fn answer(&self, header: &str) -> served::Answer {
-        let mut connection = Connection::open(self.application).await.expect("it listens");
+        let mut connection = Connection::open(self.application).await.expect("the server listens");
         connection.call("GET", "/", &[header], "").await.expect("an answer")
     }
 
-    /// Asks until the answer is this one. What the client remembers is believed as long as it hears from the server:
-    /// a change of which it is not told would never be seen.
-    async fn until(&self, key: &Key, status: u16) {
+    /// Sends requests until the response has this status. The client trusts its cache while it gets heartbeats, so a
+    /// lost change would make this time out.
+    async fn wait_for_status(&self, key: &Key, status: u16) {
         let start = Instant::now();
         while self.ask(key).await != status {
             assert!(start.elapsed() < TIME_LIMIT, "never {status}");
         }
     }
 
-    /// Asks until the key is let in without the server.
-    async fn remembered(&self, key: &Key) {
+    /// Sends requests until the key is accepted from the client's cache, without a check by the server.
+    async fn wait_until_cached(&self, key: &Key) {
         for _ in 0..1000 {
             let before = self.proxy.checks();
             assert_eq!(self.ask(key).await, 200);
@@ -99,7 +99,7 @@ impl Scene {
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("it is never remembered");
+        panic!("the key is never cached");
     }
 }
 
@@ -112,7 +112,7 @@ fn cookie(account: &Account) -> String {
     format!("Cookie: session={}", account.session)
 }
 
-/// Id and string of a new key.
+/// Creates a key; returns its ID and its string.
 async fn make(owner: &mut Connection, account: &Account, name: &str, mut more: Value) -> (String, String) {
     more["name"] = name.into();
     more["org_id"] = account.organisation.clone().into();
@@ -123,7 +123,7 @@ async fn make(owner: &mut Connection, account: &Account, name: &str, mut more: V
     (text("id"), text("key"))
 }
 
-/// An application whose callers need `reports:read`.
+/// Starts an application that requires `reports:read` of its callers.
 async fn application(client: &Client) -> SocketAddr {
     let keys = LatchkeyLayer::new(client.clone()).scopes("reports:read").address(peer_address);
     let hello = async |caller: Identity| {
@@ -141,20 +141,20 @@ async fn application(client: &Client) -> SocketAddr {
     address
 }
 
-/// What a connection through the proxy is subject to.
+/// The state of the proxy's network.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Network {
     Open,
-    /// Takes bytes and connections, and forwards nothing.
-    Stuck,
-    /// Ends every connection.
+    /// Accepts connections and bytes, and forwards nothing.
+    Stalled,
+    /// Closes every connection.
     Cut,
 }
 
-/// Stands between the application and Latchkey.
+/// A proxy between the application and Latchkey, which counts checks and streams.
 struct Proxy {
     address: SocketAddr,
-    way: watch::Sender<Way>,
+    network: watch::Sender<Network>,
     server: watch::Sender<SocketAddr>,
     checks: Arc<AtomicUsize>,
     streams: Arc<AtomicUsize>,
@@ -165,12 +165,12 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let proxy = Self {
             address: listener.local_addr().expect("an address"),
-            way: watch::Sender::new(Way::Open),
+            network: watch::Sender::new(Network::Open),
             server: watch::Sender::new(server),
             checks: Arc::default(),
             streams: Arc::default(),
         };
-        let (way, server) = (proxy.way.subscribe(), proxy.server.subscribe());
+        let (network, server) = (proxy.network.subscribe(), proxy.server.subscribe());
         let (checks, streams) = (Arc::clone(&proxy.checks), Arc::clone(&proxy.streams));
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
@@ -185,23 +185,23 @@ impl Proxy {
                     checks.fetch_add(begins("POST /v1/keys/verify "), Ordering::SeqCst);
                     streams.fetch_add(begins("GET /v1/revocations "), Ordering::SeqCst);
                 };
-                tokio::spawn(forward(near_in, far_out, way.clone(), count));
-                tokio::spawn(forward(far_in, near_out, way.clone(), |_| ()));
+                tokio::spawn(forward(near_in, far_out, network.clone(), count));
+                tokio::spawn(forward(far_in, near_out, network.clone(), |_| ()));
             }
         });
         proxy
     }
 
-    fn set(&self, way: Way) {
-        self.way.send_replace(way);
+    fn set(&self, network: Network) {
+        self.network.send_replace(network);
     }
 
-    /// How many checks have gone through.
+    /// The number of checks that were forwarded.
     fn checks(&self) -> usize {
         self.checks.load(Ordering::SeqCst)
     }
 
-    /// How many connections to the feed have gone through.
+    /// The number of `GET /v1/revocations` requests that were forwarded.
     fn streams(&self) -> usize {
         self.streams.load(Ordering::SeqCst)
     }
@@ -210,16 +210,16 @@ impl Proxy {
 async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    mut way: watch::Receiver<Way>,
+    mut network: watch::Receiver<Network>,
     count: impl Fn(&[u8]),
 ) {
     let mut bytes = vec![0; 16 * 1024];
-    let mut cut = way.clone();
-    let cut = async move { cut.wait_for(|way| *way == Way::Cut).await.is_ok() };
+    let mut cut = network.clone();
+    let cut = async move { cut.wait_for(|network| *network == Network::Cut).await.is_ok() };
     let forward = async {
         while let Ok(read @ 1..) = from.read(&mut bytes).await {
-            // Whatever the last bytes were waiting for.
-            if way.wait_for(|way| *way != Way::Stuck).await.is_err() {
+            // Bytes that were read before the network stalled wait here.
+            if network.wait_for(|network| *network != Network::Stalled).await.is_err() {
                 return;
             }
             count(&bytes[..read]);
@@ -235,7 +235,7 @@ async fn forward(
 }
 
 #[tokio::test]
-async fn a_good_key_passes_with_its_identity_and_every_use_is_counted() {
+async fn a_valid_key_passes_with_its_identity_and_every_use_is_counted() {
     let mut scene = Scene::new().await;
     let key = scene.make("caller", json!({"scopes": "reports:*", "metadata": {"plan": "pro"}})).await;
     let expected = json!({
@@ -248,9 +248,9 @@ async fn a_good_key_passes_with_its_identity_and_every_use_is_counted() {
     }
     let bearer = key.header.replace("X-API-Key: ", "Authorization: Bearer ");
     assert_eq!(scene.answer(&bearer).await.status, 200);
-    assert!(scene.proxy.checks() < 100, "{} of 301 were asked", scene.proxy.checks());
+    assert!(scene.proxy.checks() < 100, "{} of 301 requests needed a check", scene.proxy.checks());
 
-    // Others are asked every time, and counted by that.
+    // Keys with a limit or an IP allowlist are checked by the server each time, and counted there.
     let limited = json!({"scopes": "reports:read", "rate_limit": {"limit": 3, "window_seconds": 3600}});
     let limited = scene.make("limited", limited).await;
     let bound = scene.make("bound", json!({"scopes": "reports:read", "ip_allowlist": ["127.0.0.0/8"]})).await;
@@ -266,46 +266,46 @@ async fn a_good_key_passes_with_its_identity_and_every_use_is_counted() {
     assert_eq!(refused.json(403)["missing_scopes"], json!(["reports:read"]));
     assert_eq!(scene.answer("Accept: */*").await.header("www-authenticate"), Some("Bearer"));
 
-    scene.client.close().await.expect("the last counts are told");
+    scene.client.close().await.expect("the last counts are reported");
     for (key, count) in [(&key, 301), (&limited, 3), (&bound, 3), (&stranger, 0), (&other, 0)] {
         assert_eq!(scene.count(key).await, count, "{}", key.id);
     }
 }
 
 #[tokio::test]
-async fn a_revoked_key_and_an_edited_one_are_seen_as_soon_as_they_are_told() {
+async fn revocations_and_edits_take_effect_when_the_stream_delivers_them() {
     let mut scene = Scene::new().await;
     let key = scene.make("caller", json!({"scopes": "reports:read"})).await;
-    scene.remembered(&key).await;
+    scene.wait_until_cached(&key).await;
     let path = format!("/v1/keys/{}", key.id);
     for (scopes, status) in [("reports:write", 403), ("*", 200), ("reports:write", 403), ("reports:read", 200)] {
         scene.call("PATCH", &path, &json!({"scopes": scopes}).to_string()).await;
-        scene.until(&key, status).await;
+        scene.wait_for_status(&key, status).await;
         if status == 200 {
-            scene.remembered(&key).await;
+            scene.wait_until_cached(&key).await;
         }
     }
     scene.revoke(&key).await;
-    scene.until(&key, 401).await;
+    scene.wait_for_status(&key, 401).await;
     for _ in 0..100 {
         assert_eq!(scene.ask(&key).await, 401);
     }
 }
 
 #[tokio::test]
-async fn who_hears_nothing_asks_within_three_seconds_and_lets_nobody_in_who_cannot_be_asked_about() {
+async fn a_client_without_heartbeats_stops_trusting_its_cache_within_three_seconds() {
     let mut scene = Scene::new().await;
     let key = scene.make("caller", json!({"scopes": "reports:read"})).await;
     let other = scene.make("other", json!({"scopes": "reports:read"})).await;
-    scene.remembered(&key).await;
-    scene.remembered(&other).await;
+    scene.wait_until_cached(&key).await;
+    scene.wait_until_cached(&other).await;
 
-    scene.proxy.set(Way::Stuck);
-    let stuck = Instant::now();
+    scene.proxy.set(Network::Stalled);
+    let stalled = Instant::now();
     scene.revoke(&key).await;
-    // It may get in for a while: that is the bound.
-    let mut last = stuck;
-    while last.elapsed() < TRUST {
+    // The revoked key may be accepted until the trust period ends.
+    let mut last = stalled;
+    while last.elapsed() < TRUST_PERIOD {
         let asked = Instant::now();
         match scene.ask(&key).await {
             200 => last = asked,
@@ -313,17 +313,17 @@ async fn who_hears_nothing_asks_within_three_seconds_and_lets_nobody_in_who_cann
             status => panic!("{status}"),
         }
     }
-    assert!(last - stuck < TRUST, "{:?}", last - stuck);
+    assert!(last - stalled < TRUST_PERIOD, "{:?}", last - stalled);
     assert_eq!(scene.ask(&other).await, 503);
 
-    // What was held back comes all at once, old heartbeats before the revocation: they are no news.
-    scene.proxy.set(Way::Open);
+    // The stalled bytes arrive at once, old heartbeats before the revocation. Old heartbeats must not renew the trust.
+    scene.proxy.set(Network::Open);
     let freed = Instant::now();
-    while freed.elapsed() < TRUST {
+    while freed.elapsed() < TRUST_PERIOD {
         assert_ne!(scene.ask(&key).await, 200);
     }
     assert_eq!(scene.ask(&key).await, 401);
-    scene.remembered(&other).await;
+    scene.wait_until_cached(&other).await;
 }
 
 #[tokio::test]
@@ -334,50 +334,50 @@ async fn no_revocation_is_lost_while_the_connection_is_cut() {
     for round in 0..3 {
         let victim = scene.make("victim", json!({"scopes": "reports:read"})).await;
         for key in [&key, &other, &victim] {
-            scene.remembered(key).await;
+            scene.wait_until_cached(key).await;
         }
         let streams = scene.proxy.streams();
-        scene.proxy.set(Way::Cut);
+        scene.proxy.set(Network::Cut);
         scene.revoke(&victim).await;
-        scene.proxy.set(Way::Open);
+        scene.proxy.set(Network::Open);
         while scene.proxy.streams() == streams {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // Until its memory is believed again; what is asked before that is not remembered.
-        scene.remembered(&key).await;
+        // Wait until the client trusts its cache again; before that, responses are not cached.
+        scene.wait_until_cached(&key).await;
         let checks = scene.proxy.checks();
         assert_eq!(scene.ask(&other).await, 200);
-        assert_eq!(scene.proxy.checks(), checks, "round {round}: it was remembered all the time");
+        assert_eq!(scene.proxy.checks(), checks, "round {round}: the key stayed cached");
         assert_eq!(scene.ask(&victim).await, 401);
     }
 }
 
 #[tokio::test]
-async fn a_server_that_was_started_again_tells_what_was_missed() {
+async fn a_restarted_server_streams_the_revocations_that_the_client_missed() {
     let mut scene = Scene::new().await;
     let key = scene.make("caller", json!({"scopes": "reports:read"})).await;
     let other = scene.make("other", json!({"scopes": "reports:read"})).await;
     let victim = scene.make("victim", json!({"scopes": "reports:read"})).await;
     for key in [&key, &other, &victim] {
-        scene.remembered(key).await;
+        scene.wait_until_cached(key).await;
     }
     scene.latchkey.kill();
-    scene.proxy.set(Way::Cut);
-    scene.until(&key, 503).await;
+    scene.proxy.set(Network::Cut);
+    scene.wait_for_status(&key, 503).await;
 
     scene.latchkey = Server::start(scene.folder.path(), &[], &[]);
     scene.proxy.server.send_replace(scene.latchkey.address);
-    scene.owner = scene.latchkey.connect().await.expect("it listens");
-    // Nobody listens yet; the numbers of the feed go on where they were.
+    scene.owner = scene.latchkey.connect().await.expect("the server listens");
+    // The client is not connected yet. The stream's IDs continue after the restart.
     scene.revoke(&victim).await;
     let streams = scene.proxy.streams();
-    scene.proxy.set(Way::Open);
+    scene.proxy.set(Network::Open);
     while scene.proxy.streams() == streams {
         assert_ne!(scene.ask(&victim).await, 200);
     }
-    // Until its memory is believed again.
-    scene.remembered(&key).await;
+    // Wait until the client trusts its cache again.
+    scene.wait_until_cached(&key).await;
     let checks = scene.proxy.checks();
     assert_eq!((scene.ask(&victim).await, scene.ask(&other).await), (401, 200));
-    assert_eq!(scene.proxy.checks(), checks + 1, "only what has changed is asked about");
+    assert_eq!(scene.proxy.checks(), checks + 1, "only the changed key is checked by the server");
 }

@@ -1,5 +1,5 @@
-//! The clients of `examples/clients/`, run as their users run them, against the built program. What
-//! each prints is looked at: the key that it made is listed, opens a door, and no longer when revoked.
+//! The clients of `examples/clients/` against the built program. The tests read the key that a client prints: the key
+//! is listed, is accepted, and is refused after its revocation.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -19,12 +19,12 @@ impl Scene {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let server = Server::start(folder.path(), &[], &[]);
-        let mut connection = server.connect().await.expect("it listens");
+        let mut connection = server.connect().await.expect("the server listens");
         let account = Account::register(&mut connection).await;
         Self { server, account, connection, _folder: folder }
     }
 
-    /// Runs a client to its end; what it printed.
+    /// Runs a client to its end; returns its standard output.
     fn run(&self, program: &str, arguments: &[&str]) -> String {
         let Output { status, stdout, stderr } = Command::new(program)
             .args(arguments)
@@ -39,10 +39,10 @@ impl Scene {
             .env("NO_PROXY", "127.0.0.1")
             .output()
             .unwrap_or_else(|error| panic!("{program} does not run ({error}): tools/setup-test says what it needs"));
-        let (said, complaint) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-        assert!(status.success() && complaint.is_empty(), "{program}: {status}\n{said}\n{complaint}");
-        println!("{said}");
-        said.into_owned()
+        let (output, errors) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        assert!(status.success() && errors.is_empty(), "{program}: {status}\n{output}\n{errors}");
+        println!("{output}");
+        output.into_owned()
     }
 
     async fn call(&mut self, method: &str, path: &str, header: &str) -> served::Answer {
@@ -53,15 +53,15 @@ impl Scene {
         format!("Cookie: session={}", self.account.session)
     }
 
-    /// Whether a key lets an event in: 202, or else what it is.
+    /// Sends an event with a key; returns the status, 202 when the key is accepted.
     async fn use_key(&mut self, key: &str) -> u16 {
         let path = format!("/api/v1/ingest/{}/github", self.account.tenant);
         let header = format!("X-Api-Key: {key}");
         self.connection.call("POST", &path, &[&header], r#"{"action":"opened"}"#).await.expect("an answer").status
     }
 
-    /// Reads the answer that a client of the long form printed, in the notation of its language.
-    async fn made_by(&mut self, printed: &str) {
+    /// Checks the response that a client printed in the notation of its language, then lists, uses and revokes the key.
+    async fn check_printed_key(&mut self, printed: &str) {
         let (id, key) = (token(printed, "ak_", 16), token(printed, "hs_live_", 64));
         for field in ["id", "name", "key", "key_prefix", "scopes", "created_at", "Production key"] {
             assert!(printed.contains(field), "no {field} in {printed}");
@@ -81,7 +81,7 @@ fn clients() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/clients")
 }
 
-/// The word in a text that begins like this and goes on with so many hexadecimal digits.
+/// Finds the word in a text that has this prefix and then this number of hexadecimal digits.
 fn token(text: &str, prefix: &str, digits: usize) -> String {
     text.match_indices(prefix)
         .filter_map(|(at, _)| text.get(at..at + prefix.len() + digits))
@@ -90,7 +90,7 @@ fn token(text: &str, prefix: &str, digits: usize) -> String {
         .to_owned()
 }
 
-/// The answers that a client printed, one a line.
+/// Parses the responses that a client printed, one JSON value per line.
 fn lines(printed: &str) -> Vec<Value> {
     printed.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
@@ -111,14 +111,14 @@ async fn curl_with_a_session_makes_lists_and_revokes() {
 async fn curl_with_a_bearer_token_makes_a_key() {
     let mut scene = Scene::new().await;
     let printed = scene.run("./hookstream-bearer.sh", &[]);
-    scene.made_by(&printed).await;
+    scene.check_printed_key(&printed).await;
 }
 
 #[tokio::test]
 async fn javascript_fetch_makes_a_key() {
     let mut scene = Scene::new().await;
     let printed = scene.run("node", &["hookstream-fetch.mjs"]);
-    scene.made_by(&printed).await;
+    scene.check_printed_key(&printed).await;
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn python_requests_makes_a_key() {
     let mut scene = Scene::new().await;
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/venv/bin/python");
     let printed = scene.run(&python.display().to_string(), &["hookstream-requests.py"]);
-    scene.made_by(&printed).await;
+    scene.check_printed_key(&printed).await;
 }
 
 #[tokio::test]
@@ -134,11 +134,11 @@ async fn python_requests_makes_a_key() {
 async fn go_net_http_makes_a_key() {
     let mut scene = Scene::new().await;
     let printed = scene.run("go", &["run", "hookstream-go/main.go"]);
-    scene.made_by(&printed).await;
+    scene.check_printed_key(&printed).await;
 }
 
-/// HookSentry's three calls have printed these answers.
-fn hooksentry(created: &Value, listed: &Value, revoked: &Value) {
+/// Checks the responses to HookSentry's three calls.
+fn check_hooksentry(created: &Value, listed: &Value, revoked: &Value) {
     assert_eq!(created["name"], "Production Key");
     assert_eq!(listed["total"], 1);
     let item = &listed["items"][0];
@@ -153,7 +153,7 @@ async fn curl_makes_lists_uses_and_revokes_a_hooksentry_key() {
     let [created, listed, accepted, revoked, refused] = &lines(&scene.run("./hooksentry.sh", &[]))[..] else {
         panic!("five answers");
     };
-    hooksentry(created, listed, revoked);
+    check_hooksentry(created, listed, revoked);
     assert_eq!(accepted["status"], "Accepted");
     assert_eq!(refused["status"], 401);
 }
@@ -166,6 +166,6 @@ async fn csharp_httpclient_makes_lists_and_revokes() {
     let [created, listed, revoked] = &lines(&printed)[..] else {
         panic!("three answers");
     };
-    hooksentry(created, listed, revoked);
+    check_hooksentry(created, listed, revoked);
     assert_eq!(scene.use_key(created["key"].as_str().expect("a key")).await, 401);
 }

@@ -1,4 +1,5 @@
-//! The clients, applications and gateways of `examples/`, and the crate in `clients/rust/`, each against the built program.
+//! Tests of the clients, applications and gateways in `examples/`, and of the crate in `clients/rust/`, against the
+//! built program.
 
 mod applications;
 mod client_crate;

@@ -1,6 +1,6 @@
-//! A server on a SQLite file beside the cluster, whose disk can be full while keys with a quota are checked.
+//! A separate server on a SQLite file with a disk that can be full while keys with a quota are checked.
 //!
-//! No file of it may grow (`RLIMIT_FSIZE`), which fails where a full disk does, and can be lifted while it runs.
+//! A limit of its file sizes (`RLIMIT_FSIZE`) makes writes fail as on a full disk, and can be lifted while it runs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,20 +12,21 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use crate::nodes::PATIENCE;
+use crate::nodes::RECOVERY_TIMEOUT;
 use crate::served::{Account, Connection, Server, program};
 use crate::watch::Liveness;
 
-/// Keys with limits that are written down.
+/// Keys with a quota or a long rate limit, which the server saves to disk.
 const KEYS: usize = 300;
-/// What each of them may be used in a month.
-const QUOTA: usize = 2_000;
-/// Connections on which they are checked.
-const CHECKING: usize = 8;
-/// What a file may still grow by, bytes, when the disk is said to be full.
-const ROOM: u64 = 64 * 1024;
+/// The monthly quota or daily rate limit of each key.
+const LIMIT: usize = 2_000;
+/// Connections that send checks.
+const CHECK_CONNECTIONS: usize = 8;
+/// Bytes by which a file may still grow on the full disk.
+const SPARE_BYTES: u64 = 64 * 1024;
 
-pub struct Beside {
+/// The SQLite server and its traffic.
+pub struct SqliteServer {
     pub liveness: Arc<Liveness>,
     server: Server,
     folder: PathBuf,
@@ -33,29 +34,29 @@ pub struct Beside {
     service: String,
     keys: Arc<Vec<String>>,
     accepted: Arc<Vec<AtomicUsize>>,
-    wrong: Arc<Mutex<BTreeMap<String, usize>>>,
+    unexpected: Arc<Mutex<BTreeMap<String, usize>>>,
     is_over: Arc<AtomicBool>,
     traffic: JoinSet<()>,
     refused_events: Arc<AtomicUsize>,
 }
 
-impl Beside {
+impl SqliteServer {
     pub async fn start(folder: &Path) -> Self {
-        let folder = folder.join("beside");
+        let folder = folder.join("sqlite-server");
         fs::create_dir(&folder).expect("a folder");
         let log = fs::File::create(folder.join("log")).expect("a log file");
         let mut command = Command::new("prlimit");
         command
             .current_dir(&folder)
             .arg("--fsize=unlimited:unlimited")
-            // The write fails instead of the process.
+            // With SIGXFSZ ignored, the write fails instead of ending the process.
             .args(["sh", "-c", r#"trap '' XFSZ; exec "$0" "$@""#])
             .arg(program())
             .args(["--listen", "127.0.0.1:0"])
             .env("LATCHKEY_LOG", "warn")
             .stderr(log);
         let server = Server::wait(command, &folder.join("log"));
-        let mut connection = server.connect().await.expect("it listens");
+        let mut connection = server.connect().await.expect("the server listens");
         let account = Account::register(&mut connection).await;
         let cookie = format!("Cookie: session={}", account.session);
         let mut keys = Vec::new();
@@ -63,16 +64,16 @@ impl Beside {
             let limits = match number {
                 0 => String::new(),
                 number if number % 4 == 0 => {
-                    format!(r#", "rate_limit": {{"limit": {QUOTA}, "window_seconds": 86400}}"#)
+                    format!(r#", "rate_limit": {{"limit": {LIMIT}, "window_seconds": 86400}}"#)
                 }
-                _ => format!(r#", "quota": {{"limit": {QUOTA}}}"#),
+                _ => format!(r#", "quota": {{"limit": {LIMIT}}}"#),
             };
             let body = format!(r#"{{"name": "key {number}"{limits}}}"#);
             let made = connection.call("POST", "/v1/auth/api-keys", &[&cookie], &body).await.expect("an answer");
             keys.push(made.json(201)["key"].as_str().expect("a key").to_owned());
         }
-        let liveness = Liveness::stopped("the server beside", server.address);
-        liveness.is_running(true);
+        let liveness = Liveness::stopped("the SQLite server", server.address);
+        liveness.set_running(true);
         Self {
             liveness,
             server,
@@ -81,7 +82,7 @@ impl Beside {
             service: keys.remove(0),
             accepted: Arc::new(keys.iter().map(|_| AtomicUsize::new(0)).collect()),
             keys: Arc::new(keys),
-            wrong: Arc::default(),
+            unexpected: Arc::default(),
             is_over: Arc::new(AtomicBool::new(false)),
             traffic: JoinSet::new(),
             refused_events: Arc::default(),
@@ -94,16 +95,16 @@ impl Beside {
         assert!(limited.is_ok_and(|status| status.success()), "prlimit: {bytes}");
     }
 
-    /// From now on there is no room, and traffic that makes the server want to write.
-    pub fn fill(&mut self) {
-        let files = fs::read_dir(&self.folder).expect("its folder").flatten();
+    /// Makes the disk full, and starts checks and events, so that the server has data to write.
+    pub fn fill_disk(&mut self) {
+        let files = fs::read_dir(&self.folder).expect("the folder").flatten();
         let largest = files.filter_map(|file| Some(file.metadata().ok()?.len())).max().unwrap_or_default();
-        self.limit_files(&(largest + ROOM).to_string());
+        self.limit_files(&(largest + SPARE_BYTES).to_string());
         self.is_over = Arc::new(AtomicBool::new(false));
-        for number in 0..CHECKING {
+        for number in 0..CHECK_CONNECTIONS {
             let (address, service) = (self.server.address, self.service.clone());
             let (keys, accepted) = (Arc::clone(&self.keys), Arc::clone(&self.accepted));
-            let (wrong, is_over) = (Arc::clone(&self.wrong), Arc::clone(&self.is_over));
+            let (unexpected, is_over) = (Arc::clone(&self.unexpected), Arc::clone(&self.is_over));
             self.traffic.spawn(async move {
                 let header = format!("X-API-Key: {service}");
                 let Ok(mut connection) = Connection::open(address).await else { return };
@@ -113,7 +114,7 @@ impl Beside {
                     let body = format!(r#"{{"key": "{}"}}"#, keys[next]);
                     let headers = [header.as_str()];
                     let asked = connection.call("POST", "/v1/keys/verify", &headers, &body);
-                    // Whether it hangs is the watch's to say.
+                    // The hang detector (`watch.rs`) reports a hang.
                     let Ok(Ok(answer)) = tokio::time::timeout(Duration::from_secs(20), asked).await else { return };
                     let code = if answer.status == 200 {
                         answer.json(200)["code"].as_str().expect("a code").to_owned()
@@ -126,7 +127,7 @@ impl Beside {
                         }
                         "QUOTA_EXCEEDED" | "RATE_LIMITED" => {}
                         other => {
-                            *wrong
+                            *unexpected
                                 .lock()
                                 .unwrap_or_else(PoisonError::into_inner)
                                 .entry(other.to_owned())
@@ -152,14 +153,14 @@ impl Beside {
         });
     }
 
-    /// There is room again: everything that was refused is taken.
-    pub async fn make_room(&mut self) {
+    /// Frees the disk, ends the traffic, and waits until events are accepted again.
+    pub async fn free_disk(&mut self) {
         self.limit_files("unlimited");
         self.is_over.store(true, Ordering::SeqCst);
         while self.traffic.join_next().await.is_some() {}
         let path = format!("/api/v1/ingest/{}/disk", self.account.tenant);
         let key = format!("X-API-Key: {}", self.service);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RECOVERY_TIMEOUT;
         loop {
             let sent = async { self.server.connect().await?.call("POST", &path, &[&key], "{}").await };
             let sent = tokio::time::timeout(Duration::from_secs(5), sent).await;
@@ -167,38 +168,38 @@ impl Beside {
                 return;
             }
             if Instant::now() >= deadline {
-                self.say("takes no events although there is room");
+                self.report("accepts no events although the disk has space");
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    fn say(&self, what: &str) {
-        *self.wrong.lock().unwrap_or_else(PoisonError::into_inner).entry(what.to_owned()).or_default() += 1;
+    fn report(&self, what: &str) {
+        *self.unexpected.lock().unwrap_or_else(PoisonError::into_inner).entry(what.to_owned()).or_default() += 1;
     }
 
-    /// How many events found no room.
+    /// The number of events that were refused because the disk was full.
     pub fn refused_events(&self) -> usize {
         self.refused_events.load(Ordering::SeqCst)
     }
 
-    /// What it has done wrong. It is stopped.
+    /// Stops the server; returns its unexpected answers and exceeded limits.
     pub fn finish(self) -> Vec<String> {
-        let over = |accepted: &AtomicUsize| accepted.load(Ordering::SeqCst) > QUOTA;
-        let exceeded = self.accepted.iter().filter(|accepted| over(accepted)).count();
-        let mut wrong: Vec<String> = self
-            .wrong
+        let is_exceeded = |accepted: &AtomicUsize| accepted.load(Ordering::SeqCst) > LIMIT;
+        let exceeded = self.accepted.iter().filter(|accepted| is_exceeded(accepted)).count();
+        let mut unexpected: Vec<String> = self
+            .unexpected
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .iter()
-            .map(|(what, count)| format!("the server beside: {what}: {count}"))
+            .map(|(what, count)| format!("the SQLite server: {what}: {count}"))
             .collect();
         if exceeded > 0 {
-            wrong.push(format!("the server beside let {exceeded} keys through more often than their limits say"));
+            unexpected.push(format!("the SQLite server accepted {exceeded} keys more often than their limits allow"));
         }
-        self.liveness.is_running(false);
+        self.liveness.set_running(false);
         self.server.stop();
-        wrong
+        unexpected
     }
 }

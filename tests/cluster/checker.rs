@@ -1,64 +1,64 @@
-//! The judge of a history: for each key by itself, whether every check saw a state that the key can have
-//! been in at some moment between question and answer (linearizability, of a register that clients set).
+//! Judges a history, for each key separately: every check must see a state that the key can have had at some time
+//! between request and response (linearizability of a register that clients set).
 //!
-//! So a check that was sent after a revocation was answered never sees a live key, whatever the node; and one
-//! that was answered before anybody asked for a revocation never sees anything else. Requests without an answer
-//! oblige nobody: a change of that kind may take effect at any time after it was sent.
+//! A check that was sent after a revocation was answered therefore never sees a live key, on any node. A check that was
+//! answered before a revocation was requested never sees another state. A change without a response may take effect at
+//! any time after its request, or never.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::history::{Event, Moment, State, What};
+use crate::history::{Event, Moment, Operation, State};
 
-/// A promise that was broken.
+/// A broken promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Violation {
-    /// The key was not in this state at any moment of the check.
+    /// The key cannot have had this state at any time during the check.
     Impossible(Event),
-    /// The same node had already said that the key is revoked.
+    /// This node had already reported the key as revoked.
     TakenBack(Event),
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Impossible(event) | Self::TakenBack(event)) = self;
-        let why = match (self, event.what) {
-            (Self::TakenBack(_), _) => "which it had called revoked before",
-            (_, What::Saw(Some(State::Live))) => "which had been ended before",
-            (_, What::Saw(None)) => "which had been made before",
-            _ => "which nobody had asked for, or which had been undone",
+        let why = match (self, event.operation) {
+            (Self::TakenBack(_), _) => "although this node had reported it as revoked before",
+            (_, Operation::Check(Some(State::Live))) => "although another state had been set before",
+            (_, Operation::Check(None)) => "although it had been created before",
+            _ => "although no client had requested this, or it had been undone",
         };
         write!(
             f,
-            "node {} asked at {:?}, answered at {:?}: key {} {:?}, {why}",
-            event.node, event.start, event.end, event.key, event.what
+            "node {}, requested at {:?}, answered at {:?}: key {} {:?}, {why}",
+            event.node, event.start, event.end, event.key, event.operation
         )
     }
 }
 
-/// What a history comes to.
+/// The verdict on a history.
 #[derive(Debug, Default)]
-pub struct Judgement {
+pub struct Verdict {
     pub violations: Vec<Violation>,
-    /// Checks that saw a live key on one node after another node had called it revoked. Allowed, as long as the
-    /// revocation is not answered: nodes hear of it one after the other.
+    /// Checks that saw a live key on one node after another node had reported it as revoked. Allowed until the
+    /// revocation is answered, because nodes learn of it at different times.
     pub overtaken: usize,
 }
 
-/// Judges a history, in whatever order its events are.
-pub fn judge(events: &[Event]) -> Judgement {
+/// Judges a history; the order of the events does not matter.
+pub fn judge(events: &[Event]) -> Verdict {
     let mut keys: BTreeMap<usize, Vec<Event>> = BTreeMap::new();
     for event in events {
         keys.entry(event.key).or_default().push(*event);
     }
-    let mut judgement = Judgement::default();
+    let mut verdict = Verdict::default();
     for events in keys.values() {
-        judge_key(events, &mut judgement);
+        judge_key(events, &mut verdict);
     }
-    judgement
+    verdict
 }
 
-/// A change that was asked for.
+/// A requested change.
 #[derive(Clone, Copy)]
 struct Change {
     to: State,
@@ -68,41 +68,41 @@ struct Change {
 }
 
 impl Change {
-    /// Whether nothing of the other one is left at a moment, because of this one.
+    /// Returns whether this change has certainly replaced the other one at this time.
     fn has_replaced(self, other: Self, at: Moment) -> bool {
         let is_later = self.to == State::Revoked || (other.done && other.end < self.start);
         self.done && self.end < at && other.to != State::Revoked && is_later
     }
 }
 
-fn judge_key(events: &[Event], judgement: &mut Judgement) {
+fn judge_key(events: &[Event], verdict: &mut Verdict) {
     let changes: Vec<Change> = events
         .iter()
-        .filter_map(|event| match event.what {
-            What::Set { to, done } => Some(Change { to, done, start: event.start, end: event.end }),
-            What::Saw(_) => None,
+        .filter_map(|event| match event.operation {
+            Operation::Set { to, done } => Some(Change { to, done, start: event.start, end: event.end }),
+            Operation::Check(_) => None,
         })
         .collect();
-    // When each node first said that the key is revoked.
+    // The time at which each node first reported the key as revoked.
     let mut revoked: BTreeMap<usize, Moment> = BTreeMap::new();
-    for event in events.iter().filter(|event| event.what == What::Saw(Some(State::Revoked))) {
+    for event in events.iter().filter(|event| event.operation == Operation::Check(Some(State::Revoked))) {
         let said = revoked.entry(event.node).or_insert(event.end);
         *said = event.end.min(*said);
     }
     for event in events {
-        let What::Saw(saw) = event.what else { continue };
+        let Operation::Check(seen) = event.operation else { continue };
         let possible = changes.iter().any(|change| {
-            Some(change.to) == saw
+            Some(change.to) == seen
                 && change.start <= event.end
                 && !changes.iter().any(|later| later.has_replaced(*change, event.start))
         });
         if !possible {
-            judgement.violations.push(Violation::Impossible(*event));
-        } else if saw != Some(State::Revoked) {
+            verdict.violations.push(Violation::Impossible(*event));
+        } else if seen != Some(State::Revoked) {
             if revoked.get(&event.node).is_some_and(|said| *said < event.start) {
-                judgement.violations.push(Violation::TakenBack(*event));
+                verdict.violations.push(Violation::TakenBack(*event));
             } else if revoked.values().any(|said| *said < event.start) {
-                judgement.overtaken += 1;
+                verdict.overtaken += 1;
             }
         }
     }
@@ -116,20 +116,20 @@ mod tests {
     const DISABLED: Option<State> = Some(State::Disabled);
     const REVOKED: Option<State> = Some(State::Revoked);
 
-    fn event(node: usize, start: u64, end: u64, what: What) -> Event {
-        Event { key: 1, node, start: Moment::from_millis(start), end: Moment::from_millis(end), what }
+    fn event(node: usize, start: u64, end: u64, operation: Operation) -> Event {
+        Event { key: 1, node, start: Moment::from_millis(start), end: Moment::from_millis(end), operation }
     }
 
     fn set(start: u64, end: u64, to: State) -> Event {
-        event(0, start, end, What::Set { to, done: true })
+        event(0, start, end, Operation::Set { to, done: true })
     }
 
-    fn asked(start: u64, end: u64, to: State) -> Event {
-        event(0, start, end, What::Set { to, done: false })
+    fn unanswered(start: u64, end: u64, to: State) -> Event {
+        event(0, start, end, Operation::Set { to, done: false })
     }
 
     fn saw(node: usize, start: u64, end: u64, state: Option<State>) -> Event {
-        event(node, start, end, What::Saw(state))
+        event(node, start, end, Operation::Check(state))
     }
 
     fn made() -> Event {
@@ -138,12 +138,12 @@ mod tests {
 
     #[track_caller]
     fn accepted(history: &[Event]) -> usize {
-        let judgement = judge(history);
-        assert_eq!(judgement.violations, []);
-        judgement.overtaken
+        let verdict = judge(history);
+        assert_eq!(verdict.violations, []);
+        verdict.overtaken
     }
 
-    /// The last event, and nothing else, is what is wrong with it.
+    /// Asserts that the last event, and no other, is a violation.
     #[track_caller]
     fn rejected(history: &[Event], why: fn(Event) -> Violation) {
         let last = *history.last().expect("an event");
@@ -154,16 +154,16 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_while_a_revocation_is_under_way_may_go_either_way() {
+    fn checks_during_a_revocation_may_see_either_state() {
         let overtaken = accepted(&[
             made(),
             saw(1, 11, 12, LIVE),
             set(20, 40, State::Revoked),
             saw(1, 21, 22, LIVE),
             saw(2, 22, 23, REVOKED),
-            // Another node has not heard of it yet.
+            // Another node does not know of the revocation yet.
             saw(1, 30, 31, LIVE),
-            // Sent before the answer, answered long after it.
+            // A check that was sent before the revocation was answered, and answered long after it.
             saw(1, 39, 500, LIVE),
             saw(1, 41, 42, REVOKED),
         ]);
@@ -173,35 +173,35 @@ mod tests {
     #[test]
     fn a_live_key_after_its_revocation_was_answered_is_rejected() {
         rejected(&[made(), set(20, 40, State::Revoked), saw(2, 41, 42, LIVE)], Violation::Impossible);
-        // However late, and whoever has seen it revoked meanwhile.
+        // Also much later, and after another node reported it as revoked.
         let history = [made(), set(20, 40, State::Revoked), saw(1, 41, 42, REVOKED), saw(2, 9_000, 9_001, LIVE)];
         rejected(&history, Violation::Impossible);
-        // A first request that was never answered changes nothing about the second.
-        let history = [made(), asked(20, 30, State::Revoked), set(35, 40, State::Revoked), saw(2, 41, 42, LIVE)];
+        // An unanswered first request does not weaken the second.
+        let history = [made(), unanswered(20, 30, State::Revoked), set(35, 40, State::Revoked), saw(2, 41, 42, LIVE)];
         rejected(&history, Violation::Impossible);
-        // Nor does an enabling whose fate is not known: nothing undoes a revocation.
-        let history = [made(), asked(12, 13, State::Live), set(20, 40, State::Revoked), saw(2, 41, 42, LIVE)];
+        // Nor does an unanswered re-enabling, because a revocation is final.
+        let history = [made(), unanswered(12, 13, State::Live), set(20, 40, State::Revoked), saw(2, 41, 42, LIVE)];
         rejected(&history, Violation::Impossible);
     }
 
     #[test]
-    fn a_refusal_before_anybody_asked_for_it_is_rejected() {
+    fn a_refusal_before_it_was_requested_is_rejected() {
         rejected(&[made(), saw(1, 11, 12, REVOKED)], Violation::Impossible);
         rejected(&[made(), set(20, 40, State::Revoked), saw(1, 11, 19, REVOKED)], Violation::Impossible);
         rejected(&[made(), saw(1, 11, 12, DISABLED)], Violation::Impossible);
     }
 
     #[test]
-    fn a_key_that_was_made_is_never_unknown() {
+    fn a_created_key_is_never_unknown() {
         rejected(&[made(), saw(1, 11, 12, None)], Violation::Impossible);
         rejected(&[made(), set(20, 40, State::Revoked), saw(1, 50, 51, None)], Violation::Impossible);
     }
 
     #[test]
-    fn a_revocation_without_an_answer_obliges_nobody() {
+    fn an_unanswered_revocation_may_take_effect_at_any_time() {
         accepted(&[
             made(),
-            asked(20, 40, State::Revoked),
+            unanswered(20, 40, State::Revoked),
             saw(1, 50, 51, LIVE),
             saw(2, 60, 61, REVOKED),
             saw(1, 70, 71, LIVE),
@@ -210,15 +210,15 @@ mod tests {
     }
 
     #[test]
-    fn a_node_does_not_take_back_that_a_key_is_revoked() {
-        let history = [made(), asked(20, 40, State::Revoked), saw(1, 50, 51, REVOKED), saw(1, 52, 53, LIVE)];
+    fn a_node_that_reported_a_revoked_key_never_accepts_it_again() {
+        let history = [made(), unanswered(20, 40, State::Revoked), saw(1, 50, 51, REVOKED), saw(1, 52, 53, LIVE)];
         rejected(&history, Violation::TakenBack);
-        // Two checks beside each other have no order.
-        accepted(&[made(), asked(20, 40, State::Revoked), saw(1, 50, 60, REVOKED), saw(1, 55, 56, LIVE)]);
+        // Two concurrent checks have no order.
+        accepted(&[made(), unanswered(20, 40, State::Revoked), saw(1, 50, 60, REVOKED), saw(1, 55, 56, LIVE)]);
     }
 
     #[test]
-    fn what_is_disabled_and_enabled_again_is_what_was_asked_for_last() {
+    fn a_key_that_is_disabled_and_enabled_has_the_last_requested_state() {
         let history = [
             made(),
             set(20, 30, State::Disabled),
@@ -231,12 +231,12 @@ mod tests {
         rejected(&[&history[..2], &[saw(1, 31, 32, LIVE)]].concat(), Violation::Impossible);
         rejected(&[&history[..], &[saw(1, 51, 52, DISABLED)]].concat(), Violation::Impossible);
         // An unanswered disabling may still take effect after the enabling.
-        let late = [made(), asked(20, 30, State::Disabled), set(40, 50, State::Live)];
+        let late = [made(), unanswered(20, 30, State::Disabled), set(40, 50, State::Live)];
         accepted(&[&late[..], &[saw(1, 60, 61, DISABLED), saw(2, 60, 61, LIVE)]].concat());
     }
 
     #[test]
-    fn keys_are_judged_each_by_itself() {
+    fn each_key_is_judged_separately() {
         let mut other = saw(1, 50, 51, LIVE);
         other.key = 2;
         let mut other_made = made();

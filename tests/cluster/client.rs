@@ -1,19 +1,19 @@
-//! A client that keeps one connection to each node, and gives up in the end.
+//! A client with one connection to each node and a timeout.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::served::{Answer, Connection};
 
-/// Longer than anything that is promised takes.
-const GIVE_UP: Duration = Duration::from_secs(20);
+/// The timeout of a request, longer than any promised response time.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Why there is no answer.
+/// The reason for a missing response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
-    /// Nobody accepts.
+    /// The connection was refused.
     Refused,
-    /// The connection ended before the answer.
+    /// The connection ended before the response.
     Closed,
     TimedOut,
 }
@@ -28,7 +28,7 @@ impl Client {
         Self { addresses: addresses.to_vec(), connections: addresses.iter().map(|_| None).collect() }
     }
 
-    /// Sends a request that is written out already; once, whatever becomes of it.
+    /// Sends serialised request bytes once, without a retry.
     pub async fn call(&mut self, node: usize, request: &[u8]) -> Result<Answer, Lost> {
         let asked = async {
             let mut connection = match self.connections[node].take() {
@@ -41,6 +41,6 @@ impl Client {
             }
             Ok(answer)
         };
-        tokio::time::timeout(GIVE_UP, asked).await.unwrap_or(Err(Lost::TimedOut))
+        tokio::time::timeout(ANSWER_TIMEOUT, asked).await.unwrap_or(Err(Lost::TimedOut))
     }
 }

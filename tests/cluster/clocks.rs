@@ -1,4 +1,4 @@
-//! Nodes whose clocks are wrong, and jump (libfaketime: the wall clock alone, as when somebody sets it).
+//! Nodes with clocks that are wrong or jump (libfaketime changes only the wall clock, as if an operator set it).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,15 +15,15 @@ fn library() -> PathBuf {
         .expect("libfaketime is not installed: tools/setup-test does it")
 }
 
-/// Sets the clock of the node that has this folder.
+/// Sets the clock of the node in this folder.
 pub fn set(folder: &Path, offset: &str) {
     let clock = folder.join("clock");
     let new = clock.with_extension("new");
-    fs::write(&new, offset).expect("it can be written");
-    fs::rename(new, clock).expect("it can be replaced");
+    fs::write(&new, offset).expect("the file can be written");
+    fs::rename(new, clock).expect("the file can be replaced");
 }
 
-/// Makes the node that has this folder go by a clock that can be set, and sets it right.
+/// Returns the environment that gives the node in this folder a settable clock, which is right at first.
 pub fn variables(folder: &Path) -> [(&'static str, String); 4] {
     set(folder, "+0");
     [
@@ -39,16 +39,16 @@ async fn wrong_clocks_break_no_promise() {
     let cluster = Cluster::start(Setup { clocks: true, ..Setup::default() }).await;
     let clocks = |offsets: [&str; 2]| {
         for (node, offset) in cluster.nodes[1..].iter().zip(offsets) {
-            node.clock_is(offset);
+            node.set_clock(offset);
         }
     };
     clocks(["+30m", "-30m"]);
     let load = Load::start(cluster.addresses(), &cluster.account, Clients::default(), 10).await;
-    load.go_on(1.0).await;
-    // Forward, far back, and right at last.
+    load.run_for(1.0).await;
+    // Clocks jump forward, then far back, then to the right time.
     for offsets in [["+2h", "-2h"], ["-2h", "+2h"], ["+0", "+0"]] {
         clocks(offsets);
-        load.go_on(2.0).await;
+        load.run_for(2.0).await;
     }
     clocks(["+1h", "+0"]);
     let outcome = load.finish().await;
@@ -57,8 +57,8 @@ async fn wrong_clocks_break_no_promise() {
     }
     assert_ne!(date_of(&cluster, 0).await, date_of(&cluster, 1).await, "libfaketime does not work here");
 
-    // Shared limits are counted by one clock, too.
-    // On a busy machine Redis may take longer than a node waits for it; that node then counts by itself.
+    // Shared limits use one clock as well. On a busy machine Redis may exceed its timeout; the node then counts alone,
+    // so this is tried several times.
     let mut allowed = [0; 3];
     for _ in 0..5 {
         let limited = Limited::new(&cluster, r#""rate_limit":{"limit":30,"window_seconds":3600}"#).await;
@@ -67,12 +67,13 @@ async fn wrong_clocks_break_no_promise() {
             return;
         }
     }
-    panic!("{allowed:?}");
+    panic!("the nodes do not share the limit: {allowed:?}");
 }
 
-/// The hour of the node's clock: when it says that it made a key.
+/// Reads the hour of the node's clock from the creation time of a new key.
 async fn date_of(cluster: &Cluster, node: usize) -> String {
-    let mut connection = crate::served::Connection::open(cluster.nodes[node].address).await.expect("it listens");
+    let mut connection =
+        crate::served::Connection::open(cluster.nodes[node].address).await.expect("the server listens");
     let cookie = format!("Cookie: session={}", cluster.account.session);
     let made = connection.call("POST", "/v1/auth/api-keys", &[&cookie], r#"{"name":"what time is it"}"#).await;
     let made = made.expect("an answer").json(201);

@@ -1,6 +1,6 @@
-//! `kill -9` in the middle of a load, again and again, on one SQLite file. What was acknowledged is
-//! there afterwards, and an event that was sent twice under one idempotency key is there once. Once under
-//! a load of events, with a key made now and then, and once under one of keys alone.
+//! Repeated `kill -9` under load, on one SQLite file. Acknowledged writes are there afterwards, and an event that was
+//! sent twice with one idempotency key is there once. One test creates mostly events and some keys, the other only
+//! keys.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -12,40 +12,41 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::served::{Account, Answer, Connection, Server};
-use crate::turn::alone;
+use crate::turn::exclusive;
 
 const CRASHES: usize = 20;
 const CONNECTIONS: usize = 32;
-/// The whole is given up after so long.
+/// The maximum duration of a test.
 const TIME_LIMIT: Duration = Duration::from_mins(3);
 
-/// A request that may or may not have got through when the server died.
+/// A request without a response: the killed server may or may not have stored it.
 #[derive(Debug)]
 struct Sent {
-    /// What makes it different from all others; also its idempotency key, where it has one.
+    /// A unique label, also used as the idempotency key if the event has one.
     label: String,
-    has_key: bool,
+    is_idempotent: bool,
 }
 
-/// What the clients know.
+/// The results that clients received.
 #[derive(Debug, Default)]
 struct Known {
-    /// Label and id of every event that was answered with success.
+    /// Label and ID of each acknowledged event.
     events: HashMap<String, String>,
-    /// Labels of acknowledged events that had an idempotency key.
+    /// Labels of acknowledged events with an idempotency key.
     repeatable: Vec<String>,
-    /// Names and ids of keys that were answered with 201.
+    /// Names and IDs of acknowledged keys.
     keys: HashMap<String, String>,
-    /// The strings of those that were answered since the last crash.
+    /// The strings of keys that were acknowledged since the last crash.
     new_keys: Vec<String>,
-    /// Labels of events and names of keys whose answer never came.
+    /// Events without a response.
     unanswered: Vec<Sent>,
+    /// Names of keys without a response.
     unanswered_keys: HashSet<String>,
 }
 
 struct Load {
     account: Account,
-    /// One request in so many makes a key; the others send an event.
+    /// Every n-th request creates a key; the others send an event.
     keys_every: usize,
     key: String,
     known: Mutex<Known>,
@@ -54,7 +55,7 @@ struct Load {
 }
 
 impl Load {
-    /// A body of some size, so that events share pages and cross them.
+    /// A body of varying size, so that events share database pages or cross them.
     fn body(label: &str) -> String {
         let filler = "x".repeat(label.bytes().map(usize::from).sum::<usize>() * 7 % 3000);
         format!(r#"{{"label":"{label}","filler":"{filler}"}}"#)
@@ -64,23 +65,23 @@ impl Load {
         let path = format!("/api/v1/ingest/{}/load", self.account.tenant);
         let key = format!("X-Api-Key: {}", self.key);
         let idempotency_key = format!("X-Idempotency-Key: {}", sent.label);
-        let headers = if sent.has_key { &[key.as_str(), idempotency_key.as_str()][..] } else { &[key.as_str()] };
+        let headers = if sent.is_idempotent { &[key.as_str(), idempotency_key.as_str()][..] } else { &[key.as_str()] };
         connection.call("POST", &path, headers, &Self::body(&sent.label)).await
     }
 
-    /// Writes down that an event was answered.
+    /// Records an acknowledged event.
     fn answered(&self, sent: Sent, answer: &Answer) {
         let event = answer.json(answer.status);
         let mut known = self.known.lock().expect("no panic");
         let id = text(&event, "id");
         let before = known.events.insert(sent.label.clone(), id.clone());
-        if sent.has_key && before.is_none() {
+        if sent.is_idempotent && before.is_none() {
             known.repeatable.push(sent.label);
         }
         assert!(before.is_none_or(|before| before == id), "one label, two events: {event}");
     }
 
-    /// One client: event after event, and a key now and then or always, until the server is no more.
+    /// Sends events and creates keys until the server is killed.
     async fn client(self: Arc<Self>, mut connection: Connection, round: usize, number: usize) {
         for step in 0.. {
             let label = format!("{round}-{number}-{step}");
@@ -96,7 +97,7 @@ impl Load {
                     return;
                 }
             } else {
-                let sent = Sent { label, has_key: step % 2 == 0 };
+                let sent = Sent { label, is_idempotent: step % 2 == 0 };
                 if let Ok(answer) = self.ingest(&mut connection, &sent).await {
                     assert_eq!(answer.status, 202, "{}", answer.text());
                     self.answered(sent, &answer);
@@ -110,12 +111,12 @@ impl Load {
         }
     }
 
-    /// Runs all clients until so many requests were answered, and kills the server under them.
+    /// Runs all clients until this number of requests was answered, then kills the server.
     async fn until_killed(self: &Arc<Self>, server: &mut Server, round: usize, requests: usize) {
         self.answered.store(0, Ordering::SeqCst);
         let mut clients = Vec::new();
         for number in 0..CONNECTIONS {
-            let connection = server.connect().await.expect("it listens");
+            let connection = server.connect().await.expect("the server listens");
             clients.push(tokio::spawn(Arc::clone(self).client(connection, round, number)));
         }
         while self.answered.load(Ordering::SeqCst) < requests {
@@ -123,28 +124,28 @@ impl Load {
         }
         server.kill();
         for client in clients {
-            client.await.expect("a client saw nothing but what it should");
+            client.await.expect("a client got an unexpected response");
         }
     }
 
-    /// What is in the database now, as the API shows it, beside what the clients know.
+    /// Compares the stored events and keys, as the API shows them, with the results that clients received.
     async fn compare(&self, connection: &mut Connection) {
-        // Who got no answer sends again, with the same idempotency key; and so does somebody who got one.
+        // Unanswered events are sent again with the same idempotency key, and so are some acknowledged ones.
         let (unanswered, repeated) = {
             let mut known = self.known.lock().expect("no panic");
             let repeated: Vec<String> = known.repeatable.iter().rev().take(CONNECTIONS).cloned().collect();
             (std::mem::take(&mut known.unanswered), repeated)
         };
-        let (again, lost): (Vec<Sent>, Vec<Sent>) = unanswered.into_iter().partition(|sent| sent.has_key);
+        let (again, lost): (Vec<Sent>, Vec<Sent>) = unanswered.into_iter().partition(|sent| sent.is_idempotent);
         for sent in again {
             let answer = self.ingest(connection, &sent).await.expect("an answer");
             assert!(matches!(answer.status, 200 | 202), "{}", answer.text());
             self.answered(sent, &answer);
         }
         for label in repeated {
-            let sent = Sent { label, has_key: true };
+            let sent = Sent { label, is_idempotent: true };
             let answer = self.ingest(connection, &sent).await.expect("an answer");
-            assert_eq!(answer.status, 200, "sent twice, taken twice");
+            assert_eq!(answer.status, 200, "a repeated event was stored twice");
             self.answered(sent, &answer);
         }
 
@@ -157,7 +158,7 @@ impl Load {
             (known.events.values().cloned().collect(), missing)
         };
         assert!(missing.is_empty(), "{} acknowledged events are lost: {missing:?}", missing.len());
-        // What nobody was told of: only what was sent without an idempotency key, and that once.
+        // An event that was never acknowledged must be an unanswered one without an idempotency key, and stored once.
         for id in ids.difference(&acknowledged) {
             let path = format!("/api/v1/events/{id}");
             let event =
@@ -176,17 +177,17 @@ impl Load {
                 assert_eq!(ids.remove(id).as_ref(), Some(name), "an acknowledged key is lost");
             }
             let unknown: Vec<&String> = ids.values().filter(|name| !known.unanswered_keys.contains(*name)).collect();
-            assert_eq!(unknown, ["the load's own"], "keys that nobody made");
+            assert_eq!(unknown, ["the load's own"], "stored keys that no client created");
             std::mem::take(&mut known.new_keys)
         };
-        // And they are good: of those that were answered last, whose commits were the last.
+        // The latest acknowledged keys are valid; their commits were the last before the crash.
         for string in strings.iter().rev().take(CONNECTIONS) {
             let header = format!("X-Api-Key: {string}");
             connection.call("GET", "/v1/whoami", &[&header], "").await.expect("an answer").json(200);
         }
     }
 
-    /// All pages of a listing.
+    /// Reads all pages of a list.
     async fn all(&self, connection: &mut Connection, path: &str) -> Vec<Value> {
         let mut items = Vec::new();
         for page in 1.. {
@@ -196,7 +197,7 @@ impl Load {
             items.extend(answer["items"].as_array().expect("items").iter().cloned());
             let total = answer["total"].as_u64().and_then(|total| usize::try_from(total).ok()).expect("a total");
             if page * 100 >= total {
-                assert_eq!(items.len(), total, "the total is that of the pages");
+                assert_eq!(items.len(), total, "the total equals the items on all pages");
                 break;
             }
         }
@@ -210,7 +211,7 @@ fn text(value: &Value, field: &str) -> String {
 
 async fn start_load(folder: &Path, keys_every: usize) -> Load {
     let server = Server::start(folder, &[], &[("LATCHKEY_LOG", "warn")]);
-    let mut connection = server.connect().await.expect("it listens");
+    let mut connection = server.connect().await.expect("the server listens");
     let account = Account::register(&mut connection).await;
     let body = r#"{"name":"the load's own"}"#;
     let made = connection.call("POST", "/api/v1/apikeys", &[&account.bearer()], body).await.expect("an answer");
@@ -219,44 +220,45 @@ async fn start_load(folder: &Path, keys_every: usize) -> Load {
     Load { account, keys_every, key, known, answered: AtomicUsize::new(0), enough: Notify::new() }
 }
 
-/// Crashes a server under a load as often as it says, and looks after each what became of it.
-async fn survives(keys_every: usize) {
+/// Kills a server under load 20 times, and compares the stored data after each crash.
+async fn survives_crashes(keys_every: usize) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let began = Instant::now();
-    let story = async {
-        // Dropped, its server is killed a first time, at rest.
+    let test = async {
+        // `start_load` drops its server, which kills it a first time, without load.
         let load = Arc::new(start_load(folder.path(), keys_every).await);
         for round in 0..=CRASHES {
             let mut server = Server::start(folder.path(), &[], &[("LATCHKEY_LOG", "warn")]);
-            let mut connection = server.connect().await.expect("it listens");
+            let mut connection = server.connect().await.expect("the server listens");
             load.compare(&mut connection).await;
             if round < CRASHES {
-                // At another moment each time: sometimes before the first page is full, sometimes late.
+                // Kill after a different number of requests each time: sometimes before the first page is full,
+                // sometimes late.
                 load.until_killed(&mut server, round, 20 + round * 97 % 400).await;
             }
         }
         let known = load.known.lock().expect("no panic");
         let answered = known.events.len() + known.keys.len();
-        assert!(answered > 100 * CRASHES, "the load was no load: {answered} answers");
+        assert!(answered > 100 * CRASHES, "too few answers for a load: {answered}");
         println!(
-            "{CRASHES} crashes: {} events, {} of them sent under an idempotency key, and {} keys, in {:.1} s",
+            "{CRASHES} crashes: {} events, {} of them with an idempotency key, {} keys, in {:.1} s",
             known.events.len(),
             known.repeatable.len(),
             known.keys.len(),
             began.elapsed().as_secs_f64()
         );
     };
-    tokio::time::timeout(TIME_LIMIT, story).await.expect("the crashes take too long");
+    tokio::time::timeout(TIME_LIMIT, test).await.expect("the crashes take too long");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_acknowledged_survives_twenty_crashes() {
-    let _turn = alone();
-    survives(16).await;
+async fn acknowledged_events_and_keys_survive_twenty_crashes() {
+    let _turn = exclusive();
+    survives_crashes(16).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_that_were_issued_survive_twenty_crashes() {
-    let _turn = alone();
-    survives(1).await;
+async fn issued_keys_survive_twenty_crashes() {
+    let _turn = exclusive();
+    survives_crashes(1).await;
 }

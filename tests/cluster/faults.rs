@@ -1,4 +1,4 @@
-//! What can break, by breaking the real thing.
+//! Faults of real processes and networks.
 
 use std::time::Duration;
 
@@ -7,36 +7,37 @@ use crate::proxy::Network;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// SIGKILL; started again at the end.
+    /// A node gets SIGKILL, and is restarted at the end.
     Killed(usize),
-    /// SIGTERM; started again at the end.
+    /// A node gets SIGTERM, and is restarted at the end.
     Stopped(usize),
-    /// SIGSTOP and SIGCONT.
+    /// A node gets SIGSTOP, and SIGCONT at the end.
     Frozen(usize),
-    /// The whole of PostgreSQL, as by a crash.
+    /// PostgreSQL crashes, and is restarted at the end.
     PostgresCrashed,
-    /// All connections to PostgreSQL, once.
+    /// All connections to PostgreSQL are cut once.
     ConnectionsCut,
-    /// What is between a node and PostgreSQL.
+    /// The network between a node and PostgreSQL has a fault.
     Postgres(usize, Network),
-    /// A node's clock is set wrong by so many minutes, and right again at the end.
+    /// A node's clock is wrong by this number of minutes, and right again at the end.
     Clock(usize, i32),
+    /// Redis is killed, and restarted empty at the end.
     RedisStopped,
-    /// SIGSTOP and SIGCONT.
+    /// Redis gets SIGSTOP, and SIGCONT at the end.
     RedisPaused,
-    /// FLUSHALL, once.
+    /// Redis is emptied once (`FLUSHALL`).
     RedisFlushed,
-    /// What is between all nodes and Redis.
+    /// The network between all nodes and Redis has a fault.
     Redis(Network),
-    /// Nobody reads a node's log any more, and the pipe is full soon.
+    /// The reader of a node's log stops reading, so the pipe fills up.
     LogStalled(usize),
-    /// Whoever read a node's log is gone; the node is started again at the end.
+    /// The reader of a node's log closes the pipe; the node is restarted at the end.
     LogClosed(usize),
-    /// The disk of the SQLite server beside, while keys with limits are checked there.
+    /// The disk of the SQLite server is full while keys with limits are checked.
     DiskFull,
-    /// PostgreSQL is brought back to an earlier state under running nodes: see `restore.rs`.
+    /// PostgreSQL is restored to an earlier state under running nodes (`restore.rs`).
     Restored,
-    /// Nothing: a tenant takes what it can get, which the others must hardly notice.
+    /// No part fails: a tenant sends as many requests as it can, and the others must hardly notice.
     Greedy,
 }
 
@@ -48,17 +49,17 @@ impl Fault {
             Self::Frozen(node) => cluster.nodes[node].freeze(),
             Self::PostgresCrashed => cluster.postgres.crash(),
             Self::ConnectionsCut => cluster.postgres.cut_connections().await,
-            Self::Postgres(node, network) => cluster.nodes[node].postgres_is(network),
-            Self::Clock(node, minutes) => cluster.nodes[node].clock_is(&format!("{minutes:+}m")),
+            Self::Postgres(node, network) => cluster.nodes[node].set_postgres_network(network),
+            Self::Clock(node, minutes) => cluster.nodes[node].set_clock(&format!("{minutes:+}m")),
             Self::RedisStopped => cluster.redis.stop(),
             Self::RedisPaused => cluster.redis.pause(),
             Self::RedisFlushed => cluster.redis.flush().await,
-            Self::Redis(network) => cluster.nodes.iter().for_each(|node| node.redis_is(network)),
+            Self::Redis(network) => cluster.nodes.iter().for_each(|node| node.set_redis_network(network)),
             Self::LogStalled(node) => cluster.nodes[node].log_pipe().stall(),
             Self::LogClosed(node) => cluster.nodes[node].log_pipe().close(),
-            Self::DiskFull => cluster.beside().fill(),
+            Self::DiskFull => cluster.sqlite_server().fill_disk(),
             Self::Greedy => cluster.greedy().begin(),
-            Self::Restored => unreachable!("it begins and ends between two loads"),
+            Self::Restored => unreachable!("a restore runs between two loads"),
         }
     }
 
@@ -67,24 +68,24 @@ impl Fault {
             Self::Killed(node) | Self::Stopped(node) => cluster.nodes[node].run(),
             Self::Frozen(node) => cluster.nodes[node].thaw(),
             Self::PostgresCrashed => cluster.postgres.run().await,
-            Self::Postgres(node, _) => cluster.nodes[node].postgres_is(Network::Whole),
-            Self::Clock(node, _) => cluster.nodes[node].clock_is("+0"),
+            Self::Postgres(node, _) => cluster.nodes[node].set_postgres_network(Network::Whole),
+            Self::Clock(node, _) => cluster.nodes[node].set_clock("+0"),
             Self::RedisStopped => cluster.redis.run().await,
             Self::RedisPaused => cluster.redis.resume(),
-            Self::Redis(_) => cluster.nodes.iter().for_each(|node| node.redis_is(Network::Whole)),
-            Self::LogStalled(node) => cluster.nodes[node].log_pipe().go_on(),
+            Self::Redis(_) => cluster.nodes.iter().for_each(|node| node.set_redis_network(Network::Whole)),
+            Self::LogStalled(node) => cluster.nodes[node].log_pipe().resume(),
             Self::LogClosed(node) => {
                 cluster.nodes[node].stop();
                 cluster.nodes[node].run();
             }
-            Self::DiskFull => cluster.beside().make_room().await,
+            Self::DiskFull => cluster.sqlite_server().free_disk().await,
             Self::Greedy => cluster.greedy().end().await,
             Self::ConnectionsCut | Self::RedisFlushed | Self::Restored => {}
         }
     }
 
-    /// Whether it is of the same kind, wherever and however strong.
-    pub fn is_like(self, other: Self) -> bool {
+    /// Returns whether the faults are of the same kind, on any node and of any strength.
+    pub fn is_same_kind(self, other: Self) -> bool {
         let kind = std::mem::discriminant::<Network>;
         match (self, other) {
             (Self::Postgres(_, one), Self::Postgres(_, other)) | (Self::Redis(one), Self::Redis(other)) => {
@@ -94,8 +95,8 @@ impl Fault {
         }
     }
 
-    /// How long it is worth lasting: some are only interesting for longer than a lease.
-    pub fn longest(self) -> Duration {
+    /// The maximum duration of the fault in a soak: longer than a lease, unless the fault is momentary.
+    pub fn max_duration(self) -> Duration {
         match self {
             Self::ConnectionsCut | Self::RedisFlushed => Duration::from_secs(1),
             _ => Duration::from_secs(12),

@@ -1,4 +1,4 @@
-//! A tenant that takes whatever it can get, and what that costs the others.
+//! A tenant that sends as many requests as it can, and its effect on the others.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::history::{Moment, What};
+use crate::history::{Moment, Operation};
 use crate::load::Load;
 use crate::nodes::Cluster;
 use crate::postgres::Postgres;
@@ -20,15 +20,15 @@ use crate::served::{Connection, program, request};
 
 const EMAIL: &str = "greedy@example.com";
 const PASSWORD: &str = "correct horse battery";
-/// Streams of changes on each node: more than an organisation may have.
+/// Streams of `GET /v1/revocations` on each node, more than an organisation may have.
 const STREAMS: usize = 70;
 /// Connections of each kind on each node.
 const CONNECTIONS: usize = 3;
-/// Slower than this many times the quiet median is a finding.
-const FINDING: f64 = 5.0;
+/// A median that is more than this many times the quiet median is reported as a finding.
+const MAX_SLOWDOWN: f64 = 5.0;
 
-/// The tenant.
-pub struct Greedy {
+/// The greedy tenant and its requests.
+pub struct GreedyTenant {
     addresses: Vec<SocketAddr>,
     cookie: String,
     key: String,
@@ -38,7 +38,7 @@ pub struct Greedy {
     tasks: JoinSet<()>,
 }
 
-impl Greedy {
+impl GreedyTenant {
     pub async fn start(cluster: &Cluster) -> Self {
         let url = Postgres::url_by(cluster.postgres.address);
         let mut adding = Command::new(program())
@@ -47,10 +47,10 @@ impl Greedy {
             .stdout(Stdio::null())
             .spawn()
             .expect("the program starts");
-        writeln!(adding.stdin.take().expect("a pipe"), "{PASSWORD}").expect("it reads");
-        assert!(adding.wait().expect("it ends").success());
+        writeln!(adding.stdin.take().expect("a pipe"), "{PASSWORD}").expect("the program reads");
+        assert!(adding.wait().expect("the process ends").success());
         let addresses = cluster.addresses();
-        let mut connection = Connection::open(addresses[0]).await.expect("it listens");
+        let mut connection = Connection::open(addresses[0]).await.expect("the server listens");
         let body = format!(r#"{{"email":"{EMAIL}","password":"{PASSWORD}"}}"#);
         let me = connection.call("POST", "/v1/auth/login", &[], &body).await.expect("an answer");
         let set = me.header("set-cookie").expect("a cookie").to_owned();
@@ -88,15 +88,15 @@ impl Greedy {
                 }
             }
             for number in 0..STREAMS {
-                self.listen(address, number % 2 == 0);
+                self.hold_stream(address, number % 2 == 0);
             }
         }
     }
 
-    /// Sends the same again and again, without a pause.
+    /// Repeats a request without a pause.
     fn repeat(&mut self, address: SocketAddr, kind: &'static str, request: Vec<u8>, number: usize) {
         let (answers, is_over) = (Arc::clone(&self.answers), Arc::clone(&self.is_over));
-        // From other networks than the others' clients.
+        // These clients have other addresses than the clients of the load.
         let from = Ipv4Addr::new(127, 66, 0, u8::try_from(number + 1).expect("few"));
         self.tasks.spawn(async move {
             let mut connection = None;
@@ -122,8 +122,8 @@ impl Greedy {
         });
     }
 
-    /// Holds a stream of changes, which it reads or not.
-    fn listen(&mut self, address: SocketAddr, reads: bool) {
+    /// Holds a stream of changes, and reads it only if `reads` is set.
+    fn hold_stream(&mut self, address: SocketAddr, reads: bool) {
         let request = request("GET", "/v1/revocations", &[&self.key], "");
         let (answers, is_over) = (Arc::clone(&self.answers), Arc::clone(&self.is_over));
         self.tasks.spawn(async move {
@@ -150,11 +150,11 @@ impl Greedy {
     pub async fn end(&mut self) {
         self.is_over.store(true, Ordering::SeqCst);
         while let Some(ended) = self.tasks.join_next().await {
-            ended.expect("the greedy tenant does not stop by itself");
+            ended.expect("the tasks of the greedy tenant do not panic");
         }
     }
 
-    /// What it was answered.
+    /// The number of its answers by request and status.
     pub fn answers(&self) -> BTreeMap<String, usize> {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -165,12 +165,12 @@ fn count(answers: &Mutex<BTreeMap<String, usize>>, kind: &str, status: u16) {
     *answers.entry(format!("greedy {kind} {status}")).or_default() += 1;
 }
 
-/// What others were answered while the tenant was at work, and before.
+/// The answers that other tenants got before and during the greedy tenant's requests.
 pub struct Round {
-    /// Medians, milliseconds: checks and revocations.
+    /// The medians of checks and of changes in milliseconds.
     pub quiet: [f64; 2],
     pub greedy: [f64; 2],
-    /// What nothing explains.
+    /// Refusals of other tenants' requests, for which there was no reason.
     pub refused: Vec<String>,
 }
 
@@ -178,26 +178,30 @@ impl Round {
     pub fn of(load: &Load, quiet: (Moment, Moment), greedy: (Moment, Moment)) -> Self {
         let history = &load.shared.history;
         let medians = |(from, to): (Moment, Moment)| {
-            let took = |event: &crate::history::Event| (event.end.saturating_sub(event.start)).as_secs_f64() * 1000.0;
+            let millis = |event: &crate::history::Event| (event.end.saturating_sub(event.start)).as_secs_f64() * 1000.0;
             let events: Vec<_> =
                 history.events().into_iter().filter(|event| event.start > from && event.end < to).collect();
-            let checks = events.iter().filter(|event| matches!(event.what, What::Saw(_))).map(took).collect();
-            let changes =
-                events.iter().filter(|event| matches!(event.what, What::Set { done: true, .. })).map(took).collect();
+            let checks =
+                events.iter().filter(|event| matches!(event.operation, Operation::Check(_))).map(millis).collect();
+            let changes = events
+                .iter()
+                .filter(|event| matches!(event.operation, Operation::Set { done: true, .. }))
+                .map(millis)
+                .collect();
             [median(checks), median(changes)]
         };
         let refused = history.refused_between(greedy.0, greedy.1);
         Self { quiet: medians(quiet), greedy: medians(greedy), refused }
     }
 
-    /// How many times slower the slower of the two is.
-    pub fn times(&self) -> f64 {
-        let times = |number: usize| self.greedy[number] / self.quiet[number].max(0.01);
-        times(0).max(times(1))
+    /// The factor by which the more affected of the two medians grew.
+    pub fn slowdown(&self) -> f64 {
+        let factor = |number: usize| self.greedy[number] / self.quiet[number].max(0.01);
+        factor(0).max(factor(1))
     }
 
     pub fn is_finding(&self) -> bool {
-        self.times() > FINDING
+        self.slowdown() > MAX_SLOWDOWN
     }
 }
 

@@ -1,4 +1,4 @@
-//! What clients asked for, when, and what they were told: on one clock, that of this process.
+//! The requests of clients and their answers, with times of one clock, that of this process.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,51 +6,52 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Since the history began; monotonic.
+/// The monotonic time since the history began.
 pub type Moment = Duration;
 
-/// What a key can be.
+/// The states of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     Live,
     Disabled,
-    /// Nothing undoes it.
+    /// Final: a revoked key stays revoked.
     Revoked,
 }
 
+/// A request about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
-    /// Asked to make the key so. What was not answered with success may have happened, or not, or happen later.
+pub enum Operation {
+    /// A change to this state. A change without a success may have taken effect, or not, or may take effect later.
     Set { to: State, done: bool },
-    /// A check's answer; none is a key that is not known. A check without an answer says nothing and is only
-    /// counted.
-    Saw(Option<State>),
+    /// A check that returned this state; `None` for an unknown key. A check without an answer proves nothing and is
+    /// only counted.
+    Check(Option<State>),
 }
 
-/// A request that was sent at `start`, and answered or given up at `end`.
+/// A request that was sent at `start`, and answered or abandoned at `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
     pub key: usize,
     pub node: usize,
     pub start: Moment,
     pub end: Moment,
-    pub what: What,
+    pub operation: Operation,
 }
 
-/// What an answer to `POST /v1/keys/{id}/revoke` says about itself.
+/// The answer to `POST /v1/keys/{id}/revoke`.
 #[derive(Debug, Clone)]
 pub struct Revocation {
     pub start: Moment,
     pub end: Moment,
-    /// Nodes that had to know.
+    /// The number of nodes that had to acknowledge.
     pub nodes: u64,
     pub acknowledged: u64,
-    /// Names of those whose lease ran out instead.
+    /// Names of nodes that did not acknowledge before their lease ended.
     pub waited_out: Vec<String>,
 }
 
 impl Revocation {
-    /// Reads it from the answer.
+    /// Parses the answer.
     pub fn read(start: Moment, end: Moment, answer: &Value) -> Self {
         let number = |field: &str| answer[field].as_u64().unwrap_or_else(|| panic!("no {field}: {answer}"));
         let names = answer["waited_out"].as_array().expect("names");
@@ -74,8 +75,8 @@ pub struct History {
     events: Mutex<Vec<Event>>,
     revocations: Mutex<Vec<Revocation>>,
     counts: Mutex<BTreeMap<String, usize>>,
-    wrong: Mutex<Vec<String>>,
-    /// Answers by which somebody was told to come again.
+    unexpected: Mutex<Vec<String>>,
+    /// Answers that told a client to retry later (429, 503).
     refused: Mutex<Vec<(Moment, String)>>,
 }
 
@@ -90,17 +91,17 @@ impl History {
             events: Mutex::default(),
             revocations: Mutex::default(),
             counts: Mutex::default(),
-            wrong: Mutex::default(),
+            unexpected: Mutex::default(),
             refused: Mutex::default(),
         }
     }
 
-    /// Somebody was told to come again.
-    pub fn refused(&self, what: String) {
+    /// Records an answer that told a client to retry later.
+    pub fn add_refusal(&self, what: String) {
         lock(&self.refused).push((self.now(), what));
     }
 
-    /// Who was told so in a stretch of time.
+    /// Returns the refusals in a period.
     pub fn refused_between(&self, from: Moment, to: Moment) -> Vec<String> {
         let refused = lock(&self.refused);
         let within = refused.iter().filter(|(at, _)| (from..=to).contains(at));
@@ -119,14 +120,14 @@ impl History {
         lock(&self.revocations).push(revocation);
     }
 
-    /// One more request of this kind with this outcome.
+    /// Counts a request of this kind with this outcome.
     pub fn count(&self, what: &str, outcome: &str) {
         *lock(&self.counts).entry(format!("{what} {outcome}")).or_default() += 1;
     }
 
-    /// An answer that nothing excuses.
-    pub fn wrong(&self, what: String) {
-        lock(&self.wrong).push(what);
+    /// Records an answer that no fault excuses.
+    pub fn add_unexpected(&self, what: String) {
+        lock(&self.unexpected).push(what);
     }
 
     pub fn events(&self) -> Vec<Event> {
@@ -141,12 +142,12 @@ impl History {
         lock(&self.counts).clone()
     }
 
-    pub fn wrongs(&self) -> Vec<String> {
-        lock(&self.wrong).clone()
+    pub fn unexpected(&self) -> Vec<String> {
+        lock(&self.unexpected).clone()
     }
 
-    /// How often something was counted whose words begin like this.
-    pub fn counted(&self, begin: &str) -> usize {
-        lock(&self.counts).iter().filter(|(what, _)| what.starts_with(begin)).map(|(_, count)| count).sum()
+    /// The sum of all counts with this prefix.
+    pub fn counted(&self, prefix: &str) -> usize {
+        lock(&self.counts).iter().filter(|(what, _)| what.starts_with(prefix)).map(|(_, count)| count).sum()
     }
 }

@@ -1,9 +1,9 @@
-//! The keys that clients have made.
+//! The keys of the load.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// A key that a client made.
+/// A key that a client created.
 pub struct Key {
     pub number: usize,
     pub id: String,
@@ -14,6 +14,6 @@ pub struct Key {
 pub struct Keys {
     pub all: Vec<Arc<Key>>,
     pub live: Vec<Arc<Key>>,
-    /// Keys that clients are ending or have ended lately.
-    pub ended: VecDeque<Arc<Key>>,
+    /// Keys that clients are revoking or changing, or have done so recently.
+    pub recent: VecDeque<Arc<Key>>,
 }

@@ -1,4 +1,4 @@
-//! Limits of a key are those of the whole cluster.
+//! All nodes of a cluster share the limits of a key.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,19 +8,19 @@ use tokio::task::JoinSet;
 
 use crate::client::Client;
 use crate::faults::Fault;
-use crate::nodes::{Cluster, PATIENCE, Setup};
+use crate::nodes::{Cluster, RECOVERY_TIMEOUT, Setup};
 use crate::served::{Connection, request};
 
-/// A key with a limit, and who has it checked.
+/// A key with a limit, and the request that checks it.
 pub struct Limited {
     addresses: Vec<SocketAddr>,
     request: Vec<u8>,
 }
 
 impl Limited {
-    /// Makes one; its limit as it stands in the body.
+    /// Creates a key; `limit` is a part of the JSON body.
     pub async fn new(cluster: &Cluster, limit: &str) -> Self {
-        let mut owner = Connection::open(cluster.nodes[0].address).await.expect("it listens");
+        let mut owner = Connection::open(cluster.nodes[0].address).await.expect("the server listens");
         let cookie = format!("Cookie: session={}", cluster.account.session);
         let mut plain = Vec::new();
         for body in [r#"{"name":"service"}"#.to_owned(), format!(r#"{{"name":"limited",{limit}}}"#)] {
@@ -32,32 +32,32 @@ impl Limited {
         Self { addresses: cluster.addresses(), request }
     }
 
-    /// The outcome of a check, which is always there.
+    /// Checks the key; panics without an answer.
     async fn check(&self, client: &mut Client, node: usize) -> Value {
         client.call(node, &self.request).await.expect("an answer").json(200)
     }
 
-    /// The outcome's code, `None` while the node cannot answer.
+    /// Checks the key; returns the code, or `None` while the node cannot answer.
     pub async fn code(&self, node: usize) -> Option<String> {
         let answer = Client::new(&self.addresses).call(node, &self.request).await.ok()?;
         let outcome = (answer.status == 200).then(|| answer.json(200))?;
         outcome["code"].as_str().map(str::to_owned)
     }
 
-    /// Asks all nodes at once for some time, about a thousand times a second. How often it was asked and let in, and
-    /// the seconds that it took.
-    async fn ask_for(&self, time: Duration) -> (u32, u32, f64) {
+    /// Sends about a thousand checks a second to all nodes for some time. Returns the numbers of checks and of accepted
+    /// checks, and the duration in seconds.
+    async fn check_for(&self, time: Duration) -> (u32, u32, f64) {
         const CLIENTS: usize = 12;
-        let (began, over) = (Instant::now(), Instant::now() + time);
+        let (began, end) = (Instant::now(), Instant::now() + time);
         let mut clients = JoinSet::new();
         for number in 0..CLIENTS {
             let limited = Self { addresses: self.addresses.clone(), request: self.request.clone() };
             clients.spawn(async move {
                 let (mut asked, mut allowed) = (0, 0);
-                while Instant::now() < over {
+                while Instant::now() < end {
                     allowed += u32::from(limited.ask(number % 3, 1).await == 1);
                     asked += 1;
-                    // Twelve clients that wait so long ask for a thousand a second.
+                    // Twelve clients with a check every 12 ms send a thousand a second.
                     tokio::time::sleep_until((began + Duration::from_millis(12) * asked).into()).await;
                 }
                 (asked, allowed)
@@ -68,7 +68,7 @@ impl Limited {
         (answered.iter().map(|(asked, _)| asked).sum(), answered.iter().map(|(_, allowed)| allowed).sum(), took)
     }
 
-    /// Asks a node so often, one after the other. How often the key was let in.
+    /// Sends this number of checks to a node, one after the other; returns the number of accepted checks.
     pub async fn ask(&self, node: usize, times: usize) -> usize {
         let mut client = Client::new(&self.addresses);
         let mut allowed = 0;
@@ -86,39 +86,38 @@ impl Limited {
     }
 }
 
-/// A burst of the limit, and what comes back while it is asked for: within 1 %, however many nodes are asked
-/// at once, at ten times what is allowed.
+/// At ten times the allowed rate, three nodes together accept the burst and the refilled requests, within 1 %.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_nodes_allow_what_one_would() {
+async fn three_nodes_accept_as_many_requests_as_one_node() {
     const LIMIT: f64 = 500.0;
-    const A_SECOND: f64 = 100.0;
+    const REFILL_PER_SECOND: f64 = 100.0;
     let cluster = Cluster::start(Setup::default()).await;
-    // On a machine so busy that Redis seems to be away for a moment, nodes count by themselves in it, as they should:
-    // that is another test's.
-    let times_away = || cluster.logs().matches("going on without it").count();
+    // On a busy machine Redis may exceed its timeout, and nodes then count alone, which is another test. Such rounds
+    // are repeated.
+    let redis_timeouts = || cluster.logs().matches("going on without it").count();
     for _ in 0..5 {
-        let before = times_away();
+        let before = redis_timeouts();
         let limited = Limited::new(&cluster, r#""rate_limit":{"limit":500,"window_seconds":5}"#).await;
-        let (asked, allowed, took) = limited.ask_for(Duration::from_secs(6)).await;
-        let expected = LIMIT + A_SECOND * took;
+        let (asked, allowed, took) = limited.check_for(Duration::from_secs(6)).await;
+        let expected = LIMIT + REFILL_PER_SECOND * took;
         println!("{asked} asked in {took:.2} s, {allowed} allowed, {expected:.1} expected");
-        if times_away() > before {
+        if redis_timeouts() > before {
             continue;
         }
-        assert!(f64::from(asked) > 2.0 * expected, "asked too rarely to say anything: {asked}");
+        assert!(f64::from(asked) > 2.0 * expected, "too few checks for a result: {asked}");
         assert!((f64::from(allowed) - expected).abs() <= expected * 0.01, "{allowed} instead of {expected:.1}");
         return;
     }
-    panic!("Redis seemed to be away again and again: nothing was measured");
+    panic!("Redis exceeded its timeout in every round: nothing was measured");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_redis_each_node_counts_by_itself_or_lets_nobody_in() {
-    // Node 2 was told to be strict.
+async fn without_redis_each_node_counts_alone_or_refuses_limited_keys() {
+    // Node 2 refuses keys with a rate limit while Redis is unavailable.
     let strict = vec![("LATCHKEY_LIMITS_WITHOUT_REDIS", "closed".to_owned())];
     let environment = vec![Vec::new(), Vec::new(), strict];
     let mut cluster = Cluster::start(Setup { environment, ..Setup::default() }).await;
-    // Nothing of it comes back while the test runs.
+    // The window is so long that the limit is not refilled during the test.
     let limit = r#""rate_limit":{"limit":10,"window_seconds":86400}"#;
     for fault in [Fault::RedisStopped, Fault::RedisPaused] {
         let limited = Limited::new(&cluster, limit).await;
@@ -136,8 +135,8 @@ async fn without_redis_each_node_counts_by_itself_or_lets_nobody_in() {
         }
 
         fault.end(&mut cluster).await;
-        // All of them count together again, by themselves.
-        let deadline = Instant::now() + PATIENCE;
+        // All nodes share the limit again without help.
+        let deadline = Instant::now() + RECOVERY_TIMEOUT;
         loop {
             let again = Limited::new(&cluster, limit).await;
             let afterwards = [again.ask(2, 4).await, again.ask(1, 4).await, again.ask(0, 4).await];
@@ -151,22 +150,22 @@ async fn without_redis_each_node_counts_by_itself_or_lets_nobody_in() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_quota_is_spent_once_and_wholly() {
+async fn three_nodes_spend_a_quota_once_and_completely() {
     const QUOTA: usize = 300;
     let mut cluster = Cluster::start(Setup::default()).await;
     let limited = Limited::new(&cluster, r#""quota":{"limit":300}"#).await;
     let mut allowed = 0;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + RECOVERY_TIMEOUT;
     while allowed < QUOTA {
         let asked = tokio::join!(limited.ask(0, 20), limited.ask(1, 20), limited.ask(2, 20));
         allowed += asked.0 + asked.1 + asked.2;
         assert!(allowed <= QUOTA, "{allowed}");
-        assert!(Instant::now() < deadline, "{allowed} is all that there is");
+        assert!(Instant::now() < deadline, "the nodes accept only {allowed} of {QUOTA}");
     }
     for node in 0..3 {
         assert_eq!(limited.ask(node, 20).await, 0);
     }
-    // It is the key's, not the nodes'.
+    // A restart of the nodes does not renew the quota.
     for node in &mut cluster.nodes {
         node.stop();
         node.run();
@@ -175,7 +174,7 @@ async fn a_quota_is_spent_once_and_wholly() {
         assert_eq!(limited.ask(node, 5).await, 0);
     }
 
-    // What a node had set aside when it died may be lost, and is never spent twice.
+    // The part that a killed node had reserved may be lost, but is never spent twice.
     let limited = Limited::new(&cluster, r#""quota":{"limit":300}"#).await;
     let mut allowed = limited.ask(0, 50).await + limited.ask(1, 50).await;
     Fault::Killed(1).begin(&mut cluster).await;

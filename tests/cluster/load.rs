@@ -1,5 +1,5 @@
-//! Clients on all nodes at once: owners that make, disable and revoke keys, and services that have the keys
-//! checked, above all those that are about to end or have just ended.
+//! Clients of all nodes at once: owners that create, disable and revoke keys, and services that check keys, mostly keys
+//! that are being revoked or were revoked recently.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,18 +13,18 @@ use tokio::task::JoinSet;
 
 use crate::checker::judge;
 use crate::client::Client;
-use crate::history::{Event, History, Moment, Revocation, State, What};
+use crate::history::{Event, History, Moment, Operation, Revocation, State};
 use crate::keys::{Key, Keys};
-use crate::nodes::PATIENCE;
+use crate::nodes::RECOVERY_TIMEOUT;
 use crate::outcome::Outcome;
 use crate::served::{Account, Connection, request};
 
-/// Keys that are live at the same time.
-const LIVE: usize = 40;
-/// Ended keys that are still asked for.
-const REMEMBERED: usize = 40;
+/// The number of keys that are live at the same time.
+const LIVE_KEYS: usize = 40;
+/// The number of recently changed keys that are checked often.
+const RECENT_KEYS: usize = 40;
 
-/// How many.
+/// The number of clients of each kind.
 #[derive(Debug, Clone, Copy)]
 pub struct Clients {
     pub owners: usize,
@@ -37,7 +37,7 @@ impl Default for Clients {
     }
 }
 
-/// What all clients share.
+/// The state that all clients share.
 pub struct Shared {
     pub history: History,
     addresses: Vec<SocketAddr>,
@@ -48,17 +48,17 @@ pub struct Shared {
     is_over: AtomicBool,
 }
 
-/// Clients at work, until [`Load::finish`].
+/// Running clients, until [`Load::finish`].
 pub struct Load {
     pub shared: Arc<Shared>,
     clients: JoinSet<()>,
 }
 
 impl Load {
-    /// Starts so many of each, spread over the nodes; the seed decides what they do.
+    /// Starts the clients, spread over the nodes; the seed decides their requests.
     pub async fn start(addresses: Vec<SocketAddr>, account: &Account, clients: Clients, seed: u64) -> Self {
         let cookie = format!("Cookie: session={}", account.session);
-        let mut connection = Connection::open(addresses[0]).await.expect("it listens");
+        let mut connection = Connection::open(addresses[0]).await.expect("the server listens");
         let made = connection.call("POST", "/v1/auth/api-keys", &[&cookie], r#"{"name":"service"}"#).await;
         let made = made.expect("an answer").json(201);
         let shared = Arc::new(Shared {
@@ -72,27 +72,31 @@ impl Load {
         });
         let mut tasks = JoinSet::new();
         for number in 0..clients.owners {
-            tasks.spawn(Arc::clone(&shared).own(shared.home(number), random(seed, number)));
+            tasks.spawn(Arc::clone(&shared).run_owner(shared.node_of(number), random(seed, number)));
         }
         for number in 0..clients.services {
-            tasks.spawn(Arc::clone(&shared).serve(shared.home(number), random(seed, 1000 + number)));
+            tasks.spawn(Arc::clone(&shared).run_service(shared.node_of(number), random(seed, 1000 + number)));
         }
         let load = Self { shared, clients: tasks };
-        // Faults are for clusters in full swing.
-        load.until(|history| history.revocations().len() >= 10).await;
+        // Tests inject faults only into a cluster under full load.
+        load.run_until(|history| history.revocations().len() >= 10).await;
         load
     }
 
-    /// Lets it go on.
-    pub async fn go_on(&self, seconds: f64) {
+    /// Lets the clients run for some time.
+    pub async fn run_for(&self, seconds: f64) {
         tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
     }
 
-    /// Lets it go on until the history has come so far.
-    pub async fn until(&self, far_enough: impl Fn(&History) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !far_enough(&self.shared.history) {
-            assert!(Instant::now() < deadline, "no end of it: {:?}", self.shared.history.counts());
+    /// Lets the clients run until the history meets a condition.
+    pub async fn run_until(&self, is_met: impl Fn(&History) -> bool) {
+        let deadline = Instant::now() + RECOVERY_TIMEOUT;
+        while !is_met(&self.shared.history) {
+            assert!(
+                Instant::now() < deadline,
+                "the load does not reach the condition: {:?}",
+                self.shared.history.counts()
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -101,14 +105,14 @@ impl Load {
         self.shared.history.now()
     }
 
-    /// Lets it go on while somebody asks one node again and again about keys that have just ended, without
-    /// waiting for answers: so that there are requests that were sent after a revocation was answered, whatever
-    /// the node is waiting for. Whether each of them was answered is known later.
-    pub async fn press(&self, node: usize, time: Duration, random: &mut ChaCha8Rng) -> JoinSet<bool> {
+    /// Lets the clients run, and sends checks of recently changed keys to one node without waiting for answers. Some of
+    /// them are therefore sent after a revocation was answered, even if the node hangs. Each task returns whether its
+    /// check was answered.
+    pub async fn check_recent_keys(&self, node: usize, time: Duration, random: &mut ChaCha8Rng) -> JoinSet<bool> {
         let mut waiting = JoinSet::new();
         let end = Instant::now() + time;
         while Instant::now() < end {
-            if let Some(key) = self.shared.ended(random) {
+            if let Some(key) = self.shared.recent_key(random) {
                 let shared = Arc::clone(&self.shared);
                 waiting.spawn(async move {
                     let mut client = shared.client();
@@ -120,27 +124,26 @@ impl Load {
         waiting
     }
 
-    /// Stops the clients, asks every node for every key once more, and judges. It is for the tests to say what
-    /// they think of the judgement.
+    /// Stops the clients, checks every key on every node, and judges the history. The caller must check the verdict.
     pub async fn stop(mut self) -> Outcome {
         self.shared.is_over.store(true, Ordering::SeqCst);
         while let Some(client) = self.clients.join_next().await {
-            client.expect("a client saw nothing but what it should");
+            client.expect("a client panicked");
         }
-        self.shared.sweep().await;
+        self.shared.check_all_keys().await;
         let events = self.shared.history.events();
         let revocations = self.shared.history.revocations();
-        let judgement = judge(&events);
-        Outcome { events, revocations, judgement, shared: self.shared }
+        let verdict = judge(&events);
+        Outcome { events, revocations, verdict, shared: self.shared }
     }
 
-    /// The same, and nothing may have been wrong.
+    /// Stops the load like [`Load::stop`]; panics if a promise was broken or an answer was unexpected.
     pub async fn finish(self) -> Outcome {
         let outcome = self.stop().await;
-        let shown: Vec<String> = outcome.judgement.violations.iter().map(ToString::to_string).take(20).collect();
+        let shown: Vec<String> = outcome.verdict.violations.iter().map(ToString::to_string).take(20).collect();
         let history = &outcome.shared.history;
         assert!(shown.is_empty(), "broken promises:\n{}\n{:#?}", shown.join("\n"), history.counts());
-        assert_eq!(history.wrongs(), Vec::<String>::new(), "answers that nothing excuses");
+        assert_eq!(history.unexpected(), Vec::<String>::new(), "unexpected answers");
         println!("{:#?}", history.counts());
         outcome
     }
@@ -159,30 +162,29 @@ impl Shared {
         Client::new(&self.addresses)
     }
 
-    /// The node that a client asks: each has its own, so that one that does not answer keeps only its own
-    /// clients waiting.
-    fn home(&self, number: usize) -> usize {
+    /// The node of a client. Each client uses one node, so that a hanging node delays only its own clients.
+    fn node_of(&self, number: usize) -> usize {
         number % self.addresses.len()
     }
 
-    /// An owner: a new key, and the end of another one, again and again.
-    async fn own(self: Arc<Self>, node: usize, mut random: ChaCha8Rng) {
+    /// An owner: repeatedly creates a key, and changes or revokes another one.
+    async fn run_owner(self: Arc<Self>, node: usize, mut random: ChaCha8Rng) {
         let mut client = self.client();
         while !self.is_over() {
             self.create(&mut client, node).await;
             let taken = {
                 let mut keys = self.keys();
                 let count = keys.live.len();
-                // A few of them are in the hands of other owners.
-                (count >= LIVE / 2).then(|| keys.live.swap_remove(random.random_range(0..count)))
+                // Other owners hold a few of the live keys, so half of the number suffices.
+                (count >= LIVE_KEYS / 2).then(|| keys.live.swap_remove(random.random_range(0..count)))
             };
             let Some(key) = taken else { continue };
-            self.watch(&key);
+            self.add_recent(&key);
             if random.random_bool(0.2) {
                 self.change(&mut client, node, &key, State::Disabled).await;
                 self.change(&mut client, node, &key, State::Live).await;
             }
-            if self.keys().live.len() >= LIVE || random.random_bool(0.5) {
+            if self.keys().live.len() >= LIVE_KEYS || random.random_bool(0.5) {
                 self.change(&mut client, node, &key, State::Revoked).await;
             } else {
                 self.keys().live.push(key);
@@ -190,30 +192,30 @@ impl Shared {
         }
     }
 
-    /// From now on this key is asked for often.
-    fn watch(&self, key: &Arc<Key>) {
+    /// Makes the services check this key often.
+    fn add_recent(&self, key: &Arc<Key>) {
         let mut keys = self.keys();
-        keys.ended.push_back(Arc::clone(key));
-        if keys.ended.len() > REMEMBERED {
-            keys.ended.pop_front();
+        keys.recent.push_back(Arc::clone(key));
+        if keys.recent.len() > RECENT_KEYS {
+            keys.recent.pop_front();
         }
     }
 
-    /// A key that was revoked or changed lately, if there is one.
-    pub fn ended(&self, random: &mut ChaCha8Rng) -> Option<Arc<Key>> {
+    /// A key that was revoked or changed recently, if there is one.
+    pub fn recent_key(&self, random: &mut ChaCha8Rng) -> Option<Arc<Key>> {
         let keys = self.keys();
-        let count = keys.ended.len();
-        // The latest more often than the others.
+        let count = keys.recent.len();
+        // The latest keys are chosen more often.
         let back = random.random_range(0..=count).min(random.random_range(0..=count));
-        keys.ended.get(count.checked_sub(back)?).or_else(|| keys.ended.back()).cloned()
+        keys.recent.get(count.checked_sub(back)?).or_else(|| keys.recent.back()).cloned()
     }
 
-    /// A service: checks on its node, of keys of all owners.
-    async fn serve(self: Arc<Self>, node: usize, mut random: ChaCha8Rng) {
+    /// A service: repeatedly checks keys of all owners on its node.
+    async fn run_service(self: Arc<Self>, node: usize, mut random: ChaCha8Rng) {
         let mut client = self.client();
         while !self.is_over() {
-            let ended = if random.random_bool(0.6) { self.ended(&mut random) } else { None };
-            let key = ended.or_else(|| self.keys().live.choose(&mut random).cloned());
+            let recent = if random.random_bool(0.6) { self.recent_key(&mut random) } else { None };
+            let key = recent.or_else(|| self.keys().live.choose(&mut random).cloned());
             if let Some(key) = key {
                 self.check(&mut client, node, &key).await;
             }
@@ -239,35 +241,35 @@ impl Shared {
                     node,
                     start,
                     end,
-                    what: What::Set { to: State::Live, done: true },
+                    operation: Operation::Set { to: State::Live, done: true },
                 });
                 let mut keys = self.keys();
                 keys.all.push(Arc::clone(&key));
                 keys.live.push(key);
             }
-            other => self.unanswered("create", other).await,
+            other => self.record_failure("create", other).await,
         }
     }
 
-    /// Asks for a change until it is answered with success; one node, and the next one when it is not.
+    /// Requests a change until it succeeds, on the next node after each failure.
     async fn change(&self, client: &mut Client, mut node: usize, key: &Key, to: State) {
         let request = match to {
             State::Live => self.edit(key, r#"{"enabled":true}"#),
             State::Disabled => self.edit(key, r#"{"enabled":false}"#),
-            // By both doors: the first says more, the second is what most clients use.
+            // Both routes: the answer of the first has more details, and most clients use the second.
             State::Revoked if !key.number.is_multiple_of(5) => {
                 request("POST", &format!("/v1/keys/{}/revoke", key.id), &[&self.cookie], "")
             }
             State::Revoked => request("DELETE", &format!("/v1/auth/api-keys/{}", key.id), &[&self.cookie], ""),
         };
         let what = format!("set {to:?}");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RECOVERY_TIMEOUT;
         loop {
             let start = self.history.now();
             let answer = client.call(node, &request).await;
             let end = self.history.now();
             let done = matches!(&answer, Ok(answer) if answer.status == 200);
-            self.history.add(Event { key: key.number, node, start, end, what: What::Set { to, done } });
+            self.history.add(Event { key: key.number, node, start, end, operation: Operation::Set { to, done } });
             match answer {
                 Ok(answer) if done => {
                     self.history.count(&what, "200");
@@ -278,13 +280,13 @@ impl Shared {
                     }
                     return;
                 }
-                other => self.unanswered(&what, other).await,
+                other => self.record_failure(&what, other).await,
             }
             if Instant::now() > deadline {
-                self.history.wrong(format!("{what} of {} was never answered", key.id));
+                self.history.add_unexpected(format!("{what} of {} was never answered", key.id));
                 return;
             }
-            node = self.home(node + 1);
+            node = self.node_of(node + 1);
         }
     }
 
@@ -292,7 +294,7 @@ impl Shared {
         request("PATCH", &format!("/v1/keys/{}", key.id), &[&self.cookie], body)
     }
 
-    /// One check, written down. Whether it was answered.
+    /// Sends a check and records it; returns whether it was answered.
     pub async fn check(&self, client: &mut Client, node: usize, key: &Key) -> bool {
         let body = format!(r#"{{"key":"{}"}}"#, key.plain);
         let request = request("POST", "/v1/keys/verify", &[&self.service], &body);
@@ -302,32 +304,32 @@ impl Shared {
         let answer = match answer {
             Ok(answer) if answer.status == 200 => answer.json(200),
             other => {
-                self.unanswered("check", other).await;
+                self.record_failure("check", other).await;
                 return false;
             }
         };
         let code = answer["code"].as_str().expect("a code");
         self.history.count("check", code);
-        let saw = match code {
+        let seen = match code {
             "VALID" => Some(State::Live),
             "DISABLED" => Some(State::Disabled),
             "REVOKED" => Some(State::Revoked),
             "NOT_FOUND" => None,
             code => {
-                self.history.wrong(format!("a check came to {code}"));
+                self.history.add_unexpected(format!("a check returned {code}"));
                 return false;
             }
         };
-        self.history.add(Event { key: key.number, node, start, end, what: What::Saw(saw) });
+        self.history.add(Event { key: key.number, node, start, end, operation: Operation::Check(seen) });
         true
     }
 
-    /// Every key that was made.
+    /// Every created key.
     pub fn all_keys(&self) -> Vec<Arc<Key>> {
         self.keys().all.clone()
     }
 
-    /// What a node says of a key, beside the history; `None` when it does not answer.
+    /// Checks a key without recording it; returns `None` when the node does not answer.
     pub async fn state_by(&self, client: &mut Client, node: usize, key: &Key) -> Option<Option<State>> {
         let body = format!(r#"{{"key":"{}"}}"#, key.plain);
         let request = request("POST", "/v1/keys/verify", &[&self.service], &body);
@@ -340,39 +342,39 @@ impl Shared {
         }
     }
 
-    /// Something other than success, or nothing at all: it obliges nobody, but not every answer may be given.
-    async fn unanswered(&self, what: &str, answer: Result<crate::served::Answer, crate::client::Lost>) {
+    /// Records a request without success. Only a 503 with `Retry-After`, or no answer, is an expected failure.
+    async fn record_failure(&self, what: &str, answer: Result<crate::served::Answer, crate::client::Lost>) {
         match answer {
             Ok(answer) => {
                 self.history.count(what, &answer.status.to_string());
                 if matches!(answer.status, 429 | 503) {
-                    self.history.refused(format!("{what}: {}", answer.status));
+                    self.history.add_refusal(format!("{what}: {}", answer.status));
                 }
-                let excused = answer.status == 503 && answer.header("retry-after").is_some();
-                if !excused {
-                    self.history.wrong(format!("{what}: {}{}", answer.head, answer.text()));
+                let is_expected = answer.status == 503 && answer.header("retry-after").is_some();
+                if !is_expected {
+                    self.history.add_unexpected(format!("{what}: {}{}", answer.head, answer.text()));
                 }
             }
             Err(lost) => self.history.count(what, &format!("{lost:?}")),
         }
-        // Whoever gets no answer does not ask for another one at once.
+        // Wait a moment before the client's next request.
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
-    /// Asks every node for every key that was ever made, until each has answered.
-    async fn sweep(self: &Arc<Self>) {
+    /// Checks every created key on every node, until each check is answered.
+    async fn check_all_keys(self: &Arc<Self>) {
         let mut nodes = JoinSet::new();
         for node in 0..self.addresses.len() {
             let shared = Arc::clone(self);
             nodes.spawn(async move {
                 let mut client = shared.client();
                 let keys = shared.keys().all.clone();
-                let mut deadline = Instant::now() + PATIENCE;
+                let mut deadline = Instant::now() + RECOVERY_TIMEOUT;
                 for key in keys {
                     while !shared.check(&mut client, node, &key).await {
                         assert!(Instant::now() < deadline, "node {node} does not recover");
                     }
-                    deadline = Instant::now() + PATIENCE;
+                    deadline = Instant::now() + RECOVERY_TIMEOUT;
                 }
             });
         }
@@ -382,7 +384,7 @@ impl Shared {
     }
 }
 
-/// What a client does is drawn by the seed of the whole and its number.
+/// The random generator of a client, from the seed of the test and the client's number.
 pub fn random(seed: u64, number: usize) -> ChaCha8Rng {
     ChaCha8Rng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(u64::try_from(number).unwrap_or_default()))
 }

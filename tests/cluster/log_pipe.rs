@@ -1,4 +1,4 @@
-//! A node's log through a pipe whose reader can stop reading, or go away.
+//! A pipe for a node's log with a reader that can stop reading or close the pipe.
 
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
@@ -7,33 +7,33 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::Duration;
 
-const READ: u8 = 0;
+const READING: u8 = 0;
 const STALLED: u8 = 1;
 const CLOSED: u8 = 2;
 
-/// The reader. What it reads goes into a file; it ends with the node.
+/// The reader of the pipe, which copies the log to a file and ends with the node.
 pub struct LogPipe(Arc<AtomicU8>);
 
 impl LogPipe {
-    /// A pipe into a file: the end that the node gets, and the reader.
+    /// Opens a pipe into a file; returns the writer for the node, and the reader.
     pub fn open(file: File) -> (PipeWriter, Self) {
         let (reader, writer) = pipe().expect("a pipe");
-        let state = Arc::new(AtomicU8::new(READ));
+        let state = Arc::new(AtomicU8::new(READING));
         let pipe = Self(Arc::clone(&state));
         thread::spawn(move || copy(reader, file, &state));
         (writer, pipe)
     }
 
-    /// Stops reading: after 64 KiB the pipe is full.
+    /// Stops reading; the pipe is full after 64 KiB.
     pub fn stall(&self) {
         self.0.store(STALLED, Ordering::SeqCst);
     }
 
-    pub fn go_on(&self) {
-        self.0.store(READ, Ordering::SeqCst);
+    pub fn resume(&self) {
+        self.0.store(READING, Ordering::SeqCst);
     }
 
-    /// Goes away at the next line, for good.
+    /// Closes the pipe at the node's next write.
     pub fn close(&self) {
         self.0.store(CLOSED, Ordering::SeqCst);
     }
@@ -41,9 +41,9 @@ impl LogPipe {
 
 impl Drop for LogPipe {
     fn drop(&mut self) {
-        // What is left is still worth reading.
+        // Copy the rest of the log.
         if self.0.load(Ordering::SeqCst) == STALLED {
-            self.go_on();
+            self.resume();
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Failures. Three nodes of the built program run on one PostgreSQL and one Redis, which break while clients ask for
-//! checks and revocations. The history of all requests and answers is judged afterwards (`checker.rs`), because the
-//! promise is about the answers that clients get. docs/FAILURES.md describes the result of each of these tests. Further
-//! tests: a server on a SQLite file that is killed or has a full disk, and limits in Redis. Tests under load run one at a
-//! time (`turn.rs`).
+//! Tests of failures. Three nodes of the built program run on one PostgreSQL and one Redis, which break while clients
+//! ask for checks and revocations. The history of all requests and answers is judged afterwards (`checker.rs`), because
+//! the promise is about the answers that clients get. docs/FAILURES.md describes the result of each of these tests.
+//! Further tests: a server on a SQLite file that is killed or has a full disk, and limits in Redis. Tests under load
+//! run one at a time (`turn.rs`).
 
 mod beside;
 mod checker;

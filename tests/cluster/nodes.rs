@@ -1,4 +1,4 @@
-//! Nodes of the built program on one PostgreSQL and one Redis.
+//! Starts nodes of the built program on one PostgreSQL and one Redis.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::beside::Beside;
+use crate::beside::SqliteServer;
 use crate::client::Client;
 use crate::clocks;
-use crate::greedy::Greedy;
+use crate::greedy::GreedyTenant;
 use crate::log_pipe::LogPipe;
 use crate::postgres::Postgres;
 use crate::proxy::{Network, Proxy};
@@ -22,28 +22,28 @@ use crate::served::{Account, Answer, Connection, Server, free_port, program, req
 use crate::turn;
 use crate::watch::{Liveness, Watch};
 
-/// How long a node may answer from its memory without hearing from PostgreSQL, at most.
+/// The maximum time for which a node may answer from its cache without contact to PostgreSQL.
 pub const LEASE: Duration = Duration::from_secs(5);
-/// What must happen by itself is given up after so long.
-pub const PATIENCE: Duration = Duration::from_mins(1);
+/// A test fails when the cluster has not recovered within this time.
+pub const RECOVERY_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What a cluster is to be like.
+/// The parts of a cluster.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each switches one part on")]
 pub struct Setup {
     pub nodes: usize,
-    /// Whether there is a network between the nodes and their services that can be broken.
+    /// Whether the nodes reach PostgreSQL and Redis through proxies that can fail.
     pub proxied: bool,
-    /// Whether the nodes' clocks can be set.
+    /// Whether the clocks of the nodes can be set.
     pub clocks: bool,
-    /// Whether the nodes log through pipes that can be broken, each request as well.
+    /// Whether the nodes log every request, through pipes that can fail.
     pub piped: bool,
-    /// Whether there is a server on a SQLite file beside them.
-    pub beside: bool,
-    /// Whether there is a second tenant, who can be greedy.
+    /// Whether a separate server on a SQLite file runs too.
+    pub sqlite_server: bool,
+    /// Whether there is a second tenant, which can be greedy.
     pub greedy: bool,
     pub arguments: &'static [&'static str],
-    /// Variables of the nodes, by number.
+    /// Environment variables of each node.
     pub environment: Vec<Vec<(&'static str, String)>>,
 }
 
@@ -54,7 +54,7 @@ impl Default for Setup {
             proxied: false,
             clocks: false,
             piped: false,
-            beside: false,
+            sqlite_server: false,
             greedy: false,
             arguments: &[],
             environment: Vec::new(),
@@ -62,59 +62,59 @@ impl Default for Setup {
     }
 }
 
-/// All of it, stopped when it is dropped: nodes first.
+/// The nodes and their services, stopped on drop: nodes first.
 pub struct Cluster {
     pub nodes: Vec<Node>,
     pub postgres: Postgres,
     pub redis: Redis,
-    /// The first account, with a session that is good on every node.
+    /// The first account, with a session that is valid on every node.
     pub account: Account,
-    beside: Option<Beside>,
-    greedy: Option<Greedy>,
+    sqlite_server: Option<SqliteServer>,
+    greedy: Option<GreedyTenant>,
     folder: tempfile::TempDir,
     _turn: fs::File,
 }
 
 impl Cluster {
     pub async fn start(setup: Setup) -> Self {
-        let turn = turn::alone();
+        let turn = turn::exclusive();
         let folder = tempfile::tempdir().expect("a temporary folder");
-        // PostgreSQL runs as somebody else.
-        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+        // PostgreSQL runs as another user.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("the permissions can be set");
         let postgres = Postgres::start(&folder.path().join("postgres")).await;
         let redis = Redis::start(folder.path()).await;
         let mut nodes = Vec::new();
         for number in 0..setup.nodes {
             nodes.push(Node::start(number, &setup, folder.path(), &postgres, &redis).await);
         }
-        let mut owner = Connection::open(nodes[0].address).await.expect("it listens");
+        let mut owner = Connection::open(nodes[0].address).await.expect("the server listens");
         let account = Account::register(&mut owner).await;
-        let beside = if setup.beside { Some(Beside::start(folder.path()).await) } else { None };
-        let mut cluster = Self { nodes, postgres, redis, account, beside, greedy: None, folder, _turn: turn };
+        let sqlite_server = if setup.sqlite_server { Some(SqliteServer::start(folder.path()).await) } else { None };
+        let mut cluster = Self { nodes, postgres, redis, account, sqlite_server, greedy: None, folder, _turn: turn };
         if setup.greedy {
-            cluster.greedy = Some(Greedy::start(&cluster).await);
+            cluster.greedy = Some(GreedyTenant::start(&cluster).await);
         }
         cluster
     }
 
-    /// The tenant that takes what it can get.
-    pub fn greedy(&mut self) -> &mut Greedy {
-        self.greedy.as_mut().expect("there is one")
+    /// The greedy tenant.
+    pub fn greedy(&mut self) -> &mut GreedyTenant {
+        self.greedy.as_mut().expect("the setup has a greedy tenant")
     }
 
     /// The server on a SQLite file.
-    pub fn beside(&mut self) -> &mut Beside {
-        self.beside.as_mut().expect("there is one")
+    pub fn sqlite_server(&mut self) -> &mut SqliteServer {
+        self.sqlite_server.as_mut().expect("the setup has a SQLite server")
     }
 
-    pub fn take_beside(&mut self) -> Beside {
-        self.beside.take().expect("there is one")
+    pub fn take_sqlite_server(&mut self) -> SqliteServer {
+        self.sqlite_server.take().expect("the setup has a SQLite server")
     }
 
-    /// Watches whether all servers answer that should.
+    /// Starts the hang detector for all servers.
     pub fn watch(&self) -> Watch {
-        let beside = self.beside.iter().map(|beside| Arc::clone(&beside.liveness));
-        Watch::start(self.nodes.iter().map(|node| Arc::clone(&node.liveness)).chain(beside))
+        let sqlite_server = self.sqlite_server.iter().map(|server| Arc::clone(&server.liveness));
+        Watch::start(self.nodes.iter().map(|node| Arc::clone(&node.liveness)).chain(sqlite_server))
     }
 
     pub fn addresses(&self) -> Vec<SocketAddr> {
@@ -129,25 +129,25 @@ impl Cluster {
         format!("Cookie: session={}", self.account.session)
     }
 
-    /// Makes a key beside those of the load; its id.
+    /// Creates a key that the load does not use; returns its ID.
     pub async fn make_key(&self) -> String {
-        let mut connection = Connection::open(self.nodes[0].address).await.expect("it listens");
+        let mut connection = Connection::open(self.nodes[0].address).await.expect("the server listens");
         let made = connection.call("POST", "/v1/auth/api-keys", &[&self.cookie()], r#"{"name":"a key"}"#).await;
         made.expect("an answer").json(201)["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Revokes one; the answer.
+    /// Revokes a key; returns the answer.
     pub async fn revoke(&self, node: usize, id: &str) -> Value {
-        let mut connection = Connection::open(self.nodes[node].address).await.expect("it listens");
+        let mut connection = Connection::open(self.nodes[node].address).await.expect("the server listens");
         let revoked = connection.call("POST", &format!("/v1/keys/{id}/revoke"), &[&self.cookie()], "").await;
         revoked.expect("an answer").json(200)
     }
 
-    /// What `GET /v1/cluster` of a node says, once it is answered and is as it should be.
-    pub async fn seen_by(&self, node: usize, as_it_should_be: impl Fn(&[Value]) -> bool) -> Value {
+    /// Polls `GET /v1/cluster` of a node until its nodes meet a condition; returns the answer.
+    pub async fn wait_for_view(&self, node: usize, is_met: impl Fn(&[Value]) -> bool) -> Value {
         let request = request("GET", "/v1/cluster", &[&self.cookie()], "");
         let mut client = Client::new(&self.addresses());
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + RECOVERY_TIMEOUT;
         loop {
             let answer = client.call(node, &request).await;
             let said = format!("{:?}", answer.as_ref().map(Answer::text));
@@ -155,22 +155,26 @@ impl Cluster {
                 && answer.status == 200
             {
                 let view = answer.json(200);
-                if view["nodes"].as_array().is_some_and(|nodes| as_it_should_be(nodes)) {
+                if view["nodes"].as_array().is_some_and(|nodes| is_met(nodes)) {
                     return view;
                 }
             }
-            assert!(Instant::now() < deadline, "{} never sees what it should: {said}", self.nodes[node].name);
+            assert!(
+                Instant::now() < deadline,
+                "the cluster view of {} does not reach the condition: {said}",
+                self.nodes[node].name
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
-    /// Waits until a node sees so many live ones.
-    pub async fn sees(&self, node: usize, live: usize) -> Value {
+    /// Waits until a node sees this number of live nodes.
+    pub async fn wait_for_live(&self, node: usize, live: usize) -> Value {
         let is_live = |node: &&Value| node["state"] == "live";
-        self.seen_by(node, |nodes| nodes.iter().filter(is_live).count() == live).await
+        self.wait_for_view(node, |nodes| nodes.iter().filter(is_live).count() == live).await
     }
 
-    /// What the nodes had to say.
+    /// The logs of all nodes.
     pub fn logs(&self) -> String {
         let log = |node: &Node| format!("--- {}\n{}\n", node.name, node.log());
         self.nodes.iter().map(log).collect()
@@ -184,17 +188,17 @@ impl Drop for Cluster {
                 let log = node.log();
                 let lines: Vec<&str> = log.lines().collect();
                 let last = lines[lines.len().saturating_sub(60)..].join("\n");
-                eprintln!("--- the log of {} ends with\n{last}", node.name);
+                eprintln!("--- the end of the log of {}\n{last}", node.name);
             }
         }
     }
 }
 
-/// A node; it keeps its address and its name.
+/// A node, which keeps its address and name over restarts.
 pub struct Node {
     pub name: String,
     pub address: SocketAddr,
-    /// The ways to PostgreSQL and Redis, if there is something between.
+    /// The proxies to PostgreSQL and Redis, with `Setup::proxied`.
     pub to_postgres: Option<Proxy>,
     pub to_redis: Option<Proxy>,
     pub liveness: Arc<Liveness>,
@@ -251,7 +255,7 @@ impl Node {
         node
     }
 
-    /// Starts it, again perhaps.
+    /// Starts or restarts the node.
     pub fn run(&mut self) {
         let log = fs::File::options().create(true).append(true).open(self.folder.join("log")).expect("a log file");
         let mut command = Command::new(program());
@@ -268,53 +272,53 @@ impl Node {
             command.stderr(log);
         }
         self.server = Some(Server::wait(command, &self.folder.join("log")));
-        self.liveness.is_running(true);
+        self.liveness.set_running(true);
     }
 
     pub fn log_pipe(&self) -> &LogPipe {
-        self.log_pipe.as_ref().expect("it logs through a pipe")
+        self.log_pipe.as_ref().expect("the node logs through a pipe")
     }
 
     fn server(&mut self) -> &mut Server {
-        self.server.as_mut().expect("it runs")
+        self.server.as_mut().expect("the node runs")
     }
 
-    /// SIGKILL.
+    /// Kills the node with SIGKILL.
     pub fn kill(&mut self) {
-        self.liveness.is_running(false);
+        self.liveness.set_running(false);
         self.server().kill();
         self.server = None;
     }
 
-    /// SIGTERM, and all that comes of it.
+    /// Stops the node with SIGTERM and waits for its end.
     pub fn stop(&mut self) {
-        self.liveness.is_running(false);
-        self.server.take().expect("it runs").stop();
+        self.liveness.set_running(false);
+        self.server.take().expect("the node runs").stop();
     }
 
-    /// Nothing of it runs until it is thawed; the kernel goes on accepting connections for it.
+    /// Stops the node with SIGSTOP, until it is thawed; the kernel still accepts connections for it.
     pub fn freeze(&mut self) {
-        self.liveness.is_running(false);
+        self.liveness.set_running(false);
         self.server().signal("STOP");
     }
 
     pub fn thaw(&mut self) {
         self.server().signal("CONT");
-        self.liveness.is_running(true);
+        self.liveness.set_running(true);
     }
 
-    /// Changes what is between it and PostgreSQL.
-    pub fn postgres_is(&self, network: Network) {
-        self.to_postgres.as_ref().expect("something between").make(network);
+    /// Sets the state of the network between the node and PostgreSQL.
+    pub fn set_postgres_network(&self, network: Network) {
+        self.to_postgres.as_ref().expect("the setup has proxies").set(network);
     }
 
-    /// Changes what is between it and Redis.
-    pub fn redis_is(&self, network: Network) {
-        self.to_redis.as_ref().expect("something between").make(network);
+    /// Sets the state of the network between the node and Redis.
+    pub fn set_redis_network(&self, network: Network) {
+        self.to_redis.as_ref().expect("the setup has proxies").set(network);
     }
 
-    /// Sets its clock: so much before or after the right time, `+30m`.
-    pub fn clock_is(&self, offset: &str) {
+    /// Sets the node's clock to an offset from the right time, such as `+30m`.
+    pub fn set_clock(&self, offset: &str) {
         clocks::set(&self.folder, offset);
     }
 

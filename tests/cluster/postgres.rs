@@ -1,4 +1,4 @@
-//! A PostgreSQL server of a test's own, that can crash and come back.
+//! A PostgreSQL server of one test, which can crash and be restarted.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::served::{free_port, signal};
 
-/// Killed when it is dropped.
+/// A PostgreSQL server, stopped on drop.
 pub struct Postgres {
     pub address: SocketAddr,
     programs: PathBuf,
@@ -21,7 +21,7 @@ pub struct Postgres {
     child: Option<Child>,
 }
 
-/// Whom PostgreSQL runs as where the tests run as root, which it refuses.
+/// The user that PostgreSQL runs as if the tests run as root, because it refuses to run as root.
 #[derive(Clone, Copy)]
 struct Owner {
     user: u32,
@@ -40,12 +40,12 @@ impl Owner {
 }
 
 impl Postgres {
-    /// A new and empty one, in a folder that is not there yet.
+    /// Creates an empty database cluster in a new folder, and starts the server.
     pub async fn start(folder: &Path) -> Self {
         fs::create_dir(folder).expect("a folder");
         let owner = Owner::find();
         if let Some(owner) = owner {
-            chown(folder, Some(owner.user), Some(owner.group)).expect("root may");
+            chown(folder, Some(owner.user), Some(owner.group)).expect("root may change the owner");
         }
         let mut postgres = Self {
             address: (Ipv4Addr::LOCALHOST, free_port()).into(),
@@ -64,9 +64,9 @@ impl Postgres {
         postgres
     }
 
-    /// The URL as somebody sees it who reaches the server at another address.
+    /// The database URL with this address, which may be that of a proxy.
     pub fn url_by(address: SocketAddr) -> String {
-        // Nobody resolves or encrypts anything between programs of one machine.
+        // Connections on one machine need no TLS.
         format!("postgres://latchkey@{address}/postgres?sslmode=disable")
     }
 
@@ -74,21 +74,21 @@ impl Postgres {
         PgConnection::connect(&Self::url_by(self.address)).await
     }
 
-    /// Ends it as a power cut does, but for what the system has not written to the disk yet.
+    /// Stops the server without a shutdown checkpoint (SIGQUIT), like a power cut that loses no written data.
     pub fn crash(&mut self) {
-        let mut child = self.child.take().expect("it runs");
+        let mut child = self.child.take().expect("PostgreSQL runs");
         signal(child.id(), "QUIT");
-        child.wait().expect("it ends");
+        child.wait().expect("the process ends");
     }
 
-    /// Starts it again, on the same address, and waits until it answers.
+    /// Starts the server on the same address, and waits until it answers.
     pub async fn run(&mut self) {
         let port = self.address.port().to_string();
         let child = self
             .command("postgres")
             .args(["-D", "data", "-p", &port, "-c", "listen_addresses=127.0.0.1"])
             .args(["-c", "unix_socket_directories=", "-c", "max_connections=200"])
-            // A crash of the program loses nothing by it; only one of the machine would.
+            // Without fsync, only a crash of the machine would lose data, not a crash of the program.
             .args(["-c", "fsync=off"])
             .spawn()
             .expect("PostgreSQL starts");
@@ -100,14 +100,14 @@ impl Postgres {
         }
     }
 
-    /// Keeps a copy of everything, as it is after a crash, and goes on.
+    /// Crashes the server, copies its data, and starts it again.
     pub async fn back_up(&mut self) {
         self.crash();
         self.copy("data", "backup");
         self.run().await;
     }
 
-    /// Goes back to the copy.
+    /// Restores the copy.
     pub async fn restore(&mut self) {
         self.crash();
         self.copy("backup", "data");
@@ -121,12 +121,12 @@ impl Postgres {
         assert!(copy.status().is_ok_and(|status| status.success()), "{from} to {to}");
     }
 
-    /// Cuts all connections but the own one.
+    /// Cuts all client connections.
     pub async fn cut_connections(&self) {
         let statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
             WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
-        let mut connection = self.connect().await.expect("it answers");
-        connection.execute(AssertSqlSafe(statement.to_owned())).await.expect("all are cut");
+        let mut connection = self.connect().await.expect("PostgreSQL answers");
+        connection.execute(AssertSqlSafe(statement.to_owned())).await.expect("all connections are cut");
     }
 
     fn command(&self, program: &str) -> Command {
@@ -153,7 +153,7 @@ impl Drop for Postgres {
     }
 }
 
-/// Where the programs of the newest version are.
+/// Finds the programs of the newest installed version.
 fn programs() -> PathBuf {
     let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut folders: Vec<PathBuf> = debian.map(|version| version.path().join("bin")).collect();

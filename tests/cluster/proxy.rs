@@ -1,4 +1,4 @@
-//! A stretch of network that can be broken: it forwards TCP connections, late, or not at all.
+//! A TCP proxy that simulates network faults: delayed or blocked bytes, and cut connections.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -11,26 +11,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How the network is.
+/// The state of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
     Whole,
-    /// Every piece comes so much later.
+    /// Each piece is delayed by this time.
     Slow(Duration),
-    /// Nothing arrives on either side, as where all packets are dropped; what was sent meanwhile arrives when
-    /// it is whole again, as TCP sends it anew.
-    Silent,
-    /// The same in the direction to the client alone: the server hears everything.
-    Mute,
-    /// The same on connections alone on which the client has said `LISTEN`, and only to the client: PostgreSQL's
+    /// Both directions are blocked, as if all packets were dropped. Bytes that were sent meanwhile arrive when the
+    /// network is whole again, like TCP retransmissions.
+    Blocked,
+    /// Only the direction to the client is blocked; the server still gets every request.
+    RepliesBlocked,
+    /// Only the direction to the client is blocked, and only on connections that sent `LISTEN`: PostgreSQL's
     /// notifications do not arrive.
-    Deaf,
-    /// The same in both directions on connections alone by which the node has renewed its lease: what it reads for
-    /// checks goes on.
-    Leaseless,
-    /// Nothing is ever heard again on the connections that there are; new ones work.
-    Amnesic,
-    /// Every connection is cut, and none is made.
+    NotificationsBlocked,
+    /// Both directions are blocked, but only on connections that renewed the node's lease; its reads for checks work.
+    RenewalsBlocked,
+    /// Existing connections are dead without an error; new ones work.
+    DeadConnections,
+    /// Every connection is cut, and new ones are refused.
     Cut,
 }
 
@@ -40,7 +39,7 @@ enum Direction {
     ToClient,
 }
 
-/// Ends when it is dropped.
+/// A running proxy, stopped on drop.
 pub struct Proxy {
     pub address: SocketAddr,
     network: Arc<watch::Sender<Network>>,
@@ -63,7 +62,7 @@ impl Proxy {
         Self { address, network, accepting }
     }
 
-    pub fn make(&self, network: Network) {
+    pub fn set(&self, network: Network) {
         self.network.send_replace(network);
     }
 }
@@ -71,16 +70,16 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.accepting.abort();
-        self.make(Network::Cut);
+        self.set(Network::Cut);
     }
 }
 
 struct Connection {
-    /// Made when the network had forgotten the others.
+    /// Whether the connection was opened while the older ones were dead.
     is_new: bool,
-    /// Whether its client waits for notifications.
+    /// Whether the client has sent `LISTEN`.
     listens: AtomicBool,
-    /// Whether its client has renewed a lease.
+    /// Whether the client has renewed a lease.
     renews: AtomicBool,
 }
 
@@ -91,7 +90,7 @@ async fn connect(client: TcpStream, server: SocketAddr, network: watch::Receiver
     }
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
     let connection = Connection {
-        is_new: *network.borrow() == Network::Amnesic,
+        is_new: *network.borrow() == Network::DeadConnections,
         listens: AtomicBool::new(false),
         renews: AtomicBool::new(false),
     };
@@ -103,7 +102,7 @@ async fn connect(client: TcpStream, server: SocketAddr, network: watch::Receiver
     }
 }
 
-/// Forwards until one side has closed.
+/// Forwards one direction until a side closes the connection.
 async fn forward(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
@@ -115,24 +114,27 @@ async fn forward(
     loop {
         let length = from.read(&mut buffer).await.unwrap_or(0);
         let piece = &buffer[..length];
-        let says = |word: &[u8]| direction == Direction::ToServer && piece.windows(word.len()).any(|part| part == word);
-        if says(b"LISTEN ") {
+        let contains =
+            |word: &[u8]| direction == Direction::ToServer && piece.windows(word.len()).any(|part| part == word);
+        if contains(b"LISTEN ") {
             connection.listens.store(true, Ordering::SeqCst);
         }
-        if says(b"UPDATE nodes SET renewals") {
+        if contains(b"UPDATE nodes SET renewals") {
             connection.renews.store(true, Ordering::SeqCst);
         }
-        let passes = |network: &Network| match network {
+        let is_open = |network: &Network| match network {
             Network::Whole | Network::Slow(_) | Network::Cut => true,
-            Network::Silent => false,
-            Network::Mute => direction == Direction::ToServer,
-            Network::Deaf => direction == Direction::ToServer || !connection.listens.load(Ordering::SeqCst),
-            Network::Leaseless => !connection.renews.load(Ordering::SeqCst),
-            Network::Amnesic => connection.is_new,
+            Network::Blocked => false,
+            Network::RepliesBlocked => direction == Direction::ToServer,
+            Network::NotificationsBlocked => {
+                direction == Direction::ToServer || !connection.listens.load(Ordering::SeqCst)
+            }
+            Network::RenewalsBlocked => !connection.renews.load(Ordering::SeqCst),
+            Network::DeadConnections => connection.is_new,
         };
-        let Ok(now) = network.wait_for(passes).await.map(|network| *network) else { return };
-        if let Network::Slow(by) = now {
-            tokio::time::sleep(by).await;
+        let Ok(now) = network.wait_for(is_open).await.map(|network| *network) else { return };
+        if let Network::Slow(delay) = now {
+            tokio::time::sleep(delay).await;
         }
         if length == 0 || to.write_all(piece).await.is_err() {
             return;

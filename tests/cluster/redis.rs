@@ -1,4 +1,4 @@
-//! A Redis server of a test's own: nothing of it is kept on disk, so that each start is an empty one.
+//! A Redis server of one test, without data on disk, so that it is empty after each start.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::served::{free_port, signal};
 
-/// Killed when it is dropped.
+/// A Redis server, killed on drop.
 pub struct Redis {
     pub address: SocketAddr,
     folder: PathBuf,
@@ -25,7 +25,7 @@ impl Redis {
         redis
     }
 
-    /// Starts it, empty, on the same address as before.
+    /// Starts the server, empty, on the same address as before.
     pub async fn run(&mut self) {
         let child = Command::new("redis-server")
             .args(["--port", &self.address.port().to_string(), "--bind", "127.0.0.1", "--save", ""])
@@ -37,20 +37,20 @@ impl Redis {
             .unwrap_or_else(|error| panic!("redis-server does not start ({error}): tools/setup-test installs it"));
         self.child = Some(child);
         let deadline = Instant::now() + Duration::from_mins(1);
-        while self.say("PING").await.is_none_or(|answer| answer != "+PONG\r\n") {
+        while self.send("PING").await.is_none_or(|answer| answer != "+PONG\r\n") {
             assert!(Instant::now() < deadline, "redis-server does not answer");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
-    /// Nothing of it is left.
+    /// Kills the server; its data is lost.
     pub fn stop(&mut self) {
-        let mut child = self.child.take().expect("it runs");
-        child.kill().expect("it can be killed");
-        child.wait().expect("it is gone");
+        let mut child = self.child.take().expect("Redis runs");
+        child.kill().expect("the process can be killed");
+        child.wait().expect("the process has ended");
     }
 
-    /// It accepts connections and says nothing any more.
+    /// Stops the server with SIGSTOP: the kernel accepts connections, and no command is answered.
     pub fn pause(&self) {
         self.signal("STOP");
     }
@@ -60,16 +60,16 @@ impl Redis {
     }
 
     fn signal(&self, name: &str) {
-        signal(self.child.as_ref().expect("it runs").id(), name);
+        signal(self.child.as_ref().expect("Redis runs").id(), name);
     }
 
-    /// Forgets everything.
+    /// Deletes all data.
     pub async fn flush(&self) {
-        assert_eq!(self.say("FLUSHALL").await.as_deref(), Some("+OK\r\n"));
+        assert_eq!(self.send("FLUSHALL").await.as_deref(), Some("+OK\r\n"));
     }
 
-    /// The answer to a command.
-    async fn say(&self, command: &str) -> Option<String> {
+    /// Sends a command; returns the answer.
+    async fn send(&self, command: &str) -> Option<String> {
         let mut stream = TcpStream::connect(self.address).await.ok()?;
         stream.write_all(format!("{command}\r\n").as_bytes()).await.ok()?;
         let mut answer = [0; 64];

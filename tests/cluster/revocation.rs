@@ -1,5 +1,5 @@
-//! Revocation under load: once it was answered, nothing that the key's holders send afterwards gets in,
-//! however many of them share one reading of the key.
+//! Revocation under load: after its answer, no event with the key is accepted, even if many requests share one read of
+//! the key.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,19 +7,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, watch};
 
 use crate::served::{self, Account, Server};
-use crate::turn::alone;
+use crate::turn::exclusive;
 
 const CONNECTIONS: usize = 32;
 const KEYS: usize = 20;
-/// The key is revoked after so many events.
+/// The number of accepted events after which a key is revoked.
 const EVENTS: usize = 64;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_event_that_is_sent_after_a_revocation_was_answered_gets_in() {
-    let _turn = alone();
+async fn no_event_that_is_sent_after_a_revocation_was_answered_is_accepted() {
+    let _turn = exclusive();
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(folder.path(), &[], &[("LATCHKEY_LOG", "warn")]);
-    let mut owner = server.connect().await.expect("it listens");
+    let mut owner = server.connect().await.expect("the server listens");
     let account = Account::register(&mut owner).await;
     let path = format!("/api/v1/ingest/{}/load", account.tenant);
 
@@ -33,7 +33,7 @@ async fn no_event_that_is_sent_after_a_revocation_was_answered_gets_in() {
 
         let mut holders = Vec::new();
         for _ in 0..CONNECTIONS {
-            let mut connection = server.connect().await.expect("it listens");
+            let mut connection = server.connect().await.expect("the server listens");
             let (request, events, enough) = (Arc::clone(&request), Arc::clone(&events), Arc::clone(&enough));
             let revoked = revoked.clone();
             holders.push(tokio::spawn(async move {
@@ -47,7 +47,7 @@ async fn no_event_that_is_sent_after_a_revocation_was_answered_gets_in() {
                         }
                         (401, false) => {}
                         (401, true) => return,
-                        (status, _) => panic!("{status} to what was sent after the revocation was answered"),
+                        (status, _) => panic!("{status} for an event that was sent after the revocation was answered"),
                     }
                 }
             }));
@@ -61,9 +61,9 @@ async fn no_event_that_is_sent_after_a_revocation_was_answered_gets_in() {
             .await
             .expect("an answer")
             .json(200);
-        over.send(true).expect("somebody listens");
+        over.send(true).expect("the tasks are running");
         for holder in holders {
-            holder.await.expect("nobody got in");
+            holder.await.expect("no event is accepted after the revocation");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! A new version, node after node, behind a balancer: `examples/balancer/haproxy.cfg` as it stands there, with
-//! other ports.
+//! A rolling restart behind a load balancer with `examples/balancer/haproxy.cfg`, in which only the addresses are
+//! replaced.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use crate::checker::Violation;
 use crate::load::{Clients, Load};
-use crate::nodes::{Cluster, PATIENCE, Setup};
+use crate::nodes::{Cluster, RECOVERY_TIMEOUT, Setup};
 use crate::served::{Connection, free_port};
 
-/// Killed when it is dropped.
+/// A `haproxy` process, killed on drop.
 struct Balancer {
     address: SocketAddr,
     statistics: SocketAddr,
@@ -32,7 +32,7 @@ impl Balancer {
             text = text.replace(place, &own.to_string());
         }
         let configuration = folder.join("haproxy.cfg");
-        fs::write(&configuration, text).expect("it can be written");
+        fs::write(&configuration, text).expect("the file can be written");
         let log = fs::File::create(folder.join("haproxy.log")).expect("a log file");
         let child = Command::new(program())
             .args(["-db", "-f"])
@@ -43,13 +43,13 @@ impl Balancer {
             .spawn()
             .expect("haproxy starts");
         let balancer = Self { address, statistics, child };
-        balancer.knows(3).await;
+        balancer.wait_for_nodes(3).await;
         balancer
     }
 
-    /// Waits until it sends requests to so many nodes.
-    async fn knows(&self, nodes: usize) {
-        let deadline = Instant::now() + PATIENCE;
+    /// Waits until the balancer considers this number of nodes as up.
+    async fn wait_for_nodes(&self, nodes: usize) {
+        let deadline = Instant::now() + RECOVERY_TIMEOUT;
         loop {
             let said = self.statistics().await.unwrap_or_default();
             let servers = said.lines().filter(|line| line.starts_with("latchkey,node-"));
@@ -57,12 +57,12 @@ impl Balancer {
             if up == nodes {
                 return;
             }
-            assert!(Instant::now() < deadline, "never {nodes} nodes:\n{said}");
+            assert!(Instant::now() < deadline, "the balancer does not have {nodes} nodes up:\n{said}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// As comma-separated values.
+    /// Reads the balancer's statistics as comma-separated values.
     async fn statistics(&self) -> Option<String> {
         let mut stream = tokio::net::TcpStream::connect(self.statistics).await.ok()?;
         let mut said = String::new();
@@ -92,27 +92,27 @@ fn program() -> PathBuf {
 async fn a_rolling_restart_fails_no_request() {
     let mut cluster = Cluster::start(Setup { arguments: &["--drain-seconds", "2"], ..Setup::default() }).await;
     let balancer = Balancer::start(cluster.folder(), &cluster.addresses()).await;
-    // All clients know the balancer only.
+    // Clients know only the balancer's address.
     let load = Load::start(vec![balancer.address], &cluster.account, Clients::default(), 11).await;
     for node in 0..3 {
         cluster.nodes[node].stop();
-        load.go_on(0.5).await;
+        load.run_for(0.5).await;
         cluster.nodes[node].run();
-        // The next one goes when this one is back.
-        balancer.knows(3).await;
+        // The next node is stopped when the balancer has this one again.
+        balancer.wait_for_nodes(3).await;
     }
     let outcome = load.stop().await;
-    // Behind a balancer, what one node has heard of another may not have; so that of two checks in a row the second
-    // may see more than the first, until the revocation is answered.
+    // Successive checks may reach different nodes, and nodes learn of a revocation at different times. `TakenBack` is
+    // therefore allowed here until the revocation is answered.
     let broken: Vec<_> =
-        outcome.judgement.violations.iter().filter(|one| matches!(one, Violation::Impossible(_))).collect();
+        outcome.verdict.violations.iter().filter(|one| matches!(one, Violation::Impossible(_))).collect();
     assert!(broken.is_empty(), "{broken:?}");
-    assert_eq!(outcome.shared.history.wrongs(), Vec::<String>::new());
+    assert_eq!(outcome.shared.history.unexpected(), Vec::<String>::new());
     assert_eq!(outcome.failures(), Vec::<String>::new());
     assert!(
         outcome.revocations.iter().all(|revocation| revocation.waited_out.is_empty()),
-        "somebody left without a word"
+        "a node stopped without leaving the cluster"
     );
-    let mut connection = Connection::open(balancer.address).await.expect("it listens");
+    let mut connection = Connection::open(balancer.address).await.expect("the server listens");
     assert_eq!(connection.call("GET", "/readyz", &[], "").await.expect("an answer").status, 200);
 }

@@ -1,4 +1,4 @@
-//! Minutes of load under whatever can break, drawn by a seed: `make soak`.
+//! Minutes of load under random faults, chosen by a seed: `make soak`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,10 +19,10 @@ use crate::outcome::Outcome;
 use crate::proxy::Network;
 use crate::restore::restore;
 
-/// Fewer of them prove nothing, but for a soak that is only tried out.
-const REVOCATIONS: usize = 10_000;
+/// A soak of 10 minutes or more must have this number of revocations, because fewer prove little.
+const MIN_REVOCATIONS: usize = 10_000;
 
-/// Anything that can break, dealt like cards: each once, in an order that the seed gives, before any comes again.
+/// All faults in random order, like a deck of cards: each is dealt once before any is repeated.
 #[derive(Default)]
 struct Deck {
     faults: Vec<Fault>,
@@ -31,16 +31,16 @@ struct Deck {
 impl Deck {
     fn deal(&mut self, random: &mut ChaCha8Rng) -> Fault {
         if self.faults.is_empty() {
-            self.faults = everything(random);
+            self.faults = one_of_each(random);
             self.faults.shuffle(random);
         }
-        self.faults.pop().expect("there are some")
+        self.faults.pop().expect("the deck has faults")
     }
 
-    /// The next, if it goes with `first`.
-    fn deal_beside(&mut self, first: Fault, random: &mut ChaCha8Rng) -> Option<Fault> {
+    /// Deals the next fault if it is compatible with `first`.
+    fn deal_second(&mut self, first: Fault, random: &mut ChaCha8Rng) -> Option<Fault> {
         let fault = self.deal(random);
-        if go_together(first, fault) {
+        if are_compatible(first, fault) {
             return Some(fault);
         }
         self.faults.push(fault);
@@ -48,10 +48,10 @@ impl Deck {
     }
 }
 
-/// One of each kind, on a node and of a strength that are drawn.
-fn everything(random: &mut ChaCha8Rng) -> Vec<Fault> {
-    let slow = Network::Slow(Duration::from_millis(random.random_range(5..200)));
-    let wrong = random.random_range(-120..=120);
+/// One fault of each kind, on a random node and with a random strength.
+fn one_of_each(random: &mut ChaCha8Rng) -> Vec<Fault> {
+    let delay = Network::Slow(Duration::from_millis(random.random_range(5..200)));
+    let minutes = random.random_range(-120..=120);
     let mut node = || random.random_range(0..3);
     vec![
         Fault::Killed(node()),
@@ -59,19 +59,19 @@ fn everything(random: &mut ChaCha8Rng) -> Vec<Fault> {
         Fault::Frozen(node()),
         Fault::PostgresCrashed,
         Fault::ConnectionsCut,
-        Fault::Postgres(node(), slow),
-        Fault::Postgres(node(), Network::Silent),
-        Fault::Postgres(node(), Network::Mute),
-        Fault::Postgres(node(), Network::Deaf),
-        Fault::Postgres(node(), Network::Leaseless),
+        Fault::Postgres(node(), delay),
+        Fault::Postgres(node(), Network::Blocked),
+        Fault::Postgres(node(), Network::RepliesBlocked),
+        Fault::Postgres(node(), Network::NotificationsBlocked),
+        Fault::Postgres(node(), Network::RenewalsBlocked),
         Fault::Postgres(node(), Network::Cut),
-        Fault::Postgres(node(), Network::Amnesic),
-        Fault::Clock(node(), wrong),
+        Fault::Postgres(node(), Network::DeadConnections),
+        Fault::Clock(node(), minutes),
         Fault::RedisStopped,
         Fault::RedisPaused,
         Fault::RedisFlushed,
-        Fault::Redis(slow),
-        Fault::Redis(Network::Silent),
+        Fault::Redis(delay),
+        Fault::Redis(Network::Blocked),
         Fault::LogStalled(node()),
         Fault::LogClosed(node()),
         Fault::DiskFull,
@@ -80,8 +80,8 @@ fn everything(random: &mut ChaCha8Rng) -> Vec<Fault> {
     ]
 }
 
-/// Whether two of them can be told apart and undone in any order.
-fn go_together(one: Fault, other: Fault) -> bool {
+/// Returns whether two faults can be active at once and be ended in any order.
+fn are_compatible(one: Fault, other: Fault) -> bool {
     let is_redis =
         |fault| matches!(fault, Fault::RedisStopped | Fault::RedisPaused | Fault::RedisFlushed | Fault::Redis(_));
     let is_postgres = |fault| matches!(fault, Fault::PostgresCrashed | Fault::ConnectionsCut);
@@ -93,21 +93,21 @@ fn go_together(one: Fault, other: Fault) -> bool {
         | Fault::LogClosed(node) => Some(node),
         _ => None,
     };
-    let way = |fault| match fault {
+    let network = |fault| match fault {
         Fault::Postgres(node, _) => Some(node),
         _ => None,
     };
-    // A node is started only where PostgreSQL can be reached, and `cut` needs a server that answers.
+    // A node starts only if it reaches PostgreSQL, and cutting connections needs a running PostgreSQL.
     let starts = |fault| matches!(fault, Fault::Killed(_) | Fault::Stopped(_) | Fault::LogClosed(_));
-    // One ends the load and needs all nodes; while the other lasts, nothing excuses a refusal.
+    // `Restored` ends the load and needs all nodes; during `Greedy`, no fault may excuse a refusal.
     let is_alone = |fault| matches!(fault, Fault::Restored | Fault::Greedy);
-    let needs = |fault, other| starts(fault) && (is_postgres(other) || way(other).is_some());
+    let needs = |fault, other| starts(fault) && (is_postgres(other) || network(other).is_some());
     !(is_alone(one)
         || is_alone(other)
         || is_redis(one) && is_redis(other)
         || is_postgres(one) && is_postgres(other)
         || process(one).is_some() && process(other).is_some()
-        || way(one).is_some() && way(other).is_some()
+        || network(one).is_some() && network(other).is_some()
         || needs(one, other)
         || needs(other, one))
 }
@@ -118,11 +118,11 @@ struct Injected {
     to: Moment,
 }
 
-/// What came of all loads, one after the other.
+/// The sum of the outcomes of all loads.
 #[derive(Default)]
 struct Sum {
     broken: Vec<String>,
-    wrong: Vec<String>,
+    unexpected: Vec<String>,
     counts: BTreeMap<String, usize>,
     revocations: Vec<Revocation>,
     overtaken: usize,
@@ -131,13 +131,13 @@ struct Sum {
 impl Sum {
     fn add(&mut self, outcome: &Outcome) {
         let history = &outcome.shared.history;
-        self.broken.extend(outcome.judgement.violations.iter().map(ToString::to_string));
-        self.wrong.extend(history.wrongs());
+        self.broken.extend(outcome.verdict.violations.iter().map(ToString::to_string));
+        self.unexpected.extend(history.unexpected());
         for (what, count) in history.counts() {
             *self.counts.entry(what).or_default() += count;
         }
         self.revocations.extend(outcome.revocations.iter().cloned());
-        self.overtaken += outcome.judgement.overtaken;
+        self.overtaken += outcome.verdict.overtaken;
     }
 
     fn revoked(&self) -> usize {
@@ -154,7 +154,8 @@ async fn soak() {
     println!("LATCHKEY_SOAK_SEED={seed}, {minutes} minutes");
 
     let mut random = random(seed, 0);
-    let setup = Setup { proxied: true, clocks: true, piped: true, beside: true, greedy: true, ..Setup::default() };
+    let setup =
+        Setup { proxied: true, clocks: true, piped: true, sqlite_server: true, greedy: true, ..Setup::default() };
     let mut cluster = Cluster::start(setup).await;
     let watch = cluster.watch();
     let clients = Clients { owners: 12, services: 12 };
@@ -163,9 +164,10 @@ async fn soak() {
     let mut rounds: Vec<Round> = Vec::new();
     let time = Duration::from_mins(minutes);
     let began = Instant::now();
-    // It ends in time, but for what is missing to the number of revocations; and that not for ever.
+    // The soak runs longer, up to twice the time, until it has enough revocations.
     while began.elapsed() < time
-        || (sum.revoked() + load.shared.history.counted("set Revoked 200") < REVOCATIONS && began.elapsed() < time * 2)
+        || (sum.revoked() + load.shared.history.counted("set Revoked 200") < MIN_REVOCATIONS
+            && began.elapsed() < time * 2)
     {
         let fault = deck.deal(&mut random);
         if fault == Fault::Restored {
@@ -175,55 +177,58 @@ async fn soak() {
             injected.push(Injected { fault, from, to: began.elapsed() });
             sum.add(&restored.before);
             sum.broken.extend(restored.broken);
-            // What was remembered is of another history.
+            // The restored database needs a new history.
             let started = u64::try_from(injected.len()).unwrap_or_default();
             load = Load::start(cluster.addresses(), &cluster.account, clients, seed.wrapping_add(started << 32)).await;
         } else if fault == Fault::Greedy {
             println!("{:7.1} s: {fault:?}", began.elapsed().as_secs_f64());
-            // What was broken before has no more effect, and the others are measured by themselves.
-            load.go_on(8.0).await;
+            // Wait until earlier faults have no effect, and measure the other tenants without a fault.
+            load.run_for(8.0).await;
             let (from, quiet) = (began.elapsed(), load.now().saturating_sub(Duration::from_secs(4)));
             let started = load.now();
             fault.begin(&mut cluster).await;
-            load.go_on(random.random_range(4.0..12.0)).await;
+            load.run_for(random.random_range(4.0..12.0)).await;
             let ended = load.now();
             fault.end(&mut cluster).await;
             injected.push(Injected { fault, from, to: began.elapsed() });
             let round = Round::of(&load, (quiet, started), (started, ended));
-            sum.broken.extend(round.refused.iter().map(|what| format!("beside a greedy tenant: {what}")));
+            sum.broken.extend(round.refused.iter().map(|what| format!("refused during a greedy tenant: {what}")));
             rounds.push(round);
         } else {
-            // One on top of the other, every third time.
-            let second = if random.random_bool(0.3) { deck.deal_beside(fault, &mut random) } else { None };
-            strike(&mut cluster, &load, &mut random, [Some(fault), second], &mut injected, began).await;
+            // Three times in ten, a second fault begins before the first ends.
+            let second = if random.random_bool(0.3) { deck.deal_second(fault, &mut random) } else { None };
+            inject(&mut cluster, &load, &mut random, [Some(fault), second], &mut injected, began).await;
         }
-        load.go_on(random.random_range(0.5..4.0)).await;
+        load.run_for(random.random_range(0.5..4.0)).await;
     }
     sum.add(&load.stop().await);
     let took = began.elapsed();
     sum.broken.extend(watch.stop());
-    let refused = cluster.beside().refused_events();
-    sum.wrong.extend(cluster.take_beside().finish());
+    let refused = cluster.sqlite_server().refused_events();
+    sum.unexpected.extend(cluster.take_sqlite_server().finish());
     sum.counts.extend(cluster.greedy().answers());
     let report = report(seed, took, &sum, &injected, &rounds);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/soak");
     fs::create_dir_all(&folder).expect("a folder");
-    fs::write(folder.join("report.md"), &report).expect("it can be written");
+    fs::write(folder.join("report.md"), &report).expect("the file can be written");
     println!("{report}");
     let logs = cluster.logs();
-    fs::write(folder.join("nodes.log"), &logs).expect("it can be written");
-    assert!(sum.broken.is_empty() && sum.wrong.is_empty(), "broken promises");
+    fs::write(folder.join("nodes.log"), &logs).expect("the file can be written");
+    assert!(
+        sum.broken.is_empty() && sum.unexpected.is_empty(),
+        "broken promises or unexpected answers: target/soak/report.md"
+    );
     let revoked = sum.revoked();
-    assert!(revoked >= REVOCATIONS || minutes < 10, "{revoked} revocations are too few to say anything");
-    let was_dealt = |fault: Fault| injected.iter().any(|one| one.fault.is_like(fault));
-    let missing: Vec<Fault> = everything(&mut random).into_iter().filter(|fault| !was_dealt(*fault)).collect();
-    assert!(missing.is_empty() || minutes < 10, "it was too short to break everything: {missing:?}");
-    assert!(refused > 0 || !was_dealt(Fault::DiskFull), "the disk of the server beside was never full");
+    assert!(revoked >= MIN_REVOCATIONS || minutes < 10, "only {revoked} revocations, which prove too little");
+    let was_dealt = |fault: Fault| injected.iter().any(|one| one.fault.is_same_kind(fault));
+    let missing: Vec<Fault> = one_of_each(&mut random).into_iter().filter(|fault| !was_dealt(*fault)).collect();
+    assert!(missing.is_empty() || minutes < 10, "faults that were never injected: {missing:?}");
+    assert!(refused > 0 || !was_dealt(Fault::DiskFull), "the disk of the SQLite server was never full");
     assert!(!logs.contains("panicked"), "a node panicked: target/soak/nodes.log");
 }
 
-/// Breaks something, or two things on top of each other, and mends it.
-async fn strike(
+/// Injects one fault, or two overlapping ones, and ends them.
+async fn inject(
     cluster: &mut Cluster,
     load: &Load,
     random: &mut ChaCha8Rng,
@@ -236,13 +241,13 @@ async fn strike(
         println!("{:7.1} s: {fault:?}", began.elapsed().as_secs_f64());
         fault.begin(cluster).await;
         started.push((fault, began.elapsed()));
-        let longest = fault.longest().as_secs_f64();
-        let lasting = random.random_range(0.2..longest);
+        let max_seconds = fault.max_duration().as_secs_f64();
+        let seconds = random.random_range(0.2..max_seconds);
         match fault {
             Fault::Frozen(node) | Fault::Postgres(node, _) => {
-                waiting.push(load.press(node, Duration::from_secs_f64(lasting), random).await);
+                waiting.push(load.check_recent_keys(node, Duration::from_secs_f64(seconds), random).await);
             }
-            _ => load.go_on(lasting).await,
+            _ => load.run_for(seconds).await,
         }
     }
     for (fault, from) in started {
@@ -256,22 +261,22 @@ async fn strike(
 }
 
 fn report(seed: u64, took: Moment, sum: &Sum, injected: &[Injected], rounds: &[Round]) -> String {
-    let mut longest: Vec<f64> = sum.revocations.iter().map(|one| one.took().as_secs_f64() * 1000.0).collect();
-    longest.sort_by(f64::total_cmp);
+    let mut times: Vec<f64> = sum.revocations.iter().map(|one| one.took().as_secs_f64() * 1000.0).collect();
+    times.sort_by(f64::total_cmp);
     let percentile =
-        |percent: usize| longest.get((longest.len() * percent / 100).min(longest.len().saturating_sub(1))).copied();
+        |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1))).copied();
     let mut text = format!(
         "# Soak\n\nThree nodes, one PostgreSQL, one Redis, one server on SQLite; {:.0} s, seed {seed}.\n\n\
-         - broken promises: **{}**\n- answers that nothing excuses: **{}**\n\
-         - revocations answered with success: {}\n\
-         - of those that say how they were proved, {} in all: median {:.1} ms, 99 % within {:.0} ms, longest {:.0} ms; \
-         {} waited for a lease to run out\n\
-         - checks that one node let in after another had refused, while the revocation was under way: {}\n\n",
+         - broken promises: **{}**\n- unexpected answers: **{}**\n\
+         - successful revocations: {}\n\
+         - {} of these report their acknowledgements: median {:.1} ms, 99 % within {:.0} ms, longest {:.0} ms; \
+         {} waited for a lease to end\n\
+         - checks that one node accepted after another had refused, before the revocation was answered: {}\n\n",
         took.as_secs_f64(),
         sum.broken.len(),
-        sum.wrong.len(),
+        sum.unexpected.len(),
         sum.revoked(),
-        longest.len(),
+        times.len(),
         percentile(50).unwrap_or_default(),
         percentile(99).unwrap_or_default(),
         percentile(100).unwrap_or_default(),
@@ -281,25 +286,25 @@ fn report(seed: u64, took: Moment, sum: &Sum, injected: &[Injected], rounds: &[R
     for broken in sum.broken.iter().take(100) {
         let _ = writeln!(text, "- BROKEN: {broken}");
     }
-    for wrong in sum.wrong.iter().take(100) {
-        let _ = writeln!(text, "- WRONG: {}", wrong.replace('\n', " "));
+    for unexpected in sum.unexpected.iter().take(100) {
+        let _ = writeln!(text, "- UNEXPECTED: {}", unexpected.replace('\n', " "));
     }
-    text.push_str("\n| median of others, ms | check, quiet | check, beside a greedy tenant | change, quiet | change, beside it | |\n");
+    text.push_str("\n| median of other tenants, ms | check, quiet | check, with a greedy tenant | change, quiet | change, with a greedy tenant | |\n");
     text.push_str("|---|---|---|---|---|---|\n");
     for (number, round) in rounds.iter().enumerate() {
         let ([check, change], [greedy_check, greedy_change]) = (round.quiet, round.greedy);
-        let finding = if round.is_finding() { "FINDING: more than five times" } else { "" };
+        let finding = if round.is_finding() { "FINDING: more than five times slower" } else { "" };
         let _ = writeln!(
             text,
             "| round {} | {check:.2} | {greedy_check:.2} | {change:.2} | {greedy_change:.2} | {finding} |",
             number + 1
         );
     }
-    text.push_str("\n| request and outcome | how often |\n|---|---|\n");
+    text.push_str("\n| request and outcome | count |\n|---|---|\n");
     for (what, count) in &sum.counts {
         let _ = writeln!(text, "| {what} | {count} |");
     }
-    text.push_str("\n| from, s | to, s | what was broken |\n|---|---|---|\n");
+    text.push_str("\n| from, s | to, s | fault |\n|---|---|---|\n");
     for Injected { fault, from, to } in injected {
         let _ = writeln!(text, "| {:.1} | {:.1} | {fault:?} |", from.as_secs_f64(), to.as_secs_f64());
     }

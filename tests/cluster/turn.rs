@@ -1,19 +1,20 @@
-//! Turns of tests: a test under load has the machine to itself, or else another test's load would be measured with it.
+//! A lock between tests: a test under load runs alone, because another test's load would affect its measurements.
 
 use std::fs::File;
 use std::path::Path;
 
-/// Waits until no other test has a turn, in this process and others. The test has its turn until this is dropped.
-pub fn alone() -> File {
+/// Takes the exclusive lock: waits until no other test holds the lock, in this process and others. The test holds it
+/// until the returned file is dropped.
+pub fn exclusive() -> File {
     let file = file();
-    file.lock().expect("it can be waited for");
+    file.lock().expect("the lock can be taken");
     file
 }
 
-/// Waits until no test that is [`alone`] has its turn.
-pub fn beside_others() -> File {
+/// Takes the shared lock: waits until no test holds the [`exclusive`] lock.
+pub fn shared() -> File {
     let file = file();
-    file.lock_shared().expect("it can be waited for");
+    file.lock_shared().expect("the lock can be taken");
     file
 }
 

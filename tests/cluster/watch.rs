@@ -1,5 +1,5 @@
-//! The hang detector: every server that the test has not stopped, frozen or killed answers `/healthz` within 3 s,
-//! whatever else is broken.
+//! The hang detector: every server that the test has not stopped, frozen or killed must answer `/healthz` within 3 s,
+//! under any fault.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,39 +8,39 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
-const ASKED_EVERY: Duration = Duration::from_millis(250);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Whether a server should answer at the moment.
+/// A server, and whether it should answer at the moment.
 #[derive(Debug)]
 pub struct Liveness {
     name: String,
     address: SocketAddr,
-    /// How often it was stopped and started; odd while it is stopped.
-    turns: AtomicU64,
+    /// The number of starts and stops; odd while the server is stopped.
+    transitions: AtomicU64,
 }
 
 impl Liveness {
     pub fn stopped(name: &str, address: SocketAddr) -> Arc<Self> {
-        Arc::new(Self { name: name.to_owned(), address, turns: AtomicU64::new(1) })
+        Arc::new(Self { name: name.to_owned(), address, transitions: AtomicU64::new(1) })
     }
 
-    pub fn is_running(&self, running: bool) {
-        let turns = self.turns.load(Ordering::SeqCst);
-        if turns.is_multiple_of(2) != running {
-            self.turns.store(turns + 1, Ordering::SeqCst);
+    pub fn set_running(&self, running: bool) {
+        let transitions = self.transitions.load(Ordering::SeqCst);
+        if transitions.is_multiple_of(2) != running {
+            self.transitions.store(transitions + 1, Ordering::SeqCst);
         }
     }
 
-    /// Whether it has failed to answer while it should have.
+    /// Requests `/healthz`; returns whether the server failed to answer although it was running all the time.
     fn hangs(&self) -> bool {
-        let before = self.turns.load(Ordering::SeqCst);
+        let before = self.transitions.load(Ordering::SeqCst);
         let should_answer = before.is_multiple_of(2);
-        should_answer && healthz(self.address).is_err() && self.turns.load(Ordering::SeqCst) == before
+        should_answer && healthz(self.address).is_err() && self.transitions.load(Ordering::SeqCst) == before
     }
 }
 
-/// Asks from threads of its own: how busy the test is does not matter.
+/// Polls from its own threads, so that a busy test runtime does not delay it.
 pub struct Watch {
     is_over: Arc<AtomicBool>,
     found: Arc<Mutex<Vec<String>>>,
@@ -57,11 +57,12 @@ impl Watch {
                 while !is_over.load(Ordering::SeqCst) {
                     let asked = began.elapsed().as_secs_f64();
                     if server.hangs() {
-                        let hang = format!("{} did not answer /healthz within 3 s, asked at {asked:.1} s", server.name);
+                        let hang =
+                            format!("{} did not answer /healthz within 3 s, requested at {asked:.1} s", server.name);
                         println!("HANG: {hang}");
                         found.lock().unwrap_or_else(PoisonError::into_inner).push(hang);
                     }
-                    thread::sleep(ASKED_EVERY);
+                    thread::sleep(POLL_INTERVAL);
                 }
             })
         };
@@ -69,18 +70,18 @@ impl Watch {
         Self { is_over, found, threads }
     }
 
-    /// What it has found.
+    /// Stops the detector; returns the hangs that it has found.
     pub fn stop(self) -> Vec<String> {
         self.is_over.store(true, Ordering::SeqCst);
         for thread in self.threads {
-            thread.join().expect("it only asks");
+            thread.join().expect("the thread does not panic");
         }
         self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 fn healthz(address: SocketAddr) -> io::Result<()> {
-    let deadline = Instant::now() + ANSWERS_WITHIN;
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
     let left = || deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     let mut stream = TcpStream::connect_timeout(&address, left())?;
     stream.set_write_timeout(Some(left()))?;
@@ -92,7 +93,7 @@ fn healthz(address: SocketAddr) -> io::Result<()> {
 }
 
 #[test]
-fn a_server_that_hangs_is_found_and_one_that_was_stopped_is_not() {
+fn a_hanging_server_is_reported_and_a_stopped_one_is_not() {
     let answering = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = answering.local_addr().expect("an address");
     let (is_over, hangs) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -110,14 +111,14 @@ fn a_server_that_hangs_is_found_and_one_that_was_stopped_is_not() {
         }
     });
     let liveness = Liveness::stopped("one", address);
-    assert!(!liveness.hangs(), "it need not answer");
-    liveness.is_running(true);
+    assert!(!liveness.hangs(), "a stopped server need not answer");
+    liveness.set_running(true);
     assert!(!liveness.hangs());
     hangs.store(true, Ordering::SeqCst);
     assert!(liveness.hangs());
-    liveness.is_running(false);
+    liveness.set_running(false);
     assert!(!liveness.hangs());
     is_over.store(true, Ordering::SeqCst);
     let _ = TcpStream::connect(address);
-    server.join().expect("it ends");
+    server.join().expect("the server ends");
 }

@@ -1,4 +1,4 @@
-//! Nothing is broken.
+//! A cluster without a fault.
 
 use std::process::Command;
 use std::time::Duration;
@@ -8,20 +8,20 @@ use crate::nodes::{Cluster, Setup};
 use crate::postgres::Postgres;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_nodes_are_as_one() {
+async fn three_healthy_nodes_acknowledge_every_revocation() {
     let cluster = Cluster::start(Setup::default()).await;
     let load = Load::start(cluster.addresses(), &cluster.account, Clients::default(), 1).await;
-    load.until(|history| history.revocations().len() >= 100).await;
+    load.run_until(|history| history.revocations().len() >= 100).await;
     let outcome = load.finish().await;
     for revocation in &outcome.revocations {
         assert_eq!((revocation.nodes, revocation.acknowledged), (3, 3), "{revocation:?}");
-        // Nobody had to wait for a lease.
+        // No revocation waited for a lease.
         assert!(revocation.waited_out.is_empty(), "{revocation:?}");
     }
     assert_eq!(outcome.failures(), Vec::<String>::new());
 
     for node in 0..3 {
-        let view = cluster.sees(node, 3).await;
+        let view = cluster.wait_for_live(node, 3).await;
         let nodes = view["nodes"].as_array().expect("nodes");
         let own: Vec<&str> =
             nodes.iter().filter(|node| node["is_self"] == true).filter_map(|node| node["name"].as_str()).collect();
@@ -33,18 +33,18 @@ async fn three_nodes_are_as_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn beside_nodes_that_share_nobody_starts_who_does_not() {
+async fn a_node_without_redis_cannot_join_a_cluster() {
     let cluster = Cluster::start(Setup { nodes: 1, ..Setup::default() }).await;
-    let lonely = Command::new(env!("CARGO_BIN_EXE_latchkey"))
+    let refused = Command::new(env!("CARGO_BIN_EXE_latchkey"))
         .current_dir(cluster.folder())
         .args(["--listen", "127.0.0.1:0", "--database-url", &Postgres::url_by(cluster.postgres.address)])
         .env("LATCHKEY_LOG", "off")
         .output()
-        .expect("it starts");
-    assert!(!lonely.status.success());
-    let said = String::from_utf8_lossy(&lonely.stderr);
+        .expect("the program runs");
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("--redis-url"), "{said}");
-    // The one that is there has not noticed.
+    // The running node is not affected.
     tokio::time::sleep(Duration::from_millis(100)).await;
-    cluster.sees(0, 1).await;
+    cluster.wait_for_live(0, 1).await;
 }

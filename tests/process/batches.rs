@@ -6,11 +6,11 @@ use tokio::task::JoinSet;
 use crate::program::{call, latchkey, log, server_with_account};
 use crate::served::{Account, Connection, Server};
 
-/// Requests at once; every tenth is refused by the database.
-const AT_ONCE: usize = 60;
+/// Concurrent requests in a round; the database rejects every tenth.
+const CONCURRENT: usize = 60;
 const ROUNDS: usize = 5;
 
-/// Triggers that refuse keys named `bad` and events from the source `bad`.
+/// Triggers that reject keys named `bad` and events from the source `bad`.
 const SQLITE: &str = "
     CREATE TRIGGER bad_key BEFORE INSERT ON keys WHEN NEW.name = 'bad'
     BEGIN SELECT RAISE(ABORT, 'a bad row'); END;
@@ -33,7 +33,7 @@ async fn neighbours_of_a_bad_row_are_stored(
     let mut refused = 0;
     for _ in 0..ROUNDS {
         let mut requests = JoinSet::new();
-        for number in 0..AT_ONCE {
+        for number in 0..CONCURRENT {
             let is_bad = number % 10 == 5;
             let mut connection = server.connect().await.expect("a connection");
             let (cookie, key, ingest) = (cookie.clone(), key.clone(), ingest.clone());
@@ -46,7 +46,7 @@ async fn neighbours_of_a_bad_row_are_stored(
                 let idempotency =
                     format!("X-Idempotency-Key: {text}-{number}-{}", made.header("x-request-id").expect("an id"));
                 let headers = [key.as_str(), idempotency.as_str()];
-                // With an idempotency key and without: these are different statements.
+                // Events with an idempotency key and events without one use different statements.
                 let headers = if number % 2 == 0 { &headers[..] } else { &headers[..1] };
                 let taken = connection
                     .call("POST", &ingest, headers, &format!(r#"{{"is":"{text}"}}"#))
@@ -63,7 +63,7 @@ async fn neighbours_of_a_bad_row_are_stored(
     }
     let bearer = account.bearer();
     let events = connection.call("GET", "/api/v1/events", &[&bearer], "").await.expect("an answer").json(200);
-    assert_eq!(events["total"], ROUNDS * AT_ONCE - refused);
+    assert_eq!(events["total"], ROUNDS * CONCURRENT - refused);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +73,7 @@ async fn a_bad_row_fails_alone_on_sqlite() {
     let (server, connection, account) =
         server_with_account(folder.path(), command.args(["--listen", "127.0.0.1:0"])).await;
     let url = format!("sqlite:{}", folder.path().join("latchkey.db").display());
-    let mut admin = SqliteConnection::connect(&url).await.expect("it opens");
+    let mut admin = SqliteConnection::connect(&url).await.expect("the database opens");
     sqlx::raw_sql(SQLITE).execute(&mut admin).await.expect("triggers");
     neighbours_of_a_bad_row_are_stored(&server, connection, account, folder.path()).await;
     server.stop();
@@ -86,7 +86,10 @@ async fn a_bad_row_fails_alone_on_postgresql() {
     let schema = format!("batches_{}", std::process::id());
     let mut admin = PgConnection::connect(&url).await.expect("PostgreSQL answers");
     sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).execute(&mut admin).await.expect("a schema");
-    sqlx::query(AssertSqlSafe(format!("SET search_path TO {schema}"))).execute(&mut admin).await.expect("it is used");
+    sqlx::query(AssertSqlSafe(format!("SET search_path TO {schema}")))
+        .execute(&mut admin)
+        .await
+        .expect("the schema is used");
     let separator = if url.contains('?') { '&' } else { '?' };
     let own = format!("{url}{separator}options[search_path]={schema}");
     let mut command = latchkey(folder.path());
@@ -98,5 +101,5 @@ async fn a_bad_row_fails_alone_on_postgresql() {
     sqlx::query(AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE")))
         .execute(&mut admin)
         .await
-        .expect("it is dropped");
+        .expect("the schema is dropped");
 }

@@ -1,4 +1,4 @@
-//! Jobs of a server that really runs: the periodic ones have their turn, and a stop leaves none held.
+//! Jobs of a running server: periodic jobs run, and a stop leaves no job claimed.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,14 +14,14 @@ async fn number(folder: &Path, statement: &'static str) -> i64 {
 }
 
 #[tokio::test]
-async fn a_server_cleans_up_by_jobs_and_holds_none_after_a_stop() {
+async fn clean_up_jobs_run_and_a_stop_leaves_none_claimed() {
     let folder = tempfile::tempdir().expect("a folder");
     let start = || serve(folder.path(), latchkey(folder.path()).args(["--listen", "127.0.0.1:0"]));
     start().stop();
     let session = "INSERT INTO sessions (id_hash, user_id, data, created_at, seen_at) VALUES (zeroblob(32), 1, '{}', 1, 1) RETURNING 1";
     let user =
         "INSERT INTO users (id, email, password_hash, created_at) VALUES (1, 'a@example.com', '', 1) RETURNING 1";
-    // As if the server had stood for an hour.
+    // Simulates that the server was down for an hour.
     let due = "UPDATE jobs SET due_at = due_at - 3600000 WHERE kind = 'delete_ended_sessions' RETURNING 1";
     for statement in [user, session, due] {
         assert_eq!(number(folder.path(), statement).await, 1);

@@ -1,4 +1,4 @@
-//! Standard error and standard output that cannot be written: full, closed, or a pipe whose reader has stopped.
+//! Standard error and standard output that cannot be written: full, closed, or a pipe with a stopped reader.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, pipe};
@@ -9,17 +9,17 @@ use std::time::Duration;
 use crate::program::{latchkey, until};
 use crate::served::{Connection, Server, free_port};
 
-/// Requests, each of which is worth several log lines at this level.
+/// Requests per test; each writes several lines at level `trace`.
 const REQUESTS: usize = 400;
 
-fn talkative(folder: &tempfile::TempDir) -> Command {
+fn verbose(folder: &tempfile::TempDir) -> Command {
     let mut command = latchkey(folder.path());
     command.args(["--listen", "127.0.0.1:0"]).env("LATCHKEY_LOG", "trace").env("LATCHKEY_LOG_FORMAT", "json");
     command
 }
 
-async fn request_a_lot(server: &Server, requests: usize) {
-    let mut connection = server.connect().await.expect("it listens");
+async fn send_requests(server: &Server, requests: usize) {
+    let mut connection = server.connect().await.expect("the server listens");
     for _ in 0..requests {
         let asked = connection.call("GET", "/v1/auth/me", &["Cookie: session=AAAAAAAAAAAAAAAAAAAAAA"], "");
         let answer = tokio::time::timeout(Duration::from_secs(30), asked).await.expect("no answer for 30 s");
@@ -29,54 +29,54 @@ async fn request_a_lot(server: &Server, requests: usize) {
 }
 
 #[tokio::test]
-async fn a_full_log_disk_stops_nothing() {
+async fn a_full_log_disk_stops_no_request() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut command = talkative(&folder);
+    let mut command = verbose(&folder);
     command.stderr(File::options().write(true).open("/dev/full").expect("/dev/full"));
     let server = Server::wait(command, &folder.path().join("log"));
-    request_a_lot(&server, REQUESTS).await;
+    send_requests(&server, REQUESTS).await;
     server.stop();
 }
 
 #[tokio::test]
-async fn a_closed_log_pipe_stops_nothing() {
+async fn a_closed_log_pipe_stops_no_request() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut command = talkative(&folder);
+    let mut command = verbose(&folder);
     let (reader, writer) = pipe().expect("a pipe");
     command.stderr(writer);
     let server = Server::wait(command, &folder.path().join("log"));
-    request_a_lot(&server, 1).await;
+    send_requests(&server, 1).await;
     drop(reader);
-    request_a_lot(&server, REQUESTS).await;
+    send_requests(&server, REQUESTS).await;
     server.stop();
 }
 
-/// The reader is a program that is stopped by SIGSTOP; a pipe takes 64 KiB for it.
+/// The reader is stopped by SIGSTOP; the pipe buffers 64 KiB for it.
 #[tokio::test]
-async fn a_stopped_log_reader_holds_nothing_up() {
+async fn a_stopped_log_reader_delays_no_request() {
     let folder = tempfile::tempdir().expect("a folder");
     let (reader, writer) = pipe().expect("a pipe");
     let log = File::create(folder.path().join("log")).expect("a log file");
     let mut cat = Command::new("cat").stdin(reader).stdout(log).spawn().expect("cat runs");
     crate::served::signal(cat.id(), "STOP");
-    let mut command = talkative(&folder);
+    let mut command = verbose(&folder);
     command.stderr(writer);
     let server = Server::wait(command, &folder.path().join("log"));
-    request_a_lot(&server, REQUESTS).await;
+    send_requests(&server, REQUESTS).await;
     server.stop();
-    cat.kill().expect("cat is there");
-    cat.wait().expect("it ends");
+    cat.kill().expect("cat is running");
+    cat.wait().expect("the process ends");
 }
 
 #[tokio::test]
-async fn dropped_lines_are_counted_and_the_count_is_logged_when_the_reader_goes_on() {
+async fn dropped_lines_are_counted_and_the_count_is_logged_when_the_reader_resumes() {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut command = talkative(&folder);
+    let mut command = verbose(&folder);
     let (reader, writer) = pipe().expect("a pipe");
     command.stderr(writer);
     let server = Server::wait(command, &folder.path().join("log"));
-    // More lines than the queue has places.
-    request_a_lot(&server, 6000).await;
+    // These write more lines than the queue's capacity.
+    send_requests(&server, 6000).await;
     let (found, dropped) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let mut found = Some(found);
@@ -90,12 +90,12 @@ async fn dropped_lines_are_counted_and_the_count_is_logged_when_the_reader_goes_
         }
     });
     let dropped = tokio::time::timeout(Duration::from_secs(30), dropped).await.expect("no count for 30 s");
-    assert!(dropped.expect("the log goes on").is_some_and(|lines| lines > 0));
+    assert!(dropped.expect("the log continues").is_some_and(|lines| lines > 0));
     server.stop();
 }
 
 #[tokio::test]
-async fn standard_output_that_cannot_be_written_does_not_keep_it_from_serving() {
+async fn unwritable_standard_output_does_not_stop_the_server() {
     let folder = tempfile::tempdir().expect("a folder");
     let (reader, closed) = pipe().expect("a pipe");
     drop(reader);
@@ -108,15 +108,18 @@ async fn standard_output_that_cannot_be_written_does_not_keep_it_from_serving() 
             .stdout(output)
             .stderr(Stdio::null())
             .spawn()
-            .expect("it starts");
+            .expect("the program starts");
         let address = listen.parse().expect("an address");
         let ready = async || {
-            assert!(TcpListener::bind(&listen).is_err() || child.try_wait().expect("a status").is_none(), "it ended");
+            assert!(
+                TcpListener::bind(&listen).is_err() || child.try_wait().expect("a status").is_none(),
+                "the server ended"
+            );
             let mut connection = Connection::open(address).await.ok()?;
             Some(connection.call("GET", "/healthz", &[], "").await.ok()?.status)
         };
-        assert_eq!(until(ready, "it listens").await, 200);
+        assert_eq!(until(ready, "the server listens").await, 200);
         crate::served::signal(child.id(), "TERM");
-        assert_eq!(child.wait().expect("it ends").code(), Some(0));
+        assert_eq!(child.wait().expect("the process ends").code(), Some(0));
     }
 }

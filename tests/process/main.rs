@@ -1,6 +1,6 @@
-//! The built program: its commands, the bytes on its connections, and how it fares among broken surroundings: a log that
-//! nobody reads, files that were replaced, variables that are empty, signals. What it says, and that it goes on or ends
-//! as it should.
+//! Tests of the built program: its commands, the bytes on its connections, and its behaviour under external faults (a
+//! blocked log, a replaced database file, empty variables, signals). Each test checks the output and whether the
+//! process continues or ends.
 
 mod batches;
 mod cli;

@@ -1,4 +1,5 @@
-//! The log of a server that strangers flood: what they send is summed up, and hides nothing.
+//! The log of a server under a flood of unauthenticated requests: these are summarised, and security events stay
+//! visible.
 
 use std::net::Ipv4Addr;
 
@@ -7,16 +8,17 @@ use serde_json::Value;
 use crate::program::{PASSWORD, call, latchkey, log, server_with_account};
 use crate::served::Connection;
 
-/// Requests of each kind.
+/// Requests to each route.
 const REQUESTS: u64 = 1000;
 
 #[tokio::test]
-async fn a_flood_of_strangers_is_summed_up_and_hides_no_security_event() {
+async fn a_flood_of_unauthenticated_requests_is_summarised_and_hides_no_security_event() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = latchkey(folder.path());
     command.args(["--listen", "127.0.0.1:0"]).env("LATCHKEY_LOG_FORMAT", "json");
     let (server, mut connection, account) = server_with_account(folder.path(), &mut command).await;
-    let mut stranger = Connection::open_from(Ipv4Addr::new(127, 0, 0, 9), server.address).await.expect("it listens");
+    let mut stranger =
+        Connection::open_from(Ipv4Addr::new(127, 0, 0, 9), server.address).await.expect("the server listens");
     let flood = [
         ("GET", "/v1/auth/me", "Cookie: session=AAAAAAAAAAAAAAAAAAAAAA"),
         ("GET", "/api/v1/events", "Authorization: Bearer a-junk-token"),
@@ -32,7 +34,8 @@ async fn a_flood_of_strangers_is_summed_up_and_hides_no_security_event() {
             assert!(matches!(answer.status, 401 | 404), "{path}: {}", answer.status);
         }
     }
-    let mut other = Connection::open_from(Ipv4Addr::new(127, 0, 0, 8), server.address).await.expect("it listens");
+    let mut other =
+        Connection::open_from(Ipv4Addr::new(127, 0, 0, 8), server.address).await.expect("the server listens");
     let wrong = r#"{"email": "me@example.com", "password": "a wrong password"}"#;
     assert_eq!(other.call("POST", "/v1/auth/login", &[], wrong).await.expect("an answer").status, 401);
     let key = call(&mut stranger, &account, "POST", "/v1/auth/api-keys", r#"{"name":"key"}"#).await.json(201);
@@ -55,9 +58,9 @@ async fn a_flood_of_strangers_is_summed_up_and_hides_no_security_event() {
         let counts = requests(route, "count");
         assert!(counts.len() < 100, "{route}: {} lines", counts.len());
         let all: u64 = counts.iter().map(|count| count.unwrap_or(1)).sum();
-        assert_eq!(all, REQUESTS, "{route}: each request is a line or counted when the server stops");
+        assert_eq!(all, REQUESTS, "{route}: each request has a line or is counted when the server stops");
     }
-    assert_eq!(requests("/v1/keys/{id}", "count").len(), 20, "a request of somebody has a line");
+    assert_eq!(requests("/v1/keys/{id}", "count").len(), 20, "each authenticated request has a line");
     assert!(log.len() < 100_000, "{} bytes", log.len());
 
     let event = |name: &str, client: &str| {

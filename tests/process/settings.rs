@@ -1,4 +1,4 @@
-//! Variables: empty ones, usual spellings, and messages that name what was written.
+//! Environment variables: empty values, spellings of switches, and error messages that name the invalid value.
 
 use crate::program::{latchkey, refusal, serve};
 
@@ -24,13 +24,13 @@ const VARIABLES: [&str; 18] = [
 ];
 
 #[tokio::test]
-async fn an_empty_variable_is_as_good_as_none() {
+async fn an_empty_variable_counts_as_unset() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = latchkey(folder.path());
     command.envs(VARIABLES.map(|name| (format!("LATCHKEY_{name}"), "")));
-    // Port 3000, which is what no setting means, may be somebody else's.
+    // The default port, 3000, may be in use on this machine.
     let server = serve(folder.path(), command.args(["--listen", "127.0.0.1:0"]));
-    assert!(folder.path().join("latchkey.db").exists(), "the default");
+    assert!(folder.path().join("latchkey.db").exists(), "the default database file");
     server.stop();
     assert!(crate::program::log(folder.path()).contains("listening"), "the log has the lines of the default filter");
 
@@ -40,7 +40,8 @@ async fn an_empty_variable_is_as_good_as_none() {
     assert!(said.contains("--from <URL>") && said.contains("--to <URL>"), "{said}");
 }
 
-/// With the settings given, whether it comes as far as to listen; else its exit code and what it says.
+/// Starts the program with these settings and an invalid address, so that it always fails: with code 1 when the
+/// settings are valid. Returns its exit code and its standard error.
 fn refused(variables: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = latchkey(folder.path());
@@ -52,7 +53,7 @@ fn refused(variables: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, Stri
 }
 
 #[test]
-fn a_switch_has_the_usual_spellings() {
+fn a_switch_accepts_the_usual_spellings() {
     for right in ["true", "false", "1", "0", "yes", "no", "on", "off", "TRUE", "Yes"] {
         let (code, said) = refused(&[("LATCHKEY_KEYS_MAY_MANAGE_KEYS", right)], &[]);
         assert_eq!(code, Some(1), "{right}: {said}");
@@ -66,13 +67,13 @@ fn a_switch_has_the_usual_spellings() {
 }
 
 #[test]
-fn blanks_after_commas_are_no_mistake() {
+fn blanks_after_commas_are_accepted() {
     let (code, said) = refused(&[("LATCHKEY_TRUSTED_PROXIES", "127.0.0.1/32, 10.0.0.0/8")], &[]);
     assert_eq!(code, Some(1), "{said}");
 }
 
 #[test]
-fn a_message_names_the_variable_or_the_flag_that_is_wrong() {
+fn an_error_names_the_invalid_variable_or_flag() {
     for (setting, wrong) in [
         ("REGISTRATION", "everybody"),
         ("TRUSTED_PROXIES", "10.0.0.0/33"),
@@ -89,12 +90,12 @@ fn a_message_names_the_variable_or_the_flag_that_is_wrong() {
         let (code, said) = refused(&[(&variable, wrong)], &[]);
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains(wrong) && said.contains(&variable) && !said.contains(&flag), "{said}");
-        // The flag wins, and so is what is wrong.
+        // The flag takes precedence, so the error names the flag.
         let (code, said) = refused(&[(&variable, "")], &[&flag, wrong]);
         assert_eq!(code, Some(2), "{said}");
         assert!(said.contains(wrong) && said.contains(&flag) && !said.contains(&variable), "{said}");
     }
-    // Found out later.
+    // Errors that are found only when the setting is used.
     for (setting, wrong, more) in [
         ("LISTEN", "nonsense", &[][..]),
         ("DATABASE_URL", "mysql://localhost/x", &[]),

@@ -1,9 +1,9 @@
-//! Signals and limits of the process.
+//! Signals and resource limits of the process.
 
 use crate::program::{call, latchkey, log, serve, server_with_account, wrapped};
 
 #[tokio::test]
-async fn a_hangup_ends_nothing_and_loses_no_counts() {
+async fn sighup_is_ignored_and_loses_no_counts() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = latchkey(folder.path());
     let (server, mut connection, account) =
@@ -22,7 +22,7 @@ async fn a_hangup_ends_nothing_and_loses_no_counts() {
 }
 
 #[tokio::test]
-async fn the_limit_of_open_files_is_raised_and_its_rest_is_said() {
+async fn the_open_file_limit_is_raised_and_a_shortfall_is_logged() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = wrapped(folder.path(), &["prlimit", "--nofile=256:1128"]);
     let server = serve(folder.path(), command.args(["--listen", "127.0.0.1:0", "--max-connections", "5000"]));
@@ -30,7 +30,7 @@ async fn the_limit_of_open_files_is_raised_and_its_rest_is_said() {
     let open_files = limits.lines().find(|line| line.starts_with("Max open files")).expect("the limit");
     let numbers: Vec<&str> = open_files.split_whitespace().skip(3).take(2).collect();
     assert_eq!(numbers, ["1128", "1128"]);
-    // More than the soft limit was, and as many as fit.
+    // More connections than the initial soft limit, fewer than the hard limit.
     let mut connections = Vec::new();
     for _ in 0..500 {
         let mut connection = server.connect().await.expect("a connection");
@@ -45,7 +45,7 @@ async fn the_limit_of_open_files_is_raised_and_its_rest_is_said() {
 }
 
 #[tokio::test]
-async fn a_sufficient_limit_of_open_files_is_no_word_worth() {
+async fn a_sufficient_open_file_limit_is_not_logged() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut command = latchkey(folder.path());
     let server = serve(folder.path(), command.args(["--listen", "127.0.0.1:0", "--max-connections", "100"]));

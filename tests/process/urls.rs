@@ -13,7 +13,8 @@ async fn a_path_after_sqlite_is_taken_literally() {
     let folder = tempfile::tempdir().expect("a folder");
     for name in ["50%20off.db", "100%.db", "why?.db", "a?mode=ro", "#1.db", "%2e"] {
         let url = format!("sqlite:{name}");
-        let made = latchkey(folder.path()).args(["migrate", "--database-url", &url]).output().expect("it runs");
+        let made =
+            latchkey(folder.path()).args(["migrate", "--database-url", &url]).output().expect("the program runs");
         assert_eq!(made.status.code(), Some(0), "{name}: {}", text(&made.stderr));
         assert!(folder.path().join(name).is_file(), "{name}");
     }
@@ -29,8 +30,8 @@ async fn a_path_after_sqlite_is_taken_literally() {
     }
 }
 
-/// A way to a server of this machine by its IPv6 address; the address.
-async fn by_ipv6(server: SocketAddr) -> SocketAddr {
+/// Forwards connections from an IPv6 address to a server of this machine; returns the IPv6 address.
+async fn forward_from_ipv6(server: SocketAddr) -> SocketAddr {
     let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.expect("the machine has ::1");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
@@ -44,7 +45,7 @@ async fn by_ipv6(server: SocketAddr) -> SocketAddr {
     address
 }
 
-/// The URL with another address, and the address that it had.
+/// Splits a URL into the part before its address, the address, and the path.
 fn split(url: &str) -> (String, SocketAddr, String) {
     let (before, rest) = url.split_once("://").expect("a URL");
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -54,7 +55,7 @@ fn split(url: &str) -> (String, SocketAddr, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ipv6_addresses_lead_to_postgresql_and_redis() {
+async fn postgresql_and_redis_can_be_reached_by_ipv6() {
     let folder = tempfile::tempdir().expect("a folder");
     let postgres = std::env::var("LATCHKEY_TEST_POSTGRES_URL").expect("`make test` sets it");
     let redis = std::env::var("LATCHKEY_TEST_REDIS_URL").expect("`make test` sets it");
@@ -62,12 +63,12 @@ async fn ipv6_addresses_lead_to_postgresql_and_redis() {
     let schema = format!("ipv6_{}", std::process::id());
     sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).execute(&mut admin).await.expect("a schema");
     let (before, address, after) = split(&postgres);
-    let address = by_ipv6(address).await;
+    let address = forward_from_ipv6(address).await;
     let separator = if after.contains('?') { '&' } else { '?' };
     let postgres = format!("{before}{address}{after}{separator}options[search_path]={schema}");
     assert!(postgres.contains("[::1]:"), "{postgres}");
     let (before, address, after) = split(&redis);
-    let redis = format!("{before}{}{after}", by_ipv6(address).await);
+    let redis = format!("{before}{}{after}", forward_from_ipv6(address).await);
     let served = tokio::task::spawn_blocking(move || {
         let mut command = latchkey(folder.path());
         let server = serve(
@@ -79,8 +80,8 @@ async fn ipv6_addresses_lead_to_postgresql_and_redis() {
     })
     .await;
     let drop = AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
-    sqlx::query(drop).execute(&mut admin).await.expect("it is dropped");
-    let log = served.expect("it serves");
+    sqlx::query(drop).execute(&mut admin).await.expect("the schema is dropped");
+    let log = served.expect("the server runs");
     assert!(log.contains("Redis answers") && !log.contains("does not answer"), "{log}");
 }
 
@@ -97,7 +98,10 @@ async fn a_postgresql_database_in_another_encoding_is_refused() {
     let refused: Vec<_> = [&[][..], &["migrate"]]
         .map(|command| refusal(latchkey(folder.path()).args(command).args(["--database-url", &latin])))
         .into();
-    sqlx::query(AssertSqlSafe(format!("DROP DATABASE {name}"))).execute(&mut admin).await.expect("it is dropped");
+    sqlx::query(AssertSqlSafe(format!("DROP DATABASE {name}")))
+        .execute(&mut admin)
+        .await
+        .expect("the database is dropped");
     for (code, said) in refused {
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("LATIN1") && said.contains("ENCODING 'UTF8'"), "{said}");

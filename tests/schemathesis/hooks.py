@@ -1,4 +1,4 @@
-"""What a run presents, and the few values that a schema cannot describe."""
+"""The credential of a run, and the few values that a schema cannot describe."""
 
 import ipaddress
 import itertools
@@ -16,7 +16,7 @@ _addresses = itertools.count(int(ipaddress.ip_address("198.18.0.1")) + os.getpid
 
 
 def sign_in(path):
-    """From an address of its own each time, so that it is not throttled."""
+    """Signs in from a new address each time, so that it is not throttled."""
     address = str(ipaddress.ip_address(next(_addresses)))
     answer = requests.post(URL + path, json=ACCOUNT, headers={"X-Forwarded-For": address}, timeout=10)
     answer.raise_for_status()
@@ -45,11 +45,11 @@ def tenant_key():
     return answer.json()["key"]
 
 
-_kept = {}
+_cache = {}
 
 
 def _session():
-    return _kept.setdefault("session", session())
+    return _cache.setdefault("session", session())
 
 
 KINDS = {
@@ -62,41 +62,40 @@ KINDS = {
     "tenant-key": lambda: {"X-API-Key": tenant_key()},
 }
 
-# These end the credential that they are called with: each call gets one of its own, so that the run
-# goes on with its.
+# Operations that end the credential of the call. Each call gets a new one, so that the run's own stays valid.
 ENDING = {"logOut", "tokenLogOut", "revokeCurrentApiKey"}
 
 
 @schemathesis.auth(refresh_interval=None)
 class Credential:
-    """The run's credential, on every operation, also where the document does not ask for it."""
+    """Adds the run's credential to every operation, also if the document does not require one."""
 
     def get(self, case, context):
         if case.operation.definition.raw.get("operationId") in ENDING:
             return KINDS[KIND]()
-        if "run" not in _kept:
-            _kept["run"] = KINDS[KIND]()
-        return _kept["run"]
+        if "run" not in _cache:
+            _cache["run"] = KINDS[KIND]()
+        return _cache["run"]
 
     def set(self, case, data, context):
         case.headers = {**(case.headers or {}), **data}
 
 
-def whole(value):
-    """To a schema 120.0 is an integer; the parser takes 120 only."""
+def with_integers(value):
+    """Turns 120.0 into 120: both are integers to a schema, but the parser accepts only 120."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, dict):
-        return {name: whole(inner) for name, inner in value.items()}
+        return {name: with_integers(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [whole(inner) for inner in value]
+        return [with_integers(inner) for inner in value]
     return value
 
 
 @schemathesis.hook
 def map_body(context, body):
-    """A time in the past is refused, which a schema cannot say."""
-    body = whole(body)
+    """Moves `expires_at` to the future: the server refuses a time in the past, which a schema cannot express."""
+    body = with_integers(body)
     if isinstance(body, dict) and isinstance(body.get("expires_at"), str):
         if re.match(r"\d{4}-\d\d-\d\dT", body["expires_at"]):
             return {**body, "expires_at": "2996" + body["expires_at"][4:]}

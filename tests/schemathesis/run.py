@@ -1,5 +1,5 @@
-"""Runs schemathesis against a binary, once with each credential. The last line is the sum of the
-operations that passed and failed.
+"""Runs schemathesis against a binary, once with each credential. The last line has the numbers of operations that
+passed and failed.
 
     python run.py BINARY REPORTS [CREDENTIAL…]
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 import requests
 
 HERE = Path(__file__).parent
-# What is asked for by scenarios is asked for by whoever may do something.
+# The phases of each credential. Stateful runs need a credential with enough permissions.
 RUNS = {
     "nothing": "examples,coverage,fuzzing",
     "session": "examples,coverage,fuzzing,stateful",
@@ -28,14 +28,14 @@ RUNS = {
     "tenant-key": "examples,fuzzing",
 }
 SEED = "2026"
-# Seconds after which a run is given up.
-LONGEST = 180
+# A run that takes longer fails.
+RUN_TIMEOUT_SECONDS = 180
 
 
 def serve(binary, folder):
-    """The binary on an empty folder, and its address."""
+    """Starts the binary in an empty folder; returns the process and its URL."""
     arguments = ["--listen", "127.0.0.1:0", "--registration", "open", "--database-url", "sqlite:latchkey.db"]
-    # The sign-ins of hooks.py come from an address each.
+    # hooks.py signs in from a different address each time (X-Forwarded-For).
     arguments += ["--trusted-proxies", "127.0.0.1"]
     log = open(folder / "log", "w", encoding="utf-8")
     child = subprocess.Popen([binary, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True)
@@ -64,7 +64,7 @@ def run(kind, url, tenant, reports):
     began = time.monotonic()
     with open(log, "w", encoding="utf-8") as out:
         ended = subprocess.run(
-            [*program, *options, f"{url}/openapi.json"], env=environment, stdout=out, stderr=out, timeout=LONGEST, check=False
+            [*program, *options, f"{url}/openapi.json"], env=environment, stdout=out, stderr=out, timeout=RUN_TIMEOUT_SECONDS, check=False
         )
     passed = failed = 0
     if report.exists():

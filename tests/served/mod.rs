@@ -1,5 +1,5 @@
-//! The built program on a folder of its own, and the plainest HTTP client that can talk to it: one
-//! connection, one request after the other, so that whoever uses it knows what was sent when.
+//! The built program in a folder of its own, and a minimal HTTP client: one connection with one request after the
+//! other, so that a test knows the order of its requests.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// A server, killed when it is dropped.
+/// A server process, killed on drop.
 pub struct Server {
     pub address: SocketAddr,
     child: Child,
@@ -20,7 +20,7 @@ pub struct Server {
 
 #[allow(dead_code, reason = "each program that includes this file uses what it needs")]
 impl Server {
-    /// Starts the program and waits until it says that it is ready.
+    /// Starts the program and waits until it prints its address.
     pub fn start(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         Self::start_program(&program(), folder, arguments, environment)
     }
@@ -39,45 +39,45 @@ impl Server {
         Self::wait(command, &folder.join("log"))
     }
 
-    /// Starts any program that prints the address which it listens on after `http://`.
+    /// Starts any program that prints its listening address after `http://`.
     pub fn wait(mut command: Command, log: &Path) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the program starts");
-        let mut said = String::new();
-        let mut out = io::BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut output = String::new();
+        let mut stdout = io::BufReader::new(child.stdout.take().expect("a pipe"));
         let address = loop {
-            let before = said.len();
-            if io::BufRead::read_line(&mut out, &mut said).unwrap_or(0) == 0 {
+            let before = output.len();
+            if io::BufRead::read_line(&mut stdout, &mut output).unwrap_or(0) == 0 {
                 let status = child.wait();
                 let log = std::fs::read_to_string(log).unwrap_or_default();
-                panic!("the server ended with {status:?}\n{said}\n{log}");
+                panic!("the server ended with {status:?}\n{output}\n{log}");
             }
-            if let Some((_, address)) = said[before..].split_once("http://") {
+            if let Some((_, address)) = output[before..].split_once("http://") {
                 break address.trim().parse().expect("an address");
             }
         };
         Self { address, child }
     }
 
-    /// The process.
+    /// The process ID.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// SIGKILL: nothing of it runs any more when this returns.
+    /// Sends SIGKILL and waits until the process has ended.
     pub fn kill(&mut self) {
-        self.child.kill().expect("it can be killed");
-        self.child.wait().expect("it is gone");
+        self.child.kill().expect("the process can be killed");
+        self.child.wait().expect("the process has ended");
     }
 
-    /// Sends it a signal, `STOP`.
+    /// Sends the process a signal, such as `STOP`.
     pub fn signal(&self, name: &str) {
         signal(self.id(), name);
     }
 
-    /// SIGTERM, as a service manager does it: what it has in memory is written down.
+    /// Stops the server with SIGTERM, as a service manager does, so that it saves the data that it holds in memory.
     pub fn stop(mut self) {
         self.signal("TERM");
-        let status = self.child.wait().expect("it ends");
+        let status = self.child.wait().expect("the process ends");
         assert!(status.success(), "{status}");
     }
 
@@ -93,20 +93,20 @@ impl Drop for Server {
     }
 }
 
-/// The program that was built with this, or the one that `LATCHKEY_BINARY` names.
+/// The program that `LATCHKEY_BINARY` names; by default the one of this build.
 pub fn program() -> OsString {
     std::env::var_os("LATCHKEY_BINARY").unwrap_or(env!("CARGO_BIN_EXE_latchkey").into())
 }
 
-/// Sends a process a signal, `TERM`.
+/// Sends a process a signal, such as `TERM`.
 #[allow(dead_code, reason = "each program that includes this file uses what it needs")]
 pub fn signal(process: u32, name: &str) {
     let sent = Command::new("kill").args(["-s", name, &process.to_string()]).status().expect("kill runs");
     assert!(sent.success(), "{name} to {process}");
 }
 
-/// A port that nobody listens on, below those that the kernel hands out by itself: between this look
-/// and the start of whoever is to have it, no other connection gets it.
+/// A free port below the kernel's ephemeral range, so that no outgoing connection takes it before the test's server
+/// listens there.
 #[allow(dead_code, reason = "each program that includes this file uses what it needs")]
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -117,7 +117,7 @@ pub fn free_port() -> u16 {
         .expect("a free port")
 }
 
-/// An answer: status, head, body.
+/// A response: status, head and body.
 pub struct Answer {
     pub status: u16,
     pub head: String,
@@ -130,7 +130,7 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body, where the status is the expected one.
+    /// The body as JSON. Panics unless the status is the expected one.
     #[track_caller]
     pub fn json(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}{}", self.head, self.text());
@@ -145,7 +145,7 @@ impl Answer {
     }
 }
 
-/// One connection.
+/// A connection that sends one request at a time.
 pub struct Connection {
     stream: TcpStream,
     read: Vec<u8>,
@@ -157,7 +157,7 @@ impl Connection {
         Self::new(TcpStream::connect(address).await?)
     }
 
-    /// Opens one as the client at this address; on Linux, all of 127.0.0.0/8 is this machine.
+    /// Opens a connection from this client address; on Linux, all of 127.0.0.0/8 is this machine.
     pub async fn open_from(client: Ipv4Addr, address: SocketAddr) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
         socket.bind((client, 0).into())?;
@@ -169,25 +169,25 @@ impl Connection {
         Ok(Self { stream, read: Vec::with_capacity(16 * 1024) })
     }
 
-    /// Sends a request; headers are lines without their end.
+    /// Sends a request; headers are lines without CRLF.
     pub async fn call(&mut self, method: &str, path: &str, headers: &[&str], body: &str) -> io::Result<Answer> {
         self.send(&request(method, path, headers, body)).await
     }
 
-    /// Sends a request that is written out already, and reads the whole answer; its status.
+    /// Sends serialised request bytes and reads the whole response; returns its status.
     pub async fn status(&mut self, request: &[u8]) -> io::Result<u16> {
         self.exchange(request).await?;
         let status = std::str::from_utf8(&self.read[9..12]).ok().and_then(|status| status.parse().ok());
         status.ok_or(io::ErrorKind::InvalidData.into())
     }
 
-    /// Sends a request that is written out already, and reads the whole answer; as it came.
+    /// Sends serialised request bytes and reads the whole response; returns its raw bytes.
     pub async fn raw(&mut self, request: &[u8]) -> io::Result<&[u8]> {
         self.exchange(request).await?;
         Ok(&self.read)
     }
 
-    /// Reads a whole answer; where its body begins, and how long it is.
+    /// Sends a request and reads the whole response; returns the offset and the length of its body.
     async fn exchange(&mut self, request: &[u8]) -> io::Result<(usize, usize)> {
         self.stream.write_all(request).await?;
         self.read.clear();
@@ -195,15 +195,15 @@ impl Connection {
             if let Some(end) = self.read.windows(4).position(|window| window == b"\r\n\r\n") {
                 break (end + 4, BodyLength::of(&self.read[..end]));
             }
-            self.more().await?;
+            self.read_more().await?;
         };
         while !length.is_reached(&self.read[head..]) {
-            self.more().await?;
+            self.read_more().await?;
         }
         Ok((head, self.read.len() - head))
     }
 
-    /// Sends a request that is written out already, and reads the whole answer.
+    /// Sends serialised request bytes and reads the whole response.
     pub async fn send(&mut self, request: &[u8]) -> io::Result<Answer> {
         let (head, length) = self.exchange(request).await?;
         let text = String::from_utf8_lossy(&self.read[..head]).into_owned();
@@ -211,7 +211,7 @@ impl Connection {
         Ok(Answer { status, head: text, body: self.read[head..head + length].to_vec() })
     }
 
-    async fn more(&mut self) -> io::Result<()> {
+    async fn read_more(&mut self) -> io::Result<()> {
         match self.stream.read_buf(&mut self.read).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             _ => Ok(()),
@@ -219,7 +219,7 @@ impl Connection {
     }
 }
 
-/// A request as it goes over the wire.
+/// Serialises a request.
 pub fn request(method: &str, path: &str, headers: &[&str], body: &str) -> Vec<u8> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n", body.len());
     if !body.is_empty() {
@@ -234,12 +234,12 @@ pub fn request(method: &str, path: &str, headers: &[&str], body: &str) -> Vec<u8
     text.into_bytes()
 }
 
-/// Tells when a body is complete.
+/// Decides when a body is complete.
 enum BodyLength {
-    /// Bytes; 0 without `Content-Length`, as with a 204.
+    /// The length in bytes; 0 without `Content-Length`, as for a 204.
     Known(usize),
-    /// A page, which is sent as it is rendered. Its body is read and kept with its chunk sizes: only its status is
-    /// asked for here.
+    /// A page, which is streamed while it is rendered. The body is kept with its chunk sizes, because tests read only
+    /// the status of pages.
     Chunked,
 }
 
@@ -264,7 +264,7 @@ impl BodyLength {
     }
 }
 
-/// Somebody who has registered, and all that they can present.
+/// A registered account with its credentials and IDs.
 #[allow(dead_code, reason = "each program that includes this file uses what it needs")]
 pub struct Account {
     pub session: String,

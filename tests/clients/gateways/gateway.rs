@@ -1,5 +1,5 @@
-//! The gateways of `examples/gateways/`: each with its own file, in which nothing but ports and the
-//! organisation are replaced, and on a folder of its own.
+//! Starts the gateways of `examples/gateways/`, each with its example file and in a folder of its own. Only the ports
+//! and the organisation are replaced in the file.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -16,21 +16,27 @@ pub enum Kind {
     Haproxy,
     Traefik,
     Envoy,
-    /// As the README says for versions before 1.38: the client's path goes to Latchkey as well.
+    /// Envoy as the README configures versions before 1.38, which append the client's path to Latchkey's.
     OlderEnvoy,
 }
 
-/// A gateway, killed when it is dropped.
+/// A gateway process, killed on drop.
 pub struct Gateway {
     pub address: SocketAddr,
     child: Child,
 }
 
 impl Gateway {
-    /// Starts it in front of a service, and waits until it asks the judge.
-    pub async fn start(kind: Kind, folder: &Path, judge: SocketAddr, service: SocketAddr, organisation: &str) -> Self {
+    /// Starts a gateway in front of a service, and waits until it asks the authorizer, which is Latchkey or a fake.
+    pub async fn start(
+        kind: Kind,
+        folder: &Path,
+        authorizer: SocketAddr,
+        service: SocketAddr,
+        organisation: &str,
+    ) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
-        let example = Example { folder, gateway: address, judge, service, organisation };
+        let example = Example { folder, gateway: address, authorizer, service, organisation };
         let log = folder.join("gateway.log");
         let out = fs::File::create(&log).expect("a log file");
         let child = example
@@ -50,8 +56,8 @@ impl Gateway {
         gateway
     }
 
-    /// Ready is whoever refuses a request without a key as the judge does. Traefik listens before it
-    /// has read its routes.
+    /// Waits until a request without a key gets the authorizer's 401. An open port is not enough: Traefik listens
+    /// before it has read its routes.
     async fn wait(&mut self, kind: Kind, log: &Path) {
         let deadline = Instant::now() + Duration::from_mins(1);
         loop {
@@ -62,7 +68,7 @@ impl Gateway {
             if answer.is_some_and(|answer| answer.status == 401) {
                 return;
             }
-            let ended = self.child.try_wait().expect("it can be asked");
+            let ended = self.child.try_wait().expect("a status");
             assert!(
                 ended.is_none() && Instant::now() < deadline,
                 "{kind:?} does not serve ({ended:?})\n{}",
@@ -83,7 +89,7 @@ impl Drop for Gateway {
 struct Example<'a> {
     folder: &'a Path,
     gateway: SocketAddr,
-    judge: SocketAddr,
+    authorizer: SocketAddr,
     service: SocketAddr,
     organisation: &'a str,
 }
@@ -93,8 +99,8 @@ impl Example<'_> {
         match kind {
             Kind::Nginx => {
                 let example = self.fill("nginx.conf");
-                // What Debian's /etc/nginx/nginx.conf has around it, but of one process and with all
-                // that is written in this folder.
+                // The surrounding blocks of Debian's /etc/nginx/nginx.conf, with one process and with all files in this
+                // folder.
                 let whole = format!(
                     "daemon off; master_process off; pid nginx.pid; error_log stderr; events {{}}
                      http {{
@@ -109,7 +115,7 @@ impl Example<'_> {
             }
             Kind::Caddy => {
                 let example = self.fill("Caddyfile");
-                // Its administration would listen on one and the same port for all.
+                // Caddy's admin API would listen on the same port in every test.
                 let whole = format!("{{\n\tadmin off\n}}\nimport {}\n", example.display());
                 let whole = self.write("whole.caddy", &whole);
                 self.run(debian("caddy"), &["run", "--adapter", "caddyfile", "--config", &whole])
@@ -124,7 +130,7 @@ impl Example<'_> {
                 &[
                     &format!("--entryPoints.web.address={}", self.gateway),
                     &format!("--providers.file.filename={}", self.fill("traefik-routes.yaml").display()),
-                    // It asks after newer versions otherwise.
+                    // Traefik looks for newer versions by default.
                     "--global.checkNewVersion=false",
                     "--global.sendAnonymousUsage=false",
                 ],
@@ -142,7 +148,7 @@ impl Example<'_> {
 
     fn envoy(&self, example: &Path) -> Command {
         let example = example.display().to_string();
-        // Without a restart that could be handed over, several run beside each other.
+        // Hot restart allows only one Envoy per base ID, and tests run several.
         self.run(installed("envoy"), &["--disable-hot-restart", "--log-level", "warning", "--config-path", &example])
     }
 
@@ -152,16 +158,16 @@ impl Example<'_> {
         command
     }
 
-    /// The example with its placeholders replaced, in the folder. A number could be part of another
-    /// one, so they are all taken out before any is put in.
+    /// Writes the example into the folder with its placeholders replaced. A port could contain another placeholder, so
+    /// all placeholders are replaced by marks before any value is inserted.
     fn fill(&self, name: &str) -> PathBuf {
         let mut text = fs::read_to_string(examples().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
         let mut values = vec![
-            ("3000", "<judge>", self.judge.port().to_string()),
+            ("3000", "<authorizer>", self.authorizer.port().to_string()),
             ("9000", "<service>", self.service.port().to_string()),
             ("org_0123456789abcdef", "<organisation>", self.organisation.to_owned()),
         ];
-        // Traefik has it on its command line.
+        // Traefik's own port is on its command line.
         if name != "traefik-routes.yaml" {
             values.push(("8080", "<gateway>", self.gateway.port().to_string()));
         }
@@ -175,10 +181,10 @@ impl Example<'_> {
         self.folder.join(self.write(name, &text))
     }
 
-    /// The path of what was written.
+    /// Writes a file; returns its path.
     fn write(&self, name: &str, text: &str) -> String {
         let path = self.folder.join(name);
-        fs::write(&path, text).expect("it can be written");
+        fs::write(&path, text).expect("the file can be written");
         path.display().to_string()
     }
 }
@@ -187,7 +193,7 @@ fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/gateways")
 }
 
-/// A program of Debian's; /usr/sbin is not in everybody's PATH.
+/// Finds a program that Debian packages; /usr/sbin may be missing in PATH.
 fn debian(name: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -197,7 +203,7 @@ fn debian(name: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{name} is not installed: tools/setup-test does it, or: apt-get install {name}"))
 }
 
-/// A program of `requirements.txt` beside this file.
+/// Finds a program of `requirements.txt` beside this file.
 fn installed(name: &str) -> PathBuf {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/gateways/bin").join(name);
     assert!(program.is_file(), "{name} is not installed in target/gateways: tools/setup-test does it");

@@ -1,4 +1,4 @@
-//! The headers that tell the service the identity of the caller, and attempts to forge them.
+//! The headers that carry the caller's identity to the service, and attempts to forge or remove them.
 
 use serde_json::json;
 
@@ -6,8 +6,8 @@ use super::gateway::{Gateway, Kind};
 use super::service::{Request, Service};
 use super::{CLIENT, IDENTITY, NEIGHBOUR, Scene, ask, ok};
 
-/// A judge who lets every key pass and says nothing of it but its id.
-fn taciturn(request: &Request) -> String {
+/// An authorizer that accepts every key and returns only a key ID, no other identity header.
+fn only_key_id(request: &Request) -> String {
     match request.header("x-api-key") {
         Some(_) => "HTTP/1.1 200 OK\r\nX-Auth-Key-Id: ak_0123456789abcdef\r\nContent-Length: 0\r\n\r\n",
         None => "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
@@ -15,13 +15,13 @@ fn taciturn(request: &Request) -> String {
     .to_owned()
 }
 
-pub async fn a_valid_key_passes_and_the_service_learns_whose_it_is(kind: Kind) {
+pub async fn a_valid_key_passes_with_its_identity(kind: Kind) {
     let mut scene = Scene::new(kind).await;
     let key = scene.key(json!({"scopes": "orders:read orders:write"})).await;
     let (organisation, environment) = (scene.account.organisation.clone(), scene.account.environment.clone());
     let bearer = key.header.replace("X-API-Key: ", "Authorization: Bearer ");
-    // A page of another site may send it: what Latchkey makes of that for its own pages is not the
-    // service's business.
+    // A page of another site may send the request: Latchkey's cross-site rules are for its own pages, not for the
+    // service.
     let foreign = ["Origin: https://elsewhere.example", "Sec-Fetch-Site: cross-site"];
     for credential in [&key.header, &bearer] {
         for (method, body) in [("GET", ""), ("POST", r#"{"item":"tea"}"#), ("DELETE", "")] {
@@ -41,15 +41,15 @@ pub async fn a_valid_key_passes_and_the_service_learns_whose_it_is(kind: Kind) {
     }
 }
 
-pub async fn headers_that_a_client_makes_up_never_reach_the_service(kind: Kind) {
+pub async fn forged_identity_headers_never_reach_the_service(kind: Kind) {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let (judge, service) = (Service::start(taciturn).await, Service::start(ok).await);
-    let gateway = Gateway::start(kind, folder.path(), judge.address, service.address, "org_fedcba9876543210").await;
-    judge.seen();
+    let (authorizer, service) = (Service::start(only_key_id).await, Service::start(ok).await);
+    let gateway =
+        Gateway::start(kind, folder.path(), authorizer.address, service.address, "org_fedcba9876543210").await;
+    authorizer.seen();
     let mut headers = vec!["X-API-Key: any".to_owned()];
     for name in IDENTITY {
-        // Servers that hand headers on as variables take all of these for the same name (CGI, WSGI; PHP
-        // the dot as well).
+        // Servers that pass headers as variables (CGI, WSGI) treat these as the same name, PHP also that with the dot.
         for spelling in [
             name.to_owned(),
             name.to_lowercase(),
@@ -61,7 +61,7 @@ pub async fn headers_that_a_client_makes_up_never_reach_the_service(kind: Kind) 
         }
         headers.push(format!("{}: forged as well", name.to_uppercase()));
     }
-    // nginx knows no patterns: it replaces those that there are, and only those.
+    // nginx cannot match header names by pattern: its example replaces only the existing identity headers.
     if kind != Kind::Nginx {
         headers.push("X-Auth-Whatever: forged".to_owned());
     }
@@ -74,13 +74,13 @@ pub async fn headers_that_a_client_makes_up_never_reach_the_service(kind: Kind) 
     for name in &IDENTITY[1..] {
         assert!(arrived.header(name).is_none_or(str::is_empty), "{arrived:?}");
     }
-    // The judge has no use for them either, and did not get the client's word for where it is.
-    let asked = judge.seen().pop().expect("a question");
+    // The authorizer gets no forged header either.
+    let asked = authorizer.seen().pop().expect("a request");
     assert!(asked.headers.iter().all(|(_, value)| !value.contains("forged")), "{asked:?}");
 }
 
-/// A header that `Connection` names is taken off by the next proxy.
-pub async fn a_client_cannot_take_the_identity_away(kind: Kind) {
+/// A proxy removes the headers that `Connection` names, so a client could try to remove identity headers.
+pub async fn a_client_cannot_remove_the_identity_headers(kind: Kind) {
     let mut scene = Scene::new(kind).await;
     let key = scene.key(json!({"scopes": "orders:read"})).await;
     for names in ["X-Auth-Scopes", "keep-alive, x-auth-scopes, X-Auth-Org", "close, X-Auth-Key-Id"] {
@@ -96,10 +96,10 @@ pub async fn a_client_cannot_take_the_identity_away(kind: Kind) {
     }
 }
 
-pub async fn an_allowlist_sees_the_client_that_the_gateway_sees(kind: Kind) {
+pub async fn an_ip_allowlist_uses_the_address_that_the_gateway_sees(kind: Kind) {
     let mut scene = Scene::new(kind).await;
     let key = scene.key(json!({"scopes": "orders:read", "ip_allowlist": [format!("{CLIENT}/32")]})).await;
-    let said = [
+    let forged = [
         format!("X-Forwarded-For: {CLIENT}"),
         format!("X-Forwarded-For: 192.0.2.1, {CLIENT}"),
         format!("X-Real-IP: {CLIENT}"),
@@ -108,24 +108,24 @@ pub async fn an_allowlist_sees_the_client_that_the_gateway_sees(kind: Kind) {
         "X-Forwarded-For: unknown".to_owned(),
     ];
     let mut headers = vec![key.header.as_str()];
-    headers.extend(said.iter().map(String::as_str));
+    headers.extend(forged.iter().map(String::as_str));
     for headers in [&headers[..1], &headers] {
         let answer = scene.call_from(NEIGHBOUR, "GET", "/orders", headers, "").await;
         scene.refused(&answer, 403);
     }
-    // Nor does it shut anybody out to name somebody else.
-    for said in [&[][..], &["X-Forwarded-For: 192.0.2.1"]] {
-        let headers = [&[key.header.as_str()], said].concat();
+    // A forged address does not exclude an allowed client.
+    for forged in [&[][..], &["X-Forwarded-For: 192.0.2.1"]] {
+        let headers = [&[key.header.as_str()], forged].concat();
         let answer = scene.get("/orders", &headers).await;
         assert_eq!(answer.status, 200, "{}", answer.head);
-        // The last hop is what the service may believe.
+        // The service may trust the last hop.
         let arrived = scene.arrived();
         let forwarded = arrived.header("x-forwarded-for").expect("X-Forwarded-For");
         assert_eq!(forwarded.rsplit(',').next().map(str::trim), Some(CLIENT.to_string().as_str()));
     }
 }
 
-pub async fn a_key_with_the_most_scopes_passes(kind: Kind) {
+pub async fn a_key_with_the_maximum_of_scopes_passes(kind: Kind) {
     let mut scene = Scene::new(kind).await;
     let mut scopes = vec!["orders:read".to_owned()];
     scopes.extend((1..50).map(|n| format!("{}:{n:02}", "resource".repeat(12))));

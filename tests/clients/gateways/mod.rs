@@ -1,5 +1,5 @@
-//! The gateways of `examples/gateways/`, run as they stand there, in front of a small service and with
-//! the built program as the judge. Clients come from 127.0.0.2, so that they are nobody's trusted proxy.
+//! The gateways of `examples/gateways/` with their example files, in front of a small service and with the built
+//! program as the authorizer. Clients connect from 127.0.0.2, so that no server treats them as a trusted proxy.
 
 mod gateway;
 mod identity;
@@ -14,73 +14,72 @@ use serde_json::Value;
 use crate::served::{Account, Answer, Connection, Server};
 use gateway::{Gateway, Kind};
 use identity::{
-    a_client_cannot_take_the_identity_away, a_key_with_the_most_scopes_passes,
-    a_valid_key_passes_and_the_service_learns_whose_it_is, an_allowlist_sees_the_client_that_the_gateway_sees,
-    headers_that_a_client_makes_up_never_reach_the_service,
+    a_client_cannot_remove_the_identity_headers, a_key_with_the_maximum_of_scopes_passes,
+    a_valid_key_passes_with_its_identity, an_ip_allowlist_uses_the_address_that_the_gateway_sees,
+    forged_identity_headers_never_reach_the_service,
 };
 use refusals::{
-    a_limit_says_when_to_come_back, a_revoked_key_stops_at_once,
-    neither_path_nor_query_nor_headers_change_what_is_demanded, what_is_refused_never_reaches_the_service,
-    without_the_judge_nobody_passes,
+    a_limited_key_gets_retry_after, a_revoked_key_is_refused_at_once, no_request_passes_while_latchkey_is_down,
+    path_query_and_headers_do_not_change_the_required_scope, refused_requests_never_reach_the_service,
 };
 use service::{Request, Service};
-use websocket::a_websocket_is_opened_with_a_key_and_only_with_one;
+use websocket::a_websocket_needs_a_valid_key;
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 const IDENTITY: [&str; 4] = ["X-Auth-Key-Id", "X-Auth-Org", "X-Auth-Env", "X-Auth-Scopes"];
 
-/// Each of the stories is a test with each of the gateways.
+/// Makes a test of each function with each gateway.
 macro_rules! through_every_gateway {
-    ($($story:ident)*) => {$(
-        mod $story {
+    ($($test:ident)*) => {$(
+        mod $test {
             use super::Kind;
 
             #[tokio::test]
             async fn nginx() {
-                super::$story(Kind::Nginx).await;
+                super::$test(Kind::Nginx).await;
             }
 
             #[tokio::test]
             async fn caddy() {
-                super::$story(Kind::Caddy).await;
+                super::$test(Kind::Caddy).await;
             }
 
             #[tokio::test]
             async fn haproxy() {
-                super::$story(Kind::Haproxy).await;
+                super::$test(Kind::Haproxy).await;
             }
 
             #[tokio::test]
             async fn traefik() {
-                super::$story(Kind::Traefik).await;
+                super::$test(Kind::Traefik).await;
             }
 
             #[tokio::test]
             async fn envoy() {
-                super::$story(Kind::Envoy).await;
+                super::$test(Kind::Envoy).await;
             }
         }
     )*};
 }
 
 through_every_gateway! {
-    a_valid_key_passes_and_the_service_learns_whose_it_is
-    what_is_refused_never_reaches_the_service
-    a_revoked_key_stops_at_once
-    a_limit_says_when_to_come_back
-    headers_that_a_client_makes_up_never_reach_the_service
-    a_client_cannot_take_the_identity_away
-    neither_path_nor_query_nor_headers_change_what_is_demanded
-    an_allowlist_sees_the_client_that_the_gateway_sees
-    a_key_with_the_most_scopes_passes
-    a_websocket_is_opened_with_a_key_and_only_with_one
-    without_the_judge_nobody_passes
+    a_valid_key_passes_with_its_identity
+    refused_requests_never_reach_the_service
+    a_revoked_key_is_refused_at_once
+    a_limited_key_gets_retry_after
+    forged_identity_headers_never_reach_the_service
+    a_client_cannot_remove_the_identity_headers
+    path_query_and_headers_do_not_change_the_required_scope
+    an_ip_allowlist_uses_the_address_that_the_gateway_sees
+    a_key_with_the_maximum_of_scopes_passes
+    a_websocket_needs_a_valid_key
+    no_request_passes_while_latchkey_is_down
 }
 
 #[tokio::test]
-async fn an_older_envoy_sends_the_path_along_and_it_changes_nothing() {
-    neither_path_nor_query_nor_headers_change_what_is_demanded(Kind::OlderEnvoy).await;
+async fn an_older_envoy_that_forwards_the_path_requires_the_same_scope() {
+    path_query_and_headers_do_not_change_the_required_scope(Kind::OlderEnvoy).await;
 }
 
 struct Scene {
@@ -99,14 +98,14 @@ struct Key {
 
 impl Scene {
     async fn new(kind: Kind) -> Self {
-        Self::before(kind, ok).await
+        Self::with_service(kind, ok).await
     }
 
-    /// With a service that answers in this way.
-    async fn before(kind: Kind, answer: service::Answer) -> Self {
+    /// Starts everything with a service that answers in this way.
+    async fn with_service(kind: Kind, answer: service::Answer) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let latchkey = Server::start(folder.path(), &["--trusted-proxies", "127.0.0.1/32"], &[]);
-        let mut owner = latchkey.connect().await.expect("it listens");
+        let mut owner = latchkey.connect().await.expect("the server listens");
         let account = Account::register(&mut owner).await;
         let service = Service::start(answer).await;
         let gateway =
@@ -115,7 +114,7 @@ impl Scene {
         Self { gateway, latchkey, service, owner, account, _folder: folder }
     }
 
-    /// Makes a live key; what it is to have besides its name is given.
+    /// Creates a live key with these fields besides its name.
     async fn key(&mut self, wish: Value) -> Key {
         let environment = self.account.environment.clone();
         self.key_in(&environment, wish).await
@@ -147,7 +146,7 @@ impl Scene {
         ask(self.gateway.address, client, method, path, headers, body).await
     }
 
-    /// The one request that the service got.
+    /// Returns the only request that the service got since the last call.
     #[track_caller]
     fn arrived(&self) -> Request {
         let mut seen = self.service.seen();
@@ -155,7 +154,7 @@ impl Scene {
         seen.remove(0)
     }
 
-    /// Refused with this status, and the service got nothing.
+    /// Asserts that a request was refused with this status and did not reach the service.
     #[track_caller]
     fn refused(&self, answer: &Answer, status: u16) {
         assert_eq!(answer.status, status, "{}{}", answer.head, answer.text());
@@ -164,11 +163,11 @@ impl Scene {
 }
 
 async fn ask(gateway: SocketAddr, client: Ipv4Addr, method: &str, path: &str, headers: &[&str], body: &str) -> Answer {
-    let mut connection = Connection::open_from(client, gateway).await.expect("it listens");
+    let mut connection = Connection::open_from(client, gateway).await.expect("the server listens");
     connection.call(method, path, headers, body).await.expect("an answer")
 }
 
-/// The service's answer to everything.
+/// The service's response to every request.
 fn ok(_: &Request) -> String {
     "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello".to_owned()
 }

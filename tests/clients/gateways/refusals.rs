@@ -6,7 +6,7 @@ use super::gateway::Kind;
 use super::{CLIENT, Scene};
 use crate::served::{self, Connection};
 
-pub async fn what_is_refused_never_reaches_the_service(kind: Kind) {
+pub async fn refused_requests_never_reach_the_service(kind: Kind) {
     let mut scene = Scene::new(kind).await;
     let other_scope = scene.key(json!({"scopes": "orders:write"})).await;
     let me = scene.call_owner("GET", "/v1/auth/me", "").await.json(200);
@@ -19,7 +19,7 @@ pub async fn what_is_refused_never_reaches_the_service(kind: Kind) {
         (&[], 401),
         (&["X-API-Key: nonsense"], 401),
         (&[&unknown], 401),
-        // Whoever is signed in at the dashboard is not let in by that.
+        // A dashboard session is not a key.
         (&[&session], 401),
         (&[&other_scope.header], 403),
         (&[&test_key.header], 403),
@@ -32,12 +32,12 @@ pub async fn what_is_refused_never_reaches_the_service(kind: Kind) {
     }
 }
 
-pub async fn a_revoked_key_stops_at_once(kind: Kind) {
+pub async fn a_revoked_key_is_refused_at_once(kind: Kind) {
     let mut scene = Scene::new(kind).await;
     for _ in 0..5 {
         let key = scene.key(json!({"scopes": "orders:read"})).await;
-        // One connection, so that nothing but the key is other than before.
-        let mut connection = Connection::open_from(CLIENT, scene.gateway.address).await.expect("it listens");
+        // Both requests use one connection, so that only the state of the key differs.
+        let mut connection = Connection::open_from(CLIENT, scene.gateway.address).await.expect("the server listens");
         let request = served::request("GET", "/orders", &[&key.header], "");
         assert_eq!(connection.send(&request).await.expect("an answer").status, 200);
         scene.arrived();
@@ -47,44 +47,44 @@ pub async fn a_revoked_key_stops_at_once(kind: Kind) {
     }
 }
 
-pub async fn a_limit_says_when_to_come_back(kind: Kind) {
+pub async fn a_limited_key_gets_retry_after(kind: Kind) {
     let mut scene = Scene::new(kind).await;
     let rate = json!({"scopes": "orders:read", "rate_limit": {"limit": 2, "window_seconds": 600}});
     let quota = json!({"scopes": "orders:read", "quota": {"limit": 2}});
-    for (wish, longest) in [(rate, 600), (quota, 31 * 24 * 3600)] {
+    for (wish, max_seconds) in [(rate, 600), (quota, 31 * 24 * 3600)] {
         let key = scene.key(wish).await;
         for _ in 0..2 {
             assert_eq!(scene.get("/orders", &[&key.header]).await.status, 200);
             scene.arrived();
         }
-        // What nginx alone asks for, nobody gets by asking for it himself.
+        // Only nginx's own request sets `compat=nginx`; a client that sets it gets the usual headers.
         for path in ["/orders", "/orders?compat=nginx"] {
             let answer = scene.get(path, &[&key.header]).await;
             scene.refused(&answer, 429);
             let seconds: u32 = answer.header("retry-after").expect("Retry-After").parse().expect("seconds");
-            assert!((1..=longest).contains(&seconds), "{seconds}");
+            assert!((1..=max_seconds).contains(&seconds), "{seconds}");
             assert_eq!(answer.header("ratelimit").is_some(), kind != Kind::Nginx, "{}", answer.head);
         }
     }
-    // A limit is the key's own.
+    // Another key has its own limit.
     let other = scene.key(json!({"scopes": "orders:read"})).await;
     assert_eq!(scene.get("/orders", &[&other.header]).await.status, 200);
 }
 
-pub async fn neither_path_nor_query_nor_headers_change_what_is_demanded(kind: Kind) {
+pub async fn path_query_and_headers_do_not_change_the_required_scope(kind: Kind) {
     let mut scene = Scene::new(kind).await;
     let other_scope = scene.key(json!({"scopes": "orders:write"})).await;
     let passing = scene.key(json!({"scopes": "orders:read"})).await;
-    let door = format!("/v1/forward-auth/{}", scene.account.organisation);
+    let forward_auth = format!("/v1/forward-auth/{}", scene.account.organisation);
     let paths = [
-        format!("{door}/any/any"),
-        format!("{door}/live/orders:write"),
+        format!("{forward_auth}/any/any"),
+        format!("{forward_auth}/live/orders:write"),
         "/orders?scopes=any&mode=any".to_owned(),
         "/../../any/any".to_owned(),
         "/..%2f..%2fany%2fany".to_owned(),
         "/%2e%2e/%2e%2e/any/any".to_owned(),
         "/..;/..;/any/any".to_owned(),
-        format!("//{door}/any/any"),
+        format!("//{forward_auth}/any/any"),
         "/+orders:write".to_owned(),
         "/%3Fscopes=any".to_owned(),
         "/_latchkey".to_owned(),
@@ -103,23 +103,23 @@ pub async fn neither_path_nor_query_nor_headers_change_what_is_demanded(kind: Ki
     for path in &paths {
         for method in ["GET", "POST", "OPTIONS"] {
             let answer = scene.call(method, path, &headers, "").await;
-            // What a gateway does not take for a path at all is a 400, and nginx's own place a 404.
+            // A gateway refuses a malformed path with 400, and nginx its internal location with 404.
             assert!([400, 403, 404].contains(&answer.status), "{method} {path}: {}", answer.head);
             assert!(scene.service.seen().is_empty(), "{method} {path}");
         }
     }
-    // The place from which nginx asks is not one to call.
+    // Clients cannot call the internal location of nginx's subrequest.
     if kind == Kind::Nginx {
         let answer = scene.get("/_latchkey", &[&passing.header]).await;
         scene.refused(&answer, 404);
     }
-    // The same for who may: the service gets it as it was sent.
-    let path = format!("{door}/any/any?scopes=any&compat=nginx");
+    // With the required scope, the service gets the path and query unchanged.
+    let path = format!("{forward_auth}/any/any?scopes=any&compat=nginx");
     assert_eq!(scene.get(&path, &[&passing.header]).await.status, 200);
     assert_eq!(scene.arrived().line, format!("GET {path}"));
 }
 
-pub async fn without_the_judge_nobody_passes(kind: Kind) {
+pub async fn no_request_passes_while_latchkey_is_down(kind: Kind) {
     let mut scene = Scene::new(kind).await;
     let key = scene.key(json!({"scopes": "orders:read"})).await;
     assert_eq!(scene.get("/orders", &[&key.header]).await.status, 200);

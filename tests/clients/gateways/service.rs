@@ -1,5 +1,5 @@
-//! The service behind the gateway: answers 200 to everything and remembers what it got. With other
-//! answers it is a judge.
+//! A fake HTTP server that records its requests: the service behind the gateway, or, with other responses, an
+//! authorizer.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +18,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// The value of a header, which may be there once at most.
+    /// Returns the value of a header. Panics if the request has it twice.
     #[track_caller]
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut found = self.headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case(name));
@@ -53,7 +53,7 @@ impl Service {
                             break;
                         }
                         if answer.starts_with("HTTP/1.1 101 ") {
-                            send_back(&mut stream).await;
+                            echo(&mut stream).await;
                             break;
                         }
                     }
@@ -63,21 +63,21 @@ impl Service {
         Self { address, seen }
     }
 
-    /// What came since the last time that somebody asked.
+    /// Takes the requests since the last call.
     pub fn seen(&self) -> Vec<Request> {
         std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Returns every byte until the connection ends.
-async fn send_back(stream: &mut BufReader<TcpStream>) {
+/// Sends every byte back until the connection ends.
+async fn echo(stream: &mut BufReader<TcpStream>) {
     let mut bytes = [0; 1024];
     while let Ok(length @ 1..) = stream.read(&mut bytes).await
         && stream.write_all(&bytes[..length]).await.is_ok()
     {}
 }
 
-/// The next request; none when the connection is closed.
+/// Reads the next request; returns `None` when the connection is closed.
 async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
     let mut line = String::new();
     stream.read_line(&mut line).await.ok().filter(|length| *length > 0)?;
@@ -89,7 +89,7 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
         let Some((name, value)) = line.split_once(':') else { break };
         request.headers.push((name.to_owned(), value.trim().to_owned()));
     }
-    assert_eq!(request.header("transfer-encoding"), None, "bodies are sent here with their length");
+    assert_eq!(request.header("transfer-encoding"), None, "this server reads only bodies with Content-Length");
     let length = request.header("content-length").map_or(0, |length| length.parse().expect("a length"));
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;

@@ -10,9 +10,9 @@ use latchkey::runtime::entropy::Entropy;
 use latchkey::store::Db;
 
 use super::{HOUR, Server, namespace, node, rate};
-use crate::turn::beside_others;
+use crate::turn;
 
-/// The keys of a database, as several nodes know them.
+/// One database with one key, for several nodes.
 struct Nodes {
     _folder: tempfile::TempDir,
     db: Db,
@@ -24,7 +24,9 @@ struct Nodes {
 impl Nodes {
     async fn new(limits: Limits) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let db = Db::open(&format!("sqlite:{}", folder.path().join("latchkey.db").display())).await.expect("it opens");
+        let db = Db::open(&format!("sqlite:{}", folder.path().join("latchkey.db").display()))
+            .await
+            .expect("the database opens");
         db.migrate().await.expect("the schema is made");
         let entropy = Entropy::System;
         let passwords = Passwords::cheap(entropy.clone());
@@ -32,7 +34,7 @@ impl Nodes {
         let email = EmailAddress::parse("ada@example.com").expect("an address");
         let password = Password::new("correct horse battery".to_owned()).expect("a password");
         let user = accounts.add(&email, password).await.expect("an account");
-        let caller = Caller::Person(accounts.person(user).await.expect("an answer").expect("somebody"));
+        let caller = Caller::Person(accounts.person(user).await.expect("an answer").expect("the account"));
         let draft = Draft {
             name: KeyName::parse("Billing worker").expect("a name"),
             place: caller.place(None).expect("a place"),
@@ -42,7 +44,8 @@ impl Nodes {
             metadata: None,
             form: KeyStringForm::Hookstream,
         };
-        let first = keys::open(db.clone(), Clock::System, entropy, Policy::default(), None).await.expect("it opens");
+        let first =
+            keys::open(db.clone(), Clock::System, entropy, Policy::default(), None).await.expect("the keys open");
         let key = first.keys.issue(&caller, draft).await.expect("a key");
         Self { _folder: folder, db, caller, id: key.key.id, string: key.plain.reveal() }
     }
@@ -50,12 +53,12 @@ impl Nodes {
     async fn node(&self, limits: SharedLimits, without: WithoutRedis) -> Opened {
         let node = keys::open(self.db.clone(), Clock::System, Entropy::System, Policy::default(), None)
             .await
-            .expect("it opens");
+            .expect("the keys open");
         node.limits.share(limits, without);
         node
     }
 
-    /// The outcome of a check, what is left of the rate limit, and the limit that was met.
+    /// Checks the key; returns the code, the rest of the rate limit, and the exceeded limit.
     async fn check(&self, node: &Opened) -> (Code, Option<u64>, Option<Limited>) {
         let verified = node
             .checks
@@ -68,8 +71,8 @@ impl Nodes {
 }
 
 #[tokio::test]
-async fn a_keys_rate_limit_is_one_for_all_nodes() {
-    let _turn = beside_others();
+async fn nodes_share_the_rate_limit_of_a_key() {
+    let _turn = turn::shared();
     let nodes = Nodes::new(Limits { rate_limit: Some(rate(3, HOUR)), ..Limits::default() }).await;
     let namespace = namespace();
     let one = nodes.node(node(&namespace).await, WithoutRedis::Closed).await;
@@ -83,8 +86,8 @@ async fn a_keys_rate_limit_is_one_for_all_nodes() {
 }
 
 #[tokio::test]
-async fn a_request_that_the_quota_refuses_spends_no_shared_limit() {
-    let _turn = beside_others();
+async fn a_request_over_its_quota_spends_no_shared_limit() {
+    let _turn = turn::shared();
     let limits = Limits { rate_limit: Some(rate(3, HOUR)), quota: Some(Quota { limit: 1 }), ..Limits::default() };
     let nodes = Nodes::new(limits).await;
     let node = nodes.node(node(&namespace()).await, WithoutRedis::Closed).await;
@@ -96,8 +99,8 @@ async fn a_request_that_the_quota_refuses_spends_no_shared_limit() {
 }
 
 #[tokio::test]
-async fn without_redis_a_node_counts_by_itself_or_refuses() {
-    let _turn = beside_others();
+async fn without_redis_a_node_counts_alone_or_refuses() {
+    let _turn = turn::shared();
     let nodes = Nodes::new(Limits { rate_limit: Some(rate(3, HOUR)), ..Limits::default() }).await;
     let server = Server::new();
     let (_, limits) = server.limits().await;
@@ -106,15 +109,15 @@ async fn without_redis_a_node_counts_by_itself_or_refuses() {
     assert_eq!(nodes.check(&open).await, (Code::Valid, Some(2), None));
     drop(server);
     for remaining in [1, 0] {
-        assert_eq!(nodes.check(&open).await, (Code::Valid, Some(remaining), None), "what Redis counted is known here");
+        assert_eq!(nodes.check(&open).await, (Code::Valid, Some(remaining), None), "the node knows the count of Redis");
     }
     assert_eq!(nodes.check(&open).await.0, Code::RateLimited);
     assert_eq!(nodes.check(&closed).await, (Code::RateLimited, Some(0), Some(Limited::Rate(1))));
 }
 
 #[tokio::test]
-async fn a_key_that_ends_while_redis_is_asked_has_ended() {
-    let _turn = beside_others();
+async fn a_key_that_is_revoked_during_the_redis_call_is_refused() {
+    let _turn = turn::shared();
     let nodes = Nodes::new(Limits { rate_limit: Some(rate(3, HOUR)), ..Limits::default() }).await;
     let server = Server::new();
     let (_, limits) = server.limits().await;
@@ -124,11 +127,11 @@ async fn a_key_that_ends_while_redis_is_asked_has_ended() {
     let has_ended = std::cell::Cell::new(false);
     let check = async {
         let code = nodes.check(&node).await.0;
-        // Where revoking took longer than Redis's time-out, the check may have come first.
+        // If the revocation takes longer than Redis's timeout, the check may finish first.
         assert!(code == Code::Revoked || !has_ended.get(), "{code:?}");
     };
     let end = async {
-        node.keys.revoke(&nodes.caller, nodes.id, true).await.expect("it is revoked");
+        node.keys.revoke(&nodes.caller, nodes.id, true).await.expect("the key is revoked");
         has_ended.set(true);
     };
     tokio::join!(check, end);

@@ -1,5 +1,5 @@
-//! Limits that are counted in Redis, against a real one: two nodes, edits, concurrency; and a Redis that
-//! forgets, hangs, or is not there.
+//! Limits that are counted in a real Redis: two nodes, edits, concurrency, and a Redis that loses its data, hangs, or
+//! is unavailable.
 
 mod keys;
 mod rates;
@@ -19,7 +19,7 @@ const KEY: KeyId = KeyId(-7);
 
 const HOUR: u32 = 3600;
 
-/// What should be there in a moment is given up after so long.
+/// A test fails when Redis does not answer within this time.
 const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 fn rate(limit: u32, window_seconds: u32) -> RateLimit {
@@ -31,33 +31,33 @@ fn shared_url() -> String {
         .expect("LATCHKEY_TEST_REDIS_URL names the tests' Redis: `make test` starts one and sets it")
 }
 
-/// A namespace of a test's own.
+/// A new namespace for one test.
 fn namespace() -> String {
     format!("test-{:x}", Entropy::System.id())
 }
 
-/// What one node sees of the tests' Redis.
+/// The shared limits of one node, in the tests' Redis.
 async fn node(namespace: &str) -> SharedLimits {
     SharedLimits::new(Redis::open(&shared_url()).await.expect("a URL"), namespace)
 }
 
-/// A client of our own.
+/// A direct connection to Redis.
 async fn raw(url: &str) -> redis::aio::MultiplexedConnection {
     redis::Client::open(url).expect("a URL").get_multiplexed_async_connection().await.expect("a connection")
 }
 
-async fn until_it_answers(limits: &SharedLimits, rate: RateLimit) -> Decision {
+async fn wait_for_answer(limits: &SharedLimits, rate: RateLimit) -> Decision {
     let begun = Instant::now();
     loop {
         match limits.spend(KEY, rate, 1).await {
             Ok(decision) => return decision,
-            Err(RedisUnavailable) => assert!(begun.elapsed() < TIME_LIMIT, "Redis comes back"),
+            Err(RedisUnavailable) => assert!(begun.elapsed() < TIME_LIMIT, "Redis does not answer"),
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// A Redis of a test's own, behind a socket in a folder.
+/// A Redis server of one test, on a Unix socket in a folder; killed on drop.
 struct Server {
     folder: tempfile::TempDir,
     child: Child,
@@ -79,7 +79,7 @@ impl Server {
             .expect("redis-server starts: tools/setup-test installs it");
         let begun = Instant::now();
         while std::os::unix::net::UnixStream::connect(&socket).is_err() {
-            assert!(begun.elapsed() < TIME_LIMIT, "redis-server answers");
+            assert!(begun.elapsed() < TIME_LIMIT, "redis-server does not answer");
             std::thread::sleep(Duration::from_millis(5));
         }
         Self { folder, child }

@@ -1,4 +1,4 @@
-//! A Redis that forgets, hangs, or is not there.
+//! A Redis that loses its data, hangs, or is unavailable.
 
 use std::io::Write;
 use std::sync::Mutex;
@@ -8,12 +8,12 @@ use futures::FutureExt;
 use latchkey::cluster::limits::SharedLimits;
 use latchkey::cluster::redis::{Redis, RedisUnavailable, RedisUrlError};
 
-use super::{HOUR, KEY, Server, TIME_LIMIT, rate, raw, until_it_answers};
-use crate::turn::beside_others;
+use super::{HOUR, KEY, Server, TIME_LIMIT, rate, raw, wait_for_answer};
+use crate::turn;
 
 #[tokio::test]
-async fn an_emptied_or_restarted_redis_goes_on() {
-    let _turn = beside_others();
+async fn limits_work_after_redis_was_emptied_or_restarted() {
+    let _turn = turn::shared();
     let server = Server::new();
     let (redis, limits) = server.limits().await;
     let mut raw = raw(&server.url()).await;
@@ -32,23 +32,23 @@ async fn an_emptied_or_restarted_redis_goes_on() {
     assert!(redis.is_unavailable());
     let folder = std::mem::replace(&mut server.folder, tempfile::tempdir().unwrap());
     let _server = Server::start(folder);
-    assert_eq!(until_it_answers(&limits, rate).await.remaining, 4);
+    assert_eq!(wait_for_answer(&limits, rate).await.remaining, 4);
     assert!(!redis.is_unavailable());
 }
 
 #[tokio::test]
-async fn a_redis_that_is_not_there_yet_is_found_when_it_is() {
-    let _turn = beside_others();
+async fn a_redis_that_starts_later_is_found() {
+    let _turn = turn::shared();
     let folder = tempfile::tempdir().unwrap();
     let redis = Redis::open(&Server::url_in(&folder)).await.unwrap();
     let limits = SharedLimits::new(redis.clone(), "test");
     assert!(redis.is_unavailable());
     assert_eq!(limits.spend(KEY, rate(5, HOUR), 1).await, Err(RedisUnavailable));
     let _server = Server::start(folder);
-    assert_eq!(until_it_answers(&limits, rate(5, HOUR)).await.remaining, 4);
+    assert_eq!(wait_for_answer(&limits, rate(5, HOUR)).await.remaining, 4);
 }
 
-/// What all tests log: whose it is, is told by the socket.
+/// The log of all tests in this process; a test finds its lines by its socket.
 static LOG: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 struct Log;
@@ -64,8 +64,8 @@ impl Write for Log {
 }
 
 #[tokio::test]
-async fn a_redis_that_hangs_costs_one_time_out_and_comes_back() {
-    let _turn = beside_others();
+async fn a_hanging_redis_costs_one_timeout_and_recovers() {
+    let _turn = turn::shared();
     tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).init();
     let server = Server::new();
     let (redis, limits) = server.limits().await;
@@ -75,17 +75,17 @@ async fn a_redis_that_hangs_costs_one_time_out_and_comes_back() {
     server.signal("STOP");
     assert_eq!(limits.spend(KEY, rate(5, HOUR), 1).await, Err(RedisUnavailable));
     assert!(redis.is_unavailable());
-    // No request waits for a second time-out.
+    // Further requests do not wait for a timeout.
     for _ in 0..1000 {
         assert_eq!(limits.spend(KEY, rate(5, HOUR), 1).now_or_never(), Some(Err(RedisUnavailable)));
     }
-    // Probes do not succeed, and are not mistaken for an answer.
+    // Probes fail while Redis hangs, so it stays unavailable.
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(limits.spend(KEY, rate(5, HOUR), 1).await, Err(RedisUnavailable));
 
     server.signal("CONT");
-    // What was asked while it hung may have been counted: once.
-    let remaining = until_it_answers(&limits, rate(5, HOUR)).await.remaining;
+    // The request during the hang may have been counted, but only once.
+    let remaining = wait_for_answer(&limits, rate(5, HOUR)).await.remaining;
     assert!((2..=3).contains(&remaining), "{remaining}");
 
     let log = String::from_utf8(LOG.lock().unwrap().clone()).unwrap();
@@ -97,8 +97,8 @@ async fn a_redis_that_hangs_costs_one_time_out_and_comes_back() {
 }
 
 #[tokio::test]
-async fn an_idle_redis_that_goes_is_noticed() {
-    let _turn = beside_others();
+async fn the_loss_of_an_idle_redis_is_noticed() {
+    let _turn = turn::shared();
     let server = Server::new();
     let (redis, _) = server.limits().await;
     drop(server);
@@ -110,20 +110,20 @@ async fn an_idle_redis_that_goes_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_replica_is_as_good_as_away() {
-    let _turn = beside_others();
+async fn a_replica_counts_as_unavailable() {
+    let _turn = turn::shared();
     let server = Server::new();
     let mut raw = raw(&server.url()).await;
     redis::cmd("REPLICAOF").arg("127.0.0.1").arg("1").exec_async(&mut raw).await.unwrap();
     let (redis, limits) = server.limits().await;
-    assert!(redis.is_unavailable(), "it can be read and not written");
+    assert!(redis.is_unavailable(), "a replica cannot be written");
     redis::cmd("REPLICAOF").arg("NO").arg("ONE").exec_async(&mut raw).await.unwrap();
-    assert_eq!(until_it_answers(&limits, rate(5, HOUR)).await.remaining, 4);
+    assert_eq!(wait_for_answer(&limits, rate(5, HOUR)).await.remaining, 4);
 }
 
 #[tokio::test]
-async fn no_password_is_shown() {
-    let _turn = beside_others();
+async fn debug_output_and_errors_hide_the_password() {
+    let _turn = turn::shared();
     let redis = Redis::open("redis://ada:hush@127.0.0.1:1/2").await.unwrap();
     assert_eq!(format!("{redis:?}"), "Redis(127.0.0.1:1, unavailable)");
     let limits = SharedLimits::new(redis, "test");

@@ -1,15 +1,15 @@
-//! Attempts to sign in, counted by all nodes together.
+//! Sign-in attempts, which all nodes count together.
 
 use latchkey::accounts::{EmailAddress, Throttle};
 use latchkey::model::Timestamp;
 use latchkey::runtime::clock::Clock;
 
 use super::{Server, namespace, node, raw, shared_url};
-use crate::turn::beside_others;
+use crate::turn;
 
 #[tokio::test]
-async fn attempts_to_sign_in_are_counted_together_and_without_names() {
-    let _turn = beside_others();
+async fn nodes_share_sign_in_attempts_and_store_no_names() {
+    let _turn = turn::shared();
     let namespace = namespace();
     let clock = Clock::fixed(Timestamp(1_000_000));
     let nodes = [
@@ -45,8 +45,8 @@ async fn attempts_to_sign_in_are_counted_together_and_without_names() {
 }
 
 #[tokio::test]
-async fn a_right_password_gives_an_attempt_back_to_all_nodes() {
-    let _turn = beside_others();
+async fn a_correct_password_refunds_the_attempt_on_all_nodes() {
+    let _turn = turn::shared();
     let namespace = namespace();
     let clock = Clock::fixed(Timestamp(1_000_000));
     let nodes = [
@@ -63,12 +63,12 @@ async fn a_right_password_gives_an_attempt_back_to_all_nodes() {
     for attempt in 0..10 {
         assert_eq!(nodes[attempt % 2].attempt(address, Some(&owner)).await, Ok(()));
     }
-    assert!(nodes[0].attempt(address, Some(&owner)).await.is_err(), "no more than was taken comes back");
+    assert!(nodes[0].attempt(address, Some(&owner)).await.is_err(), "a refund does not exceed the spent attempts");
 }
 
 #[tokio::test]
-async fn without_redis_a_node_throttles_by_itself_and_gives_no_new_burst() {
-    let _turn = beside_others();
+async fn without_redis_a_node_throttles_alone_and_allows_no_new_burst() {
+    let _turn = turn::shared();
     let server = Server::new();
     let (_, limits) = server.limits().await;
     let throttle = Throttle::new(Clock::fixed(Timestamp(1_000_000)), Some(limits));

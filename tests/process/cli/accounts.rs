@@ -1,4 +1,4 @@
-//! Accounts that the operator adds, and the first account of a server.
+//! Accounts that the operator adds by command, and the first account of a server.
 
 use std::io::{BufRead, Write};
 use std::process::{Output, Stdio};
@@ -12,16 +12,16 @@ fn user(command: &str, email: &str, database: &str, password: &str) -> Output {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("it starts");
-    let mut input = child.stdin.take().expect("its input");
-    // It may have ended before it read.
+        .expect("the program starts");
+    let mut input = child.stdin.take().expect("its standard input");
+    // The process may have ended before it read its input.
     let _ = writeln!(input, "{password}");
     drop(input);
-    child.wait_with_output().expect("it ends")
+    child.wait_with_output().expect("the process ends")
 }
 
-/// The one line that a command logs: the operator did it. Returns the id of the account.
-fn is_logged(output: &Output, event: &str) -> String {
+/// Asserts that a command logged exactly one line, with the operator as actor. Returns the ID of the account.
+fn assert_logged(output: &Output, event: &str) -> String {
     let log = text(&output.stderr);
     let line: serde_json::Value = serde_json::from_str(&log).unwrap_or_else(|error| panic!("{error}: {log}"));
     let fields = [&line["target"], &line["event"], &line["outcome"], &line["actor"], &line["client"]];
@@ -31,7 +31,7 @@ fn is_logged(output: &Output, event: &str) -> String {
 }
 
 #[test]
-fn accounts_are_added_and_reset_beside_a_running_server() {
+fn accounts_can_be_added_and_reset_while_a_server_runs() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = database(folder.path());
     let server = Server::start(&url, folder.path(), &["--registration", "closed"]);
@@ -41,16 +41,16 @@ fn accounts_are_added_and_reset_beside_a_running_server() {
         (added.status.code(), text(&added.stdout)),
         (Some(0), "ada@example.com has an account now.\n".to_owned())
     );
-    let user_id = is_logged(&added, "account.added");
+    let user_id = assert_logged(&added, "account.added");
     let session = server.log_in("ada@example.com", PASSWORD);
-    assert_eq!(session.status, 200, "at once, without a restart");
+    assert_eq!(session.status, 200, "works without a restart");
     let me = || server.call("GET", "/v1/auth/me", &format!("cookie: {}\r\n", session.cookie()), "").status;
     assert_eq!(me(), 200);
 
     let reset = user("reset-password", "ada@example.com", &url, "another password");
     assert_eq!(reset.status.code(), Some(0), "{}", text(&reset.stderr));
-    assert_eq!(is_logged(&reset, "account.password_reset"), user_id);
-    assert_eq!(me(), 401, "its sessions are over");
+    assert_eq!(assert_logged(&reset, "account.password_reset"), user_id);
+    assert_eq!(me(), 401, "its sessions have ended");
     assert_eq!(server.log_in("ada@example.com", PASSWORD).status, 401);
     assert_eq!(server.log_in("ada@example.com", "another password").status, 200);
 
@@ -68,10 +68,10 @@ fn accounts_are_added_and_reset_beside_a_running_server() {
         assert!(said.contains(words), "{said}");
         assert!(password.is_empty() || !said.contains(password), "the password is not repeated");
     }
-    assert_eq!(server.log_in("ada@example.com", "another password").status, 200, "nothing of that changed anything");
+    assert_eq!(server.log_in("ada@example.com", "another password").status, 200, "failed commands change nothing");
 }
 
-/// Argon2 takes its time: a sign-in reads the stored hash long before it begins a session.
+/// A sign-in reads the stored hash long before it begins a session, because Argon2 is slow.
 #[test]
 fn sign_ins_in_flight_do_not_survive_a_password_reset() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -104,13 +104,13 @@ fn sign_ins_in_flight_do_not_survive_a_password_reset() {
     assert_eq!(survived.count(), 0, "of {} that were answered", answers.len());
 }
 
-/// The set-up token, which a server prints after its first line.
+/// Reads the set-up token, which a server prints after its first line.
 fn set_up_token(server: &mut Server) -> String {
     loop {
-        // It was written at once with the first line, so nothing has to be waited for.
-        assert!(!server.said.buffer().is_empty(), "no token was printed");
+        // The token was printed together with the first line, so it is in the buffer already.
+        assert!(!server.output.buffer().is_empty(), "no token was printed");
         let mut line = String::new();
-        server.said.read_line(&mut line).expect("a line");
+        server.output.read_line(&mut line).expect("a line");
         if line.trim().len() == 32 {
             return line.trim().to_owned();
         }
@@ -118,7 +118,7 @@ fn set_up_token(server: &mut Server) -> String {
 }
 
 #[test]
-fn a_proxy_that_the_server_was_not_told_of_needs_the_printed_token() {
+fn behind_an_untrusted_proxy_the_first_account_needs_the_printed_token() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut server = Server::start(&database(folder.path()), folder.path(), &[]);
     let token = set_up_token(&mut server);
@@ -130,12 +130,12 @@ fn a_proxy_that_the_server_was_not_told_of_needs_the_printed_token() {
 }
 
 #[test]
-fn where_other_machines_can_come_the_first_account_needs_the_printed_token() {
+fn with_a_public_url_the_first_account_needs_the_printed_token() {
     let folder = tempfile::tempdir().expect("a folder");
     let url = database(folder.path());
     let mut server = Server::start(&url, folder.path(), &["--public-url", "http://keys.example.com"]);
     let token = set_up_token(&mut server);
-    // With a public URL it does not say its port, which only the log has.
+    // With a public URL the server does not print its port; only the log has the port.
     server.address = loop {
         let log = std::fs::read_to_string(&server.log).expect("the log");
         if let Some((_, rest)) = log.split_once(r#""address":"127.0.0.1:"#) {

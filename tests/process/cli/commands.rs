@@ -1,9 +1,9 @@
-//! Commands, what they print, and their exit codes.
+//! Commands, their output and their exit codes.
 
 use super::{database, run, text};
 
 #[test]
-fn every_command_explains_itself() {
+fn every_command_has_a_help_text() {
     for (command, words) in [
         (
             &[][..],
@@ -32,7 +32,7 @@ fn every_command_explains_itself() {
         let output = run(&[command, &["--help"]].concat());
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{command:?}");
         for word in words {
-            assert!(text(&output.stdout).contains(word), "{command:?} --help does not speak of {word}");
+            assert!(text(&output.stdout).contains(word), "{command:?} --help does not mention {word}");
         }
     }
     let version = run(&["--version"]);
@@ -40,7 +40,7 @@ fn every_command_explains_itself() {
 }
 
 #[test]
-fn what_it_does_not_understand_is_exit_code_2() {
+fn invalid_arguments_are_exit_code_2() {
     for arguments in [
         &["--no-such-flag"][..],
         &["no-such-command"],
@@ -63,7 +63,7 @@ fn what_it_does_not_understand_is_exit_code_2() {
 }
 
 #[test]
-fn what_it_cannot_do_is_exit_code_1_and_a_sentence() {
+fn a_failure_is_exit_code_1_with_a_message() {
     let folder = tempfile::tempdir().expect("a folder");
     let own = database(folder.path());
     let elsewhere = format!("sqlite:{}/no/such/folder/latchkey.db", folder.path().display());
@@ -88,7 +88,7 @@ fn what_it_cannot_do_is_exit_code_1_and_a_sentence() {
 }
 
 #[test]
-fn migrating_is_a_command_of_its_own_and_may_be_repeated() {
+fn the_migrate_command_can_be_repeated() {
     let folder = tempfile::tempdir().expect("a folder");
     for _ in 0..2 {
         let output = run(&["migrate", "--database-url", &database(folder.path())]);

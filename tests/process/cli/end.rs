@@ -1,4 +1,4 @@
-//! A server begins, is the only one of its database, and ends without loss.
+//! Start and stop of a server: one server per database, and no loss on SIGTERM.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use super::{PASSWORD, Server, counted, database, key_of, read, request, run, text, whoami};
 
 #[test]
-fn it_says_where_it_listens_and_that_it_is_well() {
+fn a_server_prints_its_address_and_is_healthy() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(&database(folder.path()), folder.path(), &[]);
     let port: u16 = server.address.rsplit_once(':').expect("a port").1.parse().expect("a number");
@@ -15,7 +15,11 @@ fn it_says_where_it_listens_and_that_it_is_well() {
         let answer = server.call("GET", path, "", "");
         assert_eq!((answer.status, answer.body.as_str()), (200, body));
     }
-    assert_eq!(server.register("ada@example.com").status, 201, "at home the first account needs no token");
+    assert_eq!(
+        server.register("ada@example.com").status,
+        201,
+        "the first account needs no token on the loopback address"
+    );
     assert_eq!(server.register("bob@example.com").status, 403);
     assert_eq!(server.end("INT"), Some(0));
 }
@@ -32,14 +36,14 @@ fn a_sqlite_file_has_one_server_at_a_time() {
         assert_eq!(second.status.code(), Some(1), "{url}: {said}");
         assert!(said.contains("is served by another process"), "{said}");
     }
-    assert_eq!(server.call("GET", "/readyz", "", "").status, 200, "the first one goes on");
+    assert_eq!(server.call("GET", "/readyz", "", "").status, 200, "the first server continues");
     assert_eq!(server.end("TERM"), Some(0));
     let next = Server::start(&database(folder.path()), folder.path(), &[]);
-    assert_eq!(next.call("GET", "/readyz", "", "").status, 200, "and leaves the file free");
+    assert_eq!(next.call("GET", "/readyz", "", "").status, 200, "a stopped server releases the file");
 }
 
-/// On a SIGTERM nothing is lost: neither counts that were not written down, nor a request under way.
-fn the_end_loses_nothing(url: &str) {
+/// SIGTERM loses neither unsaved counts nor a request that is being received.
+fn sigterm_loses_nothing(url: &str) {
     let folder = tempfile::tempdir().expect("a folder");
     let server = Server::start(url, folder.path(), &[]);
     let cookie = server.register("ada@example.com").cookie();
@@ -48,34 +52,34 @@ fn the_end_loses_nothing(url: &str) {
     let whole =
         request("POST", "/v1/auth/login", "", &format!(r#"{{"email": "ada@example.com", "password": "{PASSWORD}"}}"#));
     let (first, second) = whole.split_at(whole.len() - 20);
-    late.write_all(first.as_bytes()).expect("it reads");
+    late.write_all(first.as_bytes()).expect("the server reads");
     for _ in 0..25 {
         assert_eq!(whoami(&server, &key), 200);
     }
     server.signal("TERM");
-    // Connections are refused from now on, but the one that is there is served.
+    // New connections are refused, but the open connection is served to its end.
     let port = server.address.rsplit_once(':').expect("a port").1;
     while TcpStream::connect(format!("127.0.0.1:{port}")).is_ok() {
         std::thread::yield_now();
     }
-    late.write_all(second.as_bytes()).expect("it still reads");
+    late.write_all(second.as_bytes()).expect("the server still reads");
     assert_eq!(read(&mut late).status, 200);
     assert_eq!(server.end("CONT"), Some(0));
 
     let again = Server::start(url, folder.path(), &[]);
-    assert_eq!(counted(&again, &cookie), 25, "and the session is still good");
+    assert_eq!(counted(&again, &cookie), 25, "counts and the session are kept");
     assert_eq!(whoami(&again, &key), 200);
     assert_eq!(counted(&again, &cookie), 26);
 }
 
 #[test]
-fn the_end_loses_nothing_on_sqlite() {
+fn sigterm_loses_nothing_on_sqlite() {
     let folder = tempfile::tempdir().expect("a folder");
-    the_end_loses_nothing(&database(folder.path()));
+    sigterm_loses_nothing(&database(folder.path()));
 }
 
-/// Tells a story on a schema of its own in the tests' PostgreSQL.
-async fn on_postgresql(name: &str, story: impl FnOnce(String) + Send + 'static) {
+/// Runs a test in a schema of its own of the tests' PostgreSQL.
+async fn on_postgresql(name: &str, test: impl FnOnce(String) + Send + 'static) {
     let url = std::env::var("LATCHKEY_TEST_POSTGRES_URL").expect("`make test` sets LATCHKEY_TEST_POSTGRES_URL");
     let admin = sqlx::PgPool::connect(&url).await.expect("the tests' PostgreSQL answers");
     let schema = format!("cli_{}_{name}", std::process::id());
@@ -83,18 +87,18 @@ async fn on_postgresql(name: &str, story: impl FnOnce(String) + Send + 'static) 
     sqlx::query(create).execute(&admin).await.expect("a schema is made");
     let separator = if url.contains('?') { '&' } else { '?' };
     let own = format!("{url}{separator}options[search_path]={schema}");
-    let told = tokio::task::spawn_blocking(move || story(own)).await;
+    let result = tokio::task::spawn_blocking(move || test(own)).await;
     let drop = sqlx::AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
-    sqlx::query(drop).execute(&admin).await.expect("it is dropped");
-    told.expect("the story");
+    sqlx::query(drop).execute(&admin).await.expect("the schema is dropped");
+    result.expect("the test passes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_loses_nothing_on_postgresql() {
-    on_postgresql("end", |url| the_end_loses_nothing(&url)).await;
+async fn sigterm_loses_nothing_on_postgresql() {
+    on_postgresql("end", |url| sigterm_loses_nothing(&url)).await;
 }
 
-/// One that was killed is not waited for on its own machine, where it can be seen that it is gone.
+/// A killed server is not waited for on its own machine, because its process has visibly ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_postgresql_database_has_one_server_at_a_time() {
     on_postgresql("one", move |url| {

@@ -1,5 +1,4 @@
-//! The built program: its commands and exit codes, its start and its end, and what only shows over a
-//! real connection.
+//! The built program: its commands and exit codes, its start and stop, and its behaviour on real connections.
 
 mod accounts;
 mod commands;
@@ -24,22 +23,22 @@ fn latchkey() -> Command {
 }
 
 fn run(arguments: &[&str]) -> Output {
-    latchkey().args(arguments).output().expect("it runs")
+    latchkey().args(arguments).output().expect("the program runs")
 }
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A server on a free port; killed when dropped.
+/// A server on a free port; killed on drop.
 struct Server {
     child: Child,
     address: String,
-    said: BufReader<std::process::ChildStdout>,
+    output: BufReader<std::process::ChildStdout>,
     log: PathBuf,
 }
 
-/// One answer.
+/// A response: status, head and body.
 struct Answer {
     status: u16,
     head: String,
@@ -54,7 +53,7 @@ impl Answer {
     fn cookie(&self) -> String {
         let line =
             self.head.lines().find(|line| line.to_ascii_lowercase().starts_with("set-cookie: ")).expect("a cookie");
-        line["set-cookie: ".len()..].split(';').next().expect("its pair").to_owned()
+        line["set-cookie: ".len()..].split(';').next().expect("a name and value").to_owned()
     }
 }
 
@@ -72,26 +71,26 @@ impl Server {
             .stdout(Stdio::piped())
             .stderr(File::create(&log).expect("a log"))
             .spawn()
-            .expect("it starts");
-        let mut said = BufReader::new(child.stdout.take().expect("its output"));
+            .expect("the program starts");
+        let mut output = BufReader::new(child.stdout.take().expect("its standard output"));
         let mut line = String::new();
-        said.read_line(&mut line).expect("a line");
+        output.read_line(&mut line).expect("a line");
         let address = line
             .trim()
             .rsplit_once("http://")
             .unwrap_or_else(|| panic!("{line}: {}", std::fs::read_to_string(&log).unwrap_or_default()));
-        Self { child, address: address.1.to_owned(), said, log }
+        Self { child, address: address.1.to_owned(), output, log }
     }
 
     fn connect(&self) -> TcpStream {
         let port = self.address.rsplit_once(':').expect("a port").1;
-        TcpStream::connect(format!("127.0.0.1:{port}")).expect("it accepts")
+        TcpStream::connect(format!("127.0.0.1:{port}")).expect("the server accepts")
     }
 
-    /// One request on a connection of its own.
+    /// Sends one request on a connection of its own.
     fn call(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
         let mut stream = self.connect();
-        stream.write_all(request(method, path, headers, body).as_bytes()).expect("it reads");
+        stream.write_all(request(method, path, headers, body).as_bytes()).expect("the server reads");
         read(&mut stream)
     }
 
@@ -109,10 +108,10 @@ impl Server {
         assert!(sent.success());
     }
 
-    /// Ends it as a service manager does; the exit code.
+    /// Sends a signal and waits; returns the exit code, `None` after SIGKILL.
     fn end(mut self, signal: &str) -> Option<i32> {
         self.signal(signal);
-        self.child.wait().expect("it ends").code()
+        self.child.wait().expect("the process ends").code()
     }
 }
 
@@ -133,7 +132,7 @@ fn request(method: &str, path: &str, headers: &str, body: &str) -> String {
 
 fn read(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
-    // A server that refuses before it has read everything may reset the connection after its answer.
+    // A server that refuses a request before it has read all of it may reset the connection after its answer.
     let _ = stream.read_to_end(&mut bytes);
     let answer = text(&bytes);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));

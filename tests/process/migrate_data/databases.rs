@@ -1,4 +1,4 @@
-//! The two databases as anybody can read them, past the program.
+//! Direct access to the two databases, independent of the program.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,11 +8,11 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 /// Tables that are not copied, and why.
 const NOT_COPIED: [(&str, &str); 5] = [
-    ("_sqlx_migrations", "which migrations a database has seen"),
-    ("nodes", "servers that run at this moment"),
-    ("changes", "what these servers have not heard yet"),
-    ("changes_last", "the number of the last of these"),
-    ("write_probes", "when the database took a row last"),
+    ("_sqlx_migrations", "the migrations that were applied to a database"),
+    ("nodes", "the servers that are running"),
+    ("changes", "changes that these servers have not read yet"),
+    ("changes_last", "the number of the last change"),
+    ("write_probes", "the time of the last test write"),
 ];
 
 /// A schema of its own in the tests' PostgreSQL.
@@ -39,11 +39,11 @@ impl Schema {
 
     pub async fn remove(mut self) {
         let drop = AssertSqlSafe(format!("DROP SCHEMA {} CASCADE", self.name));
-        sqlx::query(drop).execute(&mut self.admin).await.expect("it is dropped");
+        sqlx::query(drop).execute(&mut self.admin).await.expect("the schema is dropped");
     }
 }
 
-/// The program, with a setting of its environment neither here nor there.
+/// A command of the program without the `LATCHKEY_` variables of this process.
 pub fn latchkey(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_latchkey"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LATCHKEY_")) {
@@ -53,13 +53,15 @@ pub fn latchkey(folder: &Path, arguments: &[&str]) -> Command {
     command
 }
 
-/// `migrate-data`, from the folder's `latchkey.db`.
+/// Runs `migrate-data` from the folder's `latchkey.db`.
 pub fn migrate_data(folder: &Path, to: &str) -> Output {
-    latchkey(folder, &["migrate-data", "--from", "sqlite:latchkey.db", "--to", to]).output().expect("it runs")
+    latchkey(folder, &["migrate-data", "--from", "sqlite:latchkey.db", "--to", to]).output().expect("the program runs")
 }
 
 pub async fn sqlite(folder: &Path) -> SqliteConnection {
-    SqliteConnection::connect(&format!("sqlite:{}", folder.join("latchkey.db").display())).await.expect("it opens")
+    SqliteConnection::connect(&format!("sqlite:{}", folder.join("latchkey.db").display()))
+        .await
+        .expect("the database opens")
 }
 
 /// The rows of a table: its columns in the order of their names, and a JSON array for each row, in order.
@@ -69,10 +71,10 @@ pub struct Rows {
     pub rows: Vec<String>,
 }
 
-/// All tables but `NOT_COPIED`. Bytes are in hex.
+/// All tables except `NOT_COPIED`; bytes are in hexadecimal.
 pub type Dump = BTreeMap<String, Rows>;
 
-/// Columns by their tables, each as it is to be selected.
+/// Groups columns by table. Returns for each table its name, its columns, and the expressions of the `SELECT`.
 fn by_table(
     columns: Vec<(String, String, String)>,
     as_text: impl Fn(&str, &str) -> String,
@@ -92,8 +94,8 @@ fn by_table(
         .collect()
 }
 
-/// One form, whoever wrote it.
-fn plain(mut rows: Vec<String>) -> Vec<String> {
+/// Normalises the JSON that the two databases write, and sorts the rows.
+fn normalised(mut rows: Vec<String>) -> Vec<String> {
     for row in &mut rows {
         *row = serde_json::from_str::<serde_json::Value>(row).expect("JSON").to_string();
     }
@@ -108,7 +110,7 @@ pub async fn dump_sqlite(db: &mut SqliteConnection) -> Dump {
     )
     .fetch_all(&mut *db)
     .await
-    .expect("its schema");
+    .expect("the columns of all tables");
     let as_text = |column: &str, type_name: &str| match type_name {
         "BLOB" => format!("lower(hex({column}))"),
         _ => column.to_owned(),
@@ -116,7 +118,7 @@ pub async fn dump_sqlite(db: &mut SqliteConnection) -> Dump {
     let mut dump = Dump::new();
     for (table, mut rows, selected) in by_table(columns, as_text) {
         let query = AssertSqlSafe(format!("SELECT json_array({selected}) FROM \"{table}\""));
-        rows.rows = plain(sqlx::query_scalar(query).fetch_all(&mut *db).await.expect("its rows"));
+        rows.rows = normalised(sqlx::query_scalar(query).fetch_all(&mut *db).await.expect("the rows of the table"));
         dump.insert(table, rows);
     }
     dump
@@ -130,7 +132,7 @@ pub async fn dump_postgresql(db: &mut PgConnection) -> Dump {
     )
     .fetch_all(&mut *db)
     .await
-    .expect("its schema");
+    .expect("the columns of all tables");
     let as_text = |column: &str, type_name: &str| match type_name {
         "bytea" => format!("encode({column}, 'hex')"),
         "uuid" => format!("replace({column}::text, '-', '')"),
@@ -140,13 +142,13 @@ pub async fn dump_postgresql(db: &mut PgConnection) -> Dump {
     let mut dump = Dump::new();
     for (table, mut rows, selected) in by_table(columns, as_text) {
         let query = AssertSqlSafe(format!("SELECT json_build_array({selected})::text FROM \"{table}\""));
-        rows.rows = plain(sqlx::query_scalar(query).fetch_all(&mut *db).await.expect("its rows"));
+        rows.rows = normalised(sqlx::query_scalar(query).fetch_all(&mut *db).await.expect("the rows of the table"));
         dump.insert(table, rows);
     }
     dump
 }
 
-/// Every column of every table holds something in some row, so that a story that ends here speaks of all of them.
+/// Asserts that every column has a value in some row, so that the test covers every column.
 pub fn assert_nothing_is_missing(dump: &Dump) {
     for (table, Rows { columns, rows }) in dump {
         let mut empty: BTreeSet<&str> = columns.iter().map(String::as_str).collect();
@@ -156,14 +158,17 @@ pub fn assert_nothing_is_missing(dump: &Dump) {
                 empty.remove(column.as_str());
             }
         }
-        assert!(empty.is_empty(), "this test puts nothing into {table}: {empty:?}; let it, so that copying is tested");
+        assert!(
+            empty.is_empty(),
+            "{table} has columns that this test does not fill: {empty:?}; fill them, so that their copy is tested"
+        );
     }
 }
 
-/// Both have the same tables, columns and rows.
+/// Asserts that both dumps have the same tables, columns and rows.
 #[track_caller]
 pub fn assert_same(ours: &Dump, theirs: &Dump) {
-    assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>(), "tables of one engine alone");
+    assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>(), "one database lacks tables");
     for (table, rows) in theirs {
         assert_eq!(&ours[table], rows, "{table}");
     }

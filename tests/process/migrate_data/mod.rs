@@ -1,4 +1,4 @@
-//! `latchkey migrate-data`: a server on SQLite goes on as one on PostgreSQL, and nobody notices.
+//! `latchkey migrate-data`: moves a server from SQLite to PostgreSQL without a visible change for its clients.
 
 mod databases;
 mod story;
@@ -21,10 +21,10 @@ fn assert_refused(output: &Output, words: &str) {
     assert!(!said.contains("panicked") && !text(&output.stdout).contains("copied"), "{said}");
 }
 
-/// A file with one account in it.
-async fn used_once(folder: &Path) {
+/// Creates a SQLite database with one account.
+async fn create_database(folder: &Path) {
     let server = Server::start(folder, &[], &[]);
-    Account::register(&mut server.connect().await.expect("it listens")).await;
+    Account::register(&mut server.connect().await.expect("the server listens")).await;
     server.stop();
 }
 
@@ -33,12 +33,13 @@ async fn dump_of(schema: &Schema) -> Dump {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_copied_is_refused_and_nothing_is_changed() {
+async fn an_impossible_copy_is_refused_and_changes_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let schema = Schema::new("refused").await;
     let (here, to) = (folder.path(), schema.url.as_str());
-    let run =
-        |from: &str, to: &str| latchkey(here, &["migrate-data", "--from", from, "--to", to]).output().expect("it runs");
+    let run = |from: &str, to: &str| {
+        latchkey(here, &["migrate-data", "--from", from, "--to", to]).output().expect("the program runs")
+    };
 
     assert_refused(&run("sqlite:nowhere.db", to), "--from: there is no file nowhere.db");
     assert!(!here.join("nowhere.db").exists());
@@ -46,8 +47,8 @@ async fn what_cannot_be_copied_is_refused_and_nothing_is_changed() {
     assert_refused(&run("sqlite:unused.db", to), "no accounts");
     let mut unused =
         sqlx::SqliteConnection::connect(&format!("sqlite:{}/unused.db", here.display())).await.expect("a file");
-    assert_eq!(dump_sqlite(&mut unused).await, Dump::new(), "nor are tables made in a file that has none");
-    used_once(here).await;
+    assert_eq!(dump_sqlite(&mut unused).await, Dump::new(), "no tables are created in an empty file");
+    create_database(here).await;
     let own = "sqlite:latchkey.db";
     assert_refused(&run(to, to), "--from: the data comes from SQLite: write sqlite:FILE");
     assert_refused(&run("mysql://me:secret@localhost/x", to), "--from: the data comes from SQLite: write sqlite:FILE");
@@ -60,11 +61,11 @@ async fn what_cannot_be_copied_is_refused_and_nothing_is_changed() {
     let server = Server::start(here, &[], &[]);
     assert_refused(&run(own, to), "latchkey.db is served by another process");
     server.stop();
-    assert_eq!(dump_of(&schema).await, Dump::new(), "not even tables are made");
+    assert_eq!(dump_of(&schema).await, Dump::new(), "no tables are created");
 
     let server = Server::start(here, &["--database-url", to], &[]);
     assert_refused(&run(own, to), "--to: the database is served by another process");
-    Account::register(&mut server.connect().await.expect("it listens")).await;
+    Account::register(&mut server.connect().await.expect("the server listens")).await;
     server.stop();
     let before = dump_of(&schema).await;
     assert_refused(&run(own, to), "--to: this database has accounts already");
@@ -72,13 +73,13 @@ async fn what_cannot_be_copied_is_refused_and_nothing_is_changed() {
     schema.remove().await;
 }
 
-/// Whatever makes the copy another one (here a trigger), it is not kept.
+/// A trigger in the target changes a copied row; the comparison finds it, and the copy is rolled back.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_that_is_not_the_same_is_not_kept() {
+async fn a_copy_that_differs_is_rolled_back() {
     let folder = tempfile::tempdir().expect("a folder");
     let schema = Schema::new("differs").await;
-    used_once(folder.path()).await;
-    let made = latchkey(folder.path(), &["migrate", "--database-url", &schema.url]).status().expect("it runs");
+    create_database(folder.path()).await;
+    let made = latchkey(folder.path(), &["migrate", "--database-url", &schema.url]).status().expect("the program runs");
     assert!(made.success());
     let mut db = schema.connect().await;
     sqlx::raw_sql(
@@ -99,13 +100,13 @@ async fn a_copy_that_is_not_the_same_is_not_kept() {
     schema.remove().await;
 }
 
-/// Enough rows that it is still at work when it is killed.
+/// The database has enough rows that the copy is still running when it is killed.
 #[tokio::test(flavor = "multi_thread")]
-async fn one_that_is_killed_leaves_nothing_and_can_be_repeated() {
+async fn a_killed_copy_leaves_nothing_and_can_be_repeated() {
     let folder = tempfile::tempdir().expect("a folder");
     let schema = Schema::new("killed").await;
     let server = Server::start(folder.path(), &[], &[]);
-    let mut connection = server.connect().await.expect("it listens");
+    let mut connection = server.connect().await.expect("the server listens");
     let account = Account::register(&mut connection).await;
     let made = connection.call("POST", "/api/v1/apikeys", &[&account.bearer()], r#"{"name":"busy"}"#).await;
     made.expect("an answer").json(201);
@@ -118,7 +119,7 @@ async fn one_that_is_killed_leaves_nothing_and_can_be_repeated() {
     .execute(&mut db)
     .await
     .expect("rows");
-    let made = latchkey(folder.path(), &["migrate", "--database-url", &schema.url]).status().expect("it runs");
+    let made = latchkey(folder.path(), &["migrate", "--database-url", &schema.url]).status().expect("the program runs");
     assert!(made.success());
     let empty = dump_of(&schema).await;
 
@@ -126,11 +127,11 @@ async fn one_that_is_killed_leaves_nothing_and_can_be_repeated() {
         let mut child = latchkey(folder.path(), &["migrate-data", "--from", "sqlite:latchkey.db", "--to", &schema.url])
             .stdout(Stdio::piped())
             .spawn()
-            .expect("it starts");
-        let mut said = BufReader::new(child.stdout.take().expect("its output")).lines();
-        assert!(said.any(|line| line.expect("a line") == until), "{until}");
-        child.kill().expect("it is killed");
-        assert_eq!(child.wait().expect("it ends").code(), None, "it was done before");
+            .expect("the program starts");
+        let mut output = BufReader::new(child.stdout.take().expect("its standard output")).lines();
+        assert!(output.any(|line| line.expect("a line") == until), "{until}");
+        child.kill().expect("the process can be killed");
+        assert_eq!(child.wait().expect("the process ends").code(), None, "the copy had ended before");
         assert_eq!(dump_of(&schema).await, empty, "{until}");
     }
     let copied = migrate_data(folder.path(), &schema.url);

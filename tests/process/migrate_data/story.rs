@@ -1,4 +1,4 @@
-//! The whole story: everything that a database can hold, made by a server on SQLite, is there on PostgreSQL.
+//! A server on SQLite creates data in every column; after the migration, all of it is in PostgreSQL.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::databases::{
 use crate::program::text;
 use crate::served::{Account, Answer, Connection, Server};
 
-/// Somebody who speaks to a server.
+/// A client with a session and an access token.
 struct Client {
     connection: Connection,
     cookie: String,
@@ -25,19 +25,19 @@ impl Client {
         self.connection.call(method, path, headers, &body).await.expect("an answer")
     }
 
-    /// As the person who is signed in.
+    /// Calls hookstream's contract with the session.
     async fn manage(&mut self, method: &str, path: &str, body: &Value) -> Answer {
         let cookie = self.cookie.clone();
         self.call(method, path, &[&cookie], body).await
     }
 
-    /// The same in HookSentry's contract.
+    /// Calls HookSentry's contract with the access token.
     async fn with_token(&mut self, method: &str, path: &str, body: &Value) -> Answer {
         let bearer = self.bearer.clone();
         self.call(method, path, &[&bearer], body).await
     }
 
-    /// A key of hookstream's contract: its id and its string.
+    /// Creates a key by hookstream's contract; returns its ID and its string.
     async fn key(&mut self, fields: &Value) -> (String, String) {
         let made = self.manage("POST", "/v1/auth/api-keys", fields).await.json(201);
         (string(&made["id"]), string(&made["key"]))
@@ -56,19 +56,19 @@ impl Client {
         self.call("POST", &path, &headers, body).await
     }
 
-    /// All that people are shown: lists, one key after the other, events.
-    async fn picture(&mut self, keys: &BTreeMap<&str, (String, String)>) -> BTreeMap<String, Value> {
-        let mut picture = BTreeMap::new();
+    /// Reads everything that the API shows: the account, the lists, each key, and the events.
+    async fn snapshot(&mut self, keys: &BTreeMap<&str, (String, String)>) -> BTreeMap<String, Value> {
+        let mut snapshot = BTreeMap::new();
         for path in ["/v1/auth/me".to_owned(), "/v1/auth/api-keys".to_owned()]
             .into_iter()
             .chain(keys.values().map(|(id, _)| format!("/v1/keys/{id}")))
         {
-            picture.insert(path.clone(), self.manage("GET", &path, &Value::Null).await.json(200));
+            snapshot.insert(path.clone(), self.manage("GET", &path, &Value::Null).await.json(200));
         }
         for path in ["/api/v1/apikeys?CpOrd=name&TpOrd=Asc&Qt=100", "/api/v1/events?CpOrd=id&TpOrd=Desc&Qt=100"] {
-            picture.insert(path.to_owned(), self.with_token("GET", path, &Value::Null).await.json(200));
+            snapshot.insert(path.to_owned(), self.with_token("GET", path, &Value::Null).await.json(200));
         }
-        picture
+        snapshot
     }
 }
 
@@ -76,7 +76,7 @@ fn string(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
 }
 
-/// What happens on SQLite.
+/// The keys, tokens and first event that were created on SQLite.
 struct Before {
     keys: BTreeMap<&'static str, (String, String)>,
     refresh: String,
@@ -86,7 +86,7 @@ struct Before {
 
 async fn start(folder: &Path, arguments: &[&str]) -> (Server, Connection) {
     let server = Server::start(folder, &[&["--keys-may-manage-keys"], arguments].concat(), &[]);
-    let connection = server.connect().await.expect("it listens");
+    let connection = server.connect().await.expect("the server listens");
     (server, connection)
 }
 
@@ -118,11 +118,11 @@ async fn make_everything(client: &mut Client, account: &Account) -> Before {
     let child = json!({ "name": "child", "scopes": "orders:read" });
     let child = client.call("POST", "/v1/auth/api-keys", &[&maker], &child).await.json(201);
     keys.insert("child", (string(&child["id"]), string(&child["key"])));
-    // HookSentry's contract shows the other id of a key; the lists have both.
+    // HookSentry's contract returns the other ID of a key; hookstream's list has the ID that this test needs.
     let made = client.with_token("POST", "/api/v1/apikeys", &json!({ "name": "HookSentry's" })).await.json(201);
     let list = client.manage("GET", "/v1/auth/api-keys", &Value::Null).await.json(200);
     let listed = list["api_keys"].as_array().expect("keys").iter().find(|key| key["name"] == "HookSentry's");
-    keys.insert("hooksentry", (string(&listed.expect("it is listed")["id"]), string(&made["key"])));
+    keys.insert("hooksentry", (string(&listed.expect("the key is listed")["id"]), string(&made["key"])));
 
     let judge = keys["judge"].1.clone();
     for (_, key) in keys.values() {
@@ -160,14 +160,14 @@ fn expected(name: &str) -> &'static str {
         "off" => "DISABLED",
         "revoked" => "REVOKED",
         "expired" => "EXPIRED",
-        // HookSentry's keys write events and nothing else.
+        // HookSentry's keys may only write events.
         "hooksentry" => "INSUFFICIENT_SCOPES",
         _ => "VALID",
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_goes_on_where_it_was() {
+async fn a_migrated_server_has_all_data_and_keeps_working() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     let schema = Schema::new("story").await;
@@ -182,21 +182,21 @@ async fn a_server_goes_on_where_it_was() {
     let before = make_everything(&mut client, &account).await;
     server.stop();
 
-    // What only time brings about.
+    // Expires a key, because the API accepts no expiry in the past.
     let mut file = sqlite(folder).await;
     let expire = sqlx::query("UPDATE keys SET expires_at = 1 WHERE name = 'expired'").execute(&mut file).await;
     assert_eq!(expire.expect("a row").rows_affected(), 1);
     let (server, connection) = start(folder, &[]).await;
     client.connection = connection;
-    let picture = client.picture(&before.keys).await;
+    let snapshot = client.snapshot(&before.keys).await;
     server.stop();
-    // And what a server that was killed under much load leaves behind.
+    // Adds rows that a server leaves only when it is killed under load.
     let log = "INSERT INTO usage_log (id, part, uses) \
                SELECT 41, (id >> 58) & 63, json_object('hour', unixepoch() / 3600, 'code', 'REVOKED', 'from', 0, 'uses', json_array(json_array(id, 700, 0))) \
                FROM keys WHERE name = 'revoked'";
     assert_eq!(sqlx::query(log).execute(&mut file).await.expect("a row").rows_affected(), 1);
-    let gone = sqlx::query("INSERT INTO revoked_hashes (hash) VALUES (randomblob(32))").execute(&mut file).await;
-    assert_eq!(gone.expect("a row").rows_affected(), 1);
+    let hash = sqlx::query("INSERT INTO revoked_hashes (hash) VALUES (randomblob(32))").execute(&mut file).await;
+    assert_eq!(hash.expect("a row").rows_affected(), 1);
     let dead = "INSERT INTO jobs (id, kind, payload, created_at, due_at, claim, attempts, last_error, outcome, ended_at) \
                 VALUES (1, 'delete_ended_jobs', '{}', 2, 3, 4, 10, 'no room', 'dead', 5)";
     assert_eq!(sqlx::query(dead).execute(&mut file).await.expect("a row").rows_affected(), 1);
@@ -214,26 +214,26 @@ async fn a_server_goes_on_where_it_was() {
     audit.retain(|row| !row.contains("\"data.migrated\""));
     assert_eq!(all - audit.len(), 1, "the copy itself has an entry");
     assert_same(&copy, &source);
-    assert_eq!(dump_sqlite(&mut file).await, source, "the file is as it was");
+    assert_eq!(dump_sqlite(&mut file).await, source, "the file is unchanged");
     let next: i64 = sqlx::query_scalar(
         r#"INSERT INTO usage_log (part, uses) VALUES (0, '{"hour":0,"code":"VALID","from":0,"uses":[]}') RETURNING id"#,
     )
     .fetch_one(&mut db)
     .await
     .expect("a row");
-    assert_eq!(next, 42, "numbers go on");
+    assert_eq!(next, 42, "IDs continue after the copied ones");
 
     let (server, connection) = start(folder, &["--database-url", &schema.url]).await;
     client.connection = connection;
-    assert_same_picture(client.picture(&before.keys).await, picture, &before);
-    go_on(&mut client, &before).await;
+    assert_same_snapshot(client.snapshot(&before.keys).await, snapshot, &before);
+    use_on_postgresql(&mut client, &before).await;
     server.stop();
     schema.remove().await;
 }
 
-/// Nothing is shown differently, but for what was still in the log.
-fn assert_same_picture(mut now: BTreeMap<String, Value>, before: BTreeMap<String, Value>, made: &Before) {
-    let revoked = now.get_mut(&format!("/v1/keys/{}", made.keys["revoked"].0)).expect("it is there");
+/// Asserts that the API shows the same as before, except the uses that were still in the usage log.
+fn assert_same_snapshot(mut now: BTreeMap<String, Value>, before: BTreeMap<String, Value>, made: &Before) {
+    let revoked = now.get_mut(&format!("/v1/keys/{}", made.keys["revoked"].0)).expect("the revoked key");
     let hours = revoked["usage"].as_array_mut().expect("hours");
     let logged = hours.iter_mut().find_map(|hour| hour["outcomes"].as_object_mut()?.remove("REVOKED"));
     assert_eq!(logged, Some(json!(700)));
@@ -243,8 +243,8 @@ fn assert_same_picture(mut now: BTreeMap<String, Value>, before: BTreeMap<String
     }
 }
 
-/// Real use on PostgreSQL.
-async fn go_on(client: &mut Client, before: &Before) {
+/// Uses every key and token on PostgreSQL.
+async fn use_on_postgresql(client: &mut Client, before: &Before) {
     let judge = before.keys["judge"].1.clone();
     for (name, (id, key)) in &before.keys {
         let outcome = client.verify(&judge, key).await;

@@ -1,4 +1,4 @@
-//! Heads that RFC 9112 does not allow, and the bound of their length.
+//! Heads that RFC 9112 does not allow, and the maximum length of a head.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use super::raw::Raw;
 use crate::served::{self, Answer, Server};
 
-/// A process that is killed when it is dropped.
-struct Killed(std::process::Child);
+/// A process that is killed on drop.
+struct KillOnDrop(std::process::Child);
 
-impl Drop for Killed {
+impl Drop for KillOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -22,7 +22,8 @@ async fn ask(server: SocketAddr, request: &str) -> Answer {
     raw.answer().await
 }
 
-/// A refusal with the form of every other, after which the connection ends. Under `/api/v1/` a 400 is a JSON string.
+/// Asserts that a request gets an error in the usual form and that the connection ends. Under `/api/v1/` a 400 is a
+/// JSON string.
 async fn refused(server: &Server, request: &str, status: u16) {
     let mut raw = Raw::open(server.address).await;
     raw.send(request.as_bytes()).await;
@@ -40,7 +41,7 @@ async fn refused(server: &Server, request: &str, status: u16) {
 }
 
 #[tokio::test]
-async fn a_request_names_one_host() {
+async fn a_request_needs_exactly_one_valid_host() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(folder.path(), &[], &[]);
     for path in
@@ -74,7 +75,7 @@ async fn a_request_names_one_host() {
 }
 
 #[tokio::test]
-async fn an_origin_is_given_once() {
+async fn repeated_origin_headers_are_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(folder.path(), &[], &[]);
     let host = server.address;
@@ -93,10 +94,10 @@ async fn an_origin_is_given_once() {
     }
 }
 
-/// RFC 9112, section 2.2: a recipient may take a single LF for the end of a line. It is the end then, and never part of
-/// a value; a single CR is an error.
+/// RFC 9112, section 2.2: a recipient may accept a single LF as the end of a line. An LF is then never part of a value,
+/// and a single CR is an error.
 #[tokio::test]
-async fn a_line_ends_at_every_line_feed_and_nowhere_else() {
+async fn every_line_feed_ends_a_line_and_a_lone_carriage_return_is_refused() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(folder.path(), &[], &[]);
     assert_eq!(ask(server.address, "GET /healthz HTTP/1.1\nHost: localhost\n\n").await.status, 200);
@@ -105,7 +106,7 @@ async fn a_line_ends_at_every_line_feed_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn a_head_that_cannot_be_read_is_a_problem_like_any_other() {
+async fn a_malformed_head_is_a_400_with_a_problem_body() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(folder.path(), &[], &[]);
     for wrong in [
@@ -121,7 +122,7 @@ async fn a_head_that_cannot_be_read_is_a_problem_like_any_other() {
     ] {
         refused(&server, wrong, 400).await;
     }
-    // The same behind a request that was answered.
+    // A malformed head after an answered request on the same connection.
     let mut raw = Raw::open(server.address).await;
     raw.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!(raw.answer().await.status, 200);
@@ -129,7 +130,7 @@ async fn a_head_that_cannot_be_read_is_a_problem_like_any_other() {
     assert_eq!(raw.answer().await.json(400)["code"], "invalid_request");
 }
 
-/// A request whose head has exactly this length.
+/// A request with a head of exactly this length in bytes.
 fn of_length(path: &str, length: usize) -> String {
     let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nx-long: ");
     let long = "a".repeat(length - head.len() - 4);
@@ -138,17 +139,17 @@ fn of_length(path: &str, length: usize) -> String {
 
 #[tokio::test]
 async fn a_head_of_32_kib_is_read_and_a_longer_one_is_a_431() {
-    const BOUND: usize = 32 * 1024;
+    const MAX_HEAD_BYTES: usize = 32 * 1024;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(folder.path(), &[], &[]);
     for path in ["/healthz", "/v1/whoami", "/v1/forward-auth/org_0123456789abcdef/any/any"] {
-        for length in [BOUND - 1, BOUND] {
+        for length in [MAX_HEAD_BYTES - 1, MAX_HEAD_BYTES] {
             let status = ask(server.address, &of_length(path, length)).await.status;
             assert!([200, 401].contains(&status), "{path} {length}: {status}");
         }
-        for length in [BOUND + 1, 45 * 1024, 64 * 1024 - 1, 64 * 1024 + 1, 200 * 1024] {
+        for length in [MAX_HEAD_BYTES + 1, 45 * 1024, 64 * 1024 - 1, 64 * 1024 + 1, 200 * 1024] {
             let mut raw = Raw::open(server.address).await;
-            // A server that has seen enough does not read the rest.
+            // The server does not read beyond the limit, so no more than 70 KiB are sent.
             raw.send(&of_length(path, length).as_bytes()[..length.min(70 * 1024)]).await;
             let answer = raw.answer().await;
             assert_eq!(answer.json(431)["code"], "headers_too_large", "{path} {length}");
@@ -163,7 +164,7 @@ async fn a_head_of_32_kib_is_read_and_a_longer_one_is_a_431() {
 }
 
 #[tokio::test]
-async fn under_https_every_answer_says_so() {
+async fn every_response_has_hsts_with_an_https_public_url() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let port = served::free_port();
     let mut command = std::process::Command::new(served::program());
@@ -172,14 +173,14 @@ async fn under_https_every_answer_says_so() {
         .args(["--listen", &format!("127.0.0.1:{port}"), "--public-url", "https://keys.example.com"])
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null());
-    let _server = Killed(command.spawn().expect("the program starts"));
+    let _server = KillOnDrop(command.spawn().expect("the program starts"));
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let listens = async {
         while tokio::net::TcpStream::connect(address).await.is_err() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_mins(1), listens).await.expect("it listens");
+    tokio::time::timeout(std::time::Duration::from_mins(1), listens).await.expect("the server listens");
     for request in [
         "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "GET /sign-in HTTP/1.1\r\nHost: localhost\r\n\r\n",

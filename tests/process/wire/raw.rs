@@ -1,4 +1,4 @@
-//! A connection that sends bytes as they are given, and reads answers of any form.
+//! A connection that sends raw bytes and reads any HTTP response.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,7 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 
 use crate::served::Answer;
 
-/// Longer than any answer takes.
+/// The server must answer or close the connection within this time, or the test panics.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
 
 pub struct Raw {
@@ -19,22 +19,23 @@ pub struct Raw {
 
 impl Raw {
     pub async fn open(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.expect("it listens"), read: Vec::new() }
+        Self { stream: TcpStream::connect(address).await.expect("the server listens"), read: Vec::new() }
     }
 
-    /// Opens one as the client at this address; on Linux, all of 127.0.0.0/8 is this machine.
+    /// Opens a connection from this client address; on Linux, all of 127.0.0.0/8 is this machine.
     pub async fn open_from(client: Ipv4Addr, address: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind((client, 0).into()).expect("an address of this machine");
-        Self { stream: socket.connect(address).await.expect("it listens"), read: Vec::new() }
+        Self { stream: socket.connect(address).await.expect("the server listens"), read: Vec::new() }
     }
 
-    /// Sends bytes; false when the server has closed the connection.
+    /// Sends bytes; returns false when the server has closed the connection.
     pub async fn send(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).await.is_ok()
     }
 
-    /// Sends a head, of JSON unless it says otherwise, that asks whether to go on, and waits until the server does: then it has judged the head.
+    /// Sends a head with `Expect: 100-continue`, by default for JSON, and waits for the 100: the server has then
+    /// checked the head.
     pub async fn begin(&mut self, method: &str, path: &str, headers: &[&str], length: usize) {
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n");
         let is_json = !headers.iter().any(|header| header.starts_with("Content-Type:"));
@@ -44,16 +45,16 @@ impl Raw {
         }
         head.extend(["Content-Length: ", &length.to_string(), "\r\n\r\n"]);
         assert!(self.send(head.as_bytes()).await);
-        let go_on = self.head().await.expect("the server answers");
-        assert!(go_on.starts_with("HTTP/1.1 100 "), "{go_on}");
+        let interim = self.head().await.expect("the server answers");
+        assert!(interim.starts_with("HTTP/1.1 100 "), "{interim}");
     }
 
-    /// The next answer.
+    /// Reads the next response, to a `GET`.
     pub async fn answer(&mut self) -> Answer {
         self.answer_to("GET").await.expect("an answer")
     }
 
-    /// The next answer, to this method.
+    /// Reads the next response, to a request with this method.
     pub async fn answer_to(&mut self, method: &str) -> io::Result<Answer> {
         let head = self.head().await?;
         let status: u16 = head.get(9..12).and_then(|status| status.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
@@ -80,9 +81,9 @@ impl Raw {
         Ok(answer)
     }
 
-    /// Whether the server closes the connection without a further answer.
+    /// Returns whether the server closes the connection without a further response.
     pub async fn is_closed(&mut self) -> bool {
-        self.read.is_empty() && self.more().await.is_err()
+        self.read.is_empty() && self.read_more().await.is_err()
     }
 
     async fn head(&mut self) -> io::Result<String> {
@@ -95,23 +96,23 @@ impl Raw {
                 let text = self.read.drain(..at + end.len()).collect();
                 return Ok(String::from_utf8(text).expect("text"));
             }
-            self.more().await?;
+            self.read_more().await?;
         }
     }
 
     async fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
         while self.read.len() < length {
-            self.more().await?;
+            self.read_more().await?;
         }
         Ok(self.read.drain(..length).collect())
     }
 
-    async fn more(&mut self) -> io::Result<()> {
+    async fn read_more(&mut self) -> io::Result<()> {
         match tokio::time::timeout(ANSWER_TIMEOUT, self.stream.read_buf(&mut self.read)).await {
             Ok(Ok(0)) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(error),
-            Err(elapsed) => panic!("neither an answer nor the end of the connection: {elapsed}"),
+            Err(elapsed) => panic!("no response, and the connection is still open: {elapsed}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A key, a session or a token that ends while the body of a request arrives.
+//! Keys, sessions and tokens that end while the body of a request arrives.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl Scene {
     async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let server = Server::start(folder.path(), &["--keys-may-manage-keys"], &[("LATCHKEY_LOG", "warn")]);
-        let mut owner = server.connect().await.expect("it listens");
+        let mut owner = server.connect().await.expect("the server listens");
         let account = Account::register(&mut owner).await;
         Self { server, owner, account, _folder: folder }
     }
@@ -56,7 +56,7 @@ impl Scene {
         self.call("PATCH", &format!("/v1/keys/{}", key.id), &edit.to_string()).await.json(200);
     }
 
-    /// The head of a request, up to where the server waits for the body.
+    /// Sends the head of a request and waits until the server is ready for the body.
     async fn begin(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Raw {
         let mut raw = Raw::open(self.server.address).await;
         raw.begin(method, path, headers, body.len()).await;
@@ -74,7 +74,7 @@ impl Scene {
     }
 }
 
-/// Sends the body in two pieces, and reads the answer.
+/// Sends the body in two pieces and reads the response.
 async fn finish(mut raw: Raw, body: &str) -> Answer {
     let (first, rest) = body.as_bytes().split_at(body.len() / 2);
     raw.send(first).await;
@@ -84,7 +84,7 @@ async fn finish(mut raw: Raw, body: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn no_event_is_stored_for_a_key_that_ended_while_it_arrived() {
+async fn no_event_is_stored_for_a_key_that_ends_during_the_body() {
     let mut scene = Scene::new().await;
     let (path, body) = (scene.ingest_path(), r#"{"n":1}"#);
 
@@ -111,7 +111,7 @@ async fn no_event_is_stored_for_a_key_that_ended_while_it_arrived() {
 }
 
 #[tokio::test]
-async fn a_slow_event_is_paid_and_counted_once() {
+async fn a_slow_event_uses_its_quota_and_count_once() {
     let mut scene = Scene::new().await;
     let (path, body) = (scene.ingest_path(), r#"{"n":1}"#);
     let key = scene.key(json!({"quota": {"limit": 2}})).await;
@@ -126,7 +126,7 @@ async fn a_slow_event_is_paid_and_counted_once() {
 }
 
 #[tokio::test]
-async fn a_check_goes_by_both_keys_as_they_are_after_the_body() {
+async fn a_check_uses_the_state_of_both_keys_after_the_body() {
     let mut scene = Scene::new().await;
     let (path, verify) = ("/v1/keys/verify", json!({"scopes": "keys:verify", "quota": {"limit": 2}}));
     let checked = scene.key(json!({})).await;
@@ -142,7 +142,7 @@ async fn a_check_goes_by_both_keys_as_they_are_after_the_body() {
     scene.change(&caller, json!({"scopes": "events:write"})).await;
     assert_eq!(finish(raw, &body).await.status, 403);
 
-    // Paid once: the quota of two is enough for two.
+    // Each check uses the quota once: a quota of two admits two checks.
     let caller = scene.key(verify).await;
     let raw = scene.begin("POST", path, &[&caller.header()], &body).await;
     assert_eq!(finish(raw, &body).await.json(200)["code"], "VALID");
@@ -154,7 +154,7 @@ async fn a_check_goes_by_both_keys_as_they_are_after_the_body() {
 }
 
 #[tokio::test]
-async fn a_key_that_ended_meanwhile_neither_reports_nor_manages() {
+async fn a_key_that_ends_during_the_body_neither_reports_nor_manages() {
     let mut scene = Scene::new().await;
     let reporter = scene.key(json!({"scopes": "keys:verify"})).await;
     let manager = scene.key(json!({"scopes": "api-keys:write events:write"})).await;
@@ -182,7 +182,7 @@ async fn a_key_that_ended_meanwhile_neither_reports_nor_manages() {
 }
 
 #[tokio::test]
-async fn a_session_that_ended_meanwhile_changes_nothing() {
+async fn a_session_that_ends_during_the_body_changes_nothing() {
     let mut scene = Scene::new().await;
     let key = scene.key(json!({"scopes": "events:write"})).await;
     let (cookie, bearer) = (format!("Cookie: session={}", scene.account.session), scene.account.bearer());
@@ -202,14 +202,14 @@ async fn a_session_that_ended_meanwhile_changes_nothing() {
     for (method, path, credential, kind, body, status) in cases {
         begun.push((scene.begin(method, path, &[credential, kind], body).await, path.to_owned(), body, status));
     }
-    // Signing in again gives a session of its own, which looks at what is left of the first one's wishes.
+    // A new session, which checks afterwards that the requests of the first one had no effect.
     let credentials = r#"{"email":"me@example.com","password":"correct horse battery"}"#;
     let tokens = scene.owner.call("POST", "/api/v1/auth/login", &[], credentials).await.expect("an answer").json(200);
     scene.call("POST", "/v1/auth/logout", "").await;
     let again = scene.owner.call("POST", "/v1/auth/login", &[], credentials).await.expect("an answer");
     let set = again.header("set-cookie").expect("a cookie").to_owned();
     scene.account.session = set.split(['=', ';']).nth(1).expect("a value").to_owned();
-    // A refresh token that is used twice ends every token of its sign-in, and a logout this one.
+    // Ends the access tokens of both sign-ins; the requests above use the first one.
     let refresh = json!({"refreshToken": tokens["refreshToken"]}).to_string();
     let other = format!("Authorization: Bearer {}", tokens["accessToken"].as_str().expect("a token"));
     scene.owner.call("POST", "/api/v1/auth/logout", &[&other], &refresh).await.expect("an answer");
@@ -229,7 +229,7 @@ async fn a_session_that_ended_meanwhile_changes_nothing() {
     assert_eq!(keys["api_keys"].as_array().expect("keys").len(), 1, "{keys}");
 }
 
-/// One deadline from the head to the answer: who sends a byte a second is not waited for longer than for any other.
+/// One deadline covers the time from the head to the answer, so sending a byte a second does not extend it.
 #[tokio::test]
 async fn a_body_that_does_not_end_is_given_up() {
     let mut scene = Scene::new().await;

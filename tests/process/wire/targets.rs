@@ -1,4 +1,4 @@
-//! Every method with every form of a request target.
+//! Tests every method with every form of a request target.
 
 use super::raw::Raw;
 use crate::served::{Account, Server};
@@ -6,7 +6,8 @@ use crate::served::{Account, Server};
 const METHODS: [&str; 11] =
     ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "!"];
 
-/// Origin form, of pages, forms, each contract, files and nothing; absolute, authority and asterisk form.
+/// Targets in origin form (pages, forms, each contract, files, unknown paths), and in absolute, authority and asterisk
+/// form.
 const TARGETS: [&str; 40] = [
     "/",
     "/keys",
@@ -54,7 +55,7 @@ const TARGETS: [&str; 40] = [
 async fn no_request_line_makes_the_server_fail() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(folder.path(), &[], &[("LATCHKEY_LOG", "info")]);
-    let account = Account::register(&mut server.connect().await.expect("it listens")).await;
+    let account = Account::register(&mut server.connect().await.expect("the server listens")).await;
     let session = format!("Cookie: session={}\r\n", account.session);
     let bearer = format!("{}\r\n", account.bearer());
     let mut raw = Raw::open(server.address).await;
@@ -86,7 +87,7 @@ async fn no_request_line_makes_the_server_fail() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_no_path_is_a_400_that_says_so() {
+async fn a_target_that_is_not_a_path_is_a_400() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let server = Server::start(folder.path(), &[], &[]);
     for line in ["CONNECT x:1", "CONNECT /keys", "GET x:1", "POST localhost", "GET *"] {

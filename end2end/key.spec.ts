@@ -49,8 +49,8 @@ test("a key is found, renamed, paused and resumed, bounded, and watched", async 
 
   const chart = page.getByRole("img", { name: /Requests by the hour/ });
   await page.reload();
-  await expect(chart).toHaveAccessibleName(/2 good, 1 refused/);
-  await page.getByText("The numbers as a table").click();
+  await expect(chart).toHaveAccessibleName(/2 accepted, 1 rejected/);
+  await page.getByText("Show as table").click();
   await expect(page.getByRole("row", { name: /paused/ })).toContainText("1 paused");
   await expect(page.getByRole("region", { name: "Recent addresses" })).toContainText("127.0.0.1");
 
@@ -105,8 +105,8 @@ test("a key is revoked from its page, which stays readable", async ({ page, requ
   expect(await used(request, key)).toBe(401);
   await page.goto("/keys?state=revoked");
   await page.getByRole("link", { name: "Billing worker", exact: true }).click();
-  await expect(page.getByText("nothing brings it back")).toBeVisible();
-  await expect(page.getByRole("img", { name: /1 good, 1 refused/ })).toBeVisible();
+  await expect(page.getByText("A revoked key cannot be restored")).toBeVisible();
+  await expect(page.getByRole("img", { name: /1 accepted, 1 rejected/ })).toBeVisible();
   await expect(page.getByRole("button", { name: /Pause|Resume|Save/ })).toHaveCount(0);
   await expect(page.getByRole("link", { name: /Revoke/ })).toHaveCount(0);
   await expectAccessible(page);
@@ -160,7 +160,7 @@ test.describe("without JavaScript", () => {
     await page.getByRole("button", { name: "Resume" }).click();
     expect(await used(request, key)).toBe(200);
     await page.reload();
-    await page.getByText("The numbers as a table").click();
+    await page.getByText("Show as table").click();
     await expect(page.getByRole("row", { name: /paused/ })).toBeVisible();
 
     await page.getByRole("link", { name: "Revoke Billing worker" }).click();

@@ -87,7 +87,7 @@ for (const { name, ...look } of looks) {
       for (let count = 0; count < 17; count++) await ask("events:write");
       for (let count = 0; count < 4; count++) await ask("other:scope");
       await page.goto(`/keys/${bounded.id}`);
-      await page.getByText("The numbers as a table").click();
+      await page.getByText("Show as table").click();
       await check(page, "key");
       await page.getByRole("button", { name: "Pause" }).click();
       await expect(page.getByRole("button", { name: "Resume" })).toBeVisible();

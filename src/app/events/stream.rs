@@ -103,7 +103,7 @@ fn event(parts: &Parts, parameter: &str) -> Option<Uuid> {
     Uuid::try_parse(&value).ok()
 }
 
-/// Returns the time at which an event arrived, from its UUIDv7.
+/// Returns the time at which an event arrived, from its id (UUID version 7).
 fn received(event: Uuid) -> Option<Timestamp> {
     let (seconds, nanoseconds) = event.get_timestamp()?.to_unix();
     let milliseconds = i64::try_from(seconds).ok()?.checked_mul(1000)?;

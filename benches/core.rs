@@ -1,8 +1,7 @@
-//! The core of a check, without HTTP: `cargo bench --features ssr --bench core`.
+//! Benchmarks the core of a check, without HTTP: `cargo bench --features ssr --bench core`.
 //!
-//! Each row is the one before and something more, among a million keys that are asked for in no order,
-//! so that what is looked up is seldom in the processor's caches. The presented string is: it has just been
-//! received, in life as here.
+//! Each row adds a step to the row before. The order of the million keys is irregular, so that records are seldom in
+//! the processor's caches. The presented string is in them, as it is on a server that has just received it.
 
 #[path = "load/million.rs"]
 mod million;
@@ -21,10 +20,10 @@ use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 use latchkey::store::Db;
 
-/// Keys that are asked for again and again stay in the processor's caches.
-const BUSY: usize = 1_000;
+/// Number of keys in the rows with busy keys; their records stay in the processor's caches.
+const BUSY_KEYS: usize = 1_000;
 
-/// A million keys in memory; every one has what `set` gives it.
+/// Opens a database with a million cached keys; `set` is the `SET` clause for all of them.
 async fn checks(strings: &[String], set: &str, folder: &tempfile::TempDir) -> Arc<Checks> {
     let url = format!("sqlite:{}", folder.path().join("latchkey.db").display());
     let db = Db::open(&url).await.expect("the database opens");
@@ -91,10 +90,10 @@ fn core(criterion: &mut Criterion) {
             if purpose == Purpose::Identify && !set.is_empty() {
                 continue;
             }
-            for (most, of) in [(BUSY, "1,000 busy keys of a million"), (million::KEYS, "any of a million keys")] {
+            for (most, of) in [(BUSY_KEYS, "1,000 busy keys of a million"), (million::KEYS, "any of a million keys")] {
                 criterion.bench_function(&format!("{what}{name}, {of}"), |bench| {
                     let check = |key: String| {
-                        // Pinned where it is, as in the server: `now_or_never` would move it.
+                        // Pinned on the stack, as in the server; `now_or_never` would move the future.
                         {
                             let checked = pin!(checks.verify(black_box(&key), &ask, purpose, |verdict| verdict.code));
                             let checked = checked.poll(&mut Context::from_waker(Waker::noop()));

@@ -1,4 +1,4 @@
-// The main stories, in each browser engine.
+// The main stories in each browser engine.
 
 import { type Browser, button, eventually, field, heading, link, row } from "./browsers/browser";
 import { PuppeteerBrowser } from "./browsers/puppeteer";
@@ -19,7 +19,7 @@ async function register(browser: Browser, server: Server) {
   await browser.expectText(heading("API keys"), "API keys");
 }
 
-/** Waits for a new key to be shown, and returns its string. */
+/** Waits until a new key is shown, and returns its string. */
 async function revealed(browser: Browser): Promise<string> {
   const secret = '//*[@id="secret-key"]';
   await browser.expectText(secret, /^hs_live_[0-9a-f]{64}$/);
@@ -43,12 +43,12 @@ for (const [name, start] of Object.entries(engines)) {
   test.describe(name, () => {
     test.setTimeout(90_000);
 
-    test(`a key is made by keyboard, shown once and revoked, in ${name}`, async ({ agent, server }) => {
+    test(`a key is created by keyboard, shown once and revoked, in ${name}`, async ({ agent, server }) => {
       await register(agent, server);
 
       const create = button("Create your first key");
       await agent.tabTo(create);
-      // Once: when the WASM has not loaded yet, the page repeats the click.
+      // Pressed only once: if WASM has not loaded yet, the page repeats the click.
       await agent.press("Enter");
       await eventually(async () => expect(await agent.hasFocus(field("Name"))).toBe(true));
       await agent.type("Billing worker");

@@ -1,15 +1,15 @@
-// Events: taken in with a key, listed, read as they came, watched as they come, and kept for a while.
+// Events: ingest, list, page, live updates, and retention.
 
 import type { APIRequestContext, Locator, Page } from "@playwright/test";
 import { expect, expectAccessible, register, Server, test } from "./fixtures";
 
-/** The page's organisation gets a key; what sends events with it. */
+/** Creates a key in the page's organisation; returns a function that sends events with it. */
 async function sender(page: Page, request: APIRequestContext, name = "Billing worker") {
   const { key } = await (await page.request.post("/v1/auth/api-keys", { data: { name } })).json();
-  // The page without events says where they are sent to.
+  // The page without events shows the address of ingest.
   await page.goto("/events");
   const address = /\/api\/v1\/ingest\/[0-9a-f-]{36}/.exec((await page.locator("main").textContent())!)![0];
-  // That page loads itself anew when the first event comes, in the middle of a test's own steps.
+  // Leaves that page, which reloads itself at the first event and would disturb the test.
   await page.goto("/keys");
   return async (source: string, body: string): Promise<string> => {
     const answer = await request.post(`${address}/${source}`, { data: body, headers: { "x-api-key": key, "content-type": "application/json" } });
@@ -21,7 +21,7 @@ async function sender(page: Page, request: APIRequestContext, name = "Billing wo
 const rows = (page: Page) => page.locator("#event-rows tr");
 const live = (page: Page) => page.locator("#live-words");
 
-test("an event is sent, found, and read as it came", async ({ page, request }) => {
+test("an event is sent, found, and shown unchanged", async ({ page, request }) => {
   await register(page);
   await page.getByRole("navigation", { name: "Dashboard" }).getByRole("link", { name: "Events" }).click();
   await expect(page.getByRole("heading", { name: /No events in/ })).toBeVisible();
@@ -80,24 +80,24 @@ test("a body of a mebibyte is shown in part", async ({ page, request }) => {
   for (const body of [`"${"x".repeat(1024 * 1024 - 2)}"`, deep, `[${"0,".repeat(400_000)}0]`]) {
     const id = await send("large", body);
     await page.goto(`/events/${id}`);
-    await expect(page.getByText("This is not all of it.")).toBeVisible();
+    await expect(page.getByText("The body is cut.")).toBeVisible();
     expect((await page.content()).length).toBeLessThan(1_500_000);
     const sideways = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     expect(sideways).toBeLessThanOrEqual(0);
   }
 });
 
-test("new events appear while one looks, wait while it is paused, and come after a break", async ({ page, request }) => {
+test("new events appear at once, wait during a pause, and appear after a disconnect", async ({ page, request }) => {
   await register(page);
   const send = await sender(page, request);
   await page.goto("/events");
   await expect(live(page)).toHaveText("Live");
-  // The page without events becomes one with a list.
+  // The page without events reloads as one with a list.
   await send("orders", "1");
   await expect(rows(page)).toHaveCount(1);
   await expect(live(page)).toHaveText("Live");
 
-  // Nothing of this loads the page again.
+  // The following steps do not reload the page.
   await page.evaluate(() => document.body.classList.add("same-page"));
   const second = await send("orders", "2");
   await expect(rows(page)).toHaveCount(2);
@@ -116,24 +116,24 @@ test("new events appear while one looks, wait while it is paused, and come after
   await expect(live(page)).toHaveText("Live · 3 new");
   await expect(page.locator("#live-said")).toHaveText("Live · 3 new", { timeout: 10_000 });
 
-  // A page that nobody sees keeps no connection, and has missed nothing when it is seen again.
-  const turn = (hidden: boolean) =>
+  // A hidden page keeps no connection, and misses no event when it is shown again.
+  const setHidden = (hidden: boolean) =>
     page.evaluate((hidden) => {
       Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
       document.dispatchEvent(new Event("visibilitychange"));
     }, hidden);
-  await turn(true);
+  await setHidden(true);
   await expect(live(page)).toHaveText(/^Disconnected/);
   const fifth = await send("orders", "5");
   await page.waitForTimeout(1_000);
   await expect(rows(page)).toHaveCount(4);
-  await turn(false);
+  await setHidden(false);
   await expect(rows(page).first()).toHaveAttribute("id", fifth);
   await expect(rows(page)).toHaveCount(5);
   await expect(page.locator("body")).toHaveClass("same-page");
 });
 
-/** How much the page has moved by itself. */
+/** Returns the layout shift of the page. */
 const shifts = (page: Page) =>
   page.evaluate(
     () =>
@@ -145,19 +145,19 @@ const shifts = (page: Page) =>
       }),
   );
 
-test("a burst is shown in its order, and counted once", async ({ page, request }) => {
+test("a burst is shown in order, and counted once", async ({ page, request }) => {
   test.setTimeout(60_000);
   await register(page);
   const send = await sender(page, request);
   const burst = (count: number) => Promise.all(Array.from({ length: count }, (_, number) => send("orders", String(number))));
   const ids = () => rows(page).evaluateAll((found) => found.map((row) => row.id));
-  // More than a page of them, within two seconds of the newest.
+  // More than a page of events, within two seconds.
   await burst(160);
   await page.goto("/events");
   await expect(live(page)).toHaveText("Live");
   const before = await ids();
   expect(before).toHaveLength(50);
-  // Rows that are sent anew come at once, with the first look.
+  // Rows that are sent twice would arrive with the first query.
   await page.waitForTimeout(2_000);
   await expect(live(page)).toHaveText("Live");
   expect(await ids()).toEqual(before);
@@ -179,7 +179,7 @@ test("a burst is shown in its order, and counted once", async ({ page, request }
   expect(last).toEqual([...last].sort().reverse());
 });
 
-test("the page says when the server is gone, and a watched server stops at once", async ({ page }) => {
+test("the page shows a disconnect, and a server with open streams stops at once", async ({ page }) => {
   const server = await Server.start();
   await page.goto(`${server.url}/register`);
   await page.getByLabel("Email").fill("ada@example.com");
@@ -194,7 +194,7 @@ test("the page says when the server is gone, and a watched server stops at once"
   server.remove();
 });
 
-test("how long events are kept is set for each environment", async ({ page }) => {
+test("retention is set for each environment", async ({ page }) => {
   await register(page);
   await page.goto("/events");
   const form = page.getByRole("form", { name: /Production/ });
@@ -212,7 +212,7 @@ test("how long events are kept is set for each environment", async ({ page }) =>
   await expect(page.getByRole("form", { name: /Development/ }).getByLabel("Keep for, in days")).toHaveValue("7");
 });
 
-test("two people cannot see each other's events", async ({ page, request, browser, server }) => {
+test("events of another organisation are a 404", async ({ page, request, browser, server }) => {
   await register(page);
   const send = await sender(page, request);
   const id = await send("adas-orders", '"private"');
@@ -239,7 +239,7 @@ test("two people cannot see each other's events", async ({ page, request, browse
 test.describe("without JavaScript", () => {
   test.use({ javaScriptEnabled: false });
 
-  test("all but the live tail works", async ({ page, request }) => {
+  test("everything except live updates works", async ({ page, request }) => {
     await register(page);
     const send = await sender(page, request);
     for (let number = 0; number < 52; number++) await send(number % 2 ? "odd" : "even", String(number));
@@ -295,7 +295,7 @@ for (const { name, ...look } of looks) {
       await expect(live(page)).toHaveText("Live");
       await send("stripe", '{"new":true}');
       await expect(live(page)).toHaveText("Live · 1 new");
-      // What stands above the list ends where the list does.
+      // The bar above the list ends at the right edge of the list.
       const end = async (what: Locator) => what.evaluate((element) => element.getBoundingClientRect().right);
       expect(await end(page.getByRole("button", { name: "Pause" }))).toBeCloseTo(await end(page.locator(".list-bar")), 0);
       await check("events");

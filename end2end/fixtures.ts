@@ -1,4 +1,4 @@
-// Every test has a server of its own: the binary under test on an empty folder and a free port.
+// Every test has its own server: the binary under test on an empty folder and a free port.
 
 import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -41,7 +41,7 @@ export class Server {
     return server;
   }
 
-  /** Ends it as an operator would, and makes sure that it ended well and had no trouble. */
+  /** Stops the server with SIGTERM; checks its exit code, and its log for errors. */
   async stop() {
     const ended = new Promise<number | null>((resolve) => this.process.once("exit", resolve));
     this.process.kill("SIGTERM");
@@ -50,7 +50,7 @@ export class Server {
     expect(trouble, "the log has no errors, no panics and no 5xx").toEqual([]);
   }
 
-  /** All that is on disk, as text. */
+  /** Returns the contents of all files in the folder, as text. */
   disk(): string {
     return readdirSync(this.folder)
       .map((name) => readFileSync(join(this.folder, name), "latin1"))
@@ -72,20 +72,20 @@ export const serverTest = base.extend<{ server: Server }>({
   },
 });
 
-/** Whether a line on the console is the browser's own and not about the page. */
+/** Whether a line on the console is the browser's own and not an error of the page. */
 export function isExpected(line: string): boolean {
-  // The browser itself notes every 4xx that a test asks for.
+  // The browser logs every 4xx, which some tests provoke.
   const refused = /Failed to load resource: the server responded with a status of 4/.test(line);
-  // A matter of how busy the machine is, not of the page.
+  // Depends on the load of the machine, not on the page.
   const late = /preload.* not used within a few seconds/.test(line);
-  // Firefox says so of every stream of server-sent events that is open when the page is left.
+  // Firefox logs every stream of server-sent events that is open when the page is left.
   const left = /events\/live\S+ was interrupted while the page was loading/.test(line);
   return refused || late || left;
 }
 
 export const test = serverTest.extend<{ quiet: void }>({
   baseURL: async ({ server }, use) => use(server.url),
-  // A page that complains has failed: script errors, and all that the security policy refuses.
+  // Console errors fail the test: script errors, and violations of the content security policy.
   quiet: [
     async ({ page }, use) => {
       const said: string[] = [];
@@ -100,7 +100,7 @@ export const test = serverTest.extend<{ quiet: void }>({
   ],
 });
 
-/** Registers by the form, which leads to the keys page. */
+/** Registers with the form, which redirects to the keys page. */
 export async function register(page: Page, email = "ada@example.com") {
   await page.goto("/register");
   await page.getByLabel("Email").fill(email);
@@ -109,7 +109,7 @@ export async function register(page: Page, email = "ada@example.com") {
   await expect(page.getByRole("heading", { name: "API keys" })).toBeVisible();
 }
 
-/** Makes a key in the dialog, up to the reveal; its string. */
+/** Creates a key in the dialog, up to the reveal; returns its string. */
 export async function createKey(page: Page, name: string): Promise<string> {
   await page.getByRole("button", { name: /Create (your first )?key/ }).first().click();
   const dialog = page.getByRole("dialog", { name: "Create a key" });
@@ -120,7 +120,7 @@ export async function createKey(page: Page, name: string): Promise<string> {
   return (await secret.textContent())!.trim();
 }
 
-/** Says that the key is saved, and waits for the list. */
+/** Confirms that the key is saved, and waits for the list. */
 export async function dismissReveal(page: Page) {
   await page.getByLabel("I have saved this key").check();
   await page.getByRole("button", { name: "Done" }).click();
@@ -128,7 +128,7 @@ export async function dismissReveal(page: Page) {
   await expect(page.getByRole("table")).toBeVisible();
 }
 
-/** Has no barriers that a machine can find. */
+/** Checks the page with axe. */
 export async function expectAccessible(page: Page) {
   const { violations } = await new AxeBuilder({ page })
     .withTags(["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"])

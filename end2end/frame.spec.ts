@@ -1,4 +1,4 @@
-// What surrounds the pages: the bar at narrow widths and with many names, menus, the way between pages, and times.
+// The frame of the pages: the bar at narrow widths and with long names, menus, navigation, and times.
 
 import type { Page } from "@playwright/test";
 import { expect, expectAccessible, register, test } from "./fixtures";
@@ -30,7 +30,7 @@ for (const colorScheme of ["light", "dark"] as const) {
   });
 }
 
-test("menus close at Escape, at a click elsewhere, and when the focus leaves", async ({ page }) => {
+test("menus close at Escape, at a click elsewhere, and when they lose the focus", async ({ page }) => {
   await register(page);
   const menu = page.locator("details.menu.end");
   const summary = menu.locator("summary");
@@ -49,7 +49,7 @@ test("menus close at Escape, at a click elsewhere, and when the focus leaves", a
   await expect(menu).not.toHaveAttribute("open");
 });
 
-test("the environment and the frame stay while one goes from page to page", async ({ page }) => {
+test("links keep the environment and the frame", async ({ page }) => {
   await register(page);
   const dashboard = page.getByRole("navigation", { name: "Dashboard" });
   await page.getByRole("link", { name: /Development/ }).click();
@@ -75,7 +75,7 @@ test("the environment and the frame stay while one goes from page to page", asyn
   }
 });
 
-test("a host that is not known is said before anything is typed", async ({ page, server }) => {
+test("the forms warn about an unknown host name", async ({ page, server }) => {
   await page.goto("/sign-in");
   await expect(page.getByText(/--public-url/)).toHaveCount(0);
   const other = server.url.replace("127.0.0.1", "keys.localhost");
@@ -91,7 +91,7 @@ test("a host that is not known is said before anything is typed", async ({ page,
 test.describe("in another zone", () => {
   test.use({ timezoneId: "America/New_York" });
 
-  test("a date is the end of its day, and times are those of the viewer", async ({ page }) => {
+  test("an expiry date is the end of its day, and times are in the viewer's zone", async ({ page }) => {
     await register(page);
     await page.getByRole("button", { name: /Create (your first )?key/ }).first().click();
     const dialog = page.getByRole("dialog", { name: "Create a key" });
@@ -99,7 +99,7 @@ test.describe("in another zone", () => {
     await dialog.getByLabel("Expires").selectOption({ label: "On a date…" });
     await dialog.getByLabel("Expiry date").fill("2099-07-01");
     await expect(dialog.getByLabel("Expiry date")).toHaveAccessibleDescription(/end of that day, in your time zone \(UTC-04:00\)/);
-    // Today is not over.
+    // Today is valid, because the day has not ended.
     const today = await page.evaluate(() => new Intl.DateTimeFormat("sv").format(new Date()));
     await dialog.getByLabel("Expiry date").fill(today);
     await expect(dialog.getByLabel("Expiry date")).not.toHaveAttribute("aria-invalid", "true");

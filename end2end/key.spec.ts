@@ -1,4 +1,4 @@
-// The page of one key: found from the list, changed by plain forms, and its use as a chart.
+// The page of one key: details, edit form, pause, and usage chart.
 
 import type { APIRequestContext, Page } from "@playwright/test";
 import { createKey, dismissReveal, expect, expectAccessible, register, test } from "./fixtures";
@@ -7,7 +7,7 @@ const used = async (request: APIRequestContext, key: string) =>
   (await request.get("/v1/whoami", { headers: { "x-api-key": key } })).status();
 const toast = (page: Page, text: string) => page.getByRole("status").filter({ hasText: text });
 
-/** A key of the page's organisation, by the API, and its page. */
+/** Creates a key with the API, and opens its page from the list. */
 async function open(page: Page, data: object = {}) {
   const made = await (await page.request.post("/v1/auth/api-keys", { data: { name: "Billing worker", ...data } })).json();
   await page.goto("/keys");
@@ -16,8 +16,8 @@ async function open(page: Page, data: object = {}) {
   return made;
 }
 
-test("a key is found, renamed, paused and resumed, bounded, and watched", async ({ page, request }) => {
-  // The longest story: on a busy machine it takes more than half a minute.
+test("a key is found, renamed, paused, resumed and limited, and its usage is shown", async ({ page, request }) => {
+  // The longest story, more than half a minute on a busy machine.
   test.slow();
   await register(page);
   const key = await createKey(page, "Billing worker");
@@ -49,8 +49,8 @@ test("a key is found, renamed, paused and resumed, bounded, and watched", async 
 
   const chart = page.getByRole("img", { name: /Requests by the hour/ });
   await page.reload();
-  await expect(chart).toHaveAccessibleName(/2 good, 1 refused/);
-  await page.getByText("The numbers as a table").click();
+  await expect(chart).toHaveAccessibleName(/2 accepted, 1 rejected/);
+  await page.getByText("Show as table").click();
   await expect(page.getByRole("row", { name: /paused/ })).toContainText("1 paused");
   await expect(page.getByRole("region", { name: "Recent addresses" })).toContainText("127.0.0.1");
 
@@ -84,7 +84,7 @@ test("a key is found, renamed, paused and resumed, bounded, and watched", async 
   await expect(page.getByLabel("Expires UTC")).toHaveValue(/^2099-01-01T12:30/);
   expect(await used(request, key)).toBe(200);
 
-  // Unchanged fields stay what they are, whatever a browser makes of them.
+  // Unchanged fields keep their values, even if the browser writes them differently.
   await page.getByRole("button", { name: "Save changes" }).click();
   await expect(toast(page, "saved")).toBeVisible();
   await expect(facts).toContainText("1 January 2099, 12:30:00 UTC");
@@ -93,7 +93,7 @@ test("a key is found, renamed, paused and resumed, bounded, and watched", async 
   await expect(page.getByRole("row", { name: /Invoices/ })).toBeVisible();
 });
 
-test("a key is revoked from its page, which stays readable", async ({ page, request }) => {
+test("a key is revoked on its page, which stays readable", async ({ page, request }) => {
   await register(page);
   const { key } = await open(page);
   expect(await used(request, key)).toBe(200);
@@ -105,14 +105,14 @@ test("a key is revoked from its page, which stays readable", async ({ page, requ
   expect(await used(request, key)).toBe(401);
   await page.goto("/keys?state=revoked");
   await page.getByRole("link", { name: "Billing worker", exact: true }).click();
-  await expect(page.getByText("nothing brings it back")).toBeVisible();
-  await expect(page.getByRole("img", { name: /1 good, 1 refused/ })).toBeVisible();
+  await expect(page.getByText("A revoked key cannot be restored")).toBeVisible();
+  await expect(page.getByRole("img", { name: /1 accepted, 1 rejected/ })).toBeVisible();
   await expect(page.getByRole("button", { name: /Pause|Resume|Save/ })).toHaveCount(0);
   await expect(page.getByRole("link", { name: /Revoke/ })).toHaveCount(0);
   await expectAccessible(page);
 });
 
-test("the page and its form do with the keyboard", async ({ page }) => {
+test("the page and its form work with the keyboard", async ({ page }) => {
   await register(page);
   await open(page);
   await page.getByLabel("Name", { exact: true }).focus();
@@ -128,7 +128,7 @@ test("the page and its form do with the keyboard", async ({ page }) => {
   await expect(page.locator("main")).toBeFocused();
 });
 
-test("somebody else's key is not there", async ({ page, browser, server }) => {
+test("a key of another organisation is a 404", async ({ page, browser, server }) => {
   await register(page);
   const { id } = await open(page);
   const other = await browser.newContext({ baseURL: server.url });
@@ -140,10 +140,10 @@ test("somebody else's key is not there", async ({ page, browser, server }) => {
 });
 
 test.describe("without JavaScript", () => {
-  // A dialog that stands still at once: without scripts nothing tells a test when it does.
+  // Without animations, because without scripts a test cannot wait for their end.
   test.use({ javaScriptEnabled: false, contextOptions: { reducedMotion: "reduce" } });
 
-  test("all of it works", async ({ page, request }) => {
+  test("everything works", async ({ page, request }) => {
     await register(page);
     const { key } = await open(page);
     await page.getByLabel("Restricted").check();
@@ -160,7 +160,7 @@ test.describe("without JavaScript", () => {
     await page.getByRole("button", { name: "Resume" }).click();
     expect(await used(request, key)).toBe(200);
     await page.reload();
-    await page.getByText("The numbers as a table").click();
+    await page.getByText("Show as table").click();
     await expect(page.getByRole("row", { name: /paused/ })).toBeVisible();
 
     await page.getByRole("link", { name: "Revoke Billing worker" }).click();

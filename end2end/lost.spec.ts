@@ -1,5 +1,5 @@
-// Nothing is lost or overwritten: two tabs, a session that ends, an answer that does not arrive, edits that are not
-// saved, and a page whose WebAssembly is late or blocked.
+// Nothing is lost or overwritten: two tabs, an ended session, a lost response, unsaved edits, and WebAssembly that is
+// late or blocked.
 
 import type { Browser, Page } from "@playwright/test";
 import { dismissReveal, expect, expectAccessible, PASSWORD, register, type Server, test } from "./fixtures";
@@ -7,14 +7,14 @@ import { dismissReveal, expect, expectAccessible, PASSWORD, register, type Serve
 const save = (page: Page) => page.getByRole("button", { name: "Save changes" });
 const toast = (page: Page, text: string) => page.getByRole("status").filter({ hasText: text });
 
-/** A key of the page's organisation, and its page. */
+/** Creates a key, and opens its page. */
 async function open(page: Page, data: object = {}) {
   const made = await (await page.request.post("/v1/auth/api-keys", { data: { name: "Billing worker", ...data } })).json();
   await page.goto(`/keys/${made.id}`);
   return made;
 }
 
-/** A page whose console is not watched: the browser notes every request that a test makes fail. */
+/** A page without the console check, because the browser logs the requests that the test makes fail. */
 const unwatched = async (browser: Browser, server: Server) => (await browser.newContext({ baseURL: server.url })).newPage();
 
 async function twoTabs(page: Page) {
@@ -51,7 +51,7 @@ async function twoTabs(page: Page) {
   await expect(facts).toContainText("100 requests a month");
 }
 
-test("of two tabs, the older one overwrites nothing by accident", async ({ page }) => {
+test("a stale tab overwrites nothing by accident", async ({ page }) => {
   await twoTabs(page);
   await expectAccessible(page);
   await page.getByRole("button", { name: "Save my changes anyway" }).click();
@@ -59,7 +59,7 @@ test("of two tabs, the older one overwrites nothing by accident", async ({ page 
   await expect(page.getByRole("region", { name: "Details" })).toContainText("200 requests a month");
 });
 
-test("a page that is out of date does not resume a key", async ({ page }) => {
+test("a stale page does not resume a key", async ({ page }) => {
   await register(page);
   const { id } = await open(page);
   const set = (enabled: boolean) => page.request.patch(`/v1/keys/${id}`, { data: { enabled } });
@@ -74,7 +74,7 @@ test("a page that is out of date does not resume a key", async ({ page }) => {
   await expect(toast(page, "resumed")).toBeVisible();
 });
 
-test("an answer that does not arrive leaves no key unseen", async ({ browser, server }) => {
+test("a key whose response was lost can be found and revoked", async ({ browser, server }) => {
   const page = await unwatched(browser, server);
   await register(page);
   await page.route("**/v1/auth/api-keys", async (route) => {
@@ -107,11 +107,11 @@ test("an answer that does not arrive leaves no key unseen", async ({ browser, se
   await page.context().close();
 });
 
-test("a key of the same name that was made before is not the lost one", async ({ browser, server }) => {
+test("an older key of the same name is not the lost one", async ({ browser, server }) => {
   const page = await unwatched(browser, server);
   await register(page);
   await page.request.post("/v1/auth/api-keys", { data: { name: "Billing worker" } });
-  // Clocks of servers may differ by 2 s.
+  // The search for the lost key allows for clocks that differ by 2 s.
   await page.waitForTimeout(3_000);
   await page.reload();
   await page.route("**/v1/auth/api-keys", (route) => route.abort());
@@ -127,7 +127,7 @@ test("a key of the same name that was made before is not the lost one", async ({
   await page.context().close();
 });
 
-test("an answer that says why no key was created is shown", async ({ browser, server }) => {
+test("the reason why no key was created is shown", async ({ browser, server }) => {
   const page = await unwatched(browser, server);
   await register(page);
   const detail = "The key could not be stored. Nothing of it is kept: try again in a moment.";
@@ -148,7 +148,7 @@ test("an answer that says why no key was created is shown", async ({ browser, se
   await page.context().close();
 });
 
-test("a click before WebAssembly is there is not lost", async ({ page }) => {
+test("a click before WebAssembly has loaded is not lost", async ({ page }) => {
   await register(page);
   let arrive = () => {};
   const gate = new Promise<void>((resolve) => (arrive = resolve));
@@ -166,7 +166,7 @@ test("a click before WebAssembly is there is not lost", async ({ page }) => {
 });
 
 for (const file of ["**/*.wasm", "**/pkg/**/*.js"]) {
-  test(`without ${file} there is a way out`, async ({ browser, server }) => {
+  test(`without ${file} a notice appears`, async ({ browser, server }) => {
     const page = await unwatched(browser, server);
     await register(page);
     await page.route(file, (route) => route.abort());
@@ -182,14 +182,14 @@ for (const file of ["**/*.wasm", "**/pkg/**/*.js"]) {
   });
 }
 
-test("changes that are not saved are not lost without a word", async ({ page }) => {
+test("the browser asks before unsaved changes are lost", async ({ page }) => {
   await register(page);
   await open(page);
   const name = page.getByLabel("Name", { exact: true });
   await name.fill("Half a na");
   for (const way of [page.getByRole("button", { name: "Pause" }), page.getByRole("link", { name: "Back to the list" })]) {
     const asked = page.waitForEvent("dialog");
-    // It comes to an end when the question is answered.
+    // The click ends when the dialog is answered.
     const left = way.click().catch(() => null);
     const dialog = await asked;
     expect(dialog.type()).toBe("beforeunload");
@@ -197,7 +197,7 @@ test("changes that are not saved are not lost without a word", async ({ page }) 
     await left;
     await expect(name).toHaveValue("Half a na");
   }
-  // Saving and discarding are on purpose.
+  // Saving and discarding do not ask.
   await save(page).click();
   await expect(toast(page, "saved")).toBeVisible();
   await name.fill("Another");
@@ -264,7 +264,7 @@ test("a form survives the end of the session", async ({ page }) => {
 test.describe("without JavaScript", () => {
   test.use({ javaScriptEnabled: false });
 
-  test("of two tabs, the older one overwrites nothing by accident", async ({ page }) => {
+  test("a stale tab overwrites nothing by accident", async ({ page }) => {
     await twoTabs(page);
     await page.getByRole("button", { name: "Save my changes anyway" }).click();
     await expect(toast(page, "saved")).toBeVisible();

@@ -1,5 +1,5 @@
-// Every page and dialog: no barriers, no sideways scrolling, in light and dark, narrow and wide.
-// The pictures are kept in target/end2end/screenshots.
+// Every page and dialog is accessible and does not scroll sideways, in light and dark, narrow and wide.
+// Screenshots are written to target/end2end/screenshots.
 
 import type { Page } from "@playwright/test";
 import { createKey, dismissReveal, expect, expectAccessible, register, test } from "./fixtures";
@@ -16,7 +16,7 @@ for (const { name, ...look } of looks) {
     test.use(look);
 
     const check = async (page: Page, what: string) => {
-      // The whole page, or what a dialog stands in front of.
+      // The whole page, or the viewport behind a dialog.
       const fullPage = (await page.locator("dialog[open]").count()) === 0;
       await page.screenshot({ path: `../target/end2end/screenshots/${what}-${name}.png`, fullPage, animations: "disabled" });
       await expectAccessible(page);
@@ -25,7 +25,7 @@ for (const { name, ...look } of looks) {
     };
 
     test(`pages and dialogs, ${name}`, async ({ page }) => {
-      // Two dozen looks at the page, each with a whole accessibility check.
+      // Two dozen screenshots, each with a full accessibility check.
       test.setTimeout(240_000);
       await page.goto("/sign-in");
       await check(page, "sign-in");
@@ -87,7 +87,7 @@ for (const { name, ...look } of looks) {
       for (let count = 0; count < 17; count++) await ask("events:write");
       for (let count = 0; count < 4; count++) await ask("other:scope");
       await page.goto(`/keys/${bounded.id}`);
-      await page.getByText("The numbers as a table").click();
+      await page.getByText("Show as table").click();
       await check(page, "key");
       await page.getByRole("button", { name: "Pause" }).click();
       await expect(page.getByRole("button", { name: "Resume" })).toBeVisible();
@@ -108,7 +108,7 @@ for (const { name, ...look } of looks) {
   });
 }
 
-test("the keyboard is enough", async ({ page }) => {
+test("a key can be created with the keyboard", async ({ page }) => {
   await register(page);
   await page.keyboard.press("Tab");
   await expect(page.getByRole("link", { name: "Skip to content" })).toBeFocused();

@@ -1,18 +1,18 @@
 import { defineConfig, devices } from "@playwright/test";
 
-// Every test starts a server of its own through fixtures, so nothing is started here.
-// LATCHKEY_BINARY names the binary under test; tools/end2end sets it to the release binary.
+// Every test starts its own server in fixtures.ts. LATCHKEY_BINARY is the binary under test; tools/end2end sets it to
+// the release binary.
 const asRoot = process.getuid?.() === 0;
 
 export default defineConfig({
   testDir: ".",
   testMatch: "**/*.spec.ts",
-  // Below target/, so that `make clean` takes it along and nothing is committed by accident.
+  // Below target/, which `make clean` deletes and git ignores.
   outputDir: "../target/end2end/artefacts",
   reporter: [["list"], ["json", { outputFile: "../target/end2end/results.json" }]],
   fullyParallel: true,
   workers: 2,
-  // A test that passes the second time has found something too.
+  // No retries: a test that fails once has found a problem.
   retries: 0,
   forbidOnly: !!process.env.CI,
   timeout: 30_000,
@@ -24,10 +24,10 @@ export default defineConfig({
     launchOptions: {
       executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
       args: [
-        // Chromium refuses its sandbox to root.
+        // Chromium's sandbox does not work as root.
         ...(asRoot ? ["--no-sandbox"] : []),
         "--disable-gpu",
-        // The browser talks to the server under test and to nothing else.
+        // The browser connects only to the server under test.
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",

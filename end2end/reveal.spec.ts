@@ -1,4 +1,4 @@
-// The one time that a key is shown, and that nothing is left of it afterwards.
+// The reveal of a key, and that no trace of the key is left afterwards.
 
 import { createKey, dismissReveal, expect, register, test } from "./fixtures";
 
@@ -31,7 +31,7 @@ test("after the reveal is dismissed, no trace of the key is left", async ({ page
   expect(server.disk()).not.toContain(key.slice(8));
 });
 
-test("whoever leaves while a key is shown does not find it when they come back", async ({ page }) => {
+test("a key is not shown again after the page was left and restored", async ({ page }) => {
   await register(page);
   const key = await createKey(page, "Left behind");
   page.on("dialog", (dialog) => dialog.accept());
@@ -58,7 +58,7 @@ test("an unsaved key keeps its dialog open and warns before the tab is left", as
   await dismissReveal(page);
 });
 
-test("a key has what was asked for", async ({ page }) => {
+test("a key has the selected settings", async ({ page }) => {
   await register(page);
   await page.getByRole("button", { name: /Create (your first )?key/ }).first().click();
   const dialog = page.getByRole("dialog", { name: "Create a key" });
@@ -78,7 +78,7 @@ test("a key has what was asked for", async ({ page }) => {
   expect(Math.round(days)).toBe(30);
 });
 
-test("mistakes are shown where they are made", async ({ page }) => {
+test("errors are shown at their fields", async ({ page }) => {
   await register(page);
   await page.getByRole("button", { name: /Create (your first )?key/ }).first().click();
   const dialog = page.getByRole("dialog", { name: "Create a key" });

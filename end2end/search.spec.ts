@@ -1,10 +1,10 @@
-// A key that is pasted where it does not belong: a whole one leads to its page, and neither it nor a part of it stands in
-// an address or a page.
+// A key that is pasted into a search field or an address: a whole key leads to its page, and no address or page
+// contains the key or a part of it.
 
 import type { Page } from "@playwright/test";
 import { expect, register, test } from "./fixtures";
 
-/** What the browser sends, and where. */
+/** Records the requests of the browser. */
 function watch(page: Page): string[] {
   const sent: string[] = [];
   page.on("request", (request) => sent.push(`${request.url()} ${request.headers().referer ?? ""} ${request.postData() ?? ""}`));
@@ -37,7 +37,7 @@ test("a key in the search field is not sent, and leads to its page", async ({ pa
   expect(server.log).not.toContain(key.slice(8));
 });
 
-/** Texts with a part of a key: what an input with a limit leaves of a pasted command, and a key without its checksum. */
+/** Returns texts with a part of a key: a command that an input cuts, a key without its checksum, and a short part. */
 const cut = (key: string) => [`curl -H "Authorization: Bearer ${key}"`.slice(0, 97), key.slice(0, -8), key.slice(0, 24)];
 
 async function pasteParts(page: Page, key: string) {
@@ -58,7 +58,7 @@ test("a part of a key is not sent", async ({ page, server }) => {
   const { id, key } = await make(page);
   const sent = watch(page);
   await pasteParts(page, key);
-  // Whole inside a text that is longer than a name: no field cuts it.
+  // A whole key inside a text that is longer than a name: no field cuts the text.
   for (const [address, label] of [["/keys", "Search keys by name"], ["/events?source=nobody", "Source"]]) {
     await page.goto(address);
     await page.getByLabel(label).fill(`curl https://keys.example.com/v1/whoami -H "Authorization: Bearer ${key}"`);
@@ -69,7 +69,7 @@ test("a part of a key is not sent", async ({ page, server }) => {
   expect(server.log).not.toContain(key.slice(8, 24));
 });
 
-test("a text that is too long for a name is said to be", async ({ page }) => {
+test("a search text that is too long shows an error", async ({ page }) => {
   await make(page);
   await page.goto("/keys");
   await page.getByLabel("Search keys by name").fill("x".repeat(101));
@@ -92,7 +92,7 @@ test("an address with a key leads to the page of the key", async ({ page }) => {
 test.describe("without JavaScript", () => {
   test.use({ javaScriptEnabled: false });
 
-  test("a part of a key stands in no address", async ({ page, server }) => {
+  test("a part of a key appears in no address", async ({ page, server }) => {
     const { key } = await make(page);
     const sent = watch(page);
     await pasteParts(page, key);
@@ -101,7 +101,7 @@ test.describe("without JavaScript", () => {
     expect(server.log).not.toContain(key.slice(8, 24));
   });
 
-  test("a key in the search field stands in no address", async ({ page, server }) => {
+  test("a key in the search field appears in no address", async ({ page, server }) => {
     const { id, key } = await make(page);
     await page.goto("/keys");
     const sent = watch(page);

@@ -1,8 +1,8 @@
-// The main job, from an empty server: a key is made, shown once, used and revoked.
+// The main story on an empty server: a key is created, shown once, used and revoked.
 
 import { createKey, dismissReveal, expect, register, test } from "./fixtures";
 
-test("a key is made, shown once, used, counted and revoked", async ({ page, request, context }) => {
+test("a key is created, shown once, used, counted and revoked", async ({ page, request, context }) => {
   await context.grantPermissions(["clipboard-read", "clipboard-write"]);
   await page.goto("/");
   await expect(page).toHaveURL(/\/sign-in/);
@@ -41,7 +41,7 @@ test("a key is made, shown once, used, counted and revoked", async ({ page, requ
   expect((await use()).status()).toBe(401);
 });
 
-test("keys are found by state and by name, in the environment they are in", async ({ page, request }) => {
+test("keys are filtered by state and name within their environment", async ({ page, request }) => {
   await register(page);
   const me = await (await page.request.get("/v1/auth/me")).json();
   const [organisation] = me.organisations;
@@ -78,7 +78,7 @@ test("keys are found by state and by name, in the environment they are in", asyn
   await expect(page.getByRole("row", { name: /sandbox/ })).toContainText("hs_test_");
 });
 
-test("two people cannot see each other", async ({ page, browser, server }) => {
+test("members of different organisations cannot see each other's keys", async ({ page, browser, server }) => {
   await register(page, "ada@example.com");
   const key = await createKey(page, "Ada's key");
   await dismissReveal(page);

@@ -1,11 +1,11 @@
-// Signing in, listing, filtering and revoking work without JavaScript; creating says what it needs.
+// Sign-in, list, filters and revocation work without JavaScript; creating a key shows a notice.
 
 import { expect, PASSWORD, register, test } from "./fixtures";
 
-// A dialog that stands still at once: without scripts nothing tells a test when it does.
+// Without animations, because without scripts a test cannot wait for their end.
 test.use({ javaScriptEnabled: false, contextOptions: { reducedMotion: "reduce" } });
 
-test("all but creating works without JavaScript", async ({ page }) => {
+test("everything except creating keys works without JavaScript", async ({ page }) => {
   await register(page);
   await expect(page.getByText(/Creating a key needs JavaScript/)).toBeVisible();
   await expect(page.getByRole("button", { name: /Create key/ })).toHaveCount(0);
@@ -38,7 +38,7 @@ test("all but creating works without JavaScript", async ({ page }) => {
   expect((await page.request.get("/v1/whoami", { headers: { "x-api-key": made.key } })).status()).toBe(401);
 });
 
-test("an address to go on to is only ever one of ours", async ({ page, server }) => {
+test("sign-in redirects only to addresses of this server", async ({ page, server }) => {
   await register(page);
   await page.context().clearCookies();
   for (const next of ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)"]) {

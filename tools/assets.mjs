@@ -1,11 +1,11 @@
-// Makes target/site/, which the server carries inside it, from what wasm-bindgen wrote, style/ and
-// public/. Names are fixed: the server hashes the contents at start and serves /pkg/HASH/….
+// Builds target/site/, which is compiled into the server, from the output of wasm-bindgen, style/ and public/. The
+// names are fixed: the server hashes the contents at start and serves /pkg/HASH/….
 //
 //   node tools/assets.mjs          wasm-opt, minified, brotli beside each file
-//   node tools/assets.mjs --dev    as it is, quickly
+//   node tools/assets.mjs --dev    unoptimised, quickly
 //
-// A file whose input has not changed is not made again, and one whose contents come out the same is
-// not written again: cargo would otherwise compile the server anew.
+// Unchanged inputs are not processed again, and unchanged files are not written again, because cargo would then compile
+// the server again.
 
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -22,8 +22,8 @@ const bindgen = join(root, "target/bindgen", dev ? "dev" : "release");
 const site = join(root, "target/site");
 const cache = join(root, "target/assets-cache");
 
-// What rustc's wasm32-unknown-unknown assumes that a browser can do. Named one by one, because the
-// module says nothing of it once stripped, and `--all-features` would use what browsers lack.
+// The features that rustc's wasm32-unknown-unknown enables. Listed one by one, because a stripped module does not name
+// them, and `--all-features` would use features that browsers lack.
 const wasmFeatures = [
   "--enable-bulk-memory",
   "--enable-bulk-memory-opt",
@@ -35,8 +35,8 @@ const wasmFeatures = [
   "--enable-sign-ext",
 ];
 
-// rustc has inlined what is worth it. What binaryen would inline on top is smaller raw, but 5 % larger
-// compressed, and the order by name puts functions that look alike next to each other.
+// rustc has already inlined. Further inlining by binaryen makes the module smaller raw, but 5 % larger compressed. The
+// order by name puts similar functions next to each other, which compresses better.
 const wasmPasses = ["--no-inline=*", "-Oz", "--flatten", "--rereloop", "-Oz", "--reorder-functions-by-name"];
 
 const compressible = new Set([".css", ".html", ".ico", ".js", ".json", ".map", ".svg", ".txt", ".wasm", ".webmanifest", ".xml"]);
@@ -50,7 +50,7 @@ function files(folder) {
     .sort();
 }
 
-/** The result of `make`, kept under a hash of everything that it depends on. */
+/** Returns the result of `make`, cached under a hash of all inputs. */
 function cached(inputs, make) {
   const hash = createHash("sha256");
   for (const input of [versions, ...inputs]) hash.update(input).update("\0");
@@ -108,7 +108,7 @@ async function bundle(entry, options) {
     write: false,
     legalComments: "none",
     logLevel: "warning",
-    // Old enough for the browsers that run the module itself.
+    // The oldest browsers that can run the module.
     target: ["chrome111", "firefox114", "safari16.4"],
     ...options,
   });
@@ -121,7 +121,7 @@ const written = new Set();
 
 const module = readFileSync(join(bindgen, "latchkey_bg.wasm"));
 write("pkg/latchkey.wasm", dev ? module : optimised(module));
-// An ES module stays one: its exports are what Leptos calls.
+// Stays an ES module, because Leptos calls its exports.
 write("pkg/latchkey.js", await bundle(relative(root, join(bindgen, "latchkey.js")), { format: "esm" }));
 write("pkg/latchkey.css", await bundle("style/main.css"));
 for (const path of files(join(root, "public"))) write(relative(join(root, "public"), path), readFileSync(path));
@@ -133,7 +133,7 @@ for (const path of [...written].sort()) {
   const row = { name, raw: contents.length, brotli: undefined };
   if (!dev && compressible.has(extname(name))) {
     const packed = brotli(name, contents);
-    // A tiny file may grow: then there is nothing to offer.
+    // A tiny file may grow when compressed; it is then served uncompressed.
     if (packed.length < contents.length) {
       write(`${name}.br`, packed);
       row.brotli = packed.length;
@@ -142,9 +142,9 @@ for (const path of [...written].sort()) {
   table.push(row);
 }
 
-// What is no longer made must not be served: above all not last week's .br.
+// Removes files of earlier builds, which must not be served, such as an outdated .br.
 for (const path of files(site)) if (!written.has(path)) rmSync(path);
-// The cache keeps what this run used, and the module before it for going back and forth.
+// The cache keeps the files of this run, and others for a week, for switching between versions.
 if (!dev) {
   const age = (path) => Date.now() - statSync(path).mtimeMs;
   for (const path of files(cache)) if (!used.has(path) && age(path) > 7 * 24 * 3600 * 1000) rmSync(path);

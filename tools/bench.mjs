@@ -1,6 +1,6 @@
-// How long the keys page takes to its first byte, with 10,000 keys in the organisation, measured on
-// the release binary and an empty folder, beside /healthz of the same server in the same rounds.
-// 1 ms is a thousandth of a second of wall time at the client, on the same machine.
+// Measures the time to the first byte of the keys page, with 10,000 keys in the organisation, on the release binary and
+// an empty folder, and /healthz of the same server in the same rounds. Times are wall time at the client, on the same
+// machine.
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -33,7 +33,7 @@ const url = await new Promise((resolve, reject) => {
   server.once("exit", (code) => reject(new Error(`the server ended with ${code}`)));
 });
 
-/** One request: status, headers, body, and milliseconds to the first byte. */
+/** Sends a request; returns status, headers, body, and milliseconds to the first byte. */
 const call = (method, path, { headers = {}, body } = {}) =>
   new Promise((resolve, reject) => {
     const began = performance.now();

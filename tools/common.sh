@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the scripts beside it: the folder, the toolchain, what is printed, what is installed.
+# Sourced by the scripts of this folder: working directory, toolchain, output, installation.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p target/logs target/site/pkg
@@ -10,14 +10,14 @@ if [[ -f target/toolchain.env ]]; then source target/toolchain.env; fi
 
 script=$(basename "$0")
 step_number=0
-steps=0 # a script that has several sets this
+steps=0 # a script with several steps sets this
 
 duration() {
   local seconds=$1
   if ((seconds < 60)); then echo "$seconds s"; else echo "$((seconds / 60)) min $((seconds % 60)) s"; fi
 }
 
-# step "what": announces a step; `done_step "outcome"` closes it with the time it took.
+# step "TEXT": announces a step; `done_step "OUTCOME"` ends it and prints its duration.
 step() {
   step_number=$((step_number + 1))
   step_started=$SECONDS
@@ -34,7 +34,7 @@ fail() {
 }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# as_root COMMAND…: directly, through sudo, or not at all.
+# as_root COMMAND…: runs it as root, through sudo if needed; fails without sudo.
 as_root() {
   if ((EUID == 0)); then
     "$@"
@@ -46,7 +46,7 @@ as_root() {
 }
 can_install() { have apt-get && { ((EUID == 0)) || have sudo; }; }
 
-# debian_install PACKAGE…: the package lists are fetched only when they turn out missing or stale.
+# debian_install PACKAGE…: installs packages; updates the package lists only if that fails.
 debian_install() {
   can_install || return 1
   note "installing from Debian: $* (log: target/logs/apt.log)"
@@ -60,7 +60,7 @@ debian_install() {
   fi
 }
 
-# need COMMAND PACKAGE…: a command, from Debian if it is not here yet.
+# need COMMAND PACKAGE…: installs a missing command from Debian.
 need() {
   local command=$1
   shift
@@ -69,7 +69,7 @@ need() {
   fail "the command '$command' is missing (on Debian and Ubuntu: apt-get install $*)"
 }
 
-# node_at_least N: tools that npm runs refuse older versions with stranger words than these.
+# node_at_least N: checks the version of Node.js, with a clearer error than the npm tools give.
 node_at_least() {
   need node nodejs npm
   need npm npm
@@ -79,8 +79,8 @@ node_at_least() {
   ((${version%%.*} >= $1)) || fail "Node.js $1 or newer is needed, this is $version"
 }
 
-# npm_packages FOLDER: exactly what its lock file names. The lock's hash is kept inside
-# node_modules, so that both go and come together.
+# npm_packages FOLDER: installs the packages of the lock file. The hash of the lock file is stored inside node_modules,
+# so that both are deleted together.
 npm_packages() {
   local lock stamp=$1/node_modules/.latchkey-lock
   lock=$(cksum <"$1/package-lock.json")
@@ -94,7 +94,7 @@ npm_packages() {
   echo "$lock" >"$stamp"
 }
 
-# python_packages NAME LIST: exactly what the requirements file LIST names, in target/NAME.
+# python_packages NAME LIST: installs the packages of the requirements file LIST in target/NAME.
 python_packages() {
   local list stamp=target/$1/.latchkey-requirements
   list=$(cksum <"$2")
@@ -105,7 +105,7 @@ python_packages() {
   need python3 python3
   python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
     fail "Python 3.10 or newer is needed, this is $(python3 --version)"
-  # Debian keeps a part of venv in a package of its own.
+  # Debian has a part of venv in a separate package.
   python3 -c 'import ensurepip, venv' 2>/dev/null || debian_install python3-venv ||
     fail "Python's venv is missing (on Debian and Ubuntu: apt-get install python3-venv)"
   note "installing $1 from PyPI (log: target/logs/pip.log)"

@@ -1,5 +1,5 @@
-// What a browser downloads for the keys page, as sent with brotli, against the budget. Everything
-// in target/site/ counts, which is at least what the page asks for. 1 KB is 1,000 bytes.
+// Compares the download size of the keys page, with brotli, with the budget. Counts all files in target/site/, which
+// include all files of the page. 1 KB is 1,000 bytes.
 
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { dirname, join, relative } from "node:path";

@@ -1,5 +1,5 @@
-//! Events a second over 32 connections, beside a server that reads the same body and does nothing, and
-//! beside commits of one row each on the same disk.
+//! Benchmarks events a second over 32 connections, compared with a server that only reads the body, and with commits of
+//! one row each on the same disk.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -20,10 +20,10 @@ const CONNECTIONS: usize = 32;
 const ROUNDS: usize = 5;
 const TURN: Duration = Duration::from_secs(2);
 const WARM_UP: Duration = Duration::from_millis(300);
-/// Ingest must be so many times as fast as commits of one row.
-const TARGET: f64 = 5.0;
+/// Target: the rate of ingest as a multiple of the rate of commits of one row.
+const MIN_RATIO: f64 = 5.0;
 
-/// The ceiling: the same address, the same body read to its end, the same answer's size.
+/// Serves the ceiling: the same path, reads the whole body, and sends a response of the same size.
 pub async fn serve_nothing() {
     let answer = async |_: Bytes| {
         let body = r#"{"id":"0198c0de-0000-7000-8000-000000000000","status":"Accepted","acceptedAt":"2026-07-03T14:32:00.000Z"}"#;
@@ -35,7 +35,7 @@ pub async fn serve_nothing() {
     axum::serve(listener, router).await.expect("it serves");
 }
 
-/// Rows a second, each in a transaction of its own, one after the other.
+/// Measures rows a second, each in its own transaction, one after the other.
 macro_rules! commits {
     ($pool:expr) => {{
         let mut connection = $pool.acquire().await.expect("a connection");
@@ -53,7 +53,7 @@ macro_rules! commits {
     }};
 }
 
-/// What takes its turn in each round.
+/// A measured program. Each round measures every candidate once.
 struct Candidate {
     name: &'static str,
     kind: Kind,
@@ -76,12 +76,12 @@ impl Candidate {
     }
 }
 
-/// A webhook of ordinary size.
+/// Returns a webhook of typical size.
 pub fn body() -> String {
     format!(r#"{{"action":"opened","number":7,"repository":"latchkey","text":"{}"}}"#, "x".repeat(190))
 }
 
-/// Requests a second that a server answers with 202, each connection asking again when it is answered.
+/// Measures requests a second that a server answers with 202. Each connection sends the next request after an answer.
 pub async fn load(address: SocketAddr, request: &[u8]) -> f64 {
     let mut clients = Vec::new();
     let began = Instant::now();
@@ -135,7 +135,7 @@ async fn candidates(folder: &Path, postgres: Option<&str>) -> Vec<Candidate> {
     let mut all = vec![Candidate { name: "axum, reads the body and does nothing", kind: nothing, rates: Vec::new() }];
 
     let file = format!("sqlite:{}", folder.join("single.db").display());
-    // Opened as the server opens it: write-ahead log, synchronous=FULL.
+    // With the settings of the server: write-ahead log, synchronous=FULL.
     let Db::Sqlite(..) = Db::open(&file).await.expect("the file opens") else { unreachable!("a file") };
     let options: sqlx::sqlite::SqliteConnectOptions = file.parse().expect("a URL");
     let single = sqlx::SqlitePool::connect_with(options.synchronous(sqlx::sqlite::SqliteSynchronous::Full))
@@ -171,7 +171,7 @@ async fn candidates(folder: &Path, postgres: Option<&str>) -> Vec<Candidate> {
 }
 
 pub async fn run(report: &mut Report) {
-    // On the disk of the checkout: a temporary folder may be memory.
+    // On the disk of the checkout, because a temporary folder may be in memory.
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(target).expect("a folder");
     let postgres = std::env::var("LATCHKEY_BENCH_POSTGRES_URL").ok();
@@ -212,9 +212,9 @@ pub async fn run(report: &mut Report) {
         };
         let (ratio, target) = if candidate.name.starts_with("ingest") {
             let ratio = rate / rate_of(engine);
-            let verdict =
-                report.target(&format!("{}: {ratio:.1} times, at least {TARGET}", candidate.name), ratio >= TARGET);
-            (format!("{ratio:.1}"), format!("{TARGET}: {verdict}"))
+            let verdict = report
+                .target(&format!("{}: {ratio:.1} times, at least {MIN_RATIO}", candidate.name), ratio >= MIN_RATIO);
+            (format!("{ratio:.1}"), format!("{MIN_RATIO}: {verdict}"))
         } else {
             (String::new(), String::new())
         };

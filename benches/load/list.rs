@@ -1,5 +1,5 @@
-//! How long one page of 1,000,000 keys takes in the server: from the router's call to its whole answer,
-//! with the Bearer token looked up and the total in it.
+//! Benchmarks one page of a list of 1,000,000 keys in the server: from the call of the router to the complete response,
+//! including the look-up of the Bearer token and the total.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -30,17 +30,17 @@ use tower::ServiceExt;
 use crate::{Report, median};
 
 const KEYS: i64 = 1_000_000;
-/// One key in so many is revoked.
+/// One of this many keys is revoked.
 const REVOKED: i64 = 4;
 const ROUNDS: usize = 3;
 const FIRST_PAGES: i64 = 15;
 const DEEP_PAGES: i64 = 3;
-/// Milliseconds, for page 1 and for the deep page.
+/// Targets in milliseconds, for page 1 and for the deep page.
 const TARGETS: [f64; 2] = [2.0, 150.0];
 
 const SORTS: [&str; 5] = ["id", "name", "isActive", "createdAt", "revokedAt"];
-/// Filter, deep page, keys with that filter. Without a filter page 50,000 is in the middle, the
-/// furthest from either end; with one the middle is another.
+/// Filter, deep page, number of matching keys. The deep page is the middle one, the furthest from either end: 50,000
+/// without a filter.
 const FILTERS: [(&str, i64, i64); 3] = [
     ("", 50_000, KEYS),
     ("&IsActive=true", (KEYS - KEYS / REVOKED) / 20, KEYS - KEYS / REVOKED),
@@ -99,12 +99,12 @@ impl Server {
         answer.into_body().collect().await.expect("a body").to_bytes()
     }
 
-    /// Milliseconds of some calls; and the answers, looked at.
+    /// Requests some pages and checks the responses; returns the times in milliseconds.
     async fn page(&self, case: &Case, deep: bool) -> Vec<f64> {
         let (filter, deep_page, total) = FILTERS[case.filter];
         let mut times = Vec::new();
         for call in 0..if deep { DEEP_PAGES } else { FIRST_PAGES } {
-            // Never the same page twice in a row.
+            // Another page for each call.
             let page = if deep { deep_page - call * 137 } else { 1 };
             let path =
                 format!("/api/v1/apikeys?Qt=10&Pg={page}&CpOrd={}&TpOrd={}{filter}", SORTS[case.sort], case.order);
@@ -125,12 +125,12 @@ struct Case {
     sort: usize,
     filter: usize,
     order: &'static str,
-    /// By server, by depth, by round.
+    /// The times, by server, depth and round.
     times: Vec<[Vec<f64>; 2]>,
 }
 
-/// The statements that make the rows; the same distribution on both engines. Keys come in no order, so
-/// the indexes have the holes that they have in real life.
+/// Inserts the keys. Both engines get the same distribution. The keys are inserted in random order, so that the indexes
+/// have the gaps of real ones.
 async fn load_sqlite(url: &str) {
     let options: sqlx::sqlite::SqliteConnectOptions = url.parse().expect("a URL");
     let options = options.pragma("cache_size", "-2000000").synchronous(sqlx::sqlite::SqliteSynchronous::Off);
@@ -187,7 +187,7 @@ async fn load_postgres(url: &str) {
         .execute(&pool)
         .await
         .expect("counted");
-    // What autovacuum does by itself, some time after such a load.
+    // Autovacuum would do the same, some time after such a load.
     sqlx::query("VACUUM ANALYZE").execute(&pool).await.expect("a vacuum");
     pool.close().await;
 }
@@ -242,8 +242,8 @@ pub async fn run(report: &mut Report) {
     report.line("");
     report.line(&format!(
         "Milliseconds in the server, `total` included, one request at a time: the median of {ROUNDS} interleaved rounds, of the two \
-         directions the slower. One key in {REVOKED} is revoked. The deep page is 50,000; with a filter, the middle one of those that are \
-         left (page {} and page {}), which is the furthest from either end.",
+         directions the slower. One key in {REVOKED} is revoked. The deep page is 50,000; with a filter, the middle page of \
+         the result (page {} and page {}), which is the furthest from either end.",
         FILTERS[1].1, FILTERS[2].1
     ));
     report.line("");

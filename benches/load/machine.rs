@@ -1,4 +1,4 @@
-//! What the figures were measured on.
+//! Describes the machine of the measurements.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default()
 }
 
-/// One line: cores, memory, kernel, engines.
+/// Writes one line: cores, memory, kernel, database versions, commit.
 pub async fn describe(report: &mut Report) {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let memory = read("/proc/meminfo")

@@ -1,8 +1,8 @@
-//! `make bench`: how fast keys are checked, events come in and keys are listed, beside what the same machine does at its
-//! best in the same run. Absolute figures are this machine's; the ratios are Latchkey's.
+//! `make bench`: measures checks, ingest and lists, compared with the ceiling of the same machine in the same run.
+//! Absolute figures depend on the machine, ratios on Latchkey.
 //!
-//! Servers run as processes of their own, and one load generator asks them in turns: every round has
-//! every candidate once, and of the rounds the median counts.
+//! Servers run as separate processes. One load generator measures them in turns: every round has every candidate once,
+//! and the result is the median of the rounds.
 
 #[path = "../../tests/served/mod.rs"]
 mod served;
@@ -18,7 +18,7 @@ mod verify;
 
 use std::process::ExitCode;
 
-/// Results: lines to print and to keep, and whether a target was missed.
+/// The results: lines to print and to write to docs/BENCHMARKS.md, and whether a target was missed.
 #[derive(Default)]
 struct Report {
     text: String,
@@ -32,7 +32,7 @@ impl Report {
         self.text.push('\n');
     }
 
-    /// A row of a table, and whether its target is met.
+    /// Prints whether a target is met, and returns the verdict for the table.
     fn target(&mut self, what: &str, met: bool) -> &'static str {
         self.over |= !met;
         let verdict = if met { "ok" } else { "OVER" };
@@ -41,18 +41,18 @@ impl Report {
     }
 }
 
-/// The middle one.
+/// Sorts the values, and returns the median.
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// A count, to reckon with.
+/// Converts a count to a float.
 fn figure(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::NAN, f64::from)
 }
 
-/// Waits until the disk has what others have written: what a part leaves behind is not the next one's load.
+/// Flushes the disk, so that the writes of one part do not slow down the next one.
 fn settle() {
     let _ = std::process::Command::new("sync").status();
 }
@@ -103,7 +103,7 @@ fn main() -> ExitCode {
             cluster::run(&mut report).await;
         }
     });
-    // Parts are for those who look for something; what is kept is a whole run.
+    // Only a whole run is written to docs/BENCHMARKS.md.
     if arguments.is_empty() {
         let kept = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/BENCHMARKS.md");
         std::fs::write(&kept, format!("{}{}", include_str!("head.md"), report.text))

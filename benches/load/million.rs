@@ -1,4 +1,4 @@
-//! A million keys whose strings are known, in a database that a server then opens.
+//! Writes a million keys with known strings into a database that a server then opens.
 
 use std::sync::Arc;
 
@@ -6,17 +6,17 @@ use latchkey::domain::PlainKey;
 use latchkey::model::Mode;
 use latchkey::runtime::entropy::Entropy;
 
-/// How many.
+/// Number of keys.
 pub const KEYS: usize = 1_000_000;
-/// Rows of one statement.
+/// Rows per statement.
 const BATCH: usize = 20_000;
 
-/// The strings of the keys, by their numbers: the same in every run.
+/// Returns the strings of the keys by number, equal in every run.
 pub fn strings() -> Arc<Vec<String>> {
     Arc::new((0..KEYS as u64).map(string).collect())
 }
 
-/// Strings that are well formed and nobody's.
+/// Returns well-formed strings that are not keys.
 #[allow(dead_code, reason = "each program that includes this file uses what it needs")]
 pub fn strangers() -> Arc<Vec<String>> {
     Arc::new((0..400_000).map(|n| string(u64::MAX - n)).collect())
@@ -26,7 +26,7 @@ fn string(seed: u64) -> String {
     PlainKey::hookstream(Mode::Live, &Entropy::seeded(seed)).reveal()
 }
 
-/// Writes the keys into a SQLite file that has one account, past the server, which must not run.
+/// Writes the keys directly into a SQLite file with one account. The server must not run.
 pub async fn load(url: &str, strings: &[String]) {
     use sha2::{Digest, Sha256};
     let options: sqlx::sqlite::SqliteConnectOptions = url.parse().expect("a URL");
@@ -37,8 +37,8 @@ pub async fn load(url: &str, strings: &[String]) {
         let rows: Vec<[String; 2]> =
             keys.iter().map(|key| [hex::encode(Sha256::digest(key)), key[..12].to_owned()]).collect();
         sqlx::query(
-            // With the ids that the program would give them, but for the last three bits: of eight keys that are born within
-            // eight milliseconds, no two have the same.
+            // The ids have the layout of the program's, except for the last three bits, which differ for any eight keys
+            // that are created within eight milliseconds.
             "INSERT INTO keys (id, uuid, hash, organisation_id, environment_id, created_by, name, prefix, created_at, name_folded) \
              SELECT (((born >> 3) & 63) << 58) | (((born >> 9) & 0x3ffffff) << 32) | (random() & 0xfffffff8) | (born & 7), \
                     unhex(printf('%012x7%.3s8%.15s', born, hex(randomblob(2)), hex(randomblob(8)))), \

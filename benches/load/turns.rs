@@ -1,5 +1,5 @@
-//! This build of the program and another one (`LATCHKEY_BASELINE`), measured in turns: the only way to see a difference
-//! of a few per cent on a machine whose speed changes by a tenth within a minute.
+//! Compares this build of the program with another one (`LATCHKEY_BASELINE`), in turns. The speed of the machine
+//! changes by a tenth within a minute, so separate runs cannot show a difference of a few per cent.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -10,11 +10,11 @@ use crate::verify::{PLACEHOLDER, Template};
 use crate::{Report, ingest, median, verify};
 
 const ROUNDS: usize = 11;
-/// Keys that are checked: more than the processor's caches hold, and made within seconds.
+/// Number of checked keys: more than fit in the processor's caches, and created within seconds.
 const KEYS: usize = 20_000;
 const CONNECTIONS: usize = 16;
 
-/// One build: its server on a folder of its own, and the three requests that matter.
+/// One build: its server in its own folder, and the measured requests.
 struct Build {
     server: Server,
     verify: Template,
@@ -49,7 +49,7 @@ impl Build {
         }
     }
 
-    /// Requests a second and, where it is measured, the 99th percentile in milliseconds.
+    /// Measures requests a second, and the 99th percentile in milliseconds (NaN for ingest).
     async fn turn(&self, what: &str) -> (f64, f64) {
         let address = self.server.address;
         match what {
@@ -93,7 +93,7 @@ pub async fn run(report: &mut Report, baseline: &OsStr) {
         let [mut rates, mut tails] = [[Vec::new(), Vec::new()], [Vec::new(), Vec::new()]];
         let mut ratios = Vec::new();
         for round in 0..=ROUNDS {
-            // Each goes first in every other round: the second turn finds a warmer or a more tired machine.
+            // Each build goes first in every other round, because the first turn changes the state of the machine.
             let mut measured = [(f64::NAN, f64::NAN); 2];
             for step in 0..2 {
                 let which = (round + step) % 2;

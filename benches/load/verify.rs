@@ -1,5 +1,5 @@
-//! Checks of a million keys, beside a server that does nothing with the same request, and beside what
-//! people use today.
+//! Benchmarks checks of a million keys, compared with a server that does nothing with the same request, and with two
+//! other programs that check API keys (`benches/peers`).
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -18,28 +18,28 @@ use crate::served::{Account, Connection, Server, request};
 use crate::{Report, figure, median, million};
 
 const CONNECTIONS: usize = 32;
-/// Many short ones: this machine's speed changes by a tenth within a minute.
+/// Many short rounds, because the speed of the machine changes by a tenth within a minute.
 const ROUNDS: usize = 11;
 const TURN: Duration = Duration::from_secs(2);
 const WARM_UP: Duration = Duration::from_millis(300);
-/// At what the server takes, over two turns.
-const LOOKS: u32 = 80;
-/// Keys that do most of the work, as a few do everywhere.
-const BUSY: usize = 1_000;
-/// Where a key stands in a request.
+/// Samples of the server's memory over two turns.
+const MEMORY_SAMPLES: u32 = 80;
+/// Number of keys in the row with busy keys.
+const BUSY_KEYS: usize = 1_000;
+/// The text that a key replaces in a request.
 pub const PLACEHOLDER: &str = "hs_live_????????????????????????????????????????????????????????????????";
-/// Least share of the ceiling, and most times its 99th percentile.
-const VERIFY: f64 = 0.85;
-const FORWARD_AUTH: f64 = 0.9;
-const TAIL: f64 = 1.5;
-/// Least multiples of the peers.
-const BETTER_AUTH: f64 = 50.0;
-const DRF_API_KEY: f64 = 30.0;
+/// Targets: shares of the ceiling's rate, and a multiple of its 99th percentile.
+const MIN_VERIFY_SHARE: f64 = 0.85;
+const MIN_FORWARD_AUTH_SHARE: f64 = 0.9;
+const MAX_TAIL_RATIO: f64 = 1.5;
+/// Targets: multiples of the peers' rates.
+const MIN_BETTER_AUTH_RATIO: f64 = 50.0;
+const MIN_DRF_API_KEY_RATIO: f64 = 30.0;
 
-/// An outcome as long as a real one.
+/// An outcome of typical length.
 const OUTCOME: &str = r#"{"valid":true,"code":"VALID","key_id":"ak_ae4f85b1c0f7f651","name":"service 123456","org_id":"org_f62827cd32463674","env_id":"env_ee5deba297b13899","environment":"live","scopes":null,"expires_at":null,"metadata":null,"ratelimit":null,"request_id":"f5ef4774cd752a57"}"#;
 
-/// The ceilings: the same requests, read to their ends, and answers of the same size.
+/// Serves the ceilings: reads the same requests completely, and sends responses of the same size.
 pub async fn serve_nothing() {
     let verify = async |_: Bytes| {
         (
@@ -62,7 +62,7 @@ pub async fn serve_nothing() {
     axum::serve(listener, router).await.expect("it serves");
 }
 
-/// A request with a place for a key in it.
+/// A request with a placeholder for a key.
 #[derive(Clone)]
 pub struct Template {
     bytes: Vec<u8>,
@@ -82,21 +82,21 @@ impl Template {
     }
 }
 
-/// What takes its turn in each round.
+/// A measured program. Each round measures every candidate once.
 struct Candidate {
     name: &'static str,
     address: SocketAddr,
     template: Template,
     keys: Arc<Vec<String>>,
-    /// What every answer has in it.
+    /// Text that every response must contain.
     expected: &'static str,
-    /// Whether keys come and go meanwhile.
+    /// Whether keys are created and revoked during the measurement.
     churn: bool,
     rates: Vec<f64>,
     tails: Vec<f64>,
 }
 
-/// Answers a second, and the 99th percentile of their time in milliseconds.
+/// Measures responses a second, and the 99th percentile of their times in milliseconds.
 pub async fn load(
     address: SocketAddr,
     template: &Template,
@@ -138,7 +138,7 @@ pub async fn load(
     (figure(times.len()) / TURN.as_secs_f64(), tail)
 }
 
-/// A peer of `benches/peers`, started by its script.
+/// A peer of `benches/peers`, started by `tools/peers`.
 struct Peer(&'static str);
 
 impl Peer {
@@ -155,7 +155,7 @@ impl Peer {
         let (address, path) = url.split_once('/').expect("a path");
         let keys: Vec<String> =
             std::fs::read_to_string(line("keys ")).expect("keys").lines().map(str::to_owned).collect();
-        // All keys are as long as the first.
+        // All keys have the same length.
         let placeholder = "?".repeat(keys[0].len());
         let body = line("body ").replace("KEY", &placeholder);
         let header = line("header ").replace("KEY", &placeholder);
@@ -173,7 +173,7 @@ impl Drop for Peer {
     }
 }
 
-/// A hundred keys a second are made and revoked again, until this is dropped.
+/// A task that creates and revokes a hundred keys a second, until it is stopped.
 struct Churn(Arc<AtomicBool>, tokio::task::JoinHandle<()>);
 
 impl Churn {
@@ -206,13 +206,13 @@ fn resident_bytes(server: &Server) -> f64 {
     line.trim().split(' ').next().and_then(|kilobytes| kilobytes.parse().ok()).unwrap_or(f64::NAN) * 1024.0
 }
 
-/// What the server takes while it works, median of many looks: what requests and counts leave behind for a moment goes
-/// up and down by tens of megabytes.
+/// Measures the resident memory of the server under load, as the median of many samples: temporary allocations of
+/// requests and counts vary by tens of megabytes.
 async fn resident_at_work(server: &Server, template: &Template, keys: &Arc<Vec<String>>) -> f64 {
-    let looks = async {
+    let samples = async {
         let mut seen = Vec::new();
-        for _ in 0..LOOKS {
-            tokio::time::sleep(TURN * 2 / LOOKS).await;
+        for _ in 0..MEMORY_SAMPLES {
+            tokio::time::sleep(TURN * 2 / MEMORY_SAMPLES).await;
             seen.push(resident_bytes(server));
         }
         median(&mut seen)
@@ -221,10 +221,10 @@ async fn resident_at_work(server: &Server, template: &Template, keys: &Arc<Vec<S
         load(server.address, template, keys, "VALID").await;
         load(server.address, template, keys, "VALID").await;
     };
-    tokio::join!(looks, work).0
+    tokio::join!(samples, work).0
 }
 
-/// Asks about every key from one to another once, over all connections; how many a second.
+/// Checks each key of a range once, over all connections; returns checks a second.
 async fn once_each(
     address: SocketAddr,
     template: &Template,
@@ -257,7 +257,7 @@ pub async fn run(report: &mut Report) {
     let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(target).expect("a folder");
     let (strings, strangers) = (million::strings(), million::strangers());
 
-    // An account and a key that may check others; then, with the server away, a million keys.
+    // Creates an account and a key with `keys:verify`, then stops the server and loads a million keys.
     let environment = [("LATCHKEY_LOG", "warn")];
     let arguments = ["--max-keys-per-organisation", "10000000"];
     let server = Server::start(folder.path(), &arguments, &environment);
@@ -282,8 +282,8 @@ pub async fn run(report: &mut Report) {
         Template::new(request("POST", "/v1/keys/verify", &[&caller], &format!(r#"{{"key":"{PLACEHOLDER}"}}"#)));
     let path = format!("/v1/forward-auth/{}/live/any", account.organisation);
     let forward_auth = Template::new(request("GET", &path, &[&format!("X-API-Key: {PLACEHOLDER}")], ""));
-    // A quarter of them first, after which the pages that each connection to the database keeps are as many as ever:
-    // they are 144 MiB at the most, and no key's.
+    // First caches a quarter of the keys. After that, the page caches of the database connections no longer grow
+    // (144 MiB at most), so that further growth is the memory of keys.
     let filled = million::KEYS / 4;
     once_each(server.address, &verify, &strings, 0..filled, "VALID").await;
     let before = resident_at_work(&server, &verify, &Arc::new(strings[..filled].to_vec())).await;
@@ -303,7 +303,7 @@ pub async fn run(report: &mut Report) {
         rates: Vec::new(),
         tails: Vec::new(),
     };
-    let busy: Arc<Vec<String>> = Arc::new(strings[..BUSY].to_vec());
+    let busy: Arc<Vec<String>> = Arc::new(strings[..BUSY_KEYS].to_vec());
     let mut candidates = vec![
         candidate("verify: axum, does nothing", nothing.address, &verify, &strings, "VALID"),
         candidate("verify, any of 1,000,000 keys", server.address, &verify, &strings, r#"{"valid":true"#),
@@ -372,7 +372,7 @@ fn table(report: &mut Report, candidates: &mut [Candidate], cold: f64) {
         let ceiling = &candidates[if number == 3 || number == 4 { 3 } else { 0 }];
         (beside(&own.rates, &ceiling.rates), beside(&own.tails, &ceiling.tails))
     };
-    // Before the medians below put the rounds out of their order.
+    // Before `median` below sorts the rounds.
     let shares: Vec<(f64, f64)> = candidates.iter().enumerate().map(share).collect();
     let measured: Vec<(f64, f64)> =
         candidates.iter_mut().map(|candidate| (median(&mut candidate.rates), median(&mut candidate.tails))).collect();
@@ -381,19 +381,19 @@ fn table(report: &mut Report, candidates: &mut [Candidate], cold: f64) {
         let (share, times) = shares[number];
         let target = match number {
             1 | 4 => {
-                let least = if number == 1 { VERIFY } else { FORWARD_AUTH };
+                let least = if number == 1 { MIN_VERIFY_SHARE } else { MIN_FORWARD_AUTH_SHARE };
                 let fast = report.target(
                     &format!("{}: {share:.2} of its ceiling, at least {least}", candidate.name),
                     share >= least,
                 );
                 let even = report.target(
-                    &format!("{}: p99 {times:.2} times the ceiling's, at most {TAIL}", candidate.name),
-                    times <= TAIL,
+                    &format!("{}: p99 {times:.2} times the ceiling's, at most {MAX_TAIL_RATIO}", candidate.name),
+                    times <= MAX_TAIL_RATIO,
                 );
-                format!("{least}: {fast}; p99 {times:.2} times, {TAIL}: {even}")
+                format!("{least}: {fast}; p99 {times:.2} times, {MAX_TAIL_RATIO}: {even}")
             }
             7 | 8 => {
-                let least = if candidate.name == "better-auth" { BETTER_AUTH } else { DRF_API_KEY };
+                let least = if candidate.name == "better-auth" { MIN_BETTER_AUTH_RATIO } else { MIN_DRF_API_KEY_RATIO };
                 let times = hit / rate;
                 let verdict = report.target(
                     &format!("verify beside {}: {times:.0} times, at least {least}", candidate.name),
@@ -418,7 +418,7 @@ fn table(report: &mut Report, candidates: &mut [Candidate], cold: f64) {
     report.line("");
 }
 
-/// How long a revocation takes, one after the other.
+/// Measures the time of revocations, one after the other.
 async fn revoke(report: &mut Report, server: &Server, cookie: &str) {
     let mut connection = server.connect().await.expect("it listens");
     let mut times = Vec::new();

@@ -1,5 +1,5 @@
-// A browser as the stories use it. Playwright cannot drive the Firefox and WebKit of a distribution, so each engine has
-// a driver beside this file.
+// The browser interface of the stories. Playwright cannot drive the Firefox and WebKit of a distribution, so each
+// engine has a driver in this folder.
 
 import { expect } from "../fixtures";
 
@@ -18,10 +18,10 @@ export abstract class Browser {
   abstract close(): Promise<void>;
   /** Returns the value of a JavaScript expression in the page, as JSON. */
   protected abstract evaluate(expression: string): Promise<unknown>;
-  /** Clicks on the middle of the element that an expression names. */
+  /** Clicks on the middle of the element that an expression returns. */
   protected abstract clickOn(expression: string): Promise<void>;
 
-  /** Runs a function in the page, which sees nothing but its arguments. */
+  /** Runs a function in the page, which can use only its arguments. */
   async run<A extends unknown[], T>(work: (...args: A) => T, ...args: A): Promise<Awaited<T>> {
     return (await this.evaluate(`(${work})(...${JSON.stringify(args)})`)) as Awaited<T>;
   }
@@ -71,7 +71,7 @@ export abstract class Browser {
     return this.at(xpath, (found) => found?.getBoundingClientRect().height ?? 0);
   }
 
-  /** Waits for that text. */
+  /** Waits until the element has the text. */
   async expectText(xpath: string, text: string | RegExp) {
     await eventually(async () => {
       const check = expect(await this.text(xpath), `the text of ${xpath}`);
@@ -81,12 +81,12 @@ export abstract class Browser {
   }
 }
 
-/** Tries until all that is expected holds, also while one page makes way for another. */
+/** Repeats a check until it passes, also while another page loads. */
 export async function eventually(check: () => Promise<void>) {
   await expect(check).toPass({ timeout: 10_000, intervals: [50, 100, 200] });
 }
 
-/** Returns the expression of the first visible element of an XPath expression. */
+/** Returns the JavaScript expression for the first visible element of an XPath expression. */
 const element = (xpath: string) => `(${firstVisible})(${JSON.stringify(xpath)})`;
 
 /** Runs in the page. */
@@ -99,7 +99,7 @@ function firstVisible(xpath: string): Element | null {
   return null;
 }
 
-// XPath expressions of elements, by what is written on them.
+// XPath expressions of elements, by their text.
 const reads = (text: string) => `descendant-or-self::*[normalize-space()="${text}"]`;
 export const button = (name: string) => `//button[${reads(name)}]`;
 export const link = (name: string) => `//a[${reads(name)}]`;

@@ -1,6 +1,6 @@
 import { accessSync, constants } from "node:fs";
 
-/** Returns the path of a program: the value of a variable, or where Debian has it. */
+/** Returns the path of a program: the value of a variable, or Debian's path. */
 export function executable(name: string, variable: string, path: string): string {
   const chosen = process.env[variable] ?? path;
   try {

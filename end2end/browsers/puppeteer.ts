@@ -25,7 +25,7 @@ export class PuppeteerBrowser extends Browser {
       browser,
       executablePath,
       headless: true,
-      // Chromium refuses its sandbox to root.
+      // Chromium's sandbox does not work as root.
       args: browser === "chrome" && process.getuid?.() === 0 ? ["--no-sandbox"] : [],
       defaultViewport: { width: 1280, height: 900 },
     });

@@ -1,4 +1,4 @@
-// WebKitGTK, driven over W3C WebDriver, on a display of its own: it has no mode without one.
+// WebKitGTK, driven over W3C WebDriver. Starts its own display, because WebKitGTK has no headless mode.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { createServer } from "node:net";
@@ -7,7 +7,7 @@ import { Browser, eventually, type Key } from "./browser";
 import { executable } from "./executable";
 
 const KEYS: Record<Key, string> = { Tab: "\uE004", Enter: "\uE007", Escape: "\uE00C", " ": " " };
-/** The name under which WebDriver's JSON has a reference to an element. */
+/** The name of an element reference in WebDriver's JSON. */
 const ELEMENT = "element-6066-11e4-a52e-4f735466cecf";
 
 export class WebKitBrowser extends Browser {
@@ -112,8 +112,8 @@ export class WebKitBrowser extends Browser {
 }
 
 /**
- * Runs in the page: returns what was said on the console since the last call. WebDriver has no access to the console,
- * so anything said before the first call on a page is missed.
+ * Runs in the page: returns the console messages since the last call. WebDriver has no access to the console, so
+ * messages before the first call on a page are missed.
  */
 function complaintsOfPage(): string[] {
   const page = window as unknown as { complaints?: string[] };

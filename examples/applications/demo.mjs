@@ -1,4 +1,4 @@
-// An application whose callers have keys of Latchkey: GET / needs one with the scope reports:read.
+// An application with Latchkey: GET / needs a key with the scope reports:read.
 //
 //   LATCHKEY_URL=http://127.0.0.1:3000 LATCHKEY_KEY=hs_live_… PORT=8000 node demo.mjs
 import { createServer } from 'node:http';

@@ -1,4 +1,4 @@
-// Checks the API keys of an application's callers with Latchkey. Node.js 18 or newer, no dependencies: copy it.
+// Checks the API keys of an application's callers with Latchkey. Node.js 18 or newer, no dependencies: copy the file.
 //
 //   const latchkey = new Latchkey({ url: 'https://keys.example.com', key: process.env.LATCHKEY_KEY });
 //   const outcome = await latchkey.verify(key, { scopes: 'reports:read' });
@@ -8,59 +8,59 @@
 //
 //   app.use('/reports', protect(latchkey, { scopes: 'reports:read' }));
 //
-// `key` is the application's own: it needs the scope keys:verify and no other. Nothing is remembered from one
-// check to the next, so a revoked key is refused by the next one.
+// `key` is the application's own key: it needs the scope keys:verify and no other. The client caches nothing, so a
+// revoked key is refused at the next check.
 import http from 'node:http';
 import https from 'node:https';
 
-// An outcome has a few hundred bytes, and metadata of 4 KiB at most.
-const LONGEST_ANSWER = 64 * 1024;
-// Far more than a key has. What is longer is refused unasked, so that nobody can make Latchkey refuse to answer.
-const LONGEST_KEY = 1024;
-// Latchkey closes a connection that was silent for 60 s; it must not do so just when the next check is sent.
-const KEEP_CONNECTION = 30_000;
+// Largest accepted response. An outcome has a few hundred bytes, and at most 4 KiB of metadata.
+const MAX_RESPONSE_LENGTH = 64 * 1024;
+// Far above real keys. A longer one is refused without asking Latchkey, which would refuse a body that is too large.
+const MAX_KEY_LENGTH = 1024;
+// Milliseconds. Latchkey closes an idle connection after 60 s, which must not hit the next check.
+const IDLE_TIMEOUT = 30_000;
 
-/** Latchkey could not be asked, or did not answer as it should. It says nothing about the caller's key. */
+/** The request to Latchkey failed, or its response was invalid. Says nothing about the caller's key. */
 export class LatchkeyError extends Error {
   name = 'LatchkeyError';
 
-  /** `status` is what was answered, if anything was. No text here has a key in it, nor what somebody sent. */
+  /** `status` is the status of the response, if there was one. The message never contains a key or a response. */
   constructor(message, status) {
     super(message);
     this.status = status;
   }
 }
 
-/** A Latchkey server and the connections to it. One for the whole application. */
+/** A Latchkey server and the connections to it. Create one for the whole application. */
 export class Latchkey {
-  // Private: an object that is logged shows none of it.
+  // Private, so that a logged object does not show the key.
   #url;
   #headers;
   #timeout;
   #agent;
 
-  /** `timeout` is how many milliseconds a check may take, whatever it waits for. */
+  /** `timeout` is the longest duration of a check, in milliseconds. */
   constructor({ url, key, timeout = 2000 }) {
     this.#url = new URL('/v1/keys/verify', url);
-    // Node would say which header it cannot send, and with it the key.
+    // Node's own error would quote the header, and with it the key.
     if (typeof key !== 'string' || !/^[\x21-\x7e]+$/.test(key)) {
-      throw new TypeError("the application's own key is missing, or has characters that no key has");
+      throw new TypeError("the application's own key is missing, or has invalid characters");
     }
     this.#headers = { 'Content-Type': 'application/json', 'X-API-Key': key };
     this.#timeout = timeout;
     const { Agent } = this.#url.protocol === 'https:' ? https : http;
-    this.#agent = new Agent({ keepAlive: true, timeout: KEEP_CONNECTION });
+    this.#agent = new Agent({ keepAlive: true, timeout: IDLE_TIMEOUT });
   }
 
   /**
-   * Asks about one key. Answers the outcome: `valid`, `code`, and whose key it is.
+   * Checks one key. Returns the outcome: `valid`, `code`, and the key's id, name, organisation and environment.
    *
-   * - `scopes`: what the key must be allowed to do, names separated by spaces
+   * - `scopes`: required scopes, separated by spaces
    * - `environment`: 'live' or 'test'
    * - `ip`: the address of the caller; a key with an allowlist is refused without it
-   * - `cost`: how many requests this one counts as
+   * - `cost`: the number of requests that this one counts as
    *
-   * Throws a LatchkeyError whenever there is no outcome.
+   * Throws a LatchkeyError if there is no outcome.
    */
   async verify(key, { scopes, environment, ip, cost, ...unknown } = {}) {
     refuseUnknown(unknown);
@@ -68,7 +68,7 @@ export class Latchkey {
     const { status, text } = await this.#post(body);
     if (status === 401 || status === 403) {
       throw new LatchkeyError(
-        `the application's own key is refused (${status}): it must be a good one that has the scope keys:verify`,
+        `the application's own key is refused (${status}): it must be valid and have the scope keys:verify`,
         status,
       );
     }
@@ -80,7 +80,7 @@ export class Latchkey {
     const signal = AbortSignal.timeout(this.#timeout);
     try {
       return await this.#exchange(body, signal, this.#agent).catch((error) => {
-        // Closed by the server since the last check: a new connection will do.
+        // The server has closed the idle connection: repeat on a new one.
         if (error.unsent && !signal.aborted) return this.#exchange(body, signal, false);
         throw error;
       });
@@ -100,7 +100,7 @@ export class Latchkey {
         response.setEncoding('utf8');
         response.on('data', (part) => {
           text += part;
-          if (text.length > LONGEST_ANSWER) request.destroy(new LatchkeyError('an answer without end'));
+          if (text.length > MAX_RESPONSE_LENGTH) request.destroy(new LatchkeyError('the response is too large'));
         });
         response.on('end', () => resolve({ status: response.statusCode, text }));
         response.on('error', reject);
@@ -114,34 +114,34 @@ export class Latchkey {
   }
 }
 
-/** A misspelt option would check less than was meant, so it is an error. */
+/** Throws at an unknown option, because a misspelt one would check less than intended. */
 function refuseUnknown(options) {
   const [name] = Object.keys(options);
   if (name !== undefined) throw new TypeError(`there is no option ${name}`);
 }
 
-/** Anything that is no outcome is an error, and so is one that contradicts itself. */
+/** Parses an outcome; throws if it is invalid or contradicts itself. */
 function readOutcome(text) {
   let outcome;
   try {
     outcome = JSON.parse(text);
   } catch {
-    // Below: the parser's words would quote the answer.
+    // The error below, because the parser's message would quote the response.
   }
   const known = typeof outcome?.code === 'string' && typeof outcome.valid === 'boolean';
   if (!known || outcome.valid !== (outcome.code === 'VALID')) {
-    throw new LatchkeyError('Latchkey answers with something else than an outcome', 200);
+    throw new LatchkeyError('Latchkey sent a response that is not an outcome', 200);
   }
   return outcome;
 }
 
 /**
- * Middleware that lets a request through when its key is good, with the outcome as `request.apiKey`, and answers
- * it itself when not: 401, 403, 429, or 503 when Latchkey cannot be asked.
+ * Middleware. Passes a request with a valid key on, with the outcome as `request.apiKey`, and refuses others: 401, 403,
+ * 429, or 503 when Latchkey gives no outcome.
  *
- * `scopes`, `environment` and `cost` are those of `verify`. `ip` finds the caller's address in a request: behind
- * a proxy give a function that does (express: `(request) => request.ip`, with `trust proxy` set). `log` is given
- * one line for each 503.
+ * `scopes`, `environment` and `cost` are those of `verify`. `ip` finds the caller's address in a request; behind a
+ * proxy, pass your own function (express: `(request) => request.ip`, with `trust proxy` set). `log` receives one line
+ * for each 503.
  */
 export function protect(
   latchkey,
@@ -150,13 +150,14 @@ export function protect(
   refuseUnknown(unknown);
   return async (request, response, next) => {
     const key = presentedKey(request);
-    if (!key || key.length > LONGEST_KEY) return refuse(response, 401, 'unauthenticated');
+    if (!key || key.length > MAX_KEY_LENGTH) return refuse(response, 401, 'unauthenticated');
     let outcome;
     try {
       outcome = await latchkey.verify(key, { scopes, environment, cost, ip: ip(request) });
     } catch (error) {
-      // Fail closed. Of an error that is not ours only the kind is told: nobody knows what its text quotes.
-      log(`a key could not be checked: ${error instanceof LatchkeyError ? error.message : error.name}`);
+      // Other errors are logged by their name only, because their text may contain a key.
+      const reason = error instanceof LatchkeyError ? error.message : error.name;
+      log(`cannot check a key with Latchkey; the request is refused (503): ${reason}`);
       return refuse(response, 503, 'unavailable');
     }
     if (!outcome.valid) return refuseOutcome(response, outcome);
@@ -167,7 +168,7 @@ export function protect(
 
 function refuseOutcome(response, outcome) {
   switch (outcome.code) {
-    // Why a key is no good is nobody's business who does not have a good one.
+    // One response for all reasons, which a caller without a valid key must not learn.
     case 'NOT_FOUND':
     case 'REVOKED':
     case 'DISABLED':
@@ -177,7 +178,7 @@ function refuseOutcome(response, outcome) {
     case 'QUOTA_EXCEEDED':
       response.setHeader('Retry-After', outcome.retry_after ?? 1);
       return refuse(response, 429, outcome.code.toLowerCase());
-    // WRONG_ENVIRONMENT, FORBIDDEN, INSUFFICIENT_SCOPES, and whatever a later Latchkey refuses.
+    // WRONG_ENVIRONMENT, FORBIDDEN, INSUFFICIENT_SCOPES, and codes of later versions.
     default:
       return refuse(response, 403, outcome.code.toLowerCase(), { missing_scopes: outcome.missing_scopes });
   }
@@ -190,12 +191,12 @@ function refuse(response, status, code, more) {
   response.end(JSON.stringify({ status, title: http.STATUS_CODES[status], code, ...more }));
 }
 
-/** `X-API-Key`, or else a Bearer token. One that is there and bad does not make the other count. */
+/** Returns `X-API-Key`, or else a Bearer token. With an invalid `X-API-Key`, the Bearer token is ignored. */
 function presentedKey({ headers }) {
   return headers['x-api-key'] ?? /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1];
 }
 
-/** The peer: an IPv4 address also where the socket takes both kinds, an IPv6 address without its interface. */
+/** Returns the peer address: IPv4 also on a dual-stack socket, IPv6 without the zone. */
 function peerAddress({ socket }) {
   return socket.remoteAddress?.replace(/^::ffff:(?=\d+\.)|%.*$/g, '');
 }

@@ -1,4 +1,4 @@
-"""Checks the API keys of an application's callers with Latchkey. Python 3.10 or newer, no dependencies: copy it.
+"""Checks the API keys of an application's callers with Latchkey. Python 3.10 or newer, no dependencies: copy the file.
 
     latchkey = Latchkey("https://keys.example.com", os.environ["LATCHKEY_KEY"])
     outcome = latchkey.verify(key, scopes="reports:read")
@@ -9,8 +9,8 @@ or for every request of a WSGI application (Flask: app.wsgi_app = Protect(app.ws
 
     application = Protect(application, latchkey, scopes="reports:read")
 
-The key in `LATCHKEY_KEY` is the application's own: it needs the scope keys:verify and no other. Nothing is
-remembered from one check to the next, so a revoked key is refused by the next one.
+The key in `LATCHKEY_KEY` is the application's own: it needs the scope keys:verify and no other. The client caches
+nothing, so a revoked key is refused at the next check.
 """
 
 import collections
@@ -24,20 +24,20 @@ from urllib.parse import urlsplit
 
 __all__ = ["Latchkey", "LatchkeyError", "Protect"]
 
-# An outcome has a few hundred bytes, and metadata of 4 KiB at most.
-LONGEST_ANSWER = 64 * 1024
-# Far more than a key has. What is longer is refused unasked, so that nobody can make Latchkey refuse to answer.
-LONGEST_KEY = 1024
-# Latchkey closes a connection that was silent for 60 s; it must not do so just when the next check is sent.
-KEEP_CONNECTION = 30
+# Largest accepted response, in bytes. An outcome has a few hundred, and at most 4 KiB of metadata.
+MAX_RESPONSE_BYTES = 64 * 1024
+# Far above real keys. A longer one is refused without asking Latchkey, which would refuse a body that is too large.
+MAX_KEY_LENGTH = 1024
+# Seconds. Latchkey closes an idle connection after 60 s, which must not hit the next check.
+IDLE_TIMEOUT = 30
 
 log = logging.getLogger("latchkey")
 
 
 class LatchkeyError(Exception):
-    """Latchkey could not be asked, or did not answer as it should. It says nothing about the caller's key.
+    """The request to Latchkey failed, or its response was invalid. Says nothing about the caller's key.
 
-    `status` is what was answered, if anything was. No text here has a key in it, nor what somebody sent.
+    `status` is the status of the response, if there was one. The message never contains a key or a response.
     """
 
     def __init__(self, message, status=None):
@@ -46,42 +46,42 @@ class LatchkeyError(Exception):
 
 
 class Latchkey:
-    """A Latchkey server and the connections to it. One for the whole application; threads may share it."""
+    """A Latchkey server and the connections to it. Create one for the whole application; threads may share it."""
 
     def __init__(self, url, key, *, timeout=2.0):
-        """`timeout` is how many seconds each step may take: connecting, sending, each part of the answer."""
+        """`timeout` is the longest duration of a step, in seconds: connecting, sending, each part of the response."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("the address of Latchkey begins with http:// or https://")
-        # http.client would say which header it cannot send, and with it the key.
+        # http.client's own error would quote the header, and with it the key.
         if not re.fullmatch(r"[\x21-\x7e]+", key or ""):
-            raise ValueError("the application's own key is missing, or has characters that no key has")
+            raise ValueError("the application's own key is missing, or has invalid characters")
         secure = parts.scheme == "https"
         self._connection = http.client.HTTPSConnection if secure else http.client.HTTPConnection
         self._server, self._timeout = (parts.hostname, parts.port), timeout
         self._headers = {"Content-Type": "application/json", "X-API-Key": key}
-        # Those that nobody uses just now, and since when. A deque needs no lock.
+        # Idle connections, and the time since when. A deque needs no lock.
         self._idle = collections.deque()
 
     def verify(self, key, *, scopes=None, environment=None, ip=None, cost=None):
-        """Asks about one key. Returns the outcome: `valid`, `code`, and whose key it is.
+        """Checks one key. Returns the outcome: `valid`, `code`, and the key's id, name, organisation and environment.
 
-        - `scopes`: what the key must be allowed to do, names separated by spaces
+        - `scopes`: required scopes, separated by spaces
         - `environment`: "live" or "test"
         - `ip`: the address of the caller; a key with an allowlist is refused without it
-        - `cost`: how many requests this one counts as
+        - `cost`: the number of requests that this one counts as
 
-        Raises LatchkeyError whenever there is no outcome.
+        Raises LatchkeyError if there is no outcome.
         """
         asked = {"key": key, "scopes": scopes, "environment": environment, "ip": ip, "cost": cost}
         body = json.dumps({name: value for name, value in asked.items() if value is not None}).encode()
         try:
             status, answer = self._exchange(body)
         except (OSError, http.client.HTTPException) as error:
-            # Only its kind: its words would quote the answer.
+            # Only the kind of the error, because its text would quote the response.
             raise LatchkeyError(f"no answer from {self._server[0]}: {type(error).__name__}") from None
         if status in (401, 403):
-            needed = "it must be a good one that has the scope keys:verify"
+            needed = "it must be valid and have the scope keys:verify"
             raise LatchkeyError(f"the application's own key is refused ({status}): {needed}", status)
         if status != 200:
             raise LatchkeyError(f"Latchkey answers with {status}", status)
@@ -93,7 +93,7 @@ class Latchkey:
             try:
                 return self._send(kept, body)
             except ConnectionError:
-                # Closed by the server since the last check: a new connection will do.
+                # The server has closed the idle connection: repeat on a new one.
                 pass
         return self._send(self._connection(*self._server, timeout=self._timeout), body)
 
@@ -103,7 +103,7 @@ class Latchkey:
                 connection, since = self._idle.pop()
             except IndexError:
                 return None
-            if time.monotonic() - since < KEEP_CONNECTION:
+            if time.monotonic() - since < IDLE_TIMEOUT:
                 return connection
             connection.close()
 
@@ -111,11 +111,11 @@ class Latchkey:
         try:
             connection.request("POST", "/v1/keys/verify", body, self._headers)
             response = connection.getresponse()
-            answer = response.read(LONGEST_ANSWER)
+            answer = response.read(MAX_RESPONSE_BYTES)
         except BaseException:
             connection.close()
             raise
-        # Not read to its end, or the last one: nobody else can use the connection.
+        # A connection with an unread rest, or that the server closes, cannot be reused.
         if response.will_close or not response.isclosed():
             connection.close()
         else:
@@ -124,7 +124,7 @@ class Latchkey:
 
 
 def read_outcome(answer):
-    """Anything that is no outcome is an error, and so is one that contradicts itself."""
+    """Parses an outcome; raises LatchkeyError if it is invalid or contradicts itself."""
     try:
         outcome = json.loads(answer)
     except ValueError:
@@ -133,11 +133,11 @@ def read_outcome(answer):
         valid, code = outcome.get("valid"), outcome.get("code")
         if isinstance(valid, bool) and isinstance(code, str) and valid == (code == "VALID"):
             return outcome
-    raise LatchkeyError("Latchkey answers with something else than an outcome", 200)
+    raise LatchkeyError("Latchkey sent a response that is not an outcome", 200)
 
 
 def presented_key(environ):
-    """`X-API-Key`, or else a Bearer token. One that is there and bad does not make the other count."""
+    """Returns `X-API-Key`, or else a Bearer token. With an invalid `X-API-Key`, the Bearer token is ignored."""
     if "HTTP_X_API_KEY" in environ:
         return environ["HTTP_X_API_KEY"]
     bearer = re.fullmatch(r"Bearer +(\S+)", environ.get("HTTP_AUTHORIZATION", ""), re.IGNORECASE)
@@ -145,16 +145,16 @@ def presented_key(environ):
 
 
 def peer_address(environ):
-    """The peer: an IPv4 address also where the socket takes both kinds, an IPv6 address without its interface."""
+    """Returns the peer address: IPv4 also on a dual-stack socket, IPv6 without the zone."""
     return re.sub(r"^::ffff:(?=\d+\.)|%.*$", "", environ.get("REMOTE_ADDR", "")) or None
 
 
 class Protect:
-    """WSGI middleware that lets a request through when its key is good, with the outcome in
-    `environ["latchkey.key"]`, and answers it itself when not: 401, 403, 429, or 503 when Latchkey cannot be asked.
+    """WSGI middleware. Passes a request with a valid key on, with the outcome in `environ["latchkey.key"]`, and refuses
+    others: 401, 403, 429, or 503 when Latchkey gives no outcome.
 
-    `scopes`, `environment` and `cost` are those of `verify`. `ip` finds the caller's address in `environ`: behind
-    a proxy give a function that does.
+    `scopes`, `environment` and `cost` are those of `verify`. `ip` finds the caller's address in `environ`; behind a
+    proxy, pass your own function.
     """
 
     def __init__(self, application, latchkey, *, scopes=None, environment=None, cost=None, ip=peer_address):
@@ -163,14 +163,14 @@ class Protect:
 
     def __call__(self, environ, start_response):
         key = presented_key(environ)
-        if not key or len(key) > LONGEST_KEY:
+        if not key or len(key) > MAX_KEY_LENGTH:
             return refuse(start_response, 401, "unauthenticated")
         try:
             outcome = self._latchkey.verify(key, ip=self._ip(environ), **self._demand)
         except Exception as error:
-            # Fail closed. Of an error that is not ours only the kind is told: nobody knows what its text quotes.
-            known = isinstance(error, LatchkeyError)
-            log.error("a key could not be checked: %s", error if known else type(error).__name__)
+            # Other errors are logged by their kind only, because their text may contain a key.
+            reason = error if isinstance(error, LatchkeyError) else type(error).__name__
+            log.error("cannot check a key with Latchkey; the request is refused (503): %s", reason)
             return refuse(start_response, 503, "unavailable")
         if outcome["valid"]:
             environ["latchkey.key"] = outcome
@@ -180,12 +180,12 @@ class Protect:
 
 def refuse_outcome(start_response, outcome):
     code = outcome["code"]
-    # Why a key is no good is nobody's business who does not have a good one.
+    # One response for all reasons, which a caller without a valid key must not learn.
     if code in ("NOT_FOUND", "REVOKED", "DISABLED", "EXPIRED"):
         return refuse(start_response, 401, "unauthenticated")
     if code in ("RATE_LIMITED", "QUOTA_EXCEEDED"):
         return refuse(start_response, 429, code.lower(), [("Retry-After", str(outcome.get("retry_after", 1)))])
-    # WRONG_ENVIRONMENT, FORBIDDEN, INSUFFICIENT_SCOPES, and whatever a later Latchkey refuses.
+    # WRONG_ENVIRONMENT, FORBIDDEN, INSUFFICIENT_SCOPES, and codes of later versions.
     missing = {"missing_scopes": outcome["missing_scopes"]} if "missing_scopes" in outcome else {}
     return refuse(start_response, 403, code.lower(), **missing)
 

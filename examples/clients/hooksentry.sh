@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The calls of HookSentry's C# examples with curl, and the one that they are for: an event, sent with
-# the new key. Prints one answer a line.
+# The calls of HookSentry's C# examples with curl, and an event that is sent with the new key. Prints one response per
+# line.
 set -euo pipefail
 
 bearer() { curl -sS -H "Authorization: Bearer $LATCHKEY_ACCESS_TOKEN" "$@"; }
@@ -24,6 +24,6 @@ printf '\n'
 bearer -X DELETE "$LATCHKEY_URL/api/v1/apikeys/$id"
 printf '\n'
 
-# The key is no good any more.
+# The key is revoked now.
 send
 printf '\n'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # hookstream's documentation, "API Keys": create, list and revoke with curl and a session cookie.
-# Adapted: host and credentials. The id in the last call is taken from what the first one printed.
+# Adapted: host and credentials. The id in the last call comes from the response to the first one.
 set -euo pipefail
 
 created=$(curl -sS -X POST "$LATCHKEY_URL/v1/auth/api-keys" \

@@ -1,15 +1,15 @@
--- `http-request lua.latchkey URL` asks Latchkey about the key of a request. It passes with its identity
--- headers and the variable txn.latchkey, is answered as Latchkey answers, or goes on without the
--- variable when there was no answer to be had.
+-- `http-request lua.latchkey URL` checks the key of a request with Latchkey. A valid request continues with the
+-- identity headers and the variable txn.latchkey. A refused one gets Latchkey's response. Without a response of
+-- Latchkey, the request continues without the variable.
 
-local asks = { "x-api-key", "authorization" }
+local credentials = { "x-api-key", "authorization" }
 local identity = { "x-auth-key-id", "x-auth-org", "x-auth-env", "x-auth-scopes" }
 local refusal = { "content-type", "retry-after", "www-authenticate", "ratelimit", "ratelimit-policy" }
 
 core.register_action("latchkey", { "http-req" }, function(txn, url)
   local sent = txn.http:req_get_headers()
   local question = { ["x-forwarded-for"] = { txn.f:src() } }
-  for _, name in ipairs(asks) do
+  for _, name in ipairs(credentials) do
     question[name] = sent[name]
   end
 

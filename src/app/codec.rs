@@ -1,8 +1,8 @@
-//! How the contract's server functions read their requests.
+//! Codecs that read the requests of hookstream's server functions strictly.
 //!
-//! `server_fn`'s own JSON input neither names the field that is wrong, nor refuses unknown ones, nor
-//! looks at the content type. These codecs do, by way of [`api::json`](crate::web::json). A server
-//! function that uses them takes one argument, which is the whole body or the whole query.
+//! `server_fn`'s own JSON input does not name the wrong field, accepts unknown fields and ignores the content type.
+//! These codecs use [`web::json`](crate::web::json) instead. A server function that uses them takes one argument, the
+//! whole body or the whole query.
 
 use http::Method;
 use server_fn::ContentType;
@@ -14,7 +14,7 @@ pub struct StrictJson;
 /// A query string, read strictly.
 pub struct StrictQuery;
 
-/// The same, of a `DELETE`.
+/// A query string of a `DELETE`, read strictly.
 pub struct StrictDelete;
 
 impl ContentType for StrictJson {
@@ -41,9 +41,8 @@ impl Encoding for StrictDelete {
     const METHOD: Method = Method::DELETE;
 }
 
-/// Implements a codec for the types that the `server` macro makes of functions with one argument.
-/// (An implementation for all types at once would be somebody else's to write: the traits are
-/// `server_fn`'s.)
+/// Implements a codec for a type that the `server` macro generates from a function with one argument. A blanket
+/// implementation is not possible, because the traits are `server_fn`'s (orphan rule).
 macro_rules! strict {
     ($codec:ty, $input:ty, $write:path, $send:ident($($by:tt)?), $read:ident) => {
         impl<Request: server_fn::request::ClientReq<ApiError>>
@@ -72,8 +71,7 @@ macro_rules! strict {
 
 pub(super) use strict;
 
-/// Reading happens on the server, but the trait has to be there in the browser as well: this is the
-/// one seam between them.
+/// Reads requests on the server. The browser must implement the trait too, and has stubs in the module below.
 #[cfg(feature = "ssr")]
 pub(super) mod on_server {
     use leptos::prelude::use_context;
@@ -95,7 +93,7 @@ pub(super) mod on_server {
         json::from_query(request.as_query()).inspect_err(mark)
     }
 
-    /// Gives the answer the status and the headers of an error.
+    /// Sets the status and the headers of an error on the response.
     pub(in crate::app) fn mark(error: &ApiError) {
         if let Some(response) = use_context::<ResponseOptions>() {
             response.set_status(problem::status(error));

@@ -1,11 +1,10 @@
-// What a page does before and without WebAssembly. It stands inline in the head of every page, under its nonce; a
-// page works without it as well.
+// The script of every page, independent of WebAssembly: inline in the head, with a nonce. A page also works without it.
 (() => {
   const closest = (event, selector) => (event.target instanceof Element ? event.target.closest(selector) : null);
 
-  // A click on a button that needs WebAssembly waits for `latchkey:ready`, and is repeated then. When WebAssembly is
-  // blocked or lost, the page says so.
-  const SLOW = 15_000;
+  // A click on a button that needs WebAssembly is repeated at `latchkey:ready`. If WebAssembly does not start, a notice
+  // appears: after an error, or after this many milliseconds.
+  const READY_TIMEOUT = 15_000;
   let ready = false;
   let waiting = null;
   const announce = (hidden) => {
@@ -24,7 +23,7 @@
     if (notice) return notice.focus();
     waiting = button;
     button.setAttribute("aria-busy", "true");
-    setTimeout(fail, SLOW);
+    setTimeout(fail, READY_TIMEOUT);
   });
   addEventListener("latchkey:ready", () => {
     ready = true;
@@ -34,10 +33,10 @@
     button?.removeAttribute("aria-busy");
     button?.click();
   });
-  // The page loads WebAssembly with promises that nothing catches.
+  // Leptos does not handle the rejection of the promises that load WebAssembly.
   addEventListener("unhandledrejection", fail);
 
-  // Menus close at Escape, at a click elsewhere, and when the focus goes elsewhere.
+  // Menus close at Escape, at a click elsewhere, and when they lose the focus.
   const openMenus = () => document.querySelectorAll("details.menu[open]");
   const leave = (event) => {
     for (const menu of openMenus()) if (event.target instanceof Node && !menu.contains(event.target)) menu.open = false;
@@ -52,10 +51,10 @@
     }
   });
 
-  // A form with `data-guard` asks before its changes are lost. With the value `typed`, it came back from the server
-  // with changes in it.
+  // A form with `data-guard` asks before its changes are lost. The value `typed` marks a form that the server rendered
+  // with unsaved changes.
   let sent = null;
-  // A browser leaves out seconds that are zero.
+  // Browsers omit seconds that are zero.
   const normal = (text) => text.replace(/^(\d{4}-\d\d-\d\dT\d\d:\d\d):00$/, "$1");
   const isChanged = (field) =>
     normal(field.value) !== normal(field.defaultValue) || field.checked !== field.defaultChecked;
@@ -75,8 +74,8 @@
     event.returnValue = "Your changes are not saved.";
   });
 
-  // A key in a search field is not sent: its hash is, which is empty for a part of a key. Where a browser does not hash
-  // (plain http), the server recognises a whole key.
+  // A search field with a key sends the hash of the key instead, or an empty hash for a part of a key. Without
+  // `crypto.subtle` (plain http), the whole key is sent, and the server recognises it.
   const PART = /(?:hs_(?:live|test)|hks)_[0-9a-f]{16}/;
   const KEY = /hs_(?:live|test)_[0-9a-f]{64}|hks_[0-9a-f]{32}/;
   addEventListener("submit", async (event) => {
@@ -96,7 +95,7 @@
     form.submit();
   });
 
-  // Exact times are shown in the zone of the viewer, with the offset; their title has UTC.
+  // Shows exact times in the viewer's zone, with the offset; the tooltip has UTC.
   const LOCAL = {
     day: "numeric", month: "long", year: "numeric",
     hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "longOffset",

@@ -1,9 +1,8 @@
-//! The key endpoints: hookstream's contract as Leptos server functions.
+//! The key endpoints of hookstream's contract, as Leptos server functions. The dashboard calls them too.
 //!
-//! The dashboard is this API's first client. What each of them does is in
-//! [`api::hookstream::keys`](crate::api::hookstream::keys); here are the addresses, the codecs and
-//! the status of a success. `DELETE /v1/auth/api-keys/:id` comes in through a route that moves the id
-//! into the query, because a server function's path takes no parameters.
+//! [`api::hookstream::keys`](crate::api::hookstream::keys) implements them; this file has the addresses, the codecs and
+//! the status of a success. A route moves the id of `DELETE /v1/auth/api-keys/:id` into the query, because the path of
+//! a server function takes no parameters.
 
 #![expect(missing_docs, reason = "of the types that the macro makes of the arguments")]
 
@@ -12,10 +11,10 @@ use server_fn::codec::Json;
 
 use super::codec::{StrictDelete, StrictJson, StrictQuery, strict};
 use crate::model::ApiError;
-// The macro makes types of the functions' names, which are the names of their arguments.
+// Imported as `wire::…`: the macro generates types with the same names as the arguments.
 use crate::model::wire::{self, ApiKeyList, CreatedApiKey, Revoked};
 
-/// `POST /v1/auth/api-keys`: makes a key and shows its string, this once.
+/// `POST /v1/auth/api-keys`: creates a key; the only response with its string.
 ///
 /// # Errors
 /// See docs/CONTRACTS.md, "Errors".
@@ -37,7 +36,7 @@ pub async fn list_api_keys(request: wire::ListApiKeys) -> Result<ApiKeyList, Api
     on_server::answer(http::StatusCode::OK, listed)
 }
 
-/// `DELETE /v1/auth/api-keys?id=…`: ends a key.
+/// `DELETE /v1/auth/api-keys?id=…`: revokes a key.
 ///
 /// # Errors
 /// See docs/CONTRACTS.md, "Errors".
@@ -52,7 +51,7 @@ strict!(StrictJson, CreateApiKey, serde_json::to_string, try_new_req_text(), bod
 strict!(StrictQuery, ListApiKeys, serde_urlencoded::to_string, try_new_req_query(&), query);
 strict!(StrictDelete, RevokeApiKey, serde_urlencoded::to_string, try_new_req_query(&), query);
 
-/// What the bodies share; they only exist on the server.
+/// Functions that the bodies share, on the server only.
 #[cfg(feature = "ssr")]
 mod on_server {
     use std::sync::Arc;
@@ -67,14 +66,14 @@ mod on_server {
     use crate::model::ApiError;
     use crate::web::Services;
 
-    /// What the route provided.
+    /// Returns the services and the request's head, which the route provides.
     pub(super) fn context() -> Result<(Services, Parts), ApiError> {
         let (services, parts) = use_context().zip(use_context::<Arc<Parts>>()).ok_or_else(ApiError::internal)?;
         Ok((services, Arc::unwrap_or_clone(parts)))
     }
 
-    /// Gives the answer its status. None of these answers may be kept: one shows a secret, the
-    /// others change with every request.
+    /// Sets the status of the response, and `no-store`: one response has a secret, the others change with every
+    /// request.
     pub(super) fn answer<T>(success: StatusCode, result: Result<T, ApiError>) -> Result<T, ApiError> {
         match &result {
             Ok(_) => {

@@ -1,4 +1,4 @@
-//! The document around every page: its status, its head, and what its scripts may do.
+//! The HTML document around every page: status, head, and content security policy.
 
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, RETRY_AFTER};
@@ -13,13 +13,13 @@ use leptos_axum::ResponseOptions;
 
 use crate::model::ApiError;
 
-/// What a request for a page is answered with.
+/// The response to a request for a page.
 pub enum Answer {
-    /// The page.
+    /// A page.
     Page(Document),
-    /// Another one, at this path.
+    /// A redirect (303) to this path.
     SeeOther(String),
-    /// Something that is no page, such as a file to save.
+    /// Any other response, such as a download.
     Other(Response),
 }
 
@@ -29,7 +29,7 @@ impl From<Document> for Answer {
     }
 }
 
-/// A page that is loaded and can be rendered.
+/// A page with its data, ready to be rendered.
 pub struct Document {
     status: StatusCode,
     title: String,
@@ -39,7 +39,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// A page. Its view is put together when it is rendered.
+    /// Creates a page; `body` builds its view when the page is rendered.
     pub fn new<V: IntoView + 'static>(title: impl Into<String>, body: impl FnOnce() -> V + Send + 'static) -> Self {
         Self {
             status: StatusCode::OK,
@@ -50,13 +50,13 @@ impl Document {
         }
     }
 
-    /// With another status than 200.
+    /// Sets the status; 200 by default.
     #[must_use]
     pub fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
     }
 
-    /// With the status of what went wrong, if anything did, and the time after which to try again.
+    /// Sets the status and `Retry-After` of an error, if there is one.
     #[must_use]
     pub fn with_error(self, error: Option<&ApiError>) -> Self {
         match error {
@@ -65,13 +65,13 @@ impl Document {
         }
     }
 
-    /// With islands, which need WASM. Other pages do not load it.
+    /// Marks a page with islands. Other pages do not load WASM.
     #[must_use]
     pub fn with_islands(self) -> Self {
         Self { has_islands: true, ..self }
     }
 
-    /// Renders the page whole, in answer to a request.
+    /// Renders the complete response to a request.
     pub async fn render(self, options: LeptosOptions, parts: Parts) -> Response {
         let (status, retry_after) = (self.status, self.retry_after);
         let mut response = leptos_axum::handle_response_inner(
@@ -95,11 +95,11 @@ impl Document {
     }
 }
 
-/// The script that every page has, before and without WASM.
+/// The inline script of every page, independent of WASM.
 const SCRIPT: &str = include_str!("page.js");
 
-/// The policy of a page: what it loads comes from here. The inline scripts, of which one starts the islands, carry the
-/// nonce.
+/// Sets the content security policy: a page loads from this server only. The inline scripts (`page.js`, and the start
+/// of the islands) have the nonce.
 fn restrict(response: &ResponseOptions) {
     let nonce = use_nonce().map(|nonce| format!(" 'nonce-{nonce}'")).unwrap_or_default();
     let policy = format!(

@@ -94,8 +94,9 @@ on_both_engines! {
         app.clock.advance(HOUR);
         let page = get(&app, &ada, &key.page).await.text();
         shows(&page, &[
-            "aria-label=\"Requests by the hour in the last 48 hours: 5 good, 1 refused. The table below has the numbers.\"",
-            "<title>1 Mar, 12:00: 3 good, 0 refused</title>", "<title>1 Mar, 13:00: 2 good, 1 refused</title>",
+            "aria-label=\"Requests by the hour in the last 48 hours: 5 accepted, 1 rejected. The table below has the numbers.\"",
+            "<title>1 Mar, 12:00: 3 accepted, 0 rejected</title>",
+            "<title>1 Mar, 13:00: 2 accepted, 1 rejected</title>",
             "<title>1 Mar, 14:00: no requests</title>", "1 scope missing", "url(#hatch)",
             "192.0.2.10", "1 hour ago", "19,995 left until 1 Apr 2026",
         ]);
@@ -309,8 +310,9 @@ on_both_engines! {
         assert_eq!(key.used(&app).await, 401);
         let page = get(&app, &ada, &key.page).await.text();
         shows(&page, &[
-            "Key “<bdi>key</bdi>” revoked", ">Revoked<", "nothing brings it back", "A revoked key cannot be changed.",
-            "1 good, 1 refused", "1 revoked", "20,000 requests a month", "192.0.2.10",
+            "Key “<bdi>key</bdi>” revoked", ">Revoked<", "A revoked key cannot be restored",
+            "A revoked key cannot be changed.",
+            "1 accepted, 1 rejected", "1 revoked", "20,000 requests a month", "192.0.2.10",
         ]);
         for absent in ["<textarea", "name=\"name\"", ">Pause<", "revoke=", &key.key] {
             assert!(!page.contains(absent), "{absent}");

@@ -1,5 +1,5 @@
-// The checks of Markdown: relative links and anchors, and the files, folders and tests that are named in `code`.
-// Nothing goes over the network.
+// Checks Markdown: relative links and anchors, and the files, folders and tests that are named in `code`. Makes no
+// network requests.
 import { execFileSync } from "node:child_process";
 import remarkValidateLinks from "remark-validate-links";
 import { visit } from "unist-util-visit";

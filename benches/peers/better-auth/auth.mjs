@@ -5,15 +5,15 @@ import { betterAuth } from 'better-auth';
 import Database from 'better-sqlite3';
 
 const database = new Database('auth.db');
-// What better-sqlite3 asks for where speed counts. The check of a key writes its row, and with the journal
-// that is SQLite's default each check would wait for the disk.
+// The documentation of better-sqlite3 recommends WAL for speed. A check writes the row of its key, and with SQLite's
+// default journal each check would wait for the disk.
 database.pragma('journal_mode = WAL');
 
 export const auth = betterAuth({
   database,
   baseURL: 'http://localhost',
-  // Signs cookies, of which there are none here.
+  // Signs cookies, which are not used here.
   secret: process.env.BETTER_AUTH_SECRET ?? randomBytes(32).toString('hex'),
-  // Otherwise a key has 10 requests a day.
+  // The default allows a key 10 requests a day.
   plugins: [apiKey({ rateLimit: { enabled: false } })],
 });

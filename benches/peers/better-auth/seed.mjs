@@ -1,5 +1,5 @@
-// node seed.mjs COUNT FILE: the tables, one user, and that many keys of theirs; the keys go into FILE, one a
-// line. All of them are made by the plugin's own call.
+// node seed.mjs COUNT FILE: creates the tables, one user, and COUNT keys with the plugin's own call; writes the keys to
+// FILE, one per line.
 import { writeFileSync } from 'node:fs';
 import { getMigrations } from 'better-auth/db/migration';
 import { auth } from './auth.mjs';

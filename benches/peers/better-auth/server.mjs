@@ -2,7 +2,7 @@
 import { createServer } from 'node:http';
 import { auth } from './auth.mjs';
 
-// Everything that is made at first use is made before the first request.
+// Initialises everything before the first request.
 await auth.$context;
 
 async function verify(request) {

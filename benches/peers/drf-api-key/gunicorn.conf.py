@@ -3,15 +3,15 @@
 import os
 
 bind = f"127.0.0.1:{os.environ.get('PORT', 0)}"
-# One for each of two cores. gunicorn advises 2 x cores + 1 for a machine of its own, but here the load
-# generator and the other servers share it.
+# One for each of two cores. gunicorn recommends 2 x cores + 1 for a dedicated machine, but the load generator and the
+# other servers share this one.
 workers = 2
-# The default, `sync`, closes the connection after each answer. Of 1, 2, 4 and 16 threads 4 were the fastest.
+# The default, `sync`, closes the connection after each response. 4 threads were the fastest of 1, 2, 4 and 16.
 worker_class = "gthread"
 threads = 4
-# The application is loaded before the address is printed.
+# Loads the application before the address is printed.
 preload_app = True
-# It would be in the user's home.
+# The control socket would be in the user's home folder.
 control_socket_disable = True
 
 

@@ -1,4 +1,4 @@
-"""seed.py COUNT FILE: the tables and that many keys; the keys go into FILE, one a line."""
+"""seed.py COUNT FILE: creates the tables and COUNT keys; writes the keys to FILE, one per line."""
 
 import os
 import sys

@@ -8,17 +8,17 @@ from django.core.management.utils import get_random_secret_key
 settings.configure(
     DEBUG=False,
     ALLOWED_HOSTS=["127.0.0.1", "localhost"],
-    # Signs cookies, of which there are none here.
+    # Signs cookies, which are not used here.
     SECRET_KEY=get_random_secret_key(),
     ROOT_URLCONF=__name__,
     INSTALLED_APPS=["rest_framework", "rest_framework_api_key"],
-    # Says how long the answer is. The others of a new project are for browsers.
+    # Sets Content-Length. The other middleware of a new project is for browsers.
     MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
     DATABASES={
         "default": {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": "keys.db",
-            # Otherwise each request opens the file anew.
+            # The default would open the file again for each request.
             "CONN_MAX_AGE": None,
             "OPTIONS": {"init_command": "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL"},
         }
@@ -26,14 +26,14 @@ settings.configure(
     USE_TZ=True,
     REST_FRAMEWORK={
         "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-        # There are no users, only keys: nobody is looked for.
+        # There are no users, only keys.
         "DEFAULT_AUTHENTICATION_CLASSES": [],
         "UNAUTHENTICATED_USER": None,
     },
 )
 django.setup()
 
-# Only now: these read the settings.
+# Imported after the settings, which these modules read.
 from django.core.wsgi import get_wsgi_application  # noqa: E402
 from django.urls import path  # noqa: E402
 from rest_framework.response import Response  # noqa: E402

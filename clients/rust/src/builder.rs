@@ -1,4 +1,4 @@
-//! How a client is made.
+//! The builder of a client.
 
 use std::time::Duration;
 
@@ -7,36 +7,38 @@ use zeroize::Zeroizing;
 use crate::client::Client;
 use crate::transport::Transport;
 
-const TIMEOUT: Duration = Duration::from_secs(2);
-const REMEMBERED: usize = 10_000;
+/// Longest duration of a check by default.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Largest number of cached keys by default.
+const DEFAULT_CAPACITY: usize = 10_000;
 
-/// Why there is no client.
+/// The error of [`Builder::build`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The server's address is no `http://` or `https://` one, or has more in it than host, port and path.
+    /// The server's address has another scheme than `http` or `https`, or more parts than host, port and path.
     #[error("the address of Latchkey must be like https://keys.example.com")]
     Url,
-    /// The application's own key is missing, or has characters that no key has.
-    #[error("the application's own key is missing, or has characters that no key has")]
+    /// The application's own key is empty, or has invalid characters.
+    #[error("the application's own key is missing, or has invalid characters")]
     Key,
-    /// The address is an `https://` one, and the feature `tls` is off.
+    /// The address begins with `https://`, and the feature `tls` is off.
     #[error("an address with https needs the feature `tls`")]
     NoTls,
     /// The certificates that this machine trusts cannot be read.
     #[error("TLS cannot be set up")]
     Tls(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A client works in the background, for which it needs tokio.
-    #[error("a client must be made inside of a tokio runtime")]
+    /// There is no tokio runtime for the background tasks of the client.
+    #[error("a client must be created inside a tokio runtime")]
     NoRuntime,
 }
 
-/// What a [`Client`] is made from.
+/// The configuration of a [`Client`].
 pub struct Builder {
     url: String,
     own_key: Zeroizing<String>,
     timeout: Duration,
-    remembered: usize,
+    capacity: usize,
 }
 
 impl Builder {
@@ -44,34 +46,34 @@ impl Builder {
         Self {
             url: url.to_owned(),
             own_key: Zeroizing::new(own_key.to_owned()),
-            timeout: TIMEOUT,
-            remembered: REMEMBERED,
+            timeout: DEFAULT_TIMEOUT,
+            capacity: DEFAULT_CAPACITY,
         }
     }
 
-    /// How long a check may take, whatever it waits for; 2 seconds unless said.
+    /// Sets the longest duration of a request to the server, in all; 2 seconds by default.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// The most keys that are remembered; 10,000 unless said. One takes about 500 bytes, and up to 50 KiB
-    /// with all the scopes and metadata that a key may have. With 0 every check is asked from the server, and there is no feed to follow.
+    /// Sets the largest number of cached keys; 10,000 by default. A cached key takes about 500 bytes, and up to 50 KiB
+    /// with the most scopes and metadata. 0 turns the cache and the revocation stream off: every check asks the server.
     #[must_use]
     pub fn remember(mut self, keys: usize) -> Self {
-        self.remembered = keys;
+        self.capacity = keys;
         self
     }
 
-    /// The client. It connects when it is first needed, so that a server that is not there yet does no harm.
+    /// Creates the client. The server need not be reachable yet.
     ///
     /// # Errors
-    /// When the address or the key cannot be used, and outside of a tokio runtime.
+    /// When the address or the key is invalid, or outside of a tokio runtime.
     pub fn build(self) -> Result<Client, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let transport = Transport::new(&self.url, self.own_key.trim(), self.timeout)?;
-        Ok(Client::start(transport, self.remembered, &runtime))
+        Ok(Client::start(transport, self.capacity, &runtime))
     }
 }
 
@@ -80,7 +82,7 @@ impl std::fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("url", &self.url)
             .field("timeout", &self.timeout)
-            .field("remembered", &self.remembered)
+            .field("capacity", &self.capacity)
             .finish_non_exhaustive()
     }
 }
@@ -90,7 +92,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_cannot_work_is_said_at_once_and_without_the_key() {
+    async fn an_invalid_configuration_is_an_error_that_does_not_print_the_key() {
         let why = |url: &str, key: &str| Client::new(url, key).expect_err("no client");
         for url in ["", "keys.example.com", "ftp://a", "/v1", "http://a?b", "http://me:secret@a", "http://a b"] {
             assert!(matches!(why(url, "k"), BuildError::Url), "{url}");

@@ -1,11 +1,11 @@
-//! What is asked about a key.
+//! The request of a check.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// Which kind of environment a key belongs to.
+/// The mode of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Environment {
@@ -16,7 +16,7 @@ pub enum Environment {
 }
 
 impl Environment {
-    /// As it is written.
+    /// Returns the name in the API.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Live => "live",
@@ -31,27 +31,27 @@ impl fmt::Display for Environment {
     }
 }
 
-/// A question about a key. `Check { scopes: "reports:read", ..Check::new(key) }`
+/// A check of a key. `Check { scopes: "reports:read", ..Check::new(key) }`
 #[derive(Clone, Copy, Serialize)]
 pub struct Check<'a> {
-    /// The whole string that was presented.
+    /// The whole key string that the caller presented.
     pub key: &'a str,
-    /// Scopes that must all be held, separated by spaces; none when it is empty.
+    /// Required scopes, separated by spaces; empty for none.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub scopes: &'a str,
-    /// The environment that the key must belong to.
+    /// The required environment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<Environment>,
-    /// Where the request came from. A key with an allowlist is refused without it.
+    /// The address of the caller. Without it, a key with an allowlist is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
-    /// How much of the key's limits the request takes: 1 as a rule, 0 only looks. Anything but 1 is always
-    /// asked from the server.
+    /// The units that the request charges to the key's limits: 1 as a rule, 0 to charge nothing. A check with a value
+    /// other than 1 always asks the server.
     pub cost: u32,
 }
 
 impl<'a> Check<'a> {
-    /// Whether the key is good at all.
+    /// Creates a check without requirements.
     pub fn new(key: &'a str) -> Self {
         Self { key, scopes: "", environment: None, ip: None, cost: 1 }
     }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_check_is_written_as_the_server_reads_it() {
+    fn a_check_is_serialised_as_the_server_expects() {
         let written = |check: &Check<'_>| serde_json::to_string(check).expect("JSON");
         assert_eq!(written(&Check::new("k")), r#"{"key":"k","cost":1}"#);
         let check = Check {

@@ -1,4 +1,4 @@
-//! The client: asks, remembers, counts.
+//! The client: asks the server, caches outcomes, counts uses.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -18,12 +18,12 @@ use crate::outcome::Outcome;
 use crate::transport::Transport;
 use crate::usage::Usage;
 
-/// How often counts are told.
-const REPORTS: Duration = Duration::from_secs(1);
+/// Time between two reports of counts.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A Latchkey server, as an application sees it. One for the whole application: a clone is the same client.
+/// A client of a Latchkey server. Create one for the whole application; a clone shares its cache and connections.
 ///
-/// [`close`](Self::close) it in the end: without, the counts of the last second are lost.
+/// Call [`close`](Self::close) before the application exits. Otherwise, the counts of the last second are lost.
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -32,14 +32,14 @@ pub struct Client {
 
 pub(crate) struct Shared {
     pub(crate) transport: Transport,
-    /// `None` where nothing is to be remembered.
+    /// The cache; `None` if it is turned off.
     pub(crate) memory: Option<Memory>,
     usage: Usage,
-    /// One report at a time, so that whoever waits for the last one waits for those before it.
+    /// Held during a report, so that [`Client::close`] also waits for the report before its own.
     reporting: tokio::sync::Mutex<()>,
 }
 
-/// What goes on in the background, until nobody has the client any more.
+/// The background tasks, aborted with the last clone of the client.
 struct Tasks(Vec<AbortHandle>);
 
 impl Drop for Tasks {
@@ -49,7 +49,7 @@ impl Drop for Tasks {
 }
 
 impl Client {
-    /// A client with the application's own key, which needs the scope `keys:verify` and no other.
+    /// Creates a client with the application's own key, which needs the scope `keys:verify` and no other.
     ///
     /// # Errors
     /// See [`Builder::build`].
@@ -57,13 +57,13 @@ impl Client {
         Self::builder(url, own_key).build()
     }
 
-    /// The same, with more to say.
+    /// Returns a builder with further settings.
     pub fn builder(url: &str, own_key: &str) -> Builder {
         Builder::new(url, own_key)
     }
 
-    pub(crate) fn start(transport: Transport, remembered: usize, runtime: &Handle) -> Self {
-        let memory = (remembered > 0).then(|| Memory::new(remembered));
+    pub(crate) fn start(transport: Transport, capacity: usize, runtime: &Handle) -> Self {
+        let memory = (capacity > 0).then(|| Memory::new(capacity));
         let shared =
             Arc::new(Shared { transport, memory, usage: Usage::default(), reporting: tokio::sync::Mutex::default() });
         let mut tasks = Vec::new();
@@ -74,45 +74,44 @@ impl Client {
         Self { shared, tasks: Arc::new(Tasks(tasks)) }
     }
 
-    /// Checks a key. A good one is counted as one request of it, wherever the answer comes from.
+    /// Checks a key. A valid outcome counts as one request of the key, from the cache as well as from the server.
     ///
     /// # Errors
-    /// When there is no outcome. Whoever cannot know lets nobody in.
+    /// When the server gives no outcome. Refuse the request then.
     pub async fn verify(&self, check: &Check<'_>) -> Result<Outcome, Error> {
         let check = Check { key: check.key.trim(), ..*check };
         let Some(memory) = &self.shared.memory else {
             return self.shared.transport.verify(&check).await.map(|(outcome, _)| outcome);
         };
         let (hash, now) = (KeyHash::of(check.key), Moment::now());
-        let remembered = memory.with(&hash, now, |outcome| {
+        let cached = memory.with(&hash, now, |outcome| {
             let is_counted = outcome.answers(&check, now.wall)
                 && outcome.key_id.as_ref().is_some_and(|id| self.shared.usage.count(id, now.wall));
             is_counted.then(|| Outcome::clone(outcome))
         });
-        if let Some(outcome) = remembered {
+        if let Some(outcome) = cached {
             return Ok(outcome);
         }
-        let ticket = memory.ask(hash, now);
-        let (outcome, may_remember) = self.shared.transport.verify(&check).await?;
+        let ticket = memory.begin(hash, now);
+        let (outcome, is_cacheable) = self.shared.transport.verify(&check).await?;
         if let Some(ticket) = ticket {
-            memory.answered(ticket, &outcome, may_remember);
+            memory.finish(ticket, &outcome, is_cacheable);
         }
         Ok(outcome)
     }
 
-    /// Tells the server the last counts, and stops what goes on in the background. Afterwards every check is
-    /// asked from the server.
+    /// Reports the last counts to the server, and stops the background tasks. Later checks all ask the server.
     ///
     /// # Errors
-    /// When the server cannot be told. The counts are kept, and this may be called again.
+    /// When the report fails. The counts are kept, and `close` may be called again.
     pub async fn close(&self) -> Result<(), Error> {
         if let Some(memory) = &self.shared.memory {
-            // First: what is not believed is not counted either.
+            // First, so that no check is counted after the report.
             memory.close();
         }
-        let told = self.shared.report().await;
+        let reported = self.shared.report().await;
         self.tasks.0.iter().for_each(AbortHandle::abort);
-        told
+        reported
     }
 }
 
@@ -134,7 +133,7 @@ impl Shared {
 }
 
 async fn report(shared: Weak<Shared>) {
-    let mut ticks = tokio::time::interval(REPORTS);
+    let mut ticks = tokio::time::interval(REPORT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
     loop {
@@ -144,10 +143,10 @@ async fn report(shared: Weak<Shared>) {
         };
         match shared.report().await {
             Ok(()) => failing = false,
-            // Once, and not every second.
+            // Logged once per outage, not every second.
             Err(error) if !failing => {
                 failing = true;
-                tracing::warn!(%error, "the use of keys could not be reported; it is kept");
+                tracing::warn!(%error, "cannot report usage counts to Latchkey; they are kept and will be retried");
             }
             Err(_) => {}
         }

@@ -1,20 +1,20 @@
-//! The key of a request.
+//! Takes the key out of a request.
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use zeroize::Zeroizing;
 
 const KEY: HeaderName = HeaderName::from_static("x-api-key");
-/// Far more than a key has. What is longer is refused unasked, so that nobody can make Latchkey refuse to
-/// answer.
-const LONGEST: usize = 1024;
+/// Longest accepted key string, far above real ones. A longer one is refused without asking the server, which would
+/// answer a body that is too large with an error.
+const MAX_KEY_LENGTH: usize = 1024;
 
-/// Takes the key out of the headers: `X-API-Key`, or else a Bearer token. One that is there and bad does not
-/// make the other count.
+/// Removes the key from the headers and returns it: `X-API-Key`, or else a Bearer token. With an invalid `X-API-Key`,
+/// the Bearer token is ignored.
 pub(crate) fn take(headers: &mut HeaderMap) -> Option<Zeroizing<String>> {
     let (name, scheme) = if headers.contains_key(KEY) { (KEY, None) } else { (AUTHORIZATION, Some("bearer")) };
     let mut values = headers.get_all(&name).iter();
     let value = values.next()?;
-    // Two of them: whoever stands in front may have judged by the other one.
+    // A repeated header is refused, because a proxy may have checked the other value.
     let text = if values.next().is_some() { None } else { value.to_str().ok() };
     let key = text.and_then(|text| match scheme {
         None => Some(text),
@@ -23,7 +23,7 @@ pub(crate) fn take(headers: &mut HeaderMap) -> Option<Zeroizing<String>> {
             said.eq_ignore_ascii_case(scheme).then_some(token)
         }
     });
-    let key = key.map(str::trim).filter(|key| !key.is_empty() && key.len() <= LONGEST);
+    let key = key.map(str::trim).filter(|key| !key.is_empty() && key.len() <= MAX_KEY_LENGTH);
     let key = key.filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()));
     let key = key.map(|key| Zeroizing::new(key.to_owned()))?;
     headers.remove(&name);
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_goes_out_of_the_headers_and_nothing_else_does() {
+    fn only_the_header_of_the_key_is_removed() {
         for (lines, left) in [
             (&[("x-api-key", "k"), ("accept", "a")][..], &["accept"][..]),
             (&[("authorization", "bEARER  k ")], &[]),
@@ -58,8 +58,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_not_asked_about() {
-        let long = "x".repeat(LONGEST + 1);
+    fn invalid_keys_are_not_sent_to_the_server() {
+        let long = "x".repeat(MAX_KEY_LENGTH + 1);
         for lines in [
             &[][..],
             &[("x-api-key", "")],

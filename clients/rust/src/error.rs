@@ -1,28 +1,28 @@
-//! Why there is no outcome.
+//! The errors of a check.
 
 use std::time::Duration;
 
 use http::StatusCode;
 
-/// Latchkey could not be asked, or did not answer as it should. It says nothing about the key that was
-/// checked. No text here has a key in it, nor what somebody sent.
+/// The request to Latchkey failed, or its response was invalid. An error says nothing about the checked key. No text of
+/// an error contains a key or data of a request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// It took too long.
+    /// The timeout has passed.
     #[error("no answer from Latchkey within {0:?}")]
     Timeout(Duration),
-    /// There is no connection, or it broke.
+    /// The connection failed or broke.
     #[error("Latchkey cannot be reached")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The application's own key is no good.
-    #[error("the application's own key is refused ({0}): it must be a good one that has the scope keys:verify")]
+    /// The server refused the application's own key.
+    #[error("the application's own key is refused ({0}): it must be valid and have the scope keys:verify")]
     Refused(StatusCode),
-    /// Another answer than there should be; 400 when a scope that was asked for is none.
+    /// The response has an unexpected status; 400 for an invalid scope in the check.
     #[error("Latchkey answers with {0}")]
     Status(StatusCode),
-    /// An answer that makes no sense.
-    #[error("Latchkey answers with something that cannot be read")]
+    /// The response cannot be parsed, or contradicts itself.
+    #[error("Latchkey sent a response that cannot be parsed")]
     Unreadable,
 }
 
@@ -31,7 +31,7 @@ impl Error {
         Self::Unreachable(error.into())
     }
 
-    /// What an answer other than 200 says.
+    /// Returns the error for a status other than 200.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Self::Refused(status),

@@ -1,42 +1,44 @@
-//! Server-sent events, out of bytes as they come.
+//! An incremental parser of server-sent events.
 //!
-//! Our own, because what matters here is which bytes an event came with, and that nobody can send one
-//! without end: the crates that parse them hide the one and do not bound the other.
+//! The client has its own parser because it must know which bytes an event arrived with, and must limit the length of
+//! an event. The crates for server-sent events do neither.
 
-/// Far more than an event of Latchkey's has.
-const LONGEST: usize = 16 * 1024;
+/// Longest accepted event, in bytes, far above real ones; a longer one ends the connection.
+const MAX_EVENT_BYTES: usize = 16 * 1024;
 
-/// An event that goes on and on.
+/// The error for an event longer than the limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an event without end")]
-pub(crate) struct Endless;
+#[error("an event is longer than 16 KiB")]
+pub(crate) struct EventTooLong;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Event {
     pub(crate) name: String,
     pub(crate) data: String,
-    /// The id that was said last, with this event or before it.
+    /// The last id, of this event or of an earlier one.
     pub(crate) id: Option<String>,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Parser {
     line: Vec<u8>,
-    /// The last byte was a carriage return, and a line feed after it belongs to it.
+    /// Whether the last byte was a carriage return, so that a line feed after it is not another line end.
     returned: bool,
     event: Event,
 }
 
 impl Parser {
-    /// The events that are complete with these bytes.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Event>, Endless> {
+    /// Parses bytes; returns the events that they complete.
+    pub(crate) fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Event>, EventTooLong> {
         let mut events = Vec::new();
         for &byte in bytes {
             let belongs = std::mem::replace(&mut self.returned, byte == b'\r') && byte == b'\n';
             match byte {
                 b'\n' if belongs => {}
                 b'\r' | b'\n' => events.extend(self.end_line()),
-                _ if self.line.len() + self.event.name.len() + self.event.data.len() >= LONGEST => return Err(Endless),
+                _ if self.line.len() + self.event.name.len() + self.event.data.len() >= MAX_EVENT_BYTES => {
+                    return Err(EventTooLong);
+                }
                 _ => self.line.push(byte),
             }
         }
@@ -62,7 +64,7 @@ impl Parser {
                 self.event.data.push_str(value);
             }
             "id" if !value.contains('\0') => self.event.id = Some(value.to_owned()),
-            // Comments, `retry`, and what others may add.
+            // Comments, `retry`, and unknown fields.
             _ => {}
         }
         None
@@ -78,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_the_same_however_the_bytes_are_cut() {
+    fn events_do_not_depend_on_how_the_bytes_are_split() {
         let text = "\
 : a comment\n\
 id: ff-1\r\nevent:changed\rdata: {\r\ndata: \"a\": 1}\n\n\
@@ -101,17 +103,17 @@ data: not complete\n";
     }
 
     #[test]
-    fn an_event_without_end_is_given_up() {
+    fn an_event_that_is_too_long_is_an_error() {
         let mut parser = Parser::default();
-        assert_eq!(parser.feed(&[b'x'; LONGEST]), Ok(vec![]));
-        assert_eq!(parser.feed(b"x"), Err(Endless));
+        assert_eq!(parser.feed(&[b'x'; MAX_EVENT_BYTES]), Ok(vec![]));
+        assert_eq!(parser.feed(b"x"), Err(EventTooLong));
         let mut parser = Parser::default();
-        let ended = (0..LONGEST).find(|_| parser.feed(b"data: 0123456789\n").is_err());
-        assert!(ended.is_some_and(|lines| lines < LONGEST / 10));
+        let ended = (0..MAX_EVENT_BYTES).find(|_| parser.feed(b"data: 0123456789\n").is_err());
+        assert!(ended.is_some_and(|lines| lines < MAX_EVENT_BYTES / 10));
     }
 
     #[test]
-    fn bytes_that_are_no_text_do_no_harm() {
+    fn invalid_utf8_is_accepted() {
         let events = Parser::default().feed(b"data: \xff\xfe\n\nid: a\0b\ndata: 1\n\n").expect("short events");
         assert_eq!(events.iter().map(|event| event.id.clone()).collect::<Vec<_>>(), [None, None]);
     }

@@ -1,4 +1,4 @@
-//! For axum: who it is as an argument of a handler.
+//! The axum extractor of an [`Identity`].
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,8 +10,8 @@ use http::request::Parts;
 
 use crate::identity::Identity;
 
-/// A handler wants to know who it is, and nobody has checked: there is no
-/// [`LatchkeyLayer`](crate::LatchkeyLayer) around its route. Answered with 500, for the caller cannot help it.
+/// The rejection of a handler with an [`Identity`] on a route without [`LatchkeyLayer`](crate::LatchkeyLayer). The
+/// response is a 500, because the mistake is the application's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no LatchkeyLayer is around this route")]
 pub struct NoIdentity;
@@ -41,10 +41,10 @@ impl<S: Sync> OptionalFromRequestParts<S> for Identity {
     }
 }
 
-/// The address of whoever has opened the connection, for [`LatchkeyLayer::address`](crate::LatchkeyLayer::address):
-/// where axum serves with `into_make_service_with_connect_info::<SocketAddr>()`, and nothing is in between.
+/// Returns the peer address of the connection, for [`LatchkeyLayer::address`](crate::LatchkeyLayer::address). Needs
+/// `into_make_service_with_connect_info::<SocketAddr>()`, and no proxy in front of the application.
 pub fn peer_address(parts: &Parts) -> Option<IpAddr> {
     let ConnectInfo(peer) = parts.extensions.get::<ConnectInfo<SocketAddr>>()?;
-    // An IPv4 address also where the socket takes both kinds.
+    // A dual-stack socket shows IPv4 addresses as IPv6; convert them back.
     Some(peer.ip().to_canonical())
 }

@@ -1,13 +1,12 @@
-//! Follows what ends and changes, and says until when what is remembered may be believed.
+//! Follows the revocation stream (`GET /v1/revocations`), and extends the trust in the cache at each heartbeat.
 //!
-//! What a heartbeat shows is that everything before it was told, so heartbeats alone are what is believed:
-//! after a reconnection the first change that was missed is no sign that there is no second one. The moment
-//! that a heartbeat stands for is the earlier of two:
+//! A heartbeat proves that all earlier changes have arrived. A change proves nothing: after a reconnect, further missed
+//! changes may follow the first one. The cache is trusted from the earlier of two times:
 //!
-//! - before its bytes were waited for, because nobody knows how long they lay about here;
-//! - as many seconds after the request as heartbeats came before it: the server sends one at the beginning
-//!   and then one a second, so it cannot have been sent earlier. However long something on the way holds
-//!   bytes back and lets them go later, they do not pass for new ones.
+//! - the time at which the client began to wait for the bytes, because they may have been buffered on this machine;
+//! - the time of the request plus one second for each earlier heartbeat. The server sends the first heartbeat at once,
+//!   and then one a second, so it cannot have sent this one earlier. So heartbeats that were held back on the way do
+//!   not count as new ones.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -19,72 +18,74 @@ use tokio::time::{sleep, timeout};
 
 use crate::client::Shared;
 use crate::error::Error;
-use crate::events::{Endless, Event, Parser};
-use crate::memory::{KeyHash, Memory, TRUST};
+use crate::events::{Event, EventTooLong, Parser};
+use crate::memory::{KeyHash, Memory, TRUST_DURATION};
 use crate::moment::Moment;
 
-/// From one heartbeat to the next.
-const HEARTBEAT: Duration = Duration::from_secs(1);
-/// A heartbeat that stands for a moment so long ago will soon be of no use; a new connection begins anew.
-const LATE: Duration = Duration::from_millis(1500);
-const SHORTEST_WAIT: Duration = Duration::from_millis(100);
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Time between two heartbeats of the server.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Largest age of a heartbeat. An older one would soon lose its effect, so the client reconnects.
+const MAX_HEARTBEAT_AGE: Duration = Duration::from_millis(1500);
+/// First delay before a reconnect, doubled after each failure.
+const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
+/// Longest delay before a reconnect.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 enum End {
     #[error(transparent)]
-    NotFollowed(#[from] Error),
+    Request(#[from] Error),
     #[error("the connection broke")]
     Broken(#[source] hyper::Error),
     #[error("the server closed the stream")]
     Closed,
-    #[error("nothing was heard for 3 s")]
+    #[error("no data from the server for 3 s")]
     Silent,
-    #[error("what is heard is too old")]
+    #[error("the heartbeat is too old")]
     Late,
     #[error(transparent)]
-    Endless(#[from] Endless),
-    #[error("an event that cannot be read")]
+    EventTooLong(#[from] EventTooLong),
+    #[error("an event cannot be parsed")]
     Unreadable,
 }
 
-/// The data of a change.
+/// The data of a `changed` event.
 #[derive(Deserialize)]
 struct Changed {
     hash: String,
 }
 
-/// Follows the feed for as long as there is a client.
+/// Follows the stream until the task is aborted.
 pub(crate) async fn follow(shared: Arc<Shared>) {
     let Some(memory) = &shared.memory else {
         return;
     };
-    let (mut last, mut wait) = (None, SHORTEST_WAIT);
-    let mut is_told = false;
+    let (mut last, mut wait) = (None, MIN_RETRY_DELAY);
+    let mut is_logged = false;
     loop {
         let mut listener = Listener::new(memory, &mut last);
         let Err(error) = listener.listen(&shared).await;
-        let heard = listener.heartbeats > 0;
-        memory.broken();
-        if heard {
-            (wait, is_told) = (SHORTEST_WAIT, false);
+        let had_heartbeat = listener.heartbeats > 0;
+        memory.distrust();
+        if had_heartbeat {
+            (wait, is_logged) = (MIN_RETRY_DELAY, false);
         }
-        // Once, and not at every try.
-        if !std::mem::replace(&mut is_told, true) {
+        // Logged once per outage, not at every attempt.
+        if !std::mem::replace(&mut is_logged, true) {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "the feed of changes ended; every key is asked for"
+                "the revocation stream ended; the cache is not used until it is resumed"
             );
         }
         sleep(wait).await;
-        wait = (wait * 2).min(LONGEST_WAIT);
+        wait = (wait * 2).min(MAX_RETRY_DELAY);
     }
 }
 
-/// One connection.
+/// The state of one connection.
 struct Listener<'a> {
     memory: &'a Memory,
-    /// The id of the last event that was heard, by which the next connection goes on.
+    /// The id of the last event, from which the next connection resumes.
     last: &'a mut Option<String>,
     requested: Moment,
     heartbeats: u32,
@@ -98,40 +99,40 @@ impl<'a> Listener<'a> {
 
     async fn listen(&mut self, shared: &Shared) -> Result<Infallible, End> {
         if self.last.is_none() {
-            // Nobody can say what was missed.
-            self.memory.forget();
+            // Without an id to resume from, any key may have changed.
+            self.memory.clear();
         }
         let mut body = shared.transport.follow(self.last.as_deref()).await?;
         loop {
             let before = Moment::now();
-            let frame = timeout(TRUST, body.frame()).await.map_err(|_| End::Silent)?.ok_or(End::Closed)?;
+            let frame = timeout(TRUST_DURATION, body.frame()).await.map_err(|_| End::Silent)?.ok_or(End::Closed)?;
             if let Ok(bytes) = frame.map_err(End::Broken)?.into_data() {
-                self.hear(&bytes, before, Moment::now())?;
+                self.handle(&bytes, before, Moment::now())?;
             }
         }
     }
 
-    /// Takes in bytes that were waited for since `before`.
-    fn hear(&mut self, bytes: &[u8], before: Moment, now: Moment) -> Result<(), End> {
-        let mut complete = None;
+    /// Handles bytes; the client began to wait for them at `before`.
+    fn handle(&mut self, bytes: &[u8], before: Moment, now: Moment) -> Result<(), End> {
+        let mut heartbeat = None;
         for event in self.parser.feed(bytes)? {
             if event.name == "heartbeat" {
-                let sent = self.requested.after(HEARTBEAT * self.heartbeats);
+                let sent = self.requested.after(HEARTBEAT_INTERVAL * self.heartbeats);
                 self.heartbeats = self.heartbeats.saturating_add(1);
-                complete = Some(sent);
+                heartbeat = Some(sent);
             } else if let Err(end) = self.apply(&event) {
-                // It would come again.
+                // Resuming would send the same event again.
                 *self.last = None;
                 return Err(end);
             }
             *self.last = event.id;
         }
-        // After all that came with it.
-        if let Some(sent) = complete {
-            if !sent.is_within(LATE, now) {
+        // After all events that arrived with the heartbeat.
+        if let Some(sent) = heartbeat {
+            if !sent.is_within(MAX_HEARTBEAT_AGE, now) {
                 return Err(End::Late);
             }
-            self.memory.complete(sent.min(before));
+            self.memory.trust_from(sent.min(before));
         }
         Ok(())
     }
@@ -141,14 +142,14 @@ impl<'a> Listener<'a> {
             "changed" => {
                 let changed = serde_json::from_str(&event.data).ok();
                 let Some(hash) = changed.and_then(|Changed { hash }| KeyHash::parse(&hash)) else {
-                    // Some key has changed, and nobody knows which.
-                    self.memory.forget();
+                    // An unknown key has changed.
+                    self.memory.clear();
                     return Err(End::Unreadable);
                 };
-                self.memory.changed(&hash);
+                self.memory.invalidate(&hash);
             }
-            "reset" => self.memory.forget(),
-            // A later server may say more.
+            "reset" => self.memory.clear(),
+            // Events of later servers are ignored.
             _ => {}
         }
         Ok(())
@@ -172,87 +173,87 @@ mod tests {
         format!("id: ff-2\nevent: changed\ndata: {{\"key_id\":\"ak_1\",\"hash\":\"{hash}\",\"revoked\":true}}\n\n")
     }
 
-    fn remember(memory: &Memory, now: Moment) {
-        memory.answered(memory.ask(hash(), now).expect("it may be remembered"), &valid(), true);
+    fn cache(memory: &Memory, now: Moment) {
+        memory.finish(memory.begin(hash(), now).expect("a ticket"), &valid(), true);
     }
 
-    fn knows(memory: &Memory, now: Moment) -> bool {
+    fn is_cached(memory: &Memory, now: Moment) -> bool {
         memory.with(&hash(), now, |_| Some(())).is_some()
     }
 
     #[test]
-    fn changes_alone_do_not_show_that_all_was_told() {
+    fn changes_without_a_heartbeat_do_not_establish_trust() {
         let (memory, mut last) = (Memory::new(10), None);
         let mut listener = Listener::new(&memory, &mut last);
         let start = listener.requested;
-        listener.hear(changed("other").as_bytes(), start, start).expect("heard");
-        assert!(memory.ask(hash(), start).is_none());
-        listener.hear(HEARTBEAT_TEXT, start, start).expect("heard");
-        assert!(memory.ask(hash(), start).is_some());
+        listener.handle(changed("other").as_bytes(), start, start).expect("handled");
+        assert!(memory.begin(hash(), start).is_none());
+        listener.handle(HEARTBEAT_TEXT, start, start).expect("handled");
+        assert!(memory.begin(hash(), start).is_some());
         assert_eq!(last.as_deref(), Some("ff-1"));
     }
 
     #[test]
-    fn a_heartbeat_stands_for_the_moment_before_it_was_waited_for() {
+    fn a_heartbeat_counts_from_the_time_before_the_wait() {
         let (memory, mut last) = (Memory::new(10), None);
         let mut listener = Listener::new(&memory, &mut last);
         let start = listener.requested;
-        listener.hear(HEARTBEAT_TEXT, start, start).expect("heard");
-        remember(&memory, start);
-        listener.hear(HEARTBEAT_TEXT, start, start.after(HEARTBEAT)).expect("heard");
-        assert!(knows(&memory, start.after(TRUST / 100 * 99)));
-        assert!(!knows(&memory, start.after(TRUST)));
+        listener.handle(HEARTBEAT_TEXT, start, start).expect("handled");
+        cache(&memory, start);
+        listener.handle(HEARTBEAT_TEXT, start, start.after(HEARTBEAT_INTERVAL)).expect("handled");
+        assert!(is_cached(&memory, start.after(TRUST_DURATION / 100 * 99)));
+        assert!(!is_cached(&memory, start.after(TRUST_DURATION)));
     }
 
     #[test]
-    fn heartbeats_that_were_held_back_are_no_new_ones() {
+    fn delayed_heartbeats_do_not_extend_trust() {
         let (memory, mut last) = (Memory::new(10), None);
         let mut listener = Listener::new(&memory, &mut last);
         let start = listener.requested;
-        listener.hear(HEARTBEAT_TEXT, start, start).expect("heard");
-        remember(&memory, start);
-        // The second one was sent after a second, and comes after ten, when nothing else was waited for.
-        let late = start.after(HEARTBEAT * 10);
-        assert!(matches!(listener.hear(HEARTBEAT_TEXT, late, late), Err(End::Late)));
-        assert!(!knows(&memory, late));
+        listener.handle(HEARTBEAT_TEXT, start, start).expect("handled");
+        cache(&memory, start);
+        // The second heartbeat was sent after 1 s and arrives after 10 s.
+        let late = start.after(HEARTBEAT_INTERVAL * 10);
+        assert!(matches!(listener.handle(HEARTBEAT_TEXT, late, late), Err(End::Late)));
+        assert!(!is_cached(&memory, late));
     }
 
     #[test]
-    fn what_comes_with_a_heartbeat_is_taken_in_before_it_counts() {
+    fn changes_that_arrive_with_a_heartbeat_apply_before_it() {
         let (memory, mut last) = (Memory::new(10), None);
         let mut listener = Listener::new(&memory, &mut last);
         let start = listener.requested;
-        listener.hear(HEARTBEAT_TEXT, start, start).expect("heard");
-        remember(&memory, start);
+        listener.handle(HEARTBEAT_TEXT, start, start).expect("handled");
+        cache(&memory, start);
         let both = [HEARTBEAT_TEXT, changed("hs_live_1").as_bytes()].concat();
-        listener.hear(&both, start, start).expect("heard");
-        assert!(!knows(&memory, start));
+        listener.handle(&both, start, start).expect("handled");
+        assert!(!is_cached(&memory, start));
         assert_eq!(last.as_deref(), Some("ff-2"));
     }
 
     #[test]
-    fn a_reset_and_a_change_that_cannot_be_read_make_it_forget_everything() {
+    fn a_reset_or_an_unreadable_change_clears_the_cache() {
         for text in
             ["event: reset\ndata: {}\n\n", "event: changed\ndata: {}\n\n", "event: changed\ndata: {\"hash\":\"z\"}\n\n"]
         {
             let (memory, mut last) = (Memory::new(10), None);
             let mut listener = Listener::new(&memory, &mut last);
             let start = listener.requested;
-            listener.hear(HEARTBEAT_TEXT, start, start).expect("heard");
-            remember(&memory, start);
-            let heard = listener.hear(text.as_bytes(), start, start);
-            assert_eq!(heard.is_ok(), text.starts_with("event: reset"));
-            assert!(!knows(&memory, start), "{text}");
+            listener.handle(HEARTBEAT_TEXT, start, start).expect("handled");
+            cache(&memory, start);
+            let handled = listener.handle(text.as_bytes(), start, start);
+            assert_eq!(handled.is_ok(), text.starts_with("event: reset"));
+            assert!(!is_cached(&memory, start), "{text}");
             assert_eq!(last.is_some(), text.starts_with("event: reset"), "{text}");
         }
     }
 
     #[test]
-    fn an_event_that_nobody_knows_yet_is_passed_over() {
+    fn an_unknown_event_is_ignored() {
         let (memory, mut last) = (Memory::new(10), None);
         let mut listener = Listener::new(&memory, &mut last);
         let start = listener.requested;
-        listener.hear(b"id: ff-9\nevent: news\ndata: ?\n\n", start, start).expect("heard");
+        listener.handle(b"id: ff-9\nevent: news\ndata: ?\n\n", start, start).expect("handled");
         assert_eq!(last.as_deref(), Some("ff-9"));
     }
 }

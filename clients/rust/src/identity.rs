@@ -1,4 +1,4 @@
-//! Whose request it is.
+//! The identity of a request.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,29 +7,29 @@ use crate::check::Environment;
 use crate::outcome::Outcome;
 use crate::scopes;
 
-/// The key that a request was let in by: what [`LatchkeyLayer`](crate::LatchkeyLayer) leaves in the
-/// extensions of the request. With the feature `axum` it is an extractor. Cheap to clone.
+/// The key of an accepted request. [`LatchkeyLayer`](crate::LatchkeyLayer) stores it in the extensions of the request.
+/// With the feature `axum`, an extractor. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Identity {
     /// `ak_…`
     pub key_id: Arc<str>,
-    /// What the key is called.
+    /// The name of the key.
     pub name: Arc<str>,
-    /// The organisation that it belongs to.
+    /// The organisation of the key.
     pub org_id: Arc<str>,
-    /// The environment that it belongs to.
+    /// The environment of the key.
     pub env_id: Arc<str>,
-    /// Which kind of environment that is.
+    /// The mode of the environment.
     pub environment: Environment,
-    /// What the key holds, separated by spaces; `None` and `*` for full access.
+    /// The scopes of the key, separated by spaces; `None` or `*` for full access.
     pub scopes: Option<Arc<str>>,
-    /// What its owner has noted with it.
+    /// The metadata of the key.
     pub metadata: Option<Arc<BTreeMap<String, String>>>,
 }
 
 impl Identity {
-    /// `None` unless the outcome is a good one.
+    /// Returns the identity of a valid outcome; `None` for others.
     pub(crate) fn of(outcome: &Outcome) -> Option<Self> {
         if !outcome.is_valid() {
             return None;
@@ -45,7 +45,7 @@ impl Identity {
         })
     }
 
-    /// Whether the key holds a scope, `resource:action`.
+    /// Whether the key has a scope, `resource:action`.
     pub fn holds(&self, scope: &str) -> bool {
         scopes::hold(self.scopes.as_deref(), scope)
     }
@@ -58,7 +58,7 @@ mod tests {
     use crate::outcome::tests::valid;
 
     #[test]
-    fn only_a_good_outcome_is_somebody() {
+    fn only_a_valid_outcome_has_an_identity() {
         let identity = Identity::of(&valid()).expect("an identity");
         assert_eq!((&*identity.key_id, &*identity.name), ("ak_8f3a1b2c4d5e6f7a", "Backend"));
         assert!(identity.holds("reports:read") && !identity.holds("keys:verify"));

@@ -1,4 +1,4 @@
-//! The layer: lets a request through when its key is good, and answers it when not.
+//! The tower layer: passes requests with a valid key, and refuses others.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -19,75 +19,76 @@ use crate::credential;
 use crate::identity::Identity;
 use crate::refusal;
 
-/// The body of an answer: ours, or the service's.
+/// The body of a response: the layer's, or the service's.
 pub type ResponseBody<B> = Either<Full<Bytes>, B>;
 
 type Address = dyn Fn(&Parts) -> Option<IpAddr> + Send + Sync;
 
-/// Lets a request through when its key is good, with an [`Identity`] in its extensions and without the header
-/// that had the key; answers it when not.
+/// Passes a request with a valid key to the service, with an [`Identity`] in its extensions and without the header of
+/// the key. Refuses other requests.
 ///
-/// | the outcome | the answer |
+/// | outcome | response |
 /// |---|---|
 /// | `VALID` | the service's |
 /// | `NOT_FOUND`, `REVOKED`, `DISABLED`, `EXPIRED`, or no key at all | 401, always the same, with `WWW-Authenticate` |
 /// | `WRONG_ENVIRONMENT`, `FORBIDDEN`, `INSUFFICIENT_SCOPES` | 403; the last names the scopes |
 /// | `RATE_LIMITED`, `QUOTA_EXCEEDED` | 429 with `Retry-After` |
-/// | none: no answer in time, the application's own key refused | 503 with `Retry-After`, and a line in the log |
+/// | none: no response in time, or the application's own key was refused | 503 with `Retry-After`, and a log line |
 ///
-/// The key is `X-API-Key`, or else a Bearer token. The answers are `application/problem+json` with a `code`.
+/// The key is `X-API-Key`, or else a Bearer token. Refusals are `application/problem+json` with a `code`.
 #[derive(Clone)]
 pub struct LatchkeyLayer {
     client: Client,
-    asked: Arc<Asked>,
+    requirements: Arc<Requirements>,
 }
 
-/// What is asked about every key.
+/// The requirements for every key.
 #[derive(Clone)]
-struct Asked {
+struct Requirements {
     scopes: String,
     environment: Option<Environment>,
     address: Arc<Address>,
 }
 
 impl LatchkeyLayer {
-    /// Lets in whoever has a good key. Keys with an allowlist are refused until it is told where requests come
-    /// from: see [`address`](Self::address).
+    /// Accepts every valid key. Keys with an allowlist are refused until [`address`](Self::address) is set.
     pub fn new(client: Client) -> Self {
-        let asked = Asked { scopes: String::new(), environment: None, address: Arc::new(|_| None) };
-        Self { client, asked: Arc::new(asked) }
+        let requirements = Requirements { scopes: String::new(), environment: None, address: Arc::new(|_| None) };
+        Self { client, requirements: Arc::new(requirements) }
     }
 
-    /// Scopes that a key must all hold, separated by spaces.
+    /// Sets the required scopes, separated by spaces.
     #[must_use]
     pub fn scopes(mut self, scopes: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.asked).scopes = scopes.into();
+        Arc::make_mut(&mut self.requirements).scopes = scopes.into();
         self
     }
 
-    /// The environment that a key must belong to.
+    /// Sets the required environment.
     #[must_use]
     pub fn environment(mut self, environment: Environment) -> Self {
-        Arc::make_mut(&mut self.asked).environment = Some(environment);
+        Arc::make_mut(&mut self.requirements).environment = Some(environment);
         self
     }
 
-    /// Where a request comes from, which keys with an allowlist need. Behind a proxy it has to be a function
-    /// that knows which hop of `X-Forwarded-For` to believe.
+    /// Sets the function that finds the caller's address, which keys with an allowlist need. Behind a proxy, the
+    /// function must know which hop of `X-Forwarded-For` to trust.
     #[must_use]
     pub fn address(mut self, address: impl Fn(&Parts) -> Option<IpAddr> + Send + Sync + 'static) -> Self {
-        Arc::make_mut(&mut self.asked).address = Arc::new(address);
+        Arc::make_mut(&mut self.requirements).address = Arc::new(address);
         self
     }
 
-    /// Who it is, or what to answer.
+    /// Returns the identity of a request, or the refusal.
     async fn admit(&self, parts: &mut Parts) -> Result<Identity, Response<Full<Bytes>>> {
         let key = credential::take(&mut parts.headers).ok_or_else(refusal::unauthenticated)?;
-        let Asked { scopes, environment, address } = &*self.asked;
+        let Requirements { scopes, environment, address } = &*self.requirements;
         let check = Check { scopes, environment: *environment, ip: address(parts), ..Check::new(&key) };
         let outcome = self.client.verify(&check).await.map_err(|error| {
-            // Fail closed.
-            tracing::warn!(error = &error as &dyn std::error::Error, "a key could not be checked");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot check a key with Latchkey; the request is refused (503)"
+            );
             refusal::unavailable()
         })?;
         Identity::of(&outcome).ok_or_else(|| refusal::refused(&outcome))
@@ -98,8 +99,8 @@ impl fmt::Debug for LatchkeyLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LatchkeyLayer")
             .field("client", &self.client)
-            .field("scopes", &self.asked.scopes)
-            .field("environment", &self.asked.environment)
+            .field("scopes", &self.requirements.scopes)
+            .field("environment", &self.requirements.environment)
             .finish_non_exhaustive()
     }
 }
@@ -134,7 +135,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        // The one that is ready is the one that is called; its clone need not be.
+        // Calls the service that `poll_ready` was called on; a clone may not be ready.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let layer = self.layer.clone();

@@ -1,12 +1,12 @@
-//! What is remembered of keys, and whether it may be believed. Without any I/O and without a clock, so that
-//! every order of events can be tried.
+//! The cache of outcomes, and whether it may be trusted. Without I/O and without a clock, so that tests can try every
+//! order of events.
 //!
-//! Three things keep a revoked key from being let through:
+//! Three rules prevent that a revoked key is accepted:
 //!
-//! - Nothing is believed unless the feed has shown within [`TRUST`] that it is complete.
-//! - A change that the feed tells takes the key out before anything else happens.
-//! - An answer that was under way meanwhile may be older than the change. It finds the key's number changed,
-//!   and is not remembered.
+//! - The cache is trusted only for [`TRUST_DURATION`] after a heartbeat of the revocation stream.
+//! - A change in the stream evicts the key before anything else happens.
+//! - An answer that was in flight during a change may be older than the change. The key's generation has then changed,
+//!   and the answer is not cached.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -18,13 +18,13 @@ use sha2::{Digest, Sha256};
 use crate::moment::Moment;
 use crate::outcome::Outcome;
 
-/// How long the feed's word holds.
-pub(crate) const TRUST: Duration = Duration::from_secs(3);
-/// Keys share their numbers with others: the price of a table that does not grow is that now and then an
-/// answer is not remembered although it could be.
-const NUMBERS: usize = 1024;
+/// Time for which a heartbeat allows the use of the cache.
+pub(crate) const TRUST_DURATION: Duration = Duration::from_secs(3);
+/// Slots of generations, which keys share by their hash, so that the table does not grow. A change of another key in
+/// the slot costs one cacheable answer.
+const GENERATION_SLOTS: usize = 1024;
 
-/// SHA-256 of a key's string.
+/// The SHA-256 of a key string.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct KeyHash([u8; 32]);
 
@@ -39,8 +39,8 @@ impl KeyHash {
         Some(Self(hash))
     }
 
-    fn place(&self) -> usize {
-        usize::from(u16::from_be_bytes([self.0[0], self.0[1]])) % NUMBERS
+    fn slot(&self) -> usize {
+        usize::from(u16::from_be_bytes([self.0[0], self.0[1]])) % GENERATION_SLOTS
     }
 }
 
@@ -50,37 +50,37 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// What a question was asked with; its answer is remembered only if all of it still holds.
+/// The generations at the start of a request; its answer is cached only if they have not changed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ticket {
     hash: KeyHash,
-    age: u64,
-    number: u64,
+    cache: u64,
+    key: u64,
 }
 
-/// Counts that tell whether something happened since a question was asked.
+/// Counters that change when an answer in flight may have become stale.
 #[derive(Debug)]
-struct Numbers {
-    /// Goes up when the feed breaks, and when all is forgotten.
-    age: u64,
-    /// Go up when a key changes.
-    of_keys: Box<[u64]>,
+struct Generations {
+    /// Incremented when the stream breaks, and when the cache is cleared.
+    cache: u64,
+    /// Incremented when a key of the slot changes.
+    keys: Box<[u64]>,
 }
 
 #[derive(Debug)]
 enum Trust {
-    /// The feed was complete at this moment.
+    /// The stream was complete at this moment.
     Since(Moment),
-    /// There is no feed.
+    /// The stream is not connected, or had no heartbeat yet.
     None,
-    /// There will be none any more.
+    /// The client is closed.
     Closed,
 }
 
 #[derive(Debug)]
 pub(crate) struct Memory {
     outcomes: Cache<KeyHash, Arc<Outcome>>,
-    numbers: Mutex<Numbers>,
+    generations: Mutex<Generations>,
     trust: RwLock<Trust>,
 }
 
@@ -88,17 +88,17 @@ impl Memory {
     pub(crate) fn new(entries: usize) -> Self {
         Self {
             outcomes: Cache::new(entries),
-            numbers: Mutex::new(Numbers { age: 0, of_keys: vec![0; NUMBERS].into() }),
+            generations: Mutex::new(Generations { cache: 0, keys: vec![0; GENERATION_SLOTS].into() }),
             trust: RwLock::new(Trust::None),
         }
     }
 
-    fn numbers(&self) -> MutexGuard<'_, Numbers> {
-        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn generations(&self) -> MutexGuard<'_, Generations> {
+        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What `judge` makes of what is remembered of a key, where that may be believed. [`close`](Self::close)
-    /// waits for it.
+    /// Calls `judge` with the cached outcome of a key, if the cache is trusted. [`close`](Self::close) waits for the
+    /// call.
     pub(crate) fn with<R>(
         &self,
         hash: &KeyHash,
@@ -112,66 +112,66 @@ impl Memory {
         judge(&self.outcomes.get(hash)?)
     }
 
-    /// Before the server is asked. `None` when its answer cannot be remembered.
-    pub(crate) fn ask(&self, hash: KeyHash, now: Moment) -> Option<Ticket> {
-        let numbers = self.numbers();
+    /// Begins a request to the server. `None` if its answer cannot be cached.
+    pub(crate) fn begin(&self, hash: KeyHash, now: Moment) -> Option<Ticket> {
+        let generations = self.generations();
         let trust = self.trust.read().unwrap_or_else(PoisonError::into_inner);
-        trust.holds(now).then(|| Ticket { hash, age: numbers.age, number: numbers.of_keys[hash.place()] })
+        trust.holds(now).then(|| Ticket { hash, cache: generations.cache, key: generations.keys[hash.slot()] })
     }
 
-    /// The server has answered. It says whether a good outcome may be remembered.
-    pub(crate) fn answered(&self, ticket: Ticket, outcome: &Outcome, may_remember: bool) {
-        let Ticket { hash, age, number } = ticket;
-        let numbers = self.numbers();
-        if outcome.code.ends_the_key() || (outcome.is_valid() && !may_remember) {
+    /// Applies the server's answer to the cache. `is_cacheable` is the server's permission to cache a valid outcome.
+    pub(crate) fn finish(&self, ticket: Ticket, outcome: &Outcome, is_cacheable: bool) {
+        let Ticket { hash, cache, key } = ticket;
+        let generations = self.generations();
+        if outcome.code.ends_the_key() || (outcome.is_valid() && !is_cacheable) {
             self.outcomes.remove(&hash);
-        } else if outcome.is_valid() && (numbers.age, numbers.of_keys[hash.place()]) == (age, number) {
-            // Under the numbers' lock: a change comes before this, or finds it in the cache.
+        } else if outcome.is_valid() && (generations.cache, generations.keys[hash.slot()]) == (cache, key) {
+            // Under the lock of the generations, so that a later change finds the entry and evicts it.
             self.outcomes.insert(hash, Arc::new(outcome.clone()));
         }
     }
 
-    /// A key is not any more what it was.
-    pub(crate) fn changed(&self, hash: &KeyHash) {
-        let mut numbers = self.numbers();
-        numbers.of_keys[hash.place()] += 1;
+    /// Evicts a changed key.
+    pub(crate) fn invalidate(&self, hash: &KeyHash) {
+        let mut generations = self.generations();
+        generations.keys[hash.slot()] += 1;
         self.outcomes.remove(hash);
     }
 
-    /// Any key may have changed.
-    pub(crate) fn forget(&self) {
-        let mut numbers = self.numbers();
-        numbers.age += 1;
+    /// Clears the cache, because any key may have changed.
+    pub(crate) fn clear(&self) {
+        let mut generations = self.generations();
+        generations.cache += 1;
         self.outcomes.clear();
     }
 
-    /// At this moment, nothing had changed that was not told.
-    pub(crate) fn complete(&self, at: Moment) {
+    /// Trusts the cache from `at` on: all changes before it have been applied.
+    pub(crate) fn trust_from(&self, at: Moment) {
         let mut trust = self.trust.write().unwrap_or_else(PoisonError::into_inner);
         if !matches!(*trust, Trust::Closed) {
             *trust = Trust::Since(at);
         }
     }
 
-    /// The feed is broken.
-    pub(crate) fn broken(&self) {
-        self.numbers().age += 1;
+    /// Stops trusting the cache until the next heartbeat, because the stream is broken.
+    pub(crate) fn distrust(&self) {
+        self.generations().cache += 1;
         let mut trust = self.trust.write().unwrap_or_else(PoisonError::into_inner);
         if !matches!(*trust, Trust::Closed) {
             *trust = Trust::None;
         }
     }
 
-    /// Nothing is believed from now on.
+    /// Stops trusting the cache for good.
     pub(crate) fn close(&self) {
         *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Trust::Closed;
-        self.forget();
+        self.clear();
     }
 }
 
 impl Trust {
     fn holds(&self, now: Moment) -> bool {
-        matches!(self, Self::Since(at) if at.is_within(TRUST, now))
+        matches!(self, Self::Since(at) if at.is_within(TRUST_DURATION, now))
     }
 }
 
@@ -187,135 +187,135 @@ mod tests {
         KeyHash::of("hs_live_1")
     }
 
-    fn knows(memory: &Memory, now: Moment) -> bool {
+    fn is_cached(memory: &Memory, now: Moment) -> bool {
         memory.with(&hash(), now, |outcome| Some(outcome.is_valid())).unwrap_or(false)
     }
 
-    /// A memory that may be believed from `now` on.
-    fn believed(now: Moment) -> Memory {
+    /// Creates a cache that is trusted from `now` on.
+    fn trusted(now: Moment) -> Memory {
         let memory = Memory::new(100);
-        memory.complete(now);
+        memory.trust_from(now);
         memory
     }
 
-    fn remember(memory: &Memory, now: Moment) {
-        memory.answered(memory.ask(hash(), now).expect("it may be remembered"), &valid(), true);
+    fn cache(memory: &Memory, now: Moment) {
+        memory.finish(memory.begin(hash(), now).expect("a ticket"), &valid(), true);
     }
 
     #[test]
-    fn what_is_remembered_is_believed_for_three_seconds() {
+    fn a_cached_outcome_is_trusted_for_three_seconds() {
         let start = Moment::now();
-        let memory = believed(start);
-        remember(&memory, start);
-        assert!(knows(&memory, start.after(TRUST / 100 * 99)));
-        assert!(!knows(&memory, start.after(TRUST)));
-        assert!(memory.ask(hash(), start.after(TRUST)).is_none(), "and nothing new is remembered");
-        memory.complete(start.after(TRUST));
-        assert!(knows(&memory, start.after(TRUST)), "the feed was late, and is complete");
+        let memory = trusted(start);
+        cache(&memory, start);
+        assert!(is_cached(&memory, start.after(TRUST_DURATION / 100 * 99)));
+        assert!(!is_cached(&memory, start.after(TRUST_DURATION)));
+        assert!(memory.begin(hash(), start.after(TRUST_DURATION)).is_none(), "and nothing new is cached");
+        memory.trust_from(start.after(TRUST_DURATION));
+        assert!(is_cached(&memory, start.after(TRUST_DURATION)), "the heartbeat was late, and restores trust");
     }
 
     #[test]
-    fn nothing_is_believed_before_the_feed_or_while_it_is_broken() {
+    fn the_cache_is_not_trusted_before_the_first_heartbeat_or_after_a_break() {
         let now = Moment::now();
         let memory = Memory::new(100);
-        assert!(memory.ask(hash(), now).is_none());
-        memory.complete(now);
-        remember(&memory, now);
-        memory.broken();
-        assert!(!knows(&memory, now));
-        memory.complete(now);
-        assert!(knows(&memory, now), "what changed meanwhile was told before this");
+        assert!(memory.begin(hash(), now).is_none());
+        memory.trust_from(now);
+        cache(&memory, now);
+        memory.distrust();
+        assert!(!is_cached(&memory, now));
+        memory.trust_from(now);
+        assert!(is_cached(&memory, now), "changes of the meantime arrived before this heartbeat");
     }
 
     #[test]
-    fn an_answer_that_was_under_way_during_a_change_is_not_remembered() {
+    fn an_answer_in_flight_during_a_change_is_not_cached() {
         let now = Moment::now();
-        let memory = believed(now);
-        let ticket = memory.ask(hash(), now).expect("it may be remembered");
-        memory.changed(&hash());
-        memory.answered(ticket, &valid(), true);
-        assert!(!knows(&memory, now));
-        remember(&memory, now);
-        assert!(knows(&memory, now), "a later one is");
+        let memory = trusted(now);
+        let ticket = memory.begin(hash(), now).expect("a ticket");
+        memory.invalidate(&hash());
+        memory.finish(ticket, &valid(), true);
+        assert!(!is_cached(&memory, now));
+        cache(&memory, now);
+        assert!(is_cached(&memory, now), "a later one is");
     }
 
     #[test]
-    fn an_answer_that_was_under_way_while_the_feed_broke_is_not_remembered() {
+    fn an_answer_in_flight_during_a_break_is_not_cached() {
         let now = Moment::now();
-        let events: [fn(&Memory); 2] = [Memory::broken, Memory::forget];
+        let events: [fn(&Memory); 2] = [Memory::distrust, Memory::clear];
         for event in events {
-            let memory = believed(now);
-            let ticket = memory.ask(hash(), now).expect("it may be remembered");
+            let memory = trusted(now);
+            let ticket = memory.begin(hash(), now).expect("a ticket");
             event(&memory);
-            memory.complete(now);
-            memory.answered(ticket, &valid(), true);
-            assert!(!knows(&memory, now));
+            memory.trust_from(now);
+            memory.finish(ticket, &valid(), true);
+            assert!(!is_cached(&memory, now));
         }
     }
 
     #[test]
-    fn another_keys_change_harms_nobody() {
+    fn a_change_of_another_key_has_no_effect() {
         let now = Moment::now();
-        let memory = believed(now);
+        let memory = trusted(now);
         let other = KeyHash::of("hs_live_2");
-        assert_ne!(hash().place(), other.place());
-        let ticket = memory.ask(hash(), now).expect("it may be remembered");
-        memory.changed(&other);
-        memory.answered(ticket, &valid(), true);
-        memory.changed(&other);
-        assert!(knows(&memory, now));
+        assert_ne!(hash().slot(), other.slot());
+        let ticket = memory.begin(hash(), now).expect("a ticket");
+        memory.invalidate(&other);
+        memory.finish(ticket, &valid(), true);
+        memory.invalidate(&other);
+        assert!(is_cached(&memory, now));
     }
 
     #[test]
-    fn a_change_a_reset_and_a_refusal_take_the_key_out() {
+    fn a_change_a_reset_and_a_refusal_evict_the_key() {
         let now = Moment::now();
         let refused = |code| crate::Outcome { code, ..valid() };
-        let answer = |outcome, may_remember| -> Event<'_> {
+        let answer = |outcome, is_cacheable| -> Event<'_> {
             Box::new(move |memory| {
-                memory.answered(memory.ask(hash(), now).expect("a ticket"), &outcome, may_remember);
+                memory.finish(memory.begin(hash(), now).expect("a ticket"), &outcome, is_cacheable);
             })
         };
         let events: [(bool, Event<'_>); 6] = [
-            (false, Box::new(|memory| memory.changed(&hash()))),
-            (false, Box::new(Memory::forget)),
+            (false, Box::new(|memory| memory.invalidate(&hash()))),
+            (false, Box::new(Memory::clear)),
             (false, answer(refused(Code::Revoked), false)),
             (false, answer(valid(), false)),
             (true, answer(refused(Code::InsufficientScopes), false)),
             (true, answer(refused(Code::WrongEnvironment), false)),
         ];
         for (place, (stays, event)) in events.iter().enumerate() {
-            let memory = believed(now);
-            remember(&memory, now);
+            let memory = trusted(now);
+            cache(&memory, now);
             event(&memory);
-            assert_eq!(knows(&memory, now), *stays, "{place}");
+            assert_eq!(is_cached(&memory, now), *stays, "{place}");
         }
     }
 
     #[test]
-    fn the_number_of_keys_is_bounded() {
+    fn the_number_of_cached_keys_is_bounded() {
         let now = Moment::now();
-        let memory = believed(now);
+        let memory = trusted(now);
         for number in 0..10_000 {
-            let ticket = memory.ask(KeyHash::of(&number.to_string()), now).expect("a ticket");
-            memory.answered(ticket, &valid(), true);
+            let ticket = memory.begin(KeyHash::of(&number.to_string()), now).expect("a ticket");
+            memory.finish(ticket, &valid(), true);
         }
         assert!(memory.outcomes.len() <= 100);
     }
 
     #[test]
-    fn nothing_is_believed_once_it_is_closed() {
+    fn a_closed_cache_is_never_trusted() {
         let now = Moment::now();
-        let memory = believed(now);
-        remember(&memory, now);
+        let memory = trusted(now);
+        cache(&memory, now);
         memory.close();
-        memory.complete(now);
-        memory.broken();
-        memory.complete(now);
-        assert!(!knows(&memory, now) && memory.ask(hash(), now).is_none());
+        memory.trust_from(now);
+        memory.distrust();
+        memory.trust_from(now);
+        assert!(!is_cached(&memory, now) && memory.begin(hash(), now).is_none());
     }
 
     #[test]
-    fn hashes_are_read_from_hex_and_not_printed() {
+    fn hashes_are_parsed_from_hex_and_not_printed() {
         let text = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(KeyHash::parse(text), Some(KeyHash::of("abc")));
         assert_eq!(KeyHash::parse(&text[2..]), None);

@@ -1,13 +1,13 @@
-//! Time, as it is handed to whatever judges by it.
+//! The time on two clocks, passed as a value so that tests can set it.
 
 use std::time::{Duration, Instant, SystemTime};
 
-/// A moment on both clocks.
+/// A moment on the wall clock and on the monotonic clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Moment {
-    /// The calendar's.
+    /// The wall clock, which can be set.
     pub(crate) wall: SystemTime,
-    /// A clock that nobody sets, and that may stand still while the machine sleeps.
+    /// The monotonic clock, which cannot be set but may stand still while the machine sleeps.
     pub(crate) monotonic: Instant,
 }
 
@@ -21,13 +21,13 @@ impl Moment {
         Self { wall: self.wall + elapsed, monotonic: self.monotonic + elapsed }
     }
 
-    /// The earlier one, on each clock.
+    /// Returns the earlier moment, for each clock separately.
     pub(crate) fn min(self, other: Self) -> Self {
         Self { wall: self.wall.min(other.wall), monotonic: self.monotonic.min(other.monotonic) }
     }
 
-    /// Whether less than that has gone by until `now`, by both clocks. A calendar that was set back says as
-    /// little as one that was set forward.
+    /// Whether less than `span` has passed until `now`, by both clocks. Also `false` if the wall clock was set back by
+    /// `span` or more.
     pub(crate) fn is_within(self, span: Duration, now: Self) -> bool {
         let wall = now.wall.duration_since(self.wall).unwrap_or_else(|error| error.duration());
         now.monotonic.saturating_duration_since(self.monotonic) < span && wall < span
@@ -46,10 +46,10 @@ mod tests {
         assert!(then.is_within(SECOND, then.after(SECOND / 2)));
         assert!(!then.is_within(SECOND, then.after(SECOND)));
         let slept = Moment { wall: then.wall + SECOND, ..then };
-        assert!(!then.is_within(SECOND, slept), "the other clock stood still");
+        assert!(!then.is_within(SECOND, slept), "the monotonic clock stood still");
         let set_back = Moment { wall: then.wall - SECOND, ..then };
         assert!(!then.is_within(SECOND, set_back));
         let before = Moment { wall: then.wall - SECOND / 2, ..then };
-        assert!(then.is_within(SECOND, before), "taken by somebody else a little earlier");
+        assert!(then.is_within(SECOND, before), "the wall clock was set back a little");
     }
 }

@@ -1,4 +1,4 @@
-//! What a check comes to.
+//! The outcome of a check.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,38 +12,38 @@ use time::format_description::well_known::Rfc3339;
 use crate::check::{Check, Environment};
 use crate::scopes;
 
-/// The first of these that applies.
+/// The code of an outcome: the first that applies, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[non_exhaustive]
 pub enum Code {
-    /// No key of the caller's organisation.
+    /// The application's organisation has no such key.
     NotFound,
-    /// It was revoked.
+    /// The key is revoked.
     Revoked,
-    /// It is switched off.
+    /// The key is paused.
     Disabled,
-    /// Its time is over.
+    /// The key has expired.
     Expired,
-    /// It belongs to another environment than was asked for.
+    /// The key belongs to another environment than required.
     WrongEnvironment,
-    /// It may not be used from this address, or the address is not known and the key has an allowlist.
+    /// The key's allowlist does not contain the caller's address, or the check has no address.
     Forbidden,
-    /// It does not hold all scopes that were asked for.
+    /// The key does not have all required scopes.
     InsufficientScopes,
-    /// It was used too often for the moment.
+    /// The rate limit is exceeded.
     RateLimited,
-    /// It was used too often for this month.
+    /// The quota of the month is used up.
     QuotaExceeded,
-    /// It is good.
+    /// The key is valid.
     Valid,
-    /// A refusal that this version does not know.
+    /// A refusal that this version of the client does not know.
     #[serde(other)]
     Other,
 }
 
 impl Code {
-    /// Whether no check of this key can come to anything better at the moment, whatever it asks for.
+    /// Whether every check of the key is refused at the moment, independent of its requirements.
     pub(crate) fn ends_the_key(self) -> bool {
         matches!(self, Self::NotFound | Self::Revoked | Self::Disabled | Self::Expired)
     }
@@ -53,59 +53,58 @@ impl Code {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// What it is.
+    /// The code.
     pub code: Code,
-    /// `ak_…`; `None`, like all of the following, when there is no such key.
+    /// `ak_…`. `None` when there is no such key, like all following fields.
     pub key_id: Option<Arc<str>>,
-    /// What the key is called.
+    /// The name of the key.
     pub name: Option<Arc<str>>,
-    /// The organisation that it belongs to.
+    /// The organisation of the key.
     pub org_id: Option<Arc<str>>,
-    /// The environment that it belongs to.
+    /// The environment of the key.
     pub env_id: Option<Arc<str>>,
-    /// Which kind of environment that is.
+    /// The mode of the environment.
     pub environment: Option<Environment>,
-    /// What the key holds, separated by spaces; `None` and `*` for full access.
+    /// The scopes of the key, separated by spaces; `None` or `*` for full access.
     pub scopes: Option<Arc<str>>,
-    /// When it ends.
+    /// The expiry of the key.
     #[serde(default, deserialize_with = "moment")]
     pub expires_at: Option<SystemTime>,
-    /// What its owner has noted with it.
+    /// The metadata of the key.
     pub metadata: Option<Arc<BTreeMap<String, String>>>,
-    /// How its rate limit stands; `None` without one, and where it was not asked.
+    /// The state of the rate limit; `None` for a key without one, and if the rate limit was not checked.
     pub ratelimit: Option<RateLimit>,
-    /// With [`Code::InsufficientScopes`]: the asked ones that the key does not hold.
+    /// With [`Code::InsufficientScopes`]: the required scopes that the key does not have.
     #[serde(default)]
     pub missing_scopes: Vec<String>,
-    /// With [`Code::RateLimited`] and [`Code::QuotaExceeded`]: seconds after which it is worth trying again.
+    /// With [`Code::RateLimited`] and [`Code::QuotaExceeded`]: seconds until a retry can succeed.
     pub retry_after: Option<u64>,
 }
 
-/// How a rate limit stands.
+/// The state of a rate limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct RateLimit {
     /// Requests in a window.
     pub limit: u32,
-    /// Requests that would be let through now.
+    /// Requests that would be accepted now.
     pub remaining: u64,
-    /// Seconds until all of them would be.
+    /// Seconds until `limit` requests would be accepted.
     pub reset: u64,
 }
 
 impl Outcome {
-    /// Whether to let the request through.
+    /// Whether to accept the request.
     pub fn is_valid(&self) -> bool {
         self.code == Code::Valid
     }
 
-    /// Whether the key holds a scope, `resource:action`. Says nothing of whether the key is good.
+    /// Whether the key has a scope, `resource:action`. Independent of whether the key is valid.
     pub fn holds(&self, scope: &str) -> bool {
         self.key_id.is_some() && scopes::hold(self.scopes.as_deref(), scope)
     }
 
-    /// Whether this outcome of another check is surely that of `check` as well, if nothing was done to the
-    /// key since.
+    /// Whether this cached outcome is certainly also the outcome of `check`, if the key has not changed.
     pub(crate) fn answers(&self, check: &Check<'_>, now: SystemTime) -> bool {
         self.is_valid()
             && check.cost == 1
@@ -115,7 +114,7 @@ impl Outcome {
     }
 }
 
-/// As it comes: with a word of its own for whether it is good.
+/// The body of a response, which also has the field `valid`.
 #[derive(Deserialize)]
 struct Answer {
     valid: bool,
@@ -123,7 +122,7 @@ struct Answer {
     outcome: Outcome,
 }
 
-/// Reads an answer. `None` for anything that is no outcome, or that contradicts itself.
+/// Parses a response; `None` for invalid or contradictory ones.
 pub(crate) fn read(body: &[u8]) -> Option<Outcome> {
     let Answer { valid, outcome } = serde_json::from_slice(body).ok()?;
     let is_known = outcome.key_id.is_some()
@@ -165,7 +164,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A good key's.
+    /// The outcome of a valid key.
     pub(crate) fn valid() -> Outcome {
         let text = r#"{"valid":true,"code":"VALID","key_id":"ak_8f3a1b2c4d5e6f7a","name":"Backend",
             "org_id":"org_5b6c7d8e9f0a1b2c","env_id":"env_1a2b3c4d5e6f7a8b","environment":"live",
@@ -175,7 +174,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_outcome_is_read_whole() {
+    fn all_fields_of_an_outcome_are_parsed() {
         let outcome = valid();
         assert_eq!(outcome.key_id.as_deref(), Some("ak_8f3a1b2c4d5e6f7a"));
         assert_eq!(outcome.environment, Some(Environment::Live));
@@ -186,12 +185,12 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_refusal_is_read_and_one_of_a_later_server_is_none_the_less_one() {
+    fn unknown_codes_of_later_servers_are_refusals() {
         let nobody = r#"{"valid":false,"code":"NOT_FOUND","key_id":null,"name":null,"org_id":null,"env_id":null,
             "environment":null,"scopes":null,"expires_at":null,"metadata":null,"ratelimit":null,"request_id":"0"}"#;
         let outcome = read(nobody.as_bytes()).expect("an outcome");
         assert_eq!(outcome.code, Code::NotFound);
-        assert!(!outcome.holds("a:b"), "nobody holds nothing");
+        assert!(!outcome.holds("a:b"), "no key has no scopes");
         let later = read(br#"{"valid":false,"code":"ON_FIRE","missing_scopes":["a:b"],"retry_after":7}"#);
         let later = later.expect("an outcome");
         assert_eq!((later.code, later.retry_after), (Code::Other, Some(7)));
@@ -199,7 +198,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_contradicts_itself_is_no_outcome() {
+    fn invalid_and_contradictory_responses_are_errors() {
         for text in [
             "",
             "{}",
@@ -215,7 +214,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_remembered_outcome_answers_only_what_is_plainly_valid() {
+    fn a_cached_outcome_answers_only_checks_that_are_certainly_valid() {
         let (outcome, before) = (valid(), UNIX_EPOCH + Duration::from_secs(99));
         let check = Check { scopes: "reports:read", environment: Some(Environment::Live), ..Check::new("k") };
         assert!(outcome.answers(&check, before));

@@ -1,4 +1,4 @@
-//! What a caller is told whose request goes no further: `application/problem+json` (RFC 9457).
+//! The responses to refused requests: `application/problem+json` (RFC 9457).
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -17,19 +17,19 @@ struct Problem<'a> {
     missing_scopes: &'a [String],
 }
 
-/// Nobody: no key, or one that is no good. Which of them is nobody's business who does not have a good one.
+/// The response without a valid key. Equal for all reasons, which a caller without a valid key must not learn.
 pub(crate) fn unauthenticated() -> Response<Full<Bytes>> {
     let mut response = problem(StatusCode::UNAUTHORIZED, "unauthenticated", &[]);
     response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
 }
 
-/// Nobody can know.
+/// The response when Latchkey gives no outcome.
 pub(crate) fn unavailable() -> Response<Full<Bytes>> {
     later(problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &[]), 1)
 }
 
-/// The answer to an outcome that is not good.
+/// The response to an outcome that is not valid.
 pub(crate) fn refused(outcome: &Outcome) -> Response<Full<Bytes>> {
     match outcome.code {
         Code::NotFound | Code::Revoked | Code::Disabled | Code::Expired => unauthenticated(),
@@ -37,7 +37,7 @@ pub(crate) fn refused(outcome: &Outcome) -> Response<Full<Bytes>> {
             let response = problem(StatusCode::TOO_MANY_REQUESTS, code(outcome), &[]);
             later(response, outcome.retry_after.unwrap_or(1))
         }
-        // A good outcome that is nobody's does not come here, and would be refused too.
+        // A valid outcome without an identity, which the parser rejects, would be refused too.
         Code::WrongEnvironment | Code::Forbidden | Code::InsufficientScopes | Code::Valid | Code::Other => {
             problem(StatusCode::FORBIDDEN, code(outcome), &outcome.missing_scopes)
         }
@@ -62,7 +62,7 @@ fn later(mut response: Response<Full<Bytes>>, seconds: u64) -> Response<Full<Byt
 fn problem(status: StatusCode, code: &str, missing_scopes: &[String]) -> Response<Full<Bytes>> {
     let title = status.canonical_reason().unwrap_or_default();
     let problem = Problem { status: status.as_u16(), title, code, missing_scopes };
-    // Texts and numbers: there is nothing in it that could fail.
+    // Serialising texts and numbers cannot fail.
     let body = serde_json::to_vec(&problem).unwrap_or_default();
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
@@ -76,7 +76,7 @@ mod tests {
     use crate::outcome::tests::valid;
 
     #[test]
-    fn every_refusal_has_its_status() {
+    fn each_code_has_its_status_and_headers() {
         for (code, status) in [
             (Code::NotFound, 401),
             (Code::Revoked, 401),

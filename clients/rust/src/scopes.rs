@@ -1,11 +1,11 @@
-//! Scopes, by the server's rules.
+//! Scopes, with the rules of the server.
 
-/// The most characters of a name.
-const LONGEST: usize = 100;
-/// The most names of a list.
-const MOST: usize = 50;
+/// Longest name of a scope, in bytes.
+const MAX_NAME_LENGTH: usize = 100;
+/// Largest number of names in a list.
+const MAX_NAMES: usize = 50;
 
-/// Whether all that is asked is surely held. A list that the server would refuse is not.
+/// Whether `held` certainly covers all required scopes. `false` for a list that the server would refuse.
 pub(crate) fn hold_all(held: Option<&str>, asked: &str) -> bool {
     let (mut count, mut all) = (0, false);
     let are_held = words(asked).all(|asked| {
@@ -13,15 +13,15 @@ pub(crate) fn hold_all(held: Option<&str>, asked: &str) -> bool {
         all |= asked == "*";
         (asked == "*" || is_name(asked)) && hold(held, asked)
     });
-    asked.is_empty() || are_held && (1..=MOST).contains(&count) && (count == 1 || !all)
+    asked.is_empty() || are_held && (1..=MAX_NAMES).contains(&count) && (count == 1 || !all)
 }
 
-/// The ASCII space is the only separator.
+/// Splits a list at ASCII spaces, the only separator.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(' ').filter(|word| !word.is_empty())
 }
 
-/// Whether one scope is held; no list holds everything.
+/// Whether `held` covers one scope; `None` is full access.
 pub(crate) fn hold(held: Option<&str>, asked: &str) -> bool {
     held.is_none_or(|held| words(held).any(|held| covers(held, asked)))
 }
@@ -37,7 +37,7 @@ fn is_name(word: &str) -> bool {
     let part = |text: &str| {
         text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) && !text.is_empty()
     };
-    word.len() <= LONGEST
+    word.len() <= MAX_NAME_LENGTH
         && word.split_once(':').is_some_and(|(resource, action)| part(resource) && (action == "*" || part(action)))
 }
 
@@ -46,14 +46,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn null_and_a_star_hold_everything() {
+    fn null_and_a_star_are_full_access() {
         for held in [None, Some("*")] {
             assert!(hold_all(held, "") && hold_all(held, "a:b c:*") && hold_all(held, "*"), "{held:?}");
         }
     }
 
     #[test]
-    fn a_resource_with_a_star_holds_its_actions_and_no_other_resource() {
+    fn a_star_covers_all_actions_of_its_resource() {
         let held = Some("events:* keys:verify");
         assert!(hold_all(held, "events:write  keys:verify") && hold_all(held, "events:*"));
         for asked in ["eventsx:write", "keys:read", "keys:*", "events:write keys:read", "*"] {
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_scope_is_for_the_server_to_refuse() {
+    fn invalid_scopes_are_left_to_the_server() {
         for asked in [
             "events",
             "events:",

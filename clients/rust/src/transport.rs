@@ -1,4 +1,4 @@
-//! The three calls, over HTTP.
+//! The HTTP calls to the server: verify, report usage, follow revocations.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -28,10 +28,10 @@ const KEY: HeaderName = HeaderName::from_static("x-api-key");
 const CACHEABLE: HeaderName = HeaderName::from_static("latchkey-cacheable");
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const EVENT_STREAM: &str = "text/event-stream";
-/// An outcome has a few hundred bytes, and metadata of 4 KiB at most.
-const LONGEST_ANSWER: usize = 64 * 1024;
-/// Latchkey closes a connection that was silent for 60 s; it must not do so just when the next check is sent.
-const KEEP_CONNECTION: Duration = Duration::from_secs(30);
+/// Largest accepted response, in bytes. An outcome has a few hundred bytes, and at most 4 KiB of metadata.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
+/// Time after which an idle connection is closed. Latchkey closes it after 60 s, which must not hit the next check.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(crate) struct Transport {
@@ -51,14 +51,14 @@ impl Transport {
             Some("http") => false,
             _ => return Err(BuildError::Url),
         };
-        // What stands before an `@` would be logged with the address.
+        // Credentials before an `@` would be logged with the address.
         if base.query().is_some() || base.authority().is_none_or(|authority| authority.as_str().contains('@')) {
             return Err(BuildError::Url);
         }
         if own_key.is_empty() || !own_key.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(BuildError::Key);
         }
-        // Bytes that are wiped when the last request is done with them.
+        // The bytes are wiped when the last request has dropped them.
         let own_key = Bytes::from_owner(Zeroizing::new(own_key.as_bytes().to_vec()));
         let mut own_key = HeaderValue::from_maybe_shared(own_key).map_err(|_| BuildError::Key)?;
         own_key.set_sensitive(true);
@@ -67,7 +67,7 @@ impl Transport {
         Ok(Self {
             http: Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(KEEP_CONNECTION)
+                .pool_idle_timeout(IDLE_TIMEOUT)
                 .build(connector(http, is_https)?),
             own_key,
             timeout,
@@ -77,30 +77,30 @@ impl Transport {
         })
     }
 
-    /// Host and port, for those who look.
+    /// Returns host and port, for debug output.
     pub(crate) fn server(&self) -> &str {
         self.verify.authority().map_or("", |authority| authority.as_str())
     }
 
-    /// Asks about a key. The outcome, and whether it may be remembered.
+    /// Checks a key; returns the outcome, and whether it may be cached.
     pub(crate) async fn verify(&self, check: &Check<'_>) -> Result<(Outcome, bool), Error> {
         let response = self.post(&self.verify, check).await?;
-        let may_remember = response.headers().get(CACHEABLE).is_some_and(|value| value == "true");
+        let is_cacheable = response.headers().get(CACHEABLE).is_some_and(|value| value == "true");
         let outcome = outcome::read(response.body()).ok_or(Error::Unreadable)?;
-        Ok((outcome, may_remember))
+        Ok((outcome, is_cacheable))
     }
 
-    /// Tells how often keys were let through.
+    /// Reports the number of accepted requests by key.
     pub(crate) async fn report(&self, uses: &[(Arc<str>, Use)]) -> Result<(), Error> {
-        let told = self.post(&self.usage, &Report::new(uses, true)).await;
-        if let Err(Error::Status(StatusCode::BAD_REQUEST)) = told {
-            // A time of more than a day ago, or one of our clock's that the server's does not agree with.
+        let reported = self.post(&self.usage, &Report::new(uses, true)).await;
+        if let Err(Error::Status(StatusCode::BAD_REQUEST)) = reported {
+            // The server refuses times that are over a day old, or in the future because the clocks differ.
             return self.post(&self.usage, &Report::new(uses, false)).await.map(drop);
         }
-        told.map(drop)
+        reported.map(drop)
     }
 
-    /// Opens the feed of changes, from the one after `last`.
+    /// Opens the revocation stream, after the event `last`.
     pub(crate) async fn follow(&self, last: Option<&str>) -> Result<Incoming, Error> {
         let mut request = self.request(&self.revocations, Bytes::new());
         *request.method_mut() = Method::GET;
@@ -121,7 +121,7 @@ impl Transport {
     }
 
     async fn post(&self, to: &Uri, body: &impl Serialize) -> Result<Response<Bytes>, Error> {
-        // Large enough that a key is not copied about while it is written.
+        // Large enough that the buffer does not grow, which would leave unwiped copies of the key.
         let mut written = Zeroizing::new(Vec::with_capacity(1024));
         serde_json::to_writer(&mut *written, body).map_err(Error::unreachable)?;
         let mut request = self.request(to, Bytes::from_owner(written));
@@ -131,7 +131,7 @@ impl Transport {
             if head.status != StatusCode::OK {
                 return Err(Error::of_status(head.status));
             }
-            let body = Limited::new(body, LONGEST_ANSWER).collect().await.map_err(Error::Unreachable)?;
+            let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await.map_err(Error::Unreachable)?;
             Ok(Response::from_parts(head, body.to_bytes()))
         })
         .await
@@ -150,7 +150,7 @@ impl Transport {
     }
 }
 
-/// The address of a call, also where Latchkey is behind a path.
+/// Returns the address of a call; the base address may have a path.
 fn join(base: &Uri, path: &str) -> Result<Uri, BuildError> {
     let mut parts = base.clone().into_parts();
     let path = format!("{}{path}", base.path().trim_end_matches('/'));
@@ -191,10 +191,10 @@ mod tests {
     use std::time::UNIX_EPOCH;
 
     use super::*;
-    use crate::usage::BATCH;
+    use crate::usage::MAX_REPORT_KEYS;
 
     #[test]
-    fn a_path_before_the_calls_is_kept() {
+    fn the_path_of_the_base_address_is_kept() {
         for (base, whole) in [
             ("http://a:1", "http://a:1/v1/x"),
             ("http://a:1/", "http://a:1/v1/x"),
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_written_as_the_server_reads_it() {
+    fn a_report_is_serialised_as_the_server_expects() {
         let last = UNIX_EPOCH + Duration::from_millis(1999);
         let uses = [(Arc::from("ak_1"), Use { count: 17, last })];
         let written = |with_times| serde_json::to_string(&Report::new(&uses, with_times)).expect("JSON");
@@ -215,9 +215,9 @@ mod tests {
     }
 
     #[test]
-    fn a_report_has_room_in_a_body() {
+    fn the_largest_report_fits_in_a_request_body() {
         let last = UNIX_EPOCH + Duration::from_secs(4_000_000_000);
-        let uses = vec![(Arc::from("ak_8f3a1b2c4d5e6f7a"), Use { count: u32::MAX, last }); BATCH];
+        let uses = vec![(Arc::from("ak_8f3a1b2c4d5e6f7a"), Use { count: u32::MAX, last }); MAX_REPORT_KEYS];
         let written = serde_json::to_vec(&Report::new(&uses, true)).expect("JSON");
         assert!(written.len() < 64 * 1024, "{}", written.len());
     }

@@ -1,19 +1,19 @@
-//! How often keys were let through without asking, until the server is told.
+//! Counts of accepted requests that the server does not know yet.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-/// Keys of one report, as many as the server takes.
-pub(crate) const BATCH: usize = 500;
-/// Uses of one key in a report at the most.
+/// Largest number of keys in one report, the limit of the server.
+pub(crate) const MAX_REPORT_KEYS: usize = 500;
+/// Largest count of one key in a report.
 const MAX_COUNT: u32 = 1_000_000_000;
-/// Uses of one report at the most, of all of its keys together.
+/// Largest sum of the counts of one report.
 const MAX_TOTAL: u64 = 10_000_000_000;
-/// Keys that wait at the most.
-const WAITING: usize = 100_000;
+/// Largest number of keys with pending counts; for further keys, the server is asked.
+const MAX_PENDING_KEYS: usize = 100_000;
 
-/// How often one key was let through, and when last.
+/// The number of accepted requests of one key, and the time of the last one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Use {
     pub(crate) count: u32,
@@ -24,38 +24,38 @@ type Uses = HashMap<Arc<str>, Use>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
-    waiting: Mutex<Uses>,
+    pending: Mutex<Uses>,
 }
 
 impl Usage {
-    fn waiting(&self) -> MutexGuard<'_, Uses> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, Uses> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts one. `false` when there is no room: the server has to be asked, and counts by itself.
+    /// Counts one request. `false` if a limit is reached: the caller then asks the server, which counts the request.
     pub(crate) fn count(&self, key: &Arc<str>, at: SystemTime) -> bool {
-        let mut waiting = self.waiting();
-        if let Some(used) = waiting.get_mut(key) {
+        let mut pending = self.pending();
+        if let Some(used) = pending.get_mut(key) {
             if used.count >= MAX_COUNT {
                 return false;
             }
             *used = Use { count: used.count + 1, last: used.last.max(at) };
-        } else if waiting.len() < WAITING {
-            waiting.insert(Arc::clone(key), Use { count: 1, last: at });
+        } else if pending.len() < MAX_PENDING_KEYS {
+            pending.insert(Arc::clone(key), Use { count: 1, last: at });
         } else {
             return false;
         }
         true
     }
 
-    /// Takes all that waits, in batches for one report each. What is not [sent](Batch::sent) waits again when
-    /// the batch is dropped.
+    /// Takes all pending counts, in batches of one report each. A batch that is dropped before [`sent`](Batch::sent)
+    /// puts its counts back.
     pub(crate) fn take(&self) -> Vec<Batch<'_>> {
-        let mut uses = std::mem::take(&mut *self.waiting()).into_iter().peekable();
+        let mut uses = std::mem::take(&mut *self.pending()).into_iter().peekable();
         std::iter::from_fn(|| {
             uses.peek()?;
             let (mut batch, mut total) = (Vec::new(), 0);
-            while batch.len() < BATCH
+            while batch.len() < MAX_REPORT_KEYS
                 && let Some(next) = uses.next_if(|(_, used)| total + u64::from(used.count) <= MAX_TOTAL)
             {
                 total += u64::from(next.1.count);
@@ -75,7 +75,7 @@ pub(crate) struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// The server has them.
+    /// Discards the counts after the server has accepted them.
     pub(crate) fn sent(mut self) {
         self.uses.clear();
     }
@@ -86,9 +86,9 @@ impl Drop for Batch<'_> {
         if self.uses.is_empty() {
             return;
         }
-        let mut waiting = self.usage.waiting();
+        let mut pending = self.usage.pending();
         for (key, used) in self.uses.drain(..) {
-            let since = waiting.entry(key).or_insert(Use { count: 0, last: used.last });
+            let since = pending.entry(key).or_insert(Use { count: 0, last: used.last });
             *since =
                 Use { count: since.count.saturating_add(used.count).min(MAX_COUNT), last: since.last.max(used.last) };
         }
@@ -110,11 +110,11 @@ mod tests {
     }
 
     #[test]
-    fn counts_are_taken_once_they_are_sent_and_kept_otherwise() {
+    fn counts_are_kept_until_they_are_sent() {
         let (usage, key) = (Usage::default(), Arc::from("ak_1"));
         assert!(usage.count(&key, at(7)) && usage.count(&key, at(5)));
         let batches = usage.take();
-        assert!(usage.count(&key, at(6)), "one while they are on their way");
+        assert!(usage.count(&key, at(6)), "one during the report");
         drop(batches);
         assert_eq!(all(&usage), [(key, Use { count: 3, last: at(7) })]);
         usage.take().into_iter().for_each(Batch::sent);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_is_small_enough_for_the_server() {
+    fn a_report_has_at_most_500_keys() {
         let usage = Usage::default();
         for number in 0..1201 {
             usage.count(&format!("ak_{number:016x}").into(), at(0));
@@ -131,13 +131,13 @@ mod tests {
     }
 
     #[test]
-    fn counts_that_nobody_takes_are_bounded() {
+    fn pending_counts_are_bounded() {
         let usage = Usage::default();
-        let keys: Vec<Arc<str>> = (0..=WAITING).map(|number| number.to_string().into()).collect();
-        assert_eq!(keys.iter().filter(|key| usage.count(key, at(0))).count(), WAITING);
-        assert!(usage.count(&keys[0], at(1)), "one that waits already has its place");
+        let keys: Vec<Arc<str>> = (0..=MAX_PENDING_KEYS).map(|number| number.to_string().into()).collect();
+        assert_eq!(keys.iter().filter(|key| usage.count(key, at(0))).count(), MAX_PENDING_KEYS);
+        assert!(usage.count(&keys[0], at(1)), "a key with pending counts keeps its entry");
         let full = Usage::default();
-        full.waiting().insert(Arc::clone(&keys[0]), Use { count: u32::MAX, last: at(0) });
+        full.pending().insert(Arc::clone(&keys[0]), Use { count: u32::MAX, last: at(0) });
         assert!(!full.count(&keys[0], at(1)));
     }
 }

@@ -26,7 +26,7 @@ async fn json_of<B: http_body::Body<Error: std::fmt::Debug>>(response: Response<
     serde_json::from_slice(&body).expect("JSON")
 }
 
-/// Says who it is, and which headers the request has.
+/// Returns the identity and the names of the headers of the request.
 async fn handler(identity: Identity, headers: HeaderMap) -> String {
     let mut names: Vec<&str> = headers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
@@ -35,7 +35,7 @@ async fn handler(identity: Identity, headers: HeaderMap) -> String {
 }
 
 #[tokio::test]
-async fn a_good_key_lets_the_request_in_without_the_key() {
+async fn a_request_with_a_valid_key_passes_without_the_key() {
     let fake = Fake::start().await;
     fake.know(KEY, true);
     let layer = LatchkeyLayer::new(fake.client())
@@ -55,10 +55,10 @@ async fn a_good_key_lets_the_request_in_without_the_key() {
 }
 
 #[tokio::test]
-async fn a_refused_request_goes_no_further() {
+async fn a_refused_request_does_not_reach_the_service() {
     let fake = Fake::start().await;
     let inner = service_fn(async |_: Request<Body>| -> Result<Response<Full<Bytes>>, Infallible> {
-        unreachable!("nobody is let in")
+        unreachable!("every request is refused")
     });
     let service = LatchkeyLayer::new(fake.client()).layer(inner);
     for (status, answer, expected) in [
@@ -96,7 +96,7 @@ async fn a_refused_request_goes_no_further() {
 }
 
 #[tokio::test]
-async fn a_handler_without_the_layer_is_nobodys() {
+async fn an_identity_without_the_layer_is_a_500() {
     let app: Router = Router::new()
         .route("/", get(handler))
         .route("/optional", get(async |identity: Option<Identity>| identity.is_none().to_string()));

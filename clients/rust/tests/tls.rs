@@ -1,5 +1,5 @@
-//! Servers behind https. The certificates that a machine trusts are read from the file that `SSL_CERT_FILE`
-//! names, so the client runs in a process of its own: this program again, with that variable.
+//! Servers with https. The trusted certificates are read from the file in the variable `SSL_CERT_FILE`, so the client
+//! runs in a process of its own: this program again, with that variable.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const TRUSTED: &str = "SSL_CERT_FILE";
 const ANSWER: &str = r#"{"valid":false,"code":"REVOKED"}"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_is_asked_over_https_if_its_certificate_is_trusted() {
+async fn a_client_trusts_only_the_certificates_of_the_machine() {
     if let Ok(server) = std::env::var(SERVER) {
         return ask(&server).await;
     }
@@ -40,7 +40,7 @@ async fn a_server_is_asked_over_https_if_its_certificate_is_trusted() {
     }
 }
 
-/// What the process of the client does.
+/// The body of the client's process.
 async fn ask(server: &str) {
     let (is_answered, url) = server.split_once(' ').expect("two words");
     let client = Client::new(url, "hs_live_own").expect("a client");
@@ -50,7 +50,7 @@ async fn ask(server: &str) {
     }
 }
 
-/// A certificate for this machine that nobody has signed, and whoever has its key.
+/// Creates a self-signed certificate for this machine, and a server with its key.
 fn identity() -> (TlsAcceptor, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
@@ -63,7 +63,7 @@ fn identity() -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
 }
 
-/// Answers one request a connection.
+/// Answers one request per connection.
 async fn serve(listener: TcpListener, acceptor: TlsAcceptor) {
     while let Ok((stream, _)) = listener.accept().await {
         let acceptor = acceptor.clone();

@@ -1,6 +1,6 @@
 // HookSentry's documentation, "Create", "Get" and "Revoke API Key": C#.
-// Adapted: host and access token. What the documentation leaves to its reader (printing the answers,
-// reading the id) is added around the original lines.
+// Adapted: host and access token. Added around the original lines: printing the responses and reading the id, which
+// the documentation leaves to its reader.
 using System;
 using System.Net.Http;
 using System.Net.Http.Headers;

@@ -2,8 +2,8 @@
 
 use leptos::prelude::*;
 
-/// An account's address. What stands below it, and describes it, are the children. Not `type=email`, which refuses
-/// letters beyond ASCII that mail servers and the API take: what is no address, the server says.
+/// The email field. The children stand below the input and describe it. Not `type=email`: browsers reject letters
+/// beyond ASCII, which mail servers and the API accept. The server validates the address.
 #[component]
 pub fn EmailField(
     value: String,
@@ -34,8 +34,8 @@ pub fn EmailField(
     .into_any()
 }
 
-/// A password; `autocomplete` says whether it is a new one. The server says what is wrong with its length: a browser
-/// counts UTF-16 units, and cuts off what is longer than `maxlength` without a word.
+/// The password field; `autocomplete` says whether it is a new password. The server checks the length, because a
+/// browser counts UTF-16 units and silently cuts input at `maxlength`.
 #[component]
 pub fn PasswordField(
     autocomplete: &'static str,

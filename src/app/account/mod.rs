@@ -1,4 +1,4 @@
-//! Signing in and out, and registering.
+//! Sign-in, sign-out and registration.
 
 pub(crate) mod fields;
 pub(crate) mod post;

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::http::request::Parts;
 
-use super::register::{RegisterForm, register_page};
+use super::register::{EMAIL_TAKEN, RegisterForm, register_page};
 use super::sign_in::{SignInForm, sign_in_page};
 use crate::accounts::{EmailAddress, Password, RegisterError, SignIn, SignInError, begin_session};
 use crate::app::kit::{Form, HeldForm, session};
@@ -18,7 +18,7 @@ use crate::web::problem::busy;
 /// `POST /sign-in`.
 ///
 /// # Errors
-/// 503 when the database fails; what is wrong with the form is said on its page.
+/// 503 when the database fails. Mistakes in the form are shown on its page.
 pub async fn sign_in(State(services): State<Services>, parts: Parts, mut form: Form) -> Result<Answer, ApiError> {
     let (email, password, next) = (form.take("email"), form.take("password"), form.take_path("next"));
     let held = HeldForm::read(&form.take("held_action"), &form.take("held_body"));
@@ -51,7 +51,7 @@ pub async fn sign_in(State(services): State<Services>, parts: Parts, mut form: F
 /// `POST /register`.
 ///
 /// # Errors
-/// 503 when the database fails; what is wrong with the form is said on its page.
+/// 503 when the database fails. Mistakes in the form are shown on its page.
 pub async fn register(State(services): State<Services>, parts: Parts, mut form: Form) -> Result<Answer, ApiError> {
     let (typed, password, token) = (form.take("email"), form.take("password"), form.take("set_up_token"));
     let mut errors = Vec::new();
@@ -65,12 +65,12 @@ pub async fn register(State(services): State<Services>, parts: Parts, mut form: 
                 begin_session(&session(&parts)?, &verified).await?;
                 return Ok(Answer::SeeOther("/keys".to_owned()));
             }
-            // The page says so itself.
+            // `register_page` shows a page of its own for closed registration.
             Err(RegisterError::Closed) => ApiError::forbidden("Registration is closed."),
             Err(RegisterError::SetUpToken) => {
                 ApiError::invalid_field("set_up_token", "is not the one that the server printed when it started")
             }
-            Err(RegisterError::EmailTaken) => ApiError::invalid_field("email", "has an account already: sign in"),
+            Err(RegisterError::EmailTaken) => ApiError::invalid_field("email", EMAIL_TAKEN),
             Err(RegisterError::Throttled(seconds)) => ApiError::too_many_requests(seconds),
             Err(RegisterError::Busy(_)) => busy(),
             Err(RegisterError::Store(error)) => return Err(error.into()),

@@ -1,4 +1,4 @@
-//! Registering.
+//! The registration page.
 
 use axum::extract::State;
 use axum::http::request::Parts;
@@ -13,14 +13,17 @@ use crate::web::Services;
 use crate::web::auth::SignedIn;
 use crate::web::local::set_up_right;
 
-/// What the form holds.
+/// The message of the email field for a taken address; the page shows a sentence of its own for it.
+pub const EMAIL_TAKEN: &str = "already has an account";
+
+/// The state of the form.
 #[derive(Debug, Clone, Default)]
 pub struct RegisterForm {
-    /// The address that was typed.
+    /// The submitted email address.
     pub email: String,
-    /// The name in the address, when forms are refused under it.
+    /// The host name in the address bar, if the server refuses forms under that name.
     pub unknown_host: Option<String>,
-    /// Why it did not work. What is wrong with a field stands in `errors`.
+    /// The error. Mistakes of single fields are in its `errors`.
     pub error: Option<ApiError>,
 }
 
@@ -28,10 +31,13 @@ impl RegisterForm {
     fn error_of(&self, field: &str) -> Option<String> {
         let errors = self.error.iter().flat_map(|error| &error.errors);
         let mut of_field = errors.filter(|error| error.field == field);
-        of_field.next().map(|error| format!("It {}.", error.message))
+        of_field.next().map(|error| match error.message.as_str() {
+            EMAIL_TAKEN => "This email already has an account. Sign in instead.".to_owned(),
+            message => format!("It {message}."),
+        })
     }
 
-    /// What is wrong with the form as a whole.
+    /// The error of the form as a whole.
     fn general(&self) -> Option<String> {
         self.error.as_ref().filter(|error| error.errors.is_empty()).map(|error| error.detail.clone())
     }
@@ -53,7 +59,7 @@ pub async fn register(
     register_page(&services, &parts, RegisterForm { unknown_host, ..RegisterForm::default() }).await
 }
 
-/// The page with a form in this state.
+/// Renders the page with a form in this state.
 ///
 /// # Errors
 /// 503 when the database fails.
@@ -73,7 +79,8 @@ fn RegisterPage(form: RegisterForm, is_first: bool, needs_token: bool) -> AnyVie
     let (title, lead) = if is_first {
         (
             "Create the first account",
-            "It owns this Latchkey. You get an organisation with a live and a test environment.",
+            "Welcome. This is the owner account of this server. You get an organisation with a live and a test \
+             environment.",
         )
     } else {
         ("Create an account", "You get an organisation with a live and a test environment.")

@@ -1,4 +1,4 @@
-//! Signing in.
+//! The sign-in page.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -14,18 +14,18 @@ use crate::model::ApiError;
 use crate::web::Services;
 use crate::web::auth::SignedIn;
 
-/// What the form holds.
+/// The state of the form.
 #[derive(Debug, Clone, Default)]
 pub struct SignInForm {
-    /// The address that was typed.
+    /// The submitted email address.
     pub email: String,
-    /// Where to go from here.
+    /// The path to open after sign-in.
     pub next: Option<String>,
-    /// A form that was sent when the session was over.
+    /// A form that was sent after the session had ended.
     pub held: Option<HeldForm>,
-    /// The name in the address, when forms are refused under it.
+    /// The host name in the address bar, if the server refuses forms under that name.
     pub unknown_host: Option<String>,
-    /// Why it did not work.
+    /// The error of the last attempt.
     pub error: Option<ApiError>,
 }
 
@@ -48,8 +48,8 @@ pub async fn sign_in(
     sign_in_page(&services, SignInForm { next, unknown_host, ..SignInForm::default() }).await
 }
 
-/// The page for signing in again, in answer to a form that was sent when the session was over. Without the form, a
-/// redirect to it.
+/// Answers a form that was sent after the session had ended: the sign-in page with the held form. Without a form,
+/// redirects to the sign-in page.
 ///
 /// # Errors
 /// 503 when the database fails.
@@ -64,7 +64,7 @@ pub async fn sign_in_again(services: &Services, held: Option<HeldForm>) -> Resul
     })
 }
 
-/// The page with a form in this state.
+/// Renders the page with a form in this state.
 ///
 /// # Errors
 /// 503 when the database fails.
@@ -81,10 +81,10 @@ pub async fn sign_in_page(services: &Services, form: SignInForm) -> Result<Answe
     Ok(document.with_error(error.as_ref()).into())
 }
 
-/// Whether there is a way to an account.
+/// Whether the page offers registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Register {
-    /// Nobody has one yet.
+    /// The server has no account yet.
     First,
     Open,
     Closed,
@@ -122,14 +122,14 @@ fn SignInPage(form: SignInForm, register: Register) -> AnyView {
     .into_any()
 }
 
-/// A server that was just started has nobody to sign in.
+/// The notice of a new server, which has no account yet: a link to registration.
 #[component]
 fn Fresh() -> AnyView {
     view! {
         <p class="notice plain">
             <span>
-                <strong>"This Latchkey has no account yet. "</strong>
-                <a href="/register">"Create the first one"</a>
+                <strong>"Welcome. "</strong>
+                <a href="/register">"Create the owner account of this server"</a>
             </span>
         </p>
     }

@@ -1,4 +1,4 @@
-//! The page of one event, and its body as it came.
+//! The page of one event, and the download of its unchanged body.
 
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::HeaderValue;
@@ -8,7 +8,7 @@ use axum::response::IntoResponse;
 use leptos::prelude::*;
 use uuid::Uuid;
 
-use super::json_view::{SHOWN as SHOWN_OF_BODY, pretty};
+use super::json_view::{MAX_SHOWN_BYTES, pretty};
 use super::table::{EnvironmentBadge, key_href};
 use crate::app::islands::icons::{ALERT, BACK, DOWNLOAD, icon};
 use crate::app::keys::table::Mask;
@@ -21,7 +21,7 @@ use crate::model::{ApiError, EnvironmentId, KeyId, Timestamp};
 use crate::web::Services;
 use crate::web::auth::SignedIn;
 
-/// An event that was asked for, and who asked.
+/// The requested event, and the signed-in person.
 pub struct Found {
     person: Person,
     membership: Membership,
@@ -32,7 +32,8 @@ pub struct Found {
 impl FromRequestParts<Services> for Found {
     type Rejection = ApiError;
 
-    /// The event of the id in the path, in the organisation that the address names, or else in any that is theirs.
+    /// Finds the event of the id in the path: in the organisation that the address names, or else in any organisation
+    /// of the person.
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
         let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
         let not_found = || ApiError::not_found("There is no such event, or it is kept no longer.");
@@ -55,14 +56,14 @@ impl FromRequestParts<Services> for Found {
 /// `GET /events/{id}`.
 ///
 /// # Errors
-/// 401 when nobody is signed in, 404 for an event that is not theirs, 503 when the database fails.
+/// 401 without a session, 404 for an event of an organisation that the person is not in, 503 when the database fails.
 pub async fn event(State(services): State<Services>, found: Found) -> Result<Answer, ApiError> {
     let now = services.clock.now();
     let title = format!("Event from {}", found.event.head.source);
     Ok(Document::new(title, move || view! { <EventView found now/> }).into())
 }
 
-/// `GET /events/{id}/body`: to be saved, never to be shown by a browser.
+/// `GET /events/{id}/body`: a download, which a browser never displays.
 ///
 /// # Errors
 /// As [`event`].
@@ -84,12 +85,12 @@ fn EventView(found: Found, now: Timestamp) -> AnyView {
     let environment = membership.environment(EnvironmentId(head.environment_id)).cloned();
     let (text, whole) = pretty(&body);
     let cut = (!whole).then(|| {
-        let shown = size(i64::try_from(SHOWN_OF_BODY).unwrap_or_default());
+        let shown = size(i64::try_from(MAX_SHOWN_BYTES).unwrap_or_default());
         view! {
             <p class="notice plain">
                 {icon(ALERT)}
                 <span>
-                    <strong>"This is not all of it."</strong>
+                    <strong>"The body is cut."</strong>
                     {format!(" The first {shown} of the indented text are shown. Download the body to have all of it.")}
                 </span>
             </p>

@@ -1,18 +1,18 @@
-//! The body of an event, indented for people.
+//! Pretty-prints the body of an event.
 //!
-//! The text is walked, never parsed into values: numbers keep their digits, strings their escapes and
-//! fields their order. It takes no more time and space than what is shown, however deep the body is.
+//! The printer walks the text and never parses it into values, so numbers keep their digits, strings their escapes and
+//! fields their order. Time and space are bounded by the size of the output, even for a deeply nested body.
 
 use std::fmt::Write;
 
 use leptos::prelude::*;
 
-/// The most of a body that is shown, in bytes of indented text.
-pub const SHOWN: usize = 64_000;
-/// Deeper levels are indented no further.
-const DEEPEST: usize = 32;
+/// Largest output, in bytes of indented text; the rest of the body is left out.
+pub const MAX_SHOWN_BYTES: usize = 64_000;
+/// Levels below this one are indented no further.
+const MAX_INDENT_DEPTH: usize = 32;
 
-/// What a piece of text is.
+/// The kind of a piece of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Brackets, commas, white space.
@@ -23,14 +23,15 @@ enum Kind {
     Value,
 }
 
-/// Pieces of indented JSON, at most so many bytes, and whether that is not all of it.
+/// Collects pieces of indented JSON up to a number of bytes.
 struct Printer {
     pieces: Vec<(Kind, String)>,
+    /// Bytes that may still be added.
     room: usize,
 }
 
 impl Printer {
-    /// Adds text as far as there is room; whether all of it went in.
+    /// Adds as much of the text as fits; returns whether all of it did.
     fn put(&mut self, kind: Kind, text: &str) -> bool {
         let mut end = text.len().min(self.room);
         while !text.is_char_boundary(end) {
@@ -49,10 +50,10 @@ impl Printer {
     }
 
     fn new_line(&mut self, depth: usize) -> bool {
-        self.put(Kind::Plain, "\n") && self.put(Kind::Plain, &"  ".repeat(depth.min(DEEPEST)))
+        self.put(Kind::Plain, "\n") && self.put(Kind::Plain, &"  ".repeat(depth.min(MAX_INDENT_DEPTH)))
     }
 
-    /// Walks the text; `None` when there was no room for all of it.
+    /// Prints the text; `None` if it did not fit.
     fn print(&mut self, text: &str) -> Option<()> {
         let went_in = |whole: bool| whole.then_some(());
         let mut rest = text.trim_ascii_start();
@@ -94,7 +95,7 @@ impl Printer {
     }
 }
 
-/// How long the string at the beginning of the text is, with its quotes.
+/// Returns the length in bytes of the string literal at the beginning of the text, with its quotes.
 fn string_length(text: &str) -> usize {
     let mut escaped = false;
     for (place, byte) in text.bytes().enumerate().skip(1) {
@@ -108,8 +109,8 @@ fn string_length(text: &str) -> usize {
     text.len()
 }
 
-/// Characters that show as nothing, or turn what follows around, as the escapes that JSON has for
-/// them: what is seen is what is there.
+/// Replaces invisible characters, and characters that reverse the text direction, by their JSON escapes, so that they
+/// cannot hide or disguise content.
 fn visible(token: &str) -> std::borrow::Cow<'_, str> {
     let hides = |character: char| {
         character.is_control()
@@ -130,16 +131,16 @@ fn visible(token: &str) -> std::borrow::Cow<'_, str> {
     shown.into()
 }
 
-/// The pieces of a body, and whether they are all of it.
+/// Returns the pieces of a body, and whether they are complete.
 fn pieces(body: &[u8], room: usize) -> (Vec<(Kind, String)>, bool) {
     let mut printer = Printer { pieces: Vec::new(), room };
     let whole = printer.print(&String::from_utf8_lossy(body)).is_some();
     (printer.pieces, whole)
 }
 
-/// A body, and whether all of it is in the view.
+/// Renders a body; returns the view, and whether it is complete.
 pub fn pretty(body: &[u8]) -> (AnyView, bool) {
-    let (pieces, whole) = pieces(body, SHOWN);
+    let (pieces, whole) = pieces(body, MAX_SHOWN_BYTES);
     let view = pieces.into_iter().map(|(kind, text)| {
         let class = match kind {
             Kind::Plain => return text.into_any(),
@@ -164,18 +165,18 @@ mod tests {
     }
 
     #[test]
-    fn everything_stays_as_it_was_sent() {
+    fn printing_changes_only_white_space() {
         let body = r#" {"b":12345678901234567890.10,"a" : [1e400,-0.0,{ },[]],"b":"\u00e9\"\\é","n":null}"#;
         let indented = "{\n  \"b\": 12345678901234567890.10,\n  \"a\": [\n    1e400,\n    -0.0,\n    {},\n    []\n  ],\n  \"b\": \"\\u00e9\\\"\\\\é\",\n  \"n\": null\n}";
-        assert_eq!(shown(body, SHOWN), (indented.to_owned(), true));
+        assert_eq!(shown(body, MAX_SHOWN_BYTES), (indented.to_owned(), true));
         for scalar in ["7", "\"a b\"", "true", "null", "{}", "[]"] {
-            assert_eq!(shown(scalar, SHOWN), (scalar.to_owned(), true));
+            assert_eq!(shown(scalar, MAX_SHOWN_BYTES), (scalar.to_owned(), true));
         }
     }
 
     #[test]
-    fn keys_and_values_are_told_apart() {
-        let (pieces, _) = pieces(br#"{"a":"b","c":[1,true]}"#, SHOWN);
+    fn keys_and_values_have_different_kinds() {
+        let (pieces, _) = pieces(br#"{"a":"b","c":[1,true]}"#, MAX_SHOWN_BYTES);
         let kinds: Vec<_> =
             pieces.iter().filter(|(kind, _)| *kind != Kind::Plain).map(|(kind, text)| (*kind, text.as_str())).collect();
         let expected = [
@@ -189,31 +190,31 @@ mod tests {
     }
 
     #[test]
-    fn what_hides_is_shown_as_its_escape() {
-        assert_eq!(shown("\"a\u{202e}b\u{200b}\u{7f}\"", SHOWN).0, "\"a\\u202eb\\u200b\\u007f\"");
+    fn invisible_characters_are_shown_as_escapes() {
+        assert_eq!(shown("\"a\u{202e}b\u{200b}\u{7f}\"", MAX_SHOWN_BYTES).0, "\"a\\u202eb\\u200b\\u007f\"");
     }
 
     #[test]
-    fn no_more_is_shown_than_there_is_room_for() {
+    fn the_output_is_cut_at_the_limit() {
         assert_eq!(shown("\"aéb\"", 3), ("\"a".to_owned(), false));
         let deep = "[".repeat(500_000) + &"]".repeat(500_000);
-        let (text, whole) = shown(&deep, SHOWN);
-        assert!(!whole && text.len() <= SHOWN);
+        let (text, whole) = shown(&deep, MAX_SHOWN_BYTES);
+        assert!(!whole && text.len() <= MAX_SHOWN_BYTES);
         let long = format!("\"{}\"", "x".repeat(1_000_000));
-        assert_eq!(shown(&long, SHOWN).0.len(), SHOWN);
+        assert_eq!(shown(&long, MAX_SHOWN_BYTES).0.len(), MAX_SHOWN_BYTES);
     }
 
     proptest! {
         #[test]
-        fn any_bytes_are_survived(body in prop::collection::vec(any::<u8>(), 0..300), room in 0_usize..400) {
+        fn arbitrary_bytes_do_not_panic(body in prop::collection::vec(any::<u8>(), 0..300), room in 0_usize..400) {
             let (pieces, _) = pieces(&body, room);
             prop_assert!(pieces.iter().map(|(_, text)| text.len()).sum::<usize>() <= room);
         }
 
         #[test]
-        fn json_stays_the_same_json(text in "[ -~é]{0,40}", number in any::<i64>()) {
+        fn the_output_parses_to_the_same_json(text in "[ -~é]{0,40}", number in any::<i64>()) {
             let body = serde_json::json!({ "a": [text, number, { "b": {} }] });
-            let (shown, whole) = shown(&body.to_string(), SHOWN);
+            let (shown, whole) = shown(&body.to_string(), MAX_SHOWN_BYTES);
             prop_assert!(whole);
             prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), body);
         }

@@ -19,22 +19,22 @@ use crate::runtime::lists::{Admission, Tenant};
 use crate::web::Services;
 use crate::web::auth::SignedIn;
 
-/// So many sources and keys are offered as a choice.
-const CHOICES: u32 = 100;
+/// Largest number of sources or keys in a drop-down list. With more sources, the page has a text field instead.
+const MAX_CHOICES: u32 = 100;
 
-/// What the page shows.
+/// The data of the page.
 struct List {
     person: Person,
     membership: Membership,
     here: EventsLink,
     total: i64,
     events: Vec<EventHead>,
-    /// None, when there are more than a choice has room for.
+    /// Empty if there are more than [`MAX_CHOICES`].
     sources: Vec<String>,
     keys: Vec<Key>,
     kept: Vec<(Environment, Retention)>,
     retention: RetentionForm,
-    /// Where events are sent to, without the source.
+    /// The address that events are sent to, without the source.
     address: String,
     flash: Option<Flash>,
     now: Timestamp,
@@ -43,7 +43,7 @@ struct List {
 /// `GET /events`.
 ///
 /// # Errors
-/// 401 when nobody is signed in, 404 for a place that is not theirs, 503 when the database fails.
+/// 401 without a session, 404 for an organisation that the person is not in, 503 when the database fails.
 pub async fn events(
     State(services): State<Services>,
     SignedIn(person): SignedIn,
@@ -53,17 +53,17 @@ pub async fn events(
     if person.memberships.is_empty() {
         return Ok(no_organisation(person).into());
     }
-    // Somebody has an event's id and nothing else: the page of the event finds out whose it is.
+    // An address with nothing but an event's id: the page of the event finds its organisation.
     if let Some(id) = here.event {
         return Ok(Answer::SeeOther(here.cleared().event_href(id)));
     }
     events_page(&services, &parts, person, here, RetentionForm::default()).await
 }
 
-/// The page, with what was typed into one of its forms.
+/// Renders the page, with the text that was typed into one of its retention forms.
 ///
 /// # Errors
-/// 404 for a place that is not theirs, 503 when the database fails.
+/// 404 for an organisation that the person is not in, 503 when the database fails.
 pub async fn events_page(
     services: &Services,
     parts: &Parts,
@@ -85,7 +85,7 @@ pub async fn events_page(
             source: here.source.clone(),
             key: key.as_ref().map(|key| key.uuid),
             since: here.from.map(crate::app::links::events::Day::begins),
-            until: here.to.map(crate::app::links::events::Day::is_over),
+            until: here.to.map(crate::app::links::events::Day::ends),
         },
         descending: true,
         offset: here.pages_before * EventsLink::PAGE,
@@ -97,8 +97,8 @@ pub async fn events_page(
     drop(place);
 
     let environments: Vec<EnvironmentId> = membership.environments.iter().map(|environment| environment.id).collect();
-    let mut sources = services.events.sources(&environments, CHOICES as usize + 1).await?;
-    if sources.len() > CHOICES as usize {
+    let mut sources = services.events.sources(&environments, MAX_CHOICES as usize + 1).await?;
+    if sources.len() > MAX_CHOICES as usize {
         sources.clear();
     }
     let mut kept = Vec::new();
@@ -135,10 +135,10 @@ fn no_place() -> ApiError {
     ApiError::not_found("There is no such organisation or key.")
 }
 
-/// The key that the address asks for. One of another organisation is none at all.
+/// Returns the key that the address filters by. A key of another organisation counts as missing.
 ///
 /// # Errors
-/// 404 for a key that is not there, 503 when the database fails.
+/// 404 for a missing key, 503 when the database fails.
 pub async fn chosen_key(
     services: &Services,
     membership: &Membership,
@@ -151,7 +151,7 @@ pub async fn chosen_key(
     found.filter(|key| key.organisation == membership.organisation).map(Some).ok_or_else(no_place)
 }
 
-/// The newest keys, which are those that a choice offers, and the chosen one.
+/// Returns the keys of the drop-down list: the newest ones, and the chosen one.
 async fn keys(
     services: &Services,
     admission: &Admission<'_>,
@@ -161,7 +161,7 @@ async fn keys(
 ) -> Result<Vec<Key>, ApiError> {
     let caller = Caller::Person(person.clone());
     let owner = caller.listing(Some(membership.organisation), None).map_err(|_| no_place())?;
-    let request = Request { owner, filter: KeyFilter::default(), limit: CHOICES, after: None };
+    let request = Request { owner, filter: KeyFilter::default(), limit: MAX_CHOICES, after: None };
     let mut keys = services.keys.list(&request, admission).await?.keys;
     if let Some(chosen) = chosen.filter(|chosen| keys.iter().all(|key| key.id != chosen.id)) {
         keys.insert(0, chosen);
@@ -175,7 +175,7 @@ fn EventsView(list: List) -> AnyView {
     let organisation = membership.organisation;
     let live = here.live_href(now);
     let newest = events.first().map(|event| event.uuid.to_string()).unwrap_or_default();
-    // On a page that is not full, every event that is older than its last one is a late one, and new.
+    // Only a full page has a lower bound. On other pages, an event older than the last row arrived late and is new.
     let is_full = events.len() == usize::try_from(EventsLink::PAGE).unwrap_or_default();
     let oldest = events.last().filter(|_| is_full).map(|event| event.uuid.to_string()).unwrap_or_default();
     let waiting = live.is_some();

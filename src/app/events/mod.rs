@@ -1,4 +1,4 @@
-//! The events: their list, one event, and new ones as they come.
+//! Pages of events: the list with its live updates, and one event.
 
 pub(crate) mod event_page;
 pub(crate) mod json_view;

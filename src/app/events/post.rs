@@ -1,4 +1,4 @@
-//! The handler of the form for the retention of events.
+//! The handler of the retention form.
 
 use axum::extract::State;
 use axum::http::request::Parts;
@@ -15,12 +15,12 @@ use crate::security_log::{Actor, SecurityEvent, Target};
 use crate::web::Services;
 use crate::web::auth::SignedIn;
 
-/// `POST /events/retention`: how long the events of an environment are kept.
+/// `POST /events/retention`: changes the retention of an environment's events.
 ///
 /// # Errors
-/// 401 when nobody is signed in, 404 for a place that is not theirs, 403 for a mere member, 503 when the database
-/// fails. Wrong numbers (400), and numbers that were changed elsewhere since the form was filled (409), are shown on
-/// the page.
+/// 401 without a session, 404 for an environment that the person may not see, 403 without the right to manage
+/// settings, 503 when the database fails. Invalid numbers (400), and numbers that were changed elsewhere after the form
+/// was rendered (409), are shown on the page.
 pub async fn retention(
     State(services): State<Services>,
     SignedIn(person): SignedIn,
@@ -36,7 +36,7 @@ pub async fn retention(
         return Err(ApiError::forbidden("An owner or an admin of the organisation says how long its events are kept."));
     }
     let return_to = form.take_path("return_to");
-    // The list that the form stood below, with its filters.
+    // The list above the form, with its filters.
     let here = return_to.as_deref().and_then(EventsLink::of_address);
     let here = here.filter(|here| here.organisation == Some(organisation));
     let here = here.unwrap_or_else(|| EventsLink::to(organisation));

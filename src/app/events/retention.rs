@@ -1,4 +1,4 @@
-//! How long the events of an environment are kept: the form, and its version.
+//! The retention form of an environment's events, and its version.
 
 use leptos::prelude::*;
 
@@ -9,20 +9,20 @@ use crate::domain::{Action, Environment, Membership};
 use crate::events::Retention;
 use crate::model::{EnvironmentId, FieldError};
 
-/// What was typed into the form of an environment, and what is wrong with it.
+/// The state of the form of one environment, with its mistakes.
 #[derive(Debug, Clone, Default)]
 pub struct RetentionForm {
     /// The environment.
     pub environment: Option<EnvironmentId>,
-    /// Days.
+    /// The text of the field "days".
     pub days: String,
-    /// Events.
+    /// The text of the field "events".
     pub limit: String,
-    /// The version that the form was filled from.
+    /// The version: the values that the form was rendered with.
     pub shown: Option<Retention>,
-    /// What is wrong.
+    /// The mistakes, by field.
     pub errors: Vec<FieldError>,
-    /// The fields that were changed here and, since the form was filled, elsewhere as well.
+    /// The fields that were changed in the form and, after it was rendered, elsewhere.
     pub conflicts: Vec<&'static str>,
 }
 
@@ -36,24 +36,24 @@ impl RetentionForm {
         }
     }
 
-    /// The version that the form carries.
+    /// Encodes the version for the hidden field of the form.
     fn version(&self) -> String {
         self.shown.map(|shown| format!("{} {}", shown.event_days, shown.event_limit)).unwrap_or_default()
     }
 
-    /// Reads a version back; `None` for a text that no form carried.
+    /// Decodes a version; `None` for invalid text.
     pub fn read_version(text: &str) -> Option<Retention> {
         let (days, limit) = text.split_once(' ')?;
         Some(Retention { event_days: days.parse().ok()?, event_limit: limit.parse().ok()? })
     }
 
-    /// Whether a field was changed elsewhere as well.
+    /// Whether a field is in conflict.
     pub fn is_stale(&self) -> bool {
         !self.conflicts.is_empty()
     }
 
-    /// The stored value with the fields that were changed in the form; `None` when one of them was changed elsewhere.
-    /// Without a version, both fields count as changed in both places.
+    /// Returns the stored value with the fields that were changed in the form; `None` if one of them was also changed
+    /// elsewhere. Without a version, both fields count as changed in both places.
     pub fn merge(shown: Option<Retention>, wanted: Retention, stored: Retention) -> Option<Retention> {
         if !conflicts(shown, wanted, stored).is_empty() {
             return None;
@@ -64,7 +64,7 @@ impl RetentionForm {
         Some(Retention { event_days: pick(|kept| kept.event_days), event_limit: pick(|kept| kept.event_limit) })
     }
 
-    /// The form after [`merge`](Self::merge) refused: what was typed, over the stored value.
+    /// Returns the form after a failed [`merge`](Self::merge): the typed text, with the stored value as its version.
     #[must_use]
     pub fn in_conflict(self, wanted: Retention, stored: Retention) -> Self {
         let conflicts = conflicts(self.shown, wanted, stored);
@@ -91,7 +91,7 @@ fn conflicts(shown: Option<Retention>, wanted: Retention, stored: Retention) -> 
     fields.into_iter().filter(|(_, field)| is_conflict(*field)).map(|(name, _)| name).collect()
 }
 
-/// How long the events of each environment are kept; who may, sets it here.
+/// The retention of each environment; a form, if the member may manage settings.
 #[component]
 pub fn RetentionSection(
     membership: Membership,

@@ -1,8 +1,8 @@
-//! New events, told to the page that shows them: server-sent events with ready rows in them.
+//! The stream of new events for an open events page: server-sent events with rendered rows.
 //!
-//! What the inbox says is only the moment to look; what is sent is read from the database, and who
-//! asks is checked anew each time. So a stream that fell behind, or began a little late, has lost
-//! nothing, and whoever leaves the organisation or signs out sees nothing more.
+//! A notification of the inbox only triggers a query. Each query reads the new events from the database, and checks the
+//! session and the membership again. So a stream that fell behind or started late misses nothing, and it ends when
+//! the person signs out or leaves the organisation.
 
 use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
@@ -28,33 +28,33 @@ use crate::runtime::lists::{Admission, Tenant};
 use crate::web::auth::SignedIn;
 use crate::web::{Services, event_stream};
 
-/// A comment is sent after so much silence, so that nobody on the way takes the stream for dead.
+/// Idle time after which a comment is sent, so that no proxy closes the stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// A stream ends after so long; the page begins another one.
-const LIFETIME: Duration = Duration::from_mins(15);
-/// Events are gathered for so long, so that a flood is two looks a second and not thousands.
-const GATHER: Duration = Duration::from_millis(400);
-/// There is a look even when nothing was heard: for who left, and for events that came to another
-/// server of the same database.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// Events are looked for so far back, in milliseconds: the order of ids is not quite that of commits.
-const OVERLAP: i64 = 2000;
-/// A look that finds nothing new moves the next one's beginning to so long before itself, in milliseconds: within this
-/// time an event is committed, by a node whose clock may be a little behind.
-const COMMITTED_WITHIN: i64 = 10_000;
-/// The most events that one look counts. The page says when there were more.
-const COUNTED: i64 = 2000;
-/// The most rows that one look sends, the newest ones: a page shows no more. The others are counted.
-const ROWS: usize = 200;
-/// Seconds after which someone with too many streams may try again: streams of pages that were closed have ended.
-const RETRY_AFTER: u64 = 5;
+/// Longest life of a stream; then the page opens another one.
+const MAX_LIFETIME: Duration = Duration::from_mins(15);
+/// Time between a notification and its query, so that a burst of events causes about two queries a second.
+const BATCH_WINDOW: Duration = Duration::from_millis(400);
+/// Longest time between two queries. Without a notification, a query finds events that another server stored, and
+/// sessions that have ended.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// Each query begins this many milliseconds earlier, because events are not committed exactly in the order of ids.
+const OVERLAP_MS: i64 = 2000;
+/// After a query without new events, the next one begins this many milliseconds before that query. An event is
+/// committed within this time, even by a node with a clock that is a little behind.
+const COMMIT_DELAY_MS: i64 = 10_000;
+/// Largest number of events that one query counts; the page then shows `+`.
+const MAX_COUNTED: i64 = 2000;
+/// Largest number of rows that one query sends, the newest ones; a page shows no more. Other events are only counted.
+const MAX_ROWS: usize = 200;
+/// Seconds in `Retry-After` of a 429 for too many streams. The streams of closed pages have ended by then.
+const RETRY_AFTER_SECONDS: u64 = 5;
 
-/// `GET /events/live?org=…&source=…&key=…&after=…&oldest=…`, where `after` is the newest event that the page has, and
-/// `oldest` the last one of a full page: what is older belongs to later pages and is not new.
+/// `GET /events/live?org=…&source=…&key=…&after=…&oldest=…`. `after` is the newest event of the page. `oldest` is the
+/// last event of a full page: older ones belong to later pages and are not sent.
 ///
 /// # Errors
-/// 401 when nobody is signed in, 404 for a place that is not theirs, 429 when the person or the organisation has too
-/// many streams, 503 when the server has or the database fails.
+/// 401 without a session, 404 for an organisation that the person is not in, 429 for too many streams of the person or
+/// the organisation, 503 for too many streams of the server, or when the database fails.
 pub async fn live(
     State(services): State<Services>,
     SignedIn(person): SignedIn,
@@ -67,15 +67,15 @@ pub async fn live(
     let watching = services.events.inbox().watch(membership.organisation, person.id);
     let watcher = watching.map_err(|error| match error {
         WatchError::PersonIsFull => {
-            ApiError::too_many("You have 20 pages open that show live events; close one.", RETRY_AFTER)
+            ApiError::too_many("You have 20 pages open that show live events; close one.", RETRY_AFTER_SECONDS)
         }
         WatchError::OrganisationIsFull => {
-            ApiError::too_many("Your organisation has 50 pages open that show live events.", RETRY_AFTER)
+            ApiError::too_many("Your organisation has 50 pages open that show live events.", RETRY_AFTER_SECONDS)
         }
         WatchError::ServerIsFull => ApiError::unavailable("Too many pages are watching events at the moment."),
     })?;
-    // However old it is: a page that nobody saw for hours has no gap. The first look then reads what loading the page
-    // would, and later ones read little.
+    // Without a limit on its age, so that a page that was hidden for hours has no gap. The first query then reads as
+    // much as loading the page would, and later ones read little.
     let since = event(&parts, "after").and_then(received).unwrap_or_else(|| services.clock.now());
     let watch = Watch {
         after: event(&parts, "after"),
@@ -87,92 +87,92 @@ pub async fn live(
         key,
         watcher,
         since,
-        told: HashSet::new(),
+        sent_before: HashSet::new(),
         waiting: VecDeque::new(),
-        ends_at: Instant::now() + LIFETIME,
+        ends_at: Instant::now() + MAX_LIFETIME,
         is_new: true,
     };
     let (headers, stream) = event_stream(futures::stream::unfold(watch, Watch::next));
     Ok((headers, stream.keep_alive(KeepAlive::new().interval(HEARTBEAT))).into_response())
 }
 
-/// The event that a parameter names.
+/// Returns the event id in a query parameter.
 fn event(parts: &Parts, parameter: &str) -> Option<Uuid> {
     let query = parts.uri.query().unwrap_or_default();
     let (_, value) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == parameter)?;
     Uuid::try_parse(&value).ok()
 }
 
-/// When an event came.
+/// Returns the time at which an event arrived, from its id (UUID version 7).
 fn received(event: Uuid) -> Option<Timestamp> {
     let (seconds, nanoseconds) = event.get_timestamp()?.to_unix();
     let milliseconds = i64::try_from(seconds).ok()?.checked_mul(1000)?;
     milliseconds.checked_add(i64::from(nanoseconds / 1_000_000)).map(Timestamp)
 }
 
-/// One stream.
+/// The state of one stream.
 struct Watch {
     services: Services,
-    /// The request, by which it is checked again who asks.
+    /// The request, to check its session again.
     parts: Parts,
     membership: Membership,
     here: EventsLink,
     key: Option<Uuid>,
     watcher: Watcher,
-    /// Events that came before this moment were told, or found by a look.
+    /// Events that arrived before this moment have been sent or counted.
     since: Timestamp,
-    /// The newest event that the page had when the stream began. Older ones that it has no rows of were counted by the
-    /// stream before.
+    /// The newest event that the page had when the stream began. Older events without a row were counted by the
+    /// previous stream.
     after: Option<Uuid>,
-    /// Events up to this one are not told.
+    /// Events up to this one are not sent.
     oldest: Option<Uuid>,
-    /// Events that the last look found.
-    told: HashSet<Uuid>,
-    /// What is to be sent.
+    /// Events that the last query found.
+    sent_before: HashSet<Uuid>,
+    /// Messages to be sent.
     waiting: VecDeque<Event>,
     ends_at: Instant,
     is_new: bool,
 }
 
 impl Watch {
-    /// The next thing to send; `None` ends the stream.
+    /// Returns the next message; `None` ends the stream.
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
                 return Some((Ok(event), self));
             }
-            // What came between the page and its stream is found at once.
+            // The first query runs at once, to find events that arrived after the page was rendered.
             if !std::mem::take(&mut self.is_new) {
                 tokio::select! {
                     () = self.services.stopping.cancelled() => return None,
                     () = sleep_until(self.ends_at) => return None,
-                    () = self.watcher.arrival(|arrival| is_shown(&self.here, arrival)) => sleep(GATHER).await,
-                    () = sleep(LOOK_AGAIN) => {}
+                    () = self.watcher.arrival(|arrival| matches_filters(&self.here, arrival)) => sleep(BATCH_WINDOW).await,
+                    () = sleep(POLL_INTERVAL) => {}
                 }
             }
-            // As any list: a filter that fits few events reads many.
+            // A query needs a place like any list, because a filter that matches few events reads many.
             let lists = Arc::clone(&self.services.lists);
             let tenant = Tenant::Organisation(self.membership.organisation);
             let admission = tokio::select! {
                 () = self.services.stopping.cancelled() => return None,
                 admission = lists.admit(tenant) => admission,
             };
-            // A tenant that is busy for so long is looked at again.
+            // No place in time: skip this query.
             let Ok(admission) = admission else { continue };
-            match self.look(&admission).await {
+            match self.query_new(&admission).await {
                 Ok(true) => {}
                 Ok(false) => return None,
                 Err(error) => {
-                    tracing::warn!(%error, "a stream of events ends");
+                    tracing::warn!(%error, "live events: query failed; the stream is closed, the page reconnects");
                     return None;
                 }
             }
         }
     }
 
-    /// Looks for events that were not told yet; whether who asks may still see them.
-    async fn look(&mut self, admission: &Admission<'_>) -> Result<bool, ApiError> {
-        // Whatever was heard until now, this look finds.
+    /// Queues events that were not sent yet; `false` if the person may no longer see them.
+    async fn query_new(&mut self, admission: &Admission<'_>) -> Result<bool, ApiError> {
+        // This query finds every event that was notified until now.
         self.watcher.forget();
         if !self.is_still_allowed().await? {
             return Ok(false);
@@ -180,46 +180,46 @@ impl Watch {
         let filter = EventFilter {
             source: self.here.source.clone(),
             key: self.key,
-            since: Some(self.since.plus(-OVERLAP)),
+            since: Some(self.since.plus(-OVERLAP_MS)),
             until: None,
         };
         let organisation = self.membership.organisation;
-        let page = EventPage { organisation, filter, descending: true, offset: 0, limit: COUNTED };
+        let page = EventPage { organisation, filter, descending: true, offset: 0, limit: MAX_COUNTED };
         let place = admission.step().await;
-        let looked_at = self.services.clock.now();
+        let queried_at = self.services.clock.now();
         let found = self.services.events.heads(&page).await?;
         drop(place);
-        let told: HashSet<Uuid> = found.iter().map(|event| event.uuid).collect();
+        let sent_before: HashSet<Uuid> = found.iter().map(|event| event.uuid).collect();
         let is_new = |event: &EventHead| {
-            !self.told.contains(&event.uuid) && self.oldest.is_none_or(|oldest| event.uuid > oldest)
+            !self.sent_before.contains(&event.uuid) && self.oldest.is_none_or(|oldest| event.uuid > oldest)
         };
         let mut fresh: Vec<EventHead> = found.into_iter().filter(is_new).collect();
         let is_counted = |event: &EventHead| self.after.is_none_or(|after| event.uuid > after);
-        let unsent = fresh.iter().skip(ROWS).filter(|event| is_counted(event)).count();
+        let unsent = fresh.iter().skip(MAX_ROWS).filter(|event| is_counted(event)).count();
         if unsent > 0 {
-            // How many the page does not get as rows; `+` when there are more than were counted.
-            let is_cut = i64::try_from(fresh.len()) == Ok(COUNTED) && fresh.last().is_some_and(is_counted);
+            // The number of events without a row; `+` if there are more than were counted.
+            let is_cut = i64::try_from(fresh.len()) == Ok(MAX_COUNTED) && fresh.last().is_some_and(is_counted);
             let more = if is_cut { "+" } else { "" };
             self.waiting.push_back(Event::default().event("missed").data(format!("{unsent}{more}")));
         }
-        fresh.truncate(ROWS);
+        fresh.truncate(MAX_ROWS);
         let now = self.services.clock.now();
         let newest = fresh.first().map(|newest| Timestamp(newest.received_at));
-        self.since = self.since.max(newest.unwrap_or(looked_at.plus(-COMMITTED_WITHIN)));
+        self.since = self.since.max(newest.unwrap_or(queried_at.plus(-COMMIT_DELAY_MS)));
         for event in fresh.into_iter().rev() {
             let id = event.uuid.to_string();
             let row = self.row(event, now);
             self.waiting.push_back(Event::default().event("row").id(id).data(row));
         }
-        self.told = told;
+        self.sent_before = sent_before;
         Ok(true)
     }
 
-    /// Whether the session is not over, and its user still in the organisation. (A stream counts as
-    /// use of the session: somebody has the page before them.)
+    /// Whether the session is valid and its user still in the organisation. An open stream counts as use of the
+    /// session.
     async fn is_still_allowed(&mut self) -> Result<bool, ApiError> {
         if let Some(session) = self.parts.extensions.get::<Session>().cloned() {
-            // It would otherwise go on saying what it was at the beginning.
+            // The session is cached in the request; load it again.
             session.load().await?;
         }
         let person = match SignedIn::from_request_parts(&mut self.parts, &self.services).await {
@@ -234,14 +234,14 @@ impl Watch {
         Ok(true)
     }
 
-    /// The same row that the page itself would have, as HTML.
+    /// Renders a row as the page does, as HTML.
     fn row(&self, event: EventHead, now: Timestamp) -> String {
         let (membership, here) = (self.membership.clone(), self.here.clone());
         Owner::new().with(|| view! { <EventRow event membership here now fresh=true/> }.to_html())
     }
 }
 
-/// Whether the page may have an event more.
-fn is_shown(here: &EventsLink, arrival: &Arrival) -> bool {
+/// Whether an arrival matches the filters of the page.
+fn matches_filters(here: &EventsLink, arrival: &Arrival) -> bool {
     here.source.as_ref().is_none_or(|source| *source == arrival.source) && here.key.is_none_or(|key| key == arrival.key)
 }

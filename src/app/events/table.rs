@@ -1,4 +1,4 @@
-//! The list of events: its filters, one row an event, its pages, and how long they are kept.
+//! The list of events: its filters, rows and pages.
 
 use leptos::prelude::*;
 use uuid::Uuid;
@@ -22,7 +22,7 @@ pub fn EnvironmentBadge(environment: Environment) -> AnyView {
     view! { <span class=class title=environment.name>{environment.mode.as_str()}</span> }.into_any()
 }
 
-/// Where an event's key is in the list of keys: by its name, so that it is on the first page.
+/// Links to the event's key in the list of keys, filtered by its name so that the key is on the first page.
 pub fn key_href(head: &EventHead, here: &EventsLink) -> String {
     let list = KeysLink {
         organisation: here.organisation,
@@ -33,13 +33,13 @@ pub fn key_href(head: &EventHead, here: &EventsLink) -> String {
     format!("{}#{}", list.href(), KeyId(head.key_id))
 }
 
-/// The last characters of an event's id: the first ones are the time that it came.
+/// Returns the last characters of an event's id; the first ones are only its time.
 fn short(id: Uuid) -> String {
     let text = id.to_string();
     format!("…{}", &text[text.len() - 12..])
 }
 
-/// The events of a page.
+/// The table of a page's events.
 #[component]
 pub fn EventsTable(events: Vec<EventHead>, membership: Membership, here: EventsLink, now: Timestamp) -> AnyView {
     let row = |event: EventHead| view! { <EventRow event membership=membership.clone() here=here.clone() now/> };
@@ -61,7 +61,7 @@ pub fn EventsTable(events: Vec<EventHead>, membership: Membership, here: EventsL
     .into_any()
 }
 
-/// One of them; `fresh` when it came while the page was looked at.
+/// The row of one event; `fresh` marks an event that arrived while the page was open.
 #[component]
 pub fn EventRow(
     event: EventHead,
@@ -96,7 +96,7 @@ pub fn EventRow(
     .into_any()
 }
 
-/// What comes in meanwhile, and the button that holds it: hidden until there is WASM to fill it.
+/// The live status and its pause button; hidden until WASM fills it.
 #[component]
 pub fn Live(address: String, newest: String, oldest: String) -> AnyView {
     view! {
@@ -110,7 +110,7 @@ pub fn Live(address: String, newest: String, oldest: String) -> AnyView {
     .into_any()
 }
 
-/// By source, by key, by day. `sources` is empty when there are too many for a choice.
+/// The filters by source, key and day. `sources` is empty if there are too many for a drop-down list.
 #[component]
 pub fn EventFilters(here: EventsLink, sources: Vec<String>, keys: Vec<Key>) -> AnyView {
     let source = if sources.is_empty() {
@@ -145,7 +145,7 @@ pub fn EventFilters(here: EventsLink, sources: Vec<String>, keys: Vec<Key>) -> A
         }
     };
     view! {
-        // By POST: a key that somebody pastes here must not stand in an address.
+        // POST, because a key that is pasted here must not appear in an address.
         <form class="event-filters" role="search" aria-label="Events" method="post" action="/events/search">
             <input type="hidden" name="org" value=here.organisation.map(|id| id.to_string())/>
             {here.environment.map(|id| view! { <input type="hidden" name="env" value=id.to_string()/> })}
@@ -165,7 +165,7 @@ pub fn EventFilters(here: EventsLink, sources: Vec<String>, keys: Vec<Key>) -> A
     .into_any()
 }
 
-/// The ways to newer and older events. Nothing where everything fits on one page.
+/// Links to newer and older events; nothing if everything fits on one page.
 #[component]
 pub fn EventPager(here: EventsLink, total: i64) -> AnyView {
     let before = here.pages_before;
@@ -192,7 +192,7 @@ pub fn EventPager(here: EventsLink, total: i64) -> AnyView {
     .into_any()
 }
 
-/// No event yet: what ingest is, and a line that sends the first one. `address` is where to.
+/// The empty list: explains ingest, with a command that sends the first event to `address`.
 #[component]
 pub fn NoEvents(organisation: String, address: String, waiting: bool) -> AnyView {
     let steps = view! {
@@ -228,7 +228,7 @@ pub fn NoEvents(organisation: String, address: String, waiting: bool) -> AnyView
     .into_any()
 }
 
-/// There are events, but none of these.
+/// The notice that no event matches the filters.
 #[component]
 pub fn NoEventMatches(here: EventsLink) -> AnyView {
     let (title, hint) = if here.pages_before > 0 {

@@ -1,15 +1,15 @@
-//! What the islands ask of the browser.
+//! Browser functions of the islands.
 
 use leptos::prelude::*;
 use wasm_bindgen::JsCast;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{Element, HtmlDocument, HtmlElement, MouseEvent};
 
-/// What to do about a click.
+/// A handler of clicks.
 pub type OnClick = Box<dyn Fn(HtmlElement)>;
 
-/// Listens to plain clicks (left button, no modifier) on anything on the page that matches, and
-/// keeps the browser from following links among it. Call it in an effect.
+/// Handles plain clicks (left button, no modifier) on every matching element, and prevents their default action, such
+/// as following a link. Call it in an effect.
 pub fn on_click(selector: &'static str, handle: OnClick) {
     window_event_listener(leptos::ev::click, move |event: MouseEvent| {
         let modified = event.ctrl_key() || event.meta_key() || event.shift_key() || event.alt_key();
@@ -28,25 +28,25 @@ pub fn on_click(selector: &'static str, handle: OnClick) {
     });
 }
 
-/// Tells the script of the page that something has happened.
+/// Dispatches an event on the window, for `page.js`.
 pub fn announce(event: &str) {
     if let Ok(event) = web_sys::Event::new(event) {
         drop(window().dispatch_event(&event));
     }
 }
 
-/// The time by the clock of the browser, in milliseconds.
+/// Returns the time of the browser's clock, in milliseconds.
 pub fn now() -> f64 {
     js_sys::Date::now()
 }
 
-/// A text as the value of a parameter.
+/// Encodes a text as the value of a query parameter.
 pub fn encode(text: &str) -> String {
     String::from(js_sys::encode_uri_component(text))
 }
 
-/// Puts a text into the clipboard. Where the page may not (it was not loaded over HTTPS), the text
-/// is selected where it stands and copied the old way.
+/// Copies a text to the clipboard. On a page without HTTPS, which has no access to the clipboard, selects the text in
+/// its element and uses `execCommand`.
 pub async fn copy(text: &str, stands_in: Option<HtmlElement>) -> bool {
     if window().is_secure_context() {
         let written = JsFuture::from(window().navigator().clipboard().write_text(text)).await;
@@ -66,14 +66,13 @@ fn copy_selection() -> bool {
     document().dyn_into::<HtmlDocument>().is_ok_and(|document| document.exec_command("copy") == Ok(true))
 }
 
-/// Loads the page anew, under another address of this server, which takes the place of the current
-/// one in the history.
+/// Loads another address of this server, which replaces the current one in the history.
 pub fn replace_page(address: &str) {
     let window = window();
     let renamed = window
         .history()
         .and_then(|history| history.replace_state_with_url(&wasm_bindgen::JsValue::NULL, "", Some(address)));
-    // Without a history there is still the reload, which shows the list as it is now.
+    // If the history cannot be changed, the reload still shows the current list.
     drop(renamed);
     drop(window.location().reload());
 }

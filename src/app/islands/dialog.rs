@@ -1,4 +1,4 @@
-//! What the dialogs have in common.
+//! Functions that all dialogs share.
 
 use leptos::html::Dialog;
 use leptos::prelude::*;
@@ -7,10 +7,10 @@ use web_sys::{HtmlDialogElement, HtmlElement};
 
 use super::browser;
 
-/// Opens a dialog in front of everything else.
+/// Opens a modal dialog.
 pub fn open(dialog: NodeRef<Dialog>) {
     if let Some(dialog) = dialog.get_untracked() {
-        // It fails only for one that is open already.
+        // Fails only if the dialog is already open.
         drop(dialog.show_modal());
     }
 }
@@ -22,7 +22,7 @@ pub fn close(dialog: NodeRef<Dialog>) {
     }
 }
 
-/// Lets each button with `data-close` close the dialog that it is in. Call it in an effect.
+/// Makes each button with `data-close` close its dialog. Call it in an effect.
 pub fn close_at_click() {
     let close = |button: HtmlElement| {
         let dialog = button.closest("dialog").ok().flatten();
@@ -33,14 +33,13 @@ pub fn close_at_click() {
     browser::on_click("[data-close]", Box::new(close));
 }
 
-/// The end of a dialog with a form in it: away, or on. Where nothing stands above it that could have
-/// the focus, the way out has it.
+/// The buttons of a dialog with a form. Cancel comes first, so it gets the focus in a dialog without inputs.
 #[component]
 pub fn Buttons(
     class: &'static str,
-    /// What the form does.
+    /// The label of the submit button.
     todo: &'static str,
-    /// The same, while it happens.
+    /// The label while the form is being sent.
     doing: &'static str,
     busy: RwSignal<bool>,
 ) -> impl IntoView {

@@ -1,80 +1,81 @@
-//! A field of the create dialog: what was typed, and what is wrong with it.
+//! A field of the create dialog, with its validation.
 //!
-//! Nobody is corrected in the middle of a word. While one types, only what can no longer become
-//! right is an error; the rest is one when the field is left or the form is sent.
+//! While the user types, only text that further typing cannot make valid is an error. Other errors appear when the
+//! field loses the focus or the form is sent.
 
 use leptos::prelude::*;
 
 use super::icons::{ALERT, icon};
 use crate::model::{KeyName, NameError, Scopes, ScopesError};
 
-/// When a text is looked at.
+/// The time of a validation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// More may follow.
+    /// The user is typing.
     Typing,
-    /// The field was left, or the form sent.
+    /// The field lost the focus, or the form was sent.
     Done,
 }
 
-/// What was typed into a field.
+/// The state of a field.
 #[derive(Clone, Copy)]
 pub struct Field {
     /// The text.
     pub text: RwSignal<String>,
-    looked_at: RwSignal<Option<Moment>>,
-    /// What the server said about this text.
+    /// The time of the last validation.
+    checked: RwSignal<Option<Moment>>,
+    /// The server's error about this text.
     refused: RwSignal<Option<String>>,
     check: fn(&str, Moment) -> Option<String>,
 }
 
 impl Field {
-    /// An empty field, and what finds its mistakes.
+    /// Creates an empty field, which `check` validates.
     pub fn new(check: fn(&str, Moment) -> Option<String>) -> Self {
-        Self { text: RwSignal::default(), looked_at: RwSignal::default(), refused: RwSignal::default(), check }
+        Self { text: RwSignal::default(), checked: RwSignal::default(), refused: RwSignal::default(), check }
     }
 
-    /// Empties it.
+    /// Clears the field.
     pub fn clear(self) {
         self.text.set(String::new());
-        self.looked_at.set(None);
+        self.checked.set(None);
         self.refused.set(None);
     }
 
-    /// Takes over what was typed so far.
+    /// Sets the text while the user types.
     pub fn typed(self, text: String) {
         self.text.set(text);
-        self.looked_at.set(Some(Moment::Typing));
+        self.checked.set(Some(Moment::Typing));
         self.refused.set(None);
     }
 
-    /// The field was left. Passing through an empty one is no mistake yet.
+    /// Validates the field when it loses the focus. An empty field is not an error yet.
     pub fn left(self) {
         if !self.text.with_untracked(String::is_empty) {
-            self.looked_at.set(Some(Moment::Done));
+            self.checked.set(Some(Moment::Done));
         }
     }
 
-    /// Shows what the server says about it.
+    /// Shows the server's error.
     pub fn refuse(self, message: String) {
         self.refused.set(Some(message));
     }
 
-    /// Looks at it for good; true when nothing is wrong. What the server said before, it may say
-    /// again.
+    /// Validates the field before the form is sent; returns whether it is valid. Clears the server's error, because the
+    /// server checks again.
     pub fn is_right(self) -> bool {
         self.refused.set(None);
-        self.looked_at.set(Some(Moment::Done));
+        self.checked.set(Some(Moment::Done));
         self.error().is_none()
     }
 
-    /// What is wrong with it, to be shown now.
+    /// Returns the error to show now.
     pub fn error(self) -> Option<String> {
-        let found = self.looked_at.get().and_then(|moment| self.text.with(|text| (self.check)(text, moment)));
+        let found = self.checked.get().and_then(|moment| self.text.with(|text| (self.check)(text, moment)));
         found.or_else(|| self.refused.get())
     }
 
-    /// The paragraph under the field, empty as long as all is well.
+    /// Renders the paragraph below the field, which is empty without an error.
     pub fn error_text(self, id: &'static str) -> impl IntoView {
         view! {
             <p class="error" id=id>
@@ -83,13 +84,13 @@ impl Field {
         }
     }
 
-    /// For `aria-invalid`.
+    /// Returns the value of `aria-invalid`.
     pub fn invalid(self) -> impl Fn() -> Option<&'static str> + Copy {
         move || self.error().map(|_| "true")
     }
 }
 
-/// What is wrong with a name.
+/// Returns the error of a name.
 pub fn check_name(text: &str, moment: Moment) -> Option<String> {
     let message = match KeyName::parse(text) {
         Ok(_) => return None,
@@ -102,7 +103,7 @@ pub fn check_name(text: &str, moment: Moment) -> Option<String> {
     Some(message)
 }
 
-/// What is wrong with a list of scopes. The word that is being typed is not looked at.
+/// Returns the error of a list of scopes. While the user types, the last word is not checked.
 pub fn check_scopes(text: &str, moment: Moment) -> Option<String> {
     let finished = match moment {
         Moment::Typing => text.rsplit_once(' ').map_or("", |(before, _)| before),
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_that_is_still_empty_is_no_mistake_while_typing() {
+    fn an_empty_name_is_not_an_error_while_typing() {
         assert_eq!(check_name("", Moment::Typing), None);
         assert!(check_name(" ", Moment::Done).is_some());
         assert!(check_name(&"é".repeat(101), Moment::Typing).is_some());
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scope_that_is_being_typed_is_left_alone() {
+    fn the_last_scope_is_not_checked_while_typing() {
         assert_eq!(check_scopes("events:write keys", Moment::Typing), None);
         assert!(check_scopes("events:write keys", Moment::Done).is_some());
         assert!(check_scopes("events::write keys", Moment::Typing).is_some());

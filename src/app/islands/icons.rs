@@ -1,4 +1,4 @@
-//! The icons: drawn with one stroke in a square of 16, in the colour of the text around them.
+//! The icons: strokes in a square of 16 units, in the colour of the surrounding text.
 
 use leptos::prelude::*;
 
@@ -10,22 +10,22 @@ pub const DOWN: &str = r#"<path d="m4.5 6.5 3.5 3.5 3.5-3.5"/>"#;
 pub const CHECK: &str = r#"<path d="m3.5 8.5 3 3 6-7"/>"#;
 /// Copies something.
 pub const COPY: &str = r#"<rect x="5.5" y="5.5" width="7.5" height="8" rx="1.5"/><path d="M10.5 3.2V3A1 1 0 0 0 9.5 2H4a1 1 0 0 0-1 1v6.5a1 1 0 0 0 1 1h.2"/>"#;
-/// Looks for something.
+/// Searches.
 pub const SEARCH: &str = r#"<circle cx="7" cy="7" r="4"/><path d="m10 10 3.2 3.2"/>"#;
-/// Something is wrong.
+/// A warning or an error.
 pub const ALERT: &str = r#"<path d="M8 5.2v3.3M8 10.9v.1"/><circle cx="8" cy="8" r="6"/>"#;
-/// Seen now and never again.
+/// Shown only once.
 pub const ONCE: &str = r#"<path d="M2 8s2.2-4 6-4 6 4 6 4-2.2 4-6 4-6-4-6-4Z"/><circle cx="8" cy="8" r="1.6"/>"#;
-/// Takes something away.
+/// Removes something.
 pub const CROSS: &str = r#"<path d="m4 4 8 8M12 4l-8 8"/>"#;
 /// Leads back.
 pub const BACK: &str = r#"<path d="M9.5 3.5 5 8l4.5 4.5"/>"#;
 /// Saves something as a file.
 pub const DOWNLOAD: &str = r#"<path d="M8 2.5v7.5M4.8 7 8 10.2 11.2 7M3 13.2h10"/>"#;
-/// It worked.
+/// Success.
 pub const OK: &str = r#"<circle cx="8" cy="8" r="6"/><path d="m5.4 8.2 1.8 1.8 3.4-3.8"/>"#;
 
-/// One of the icons above. It says nothing to a screen reader: the words beside it do.
+/// Renders one of the icons above. Screen readers ignore it and read the text beside it.
 pub fn icon(strokes: &'static str) -> impl IntoView {
     view! { <svg class="icon" viewBox="0 0 16 16" aria-hidden="true" inner_html=strokes></svg> }
 }

@@ -1,8 +1,7 @@
-//! New events at the top of the list, while one looks.
+//! Inserts new events at the top of an open list.
 //!
-//! The server sends rows as it renders them itself; here they are only put into the page. All that
-//! happens comes to one function, and texts are set where they stand: signals would cost more
-//! WASM than the island itself.
+//! The server sends rendered rows, which the island only inserts. One function handles all events and sets texts in the
+//! DOM directly, because signals would cost more WASM than the island itself.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,14 +15,14 @@ use web_sys::{Element, Event, EventSource, MessageEvent};
 use super::toast::dismiss_at_click;
 use crate::model::ago;
 
-/// The list grows to so many rows, and as many wait while it is paused.
-const MOST_ROWS: usize = 200;
-/// How often times are told anew, and a lost connection is tried again, in milliseconds.
-const TICK: i32 = 5000;
+/// Largest number of rows in the list, and of held rows while it is paused; older ones are dropped.
+const MAX_ROWS: usize = 200;
+/// Milliseconds between updates of relative times, and between attempts to reconnect.
+const TICK_MS: i32 = 5000;
 
-/// Brings `#live` to life, which the server renders with the list: `data-address` is where its stream
-/// is, `data-newest` the first event of the list, `data-oldest` the last one of a full list. (As arguments and a view of the island, the same
-/// would be a third more WASM.)
+/// Starts the live updates of `#live`, which the server renders with the list. `data-address` is the address of the
+/// stream, `data-newest` the first event of the list, `data-oldest` the last event of a full list. (Arguments and a
+/// view of the island would cost a third more WASM.)
 #[island]
 pub fn LiveTail() -> impl IntoView {
     Effect::new(|_| {
@@ -37,22 +36,22 @@ pub fn LiveTail() -> impl IntoView {
 struct Tail {
     live: Element,
     address: String,
-    /// The newest event that is known; a new connection asks for what came after it.
+    /// The newest known event; a new connection asks for later ones.
     newest: String,
-    /// What is older than this is on a later page.
+    /// Older events are on a later page.
     oldest: String,
     source: Option<EventSource>,
-    /// Calls [`hear`](Self::hear).
+    /// Calls [`handle`](Self::handle).
     listener: Option<Function>,
     is_open: bool,
     is_paused: bool,
-    /// There were more events than could be counted.
+    /// Whether there were more events than the server counts.
     has_gaps: bool,
-    /// Rows that came while it is paused, with their ids.
+    /// Rows that arrived during the pause, with their ids.
     held: Vec<(String, String)>,
-    /// Events that came while it is paused and are not held as rows.
+    /// Number of events that arrived during the pause and are not held as rows.
     unheld: usize,
-    /// Events that came since the page was loaded, with and without a row.
+    /// Number of events since the page was loaded, with and without a row.
     shown: usize,
 }
 
@@ -60,8 +59,8 @@ fn by_id(id: &str) -> Option<Element> {
     document().get_element_by_id(id)
 }
 
-/// Says something, if it is not said already.
-fn say(id: &str, words: &str) {
+/// Sets the text of an element, if it differs.
+fn set_text(id: &str, words: &str) {
     if let Some(element) = by_id(id)
         && element.text_content().as_deref() != Some(words)
     {
@@ -86,11 +85,11 @@ impl Tail {
             unheld: 0,
             shown: 0,
         }));
-        let hearing = Rc::clone(&tail);
-        let hear = move |event: Option<Event>| hearing.borrow_mut().hear(event);
-        let listener: Function = Closure::<dyn Fn(Option<Event>)>::new(hear).into_js_value().unchecked_into();
+        let shared = Rc::clone(&tail);
+        let handle = move |event: Option<Event>| shared.borrow_mut().handle(event);
+        let listener: Function = Closure::<dyn Fn(Option<Event>)>::new(handle).into_js_value().unchecked_into();
         drop(document().add_event_listener_with_callback("visibilitychange", &listener));
-        drop(window().set_interval_with_callback_and_timeout_and_arguments_0(&listener, TICK));
+        drop(window().set_interval_with_callback_and_timeout_and_arguments_0(&listener, TICK_MS));
         if let Some(button) = by_id("live-pause") {
             drop(button.add_event_listener_with_callback("click", &listener));
         }
@@ -121,12 +120,12 @@ impl Tail {
         }
     }
 
-    /// Whatever happens: on the stream, on the page, or (`None`) nothing for a while.
-    fn hear(&mut self, event: Option<Event>) {
+    /// Handles an event of the stream or the page, or (`None`) a tick of the timer.
+    fn handle(&mut self, event: Option<Event>) {
         let kind = event.as_ref().map(Event::type_).unwrap_or_default();
         match kind.as_str() {
             "open" => self.is_open = true,
-            // Also the end that the server sets. The browser's own tries end at the first refusal.
+            // Also when the server ends the stream. Reconnects here, because the browser stops after an error status.
             "error" => self.disconnect(),
             "missed" | "row" => {
                 if let Some(message) = event.and_then(|event| event.dyn_into::<MessageEvent>().ok()) {
@@ -141,7 +140,7 @@ impl Tail {
                 }
             }
             _ => {
-                // A browser has six connections to a server: a page that nobody sees keeps none.
+                // A browser opens six connections to a server at most, so a hidden page keeps none.
                 if document().hidden() {
                     self.disconnect();
                 } else if self.source.is_none() {
@@ -149,7 +148,7 @@ impl Tail {
                 }
                 if kind.is_empty() {
                     self.announce();
-                    tell_times();
+                    update_times();
                 }
             }
         }
@@ -162,13 +161,13 @@ impl Tail {
         if known {
             return;
         }
-        // Ids are in the order of arrival; one that was stored a little late is older than the newest.
+        // Ids are in the order of arrival. An event that was stored late has a lower id than the newest.
         if id > self.newest {
             self.newest.clone_from(&id);
         }
         let row = message.data().as_string().unwrap_or_default();
         if self.is_paused {
-            if self.held.len() == MOST_ROWS {
+            if self.held.len() == MAX_ROWS {
                 self.oldest = self.held.remove(0).0;
                 self.unheld += 1;
             }
@@ -178,7 +177,7 @@ impl Tail {
         }
     }
 
-    /// Events came that are sent as a number and not as rows: `17`, or `1800+` when there were more.
+    /// Counts events that were sent as a number instead of rows: `17`, or `1800+` for more than the server counts.
     fn miss(&mut self, message: &MessageEvent) {
         let text = message.data().as_string().unwrap_or_default();
         let count: usize = text.trim_end_matches('+').parse().unwrap_or_default();
@@ -190,10 +189,10 @@ impl Tail {
         }
     }
 
-    /// Puts a row in its place: before the first one that is older.
+    /// Inserts a row before the first older one.
     fn insert(&mut self, id: &str, row: &str) {
         let Some(rows) = by_id("event-rows") else {
-            // The page without events becomes the one with a list.
+            // The page without events has no table: load the page with one.
             drop(window().location().reload());
             return;
         };
@@ -206,7 +205,7 @@ impl Tail {
             None => rows.insert_adjacent_html("beforeend", row),
         });
         self.shown += 1;
-        while rows.child_element_count() as usize > MOST_ROWS {
+        while rows.child_element_count() as usize > MAX_ROWS {
             if let Some(oldest) = rows.last_element_child() {
                 self.oldest = oldest.id();
                 oldest.remove();
@@ -235,8 +234,8 @@ impl Tail {
     }
 
     fn show(&self) {
-        say("live-words", &self.words());
-        say("live-pause", if self.is_paused { "Resume" } else { "Pause" });
+        set_text("live-words", &self.words());
+        set_text("live-pause", if self.is_paused { "Resume" } else { "Pause" });
         self.live.set_class_name(match (self.is_paused, self.is_open) {
             (true, _) => "tail paused",
             (false, true) => "tail open",
@@ -244,14 +243,14 @@ impl Tail {
         });
     }
 
-    /// To who does not see it, at every tick at most.
+    /// Announces the status to screen readers, once per tick at most.
     fn announce(&self) {
-        say("live-said", &self.words());
+        set_text("live-said", &self.words());
     }
 }
 
-/// Keeps `3 minutes ago` true.
-fn tell_times() {
+/// Updates the relative times (`3 minutes ago`).
+fn update_times() {
     let Ok(times) = document().query_selector_all("#event-rows time") else {
         return;
     };
@@ -259,7 +258,7 @@ fn tell_times() {
         if let Some(time) = times.get(place).and_then(|node| node.dyn_into::<Element>().ok())
             && let Some(at) = time.get_attribute("datetime")
         {
-            #[expect(clippy::cast_possible_truncation, reason = "what is no time becomes 0")]
+            #[expect(clippy::cast_possible_truncation, reason = "an invalid time becomes 0")]
             let words = ago(((Date::now() - Date::parse(&at)) / 1000.0) as i64);
             if time.text_content().as_deref() != Some(&words) {
                 time.set_text_content(Some(&words));

@@ -1,10 +1,8 @@
-//! All that runs in the browser: making a key, the dialog that asks before one is revoked, and new
-//! events.
+//! Islands, the code that runs in the browser: the dialogs that create and revoke a key, and live events.
 //!
-//! An island is rendered on the server like everything else and brought to life by WASM. Each one
-//! listens at the window for clicks on what the server rendered (`data-create-key`, `data-revoke`,
-//! `data-dismiss`), so that a table of fifty rows costs no more than one of none. What the server compiles of this
-//! it never runs: effects and event handlers exist in the browser only.
+//! The server renders an island, and WASM hydrates it. Each island listens on the window for clicks on elements that
+//! the server rendered (`data-create-key`, `data-revoke`, `data-dismiss`), so that the number of rows costs nothing.
+//! Effects and event handlers run in the browser only.
 
 mod browser;
 mod create_key;

@@ -1,7 +1,7 @@
-//! The one time that a key is on the screen.
+//! The dialog that shows a new key, once.
 //!
-//! Its string lives in one signal and in text nodes: in no attribute, address or storage. It is gone
-//! when the dialog is closed, and when the page is left, before the browser could keep a copy of it.
+//! The key string is in one signal and in text nodes, never in an attribute, address or storage. The signal is emptied
+//! when the dialog closes and when the page is left, before the browser can keep a copy of the page.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::browser;
 use super::dialog::{close, open};
 use super::icons::{CHECK, COPY, ONCE, icon};
 
-/// A key that was just made.
+/// A key that was just created.
 #[derive(Clone)]
 pub struct Secret {
     /// Its id.
@@ -26,12 +26,12 @@ pub struct Secret {
     pub environment: String,
 }
 
-/// How long a copy button says that it copied.
-const CONFIRMED_FOR: Duration = Duration::from_secs(2);
-/// `hs_live_` and `hs_test_` are as long.
-const PREFIX: usize = 8;
+/// Time for which a copy button confirms that it copied.
+const COPIED_DURATION: Duration = Duration::from_secs(2);
+/// Characters of `hs_live_` and `hs_test_`.
+const PREFIX_LENGTH: usize = 8;
 
-/// Shows `secret` whenever there is one; `done` is told when its reader has saved it.
+/// Shows `secret` while it is set; calls `done` after the user has confirmed that the key is saved.
 #[component]
 pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + Send + 'static) -> impl IntoView {
     let dialog = NodeRef::<Dialog>::new();
@@ -71,7 +71,7 @@ pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + S
                 event.prevent_default();
                 finish();
             }
-            // Whatever closes a dialog without being asked must not take an unsaved key with it.
+            // Some browsers close a dialog in spite of `cancel`; reopen it while the key is not saved.
             on:close=move |_| {
                 if secret.read_untracked().is_some() {
                     open(dialog);
@@ -92,8 +92,8 @@ pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + S
             <div class="dialog-body">
                 <div class="reveal-key">
                     <code class="secret-key" id="secret-key" translate="no" node_ref=shown>
-                        <span class="prefix">{text(|secret| secret.key.chars().take(PREFIX).collect())}</span>
-                        {text(|secret| secret.key.chars().skip(PREFIX).collect())}
+                        <span class="prefix">{text(|secret| secret.key.chars().take(PREFIX_LENGTH).collect())}</span>
+                        {text(|secret| secret.key.chars().skip(PREFIX_LENGTH).collect())}
                     </code>
                     <CopyButton
                         class="button copy primary wide"
@@ -107,8 +107,8 @@ pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + S
                     />
                 </div>
                 <TryIt secret status/>
-                // A success shows on the button; a failure shows here.
-                <p class=move || if status.get() == BY_HAND { "error" } else { "visually-hidden" } role="status">
+                // Success shows on the button, failure here.
+                <p class=move || if status.get() == COPY_FAILED { "error" } else { "visually-hidden" } role="status">
                     {status}
                 </p>
             </div>
@@ -130,7 +130,7 @@ pub fn Reveal(secret: RwSignal<Option<Secret>>, done: impl Fn(Secret) + Copy + S
     }
 }
 
-/// The line that tries the key, ready to be pasted.
+/// A command that tries the key, ready to paste.
 #[component]
 fn TryIt(secret: RwSignal<Option<Secret>>, status: RwSignal<&'static str>) -> impl IntoView {
     let shown = NodeRef::<Code>::new();
@@ -162,15 +162,15 @@ fn TryIt(secret: RwSignal<Option<Secret>>, status: RwSignal<&'static str>) -> im
     }
 }
 
-/// The status after the browser refused to copy.
-const BY_HAND: &str = "Copying is not allowed here: select the text and copy it by hand";
+/// The message when the browser refuses to copy.
+const COPY_FAILED: &str = "Copying is not allowed here: select the text and copy it by hand";
 
-/// The line that tries the key, up to the key.
+/// Returns the command that tries the key, up to the key.
 fn command_start() -> String {
     format!("curl {}/v1/whoami -H 'X-API-Key: ", location().origin().unwrap_or_default())
 }
 
-/// Asks before the page is left with a key that was not saved, and leaves nothing of it behind.
+/// Asks before the page is left with an unsaved key, and erases the key when the page is left.
 fn guard(secret: RwSignal<Option<Secret>>, saved: RwSignal<bool>) {
     window_event_listener(leptos::ev::beforeunload, move |event| {
         if secret.read_untracked().is_some() && !saved.get_untracked() {
@@ -180,25 +180,25 @@ fn guard(secret: RwSignal<Option<Secret>>, saved: RwSignal<bool>) {
     });
     window_event_listener(leptos::ev::pagehide, move |_| secret.set(None));
     window_event_listener(leptos::ev::pageshow, |event| {
-        // Back from the browser's memory: what it shows may no longer be so.
+        // Restored from the back-forward cache: the content may be stale.
         if event.persisted() {
             drop(location().reload());
         }
     });
 }
 
-/// A button that copies, and says so for a while.
+/// A button that copies a text, and confirms for a moment.
 #[component]
 fn CopyButton(
     class: &'static str,
     todo: &'static str,
     done: &'static str,
-    /// What a screen reader says when it was copied.
+    /// The status for screen readers after copying.
     announced: &'static str,
     secret: RwSignal<Option<Secret>>,
-    /// What to copy.
+    /// Returns the text to copy.
     text: fn(&Secret) -> String,
-    /// Where that stands.
+    /// The element that shows the text.
     shown: NodeRef<Code>,
     status: RwSignal<&'static str>,
 ) -> impl IntoView {
@@ -208,9 +208,9 @@ fn CopyButton(
         let shown = shown.get_untracked();
         spawn_local(async move {
             let ok = browser::copy(&text.unwrap_or_default(), shown).await;
-            status.set(if ok { announced } else { BY_HAND });
+            status.set(if ok { announced } else { COPY_FAILED });
             copied.set(ok);
-            set_timeout(move || copied.set(false), CONFIRMED_FOR);
+            set_timeout(move || copied.set(false), COPIED_DURATION);
         });
     };
     view! {

@@ -1,7 +1,7 @@
-//! The dialog that asks before a key is revoked.
+//! The dialog that confirms the revocation of a key.
 //!
-//! Every "Revoke" in the table is a link to a page with this dialog in it, which needs no WASM. Where
-//! there is WASM, the links that carry all that the dialog shows (`data-revoke`) open it at once.
+//! Every "Revoke" in the table links to a page that contains this dialog and needs no WASM. With WASM, links that have
+//! the data of the dialog (`data-revoke`) open it at once.
 
 use leptos::html::Dialog;
 use leptos::prelude::*;
@@ -11,13 +11,13 @@ use super::browser;
 use super::dialog::{Buttons, close_at_click, open};
 use super::toast::dismiss_at_click;
 
-/// The key that a clicked link is about.
+/// The key of the clicked link.
 #[derive(Clone, Default)]
 struct Subject {
     id: String,
     name: String,
     prefix: String,
-    /// When it was last used, in words: `Used 3 minutes ago`, `Never used`.
+    /// The last use, in words: `Used 3 minutes ago`, `Never used`.
     used: String,
 }
 
@@ -29,7 +29,7 @@ impl Subject {
     }
 }
 
-/// One dialog for the whole table. `return_to` is the list as it is shown now.
+/// One dialog for the whole table. `return_to` is the address of the current list.
 #[island]
 pub fn RevokeKey(return_to: String) -> impl IntoView {
     let subject = RwSignal::new(Subject::default());
@@ -74,8 +74,8 @@ pub fn RevokeKey(return_to: String) -> impl IntoView {
                     <div id="revoke-what">
                         <p>
                             <strong>{text(|subject| subject.used.clone())} "."</strong>
-                            " Whatever uses it will get " <code>"401"</code>
-                            " at once. A revoked key cannot be brought back."
+                            " Requests with this key will fail (" <code>"401"</code>
+                            ") immediately. A revoked key cannot be restored."
                         </p>
                     </div>
                 </div>

@@ -1,21 +1,21 @@
-//! Messages in the corner of the page that can be put away.
+//! Messages in the corner of the page that can be dismissed.
 
 use serde::{Deserialize, Serialize};
 use web_sys::HtmlElement;
 
 use super::browser;
 
-/// Whether what a message is about worked.
+/// The outcome that a message reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToastKind {
-    /// It did.
+    /// The action succeeded.
     Success,
-    /// It did not.
+    /// The action failed.
     Error,
 }
 
-/// Lets messages be put away where they stand. Without WASM, their cross is a link to the page
-/// without them. Call it in an effect.
+/// Removes a message at a click on its cross. Without WASM, the cross links to the page without the message. Call it
+/// in an effect.
 pub fn dismiss_at_click() {
     let dismiss = |cross: HtmlElement| {
         if let Some(message) = cross.parent_element() {

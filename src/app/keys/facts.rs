@@ -1,4 +1,4 @@
-//! What there is to know about a key, and where it was used from.
+//! The details of a key, and the addresses that used it.
 
 use leptos::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::domain::{Key, Person};
 use crate::keys::KeyUsage;
 use crate::model::{Scopes, Timestamp};
 
-/// A list of facts. What may be long has a row of its own.
+/// The list of details. Long values have a row of their own.
 #[component]
 pub fn KeyFacts(key: Key, usage: KeyUsage, person: Person, here: KeysLink, now: Timestamp) -> AnyView {
     let by = key.creator.clone().map(|email| {
@@ -108,7 +108,7 @@ fn scopes(scopes: &Scopes) -> AnyView {
     view! { <ul class="chips">{scopes.names().iter().map(chip).collect_view()}</ul> }.into_any()
 }
 
-/// Where a key was last used from, newest first.
+/// The addresses that last used the key, newest first.
 #[component]
 pub fn Addresses(usage: KeyUsage, now: Timestamp) -> AnyView {
     let from = usage.addresses.into_iter().map(|from| {

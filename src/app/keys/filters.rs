@@ -1,4 +1,4 @@
-//! Which keys the list shows: environment, state, name, and the way to older ones.
+//! The filters of the list of keys (environment, state, name) and its pager.
 
 use leptos::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::app::links::keys::KeysLink;
 use crate::domain::{KeyState, Membership};
 use crate::model::Mode;
 
-/// The environments of the organisation.
+/// Tabs with the environments of the organisation.
 #[component]
 pub fn Tabs(membership: Membership, here: KeysLink) -> impl IntoView {
     let tab = move |environment: &crate::domain::Environment| {
@@ -30,7 +30,7 @@ pub fn Tabs(membership: Membership, here: KeysLink) -> impl IntoView {
     view! { <nav class="tabs" aria-label="Environment">{tabs}</nav> }
 }
 
-/// By state, and by a part of the name.
+/// The filter by state, and the search.
 #[component]
 pub fn Filters(here: KeysLink) -> AnyView {
     let mut states = vec![
@@ -39,7 +39,7 @@ pub fn Filters(here: KeysLink) -> AnyView {
         (Some(KeyState::Revoked), "Revoked"),
         (Some(KeyState::Expired), "Expired"),
     ];
-    // Few keys are ever paused: their filter is there for who came by its address.
+    // Few keys are paused: their filter shows only if the address asks for it.
     if here.state == Some(KeyState::Disabled) {
         states.push((Some(KeyState::Disabled), "Paused"));
     }
@@ -56,7 +56,7 @@ pub fn Filters(here: KeysLink) -> AnyView {
     view! {
         <div class="filters">
             <nav class="segmented" aria-label="Filter by state">{states}</nav>
-            // By POST: a key that somebody pastes here must not stand in an address.
+            // POST, because a key that is pasted here must not appear in an address.
             <form class="search" role="search" method="post" action="/keys/search">
                 {kept.collect_view()}
                 {icon(SEARCH)}
@@ -78,7 +78,7 @@ pub fn Filters(here: KeysLink) -> AnyView {
     .into_any()
 }
 
-/// The way to older keys and back to the newest. Nothing where everything fits on one page.
+/// Links to older keys and back to the newest; nothing if everything fits on one page.
 #[component]
 pub fn Pager(here: KeysLink, older: Option<KeysLink>) -> impl IntoView {
     let is_first = here.cursor.is_none();

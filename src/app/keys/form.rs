@@ -1,4 +1,4 @@
-//! The form of a key as text: what the key is, what was typed, and what that changes.
+//! The edit form of a key as text: its current values, the typed values, and the resulting edit.
 
 use std::collections::BTreeMap;
 
@@ -10,38 +10,38 @@ use crate::model::{FieldError, KeyName, Quota, RateLimit, Scopes, Timestamp};
 use crate::web::fields::{self, Fields};
 use crate::web::time::seconds;
 
-/// What stands in the form. A field that was not sent stands as it is.
+/// The text of the form's fields. A field that was not sent keeps its value.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyForm {
     /// The label.
     pub name: String,
-    /// Whether it is for named scopes only.
+    /// Whether the key is restricted to named scopes.
     pub is_restricted: bool,
-    /// Their names, separated by blanks.
+    /// The names of the scopes, separated by spaces.
     pub scopes: String,
     /// `2026-03-01T12:00`, UTC; empty for never.
     pub expires_at: String,
-    /// Requests,
+    /// Requests of the rate limit.
     pub rate_limit: String,
-    /// in so many seconds.
+    /// Seconds of the rate limit's window.
     pub window_seconds: String,
-    /// Requests in a month.
+    /// Requests a month.
     pub quota: String,
-    /// One a line.
+    /// One network per line.
     pub ip_allowlist: String,
-    /// `name=value`, one a line; `None` where lines cannot say what there is.
+    /// One `name=value` per line; `None` if the metadata cannot be written as lines.
     pub metadata: Option<String>,
-    /// What is wrong with it.
+    /// The mistakes, by field.
     #[serde(skip)]
     pub errors: Vec<FieldError>,
-    /// The fields that were changed here and, since the form was filled, elsewhere as well.
+    /// The fields that were changed in the form and, after it was rendered, elsewhere.
     #[serde(skip)]
     pub conflicts: Vec<&'static str>,
 }
 
 impl KeyForm {
-    /// What a key is.
+    /// Returns the form with the values of a key.
     pub fn of(key: &Key) -> Self {
         let rate = key.limits.rate_limit;
         let networks = key.limits.ip_allowlist.iter().flatten().map(ToString::to_string).collect::<Vec<_>>();
@@ -61,11 +61,11 @@ impl KeyForm {
         }
     }
 
-    /// Takes over what was typed into a field; false if there is no such field.
+    /// Sets the text of a field; `false` if there is no such field.
     pub fn set(&mut self, field: &str, text: String) -> bool {
         match field {
             "name" => self.name = text,
-            // Whatever is not full access is less.
+            // An unknown value means restricted, never full access.
             "access" => self.is_restricted = text != "full",
             "scopes" => self.scopes = text,
             "expires_at" => self.expires_at = text,
@@ -79,11 +79,11 @@ impl KeyForm {
         true
     }
 
-    /// What is to change of the key, when `shown` is the version that the form was filled from. A field that nobody touched is not held to any
-    /// rule: a key that is expired can still be renamed.
+    /// Returns the edit that the form asks for; `shown` is the version that it was rendered with. Unchanged fields are
+    /// not validated, so an expired key can still be renamed.
     ///
     /// # Errors
-    /// What is wrong, by the names of the fields, in the words of the API.
+    /// The mistakes by field, in the words of the API.
     pub fn read(&self, shown: &Self, now: Timestamp) -> Result<Edit, Vec<FieldError>> {
         let (mut fields, mut edit) = (Fields::default(), Edit::default());
         if !self.is_same(shown, "name") {
@@ -97,7 +97,7 @@ impl KeyForm {
                 fields.take("expires_at", fields::expiry(&expires, now)).map(Some)
             };
         }
-        // Full access is kept as it was asked for, as `null` or as `*`.
+        // Unchanged full access stays as it was stored, `null` or `*`.
         if !self.is_same(shown, "scopes") {
             let names = self.is_restricted.then_some(self.scopes.as_str());
             edit.scopes = fields.take("scopes", Scopes::parse(names));
@@ -132,17 +132,17 @@ impl KeyForm {
         if fields.are_right() { Ok(edit) } else { Err(fields.error().errors) }
     }
 
-    /// Whether a field was changed elsewhere as well.
+    /// Whether a field is in conflict.
     pub fn is_stale(&self) -> bool {
         !self.conflicts.is_empty()
     }
 
-    /// The first field that needs a look: one with an error, or else in conflict.
+    /// Returns the first field with an error, or else the first field in conflict.
     pub fn first_wrong(&self) -> Option<&str> {
         self.errors.first().map(|error| error.field.as_str()).or(self.conflicts.first().copied())
     }
 
-    /// A field's value in words.
+    /// Describes the value of a field in words.
     pub fn describe(&self, field: &str) -> String {
         let or = |text: &str, none: &str| if is_empty(text) { none.to_owned() } else { text.to_owned() };
         match field {
@@ -157,15 +157,15 @@ impl KeyForm {
             "ip_allowlist" => or(&self.ip_allowlist.replace('\n', ", "), "any address"),
             _ => match &self.metadata {
                 Some(text) => or(&text.replace('\n', ", "), "none"),
-                None => "what the details on this page show".to_owned(),
+                None => "see the details on this page".to_owned(),
             },
         }
     }
 
-    /// What is wrong with a field, as a sentence.
+    /// Returns the error of a field as a sentence.
     pub fn error(&self, field: &str) -> Option<String> {
         let error = self.errors.iter().find(|error| error.field == field)?;
-        // The API speaks of its JSON; the form has inputs.
+        // The API's messages are about JSON; these are about inputs.
         match field {
             "name" if is_empty(&self.name) => return Some("Enter a name.".to_owned()),
             "rate_limit" => {
@@ -182,7 +182,7 @@ impl KeyForm {
             "expires_at" => return Some("Choose a date and a time in the future, before the year 10000.".to_owned()),
             _ => {}
         }
-        // What quotes the mistake is a sentence already.
+        // A message that quotes the mistake is a whole sentence already.
         let it = if error.message.starts_with('`') { "" } else { "It " };
         Some(format!("{it}{}.", error.message))
     }
@@ -192,12 +192,12 @@ fn is_empty(text: &str) -> bool {
     text.trim().is_empty()
 }
 
-/// What is no number is outside of every bound, and the bound is what is said about it.
+/// Parses a number. Invalid text becomes 0, which is outside of every range, so that the error names the range.
 fn number<N: std::str::FromStr + Default>(text: &str) -> N {
     text.trim().parse().unwrap_or_default()
 }
 
-/// A browser leaves out the zone, and seconds that are zero.
+/// Completes the text of `datetime-local`: a browser omits the zone, and seconds that are zero.
 pub(crate) fn with_zone(text: &str) -> String {
     match text.trim() {
         text if text.len() == "2026-03-01T12:00".len() => format!("{text}:00Z"),
@@ -226,7 +226,7 @@ fn pairs(text: &str) -> Result<BTreeMap<String, String>, String> {
     Ok(map)
 }
 
-/// `None` for what would read back as something else, or not come through a browser unchanged.
+/// Writes metadata as lines; `None` if the lines would be read back differently or changed by a browser.
 fn as_lines(map: Option<&BTreeMap<String, String>>) -> Option<String> {
     let Some(map) = map else {
         return Some(String::new());
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_touched_is_left_out() {
+    fn unchanged_fields_are_left_out_of_the_edit() {
         let edit = shown().read(&shown(), NOW).unwrap();
         assert_eq!(format!("{edit:?}"), format!("{:?}", Edit::default()));
         let ended = KeyForm { expires_at: "2020-01-01T00:00:00".to_owned(), ..shown() };
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_emptied_is_taken_away() {
+    fn an_emptied_field_removes_the_limit() {
         let full = KeyForm {
             expires_at: "2027-01-01T00:00:00".to_owned(),
             rate_limit: "1".to_owned(),
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn full_access_stays_as_it_was_asked_for() {
+    fn unchanged_full_access_is_left_out_of_the_edit() {
         assert_eq!(typed("scopes", "a:b").read(&shown(), NOW).unwrap().scopes, None);
         let restricted = KeyForm { is_restricted: true, scopes: "a:b".to_owned(), ..shown() };
         assert_eq!(restricted.read(&shown(), NOW).unwrap().scopes, Some(Scopes::Named(vec!["a:b".to_owned()])));
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_read_as_a_browser_writes_them() {
+    fn times_are_read_in_the_formats_of_browsers() {
         for text in ["2026-03-02T12:00", "2026-03-02T12:00:00", " 2026-03-02T12:00:00Z ", "2026-03-02T13:00:00+01:00"] {
             let edit = typed("expires_at", text).read(&shown(), NOW).unwrap();
             assert_eq!(edit.expires_at, Some(Some(NOW.plus(24 * 3_600_000))), "{text}");
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_sentences() {
+    fn errors_are_shown_as_sentences() {
         assert_eq!(message("name", " "), "Enter a name.");
         assert!(message("rate_limit", "1.5").starts_with("Enter two whole numbers: 1 to 1,000,000,000 requests"));
         assert_eq!(message("rate_limit", "5"), message("rate_limit", "1.5"));
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_say_what_they_can() {
+    fn metadata_is_written_as_lines_only_if_they_read_back_equal() {
         let map = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };

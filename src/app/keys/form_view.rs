@@ -1,4 +1,4 @@
-//! The form by which a key is changed.
+//! The view of a key's edit form.
 
 use leptos::prelude::*;
 
@@ -6,16 +6,16 @@ use super::form::KeyForm;
 use super::revoke_dialog::LeaveDescendants;
 use crate::app::kit::{ErrorText, Notice, StoredText};
 
-/// A text between `<textarea>` and `</textarea>`. Leptos writes it there as it is, and a browser drops the first
+/// Escapes a text for the inside of a `<textarea>`: Leptos writes `inner_html` unescaped, and a browser drops the first
 /// line break.
 fn inside(text: &str) -> String {
     format!("\n{}", text.replace('&', "&amp;").replace('<', "&lt;"))
 }
 
-/// `page` is where it is sent, and where the page without what was typed is. `shown` is the version that `form` was
-/// filled from, which the form carries along; `made` is how many keys are below this one.
+/// The form. `page` is its address, and the address to discard it. `shown` is the version that `form` was rendered
+/// with, sent along in a hidden field. `made` is the number of descendants of the key.
 ///
-/// No fragment goes along: a browser that is led to one does not go to the first mistake.
+/// The address has no fragment, because a browser that scrolls to a fragment ignores `autofocus` on the first mistake.
 #[component]
 pub fn KeyFields(form: KeyForm, shown: KeyForm, page: String, made: i64) -> AnyView {
     let action = page.clone();
@@ -38,8 +38,11 @@ pub fn KeyFields(form: KeyForm, shown: KeyForm, page: String, made: i64) -> AnyV
         &form,
         "ip_allowlist",
         "Allowed networks",
-        view! { "One a line, such as " <code>"203.0.113.0/24"</code> " or " <code>"2001:db8::/32"</code> ". None: from anywhere." }
-            .into_any(),
+        view! {
+            "One per line, such as " <code>"203.0.113.0/24"</code> " or " <code>"2001:db8::/32"</code>
+            ". Leave empty to allow any address."
+        }
+        .into_any(),
         now("ip_allowlist"),
         &form.ip_allowlist,
     );
@@ -48,14 +51,14 @@ pub fn KeyFields(form: KeyForm, shown: KeyForm, page: String, made: i64) -> AnyV
             &form,
             "metadata",
             "Metadata",
-            view! { "Lines like " <code>"team=billing"</code> ", which every check answers with." }.into_any(),
+            view! { "One " <code>"name=value"</code> " per line. Returned with every verification." }.into_any(),
             now("metadata"),
             text,
         ),
         None => view! {
             <div class="field">
                 <p><strong>"Metadata"</strong></p>
-                <p class="hint">"It has line breaks or blanks that a form would lose: change it by the API."</p>
+                <p class="hint">"The values have line breaks or spaces that a form would lose. Use the API."</p>
             </div>
         }
         .into_any(),
@@ -119,7 +122,7 @@ pub fn KeyFields(form: KeyForm, shown: KeyForm, page: String, made: i64) -> AnyV
     .into_any()
 }
 
-/// A field of several lines.
+/// A text area with label, hint and error.
 fn lines(
     form: &KeyForm,
     field: &'static str,
@@ -197,7 +200,7 @@ fn ScopesField(form: KeyForm, focused: bool, now: AnyView) -> AnyView {
     .into_any()
 }
 
-/// The rate limit, which is two numbers, and the quota.
+/// The rate limit (two numbers) and the quota.
 #[component]
 fn LimitFields(form: KeyForm, shown: KeyForm, rate_focused: bool, quota_focused: bool) -> AnyView {
     let number = |field: &'static str, about: &'static str, unit: &'static str, value: &str, focused: bool| {

@@ -1,4 +1,4 @@
-//! The page of one key: what it is, how it is used, and the form by which it is changed.
+//! The page of one key: details, usage, and the edit form.
 
 use axum::extract::{self, FromRequestParts, Path};
 use axum::http::StatusCode;
@@ -23,25 +23,25 @@ use crate::model::{ApiError, KeyId, Timestamp};
 use crate::web::Services;
 use crate::web::auth::SignedIn;
 
-/// A key that was asked for, and who asked.
+/// The requested key, and the signed-in person.
 pub struct Found {
-    /// Who.
+    /// The signed-in person.
     pub person: Person,
-    /// Whether they may change it.
+    /// Whether the person may change the key.
     pub may_manage: bool,
-    /// The list that the page leads back to.
+    /// The list that the page links back to.
     pub here: KeysLink,
     /// The key.
     pub key: Key,
-    /// How many keys below it are not revoked.
+    /// Number of its descendants that are not revoked.
     pub made: i64,
 }
 
 impl Found {
-    /// Whether they may change it.
+    /// Checks that the person may change the key.
     ///
     /// # Errors
-    /// Why they may not.
+    /// `NotAllowed`, or `Revoked`.
     pub fn editable(&self) -> Result<(), EditError> {
         if !self.may_manage {
             Err(EditError::NotAllowed)
@@ -56,8 +56,8 @@ impl Found {
 impl FromRequestParts<Services> for Found {
     type Rejection = ApiError;
 
-    /// The key of the id in the path, if the person who asks may see it, and it is where the address says: 401 when
-    /// nobody is signed in, 404 for a key that is not theirs to see, 503 when the database fails.
+    /// Finds the key of the id in the path. 401 without a session, 404 for a key that the person may not see or that is
+    /// not in the organisation and environment of the address, 503 when the database fails.
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
         let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
         let not_found = || ApiError::not_found("There is no such key.");
@@ -97,7 +97,7 @@ pub async fn key(
 pub struct Typed {
     /// The text in its fields.
     pub form: KeyForm,
-    /// The version that it was filled from.
+    /// The version: the values that it was rendered with.
     pub shown: KeyForm,
 }
 
@@ -108,7 +108,7 @@ impl Typed {
     }
 }
 
-/// The page, with what was typed into its form.
+/// Renders the page with a form in this state.
 ///
 /// # Errors
 /// 503 when the database fails.
@@ -121,7 +121,7 @@ pub async fn key_page(services: &Services, parts: &Parts, found: Found, typed: T
     page(services, parts, found, typed, None).await.map(|document| document.with_status(status).into())
 }
 
-/// The page after the key was to be paused or resumed (`enabled`) from a page that was out of date.
+/// Renders the page after a stale page asked to pause or resume (`enabled`) the key.
 ///
 /// # Errors
 /// 503 when the database fails.
@@ -151,12 +151,12 @@ async fn page(
     Ok(Document::new(title, move || view! { <KeyView shown/> }).with_islands())
 }
 
-/// What the page shows.
+/// The data of the page.
 struct Shown {
     found: Found,
     usage: KeyUsage,
     typed: Typed,
-    /// Whether the key was to be resumed (or paused), which was refused because it is not what the page showed.
+    /// A refused change from a stale page: `true` to resume the key, `false` to pause it.
     refused: Option<bool>,
     flash: Option<Flash>,
     now: Timestamp,
@@ -202,7 +202,7 @@ fn KeyView(shown: Shown) -> AnyView {
     .into_any()
 }
 
-/// What the key is called, and what can be done with it as a whole.
+/// The name and state of the key, and the actions on it.
 #[component]
 fn Head(
     key: Key,
@@ -260,7 +260,7 @@ fn Head(
     .into_any()
 }
 
-/// The key was not resumed (or paused), because it is not what the page showed.
+/// The notice that a stale page did not resume or pause the key.
 #[component]
 fn StaleSwitch(key: Key, resume: bool, now: Timestamp) -> AnyView {
     let (asked, button) = if resume { ("resumed", "Resume") } else { ("paused", "Pause") };
@@ -275,11 +275,11 @@ fn StaleSwitch(key: Key, resume: bool, now: Timestamp) -> AnyView {
     view! { <Notice id="switch-failed" text/> }.into_any()
 }
 
-/// Why the key does not work, if it does not.
+/// The reason why the key does not work, if any.
 #[component]
 fn Standing(key: Key, is_editable: bool, now: Timestamp) -> AnyView {
     let (words, since, what) = match (key.state(now), key.revoked_at, key.disabled_at, key.limits.expires_at) {
-        (KeyState::Revoked, Some(at), ..) => ("Revoked", at, "Requests get 401, and nothing brings it back."),
+        (KeyState::Revoked, Some(at), ..) => ("Revoked", at, "Requests get 401. A revoked key cannot be restored."),
         (KeyState::Disabled, _, Some(at), _) if is_editable => ("Paused", at, "Requests get 401 until you resume it."),
         (KeyState::Disabled, _, Some(at), _) => ("Paused", at, "Requests get 401 until it is resumed."),
         (KeyState::Expired, _, _, Some(at)) => ("Expired", at, "Requests get 401. A later date brings it back."),

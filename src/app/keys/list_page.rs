@@ -23,37 +23,37 @@ use crate::model::{ApiError, KeyId, NameError, Timestamp};
 use crate::web::Services;
 use crate::web::auth::SignedIn;
 
-/// What the page shows.
+/// The data of the page.
 struct List {
     person: Person,
     membership: Membership,
     environment: Environment,
     here: KeysLink,
     keys: Vec<Key>,
-    /// The keys among them that have made keys.
+    /// The keys of the page that have created keys.
     makers: HashSet<KeyId>,
     older: Option<KeysLink>,
-    /// The key that is asked about, and how many keys below it are not revoked.
+    /// The key in the revocation dialog, and the number of its descendants that are not revoked.
     asked: Option<(Key, i64)>,
-    /// What is wrong with the text that was searched for.
+    /// The error of the search text.
     unsearchable: Option<NameError>,
-    /// The key whose creation got no answer, if it is there.
+    /// The lost key: its creation got no answer. `None` if it does not exist.
     lost: Option<Key>,
     flash: Option<Flash>,
     origin: String,
     now: Timestamp,
 }
 
-/// A key whose creation got no answer is looked for among those of the last 10 minutes.
-const LOST_FOR: i64 = 10 * 60 * 1000;
-/// The clocks of two nodes may differ by this many milliseconds: the moment at which a key was asked for is by the clock
-/// of the node that rendered the page.
-const CLOCKS_DIFFER: i64 = 2000;
+/// Milliseconds after its creation for which a lost key is looked for: 10 minutes.
+const LOST_KEY_WINDOW_MS: i64 = 10 * 60 * 1000;
+/// Largest difference of two nodes' clocks, in milliseconds. The time of the lost request is by the clock of the node
+/// that rendered the page, the creation time of the key by that of the node that stored it.
+const MAX_CLOCK_SKEW_MS: i64 = 2000;
 
 /// `GET /keys`.
 ///
 /// # Errors
-/// 401 when nobody is signed in, 404 for a place that is not theirs, 503 when the database fails.
+/// 401 without a session, 404 for an environment that the person may not see, 503 when the database fails.
 pub async fn keys(
     State(services): State<Services>,
     SignedIn(person): SignedIn,
@@ -78,7 +78,7 @@ pub async fn keys(
             let admission = services.lists.admit(caller.tenant(owner)).await?;
             services.keys.list(&request, &admission).await?
         }
-        // No name is like that, and all keys are not what was asked for.
+        // No name matches an invalid search; show no keys instead of all.
         Err(_) => keys::Page { keys: Vec::new(), next: None },
     };
     let makers = services.keys.makers_among(&page.keys).await?;
@@ -110,7 +110,7 @@ fn no_place() -> ApiError {
     ApiError::not_found("There is no such organisation or environment.")
 }
 
-/// Where the address says, or else the first there is.
+/// Returns the organisation and environment that the address names, or else the first ones.
 fn place(person: &Person, link: &KeysLink) -> Option<(Membership, Environment)> {
     let membership = match (link.organisation, link.environment) {
         (Some(organisation), _) => person.in_organisation(organisation)?,
@@ -126,7 +126,7 @@ fn place(person: &Person, link: &KeysLink) -> Option<(Membership, Environment)> 
     Some((membership.clone(), environment.clone()))
 }
 
-/// The key that the address asks about, if it is here, and can be revoked by who asks.
+/// Returns the key of the revocation dialog, if it is in this environment and the caller may revoke it.
 async fn asked(
     services: &Services,
     caller: &Caller,
@@ -147,8 +147,8 @@ async fn asked(
     })
 }
 
-/// The newest key of the name that the address says, if the person made it after the moment that the address says, and
-/// it was never used. A key of the same name that was made before is another one.
+/// Returns the lost key: the newest unused key with the name in the address that the person created after the time in
+/// the address. An older key of the same name is another key.
 async fn lost(
     services: &Services,
     caller: &Caller,
@@ -171,12 +171,12 @@ async fn lost(
             && key.created_by == Some(person.id)
             && key.revoked_at.is_none()
             && key.last_used_at.is_none()
-            && now.since(key.created_at) <= LOST_FOR
-            && here.since.is_none_or(|asked| key.created_at >= asked.plus(-CLOCKS_DIFFER))
+            && now.since(key.created_at) <= LOST_KEY_WINDOW_MS
+            && here.since.is_none_or(|asked| key.created_at >= asked.plus(-MAX_CLOCK_SKEW_MS))
     }))
 }
 
-/// Where this server is reached, for a line to copy.
+/// Returns the origin of this server, for commands to copy.
 pub(crate) fn origin(services: &Services, parts: &Parts) -> String {
     services.site.public_url.clone().unwrap_or_else(|| {
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
@@ -278,7 +278,7 @@ fn Head(may_create: bool) -> AnyView {
     .into_any()
 }
 
-/// Says that this page cannot create keys without WebAssembly, where there is none.
+/// The notices that creating a key needs WebAssembly: without JavaScript, and when WebAssembly did not start.
 #[component]
 fn NeedsWasm() -> AnyView {
     view! {
@@ -300,7 +300,7 @@ fn NeedsWasm() -> AnyView {
     .into_any()
 }
 
-/// Says why no key can be created on this page, and the way without.
+/// One such notice, with a link to the API.
 fn needs_wasm(what: &'static str, why: &'static str) -> impl IntoView {
     view! {
         <p class="notice plain">

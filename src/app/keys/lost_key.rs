@@ -1,4 +1,4 @@
-//! The notice about a key whose creation got no answer.
+//! The notice about a lost key, created without an answer.
 
 use leptos::prelude::*;
 
@@ -9,7 +9,7 @@ use crate::app::links::keys::KeysLink;
 use crate::domain::Key;
 use crate::model::Timestamp;
 
-/// Says whether the key exists, and offers to revoke it. `name` is the one that was asked for.
+/// Says whether the key exists, and offers to revoke it. `name` is the requested name.
 #[component]
 pub fn LostKey(name: String, lost: Option<Key>, here: KeysLink, now: Timestamp) -> AnyView {
     let Some(key) = lost else {
@@ -31,7 +31,7 @@ pub fn LostKey(name: String, lost: Option<Key>, here: KeysLink, now: Timestamp) 
             <span>
                 <strong>"The key “" <bdi>{name}</bdi> "” was created "</strong> <Moment at words=ago(now, at)/>
                 <strong>", but its string did not arrive."</strong>
-                " Nobody has seen it. Revoke this key, then create another. "
+                " The string was not shown. Revoke this key, then create another. "
                 <RevokeLink key has_made_keys=false used=None here/>
             </span>
         </p>

@@ -1,4 +1,4 @@
-//! The keys: their list, one key, and the forms that change it.
+//! Pages of keys: the list, one key, and their forms.
 
 pub(crate) mod facts;
 pub(crate) mod filters;

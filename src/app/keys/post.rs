@@ -1,4 +1,4 @@
-//! The forms of one key: it is changed, paused and resumed, and revoked.
+//! Handlers of the forms that edit, pause, resume and revoke a key.
 
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
@@ -13,12 +13,12 @@ use crate::model::{ApiError, KeyId, Timestamp};
 use crate::web::Services;
 use crate::web::auth::SignedIn;
 
-/// `POST /keys/{id}`: what a key may do changes.
+/// `POST /keys/{id}`: edits a key.
 ///
 /// # Errors
-/// 401 when nobody is signed in, 404 for a key that is not theirs to see, 403 for one that is not theirs to change,
-/// 503 when the database fails. Wrong fields (400), and fields that were changed elsewhere since the form was filled
-/// (409), are shown on the page.
+/// 401 without a session, 404 for a key that the person may not see, 403 for a key that the person may not change,
+/// 503 when the database fails. Invalid fields (400), and fields that were changed elsewhere after the form was
+/// rendered (409), are shown on the page.
 pub async fn edit_key(
     State(services): State<Services>,
     found: Found,
@@ -32,14 +32,14 @@ pub async fn edit_key(
     let mut shown = version.clone().unwrap_or_else(|| KeyForm::of(&found.key));
     let mut typed = shown.clone();
     let mut descendants = true;
-    form.hand_on(|field, text| {
+    form.take_all(|field, text| {
         field == "version" || read_descendants(field, &text, &mut descendants) || typed.set(field, text)
     })?;
     let now = services.clock.now();
     let edit = match typed.read(&shown, now) {
         Ok(edit) => edit,
         Err(errors) => {
-            typed.catch_up(&mut shown, &KeyForm::of(&found.key));
+            typed.rebase(&mut shown, &KeyForm::of(&found.key));
             return key_page(&services, &parts, found, Typed { form: KeyForm { errors, ..typed }, shown }).await;
         }
     };
@@ -51,17 +51,17 @@ pub async fn edit_key(
             let mut edited = Key::clone(&stored);
             edit.apply(&mut edited, now);
             typed.conflicts = KeyForm::conflicts(version.as_ref(), &stored, &edited);
-            typed.catch_up(&mut shown, &KeyForm::of(&stored));
+            typed.rebase(&mut shown, &KeyForm::of(&stored));
             key_page(&services, &parts, found, Typed { form: typed, shown }).await
         }
         changed => answer(&parts, &found, changed, "#edit").await,
     }
 }
 
-/// `POST /keys/{id}/enabled`: a key is paused or resumed.
+/// `POST /keys/{id}/enabled`: pauses or resumes a key.
 ///
 /// # Errors
-/// As [`edit_key`]; 400 when the form does not say which of the two.
+/// As [`edit_key`]; 400 when `enabled` is neither `true` nor `false`.
 pub async fn enable_key(
     State(services): State<Services>,
     found: Found,
@@ -72,7 +72,7 @@ pub async fn enable_key(
         return not_in_effect(&parts, &found, error).await;
     }
     let (mut typed, mut version, mut descendants) = (String::new(), None, true);
-    form.hand_on(|field, text| {
+    form.take_all(|field, text| {
         match field {
             "enabled" => typed = text,
             "version" => version = switch_version(&text),
@@ -91,27 +91,27 @@ pub async fn enable_key(
             let found = Found::from_request_parts(&mut parts, &services).await?;
             stale_switch_page(&services, &parts, found, enabled).await
         }
-        // The page has the button for the opposite only.
+        // Not `answer`, which advises to save again: the page now has only the opposite button.
         Err(EditError::Unavailable(_)) => {
             let what = if enabled { "resumed" } else { "paused" };
             let page = found.here.key_href(found.key.id);
-            unproven(&parts, &format!("Key “{}” {what}", isolate(&found.key.name)), page).await
+            unconfirmed(&parts, &format!("Key “{}” {what}", isolate(&found.key.name)), page).await
         }
         changed => answer(&parts, &found, changed, "").await,
     }
 }
 
-/// Reads the checkbox that leaves a key's descendants out of a change; false if this is another field.
+/// Reads the checkbox that leaves a key's descendants out of a change; `false` for another field.
 fn read_descendants(field: &str, text: &str, descendants: &mut bool) -> bool {
-    let is_it = field == "descendants";
-    if is_it {
+    let is_checkbox = field == "descendants";
+    if is_checkbox {
         *descendants = text != "false";
     }
-    is_it
+    is_checkbox
 }
 
-/// Reads the version of the form that pauses and resumes: since when the key is paused, in milliseconds, empty when
-/// it is not.
+/// Reads the version of the form that pauses and resumes: the time at which the key was paused, in milliseconds, or
+/// empty if it is not paused.
 #[expect(
     clippy::option_option,
     reason = "a version that cannot be read is not the version of a key that is not paused"
@@ -146,7 +146,7 @@ async fn change(
     Ok(Flash::success(format!("Key “{}” {}", isolate(&key.name), done.what), done.detail))
 }
 
-/// Leads back to the page of the key, at `fragment`, with the message about the change.
+/// Redirects to the page of the key, at `fragment`, with a message about the change.
 async fn answer(
     parts: &Parts,
     found: &Found,
@@ -159,23 +159,23 @@ async fn answer(
     }
 }
 
-/// Leads to `page` with the message that a change is stored but not known to be in effect on every node. It is in
-/// effect there when their leases end, at the latest.
-async fn unproven(parts: &Parts, done: &str, page: String) -> Result<Answer, ApiError> {
+/// Redirects to `page` with the message that a change is stored but not confirmed by every node. The change takes
+/// effect on the others when their leases end, at the latest.
+async fn unconfirmed(parts: &Parts, done: &str, page: String) -> Result<Answer, ApiError> {
     let flash = Flash::error(
         format!("{done}, but not confirmed by every node"),
-        "The change is stored. A node that has not heard of it may use the old state until its lease ends",
+        "The change is stored. A node that has not followed it may use the old state until its lease ends",
     );
     flash.on_page(parts, page).await
 }
 
-/// What the page of the key has the rest of is said there.
+/// Redirects to the page of the key with a message why the change is not in effect. Other errors get their own page.
 async fn not_in_effect(parts: &Parts, found: &Found, error: EditError) -> Result<Answer, ApiError> {
     let (text, detail) = match error {
-        EditError::Revoked => ("The key was not changed", "It is revoked, which nothing undoes"),
+        EditError::Revoked => ("The key was not changed", "A revoked key cannot be changed"),
         EditError::Unavailable(_) => (
-            "Not every node may have heard of it yet",
-            "The change is stored. Save again: the answer comes when all have",
+            "The change is not confirmed by every node",
+            "The change is stored. Save again to wait until every node has confirmed it",
         ),
         error => return Err(error.into()),
     };
@@ -185,7 +185,7 @@ async fn not_in_effect(parts: &Parts, found: &Found, error: EditError) -> Result
 /// `POST /keys/{id}/revoke`.
 ///
 /// # Errors
-/// 401 when nobody is signed in, 404 for a key that is not theirs to see, 503 when the database fails.
+/// 401 without a session, 404 for a key that the person may not see, 503 when the database fails.
 pub async fn revoke(
     State(services): State<Services>,
     SignedIn(person): SignedIn,
@@ -203,7 +203,7 @@ pub async fn revoke(
             Flash::error("The key was not revoked", "Only the member who made it, an admin or an owner can revoke it")
         }
         Err(RevokeError::NotFound) => return Err(not_found()),
-        Err(RevokeError::Unavailable(_)) => return unproven(&parts, "Key revoked", return_to).await,
+        Err(RevokeError::Unavailable(_)) => return unconfirmed(&parts, "Key revoked", return_to).await,
         Err(error @ RevokeError::Store(_)) => return Err(error.into()),
     };
     flash.on_page(&parts, return_to).await

@@ -1,4 +1,4 @@
-//! The dialog that asks before a key is revoked, as a part of the page: it needs no WASM.
+//! The dialog that confirms a revocation, as a part of the page. Needs no WASM.
 
 use leptos::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::app::links::keys::KeysLink;
 use crate::domain::Key;
 use crate::model::Timestamp;
 
-/// A checkbox that leaves the keys below a key, `made` of them, out of a change. Nothing where there are none.
+/// A checkbox that leaves the `made` descendants of a key out of a change; nothing if there are none.
 #[component]
 pub fn LeaveDescendants(made: i64) -> impl IntoView {
     let words = if made == 1 { "the key".to_owned() } else { format!("the {} keys", thousands(made)) };
@@ -22,7 +22,7 @@ pub fn LeaveDescendants(made: i64) -> impl IntoView {
     })
 }
 
-/// Stands in front of the list. `made` is how many keys below this one are not revoked.
+/// The dialog, in front of the list. `made` is the number of descendants that are not revoked.
 #[component]
 pub fn RevokeDialog(key: Key, made: i64, here: KeysLink, now: Timestamp) -> AnyView {
     let used = match key.last_used_at {
@@ -53,8 +53,8 @@ pub fn RevokeDialog(key: Key, made: i64, here: KeysLink, now: Timestamp) -> AnyV
                     <div id="revoke-what">
                         <p>
                             <strong>{used} "."</strong>
-                            " Whatever uses it will get " <code>"401"</code>
-                            " at once. A revoked key cannot be brought back."
+                            " Requests with this key will fail (" <code>"401"</code>
+                            ") immediately. A revoked key cannot be restored."
                         </p>
                     </div>
                     {others}

@@ -1,4 +1,4 @@
-//! The search form: it leads to the filtered list, or to the page of the key that was pasted.
+//! The handler of the search forms: redirects to the filtered list, or to the page of a pasted key.
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -13,19 +13,19 @@ use crate::web::auth::SignedIn;
 
 /// A key string that was pasted into a search.
 enum Pasted {
-    /// All of it.
+    /// A whole key string.
     Key(KeyHash),
-    /// Its beginning, which leads to no key.
+    /// The beginning of a key string, which finds no key.
     Part,
 }
 
-/// The fields of the search forms that go on into the address of the list.
+/// The fields of the search forms that are copied into the address of the list.
 const SEARCH_FIELDS: [&str; 8] = ["org", "env", "state", "q", "source", "key", "from", "to"];
-/// Characters of a field that go on. The longest search is shorter; the rest would only make the address long.
-const SEARCH_LENGTH: usize = 300;
+/// Characters of a field that are copied; the rest is cut. Every valid search is shorter.
+const MAX_FIELD_LENGTH: usize = 300;
 
-/// `POST /keys/search`, `POST /events/search`: leads to the filtered list, or, when a whole key was pasted, to the page
-/// of that key. The key string stands in no answer.
+/// `POST /keys/search`, `POST /events/search`: redirects to the filtered list, or to the page of a key if its whole
+/// string was pasted. No response contains the key string.
 ///
 /// # Errors
 /// 503 when the database fails.
@@ -52,20 +52,20 @@ pub async fn search(State(services): State<Services>, mut parts: Parts, form: Fo
     Flash::error(text, detail).on_page(&parts, list).await
 }
 
-/// The address of the `list` that a search leads to, and the key that was pasted.
+/// Returns the address of the filtered `list`, and the key string that was pasted.
 fn as_search(form: &Form, list: &str) -> (String, Option<Pasted>) {
     let mut query = form_urlencoded::Serializer::new(String::new());
     let mut pasted = None;
     for (name, text) in form.fields() {
         if name == "hash" || contains_key(text) || contains_key(name) {
-            // The script of the page sends the hash of a key that it recognised.
+            // `page.js` sends the hash instead of a key string that it recognises.
             let hash = hex::decode(text).ok().and_then(|hash| hash.try_into().ok()).map(KeyHash::stored);
             let hash = hash.filter(|_| name == "hash").or_else(|| key_in(text)).or_else(|| key_in(name));
             if !matches!(pasted, Some(Pasted::Key(_))) {
                 pasted = Some(hash.map_or(Pasted::Part, Pasted::Key));
             }
         } else if SEARCH_FIELDS.contains(&name.as_str()) && !text.trim().is_empty() {
-            query.append_pair(name, &text.trim().chars().take(SEARCH_LENGTH).collect::<String>());
+            query.append_pair(name, &text.trim().chars().take(MAX_FIELD_LENGTH).collect::<String>());
         }
     }
     let query = query.finish();

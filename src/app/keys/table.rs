@@ -1,6 +1,6 @@
-//! The list itself: one row a key, masked.
+//! The table of keys, one masked key per row.
 //!
-//! Narrow screens show the rows as cards; the roles keep them a table for a screen reader.
+//! Narrow screens show the rows as cards; the ARIA roles keep the table for screen readers.
 
 use std::collections::HashSet;
 
@@ -11,10 +11,10 @@ use crate::app::links::keys::KeysLink;
 use crate::domain::{Caller, Key, KeyState};
 use crate::model::{KeyId, Scopes, Timestamp};
 
-/// How many scopes a row names; more of them are a number.
+/// Number of scopes that a row names; the others are only counted.
 const SHOWN_SCOPES: usize = 2;
 
-/// The keys of a page, as `caller` may see them. `makers` are the keys among them that have made keys.
+/// The keys of a page, with the actions that `caller` may take. `makers` are the keys that have created keys.
 #[component]
 pub fn KeysTable(
     keys: Vec<Key>,
@@ -22,7 +22,7 @@ pub fn KeysTable(
     caller: Caller,
     environment: String,
     here: KeysLink,
-    /// The key that the page is about.
+    /// The highlighted key.
     marked: Option<KeyId>,
     now: Timestamp,
 ) -> AnyView {
@@ -90,7 +90,7 @@ fn Row(key: Key, has_made_keys: bool, is_marked: bool, caller: Caller, here: Key
     .into_any()
 }
 
-/// A key's state: a word, and a mark.
+/// A key's state: a word with a mark.
 #[component]
 pub fn State(state: KeyState) -> impl IntoView {
     let (class, words) = match state {
@@ -116,7 +116,7 @@ fn ScopeChips(scopes: Scopes) -> impl IntoView {
         return view! { <span class="chip full">"Full access"</span> }.into_any();
     }
     let names = scopes.names();
-    // "+1 more" takes as much room as the one that it hides.
+    // "+1 more" would take as much room as the scope that it hides.
     let shown = if names.len() == SHOWN_SCOPES + 1 { names.len() } else { SHOWN_SCOPES.min(names.len()) };
     let (shown, hidden) = names.split_at(shown);
     let chips = shown.iter().map(|name| view! { <span class="chip">{name.clone()}</span> }).collect_view();
@@ -125,8 +125,8 @@ fn ScopeChips(scopes: Scopes) -> impl IntoView {
     view! { {chips} {more} }.into_any()
 }
 
-/// A link to the page that asks; with WASM, the dialog opens at once from what stands in `data-…`.
-/// A key that has made others is asked about on the page, which knows how many these are.
+/// A link to the page with the revocation dialog. With WASM, the dialog opens at once, with the values of `data-…`. A
+/// key with descendants always uses the page, which knows their number.
 #[component]
 pub fn RevokeLink(key: Key, has_made_keys: bool, used: Option<String>, here: KeysLink) -> impl IntoView {
     let used = used.map_or_else(|| "Never used".to_owned(), |words| format!("Used {words}"));

@@ -1,7 +1,7 @@
-//! How a key was used lately: a chart that the server draws, and the same numbers as a table.
+//! The recent use of a key: a chart that the server draws, and its numbers as a table.
 //!
-//! Across, the chart is laid out in percents, so that it fits every width and nothing in it is stretched; up and
-//! down in pixels.
+//! The horizontal unit of the chart is per cent, so that it fits every width without distortion. The vertical unit is
+//! pixels.
 
 use leptos::prelude::*;
 
@@ -10,47 +10,47 @@ use crate::domain::Code;
 use crate::keys::KeyUsage;
 use crate::model::Timestamp;
 
-/// Hours that are shown, the current one is the last.
+/// Hours in the chart, up to the current one.
 pub const HOURS: i64 = 48;
-/// Milliseconds.
-const HOUR: i64 = 3_600_000;
-/// Of the bars, in pixels.
-const HEIGHT: i64 = 128;
-/// A bar is at least so high that it is seen.
-const LEAST: i64 = 3;
+/// Milliseconds of an hour.
+const HOUR_MS: i64 = 3_600_000;
+/// Height of the highest possible bar, in pixels.
+const CHART_HEIGHT_PX: i64 = 128;
+/// Smallest height of a bar, in pixels, so that one request is visible.
+const MIN_BAR_HEIGHT_PX: i64 = 3;
 
-/// What became of a key's requests in an hour.
+/// The outcomes of a key's requests in an hour.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Hour {
     /// Hours since 1970.
     number: i64,
-    good: i64,
-    refused: Vec<(Code, i64)>,
+    accepted: i64,
+    rejected: Vec<(Code, i64)>,
 }
 
 impl Hour {
     fn begins(&self) -> Timestamp {
-        Timestamp(self.number.saturating_mul(HOUR))
+        Timestamp(self.number.saturating_mul(HOUR_MS))
     }
 
-    fn refusals(&self) -> i64 {
-        self.refused.iter().map(|(_, count)| count).sum()
+    fn rejections(&self) -> i64 {
+        self.rejected.iter().map(|(_, count)| count).sum()
     }
 
     fn all(&self) -> i64 {
-        self.good + self.refusals()
+        self.accepted + self.rejections()
     }
 }
 
-/// Every one of the hours, oldest first.
+/// Returns all hours of the chart, oldest first.
 fn hours(usage: &KeyUsage, now: Timestamp) -> Vec<Hour> {
-    let last = now.0.div_euclid(HOUR);
+    let last = now.0.div_euclid(HOUR_MS);
     let hour = |number: i64| {
         let mut hour = Hour { number, ..Hour::default() };
         for used in usage.hours.iter().filter(|used| used.hour == number) {
             match used.code {
-                Code::Valid => hour.good += used.count,
-                code => hour.refused.push((code, used.count)),
+                Code::Valid => hour.accepted += used.count,
+                code => hour.rejected.push((code, used.count)),
             }
         }
         hour
@@ -58,7 +58,7 @@ fn hours(usage: &KeyUsage, now: Timestamp) -> Vec<Hour> {
     (last - HOURS + 1..=last).map(hour).collect()
 }
 
-/// The end of an axis on which a number fits, whose half is a whole number.
+/// Returns the end of an axis for values up to `most`; its half is a whole number.
 fn end_of_axis(most: i64) -> i64 {
     let mut unit: i64 = 1;
     loop {
@@ -72,7 +72,7 @@ fn end_of_axis(most: i64) -> i64 {
     }
 }
 
-/// `500`, `2.5k`, `4M`: what stands beside an axis.
+/// Formats the label of an axis: `500`, `2.5k`, `4M`.
 fn short(number: i64) -> String {
     let (unit, name) = match number {
         1_000_000.. => (1_000_000, "M"),
@@ -85,19 +85,19 @@ fn short(number: i64) -> String {
     }
 }
 
-/// How high a bar is, in pixels.
+/// Returns the height of a bar, in pixels.
 fn height(count: i64, end: i64) -> i64 {
-    let exact = i128::from(count) * i128::from(HEIGHT) / i128::from(end.max(1));
-    if count == 0 { 0 } else { i64::try_from(exact).unwrap_or(HEIGHT).max(LEAST) }
+    let exact = i128::from(count) * i128::from(CHART_HEIGHT_PX) / i128::from(end.max(1));
+    if count == 0 { 0 } else { i64::try_from(exact).unwrap_or(CHART_HEIGHT_PX).max(MIN_BAR_HEIGHT_PX) }
 }
 
-/// `4.16%`: so many parts of a hundredth of the width of an hour, from the left.
+/// Returns a distance from the left in per cent (`4.166%`), given in hundredths of the width of an hour.
 fn across(hundredths: i64) -> String {
     let millis = hundredths * 1000 / HOURS;
     format!("{}.{:03}%", millis / 1000, millis % 1000)
 }
 
-/// Why a request was refused, in words.
+/// Describes an outcome in words.
 fn reason(code: Code) -> &'static str {
     match code {
         Code::NotFound => "another organisation’s",
@@ -109,17 +109,17 @@ fn reason(code: Code) -> &'static str {
         Code::InsufficientScopes => "scope missing",
         Code::RateLimited => "rate limit",
         Code::QuotaExceeded => "quota used up",
-        Code::Valid => "good",
+        Code::Valid => "accepted",
     }
 }
 
-/// How a key was used in the last [`HOURS`].
+/// The section about the use of a key in the last [`HOURS`].
 #[component]
 pub fn UsageSection(usage: KeyUsage, last_used_at: Option<Timestamp>, now: Timestamp) -> AnyView {
     let hours = hours(&usage, now);
-    let good: i64 = hours.iter().map(|hour| hour.good).sum();
-    let refused: i64 = hours.iter().map(Hour::refusals).sum();
-    let content = if good + refused == 0 {
+    let accepted: i64 = hours.iter().map(|hour| hour.accepted).sum();
+    let rejected: i64 = hours.iter().map(Hour::rejections).sum();
+    let content = if accepted + rejected == 0 {
         let before = match last_used_at {
             Some(at) => view! { "It was last used " <Moment at words=ago(now, at)/> "." }.into_any(),
             None => view! { "It was never used. The first request shows here at once." }.into_any(),
@@ -128,14 +128,14 @@ pub fn UsageSection(usage: KeyUsage, last_used_at: Option<Timestamp>, now: Times
             .into_any()
     } else {
         let words = format!(
-            "Requests by the hour in the last 48 hours: {} good, {} refused. The table below has the numbers.",
-            thousands(good),
-            thousands(refused)
+            "Requests by the hour in the last 48 hours: {} accepted, {} rejected. The table below has the numbers.",
+            thousands(accepted),
+            thousands(rejected)
         );
         view! {
             <ul class="legend">
-                <li class="good"><strong>{thousands(good)}</strong> " good"</li>
-                <li class="refused"><strong>{thousands(refused)}</strong> " refused"</li>
+                <li class="good"><strong>{thousands(accepted)}</strong> " accepted"</li>
+                <li class="refused"><strong>{thousands(rejected)}</strong> " rejected"</li>
             </ul>
             <Chart hours=hours.clone() words/>
             <Numbers hours/>
@@ -155,7 +155,7 @@ pub fn UsageSection(usage: KeyUsage, last_used_at: Option<Timestamp>, now: Times
 fn Chart(hours: Vec<Hour>, words: String) -> AnyView {
     let end = end_of_axis(hours.iter().map(Hour::all).max().unwrap_or_default());
     let bars = hours.iter().zip(0..).map(|(hour, place)| bar(hour, place, end)).collect_view();
-    // Not at the edges, where there is no room for the words.
+    // No ticks near the edges, where their labels would be cut.
     let ticks = hours.iter().zip(0..).filter(|(hour, place)| hour.number % 12 == 0 && (3..=HOURS - 3).contains(place));
     let ticks = ticks
         .map(|(hour, place)| {
@@ -194,9 +194,9 @@ fn Chart(hours: Vec<Hour>, words: String) -> AnyView {
     .into_any()
 }
 
-/// What was good stands below, what was refused on it. All of the hour's column answers to a pointer.
+/// The bar of an hour: rejected requests stacked on accepted ones. The whole column shows a tooltip.
 fn bar(hour: &Hour, place: i64, end: i64) -> AnyView {
-    let (good, refused) = (height(hour.good, end), height(hour.refusals(), end));
+    let (accepted, rejected) = (height(hour.accepted, end), height(hour.rejections(), end));
     let (x, width) = (across(place * 100 + 14), across(72));
     let rect = |class: &'static str, fill: Option<&'static str>, y: i64, height: i64| {
         (height > 0).then(|| {
@@ -206,32 +206,34 @@ fn bar(hour: &Hour, place: i64, end: i64) -> AnyView {
         })
     };
     let from = to_the_hour(hour.begins());
-    let title = match (hour.good, hour.refusals()) {
+    let title = match (hour.accepted, hour.rejections()) {
         (0, 0) => format!("{from}: no requests"),
-        (good, refused) => format!("{from}: {} good, {} refused", thousands(good), thousands(refused)),
+        (accepted, rejected) => {
+            format!("{from}: {} accepted, {} rejected", thousands(accepted), thousands(rejected))
+        }
     };
     view! {
         <g class="hour">
             <title>{title}</title>
             <rect class="hit" x=across(place * 100) y="0" width=across(100) height="128"></rect>
-            {rect("good", None, HEIGHT - good, good)}
-            {rect("refused", Some("url(#hatch)"), HEIGHT - good - refused, refused)}
+            {rect("good", None, CHART_HEIGHT_PX - accepted, accepted)}
+            {rect("refused", Some("url(#hatch)"), CHART_HEIGHT_PX - accepted - rejected, rejected)}
         </g>
     }
     .into_any()
 }
 
-/// The same numbers; hours without requests are left out, and the newest come first.
+/// The numbers of the chart as a table, newest first; hours without requests are left out.
 #[component]
 fn Numbers(hours: Vec<Hour>) -> AnyView {
     let row = |hour: &Hour| {
         let why: Vec<String> =
-            hour.refused.iter().map(|(code, count)| format!("{} {}", thousands(*count), reason(*code))).collect();
+            hour.rejected.iter().map(|(code, count)| format!("{} {}", thousands(*count), reason(*code))).collect();
         view! {
             <tr>
                 <th scope="row">{to_the_hour(hour.begins())}</th>
-                <td>{thousands(hour.good)}</td>
-                <td>{thousands(hour.refusals())}</td>
+                <td>{thousands(hour.accepted)}</td>
+                <td>{thousands(hour.rejections())}</td>
                 <td>{why.join(", ")}</td>
             </tr>
         }
@@ -239,15 +241,15 @@ fn Numbers(hours: Vec<Hour>) -> AnyView {
     let rows = hours.iter().rev().filter(|hour| hour.all() > 0).map(row).collect_view();
     view! {
         <details class="numbers">
-            <summary>"The numbers as a table"</summary>
+            <summary>"Show as table"</summary>
             <table>
                 <caption class="visually-hidden">"Requests by the hour, newest first; hours without any are left out"</caption>
                 <thead>
                     <tr>
                         <th scope="col">"Hour, UTC"</th>
-                        <th scope="col">"Good"</th>
-                        <th scope="col">"Refused"</th>
-                        <th scope="col">"Why"</th>
+                        <th scope="col">"Accepted"</th>
+                        <th scope="col">"Rejected"</th>
+                        <th scope="col">"Reason"</th>
                     </tr>
                 </thead>
                 <tbody>{rows}</tbody>
@@ -262,7 +264,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_axis_ends_where_its_half_is_a_whole_number() {
+    fn half_of_an_axis_is_a_whole_number() {
         for (most, end) in
             [(0, 2), (1, 2), (2, 2), (3, 4), (9, 10), (11, 20), (21, 30), (41, 50), (100, 100), (101, 200)]
         {
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bar_is_seen_and_stays_inside() {
+    fn a_bar_is_visible_and_within_the_chart() {
         assert_eq!((height(0, 10), height(1, 1_000_000), height(5, 10), height(10, 10)), (0, 3, 64, 128));
         assert_eq!(height(i64::MAX, i64::MAX), 128);
         assert_eq!((across(0).as_str(), across(100).as_str(), across(4800).as_str()), ("0.000%", "2.083%", "100.000%"));

@@ -1,4 +1,4 @@
-//! What stands where there is nothing to list.
+//! The contents of an empty list.
 
 use leptos::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::app::links::keys::KeysLink;
 use crate::domain::KeyState;
 use crate::model::{Mode, NameError};
 
-/// Nothing yet: what the list is for, how it begins, what to do (the children), and beside it a call to paste.
+/// A list without entries: its purpose, the first steps, an action (the children), and a command to paste.
 #[component]
 pub fn Beginning(
     title: String,
@@ -37,7 +37,7 @@ pub fn Beginning(
     .into_any()
 }
 
-/// There is something, but nothing of what was asked for; `href` shows it all.
+/// A list without matches; `href` is the address without filters.
 #[component]
 pub fn NothingFound(
     #[prop(into)] title: String,
@@ -55,12 +55,12 @@ pub fn NothingFound(
     .into_any()
 }
 
-/// No key yet: what one is for, and how to begin. `origin` is where this server is reached.
+/// An environment without keys: their purpose, and the first steps. `origin` is the address of this server.
 #[component]
 pub fn NoKeys(environment: String, mode: Mode, origin: String, may_create: bool) -> AnyView {
     let mode = mode.as_str();
     let steps = view! {
-        <li><span><strong>"Create a key"</strong> " and name it after whatever will use it."</span></li>
+        <li><span><strong>"Create a key"</strong> " and name it after the service that will use it."</span></li>
         <li>
             <span>
                 <strong>"Copy it once."</strong>
@@ -87,7 +87,7 @@ pub fn NoKeys(environment: String, mode: Mode, origin: String, may_create: bool)
     view! {
         <Beginning
             title=format!("No keys in {} yet", isolate(&environment))
-            lead="Anything that calls your API from outside a browser proves who it is with a key: \
+            lead="A key identifies each caller of your API outside a browser: \
                   a worker, a gateway, a script, a partner."
             steps=steps.into_any()
             sample="The first call with a new key. It answers with the key’s name, environment and scopes.".into_any()
@@ -104,7 +104,7 @@ pub fn NoKeys(environment: String, mode: Mode, origin: String, may_create: bool)
     .into_any()
 }
 
-/// There are keys, but none of these.
+/// The notice that no key matches the filters.
 #[component]
 pub fn NoMatch(environment: String, here: KeysLink) -> AnyView {
     let state = here.state.map(KeyState::as_str);
@@ -125,7 +125,7 @@ pub fn NoMatch(environment: String, here: KeysLink) -> AnyView {
     view! { <NothingFound title hint href=here.cleared().href() clear="Clear filters"/> }.into_any()
 }
 
-/// The text in the search field is one that no name can have.
+/// The notice that the search text is invalid, because no name can contain it.
 #[component]
 pub fn Unsearchable(error: NameError, here: KeysLink) -> AnyView {
     let hint = format!("The text to search for {error}. Search for a part of a name, an ID, or the start of a key.");

@@ -1,4 +1,4 @@
-//! A form of the dashboard, as it was sent. It needs no WASM.
+//! A submitted form of the dashboard. Needs no WASM.
 
 use axum::extract::{FromRequestParts, Request};
 use axum::http::header::CONTENT_TYPE;
@@ -9,14 +9,14 @@ use super::HeldForm;
 use crate::app::links::keys::local_path;
 use crate::model::ApiError;
 
-/// A form as it was sent.
+/// A submitted form.
 #[derive(Clone)]
 pub struct Form {
     fields: Vec<(String, String)>,
 }
 
 impl Form {
-    /// Reads it; the request's head is given back for what follows.
+    /// Reads the form of a request; also returns the head of the request.
     ///
     /// # Errors
     /// 413 for more than 64 KiB, 415 for anything but a form.
@@ -40,27 +40,27 @@ impl Form {
         }
     }
 
-    /// The form, to be held while its sender signs in again; `None` when it is not held.
+    /// Returns the form to hold during sign-in; `None` for a form that is not held.
     pub fn held(self, parts: &Parts) -> Option<HeldForm> {
         HeldForm::of(parts, self.fields)
     }
 
-    /// Its fields.
+    /// Returns the fields.
     pub fn fields(&self) -> &[(String, String)] {
         &self.fields
     }
 
-    /// A field; empty when it was not sent.
+    /// Takes the value of a field; empty if it was not sent.
     pub fn take(&mut self, name: &str) -> String {
         let found = self.fields.iter_mut().find(|(field, _)| field == name);
         found.map(|(_, value)| std::mem::take(value)).unwrap_or_default()
     }
 
-    /// Hands every field on to `take`, which says whether it knows it.
+    /// Passes every field to `take`, which returns whether the field is known.
     ///
     /// # Errors
-    /// 400 for the first that it does not know, or that was sent twice.
-    pub fn hand_on(self, mut take: impl FnMut(&str, String) -> bool) -> Result<(), ApiError> {
+    /// 400 for the first field that is unknown or was sent twice.
+    pub fn take_all(self, mut take: impl FnMut(&str, String) -> bool) -> Result<(), ApiError> {
         let mut known: Vec<String> = Vec::new();
         for (name, text) in self.fields {
             let shown = || name.chars().take(60).collect::<String>();
@@ -75,14 +75,14 @@ impl Form {
         Ok(())
     }
 
-    /// A field that says where to go on.
+    /// Takes a field with a path of this server; `None` for another address.
     pub fn take_path(&mut self, name: &str) -> Option<String> {
         let text = self.take(name);
         local_path(&text).map(str::to_owned)
     }
 }
 
-/// The form that was read before, which the request's head carries.
+/// Takes the form that a layer has read and stored in the extensions of the request.
 impl<S: Sync> FromRequestParts<S> for Form {
     type Rejection = ApiError;
 
@@ -91,10 +91,10 @@ impl<S: Sync> FromRequestParts<S> for Form {
     }
 }
 
-/// The session of a request.
+/// Returns the session of a request.
 ///
 /// # Errors
-/// Without the layer of sessions, which is a mistake of this server.
+/// 500 without the session layer, which is a bug of this server.
 pub fn session(parts: &Parts) -> Result<Session, ApiError> {
     parts.extensions.get::<Session>().cloned().ok_or_else(ApiError::internal)
 }

@@ -1,7 +1,7 @@
-//! What surrounds a page: the bar at its top, with its two menus, and the line at its end.
+//! The frame of a page: the top bar with its two menus, and the footer.
 //!
-//! The types of views nest as the views do. What many pages are made of is erased to `AnyView`, so
-//! that they stay short enough to compile quickly.
+//! The types of views nest like the views. Shared parts are erased to `AnyView`, so that the types stay short and
+//! compile quickly.
 
 use leptos::prelude::*;
 
@@ -14,7 +14,7 @@ use crate::model::{EnvironmentId, OrganisationId};
 
 const MARK: &str = r#"<circle cx="10.5" cy="8.6" r="5.3"/><path d="M10.5 13.9V27H27.2M18 27v-6.2M24.6 27v-4.4"/>"#;
 
-/// Name and mark, a link to the start.
+/// The name and mark, a link to the start page.
 #[component]
 fn Brand() -> AnyView {
     view! {
@@ -35,7 +35,7 @@ fn Brand() -> AnyView {
     .into_any()
 }
 
-/// `place` is the one that the API reference leads back to.
+/// `place` is the environment that the API reference links back to.
 #[component]
 fn Footer(#[prop(optional)] place: KeysLink) -> AnyView {
     view! {
@@ -47,22 +47,21 @@ fn Footer(#[prop(optional)] place: KeysLink) -> AnyView {
     .into_any()
 }
 
-/// What the pages of an organisation are about.
+/// A section of the dashboard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
-    /// Its keys.
+    /// The keys of an organisation.
     Keys,
-    /// What came in with them.
+    /// The events of an organisation.
     Events,
-    /// The servers, which are no organisation's.
+    /// The servers, outside of any organisation.
     Cluster,
-    /// None of these.
+    /// Any other page.
     Elsewhere,
 }
 
 impl Section {
-    /// Where an organisation's one begins, in an environment or in none. Another organisation that is chosen on a page
-    /// that is no organisation's begins with its keys.
+    /// Returns the first page of the section in an organisation. Sections outside of organisations lead to the keys.
     fn href(self, organisation: OrganisationId, environment: Option<EnvironmentId>) -> String {
         match self {
             Self::Events => EventsLink::to(organisation).beside(environment).href(),
@@ -71,12 +70,12 @@ impl Section {
     }
 }
 
-/// A page of somebody who is signed in, of an organisation or of none. `inert` while a dialog stands in front of it.
+/// The frame of a page for a signed-in person, with or without an organisation. `inert` while a dialog is open.
 #[component]
 pub fn Page(
     person: Person,
     #[prop(optional_no_strip)] organisation: Option<OrganisationId>,
-    /// The environment that the links of the bar stay in.
+    /// The environment that the links of the bar keep.
     #[prop(optional_no_strip)]
     environment: Option<EnvironmentId>,
     #[prop(default = Section::Keys)] section: Section,
@@ -103,7 +102,7 @@ pub fn Page(
     .into_any()
 }
 
-/// The ways between the keys and the events of an organisation.
+/// The links to the keys and the events of an organisation.
 #[component]
 fn Sections(organisation: OrganisationId, environment: Option<EnvironmentId>, section: Section) -> AnyView {
     let link = |to: Section, words: &'static str| {
@@ -177,7 +176,7 @@ fn AccountMenu(email: String, sees_cluster: bool) -> AnyView {
     .into_any()
 }
 
-/// A page that says one thing, to anybody.
+/// The frame of a message page without sign-in.
 #[component]
 pub fn Bare(children: Children) -> AnyView {
     view! {
@@ -191,8 +190,8 @@ pub fn Bare(children: Children) -> AnyView {
     .into_any()
 }
 
-/// A page that says one thing, in the frame of the person if one is signed in. `asked` is the place that the address
-/// names.
+/// The frame of a page that needs no sign-in: that of the person if one is signed in. `asked` is the organisation and
+/// environment in the address.
 #[component]
 pub fn Framed(#[prop(optional_no_strip)] person: Option<Person>, asked: KeysLink, children: Children) -> AnyView {
     let Some(person) = person else {
@@ -206,8 +205,8 @@ pub fn Framed(#[prop(optional_no_strip)] person: Option<Person>, asked: KeysLink
     view! { <Page person organisation environment section=Section::Elsewhere>{children()}</Page> }.into_any()
 }
 
-/// A page with one card, for signing in and registering. `beside` is the line under it. `unknown_host` is the name of
-/// this server in the address, when forms are refused under it.
+/// The frame of sign-in and registration, one card. `beside` is the line below it. `unknown_host` is the host name in
+/// the address bar, if the server refuses forms under that name.
 #[component]
 pub fn Auth(
     title: &'static str,
@@ -252,19 +251,19 @@ pub fn Auth(
     .into_any()
 }
 
-/// What went wrong with a form as a whole.
+/// The error of a form as a whole.
 #[component]
 pub fn Notice(id: &'static str, text: String) -> impl IntoView {
     view! { <p class="notice danger" role="alert" id=id>{icon(ALERT)} <span>{text}</span></p> }
 }
 
-/// What is wrong with a field; there, and empty, when nothing is.
+/// The error of a field; rendered empty without one, for `aria-describedby`.
 #[component]
 pub fn ErrorText(#[prop(into)] id: String, text: Option<String>) -> impl IntoView {
     view! { <p class="error" id=id>{text.map(|text| view! { {icon(ALERT)} <span>{with_code(&text)}</span> })}</p> }
 }
 
-/// The stored value of a field that was changed here and elsewhere; there, and empty, when it was not.
+/// The stored value of a field in conflict; rendered empty without a conflict, for `aria-describedby`.
 #[component]
 pub fn StoredText(#[prop(into)] id: String, value: Option<String>) -> impl IntoView {
     let text = value.map(|value| {

@@ -1,5 +1,5 @@
-//! A form that was sent after the session was over. It is held through signing in, and then sent again on purpose, so
-//! that nothing that was typed is lost and nothing happens unasked.
+//! A form that was sent after the session had ended. The sign-in page holds it, and the user then sends it again, so
+//! that no typed text is lost and nothing happens without a click.
 
 use axum::http::request::Parts;
 use leptos::prelude::*;
@@ -9,14 +9,14 @@ use crate::app::links::key_in_address::contains_key;
 use crate::app::links::keys::local_path;
 use crate::app::shell::Document;
 
-/// Where a form was sent to, and its fields.
+/// The address and the fields of a held form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldForm {
     action: String,
     fields: Vec<(String, String)>,
 }
 
-/// What an address of the dashboard's forms does, in words; `None` for an address of another kind.
+/// Describes the action of a form by its address; `None` for a form that is not held.
 fn describe(action: &str) -> Option<&'static str> {
     let path = action.split('?').next().unwrap_or_default();
     let key = path.strip_prefix("/keys/ak_").map(|rest| rest.split_once('/').map_or("", |(_, action)| action));
@@ -29,7 +29,7 @@ fn describe(action: &str) -> Option<&'static str> {
 }
 
 impl HeldForm {
-    /// The form of a request. `None` for a form that is not held: one of another kind, or one with a key string.
+    /// Holds the form of a request; `None` for an unknown kind of form, or for one with a key string.
     pub fn of(parts: &Parts, fields: Vec<(String, String)>) -> Option<Self> {
         Self::new(parts.uri.path_and_query()?.as_str(), fields)
     }
@@ -40,12 +40,12 @@ impl HeldForm {
         is_held.then_some(Self { action, fields })
     }
 
-    /// Reads back what the page for signing in carried.
+    /// Reads the form back from the fields of the sign-in page.
     pub fn read(action: &str, body: &str) -> Option<Self> {
         Self::new(action, form_urlencoded::parse(body.as_bytes()).into_owned().collect())
     }
 
-    /// As fields of the page for signing in.
+    /// Renders the form as hidden fields of the sign-in page.
     pub fn as_fields(&self) -> impl IntoView + use<> {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.fields).finish();
         view! {
@@ -54,7 +54,7 @@ impl HeldForm {
         }
     }
 
-    /// The button that sends the form again.
+    /// Renders a button that sends the form again.
     pub fn button(self) -> AnyView {
         let what = describe(&self.action).unwrap_or_default();
         let fields = self.fields.into_iter().map(|(name, value)| {
@@ -69,7 +69,7 @@ impl HeldForm {
         .into_any()
     }
 
-    /// The page after signing in, which sends the form again at a click.
+    /// Renders the page after sign-in, with the button that sends the form again.
     pub fn page(self) -> Document {
         Document::new("Signed in", move || {
             view! {
@@ -77,7 +77,7 @@ impl HeldForm {
                     <div class="message-page">
                         <h1>"You are signed in again"</h1>
                         <div class="bitting" aria-hidden="true"></div>
-                        <p>"Your session was over when you sent this form, so nothing was changed. Send it now?"</p>
+                        <p>"Your session had ended when you sent this form, so nothing was changed. Send it now?"</p>
                         <div class="actions">
                             {self.button()}
                             <a class="button" href="/keys">"Discard"</a>

@@ -1,4 +1,4 @@
-//! Pages that say one thing: not found, something went wrong, no organisation, registration closed.
+//! Message pages: not found, errors, no organisation, registration closed.
 
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
@@ -12,7 +12,7 @@ use crate::domain::Person;
 use crate::model::{ApiError, Timestamp};
 use crate::web::observe::REQUEST_ID;
 
-/// 404. The frame is that of the person, if one is signed in.
+/// The 404 page, in the frame of the signed-in person if there is one.
 pub fn not_found(person: Option<Person>, parts: &Parts) -> Document {
     let asked = asked(parts);
     let view = move || {
@@ -31,12 +31,12 @@ pub fn not_found(person: Option<Person>, parts: &Parts) -> Document {
     Document::new("Not found", view).with_status(StatusCode::NOT_FOUND)
 }
 
-/// The place that the address of a page names; none when it is not written like one.
+/// Returns the organisation and environment in the address of a page; the default if they are invalid.
 pub(crate) fn asked(parts: &Parts) -> KeysLink {
     KeysLink::read(parts.uri.query()).unwrap_or_default()
 }
 
-/// The page of any other error, with the id of the request, by which the log has it. A form that is held can be sent again.
+/// The page of any other error. A 5xx shows the id of the request, which is in the log. A held form can be sent again.
 pub fn failed(error: &ApiError, person: Option<Person>, parts: &Parts, now: Timestamp) -> Document {
     let asked = asked(parts);
     let status = crate::web::problem::status(error);
@@ -45,9 +45,9 @@ pub fn failed(error: &ApiError, person: Option<Person>, parts: &Parts, now: Time
     let (title, text) = match status {
         StatusCode::SERVICE_UNAVAILABLE => {
             let text = if is_read {
-                "It does not reach its database. Nothing was changed. Try again in a moment.".to_owned()
+                "The server does not reach its database. Nothing was changed. Try again in a moment.".to_owned()
             } else {
-                // A change may have been stored all the same.
+                // The change may have been stored in spite of the error.
                 let kept = if held.is_some() { " What you entered is kept on this page: send it again." } else { "" };
                 format!("{}{kept}", error.detail)
             };
@@ -55,8 +55,8 @@ pub fn failed(error: &ApiError, person: Option<Person>, parts: &Parts, now: Time
         }
         status if status.is_server_error() => (
             "Something went wrong",
-            "Try again in a moment. If it stays broken, give this number to whoever runs this Latchkey: the log has \
-             the rest under it."
+            "Try again in a moment. If the error stays, give this request id to the operator of this server, whose log \
+             has the details."
                 .to_owned(),
         ),
         StatusCode::FORBIDDEN => ("This is not allowed", error.detail.clone()),
@@ -92,7 +92,7 @@ pub fn failed(error: &ApiError, person: Option<Person>, parts: &Parts, now: Time
     Document::new(title, view).with_error(Some(error))
 }
 
-/// Signed in, and nowhere.
+/// The page for a signed-in person without an organisation.
 pub fn no_organisation(person: Person) -> Document {
     Document::new("No organisation", move || {
         let email = person.email.clone();
@@ -102,7 +102,7 @@ pub fn no_organisation(person: Person) -> Document {
                     <div class="bitting" aria-hidden="true"></div>
                     <h1>"You are in no organisation"</h1>
                     <p>
-                        "Keys belong to an organisation, and your account is a member of none at the moment. Ask an owner to add "
+                        "Keys belong to an organisation, and your account is not a member of one. Ask an owner to add "
                         <strong><bdi>{email}</bdi></strong> ", then load this page again."
                     </p>
                     <div class="actions">
@@ -117,7 +117,7 @@ pub fn no_organisation(person: Person) -> Document {
     })
 }
 
-/// Nobody can register themselves.
+/// The page for a server with closed registration.
 pub fn registration_closed() -> Document {
     let view = || {
         view! {
@@ -126,7 +126,7 @@ pub fn registration_closed() -> Document {
                     <div class="bitting" aria-hidden="true"></div>
                     <h1>"Registration is closed"</h1>
                     <p>
-                        "Whoever runs this Latchkey adds accounts with " <code>"latchkey user add"</code>
+                        "The operator of this server adds accounts with " <code>"latchkey user add"</code>
                         ". With an account, sign in."
                     </p>
                     <div class="actions"><a class="button primary" href="/sign-in">"Sign in"</a></div>

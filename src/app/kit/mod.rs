@@ -1,4 +1,4 @@
-//! Pieces of which every page is made: its frame, messages, forms, toasts, and the words for times and numbers.
+//! Parts that all pages share: frame, messages, forms, toasts, and the formatting of times and numbers.
 
 mod empty;
 mod form;

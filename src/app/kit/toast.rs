@@ -1,4 +1,4 @@
-//! What the last action came to: kept in the session until the next page shows it, once.
+//! The result of the last action: kept in the session until the next page shows it once.
 
 use axum::http::request::Parts;
 use leptos::prelude::*;
@@ -15,26 +15,26 @@ use crate::model::ApiError;
 /// A message for the next page.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Flash {
-    /// Whether it worked.
+    /// Success or error.
     pub kind: ToastKind,
-    /// What happened; names in it are marked by [`isolate`](super::isolate).
+    /// The result; names in it are marked by [`isolate`](super::isolate).
     pub text: String,
-    /// What that means.
+    /// The consequence.
     pub detail: String,
 }
 
 impl Flash {
-    /// It worked.
+    /// A message of success.
     pub fn success(text: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { kind: ToastKind::Success, text: text.into(), detail: detail.into() }
     }
 
-    /// It did not work.
+    /// A message of failure.
     pub fn error(text: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { kind: ToastKind::Error, text: text.into(), detail: detail.into() }
     }
 
-    /// Leads to another page, which shows the message, unless the session has ended since the request began.
+    /// Redirects to a page that shows the message, unless the session has ended since the request began.
     ///
     /// # Errors
     /// When the session store fails.
@@ -47,19 +47,19 @@ impl Flash {
     }
 }
 
-/// Takes the message that waits, if one does.
+/// Takes the pending message out of the session.
 ///
 /// # Errors
 /// When the session store fails.
 pub async fn take_flash(parts: &Parts) -> Result<Option<Flash>, ApiError> {
     match parts.extensions.get::<Session>() {
-        // `remove` alone would count as a change, and write every session at every page.
+        // `remove` alone would count as a change, so every page would write its session.
         Some(session) if session.get_value(FLASH).await?.is_some() => Ok(session.remove(FLASH).await?),
         _ => Ok(None),
     }
 }
 
-/// Shows it; `here` is the page that is shown, without it.
+/// Shows the message; `here` is the address of the page without it.
 #[component]
 pub fn Toasts(flash: Option<Flash>, here: String) -> impl IntoView {
     flash.map(|flash| {

@@ -1,4 +1,4 @@
-//! Times and numbers as people say them.
+//! Formats times, numbers and names for pages.
 
 use leptos::prelude::*;
 use time::OffsetDateTime;
@@ -17,17 +17,17 @@ const TO_THE_SECOND: &[BorrowedFormatItem] =
 
 const TO_THE_HOUR: &[BorrowedFormatItem] = format_description!("[day padding:none] [month repr:short], [hour]:00");
 
-/// In milliseconds.
-const DAY: i64 = 24 * 3600 * 1000;
+/// Milliseconds of a day.
+const DAY_MS: i64 = 24 * 3600 * 1000;
 
-/// How long ago: `just now`, `3 minutes ago`, `1 year ago`.
+/// Formats the time since a moment: `just now`, `3 minutes ago`, `1 year ago`.
 pub fn ago(now: Timestamp, at: Timestamp) -> String {
     model::ago(now.since(at) / 1000)
 }
 
-/// `just now` and so on for a day, then the date: `12 Nov 2026`.
+/// Formats a moment like [`ago`] for a day, then as a date: `12 Nov 2026`.
 pub fn ago_or_date(now: Timestamp, at: Timestamp) -> String {
-    if now.since(at) < DAY { ago(now, at) } else { format(at, DATE) }
+    if now.since(at) < DAY_MS { ago(now, at) } else { format(at, DATE) }
 }
 
 /// `12 Nov 2026`.
@@ -62,19 +62,19 @@ fn format(at: Timestamp, description: &[BorrowedFormatItem]) -> String {
         .unwrap_or_default()
 }
 
-/// A moment in words, with the exact one where a pointer rests.
+/// A moment in words, with the exact time as a tooltip.
 #[component]
 pub fn Moment(at: Timestamp, #[prop(into)] words: String) -> impl IntoView {
     view! { <time datetime=on_wire(at) title=exact(at)>{words}</time> }
 }
 
-/// An exact moment: in UTC, and where there is a script, in the zone of the viewer with UTC where a pointer rests.
+/// An exact moment in UTC; `page.js` shows it in the viewer's zone, with UTC as a tooltip.
 #[component]
 pub fn Exact(at: Timestamp) -> impl IntoView {
     view! { <time datetime=on_wire(at) title=exact(at) data-exact>{exact(at)}</time> }
 }
 
-/// A text with `code` in it.
+/// Renders a text with `code` in backquotes.
 pub fn with_code(text: &str) -> AnyView {
     let span = |(index, part): (usize, &str)| {
         let part = part.to_owned();
@@ -83,15 +83,15 @@ pub fn with_code(text: &str) -> AnyView {
     text.split('`').enumerate().map(span).collect_view().into_any()
 }
 
-/// What a revocation has reached: `All 3 nodes have dropped it`.
+/// Describes how a revocation took effect: `All 3 nodes have dropped it`.
 pub fn revoked_everywhere(proof: &Proof) -> String {
-    let end = "whatever used it gets 401 from now on";
+    let end = "requests with this key fail (401) from now on";
     match (proof.nodes, proof.waited_out.as_slice()) {
-        (0 | 1, _) => "Whatever used it gets 401 from now on".to_owned(),
+        (0 | 1, _) => "Requests with this key fail (401) from now on".to_owned(),
         (nodes, []) => format!("All {nodes} nodes have dropped it: {end}"),
         (nodes, silent) => {
-            let (heard, names) = (proof.acknowledged, silent.join(", "));
-            format!("{heard} of {nodes} nodes have dropped it, and the lease of {names} was waited out: {end}")
+            let (acknowledged, names) = (proof.acknowledged, silent.join(", "));
+            format!("{acknowledged} of {nodes} nodes have dropped it, and the lease of {names} was waited out: {end}")
         }
     }
 }
@@ -109,7 +109,7 @@ pub fn thousands(number: i64) -> String {
     grouped
 }
 
-/// `512 bytes`, `48.2 KB`, `1.0 MB`: thousands, not 1024s.
+/// Formats a size: `512 bytes`, `48.2 KB`, `1.0 MB`. A KB is 1,000 bytes.
 pub fn size(bytes: i64) -> String {
     let tenths = |unit: i64| (bytes.saturating_mul(10) + unit / 2) / unit;
     let (tenths, unit) = match bytes {
@@ -121,13 +121,13 @@ pub fn size(bytes: i64) -> String {
     format!("{}.{} {unit}", tenths / 10, tenths % 10)
 }
 
-/// Marks a name within a sentence, so that [`Sentence`] keeps its direction apart from that of the words around it. No
-/// name contains these two characters.
+/// Marks a name within a sentence, so that [`Sentence`] isolates its text direction. No name contains these two
+/// characters.
 pub fn isolate(name: &str) -> String {
     format!("\u{2068}{name}\u{2069}")
 }
 
-/// A sentence with names in it that [`isolate`] has marked: each becomes a `<bdi>`.
+/// A sentence in which each name that [`isolate`] has marked becomes a `<bdi>`.
 #[component]
 pub fn Sentence(text: String) -> AnyView {
     let mut parts = Vec::new();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn how_long_ago_in_words() {
+    fn elapsed_time_is_formatted_in_words() {
         for (seconds, words) in [
             (-5, "just now"),
             (0, "just now"),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn dates() {
+    fn dates_are_formatted_in_utc() {
         assert_eq!(ago_or_date(NOW, before(HOUR)), "1 hour ago");
         assert_eq!(ago_or_date(NOW, before(10 * DAY)), "12 Nov 2026");
         assert_eq!(to_the_hour(NOW), "22 Nov, 10:00");
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes() {
+    fn sizes_have_decimal_units() {
         for (bytes, words) in [
             (0, "0 bytes"),
             (1, "1 byte"),

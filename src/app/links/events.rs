@@ -1,4 +1,4 @@
-//! Addresses of the events.
+//! Addresses of the events pages.
 
 use time::Date;
 use time::format_description::BorrowedFormatItem;
@@ -14,24 +14,24 @@ const DATE: &[BorrowedFormatItem] = format_description!("[year]-[month]-[day]");
 /// The last page that an address can name.
 const LAST_PAGE: i64 = 1_000_000;
 
-/// A list of events, as an address says it: `/events?org=…&env=…&source=…&key=…&from=…&to=…&page=…`.
+/// A list of events, as its address encodes it: `/events?org=…&env=…&source=…&key=…&from=…&to=…&page=…`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventsLink {
     /// The organisation.
     pub organisation: Option<OrganisationId>,
-    /// The environment whose keys the person looked at. It does not filter; it leads back to them.
+    /// The environment of the keys page that the bar links back to; not a filter.
     pub environment: Option<EnvironmentId>,
-    /// Only from this source.
+    /// Only events of this source.
     pub source: Option<String>,
-    /// Only those that this key let in.
+    /// Only events that were sent with this key.
     pub key: Option<KeyId>,
-    /// Only from the beginning of this day on, UTC.
+    /// Only events from the beginning of this day on, UTC.
     pub from: Option<Day>,
-    /// Only until the end of this day, UTC.
+    /// Only events until the end of this day, UTC.
     pub to: Option<Day>,
-    /// How many pages come before.
+    /// Number of pages before this one.
     pub pages_before: i64,
-    /// The event to go to, wherever it is.
+    /// An event to redirect to, in any organisation.
     pub event: Option<Uuid>,
 }
 
@@ -44,13 +44,13 @@ impl Day {
         Date::parse(text, DATE).ok().map(Self)
     }
 
-    /// Its first moment, UTC.
+    /// Returns the first moment of the day, UTC.
     pub fn begins(self) -> Timestamp {
         Timestamp(self.0.midnight().assume_utc().unix_timestamp() * 1000)
     }
 
-    /// The first moment after it.
-    pub fn is_over(self) -> Timestamp {
+    /// Returns the first moment after the day.
+    pub fn ends(self) -> Timestamp {
         self.begins().plus(24 * 3600 * 1000)
     }
 }
@@ -62,7 +62,7 @@ impl std::fmt::Display for Day {
 }
 
 impl EventsLink {
-    /// How many events a page shows.
+    /// Number of events on a page.
     pub const PAGE: i64 = 50;
 
     /// The newest events of an organisation.
@@ -70,32 +70,32 @@ impl EventsLink {
         Self { organisation: Some(organisation), ..Self::default() }
     }
 
-    /// The same list, which leads back to the keys of this environment.
+    /// Returns the list with links back to the keys of this environment.
     #[must_use]
     pub fn beside(self, environment: Option<EnvironmentId>) -> Self {
         Self { environment, ..self }
     }
 
-    /// Reads the address of a list of events; `None` for an address of anything else.
+    /// Reads the address of a list of events; `None` for any other address.
     pub fn of_address(address: &str) -> Option<Self> {
         let query = address.strip_prefix("/events")?.split('#').next().unwrap_or_default();
         let query = if query.is_empty() { Some("") } else { query.strip_prefix('?') };
         Self::read(Some(query?)).ok()
     }
 
-    /// Reads a query. A filter that means nothing is none; a place that cannot be is an error.
+    /// Reads a query. An invalid filter is ignored; an invalid id is an error.
     ///
     /// # Errors
-    /// When the organisation or the key is not written like one.
+    /// When the id of the organisation or of the key is malformed.
     pub fn read(query: Option<&str>) -> Result<Self, NoSuchPlace> {
         let mut link = Self::default();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match name.as_ref() {
                 "org" => link.organisation = Some(value.parse().map_err(|_| NoSuchPlace)?),
                 "env" => link.environment = value.parse().ok(),
-                // An empty choice of a form is none.
+                // The empty choice of the form means no filter.
                 "key" if !value.is_empty() => link.key = Some(value.parse().map_err(|_| NoSuchPlace)?),
-                // A key that somebody pasted goes into no further address.
+                // A pasted key string must not be copied into another address.
                 "source" if contains_key(&value) => {}
                 "source" => link.source = SourceName::parse(value.trim()).map(|name| name.as_str().to_owned()),
                 "from" => link.from = Day::parse(&value),
@@ -108,7 +108,7 @@ impl EventsLink {
         Ok(link)
     }
 
-    /// The query, with its question mark; empty when nothing is set.
+    /// Returns the query with its question mark, or an empty string.
     fn query(&self) -> String {
         let mut query = form_urlencoded::Serializer::for_suffix(String::from("?"), 1);
         let parameters = [
@@ -128,41 +128,41 @@ impl EventsLink {
         query.finish().trim_end_matches('?').to_owned()
     }
 
-    /// The address.
+    /// Returns the address of the list.
     pub fn href(&self) -> String {
         format!("/events{}", self.query())
     }
 
-    /// The address of one of the events; it leads back here.
+    /// Returns the address of an event; its page links back to this list.
     pub fn event_href(&self, id: Uuid) -> String {
         format!("/events/{id}{}", self.query())
     }
 
-    /// The address of the body of one of the events.
+    /// Returns the address of an event's body.
     pub fn body_href(&self, id: Uuid) -> String {
         let place = Self { organisation: self.organisation, ..Self::default() };
         format!("/events/{id}/body{}", place.query())
     }
 
-    /// The address at which new ones of these events are told, if they would be on this page.
+    /// Returns the address of the stream of new events; `None` if new events would not be on this page.
     pub fn live_href(&self, now: Timestamp) -> Option<String> {
         let shows_new =
             self.to.is_none() && self.pages_before == 0 && self.from.is_none_or(|from| from.begins() <= now);
         shows_new.then(|| format!("/events/live{}", Self { from: None, ..self.clone() }.query()))
     }
 
-    /// Whether less than everything is asked for.
+    /// Whether a filter is set.
     pub fn is_filtered(&self) -> bool {
         self.source.is_some() || self.key.is_some() || self.from.is_some() || self.to.is_some()
     }
 
-    /// Another page of the same list.
+    /// Returns another page of the list.
     #[must_use]
     pub fn with_pages_before(&self, pages_before: i64) -> Self {
         Self { pages_before, ..self.clone() }
     }
 
-    /// All events of the place.
+    /// Returns the list without filters.
     #[must_use]
     pub fn cleared(&self) -> Self {
         Self { organisation: self.organisation, environment: self.environment, ..Self::default() }
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_reads_back_what_it_says() {
+    fn an_address_is_read_back_equal() {
         let link = EventsLink {
             organisation: Some(OrganisationId(1)),
             environment: Some(EnvironmentId(2)),
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_nothing_is_left_out_and_what_cannot_be_is_refused() {
+    fn invalid_filters_are_ignored_and_invalid_ids_are_refused() {
         let nothing = "source=a+b&key=&from=2026-02-30&to=tomorrow&page=x&event=7&utm=2";
         assert_eq!(EventsLink::read(Some(nothing)), Ok(EventsLink::default()));
         assert_eq!(EventsLink::read(Some("source=hks_0123456789abcdef0123456789abcdef")), Ok(EventsLink::default()));
@@ -208,14 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn a_day_is_whole() {
+    fn a_day_has_24_hours() {
         let day = Day::parse("2026-03-01").unwrap();
         assert_eq!(day.begins(), Timestamp(1_772_323_200_000));
-        assert_eq!(day.is_over().since(day.begins()), 86_400_000);
+        assert_eq!(day.ends().since(day.begins()), 86_400_000);
     }
 
     #[test]
-    fn new_events_are_told_where_they_would_be_seen() {
+    fn only_pages_with_the_newest_events_have_a_stream() {
         let now = Timestamp(1_772_366_400_000);
         let live = |query: &str| EventsLink::read(Some(query)).unwrap().live_href(now);
         assert_eq!(live("source=a&from=2026-03-01").as_deref(), Some("/events/live?source=a"));

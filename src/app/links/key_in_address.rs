@@ -1,8 +1,8 @@
-//! Key strings in addresses and in search fields: recognised, and kept out of every answer.
+//! Finds key strings in addresses and search fields, and keeps them out of every response.
 //!
-//! A key that was pasted into the wrong field would stand in the history of the browser, in the page, and in the log
-//! of every proxy on the way. The answer leads to the page of that key, or to the same address without it. The beginning
-//! of a key string is kept out as well, but leads to no key: only whole strings are looked up by their hash.
+//! A key that was pasted into the wrong field would appear in the history of the browser, in the page, and in the logs
+//! of proxies. The server redirects to the page of that key, or to the same address without the string. The beginning
+//! of a key string is removed as well but finds no key, because keys are looked up by the hash of the whole string.
 
 use axum::extract::FromRequestParts;
 use axum::http::Method;
@@ -14,17 +14,17 @@ use crate::model::ApiError;
 use crate::web::Services;
 use crate::web::auth::SignedIn;
 
-/// A parameter can be the address of another page, with parameters of its own: decoded this many times.
-const NESTING: u32 = 3;
+/// Levels of percent-encoding that are decoded: a parameter can be an address with parameters of its own.
+const MAX_NESTING: u32 = 3;
 
-/// The hash of the first whole key string that a text contains, decoded or not.
+/// Returns the hash of the first whole key string in a text, plain or percent-encoded.
 pub fn key_in(text: &str) -> Option<KeyHash> {
-    search(text, NESTING, &PresentedKey::find)
+    search(text, MAX_NESTING, &PresentedKey::find)
 }
 
-/// Whether a text contains a key string, whole or cut, decoded or not: no address and no page repeats it.
+/// Whether a text contains a key string, whole or cut, plain or percent-encoded.
 pub fn contains_key(text: &str) -> bool {
-    search(text, NESTING, &|text| PresentedKey::is_in(text).then_some(())).is_some()
+    search(text, MAX_NESTING, &|text| PresentedKey::is_in(text).then_some(())).is_some()
 }
 
 fn search<T>(text: &str, nesting: u32, find: &impl Fn(&str) -> Option<T>) -> Option<T> {
@@ -37,7 +37,7 @@ fn search<T>(text: &str, nesting: u32, find: &impl Fn(&str) -> Option<T>) -> Opt
     })
 }
 
-/// Where the request for a page is answered from instead, when its address contains a key string.
+/// Returns the address to redirect to when the address of a page contains a key string.
 ///
 /// # Errors
 /// 503 when the database fails.
@@ -49,7 +49,7 @@ pub async fn address_without_key(services: &Services, parts: &mut Parts) -> Resu
     let (mut key, mut found) = (key_in(path), contains_key(path));
     let path = if found { "/keys" } else { local_path(path).unwrap_or("/keys") };
     let mut kept = Vec::new();
-    // Piece by piece, so that the others stay as they were written.
+    // Filters the parameters one by one, so that the others keep their encoding.
     for piece in parts.uri.query().unwrap_or_default().split('&') {
         let texts = || form_urlencoded::parse(piece.as_bytes()).flat_map(|(name, value)| [name, value]);
         if texts().any(|text| contains_key(&text)) {
@@ -65,13 +65,13 @@ pub async fn address_without_key(services: &Services, parts: &mut Parts) -> Resu
     let rest = if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) };
     let page = match (key, SignedIn::from_request_parts(parts, services).await) {
         (Some(hash), Ok(SignedIn(person))) => page_of(services, person, &hash).await?,
-        // The page that follows says what is wrong.
+        // The next page shows the error.
         _ => None,
     };
     Ok(Some(page.unwrap_or(rest)))
 }
 
-/// The page of the key of that hash, if it is one that the person may see.
+/// Returns the address of the page of the key with that hash, if the person may see the key.
 ///
 /// # Errors
 /// 503 when the database fails.
@@ -89,7 +89,7 @@ mod tests {
     use crate::runtime::entropy::Entropy;
 
     #[test]
-    fn a_key_string_is_found_however_it_is_wrapped() {
+    fn a_key_string_is_found_inside_other_text_and_encodings() {
         for plain in [
             PlainKey::hookstream(Mode::Live, &Entropy::seeded(1)),
             PlainKey::hookstream(Mode::Test, &Entropy::seeded(2)),

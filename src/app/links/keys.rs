@@ -1,11 +1,11 @@
-//! Addresses of the dashboard: reading and writing them.
+//! Addresses of the keys pages.
 
 use super::key_in_address::contains_key;
 use crate::domain::KeyState;
 use crate::keys::Cursor;
 use crate::model::{EnvironmentId, KeyId, KeyName, OrganisationId, Timestamp};
 
-/// A list of keys, as an address says it: `/keys?org=…&env=…&state=…&q=…&cursor=…&revoke=…`.
+/// A list of keys, as its address encodes it: `/keys?org=…&env=…&state=…&q=…&cursor=…&revoke=…`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeysLink {
     /// The organisation.
@@ -18,31 +18,31 @@ pub struct KeysLink {
     pub name: Option<String>,
     /// Only keys after this one.
     pub cursor: Option<Cursor>,
-    /// The key that is asked about.
+    /// The key of the revocation dialog.
     pub revoke: Option<KeyId>,
-    /// The name of a key whose creation got no answer. No link carries it on.
+    /// The name of a lost key: its creation got no answer. Links do not repeat the name.
     pub lost: Option<String>,
-    /// When the creation of that key was asked for.
+    /// The time of the request that created that key.
     pub since: Option<Timestamp>,
 }
 
-/// The address names something that cannot exist.
+/// The error for a malformed id in an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoSuchPlace;
 
 impl KeysLink {
-    /// How many keys a page shows.
+    /// Number of keys on a page.
     pub const PAGE: u32 = 50;
 
-    /// The newest keys of a place.
+    /// Returns the list of an organisation's or an environment's newest keys.
     pub fn to(organisation: OrganisationId, environment: Option<EnvironmentId>) -> Self {
         Self { organisation: Some(organisation), environment, ..Self::default() }
     }
 
-    /// Reads a query. A filter that means nothing is none; a place that cannot be is an error.
+    /// Reads a query. An invalid filter is ignored; an invalid id is an error.
     ///
     /// # Errors
-    /// When the organisation or the environment is not written like one.
+    /// When the id of the organisation or of the environment is malformed.
     pub fn read(query: Option<&str>) -> Result<Self, NoSuchPlace> {
         let mut link = Self::default();
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
@@ -50,7 +50,7 @@ impl KeysLink {
                 "org" => link.organisation = Some(value.parse().map_err(|_| NoSuchPlace)?),
                 "env" => link.environment = Some(value.parse().map_err(|_| NoSuchPlace)?),
                 "state" => link.state = KeyState::parse(&value),
-                // A key that somebody pasted goes into no further address.
+                // A pasted key string must not be copied into another address.
                 "q" | "lost" if contains_key(&value) => {}
                 "q" => link.name = Some(value.trim().to_owned()).filter(|text| !text.is_empty()),
                 "cursor" => link.cursor = value.parse().ok(),
@@ -63,7 +63,7 @@ impl KeysLink {
         Ok(link)
     }
 
-    /// The parameters that are set.
+    /// Returns the parameters that are set.
     pub fn parameters(&self) -> Vec<(&'static str, String)> {
         [
             ("org", self.organisation.map(|id| id.to_string())),
@@ -84,76 +84,76 @@ impl KeysLink {
         query.finish().trim_end_matches('?').to_owned()
     }
 
-    /// The address.
+    /// Returns the address of the list.
     pub fn href(&self) -> String {
         self.at("/keys")
     }
 
-    /// The address of one of the keys; it leads back here.
+    /// Returns the address of a key; its page links back to this list.
     pub fn key_href(&self, id: KeyId) -> String {
         self.without_revoke().at(&format!("/keys/{id}"))
     }
 
-    /// Where one of the keys is paused and resumed.
+    /// Returns the address that pauses and resumes a key.
     pub fn enabled_href(&self, id: KeyId) -> String {
         self.without_revoke().at(&format!("/keys/{id}/enabled"))
     }
 
-    /// The address of the API reference, whose bar leads back to this place.
+    /// Returns the address of the API reference, which links back to this environment.
     pub fn reference_href(&self) -> String {
         self.cleared().at("/docs/api")
     }
 
-    /// Whether less than everything is asked for.
+    /// Whether a filter is set, or the list is not at its beginning.
     pub fn is_filtered(&self) -> bool {
         self.state.is_some() || self.name.is_some() || self.cursor.is_some()
     }
 
-    /// The same list from its beginning.
+    /// Returns the first page of the list.
     #[must_use]
     pub fn first_page(&self) -> Self {
         Self { cursor: None, revoke: None, ..self.clone() }
     }
 
-    /// The list after this key.
+    /// Returns the page of the list after this key.
     #[must_use]
     pub fn with_cursor(&self, cursor: Cursor) -> Self {
         Self { cursor: Some(cursor), ..self.first_page() }
     }
 
-    /// The keys in another state.
+    /// Returns the list of the keys in a state.
     #[must_use]
     pub fn with_state(&self, state: Option<KeyState>) -> Self {
         Self { state, ..self.first_page() }
     }
 
-    /// The keys of another name.
+    /// Returns the list of the keys that a search for this text finds.
     #[must_use]
     pub fn with_name(&self, name: Option<String>) -> Self {
         Self { name, ..self.first_page() }
     }
 
-    /// All keys of the place.
+    /// Returns the list without filters.
     #[must_use]
     pub fn cleared(&self) -> Self {
         Self { organisation: self.organisation, environment: self.environment, ..Self::default() }
     }
 
-    /// The list with the question whether to revoke a key.
+    /// Returns the list with the revocation dialog of a key.
     #[must_use]
     pub fn with_revoke(&self, id: KeyId) -> Self {
         Self { revoke: Some(id), ..self.clone() }
     }
 
-    /// The list without the question.
+    /// Returns the list without the revocation dialog.
     #[must_use]
     pub fn without_revoke(&self) -> Self {
         Self { revoke: None, ..self.clone() }
     }
 }
 
-/// A path of this server that somebody may be sent to. An address that a browser could take for another server's is
-/// none, and neither is one that contains a key string or the beginning of one.
+/// Returns `text` if it is a path of this server to which a response may redirect. `None` for an address that a browser
+/// could take for another server's, and for one with a key string or the beginning of one.
 pub fn local_path(text: &str) -> Option<&str> {
     let rest = text.strip_prefix('/')?;
     let own = !rest.starts_with('/') && !text.contains('\\') && text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_reads_back_what_it_says() {
+    fn an_address_is_read_back_equal() {
         let link = KeysLink {
             organisation: Some(OrganisationId(1)),
             environment: Some(EnvironmentId(2)),
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_nothing_is_left_out_and_what_cannot_be_is_refused() {
+    fn invalid_filters_are_ignored_and_invalid_ids_are_refused() {
         assert_eq!(KeysLink::read(Some("state=x&q=+&cursor=zz&revoke=1&utm=2")), Ok(KeysLink::default()));
         assert_eq!(KeysLink::read(Some("org=1")), Err(NoSuchPlace));
         assert_eq!(KeysLink::read(Some("env=prod")), Err(NoSuchPlace));

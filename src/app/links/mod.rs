@@ -1,4 +1,4 @@
-//! Addresses of pages: reading and writing them.
+//! Reads and writes the addresses of pages.
 
 pub(crate) mod events;
 pub(crate) mod key_in_address;

@@ -1,4 +1,4 @@
-//! The API reference, for people.
+//! The page of the API reference.
 
 pub(crate) mod operation;
 pub(crate) mod page;

@@ -1,4 +1,4 @@
-//! One operation of the API, for people.
+//! The view of one operation of the API.
 
 use leptos::prelude::*;
 use serde_json::Value;
@@ -14,13 +14,13 @@ fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
     value.get(name).and_then(Value::as_array).into_iter().flatten()
 }
 
-/// Paragraphs with `code` in them.
+/// Renders paragraphs with `code` in backquotes.
 pub fn prose(text: &str) -> AnyView {
     let paragraph = |text: &str| view! { <p>{with_code(text)}</p> };
     text.split("\n\n").filter(|text| !text.is_empty()).map(paragraph).collect_view().into_any()
 }
 
-/// A call: how it is asked and how it is answered.
+/// One operation: request and responses.
 #[component]
 pub fn Operation(document: &'static Value, path: String, method: String, operation: &'static Value) -> AnyView {
     let credentials: Vec<&str> = list(operation, "security")
@@ -135,7 +135,7 @@ fn answers(document: &Value, operation: &Value) -> AnyView {
             .flatten()
             .map(|(name, header)| row(name, "header", false, text(header, "description")))
             .collect();
-        // The body of an error is the same everywhere, and has a section of its own.
+        // All errors have the same body, which has a section of its own.
         let body = response.pointer("/content/application~1json").filter(|_| status.starts_with('2'));
         view! {
             <div>

@@ -1,4 +1,4 @@
-//! The API's reference for people: the OpenAPI document, without a script.
+//! The API reference: renders the OpenAPI document as a page without a script.
 
 use axum::http::request::Parts;
 use leptos::prelude::*;
@@ -11,7 +11,7 @@ use crate::app::links::keys::KeysLink;
 use crate::app::shell::Document;
 use crate::domain::Person;
 
-/// A call of the document.
+/// An operation of the document.
 #[derive(Clone)]
 struct Call {
     path: String,
@@ -29,7 +29,7 @@ impl Call {
     }
 }
 
-/// `/docs/api`, in the frame of the person if one is signed in.
+/// Renders `/docs/api`, in the frame of the signed-in person if there is one.
 pub fn api_docs(document: &'static Value, person: Option<Person>, parts: &Parts) -> Document {
     let asked = asked(parts);
     Document::new("API reference", move || page(document, person, asked))

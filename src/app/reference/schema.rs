@@ -1,21 +1,21 @@
-//! A schema of the OpenAPI document as a list of fields, which is how people read it.
+//! Flattens a schema of the OpenAPI document into a list of fields.
 
 use serde_json::{Map, Value};
 
 /// A field of a body.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Field {
-    /// From the top of the body: `organisations[].id`.
+    /// The path from the top of the body: `organisations[].id`.
     pub path: String,
-    /// What it may be, in words.
+    /// The type and range, in words.
     pub kind: String,
-    /// Whether it has to be there.
+    /// Whether the field is required.
     pub required: bool,
-    /// What it is.
+    /// The description.
     pub description: String,
 }
 
-/// What a `$ref` stands for, or the value itself.
+/// Resolves a `$ref`; returns other values unchanged.
 pub fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
     value
         .get("$ref")
@@ -24,7 +24,7 @@ pub fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
         .unwrap_or(value)
 }
 
-/// The fields of a schema and of what is in it.
+/// Returns the fields of a schema, with those of nested objects and arrays.
 pub fn fields(document: &Value, schema: &Value) -> Vec<Field> {
     let mut found = Vec::new();
     collect(document, schema, "", &mut found);
@@ -54,7 +54,7 @@ fn collect(document: &Value, schema: &Value, within: &str, found: &mut Vec<Field
     }
 }
 
-/// Past references, and past the `null` that a field may be instead.
+/// Resolves references and nullable types to the inner schema.
 fn core<'a>(document: &'a Value, schema: &'a Value) -> &'a Value {
     let schema = resolve(document, schema);
     let choices = schema.get("oneOf").and_then(Value::as_array);
@@ -69,7 +69,7 @@ fn description(document: &Value, schema: &Value) -> String {
     own(schema).or_else(|| own(core(document, schema))).unwrap_or_default()
 }
 
-/// What a value may be: `string (date-time) or null`, `integer, 1 to 100`.
+/// Describes the type of a value: `string (date-time) or null`, `integer, 1 to 100`.
 pub fn kind(document: &Value, schema: &Value) -> String {
     let inner = core(document, schema);
     let nullable = |schema: &Value| {
@@ -88,7 +88,7 @@ pub fn kind(document: &Value, schema: &Value) -> String {
         words = format!("array of {}", kind(document, items));
     }
     let text = |name: &str| inner.get(name).and_then(Value::as_str);
-    // The width of a number is the server's business.
+    // Clients need not know the width of an integer.
     if let Some(format) = text("format").filter(|format| !format.starts_with("int")) {
         words = format!("{words} ({format})");
     }
@@ -110,13 +110,13 @@ fn bounds(schema: &Value, least: &str, most: &str, what: &str) -> Option<String>
         (Some(least), Some(most)) if least == most => Some(format!("{least}{what}")),
         (Some(least), Some(most)) => Some(format!("{least} to {most}{what}")),
         (None, Some(most)) => Some(format!("at most {most}{what}")),
-        // That a count is not negative goes without saying.
+        // A minimum of 0 is omitted.
         (Some(least), None) => (least != &Value::from(0)).then(|| format!("at least {least}{what}")),
         (None, None) => None,
     }
 }
 
-/// The examples of a body, with what each of them shows.
+/// Returns the examples of a body, each with its summary.
 pub fn examples(content: &Value) -> Vec<(String, Value)> {
     let several = content.get("examples").and_then(Value::as_object);
     let named = several.into_iter().flat_map(Map::values).map(|example| {

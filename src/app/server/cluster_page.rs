@@ -1,4 +1,4 @@
-//! The page of the cluster: who serves the database, and whether each has heard of everything.
+//! The cluster page: the servers of the database, their leases, and their lag behind the change log.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::web::auth::SignedIn;
 /// `GET /cluster`.
 ///
 /// # Errors
-/// 401 when nobody is signed in, 403 for anyone but the operator, 503 when the database fails.
+/// 401 without a session, 403 for all but the operator, 503 when the database fails.
 pub async fn cluster(State(services): State<Services>, SignedIn(person): SignedIn) -> Result<Answer, ApiError> {
     if !person.may(Action::SeeServer) {
         return Err(ApiError::forbidden("Only the operator of this server can see its nodes."));
@@ -42,18 +42,18 @@ fn ClusterPage(person: Person, nodes: Nodes, now: Timestamp) -> AnyView {
                 <div>
                     <h1>"Cluster"</h1>
                     <p class="lead">
-                        "The servers of this database. A revocation is answered once every live one has dropped the key. "
-                        "One that is silent is waited for until it may no longer answer from memory: at most "
-                        {LEASE.as_secs()} " seconds."
+                        "The servers of this database. A revocation is confirmed once every live server has dropped "
+                        "the key. It waits for a server that does not respond until that server’s lease has expired, "
+                        "at most " {LEASE.as_secs()} " seconds."
                     </p>
                 </div>
-                <a class="button" href="/cluster">"Look again"</a>
+                <a class="button" href="/cluster">"Refresh"</a>
             </div>
             <table class="keys-table nodes" role="table" aria-label="Servers">
                 <thead role="rowgroup">
                     <tr role="row">
                         <th role="columnheader" scope="col" class="name">"Server"</th>
-                        <th role="columnheader" scope="col">"Heard"</th>
+                        <th role="columnheader" scope="col">"Sync"</th>
                         <th role="columnheader" scope="col">"Redis"</th>
                         <th role="columnheader" scope="col">"Lease"</th>
                         <th role="columnheader" scope="col">"Started"</th>
@@ -71,31 +71,31 @@ fn ClusterPage(person: Person, nodes: Nodes, now: Timestamp) -> AnyView {
 #[component]
 fn Row(node: NodeState, last_change: i64, now: Timestamp) -> AnyView {
     let is_live = !node.lease_left.is_zero();
-    // Where there can be only one, it needs no lease, and no name to tell it from others.
+    // A SQLite server is the only one, and needs no lease and no id.
     let is_one_of_several = node.lease_left != Duration::MAX;
-    let heard = match last_change - node.heard {
-        0 => "Everything".to_owned(),
-        1 => "All but the last change".to_owned(),
-        lag => format!("All but the last {} changes", thousands(lag)),
+    let sync = match last_change - node.heard {
+        0 => "Up to date".to_owned(),
+        1 => "1 change behind".to_owned(),
+        lag => format!("{} changes behind", thousands(lag)),
     };
     let lease = match node.lease_left {
         Duration::MAX => "Not needed".to_owned(),
-        left if left.is_zero() => "Over".to_owned(),
+        left if left.is_zero() => "Expired".to_owned(),
         left => format!("{}.{} s left", left.as_secs(), left.subsec_millis() / 100),
     };
     let redis = match node.redis {
-        None => "None",
-        Some(true) => "Answers",
-        Some(false) => "Away",
+        None => "Not configured",
+        Some(true) => "Connected",
+        Some(false) => "Unreachable",
     };
     let (state_class, state) = if is_live { ("state active", "Live") } else { ("state revoked", "Gone") };
     view! {
         <tr role="row" class=(!is_live).then_some("ended")>
             <th role="rowheader" scope="row" class="name">
-                <span class="title"><bdi>{node.name}</bdi> {(is_one_of_several && node.is_self).then_some(" (this one)")}</span>
+                <span class="title"><bdi>{node.name}</bdi> {(is_one_of_several && node.is_self).then_some(" (this server)")}</span>
                 {is_one_of_several.then(|| view! { <code class="sub">{node.id.to_string()}</code> })}
             </th>
-            <td role="cell" class="scopes" data-label="Heard">{heard}</td>
+            <td role="cell" class="scopes" data-label="Sync">{sync}</td>
             <td role="cell" class="requests" data-label="Redis">{redis}</td>
             <td role="cell" class="used" data-label="Lease">{lease}</td>
             <td role="cell" class="created" data-label="Started">

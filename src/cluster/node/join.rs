@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tracing_mutex::stdsync::Mutex;
 
-use super::{Node, REDIS_ROUNDS, RENEW_EVERY};
+use super::{Node, REDIS_CONFLICT_RENEWALS, RENEW_EVERY};
 use crate::cluster::process;
 use crate::cluster::redis::Redis;
 use crate::runtime::clock::Clock;
@@ -67,7 +67,7 @@ impl Node {
             redis,
             renewed: Mutex::default(),
             distrusted_until: AtomicU64::new(0),
-            other_redis_rounds: AtomicU64::new(0),
+            redis_conflict_renewals: AtomicU64::new(0),
         };
         let mut first_seen = None;
         loop {
@@ -76,7 +76,7 @@ impl Node {
             let has_other_redis = node.has_other_redis(&other);
             match first_seen {
                 Some((id, renewals)) if id == other.id && has_other_redis => {
-                    if other.renewals.saturating_sub(renewals).unsigned_abs() >= REDIS_ROUNDS {
+                    if other.renewals.saturating_sub(renewals).unsigned_abs() >= REDIS_CONFLICT_RENEWALS {
                         return Err(JoinError::OtherRedis(other.name));
                     }
                 }

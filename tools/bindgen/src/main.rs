@@ -1,7 +1,7 @@
 //! `bindgen INPUT.wasm OUTPUT_FOLDER`: writes `latchkey.js` and `latchkey_bg.wasm`.
 //!
-//! A library call in place of the command `wasm-bindgen`: it compiles eight times faster, and its
-//! version comes from the same Cargo.lock as the `wasm-bindgen` that the module was built with.
+//! Calls the library instead of the command `wasm-bindgen`. The library compiles eight times faster, and its version is
+//! that of Cargo.lock, as for the `wasm-bindgen` in the module.
 
 use std::process::ExitCode;
 

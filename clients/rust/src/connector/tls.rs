@@ -1,4 +1,4 @@
-//! Connections with TLS, where the address says https.
+//! Connections with TLS, for addresses with https.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::builder::BuildError;
 
 pub(crate) type Connector = HttpsConnector<HttpConnector>;
 
-/// The certificates of the machine are read only where they are needed: a container may have none.
+/// Reads the certificates of the machine only for https, because a container may have none.
 pub(crate) fn connector(mut http: HttpConnector, is_https: bool) -> Result<Connector, BuildError> {
     http.enforce_http(false);
     let builder = HttpsConnectorBuilder::new();

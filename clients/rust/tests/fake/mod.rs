@@ -1,4 +1,4 @@
-//! Something that answers as Latchkey does, as far as the client can tell, and does what a test wants.
+//! A fake Latchkey server that the tests control.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -23,7 +23,7 @@ pub const OWN_KEY: &str = "hs_live_own";
 pub struct Seen {
     /// The bodies of all checks.
     pub checks: Vec<Value>,
-    /// The bodies of all reports that were taken.
+    /// The bodies of all accepted reports.
     pub reports: Vec<Value>,
     /// The `Last-Event-ID` of all streams.
     pub streams: Vec<Option<String>>,
@@ -31,11 +31,11 @@ pub struct Seen {
 
 struct Inner {
     seen: Seen,
-    /// Status, body and whether it may be remembered, by key.
+    /// Status, body, and whether the outcome may be cached, by key.
     outcomes: HashMap<String, (u16, Value, bool)>,
-    /// What reports are answered with.
+    /// The statuses of the next reports, the last one first; then 200.
     report_status: Vec<u16>,
-    /// By the number of the stream.
+    /// The open streams, by number.
     listeners: Vec<(usize, UnboundedSender<Result<Bytes, Infallible>>)>,
     changes: u32,
 }
@@ -45,9 +45,9 @@ pub struct Fake {
     inner: Arc<Mutex<Inner>>,
     /// While this is true, no check is answered.
     pub held: watch::Sender<bool>,
-    /// While this is true, nobody hears a heartbeat.
+    /// While this is true, no heartbeat is sent.
     pub silent: watch::Sender<bool>,
-    /// While this is true, nobody may listen.
+    /// While this is true, streams are refused (503).
     pub full: watch::Sender<bool>,
     pub url: String,
 }
@@ -87,14 +87,14 @@ impl Fake {
         Client::new(&self.url, OWN_KEY).expect("a client")
     }
 
-    /// What is answered about a key.
-    pub fn say(&self, key: &str, status: u16, body: Value, may_remember: bool) {
-        self.inner().outcomes.insert(key.to_owned(), (status, body, may_remember));
+    /// Sets the response to checks of a key.
+    pub fn say(&self, key: &str, status: u16, body: Value, is_cacheable: bool) {
+        self.inner().outcomes.insert(key.to_owned(), (status, body, is_cacheable));
     }
 
-    /// A good key.
-    pub fn know(&self, key: &str, may_remember: bool) {
-        self.say(key, 200, valid(key), may_remember);
+    /// Makes a key valid.
+    pub fn know(&self, key: &str, is_cacheable: bool) {
+        self.say(key, 200, valid(key), is_cacheable);
     }
 
     pub fn refuse_reports(&self, statuses: &[u16]) {
@@ -105,12 +105,12 @@ impl Fake {
         look(&self.inner().seen)
     }
 
-    /// How often a key was asked about.
+    /// Returns the number of checks of a key.
     pub fn checks(&self, key: &str) -> usize {
         self.seen(|seen| seen.checks.iter().filter(|check| check["key"] == key).count())
     }
 
-    /// How often a key's use was reported.
+    /// Returns the reported number of uses of a key.
     pub fn reported(&self, key: &str) -> u64 {
         self.seen(|seen| {
             let uses = seen.reports.iter().flat_map(|report| report["uses"].as_array().expect("uses"));
@@ -160,21 +160,21 @@ pub fn refused(code: &str) -> Value {
     json!({ "valid": false, "code": code, "request_id": "0" })
 }
 
-/// Waits until something is so; a test that waits in vain has failed.
-pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+/// Waits until a condition holds; panics after 10 s.
+pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     for _ in 0..1000 {
-        if is_so().await {
+        if condition().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("in vain: {what}");
+    panic!("not within 10 s: {what}");
 }
 
-/// Waits until the client remembers a key: it has to hear the feed first.
+/// Waits until the client caches a key, which needs a heartbeat first.
 #[allow(dead_code, reason = "each program that includes this file uses what it needs")]
-pub async fn remembered(fake: &Fake, mut verify: impl AsyncFnMut() -> Outcome) {
-    until("the key is remembered", async || {
+pub async fn until_cached(fake: &Fake, mut verify: impl AsyncFnMut() -> Outcome) {
+    until("the key is cached", async || {
         let before = fake.seen(|seen| seen.checks.len());
         assert!(verify().await.is_valid());
         before == fake.seen(|seen| seen.checks.len())
@@ -187,17 +187,17 @@ async fn verify(State(fake): State<Fake>, headers: HeaderMap, Json(check): Json<
         return StatusCode::UNAUTHORIZED.into_response();
     }
     let key = check["key"].as_str().expect("a key").to_owned();
-    // As it is when the question comes, however late the answer is.
+    // The outcome at the time of the check, even if the response is held back.
     let outcome = {
         let mut inner = fake.inner();
         inner.seen.checks.push(check);
         inner.outcomes.get(&key).cloned()
     };
     fake.held.subscribe().wait_for(|held| !held).await.expect("it lives");
-    let (status, body, may_remember) = outcome.unwrap_or((200, refused("NOT_FOUND"), false));
+    let (status, body, is_cacheable) = outcome.unwrap_or((200, refused("NOT_FOUND"), false));
     let mut response = Json(body).into_response();
     *response.status_mut() = StatusCode::from_u16(status).expect("a status");
-    if may_remember {
+    if is_cacheable {
         response.headers_mut().insert("latchkey-cacheable", http::HeaderValue::from_static("true"));
     }
     response
@@ -230,7 +230,7 @@ async fn revocations(State(fake): State<Fake>, headers: HeaderMap) -> Response {
         loop {
             ticks.tick().await;
             let inner = fake.inner();
-            // Cut off, unless it is there.
+            // A stream that is no longer listed was cut.
             let Some((_, listener)) = inner.listeners.iter().find(|(number, _)| *number == stream) else {
                 return;
             };

@@ -1,4 +1,4 @@
-//! The fields of the form.
+//! The fields of the form that creates a key.
 
 #![allow(
     clippy::large_types_passed_by_value,
@@ -12,10 +12,10 @@ use crate::app::islands::expiry::CHOICES;
 use crate::app::islands::field::Field;
 use crate::model::Scopes;
 
-/// Scopes that Latchkey itself knows.
+/// Scopes that Latchkey itself checks.
 const SUGGESTED_SCOPES: [&str; 3] = ["events:write", "events:read", "keys:verify"];
 
-/// A line of text.
+/// A single-line text input.
 #[component]
 pub(super) fn TextInput(
     id: &'static str,
@@ -42,7 +42,7 @@ pub(super) fn TextInput(
     }
 }
 
-/// A choice among a few: values and their words.
+/// A drop-down list; `options` are pairs of value and label.
 #[component]
 pub(super) fn Choice(id: &'static str, chosen: RwSignal<String>, options: Vec<(String, String)>) -> impl IntoView {
     view! {
@@ -133,7 +133,7 @@ pub(super) fn ScopesField(form: Form) -> impl IntoView {
     }
 }
 
-/// A scope that a click adds, and another click takes away.
+/// A suggested scope: a click adds it, another click removes it.
 #[component]
 fn Suggestion(scope: &'static str, field: Field) -> impl IntoView {
     let is_named = move |text: &String| Scopes::words(text).any(|name| name == scope);

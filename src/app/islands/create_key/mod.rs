@@ -1,4 +1,4 @@
-//! The dialog that makes a key, and what happens until the key is saved.
+//! The dialog that creates a key, up to the reveal of its string.
 
 mod fields;
 
@@ -19,7 +19,7 @@ use crate::model::ApiError;
 use crate::model::wire::CreateApiKey;
 use fields::{Choice, Expires, ScopesField, TextInput};
 
-/// An environment that a key can be made in.
+/// An environment in which a key can be created.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EnvironmentChoice {
     /// Its id.
@@ -28,7 +28,7 @@ pub struct EnvironmentChoice {
     pub label: String,
 }
 
-/// What stands in the form.
+/// The state of the form.
 #[derive(Clone, Copy)]
 struct Form {
     name: Field,
@@ -37,15 +37,14 @@ struct Form {
     date: Field,
     restricted: RwSignal<bool>,
     scopes: Field,
-    /// What a date means.
+    /// The hint below the date: the end of the day, with the time zone.
     zone: RwSignal<String>,
-    /// What is wrong with none of the fields.
+    /// The error that belongs to no single field.
     failed: RwSignal<String>,
-    /// A link that leads on from there: its words and its address. It opens another tab, so that nothing that was
-    /// typed is lost.
+    /// A link beside the error: label and address. The link opens another tab, so that the typed text is kept.
     way_out: RwSignal<Option<(&'static str, String)>>,
     busy: RwSignal<bool>,
-    /// When the first request was sent whose answer was lost, by the clock of the server.
+    /// The server time at which the first request without an answer was sent.
     lost_since: RwSignal<Option<i64>>,
 }
 
@@ -89,9 +88,9 @@ impl Form {
         self.expiry.with(|choice| choice == ON_A_DATE)
     }
 
-    /// What to ask the server for; none when a field is wrong, which then says so.
+    /// Builds the request; `None` if a field is invalid. Invalid fields then show their errors.
     fn request(self, org_id: String) -> Option<CreateApiKey> {
-        // Each of them is looked at, so that all mistakes show at once.
+        // Checks every field, so that all mistakes show at once.
         let right = [
             self.name.is_right(),
             !self.is_dated() || self.date.is_right(),
@@ -111,8 +110,8 @@ impl Form {
         })
     }
 
-    /// Shows why no key came back: at the fields that the server names, and else above them. `lost` is the address
-    /// that looks for a key which was asked for at `since`, and whose answer was lost.
+    /// Shows an error of the server, at the fields that it names or else above them. If the answer was lost, links to
+    /// `lost`, the page that looks for a key created after `since`.
     fn show(self, error: ApiError, since: i64, lost: String) {
         let is_said = error.code == "unavailable";
         let mut rest = error.errors.is_empty().then_some(error.detail);
@@ -135,8 +134,8 @@ impl Form {
         } else if error.status >= http::StatusCode::INTERNAL_SERVER_ERROR.as_u16() {
             if !is_said {
                 rest = Some(
-                    "The answer did not arrive. The key may have been created, and nobody has seen its string: look \
-                     for it before you try again."
+                    "The answer did not arrive. The key may have been created, but its string was not shown. Look for \
+                     the key before you try again."
                         .to_owned(),
                 );
             }
@@ -147,9 +146,9 @@ impl Form {
     }
 }
 
-/// Opens at a click on anything with `data-create-key`, which the server renders where it fits.
+/// The dialog that creates a key. A click on an element with `data-create-key` opens it.
 ///
-/// `now` is the time of the server when it rendered the page, in milliseconds.
+/// `now` is the server's time when it rendered the page, in milliseconds.
 #[island]
 pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: String, now: i64) -> impl IntoView {
     let form = Form::new(current);
@@ -158,10 +157,10 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
     let dialog = NodeRef::<Dialog>::new();
     Effect::new(move |_| {
         loaded_at.set_value(browser::now());
-        // Text that was typed before the dialog was closed by Escape is still there; Cancel discards it.
+        // Escape closes the dialog and keeps the typed text; Cancel discards it.
         browser::on_click("[data-create-key]", Box::new(move |_| open(dialog)));
         browser::on_click("#create-key [data-close]", Box::new(move |_| form.clear()));
-        // The script of the page repeats a click that came before.
+        // `page.js` repeats a click that was made before WASM had loaded.
         browser::announce("latchkey:ready");
     });
 
@@ -177,7 +176,7 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
         };
         form.say(String::new(), None);
         form.busy.set(true);
-        // By the clock of the server, which keys are made by. A little early, and never late: the page was rendered
+        // In server time, as the creation time of a key. Slightly early and never late, because the page was rendered
         // before it was loaded.
         #[expect(clippy::cast_possible_truncation, reason = "milliseconds, which are whole")]
         let asked = now + (browser::now() - loaded_at.get_value()) as i64;
@@ -199,7 +198,7 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
             }
         });
     };
-    // The list shows the new key at the top, marked by the address.
+    // The list shows the new key at the top, highlighted by the fragment of the address.
     let done = move |made: Secret| {
         let organisation = organisation.get_value();
         browser::replace_page(&format!("/keys?org={organisation}&env={}#{}", made.environment, made.id));
@@ -260,7 +259,7 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
     }
 }
 
-/// The list, which looks for a key of this name that was created after `since`.
+/// Returns the address of the list that looks for a key of this name, created after `since`.
 fn lost_href(request: &CreateApiKey, since: i64) -> String {
     let part = |part: &Option<String>| part.as_deref().map_or_else(String::new, browser::encode);
     let (org, env, name) = (part(&request.org_id), part(&request.env_id), part(&request.name));
@@ -273,7 +272,7 @@ async fn create(request: CreateApiKey) -> Result<Secret, ApiError> {
     Ok(Secret { id: created.id, name: created.name, key: created.key, environment })
 }
 
-/// After the errors are on the page, the first field that has one is where to go on.
+/// Moves the focus to the first invalid field, after the errors have been rendered.
 fn focus_first_mistake(dialog: NodeRef<Dialog>) {
     request_animation_frame(move || {
         let found = dialog.get_untracked().and_then(|dialog| dialog.query_selector("[aria-invalid]").ok().flatten());

@@ -212,7 +212,7 @@ on_both_engines! {
         let ada = someone(&app, "ada@example.com").await;
         let key = made(&app, &ada, r#", "metadata": {"note": "one\ntwo=three", "a=b": " c"}"#).await;
         let page = get(&app, &ada, &key.page).await.text();
-        shows(&page, &["change it by the API", "one\ntwo=three"]);
+        shows(&page, &["Use the API.", "one\ntwo=three"]);
         assert!(!page.contains("name=\"metadata\""), "{page}");
         assert_eq!(post(&app, &ada, &key.page, &[("name", "new")]).await.status, 303);
         let details = key.details(&app, &ada).await;

@@ -9,7 +9,9 @@ CREATE TABLE users (
   password_hash TEXT NOT NULL,
   created_at    BIGINT NOT NULL,
   -- 1 for an operator of the server, as the first account is.
-  operator      BIGINT NOT NULL DEFAULT 0 CHECK (operator IN (0, 1))
+  operator      BIGINT NOT NULL DEFAULT 0 CHECK (operator IN (0, 1)),
+  -- The moment when an operator disabled the account: no session, token or password of it is accepted.
+  disabled_at   BIGINT
 );
 
 -- At most one row, which the first account inserts (--registration first), so that of two concurrent registrations only

@@ -9,7 +9,9 @@ CREATE TABLE users (
   password_hash TEXT NOT NULL,
   created_at    INTEGER NOT NULL,
   -- 1 for an operator of the server, as the first account is.
-  operator      INTEGER NOT NULL DEFAULT 0 CHECK (operator IN (0, 1))
+  operator      INTEGER NOT NULL DEFAULT 0 CHECK (operator IN (0, 1)),
+  -- The moment when an operator disabled the account: no session, token or password of it is accepted.
+  disabled_at   INTEGER
 ) STRICT;
 
 -- At most one row, which the first account inserts (--registration first), so that of two concurrent registrations only

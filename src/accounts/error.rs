@@ -13,6 +13,9 @@ pub enum SignInError {
     /// tells which.
     #[error("unknown account or wrong password")]
     Wrong,
+    /// The password is right, and an operator has disabled the account. The contracts answer as for a wrong password.
+    #[error("the account is disabled")]
+    Disabled,
     /// Too many attempts. Holds the seconds until the next one is allowed.
     #[error("too many attempts")]
     Throttled(u64),

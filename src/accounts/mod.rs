@@ -1,5 +1,6 @@
 //! Accounts: registration, sign-in, sessions and tokens.
 
+mod administration;
 mod email;
 mod error;
 mod plain_token;
@@ -9,6 +10,7 @@ mod sessions;
 mod sign_in;
 mod tokens;
 
+pub use administration::{AccountChange, Changed, Operator};
 pub use email::{EmailAddress, EmailError};
 pub use error::{SessionError, SignInError};
 pub use queue::RETRY_AFTER as SIGN_IN_RETRY_AFTER;

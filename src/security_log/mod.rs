@@ -36,6 +36,12 @@ pub enum SecurityEvent {
     AccountAdded,
     /// The operator reset a password (`latchkey user reset-password`), which ended all sessions and tokens.
     PasswordReset,
+    /// An operator made an account an operator of the server, or ended that.
+    OperatorChanged,
+    /// An operator disabled an account; all sessions and tokens are over.
+    AccountDisabled,
+    /// An operator enabled an account.
+    AccountEnabled,
     /// A refresh token was used.
     TokensRefreshed,
     /// A refresh token was used twice, which ended the tokens of its sign-in.
@@ -64,6 +70,9 @@ impl SecurityEvent {
             Self::FirstAccountCreated => "account.first_created",
             Self::AccountAdded => "account.added",
             Self::PasswordReset => "account.password_reset",
+            Self::OperatorChanged => "account.operator_changed",
+            Self::AccountDisabled => "account.disabled",
+            Self::AccountEnabled => "account.enabled",
             Self::TokensRefreshed => "tokens.refreshed",
             Self::TokensEnded => "tokens.ended",
             Self::KeyCreated => "key.created",

@@ -15,6 +15,8 @@ pub struct StoredUser {
     pub email: String,
     /// Argon2id in PHC form.
     pub password_hash: String,
+    /// The moment when an operator disabled the account.
+    pub disabled_at: Option<i64>,
     /// The moment of the last sign-in from the network of the query.
     pub known_at: Option<i64>,
 }

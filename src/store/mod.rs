@@ -3,6 +3,7 @@
 //! A statement is a file in `sql/`; where the engines must differ there is one file for each. A function that changes
 //! the rights of a person or a key, or a setting, takes its audit entry; `audit.rs` lists the exceptions.
 
+mod account_admin;
 mod accounts;
 mod audit;
 mod batch;
@@ -29,6 +30,7 @@ mod tokens;
 mod url;
 mod usage;
 
+pub use account_admin::AccountRow;
 pub(crate) use accounts::Registered;
 pub use accounts::{NewUser, PersonRow, StoredUser};
 pub(crate) use batch::Batch;

@@ -154,7 +154,7 @@ pub fn busy() -> ApiError {
 impl From<SignInError> for ApiError {
     fn from(error: SignInError) -> Self {
         match error {
-            SignInError::Wrong => Self::unauthenticated("Unknown account or wrong password."),
+            SignInError::Wrong | SignInError::Disabled => Self::unauthenticated("Unknown account or wrong password."),
             SignInError::Throttled(seconds) => Self::too_many_requests(seconds),
             SignInError::Busy(_) => busy(),
             SignInError::Store(error) => error.into(),

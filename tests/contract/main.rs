@@ -4,6 +4,7 @@
 mod app;
 mod story;
 
+mod account_administration;
 mod accounts;
 mod audit;
 mod audit_keys;

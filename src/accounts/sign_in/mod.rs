@@ -80,6 +80,7 @@ impl Authenticator {
             }
             Ok(SignIn::SecondStep(_)) => entry.refused("second_step").write(),
             Err(SignInError::Wrong) => entry.failed("credentials").write(),
+            Err(SignInError::Disabled) => entry.refused("disabled").write(),
             Err(SignInError::Throttled(_)) => entry.refused("throttled").write(),
             Err(SignInError::Busy(_)) => entry.refused("busy").write(),
             Err(SignInError::Store(_) | SignInError::Session(_)) => {}
@@ -109,7 +110,12 @@ impl Authenticator {
         if lane == Lane::Unknown {
             self.throttle.attempt_from_elsewhere(&email).await.map_err(SignInError::Throttled)?;
         }
+        let is_disabled = user.as_ref().is_some_and(|user| user.disabled_at.is_some());
         let verified = self.verify(user, Attempt { email: &email, typed, network, lane }).await?;
+        // Only the owner of the password learns of it.
+        if is_disabled {
+            return Err(SignInError::Disabled);
+        }
         let factors = second_factors(verified.user);
         let step = SignIn::after_password(verified, factors, &self.entropy);
         // Only a complete sign-in is refunded its attempt and makes its network known.

@@ -42,6 +42,9 @@ pub async fn sign_in(State(services): State<Services>, parts: Parts, mut form: F
             ApiError::unauthenticated("This account needs a second factor, which this page cannot ask for.")
         }
         Err(SignInError::Wrong) => ApiError::unauthenticated("Email or password is wrong."),
+        Err(SignInError::Disabled) => {
+            ApiError::unauthenticated("This account is disabled. Ask an operator of this server to enable it.")
+        }
         Err(error @ (SignInError::Throttled(_) | SignInError::Busy(_))) => error.into(),
         Err(error @ (SignInError::Store(_) | SignInError::Session(_))) => return Err(error.into()),
     };

@@ -83,6 +83,12 @@ actions! {
     AccountCreated = "account.created",
     /// The operator replaced the password of an account, which ended its sessions and tokens.
     AccountPasswordReset = "account.password_reset",
+    /// An account became an operator of the server, or ceased to be one.
+    AccountOperatorChanged = "account.operator_changed",
+    /// An account was disabled, which ended its sessions and tokens.
+    AccountDisabled = "account.disabled",
+    /// A disabled account was enabled.
+    AccountEnabled = "account.enabled",
     /// An organisation was created, with its environments and its owner.
     OrganisationCreated = "organisation.created",
     /// A person became a member of an organisation.

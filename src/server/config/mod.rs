@@ -11,7 +11,7 @@ use crate::events::EventLimits;
 use crate::keys::{Policy, WithoutRedis};
 use values::{body_memory, network, node_name};
 
-pub use values::{LimitsWithoutRedis, LogFilter, LogFormat, PublicUrl};
+pub use values::{LimitsWithoutRedis, LogFilter, LogFormat, PublicUrl, Switch};
 
 /// Self-hosted API keys: made in a dashboard, shown once, stored as a hash, revoked at once.
 #[derive(Debug, Parser)]
@@ -35,7 +35,7 @@ pub enum Command {
     /// Copy all data from a SQLite file into an empty PostgreSQL database, compare every row, and stop. No server may
     /// use either database. The file keeps its data. An interrupted copy leaves the target empty.
     MigrateData(MigrateData),
-    /// Add accounts and reset passwords.
+    /// List accounts, add them, reset passwords, disable and enable accounts, and make operators.
     #[command(subcommand)]
     User(User),
 }
@@ -48,6 +48,48 @@ pub enum User {
     /// Set a new password for an account and end all its sessions. Asks for the password, or reads it from standard
     /// input.
     ResetPassword(Account),
+    /// Print all accounts.
+    List(ListAccounts),
+    /// Make an account an operator of the server, who sees its nodes and accounts, or end that.
+    Operator(OperatorAccount),
+    /// End all sessions and tokens of an account and refuse its sign-ins. The keys that it made stay.
+    Disable(Account),
+    /// Accept the password of a disabled account again.
+    Enable(Account),
+}
+
+impl User {
+    /// Returns the settings that all of these commands have.
+    pub fn administration(&self) -> &Administration {
+        match self {
+            Self::List(list) => &list.administration,
+            Self::Operator(operator) => &operator.account.administration,
+            Self::Add(account) | Self::ResetPassword(account) | Self::Disable(account) | Self::Enable(account) => {
+                &account.administration
+            }
+        }
+    }
+}
+
+/// The settings of `user list`.
+#[derive(Debug, Args)]
+pub struct ListAccounts {
+    /// Print JSON, an object a line.
+    #[arg(long)]
+    pub json: bool,
+    /// The database and the log.
+    #[command(flatten)]
+    pub administration: Administration,
+}
+
+/// The settings of `user operator`.
+#[derive(Debug, Args)]
+pub struct OperatorAccount {
+    /// The account.
+    #[command(flatten)]
+    pub account: Account,
+    /// Whether it operates the server.
+    pub state: Switch,
 }
 
 /// The account, the database, and the log of a `user` command.
@@ -55,6 +97,14 @@ pub enum User {
 pub struct Account {
     /// The e-mail address of the account.
     pub email: String,
+    /// The database and the log.
+    #[command(flatten)]
+    pub administration: Administration,
+}
+
+/// The settings of commands about accounts.
+#[derive(Debug, Args)]
+pub struct Administration {
     /// The database.
     #[command(flatten)]
     pub database: Database,

@@ -57,6 +57,22 @@ pub enum LogFormat {
     Json,
 }
 
+/// A right that is given or taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// Gives the right.
+    On,
+    /// Takes the right away.
+    Off,
+}
+
+impl Switch {
+    /// Returns whether the right is given.
+    pub fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
 /// The public URL: scheme, host and optional port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl(String);

@@ -71,6 +71,57 @@ fn accounts_can_be_added_and_reset_while_a_server_runs() {
     assert_eq!(server.log_in("ada@example.com", "another password").status, 200, "failed commands change nothing");
 }
 
+fn admin(database: &str, arguments: &[&str]) -> Output {
+    latchkey().arg("user").args(arguments).args(["--database-url", database]).output().expect("it runs")
+}
+
+#[test]
+fn accounts_are_listed_disabled_and_made_operators_beside_a_running_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let url = database(folder.path());
+    let server = Server::start(&url, folder.path(), &["--registration", "open"]);
+    for email in ["ada@example.com", "bob@example.com"] {
+        assert_eq!(server.register(email).status, 201);
+    }
+    let session = server.log_in("bob@example.com", PASSWORD);
+    let get = |path: &str| server.call("GET", path, &format!("cookie: {}\r\n", session.cookie()), "").status;
+    let accounts = || {
+        let listed = admin(&url, &["list", "--json"]);
+        let lines: Vec<serde_json::Value> =
+            text(&listed.stdout).lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        lines.iter().map(|line| (line["email"].clone(), line["operator"].clone())).collect::<Vec<_>>()
+    };
+    let pair = |email: &str, operator: bool| (email.into(), operator.into());
+    assert_eq!(accounts(), [pair("ada@example.com", true), pair("bob@example.com", false)]);
+    assert_eq!((get("/v1/auth/me"), get("/v1/cluster")), (200, 403));
+
+    let made = admin(&url, &["operator", "Bob@example.com", "on"]);
+    assert_eq!(text(&made.stdout), "bob@example.com operates this server now.\n");
+    let bob = is_logged(&made, "account.operator_changed");
+    assert_eq!(get("/v1/cluster"), 200, "at once");
+    assert_eq!(accounts(), [pair("ada@example.com", true), pair("bob@example.com", true)]);
+    let again = admin(&url, &["operator", "bob@example.com", "on"]);
+    assert!(text(&again.stdout).contains("already"), "{}", text(&again.stdout));
+    admin(&url, &["operator", "bob@example.com", "off"]);
+    assert_eq!(get("/v1/cluster"), 403);
+
+    let disabled = admin(&url, &["disable", "bob@example.com"]);
+    assert_eq!(disabled.status.code(), Some(0), "{}", text(&disabled.stderr));
+    assert_eq!(is_logged(&disabled, "account.disabled"), bob);
+    assert_eq!(get("/v1/auth/me"), 401, "its sessions are over");
+    assert_eq!(server.log_in("bob@example.com", PASSWORD).status, 401);
+    assert!(
+        text(&admin(&url, &["list"]).stdout).lines().any(|line| line.contains("bob@") && line.contains("disabled"))
+    );
+    admin(&url, &["enable", "bob@example.com"]);
+    assert_eq!(server.log_in("bob@example.com", PASSWORD).status, 200);
+
+    for arguments in [["disable", "eve@example.com"], ["enable", "nonsense"]] {
+        assert_eq!(admin(&url, &arguments).status.code(), Some(1), "{arguments:?}");
+    }
+    assert_eq!(admin(&url, &["operator", "ada@example.com", "perhaps"]).status.code(), Some(2));
+}
+
 /// A sign-in reads the stored hash long before it begins a session, because Argon2 is slow.
 #[test]
 fn sign_ins_in_flight_do_not_survive_a_password_reset() {

@@ -25,7 +25,10 @@ fn every_command_has_a_help_text() {
         (&["serve"], &["--listen", "--registration", "first", "open", "closed", "100000"]),
         (&["migrate"], &["--database-url", "sqlite:latchkey.db", "LATCHKEY_DATABASE_URL"]),
         (&["migrate-data"], &["--from", "--to", "sqlite:FILE", "postgres://USER@HOST/DATABASE", "LATCHKEY_TO"]),
-        (&["user"], &["add", "reset-password"]),
+        (&["user"], &["add", "reset-password", "list", "operator", "disable", "enable"]),
+        (&["user", "list"], &["--json", "--database-url"]),
+        (&["user", "operator"], &["EMAIL", "<STATE>", "on", "off"]),
+        (&["user", "disable"], &["EMAIL", "--database-url"]),
         (&["user", "add"], &["EMAIL", "--database-url"]),
         (&["user", "reset-password"], &["EMAIL", "--database-url"]),
     ] {

@@ -1,0 +1,93 @@
+//! The operator's side of accounts: list them, disable and enable them, and make operators.
+
+use super::{Accounts, EmailAddress};
+use crate::domain::{AuditAction, AuditActor, AuditChain, AuditFields, AuditTarget};
+use crate::model::UserId;
+use crate::security_log::{Actor, SecurityEvent, Target};
+use crate::store::{AccountRow, StoreError};
+
+/// A change of an account that only an operator of the server makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountChange {
+    /// Makes the person an operator of the server, or ends that.
+    Operator(bool),
+    /// Ends all sessions and tokens, and refuses sign-ins from now on. The keys that the person made stay.
+    Disable,
+    /// Accepts the account's password again.
+    Enable,
+}
+
+/// The outcome of a change of an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// The account was changed.
+    Done,
+    /// The account was so before.
+    Unchanged,
+    /// There is no account of this address.
+    NoSuchAccount,
+}
+
+/// The originator of a change of an account, for the audit log and for the security log.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    actor: AuditActor,
+    logged: Actor,
+}
+
+impl Operator {
+    /// A command on the server's machine.
+    pub fn command(command: &'static str) -> Self {
+        Self { actor: AuditActor::cli(command), logged: Actor::Operator }
+    }
+
+    /// An operator who is signed in.
+    pub fn person(id: UserId, email: &str) -> Self {
+        Self { actor: AuditActor::person(id, email), logged: Actor::Person(id) }
+    }
+}
+
+impl Accounts {
+    /// Returns at most `limit` accounts whose addresses contain `text` and come after the address `after`, in the order
+    /// of the addresses.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn list(&self, after: &str, text: &str, limit: i64) -> Result<Vec<AccountRow>, StoreError> {
+        self.db.accounts_page(after, &text.to_lowercase(), limit).await
+    }
+
+    /// Changes the account of an address. The change is effective on every node when this returns, because nodes read
+    /// sessions and tokens from the database.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn change(
+        &self,
+        email: &EmailAddress,
+        change: AccountChange,
+        by: Operator,
+    ) -> Result<Changed, StoreError> {
+        let Some(user) = self.db.user_by_email(email.as_str(), None).await? else {
+            return Ok(Changed::NoSuchAccount);
+        };
+        let id = user.id();
+        let (action, event) = match change {
+            AccountChange::Operator(_) => (AuditAction::AccountOperatorChanged, SecurityEvent::OperatorChanged),
+            AccountChange::Disable => (AuditAction::AccountDisabled, SecurityEvent::AccountDisabled),
+            AccountChange::Enable => (AuditAction::AccountEnabled, SecurityEvent::AccountEnabled),
+        };
+        let target = AuditTarget::account(id, &user.email);
+        let entry = self.audit(by.actor).entry(AuditChain::Server, action, target);
+        let changed = match change {
+            AccountChange::Operator(on) => {
+                let operator = |on: bool| AuditFields::default().with("operator", on);
+                self.db.set_operator(id, on, entry.before(operator(!on)).after(operator(on))).await?
+            }
+            AccountChange::Disable => self.db.disable_account(id, self.clock.now(), entry).await?,
+            AccountChange::Enable => self.db.enable_account(id, entry).await?,
+        };
+        event.entry(by.logged, Target::Account(id)).unchanged_if(!changed).write();
+        Ok(if changed { Changed::Done } else { Changed::Unchanged })
+    }
+}

@@ -1,0 +1,118 @@
+//! Accounts as an operator of the server sees and changes them.
+
+use super::audit::write_audit;
+use super::db::{Db, StoreError, reading, sql, writing};
+use crate::domain::AuditEntry;
+use crate::model::{Timestamp, UserId};
+
+/// An account in the operator's list.
+#[derive(Debug, sqlx::FromRow)]
+pub struct AccountRow {
+    id: i64,
+    /// Lower-case address.
+    pub email: String,
+    created_at: i64,
+    operator: i64,
+    disabled_at: Option<i64>,
+    /// The number of organisations that the person is a member of.
+    pub organisations: i64,
+}
+
+impl AccountRow {
+    /// Returns the ID of the person.
+    pub fn id(&self) -> UserId {
+        UserId(self.id)
+    }
+
+    /// Returns the moment of the registration.
+    pub fn created_at(&self) -> Timestamp {
+        Timestamp(self.created_at)
+    }
+
+    /// Returns whether the person operates the server.
+    pub fn is_operator(&self) -> bool {
+        self.operator != 0
+    }
+
+    /// Returns the moment when the account was disabled, if it is.
+    pub fn disabled_at(&self) -> Option<Timestamp> {
+        self.disabled_at.map(Timestamp)
+    }
+}
+
+impl Db {
+    /// Returns a page of accounts in the order of their addresses: those after `after` that contain `text`.
+    pub(crate) async fn accounts_page(
+        &self,
+        after: &str,
+        text: &str,
+        limit: i64,
+    ) -> Result<Vec<AccountRow>, StoreError> {
+        let escaped = text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_");
+        Ok(reading!(self, connection => {
+            sqlx::query_as(sql!("users_page"))
+                .bind(after)
+                .bind(format!("%{escaped}%"))
+                .bind(limit)
+                .fetch_all(connection)
+                .await?
+        }))
+    }
+
+    /// Makes a person an operator of the server, or ends that. Returns false, and writes no audit entry, when nothing
+    /// changed.
+    pub(crate) async fn set_operator(&self, id: UserId, on: bool, entry: AuditEntry) -> Result<bool, StoreError> {
+        let changed = writing!(self, tx => {
+            let updated =
+                sqlx::query(sql!("user_set_operator")).bind(id.0).bind(i64::from(on)).execute(&mut *tx).await?;
+            let changed = updated.rows_affected() > 0;
+            if changed {
+                write_audit!(self, tx, &[entry]);
+            }
+            changed
+        });
+        Ok(changed)
+    }
+
+    /// Disables an account and ends all of its sessions and tokens. Returns false, and writes no audit entry, when it was
+    /// disabled already.
+    ///
+    /// A sign-in in flight either stored its session before, which is deleted here, or finds the account disabled: both
+    /// take the row of the user.
+    pub(crate) async fn disable_account(
+        &self,
+        id: UserId,
+        at: Timestamp,
+        entry: AuditEntry,
+    ) -> Result<bool, StoreError> {
+        let changed = writing!(self, tx => {
+            let updated = sqlx::query(sql!("user_disable")).bind(id.0).bind(at.0).execute(&mut *tx).await?;
+            if updated.rows_affected() == 0 {
+                return Ok(false);
+            }
+            let sessions = sqlx::query(sql!("sessions_delete_of_user")).bind(id.0).execute(&mut *tx).await?;
+            let families =
+                sqlx::query(sql!("token_families_end_of_user")).bind(id.0).bind(at.0).execute(&mut *tx).await?;
+            let entry = entry
+                .counting("sessions_ended", sessions.rows_affected())
+                .counting("token_families_ended", families.rows_affected());
+            write_audit!(self, tx, &[entry]);
+            true
+        });
+        Ok(changed)
+    }
+
+    /// Enables a disabled account: its password is accepted again. Returns false, and writes no audit entry, when it was
+    /// not disabled.
+    pub(crate) async fn enable_account(&self, id: UserId, entry: AuditEntry) -> Result<bool, StoreError> {
+        let changed = writing!(self, tx => {
+            let updated = sqlx::query(sql!("user_enable")).bind(id.0).execute(&mut *tx).await?;
+            let changed = updated.rows_affected() > 0;
+            if changed {
+                write_audit!(self, tx, &[entry]);
+            }
+            changed
+        });
+        Ok(changed)
+    }
+}

@@ -1,0 +1,143 @@
+//! Accounts in the hands of an operator: disabled, enabled, and made operators of the server (MANAGEMENT, "Organisations
+//! and people").
+
+use latchkey::accounts::{AccountChange, Changed, EmailAddress, Operator};
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
+
+use crate::app::{Engine, TestApp, on_both_engines};
+use crate::hooksentry::{log_in, opens, refresh, tenant};
+use crate::story::{Answer, Call, register};
+
+const ADA: &str = "ada@example.com";
+const SIGN_IN: &str = r#"{"email": "ada@example.com", "password": "correct horse battery"}"#;
+
+async fn change(app: &TestApp, email: &str, change: AccountChange) -> Changed {
+    let email = EmailAddress::parse(email).expect("an address");
+    app.services.accounts.change(&email, change, Operator::command("latchkey user")).await.expect("an answer")
+}
+
+async fn sign_in(app: &TestApp) -> Answer {
+    Call::new(app, "POST", "/v1/auth/login").json(SIGN_IN).send().await
+}
+
+async fn me(app: &TestApp, cookie: &str) -> u16 {
+    Call::new(app, "GET", "/v1/auth/me").cookie(cookie).send().await.status.as_u16()
+}
+
+/// Disables every account in a transaction of another process, which is not committed yet.
+async fn begin_disabling(app: &TestApp) -> Box<dyn FnOnce() -> futures::future::BoxFuture<'static, ()>> {
+    const STATEMENTS: [&str; 3] = [
+        "UPDATE users SET disabled_at = 1",
+        "DELETE FROM sessions",
+        "UPDATE token_families SET ended_at = 1 WHERE ended_at IS NULL",
+    ];
+    match app.engine {
+        Engine::Sqlite => {
+            let mut connection = SqliteConnection::connect(&app.url).await.expect("the file opens");
+            connection.execute("BEGIN IMMEDIATE").await.expect("a transaction");
+            for statement in STATEMENTS {
+                connection.execute(statement).await.expect("a statement");
+            }
+            Box::new(move || Box::pin(async move { drop(connection.execute("COMMIT").await.expect("a commit")) }))
+        }
+        Engine::Postgres => {
+            let mut connection = PgConnection::connect(&app.url).await.expect("the server answers");
+            connection.execute("BEGIN").await.expect("a transaction");
+            for statement in STATEMENTS {
+                connection.execute(statement).await.expect("a statement");
+            }
+            Box::new(move || Box::pin(async move { drop(connection.execute("COMMIT").await.expect("a commit")) }))
+        }
+    }
+}
+
+on_both_engines! {
+    async fn a_disabled_account_has_no_session_token_or_password_that_is_accepted(app) {
+        let ada = tenant(&app, ADA).await;
+        let created = Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.who.cookie).json(r#"{"name": "stays"}"#);
+        let key = created.send().await.field("/key");
+        assert!(me(&app, &ada.who.cookie).await == 200 && opens(&app, &ada.access).await);
+
+        assert_eq!(change(&app, " Ada@Example.com", AccountChange::Disable).await, Changed::Done);
+        assert_eq!(change(&app, ADA, AccountChange::Disable).await, Changed::Unchanged);
+        assert_eq!(me(&app, &ada.who.cookie).await, 401);
+        assert!(!opens(&app, &ada.access).await);
+        refresh(&app, &ada.refresh).await.is_problem(401, "unauthenticated");
+        let refused = sign_in(&app).await;
+        refused.is_problem(401, "unauthenticated");
+        let wrong = SIGN_IN.replace("correct", "wrong");
+        let wrong = Call::new(&app, "POST", "/v1/auth/login").json(&wrong).send().await;
+        assert_eq!(wrong.json(), refused.json(), "the API does not tell a disabled account from a wrong password");
+        log_in(&app, ADA, None).await.is_problem(401, "unauthenticated");
+        assert_eq!(app.number("SELECT count(*) FROM sessions").await, 0);
+
+        // The page tells the owner of the password, and no other.
+        for (password, words) in [("correct+horse+battery", "This account is disabled."), ("wrong", "Email or password is wrong.")] {
+            let form = format!("email=ada%40example.com&password={password}");
+            let page = Call::new(&app, "POST", "/sign-in")
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(form)
+                .send()
+                .await;
+            assert_eq!(page.status, 401);
+            assert!(page.text().contains(words), "{password}");
+        }
+        let whoami = Call::new(&app, "GET", "/v1/whoami").header("x-api-key", &key).send().await;
+        assert_eq!(whoami.status, 200, "the organisation's keys stay");
+
+        assert_eq!(change(&app, ADA, AccountChange::Enable).await, Changed::Done);
+        assert_eq!(change(&app, ADA, AccountChange::Enable).await, Changed::Unchanged);
+        assert_eq!(me(&app, &ada.who.cookie).await, 401, "the old sessions stay ended");
+        let again = sign_in(&app).await;
+        assert_eq!((again.status.as_u16(), me(&app, &again.cookie()).await), (200, 200));
+        let audited = |action: &str| format!("SELECT count(*) FROM audit_entries WHERE action = '{action}' AND organisation_id IS NULL");
+        for action in ["account.disabled", "account.enabled"] {
+            assert_eq!(app.number(&audited(action)).await, 1, "{action}");
+        }
+    }
+
+    async fn a_sign_in_that_is_overtaken_by_disabling_the_account_gets_no_session(app) {
+        register(&app, ADA).await;
+        let commit = begin_disabling(&app).await;
+        let mut signing_in = Box::pin(sign_in(&app));
+        let early = tokio::time::timeout(std::time::Duration::from_secs(1), &mut signing_in).await;
+        commit().await;
+        let answer = match early {
+            Ok(answer) => answer,
+            Err(_) => signing_in.await,
+        };
+        answer.is_problem(401, "unauthenticated");
+        assert_eq!(app.number("SELECT count(*) FROM sessions").await, 0);
+    }
+
+    async fn an_operator_is_made_and_unmade_with_an_audit_entry_each(app) {
+        register(&app, ADA).await;
+        let cookie = register(&app, "eve@example.com").await;
+        let cluster = async || {
+            Call::new(&app, "GET", "/v1/cluster").cookie(&cookie).send().await.status.as_u16()
+        };
+        assert_eq!(cluster().await, 403);
+        for (on, changed, status) in [(true, Changed::Done, 200), (true, Changed::Unchanged, 200), (false, Changed::Done, 403)] {
+            assert_eq!(change(&app, "eve@example.com", AccountChange::Operator(on)).await, changed);
+            assert_eq!(cluster().await, status);
+        }
+        assert_eq!(change(&app, "nobody@example.com", AccountChange::Operator(true)).await, Changed::NoSuchAccount);
+        let audited = "SELECT count(*) FROM audit_entries WHERE action = 'account.operator_changed'";
+        assert_eq!(app.number(audited).await, 2);
+    }
+
+    async fn accounts_are_listed_by_address_a_page_at_a_time_and_searched(app) {
+        for email in ["ada@example.com", "bob@example.com", "b_b@example.org"] {
+            register(&app, email).await;
+        }
+        let list = async |after: &str, text: &str, limit: i64| {
+            let rows = app.services.accounts.list(after, text, limit).await.expect("an answer");
+            rows.into_iter().map(|row| row.email).collect::<Vec<_>>()
+        };
+        assert_eq!(list("", "", 2).await, ["ada@example.com", "b_b@example.org"]);
+        assert_eq!(list("b_b@example.org", "", 2).await, ["bob@example.com"]);
+        assert_eq!(list("", "EXAMPLE.com", 9).await, ["ada@example.com", "bob@example.com"]);
+        assert_eq!(list("", "b_b", 9).await, ["b_b@example.org"], "`_` is an ordinary character");
+        assert_eq!(list("", "%", 9).await, Vec::<String>::new(), "`%` is an ordinary character");
+    }
+}

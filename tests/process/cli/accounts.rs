@@ -97,7 +97,7 @@ fn accounts_are_listed_disabled_and_made_operators_beside_a_running_server() {
 
     let made = admin(&url, &["operator", "Bob@example.com", "on"]);
     assert_eq!(text(&made.stdout), "bob@example.com operates this server now.\n");
-    let bob = is_logged(&made, "account.operator_changed");
+    let bob = assert_logged(&made, "account.operator_changed");
     assert_eq!(get("/v1/cluster"), 200, "at once");
     assert_eq!(accounts(), [pair("ada@example.com", true), pair("bob@example.com", true)]);
     let again = admin(&url, &["operator", "bob@example.com", "on"]);
@@ -107,7 +107,7 @@ fn accounts_are_listed_disabled_and_made_operators_beside_a_running_server() {
 
     let disabled = admin(&url, &["disable", "bob@example.com"]);
     assert_eq!(disabled.status.code(), Some(0), "{}", text(&disabled.stderr));
-    assert_eq!(is_logged(&disabled, "account.disabled"), bob);
+    assert_eq!(assert_logged(&disabled, "account.disabled"), bob);
     assert_eq!(get("/v1/auth/me"), 401, "its sessions are over");
     assert_eq!(server.log_in("bob@example.com", PASSWORD).status, 401);
     assert!(

@@ -51,6 +51,27 @@
     }
   });
 
+  // A search field with `data-narrows` shows the entries of its menu that contain its text; Enter opens the first.
+  const shown = (field) => [...field.closest(".menu-panel").querySelectorAll("li")].filter((entry) => !entry.hidden);
+  addEventListener("input", (event) => {
+    const field = closest(event, "[data-narrows]");
+    if (!field) return;
+    const text = field.value.trim().toLowerCase();
+    for (const entry of field.closest(".menu-panel").querySelectorAll("li")) {
+      entry.hidden = !entry.querySelector("bdi").textContent.toLowerCase().includes(text);
+    }
+    field.parentElement.querySelector("[data-none]").textContent = shown(field).length ? "" : "No organisation matches.";
+  });
+  addEventListener("keydown", (event) => {
+    const field = closest(event, "[data-narrows]");
+    if (field && event.key === "Enter") shown(field)[0]?.querySelector("a").click();
+  });
+  // On a screen without a keyboard, the focus would open one over the list.
+  const focusSearch = (event) => {
+    if (event.target.open && matchMedia("(hover: hover)").matches) event.target.querySelector?.("[data-narrows]")?.focus();
+  };
+  addEventListener("toggle", focusSearch, true);
+
   // A form with `data-guard` asks before its changes are lost. The value `typed` marks a form that the server rendered
   // with unsaved changes.
   let sent = null;

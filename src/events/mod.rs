@@ -134,19 +134,14 @@ impl Events {
         self.db.event_heads(page).await
     }
 
-    /// Returns the names of the sources of these environments, sorted: the first `limit` of them.
+    /// Returns the names of the sources of an environment, sorted: the first `limit` of them.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn sources(&self, environments: &[EnvironmentId], limit: usize) -> Result<Vec<String>, StoreError> {
-        let limit_each = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut names = Vec::new();
-        for environment in environments {
-            names.extend(self.db.sources(*environment, limit_each).await?);
-        }
+    pub async fn sources(&self, environment: EnvironmentId, limit: usize) -> Result<Vec<String>, StoreError> {
+        let mut names = self.db.sources(environment, i64::try_from(limit).unwrap_or(i64::MAX)).await?;
+        // Databases differ in their collation.
         names.sort();
-        names.dedup();
-        names.truncate(limit);
         Ok(names)
     }
 

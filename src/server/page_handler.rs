@@ -1,16 +1,19 @@
 //! Turns a function of the dashboard into a handler: extracts its arguments from the request, and renders its answer.
 
 use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header::SET_COOKIE;
 use axum::http::request::Parts;
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{MethodFilter, MethodRouter, on, post};
 
 use super::assets;
 use crate::app;
-use crate::app::kit::Form;
+use crate::app::kit::{Form, Frame, Visit};
 use crate::app::links::key_in_address::address_without_key;
+use crate::app::links::visited::Visited;
+use crate::app::links::{HOME, SIGN_IN};
 use crate::app::shell::Answer;
 use crate::model::ApiError;
 use crate::web::Services;
@@ -120,26 +123,47 @@ async fn render(services: &Services, mut parts: Parts, outcome: Result<Answer, A
         Err(error) => {
             // The page has no frame when the database fails.
             let signed_in = SignedIn::from_request_parts(&mut parts, services).await.ok();
-            let person = signed_in.map(|SignedIn(person)| person);
+            let frame = signed_in.map(|SignedIn(person)| Frame::of(person, &parts));
+            let now = services.clock.now();
             if error.status == StatusCode::NOT_FOUND.as_u16() {
-                app::kit::not_found(person, &parts)
+                app::kit::not_found(frame, &parts, now)
             } else {
-                app::kit::failed(&error, person, &parts, services.clock.now())
+                app::kit::failed(&error, frame, &parts, now)
             }
         }
     };
-    document.render(assets::leptos_options(), parts).await
+    let cookie = visit(services, &parts);
+    let mut response = document.render(assets::leptos_options(), parts).await;
+    if let Some(cookie) = cookie {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// Returns the cookie with the place of a page, if it changes.
+fn visit(services: &Services, parts: &Parts) -> Option<HeaderValue> {
+    let Visit(place) = parts.extensions.get()?;
+    let visited: Visited = parts.extensions.get().cloned().unwrap_or_default();
+    visited.after(*place, &services.site)
+}
+
+/// Reads the cookie of visited places. This layer runs before [`find`](crate::web::credential::find), which removes the
+/// cookies of a request.
+pub async fn read_visited(State(services): State<Services>, mut request: Request, next: Next) -> Response {
+    let visited = Visited::read(request.headers(), &services.site);
+    request.extensions_mut().insert(visited);
+    next.run(request).await
 }
 
 /// Returns the path of the sign-in page, with the requested page in `next`.
 fn sign_in_first(parts: &Parts) -> String {
-    let requested = parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str).filter(|path| *path != "/keys");
+    let requested = parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str).filter(|path| *path != HOME);
     match requested {
         Some(path) if parts.method == Method::GET => {
             let mut query = form_urlencoded::Serializer::new(String::new());
             query.append_pair("next", path);
-            format!("/sign-in?{}", query.finish())
+            format!("{SIGN_IN}?{}", query.finish())
         }
-        _ => "/sign-in".to_owned(),
+        _ => SIGN_IN.to_owned(),
     }
 }

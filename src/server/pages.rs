@@ -2,11 +2,12 @@
 
 use axum::Router;
 use axum::http::request::Parts;
-use axum::response::Redirect;
 use axum::routing::{MethodFilter, get};
 
 use super::api_docs;
 use super::page_handler::{form, page, page_on};
+use crate::app::kit::Frame;
+use crate::app::links::{REFERENCE, REGISTER, SERVER, SET_UP, SIGN_IN, SIGN_OUT, moved};
 use crate::app::shell::Answer;
 use crate::app::{account, events, keys, reference, server};
 use crate::model::ApiError;
@@ -18,28 +19,52 @@ pub fn routes() -> Router<Services> {
     // Leptos renders as tasks of this runtime. The first call sets the runtime, and further calls fail.
     let _already_set = any_spawner::Executor::init_tokio();
     Router::new()
-        .route("/", get(async || Redirect::to("/keys")))
-        .route("/keys", page(keys::list_page::keys))
-        .route("/keys/search", form(keys::search::search))
-        .route("/keys/{id}", page(keys::key_page::key).merge(form(keys::post::edit_key)))
-        .route("/keys/{id}/enabled", form(keys::post::enable_key))
-        .route("/keys/{id}/revoke", form(keys::post::revoke))
-        .route("/cluster", page(server::cluster_page::cluster))
-        .route("/events", page(events::list_page::events))
+        .route("/", page(moved::home))
+        .route("/o/{organisation}", page(moved::beginning))
+        .merge(of_environment())
+        .merge(of_earlier_releases())
+        .route(SERVER, page(server::cluster_page::server))
+        .route(SIGN_IN, page(account::sign_in::sign_in).merge(form(account::post::sign_in)))
+        .route(SET_UP, page(account::register::register).merge(form(account::post::set_up)))
+        .route(REGISTER, page(account::register::register).merge(form(account::post::register)))
+        .route(SIGN_OUT, page_on(MethodFilter::POST, account::post::sign_out))
+        .route(REFERENCE, page(docs))
+}
+
+/// Returns the routes of an environment. Settings belong to the organisation: `/o/{organisation}/settings/…`.
+fn of_environment() -> Router<Services> {
+    // `nest` would remove the place from the path that handlers read.
+    let at = |page: &str| format!("/o/{{organisation}}/{{environment}}{page}");
+    Router::new()
+        .route(&at(""), page(moved::beginning))
+        .route(&at("/"), page(moved::beginning))
+        .route(&at("/keys"), page(keys::list_page::keys))
+        .route(&at("/keys/search"), form(keys::search::search))
+        .route(&at("/keys/{id}"), page(keys::key_page::key).merge(form(keys::post::edit_key)))
+        .route(&at("/keys/{id}/enabled"), form(keys::post::enable_key))
+        .route(&at("/keys/{id}/revoke"), form(keys::post::revoke))
+        .route(&at("/events"), page(events::list_page::events))
         // A plain handler: only a script reads its errors.
-        .route("/events/live", get(events::stream::live))
-        .route("/events/retention", form(events::post::retention))
-        .route("/events/search", form(keys::search::search))
-        .route("/events/{id}", page(events::event_page::event))
-        .route("/events/{id}/body", page(events::event_page::body))
-        .route("/sign-in", page(account::sign_in::sign_in).merge(form(account::post::sign_in)))
-        .route("/register", page(account::register::register).merge(form(account::post::register)))
-        .route("/sign-out", page_on(MethodFilter::POST, account::post::sign_out))
-        .route("/docs/api", page(docs))
+        .route(&at("/events/live"), get(events::stream::live))
+        .route(&at("/events/retention"), form(events::post::retention))
+        .route(&at("/events/search"), form(keys::search::search))
+        .route(&at("/events/{id}"), page(events::event_page::event))
+        .route(&at("/events/{id}/body"), page(events::event_page::body))
+}
+
+/// Returns the redirects from the addresses of earlier releases. Forms have new addresses only.
+fn of_earlier_releases() -> Router<Services> {
+    Router::new()
+        .route("/keys", page(moved::list))
+        .route("/keys/{id}", page(moved::key))
+        .route("/events", page(moved::list))
+        .route("/events/{id}", page(moved::event))
+        .route("/events/{id}/body", page(moved::event))
+        .route("/cluster", page(moved::cluster))
 }
 
 /// `GET /docs/api`: works without the database, and then has no frame.
 async fn docs(signed_in: Result<Option<SignedIn>, ApiError>, parts: Parts) -> Result<Answer, ApiError> {
-    let person = signed_in.unwrap_or_default().map(|SignedIn(person)| person);
-    Ok(reference::page::api_docs(api_docs::json(), person, &parts).into())
+    let frame = signed_in.unwrap_or_default().map(|SignedIn(person)| Frame::of(person, &parts));
+    Ok(reference::page::api_docs(api_docs::json(), frame).into())
 }

@@ -49,6 +49,8 @@ pub struct StoredEvent {
 /// Filters of a list of events.
 #[derive(Debug, Clone, Default)]
 pub struct EventFilter {
+    /// Only events of this environment.
+    pub environment: Option<EnvironmentId>,
     /// Only events of this source.
     pub source: Option<String>,
     /// Only events that were sent with this key.
@@ -123,17 +125,24 @@ impl Db {
                     .bind(filter.key)
                     .bind(lower)
                     .bind(upper)
+                    .bind(filter.environment.map(|id| id.0))
                     .fetch_one(connection)
                     .await?
             } else {
                 sqlx::query_scalar(sql!("events_count"))
                     .bind(page.organisation.0)
                     .bind(filter.source.as_deref())
+                    .bind(filter.environment.map(|id| id.0))
                     .fetch_one(connection)
                     .await?
             }
         });
-        Ok((total, self.event_heads(page).await?))
+        // The statement stops at the last match and does not scan further.
+        let limit = page.limit.min(total - page.offset);
+        if limit <= 0 {
+            return Ok((total, Vec::new()));
+        }
+        Ok((total, self.event_heads(&EventPage { limit, ..page.clone() }).await?))
     }
 
     /// Returns the events on a page.
@@ -150,6 +159,7 @@ impl Db {
                 .bind(upper)
                 .bind(page.limit)
                 .bind(page.offset)
+                .bind(filter.environment.map(|id| id.0))
                 .fetch_all(connection)
                 .await?
         }))

@@ -201,7 +201,7 @@ fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Result<&'a st
 }
 
 /// Returns the values of the cookies with this name.
-fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+pub fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
     let pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
     pairs.filter_map(move |pair| {
         let (known, value) = pair.split_at(pair.iter().position(|byte| *byte == b'=')?);

@@ -33,6 +33,8 @@ pub struct GreedyTenant {
     cookie: String,
     key: String,
     tenant: String,
+    /// The organisation and its first environment, as in the path of a page.
+    place: String,
     answers: Arc<Mutex<BTreeMap<String, usize>>>,
     is_over: Arc<AtomicBool>,
     tasks: JoinSet<()>,
@@ -56,6 +58,7 @@ impl GreedyTenant {
         let set = me.header("set-cookie").expect("a cookie").to_owned();
         let me = me.json(200);
         let cookie = format!("Cookie: {}", set.split(';').next().expect("a first part"));
+        let id = |pointer: &str| me.pointer(pointer).and_then(|id| id.as_str()).expect("an id");
         let made = connection.call("POST", "/v1/auth/api-keys", &[&cookie], r#"{"name":"greedy"}"#).await;
         let key = made.expect("an answer").json(201)["key"].as_str().expect("a key").to_owned();
         Self {
@@ -63,6 +66,7 @@ impl GreedyTenant {
             cookie,
             key: format!("X-API-Key: {key}"),
             tenant: me["organisations"][0]["tenant_id"].as_str().expect("an id").to_owned(),
+            place: format!("{}/{}", id("/organisations/0/id"), id("/organisations/0/environments/0/id")),
             answers: Arc::default(),
             is_over: Arc::default(),
             tasks: JoinSet::new(),
@@ -74,10 +78,11 @@ impl GreedyTenant {
         let ingest = format!("/api/v1/ingest/{}/greedy", self.tenant);
         let event = format!(r#"{{"filler": "{}"}}"#, "x".repeat(1000));
         let wrong = r#"{"email":"nobody@example.com","password":"wrong horse battery"}"#;
+        let search = format!("/o/{}/keys?q=e", self.place);
         let requests = [
             ("event", request("POST", &ingest, &[&self.key], &event)),
             ("key", request("POST", "/v1/auth/api-keys", &[&self.cookie], r#"{"name":"one more"}"#)),
-            ("search", request("GET", "/keys?q=e", &[&self.cookie], "")),
+            ("search", request("GET", &search, &[&self.cookie], "")),
             ("list", request("GET", "/v1/auth/api-keys?limit=1000", &[&self.cookie], "")),
             ("sign-in", request("POST", "/v1/auth/login", &[], wrong)),
         ];

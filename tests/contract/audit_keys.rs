@@ -51,12 +51,12 @@ on_both_engines! {
         log.has("an edit", &["key.updated"]).await;
         assert_eq!(patch(&app, cookie, &child_id, r#"{"name": "renamed"}"#).await.status, 200);
         log.is_silent("an edit that changes nothing").await;
-        let version = current_version(&app, cookie, &format!("/keys/{child_id}")).await.expect("a form");
+        let version = current_version(&app, cookie, &ada.who.page(&format!("keys/{child_id}"))).await.expect("a form");
         patch(&app, cookie, &child_id, r#"{"name": "renamed again"}"#).await;
         log.has("an edit", &["key.updated"]).await;
         let fields = [("version", version.as_str()), ("name", "stale")];
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let call = Call::new(&app, "POST", &format!("/keys/{child_id}")).cookie(cookie);
+        let call = Call::new(&app, "POST", &ada.who.page(&format!("keys/{child_id}"))).cookie(cookie);
         let stale = call.header("content-type", "application/x-www-form-urlencoded").body(form).send().await;
         assert_eq!(stale.status, 409);
         log.is_silent("a stale form").await;

@@ -162,7 +162,7 @@ on_both_engines! {
         ] {
             let me = with_cookie(&app, "GET", "/v1/auth/me", &[before, cookie.as_bytes(), after].concat()).await;
             assert_eq!(me.status, 200, "{}", before.escape_ascii());
-            let page = with_cookie(&app, "GET", "/keys", &[before, cookie.as_bytes(), after].concat()).await;
+            let page = with_cookie(&app, "GET", "/server", &[before, cookie.as_bytes(), after].concat()).await;
             assert_eq!((page.status.as_u16(), page.header("set-cookie")), (200, ""), "{}", before.escape_ascii());
         }
         let out = with_cookie(&app, "POST", "/v1/auth/logout", &[b"name=J\xf6rg; ", cookie.as_bytes()].concat()).await;
@@ -175,7 +175,7 @@ on_both_engines! {
         let cookie = register(&app, "ada@example.com").await;
         let all = [b"name=J\xc3\xb6rg; ", cookie.as_bytes()].concat();
         assert_eq!(with_cookie(&app, "GET", "/v1/auth/me", &all).await.status, 200);
-        assert_eq!(with_cookie(&app, "GET", "/keys", &all).await.status, 200);
+        assert_eq!(with_cookie(&app, "GET", "/server", &all).await.status, 200);
         let out = with_cookie(&app, "POST", "/sign-out", &all).await;
         assert!(out.header("set-cookie").starts_with("__Host-session=;"));
         assert_eq!(app.number("SELECT count(*) FROM sessions").await, 0);

@@ -109,7 +109,7 @@ async fn revoke(app: &TestApp, who: &hooksentry::Tenant, way: Way, key: &Known, 
         Way::Itself => call("DELETE", &format!("/v1/auth/api-keys/current{query}")).key(&key.string).send().await,
         Way::Form => {
             let fields: &[(&str, &str)] = if keeps_descendants { &[("descendants", "false")] } else { &[] };
-            return post(app, &who.who, &format!("/keys/{}/revoke", key.id), fields).await;
+            return post(app, &who.who, &who.who.page(&format!("keys/{}/revoke", key.id)), fields).await;
         }
     };
     assert_eq!(answer.status, 200, "{way:?}: {}", answer.text());
@@ -179,11 +179,11 @@ on_both_engines! {
     async fn the_forms_apply_to_descendants_too(app, keys_manage_keys()) {
         let ada = someone(&app, "ada@example.com").await;
         let family = family(&app, &ada).await;
-        let page = format!("/keys/{}", family[0].id);
+        let page = ada.page(&format!("keys/{}", family[0].id));
         let switch = format!("{page}/enabled");
         let shown = Call::new(&app, "GET", &page).cookie(&ada.cookie).send().await.text();
         assert!(shown.contains("the 2 keys"), "{shown}");
-        let list = Call::new(&app, "GET", &format!("/keys?revoke={}", family[0].id)).cookie(&ada.cookie).send().await.text();
+        let list = Call::new(&app, "GET", &ada.page(&format!("keys?revoke={}", family[0].id))).cookie(&ada.cookie).send().await.text();
         assert!(list.contains("The 2 keys"), "{list}");
 
         post(&app, &ada, &switch, &[("enabled", "false"), ("descendants", "false")]).await;

@@ -38,8 +38,8 @@ async fn get(app: &TestApp, who: &Someone, path: &str) -> Answer {
     Call::new(app, "GET", path).cookie(&who.cookie).send().await
 }
 
-async fn post(app: &TestApp, cookie: &str, form: &str) -> Answer {
-    Call::new(app, "POST", "/events/retention")
+async fn post(app: &TestApp, cookie: &str, path: &str, form: &str) -> Answer {
+    Call::new(app, "POST", path)
         .cookie(cookie)
         .header("content-type", "application/x-www-form-urlencoded")
         .body(form.to_owned())
@@ -48,13 +48,12 @@ async fn post(app: &TestApp, cookie: &str, form: &str) -> Answer {
 }
 
 /// Returns the form's body, as filled in from the version `days limit`.
-fn retention_from(version: &str, who: &Someone, org: &str, days: &str, limit: &str) -> String {
-    let place = format!("org={org}&env={}&return_to=%2Fevents%3Forg%3D{org}", who.live);
-    format!("{place}&version={version}&event_days={days}&event_limit={limit}")
+fn retention_from(version: &str, days: &str, limit: &str) -> String {
+    format!("version={version}&event_days={days}&event_limit={limit}")
 }
 
-fn retention(who: &Someone, org: &str, days: &str, limit: &str) -> String {
-    retention_from("30+5000", who, org, days, limit)
+fn retention(days: &str, limit: &str) -> String {
+    retention_from("30+5000", days, limit)
 }
 
 /// The stream of an organisation's new events.
@@ -65,7 +64,7 @@ pub struct Live {
 
 impl Live {
     pub async fn open(app: &TestApp, who: &Someone, query: &str) -> Self {
-        let uri = format!("/events/live?org={}{query}", who.org);
+        let uri = who.page(&format!("events/live?{query}"));
         let request = Request::get(uri).header("cookie", &who.cookie).body(Body::empty()).unwrap();
         let response = app.send(request).await;
         assert_eq!(response.status(), 200);
@@ -101,7 +100,7 @@ impl Live {
 on_both_engines! {
     async fn the_list_is_filtered_and_paged(app) {
         let ada = someone(&app, "ada@example.com").await;
-        let empty = get(&app, &ada, "/events").await.text();
+        let empty = get(&app, &ada, &ada.page("events")).await.text();
         assert!(empty.contains("No events in"), "{empty}");
         let sender = sender(&app, &ada).await;
         assert!(empty.contains(&sender.ingest), "a line to copy has the tenant's own address");
@@ -113,7 +112,7 @@ on_both_engines! {
         app.clock.advance(24 * 3600 * 1000);
         let last = sender.send(&app, "orders", "[1]").await;
         let rows = |answer: &Answer| answer.text().matches("role=\"rowheader\"").count();
-        let all = get(&app, &ada, "/events").await;
+        let all = get(&app, &ada, &ada.page("events")).await;
         assert_eq!((all.status.as_u16(), rows(&all)), (200, 50));
         assert!(all.text().contains("61 events") && all.text().contains(&last));
         assert!(all.text().contains("Billing &lt;worker&gt;") && !all.text().contains("<worker>"));
@@ -129,7 +128,7 @@ on_both_engines! {
             (format!("key={}", sender.key_id).as_str(), 50),
             ("source=%3Cscript%3E&page=-1&from=x", 50),
         ] {
-            let answer = get(&app, &ada, &format!("/events?org={}&{query}", ada.org)).await;
+            let answer = get(&app, &ada, &ada.page(&format!("events?{query}"))).await;
             assert_eq!((answer.status.as_u16(), rows(&answer)), (200, count), "{query}");
         }
     }
@@ -139,24 +138,23 @@ on_both_engines! {
         let sender = sender(&app, &ada).await;
         let body = r#"{"z":12345678901234567890.10,"a":"</code><script>alert(1)</script>","z":[]}"#;
         let id = sender.send(&app, "orders", body).await;
-        let page = get(&app, &ada, &format!("/events/{id}?org={}", ada.org)).await.text();
+        let page = get(&app, &ada, &ada.page(&format!("events/{id}"))).await.text();
         assert!(page.contains("12345678901234567890.10"), "{page}");
         assert!(page.contains("&lt;script&gt;") && !page.contains("<script>alert"), "{page}");
+        let (_, page) = page.split_once("<main").expect("the page below its bar");
         assert!(page.find("&quot;z&quot;").or(page.find("\"z\"")) < page.find("&quot;a&quot;").or(page.find("\"a\"")));
 
-        let file = get(&app, &ada, &format!("/events/{id}/body")).await;
+        let file = get(&app, &ada, &ada.page(&format!("events/{id}/body"))).await;
         assert_eq!(file.text(), body);
         assert_eq!(file.header("content-type"), "application/json");
         assert_eq!(file.header("content-disposition"), format!("attachment; filename=\"event-{id}.json\""));
         assert_eq!(file.header("cache-control"), "no-store");
-        let moved = get(&app, &ada, &format!("/events?event={id}")).await;
-        assert_eq!((moved.status.as_u16(), moved.header("location")), (303, format!("/events/{id}").as_str()));
 
         let large = format!("[{}0]", "\"<b>\",".repeat(150_000));
         let id = sender.send(&app, "orders", &large).await;
-        let page = get(&app, &ada, &format!("/events/{id}")).await.text();
+        let page = get(&app, &ada, &ada.page(&format!("events/{id}"))).await.text();
         assert!(page.contains("The body is cut.") && page.len() < 1_000_000, "{}", page.len());
-        assert_eq!(get(&app, &ada, &format!("/events/{id}/body")).await.text(), large);
+        assert_eq!(get(&app, &ada, &ada.page(&format!("events/{id}/body"))).await.text(), large);
     }
 
     async fn events_of_another_organisation_are_not_found(app) {
@@ -165,26 +163,29 @@ on_both_engines! {
         let sender = sender(&app, &ada).await;
         let id = sender.send(&app, "orders", "\"secret\"").await;
         for path in [
-            format!("/events?org={}", ada.org),
-            format!("/events?org={}&key={}", eve.org, sender.key_id),
-            format!("/events/live?org={}", ada.org),
-            format!("/events/live?org={}&key={}", eve.org, sender.key_id),
-            "/events/live".to_owned(),
-            format!("/events/{id}"),
-            format!("/events/{id}?org={}", ada.org),
-            format!("/events/{id}?org={}", eve.org),
-            format!("/events/{id}/body"),
-            "/events/7".to_owned(),
-            "/events?org=7".to_owned(),
+            ada.page("events"),
+            eve.page(&format!("events?key={}", sender.key_id)),
+            ada.page("events/live"),
+            eve.page(&format!("events/live?key={}", sender.key_id)),
+            format!("/o/{}/{}/events", eve.org, ada.live),
+            ada.page(&format!("events/{id}")),
+            ada.page(&format!("events/{id}/body")),
+            eve.page(&format!("events/{id}")),
+            eve.page(&format!("events/{id}/body")),
+            eve.page("events/7"),
+            "/o/7/8/events".to_owned(),
+            format!("/o/{}/events", eve.org),
         ] {
             let answer = get(&app, &eve, &path).await;
             assert_eq!(answer.status, 404, "{path}");
             assert!(!answer.text().contains("secret") && !answer.text().contains("orders"), "{path}");
         }
-        for path in ["/events", "/events/7", "/events/7/body"] {
-            let answer = Call::new(&app, "GET", path).send().await;
+        for page in ["events", "events/7", "events/7/body"] {
+            let path = ada.page(page);
+            let answer = Call::new(&app, "GET", &path).send().await;
             assert_eq!(answer.status, 303, "{path}");
-            assert!(answer.header("location").starts_with("/sign-in?next=%2Fevents"), "{path}");
+            let next: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();
+            assert_eq!(answer.header("location"), format!("/sign-in?next={next}"));
         }
     }
 
@@ -195,54 +196,51 @@ on_both_engines! {
         bob.join(&app, &ada.org, Role::Member).await;
         let kept = async || app.services.events.retention(ada.live.parse().unwrap()).await.unwrap().unwrap();
 
+        let path = ada.page("events/retention");
         let version = format!("{}+{}", kept().await.event_days, kept().await.event_limit);
-        let saved = post(&app, &ada.cookie, &retention_from(&version, &ada, &ada.org, "30", "5000")).await;
-        assert_eq!((saved.status.as_u16(), saved.header("location")), (303, format!("/events?org={}", ada.org).as_str()));
+        let saved = post(&app, &ada.cookie, &path, &retention_from(&version, "30", "5000")).await;
+        assert_eq!((saved.status.as_u16(), saved.header("location")), (303, ada.page("events").as_str()));
         assert_eq!((kept().await.event_days, kept().await.event_limit), (30, 5000));
-        let page = get(&app, &ada, "/events").await.text();
+        let page = get(&app, &ada, &ada.page("events")).await.text();
         assert!(page.contains("<bdi>Production</bdi> keeps events for 30 days"), "{page}");
         assert!(page.contains("value=\"5000\""), "{page}");
 
         for (days, limit) in [("0", "1"), ("3651", "1"), ("1", "0"), ("1", "100000001"), ("", ""), ("%3Cb%3E", "1e9")] {
-            let wrong = post(&app, &ada.cookie, &retention(&ada, &ada.org, days, limit)).await;
+            let wrong = post(&app, &ada.cookie, &path, &retention(days, limit)).await;
             assert_eq!(wrong.status, 400, "{days} {limit}");
             assert!(wrong.text().contains("aria-invalid=\"true\"") && !wrong.text().contains("<b>"), "{}", wrong.text());
         }
-        let wrong = post(&app, &ada.cookie, &retention(&ada, &ada.org, "14", "many")).await.text();
+        let wrong = post(&app, &ada.cookie, &path, &retention("14", "many")).await.text();
         assert!(wrong.contains("value=\"14\"") && wrong.contains("value=\"many\""), "what was typed is not lost");
         // The list above the form is kept too.
-        let list = format!("/events?org={}&env={}&source=orders&from=2026-03-01", ada.org, ada.test);
-        let form = |days: &str, list: &str| {
-            let list: String = form_urlencoded::byte_serialize(list.as_bytes()).collect();
-            let place = format!("org={}&env={}&return_to={list}", ada.org, ada.live);
-            format!("{place}&version=1+1&event_days={days}&event_limit=7")
-        };
+        let filtered = format!("{path}?source=orders&from=2026-03-01");
         for (days, status) in [("0", 400), ("14", 409)] {
-            let wrong = post(&app, &ada.cookie, &form(days, &list)).await;
+            let wrong = post(&app, &ada.cookie, &filtered, &retention_from("1+1", days, "7")).await;
             assert_eq!(wrong.status, status);
-            let (text, list) = (wrong.text(), list.replace('&', "&amp;"));
-            assert!(text.contains(&format!("name=\"return_to\" value=\"{list}\"")), "{text}");
-            let elsewhere = format!("/events?org={}&source=stripe", eve.org);
-            let text = post(&app, &ada.cookie, &form(days, &elsewhere)).await.text();
-            assert!(!text.contains(&eve.org) && !text.contains("stripe"), "{text}");
+            let action = format!("action=\"{}#retention\"", filtered.replace('&', "&amp;"));
+            assert!(wrong.text().contains(&action), "{}", wrong.text());
         }
+        let saved = post(&app, &ada.cookie, &filtered, &retention("30", "5000")).await;
+        assert_eq!(saved.header("location"), filtered.replace("/retention", ""));
 
-        let form = retention(&ada, &ada.org, "1", "1");
-        assert_eq!(post(&app, &bob.cookie, &form).await.status, 403);
-        let seen = get(&app, &bob, &format!("/events?org={}", ada.org)).await.text();
+        let form = retention("1", "1");
+        assert_eq!(post(&app, &bob.cookie, &path, &form).await.status, 403);
+        let seen = get(&app, &bob, &ada.page("events")).await.text();
         assert!(seen.contains("30 days") && !seen.contains("event_days"), "{seen}");
-        assert_eq!(post(&app, &eve.cookie, &form).await.status, 404);
-        assert_eq!(post(&app, &eve.cookie, &retention(&ada, &eve.org, "1", "1")).await.status, 404);
-        let over = post(&app, "session=nothing", &form).await;
+        assert_eq!(post(&app, &eve.cookie, &path, &form).await.status, 404);
+        let mixed = format!("/o/{}/{}/events/retention", eve.org, ada.live);
+        assert_eq!(post(&app, &eve.cookie, &mixed, &form).await.status, 404);
+        let over = post(&app, "session=nothing", &path, &form).await;
         assert_eq!(over.status, 401);
         assert!(over.text().contains("Your session is over") && over.text().contains("event_days=1"), "{}", over.text());
         assert_eq!((kept().await.event_days, kept().await.event_limit), (30, 5000));
         bob.leave(&app, &ada.org).await;
         bob.join(&app, &ada.org, Role::Admin).await;
-        assert_eq!(post(&app, &bob.cookie, &form).await.status, 303);
+        assert_eq!(post(&app, &bob.cookie, &path, &form).await.status, 303);
         assert_eq!((kept().await.event_days, kept().await.event_limit), (1, 1));
-        let elsewhere = form.replace("%2Fevents", "%2F%2Fevil.example");
-        assert_eq!(post(&app, &ada.cookie, &elsewhere).await.header("location"), format!("/events?org={}", ada.org));
+        // Another environment has its own.
+        let other = app.services.events.retention(ada.test.parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!(other.event_days, 7);
     }
 
     async fn new_events_are_streamed_once(app) {
@@ -252,7 +250,7 @@ on_both_engines! {
         app.clock.advance(60_000);
         let missed = sender.send(&app, "orders", "{}").await;
 
-        let mut live = Live::open(&app, &ada, &format!("&source=orders&after={seen}")).await;
+        let mut live = Live::open(&app, &ada, &format!("source=orders&after={seen}")).await;
         assert!(live.reads(&format!("id: {missed}\n")).await, "what came before the stream began is not lost");
         app.clock.advance(60_000);
         let other = sender.send(&app, "stripe", "{}").await;
@@ -311,7 +309,7 @@ on_both_engines! {
         bob.join(&app, &ada.org, Role::Member).await;
         let sender = sender(&app, &ada).await;
 
-        let request = Request::get(format!("/events/live?org={}", ada.org)).header("cookie", &bob.cookie);
+        let request = Request::get(ada.page("events/live")).header("cookie", &bob.cookie);
         let response = app.send(request.body(Body::empty()).unwrap()).await;
         let mut gone = Live { body: response.into_body().into_data_stream(), text: String::new() };
         let seen = sender.send(&app, "orders", "{}").await;
@@ -340,11 +338,11 @@ on_both_engines! {
     async fn a_stream_needs_a_session(app) {
         let ada = someone(&app, "ada@example.com").await;
         let sender = sender(&app, &ada).await;
-        let path = format!("/events/live?org={}", ada.org);
+        let path = ada.page("events/live");
         Call::new(&app, "GET", &path).send().await.is_problem(401, "unauthenticated");
         Call::new(&app, "GET", &path).cookie("session=AAAAAAAAAAAAAAAAAAAAAA").send().await.is_problem(401, "unauthenticated");
         Call::new(&app, "GET", &path).key(&sender.key).send().await.is_problem(403, "forbidden");
-        Call::new(&app, "GET", "/events/live?org=org_0000000000000001").cookie(&ada.cookie).send().await.is_problem(404, "not_found");
+        Call::new(&app, "GET", "/o/org_0000000000000001/env_0000000000000002/events/live").cookie(&ada.cookie).send().await.is_problem(404, "not_found");
         let head = Request::head(&path).header("cookie", &ada.cookie).body(Body::empty()).unwrap();
         assert_eq!(read(app.send(head).await).await.status, 200);
     }

@@ -17,7 +17,7 @@ struct Made {
 
 async fn made(app: &TestApp, who: &Someone, more: &str) -> Made {
     let made = create(app, &who.cookie, &who.in_env(&who.live, more)).await;
-    Made { page: format!("/keys/{}", made.field("/id")), id: made.field("/id"), key: made.field("/key") }
+    Made { page: who.page(&format!("keys/{}", made.field("/id"))), id: made.field("/id"), key: made.field("/key") }
 }
 
 impl Made {
@@ -64,15 +64,15 @@ on_both_engines! {
     async fn the_page_of_a_key_shows_its_settings_and_usage(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = made(&app, &ada, LIMITS).await;
-        let list = get(&app, &ada, "/keys?state=active").await.text();
-        let link = format!("{}?org={}&amp;env={}&amp;state=active", key.page, ada.org, ada.live);
+        let list = get(&app, &ada, &ada.page("keys?state=active")).await.text();
+        let link = format!("{}?state=active", key.page);
         shows(&list, &[&link]);
 
-        let unused = get(&app, &ada, &link.replace("&amp;", "&")).await;
+        let unused = get(&app, &ada, &link).await;
         assert_eq!((unused.status.as_u16(), unused.header("cache-control")), (200, "no-store"));
         let unused = unused.text();
         let uuid = key.details(&app, &ada).await["uuid"].as_str().unwrap().to_owned();
-        let back = format!("href=\"/keys?org={}&amp;env={}&amp;state=active\"", ada.org, ada.live);
+        let back = format!("href=\"{}\"", ada.page("keys?state=active"));
         shows(&unused, &[
             "<h1><bdi>key</bdi></h1>", &key.id, &uuid, &key.key[..12], ">Active<", "badge live", &back,
             "events:write", "keys:verify", "1 January 2027, 00:00:00 UTC", "1 March 2026, 12:00:00 UTC", "by you",
@@ -111,7 +111,7 @@ on_both_engines! {
     async fn a_saved_change_is_in_effect(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = made(&app, &ada, "").await;
-        let place = format!("{}?org={}&env={}", key.page, ada.org, ada.live);
+        let place = format!("{}?state=active", key.page);
         let fields = [
             ("name", " Billing & <worker> "),
             ("access", "restricted"),
@@ -222,8 +222,8 @@ on_both_engines! {
     async fn a_key_is_paused_and_resumed(app) {
         let ada = someone(&app, "ada@example.com").await;
         let key = made(&app, &ada, "").await;
-        let switch = format!("{}/enabled?org={}&env={}&q=key", key.page, ada.org, ada.live);
-        let page = format!("{}?org={}&env={}&q=key", key.page, ada.org, ada.live);
+        let switch = format!("{}/enabled?q=key", key.page);
+        let page = format!("{}?q=key", key.page);
         assert_eq!(key.used(&app).await, 200);
         let paused = post(&app, &ada, &switch, &[("enabled", "false")]).await;
         assert_eq!((paused.status.as_u16(), paused.header("location")), (303, page.as_str()));
@@ -260,8 +260,8 @@ on_both_engines! {
 
         for path in [
             key.page.clone(),
-            format!("{}?org={}", key.page, ada.org),
-            format!("{}?org={}", key.page, eve.org),
+            eve.page(&format!("keys/{}", key.id)),
+            format!("/o/{}/{}/keys/{}", eve.org, ada.live, key.id),
         ] {
             let hidden = get(&app, &eve, &path).await;
             assert_eq!(hidden.status, 404, "{path}");
@@ -269,16 +269,18 @@ on_both_engines! {
         }
         assert_eq!(post(&app, &eve, &key.page, &[("name", "eve's")]).await.status, 404);
         assert_eq!(post(&app, &eve, &switch, &[("enabled", "false")]).await.status, 404);
-        for path in ["/keys/ak_0000000000000001", "/keys/7", "/keys/ak_%3Cb%3E"] {
+        let elsewhere = ada.test_page(&format!("keys/{}", key.id));
+        for path in [&ada.page("keys/ak_0000000000000001"), &ada.page("keys/7"), &ada.page("keys/ak_%3Cb%3E"), &elsewhere] {
             assert_eq!(get(&app, &ada, path).await.status, 404, "{path}");
             assert_eq!(post(&app, &ada, path, &[("name", "x")]).await.status, 404, "{path}");
         }
-        for query in [format!("org={}", eve.org), format!("env={}", ada.test), "org=7".to_owned()] {
-            assert_eq!(get(&app, &ada, &format!("{}?{query}", key.page)).await.status, 404, "{query}");
+        for page in ["enabled", "revoke"] {
+            let path = format!("{elsewhere}/{page}");
+            assert_eq!(form(&app, &path, &ada.cookie, &[("enabled", "false")]).send().await.status, 404, "{path}");
         }
 
         let signed_out = Call::new(&app, "GET", &key.page).send().await;
-        assert_eq!(signed_out.header("location"), format!("/sign-in?next=%2Fkeys%2F{}", key.id));
+        assert_eq!(signed_out.header("location"), format!("/sign-in?next={}", key.page.replace('/', "%2F")));
         for path in [&key.page, &switch] {
             let fields = [("enabled", "false")];
             let over = form(&app, path, "session=nothing", &fields).send().await;

@@ -11,8 +11,8 @@ use crate::app::{TestApp, on_both_engines};
 use crate::events_page::{Live, sender};
 use crate::story::{Call, Someone, read, someone};
 
-async fn open(app: &TestApp, who: &Someone, org: &str) -> Response<Body> {
-    let request = Request::get(format!("/events/live?org={org}")).header("cookie", &who.cookie);
+async fn open(app: &TestApp, who: &Someone, of: &Someone) -> Response<Body> {
+    let request = Request::get(of.page("events/live")).header("cookie", &who.cookie);
     app.send(request.body(Body::empty()).expect("a request")).await
 }
 
@@ -21,28 +21,28 @@ on_both_engines! {
         let ada = someone(&app, "ada@example.com").await;
         let mut pages = Vec::new();
         for _ in 0..20 {
-            pages.push(open(&app, &ada, &ada.org).await);
+            pages.push(open(&app, &ada, &ada).await);
         }
         for _ in 0..30 {
-            let refused = read(open(&app, &ada, &ada.org).await).await;
+            let refused = read(open(&app, &ada, &ada).await).await;
             refused.is_problem(429, "too_many_requests");
             assert_eq!(refused.header("retry-after"), "5");
         }
         let eve = someone(&app, "eve@example.com").await;
-        pages.push(open(&app, &eve, &eve.org).await);
+        pages.push(open(&app, &eve, &eve).await);
         for number in 0..3 {
             let member = someone(&app, &format!("member{number}@example.com")).await;
             member.join(&app, &ada.org, Role::Member).await;
             for _ in 0..20 {
-                pages.push(open(&app, &member, &ada.org).await);
+                pages.push(open(&app, &member, &ada).await);
             }
         }
         let allowed = |pages: &[Response<Body>]| pages.iter().filter(|page| page.status() == 200).count();
         assert_eq!(allowed(&pages), 50 + 1, "the organisation has 50, whoever of its members came");
-        pages.push(open(&app, &eve, &eve.org).await);
+        pages.push(open(&app, &eve, &eve).await);
         assert_eq!(allowed(&pages), 52);
         pages.clear();
-        assert_eq!(open(&app, &ada, &ada.org).await.status(), 200);
+        assert_eq!(open(&app, &ada, &ada).await.status(), 200);
     }
 
     async fn a_stream_waits_for_a_place_among_the_lists_of_its_organisation(app) {

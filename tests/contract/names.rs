@@ -11,14 +11,14 @@ use crate::story::{Answer, Call, Story, create};
 async fn send_name(app: &TestApp, ada: &Tenant, id: &str, name: &str) -> [Answer; 4] {
     let body = json!({ "name": name }).to_string();
     let cookie = &ada.who.cookie;
-    let version = current_version(app, cookie, &format!("/keys/{id}")).await.expect("a form");
+    let version = current_version(app, cookie, &ada.who.page(&format!("keys/{id}"))).await.expect("a form");
     let mut form = form_urlencoded::Serializer::new(String::new());
     let form = form.append_pair("name", name).append_pair("version", &version).finish();
     [
         Call::new(app, "POST", "/v1/auth/api-keys").cookie(cookie).json(&body).send().await,
         hooksentry::call(app, &ada.access, "POST", "/api/v1/apikeys").json(&body).send().await,
         Call::new(app, "PATCH", &format!("/v1/keys/{id}")).cookie(cookie).json(&body).send().await,
-        Call::new(app, "POST", &format!("/keys/{id}"))
+        Call::new(app, "POST", &ada.who.page(&format!("keys/{id}")))
             .cookie(cookie)
             .header("content-type", "application/x-www-form-urlencoded")
             .body(form)

@@ -92,20 +92,20 @@ on_both_engines! {
     async fn names_on_pages_of_keys_are_isolated(app) {
         let (ada, bob) = named(&app).await;
         let id = key(&app, &bob, &ada).await.field("/id");
-        let list = format!("/keys?org={}&env={}", ada.org, ada.live);
-        let detail = format!("/keys/{id}?org={}&env={}", ada.org, ada.live);
+        let list = ada.page("keys");
+        let detail = ada.page(&format!("keys/{id}"));
 
         shows(&page(&app, &ada, &list).await, &[KEY, LIVE, TEST, ORGANISATION, ADA, BOB]);
         shows(&page(&app, &ada, &detail).await, &[KEY, LIVE, ORGANISATION, ADA, BOB]);
-        let asked = page(&app, &ada, &format!("{list}&revoke={id}")).await;
+        let asked = page(&app, &ada, &format!("{list}?revoke={id}")).await;
         shows(&asked, &[KEY]);
         shows(from(&asked, "id=\"revoke-key\""), &[KEY]);
         for state in ["", "&state=revoked"] {
-            let nothing = page(&app, &ada, &format!("{list}&q=%D7%A9%D7%A9{state}")).await;
+            let nothing = page(&app, &ada, &format!("{list}?q=%D7%A9%D7%A9{state}")).await;
             shows(from(&nothing, "class=\"empty"), &["שש", LIVE]);
         }
-        shows(from(&page(&app, &ada, &format!("{list}&state=revoked")).await, "class=\"empty"), &[LIVE]);
-        let empty = page(&app, &ada, &format!("/keys?org={}&env={}", ada.org, ada.test)).await;
+        shows(from(&page(&app, &ada, &format!("{list}?state=revoked")).await, "class=\"empty"), &[LIVE]);
+        let empty = page(&app, &ada, &ada.test_page("keys")).await;
         shows(from(&empty, "class=\"empty"), &[TEST]);
     }
 
@@ -113,7 +113,7 @@ on_both_engines! {
     async fn dialogs_that_are_filled_by_script_isolate_the_name(app) {
         let (ada, bob) = named(&app).await;
         key(&app, &bob, &ada).await;
-        let list = page(&app, &ada, "/keys").await;
+        let list = page(&app, &ada, &ada.page("keys")).await;
         for dialog in ["id=\"reveal-key\"", "id=\"revoke-dialog\""] {
             let (dialog, _) = from(&list, dialog).split_once("</dialog>").expect("its end");
             assert!(dialog.contains("<bdi>"), "{dialog:.3000}");
@@ -123,18 +123,18 @@ on_both_engines! {
     async fn names_in_messages_about_keys_are_isolated(app) {
         let (ada, bob) = named(&app).await;
         let id = key(&app, &bob, &ada).await.field("/id");
-        let list = format!("/keys?org={}&env={}", ada.org, ada.live);
-        let detail = format!("/keys/{id}?org={}&env={}", ada.org, ada.live);
+        let list = ada.page("keys");
+        let detail = ada.page(&format!("keys/{id}"));
 
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("lost", KEY).append_pair("since", &NOW.0.to_string()).finish();
         for (who, text) in [(&ada, "You created no key"), (&bob, "The key “")] {
-            let lost = page(&app, who, &format!("{list}&{query}")).await;
+            let lost = page(&app, who, &format!("{list}?{query}")).await;
             shows(from(&lost, text), &[KEY]);
             let (notice, _) = from(&lost, text).split_once("</strong>").expect("its end");
             assert!(notice.contains(KEY), "{notice}");
         }
 
-        let switch = detail.replace('?', "/enabled?");
+        let switch = format!("{detail}/enabled");
         let old = current_version(&app, &ada.cookie, &detail).await.expect("a form");
         for (enabled, done) in [("false", "paused"), ("true", "resumed")] {
             let version = current_version(&app, &ada.cookie, &switch).await.unwrap_or_default();
@@ -147,7 +147,7 @@ on_both_engines! {
         assert!(toast.contains("</bdi>” saved"), "{toast}");
         let conflict = post(&app, &ada, &detail, &[("name", "שלום 6"), ("version", &old)]).await;
         shows(from(&conflict, "Changed elsewhere. Now: "), &["שלום 5"]);
-        let toast = post(&app, &ada, &format!("/keys/{id}/revoke"), &[("return_to", &list)]).await;
+        let toast = post(&app, &ada, &format!("{detail}/revoke"), &[("return_to", &list)]).await;
         shows(&toast, &["שלום 5"]);
         assert!(toast.contains("</bdi>” revoked"), "{toast}");
     }
@@ -156,16 +156,15 @@ on_both_engines! {
         let (ada, bob) = named(&app).await;
         let sent = key(&app, &bob, &ada).await.field("/key");
         let tenant = Call::new(&app, "GET", "/v1/auth/me").cookie(&ada.cookie).send().await.field("/organisations/0/tenant_id");
-        let list = format!("/events?org={}", ada.org);
-        shows(from(&page(&app, &ada, &list).await, "class=\"empty"), &[ORGANISATION]);
+        let list = ada.page("events");
+        shows(from(&page(&app, &ada, &list).await, "class=\"empty"), &[LIVE]);
 
         let ingest = format!("/api/v1/ingest/{tenant}/shop");
         let event = Call::new(&app, "POST", &ingest).key(&sent).json("{}").send().await.field("/id");
         shows(&page(&app, &ada, &list).await, &[KEY, LIVE, TEST, ORGANISATION, ADA]);
-        shows(&page(&app, &ada, &format!("/events/{event}?org={}", ada.org)).await, &[KEY, LIVE, ORGANISATION, ADA]);
-        let (days, limit) = (("event_days", "30"), ("event_limit", "5000"));
-        let place = [("org", &*ada.org), ("env", &*ada.live), ("return_to", &*list), ("version", "7 1000000"), days, limit];
-        let toast = post(&app, &ada, "/events/retention", &place).await;
+        shows(&page(&app, &ada, &ada.page(&format!("events/{event}"))).await, &[KEY, LIVE, ORGANISATION, ADA]);
+        let fields = [("version", "7 1000000"), ("event_days", "30"), ("event_limit", "5000")];
+        let toast = post(&app, &ada, &ada.page("events/retention"), &fields).await;
         shows(&toast, &[LIVE]);
         assert!(toast.contains("</bdi> keeps events for 30 days"), "{toast}");
         bob.leave(&app, &ada.org).await;
@@ -175,13 +174,13 @@ on_both_engines! {
 
     async fn names_on_other_pages_are_isolated(app) {
         let (ada, bob) = named(&app).await;
-        shows(&page(&app, &ada, "/cluster").await, &["the only server", ORGANISATION, ADA]);
+        shows(&page(&app, &ada, "/server").await, &["the only server", ORGANISATION, ADA]);
         for path in ["/docs/api", "/no/such/page"] {
-            shows(&page(&app, &ada, &format!("{path}?org={}", ada.org)).await, &[ORGANISATION, ADA]);
+            shows(&page(&app, &ada, path).await, &[ORGANISATION, ADA]);
         }
         bob.leave(&app, &ada.org).await;
         bob.leave(&app, &bob.org).await;
-        let nowhere = page(&app, &bob, "/keys").await;
+        let nowhere = page(&app, &bob, "/").await;
         shows(&nowhere, &[BOB]);
         shows(from(&nowhere, "You are in no organisation"), &[BOB]);
     }

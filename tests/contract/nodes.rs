@@ -237,17 +237,17 @@ async fn the_operator_sees_the_nodes_and_owners_of_organisations_do_not() {
         assert_eq!(shown["nodes"][0]["is_self"], true);
         assert_eq!(shown["nodes"][0]["lag"], 0);
         assert_eq!(shown["last_change"], 0);
-        let page = Call::new(&app, "GET", "/cluster").cookie(&ada.cookie).send().await;
+        let page = Call::new(&app, "GET", "/server").cookie(&ada.cookie).send().await;
         assert_eq!(page.status, 200);
         assert!(page.text().contains("the only server"));
         let link = async |cookie: &str| {
-            Call::new(&app, "GET", "/keys").cookie(cookie).send().await.text().contains("href=\"/cluster\"")
+            Call::new(&app, "GET", "/docs/api").cookie(cookie).send().await.text().contains("href=\"/server\"")
         };
         assert!(link(&ada.cookie).await);
         // An owner of an organisation is refused, even of the first organisation.
         bob.join(&app, &ada.org, Role::Owner).await;
         Call::new(&app, "GET", "/v1/cluster").cookie(&bob.cookie).send().await.is_problem(403, "forbidden");
-        assert_eq!(Call::new(&app, "GET", "/cluster").cookie(&bob.cookie).send().await.status, 403);
+        assert_eq!(Call::new(&app, "GET", "/server").cookie(&bob.cookie).send().await.status, 403);
         assert!(!link(&bob.cookie).await);
         Call::new(&app, "GET", "/v1/cluster").send().await.is_problem(401, "unauthenticated");
         // The operator's role in an organisation does not matter.

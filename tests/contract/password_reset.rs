@@ -164,8 +164,8 @@ async fn a_request_whose_session_ends_meanwhile_succeeds_and_stores_no_session()
     let app = TestApp::new(Engine::Sqlite, crate::app::Settings::default()).await;
     let ada = crate::story::someone(&app, "ada@example.com").await;
     app.execute("CREATE TRIGGER ends AFTER UPDATE ON environments BEGIN DELETE FROM sessions; END").await;
-    let body = format!("org={}&env={}&version=7+1000000&event_days=3&event_limit=100", ada.org, ada.live);
-    let answer = Call::new(&app, "POST", "/events/retention")
+    let body = "version=7+1000000&event_days=3&event_limit=100";
+    let answer = Call::new(&app, "POST", &ada.page("events/retention"))
         .header("content-type", FORM)
         .cookie(&ada.cookie)
         .body(body)

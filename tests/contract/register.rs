@@ -70,7 +70,7 @@ on_both_engines! {
     async fn the_set_up_token_is_needed_unless_the_request_is_certainly_local(app, with_set_up_token()) {
         let host = ("host", "127.0.0.1:3000");
         let from = |peer: &'static str, path: &str, headers: &[(&str, &str)]| {
-            let call = Call::new(&app, if path == "/register" { "GET" } else { "POST" }, path).from(peer);
+            let call = Call::new(&app, if path == "/setup" { "GET" } else { "POST" }, path).from(peer);
             headers.iter().fold(call, |call, (name, value)| call.header(name, value))
         };
         let home = "127.0.0.1:50000";
@@ -87,11 +87,11 @@ on_both_engines! {
         ] {
             let answer = from(peer, "/v1/auth/register", headers).json(ADA).send().await;
             answer.is_problem(403, "forbidden");
-            let page = from(peer, "/register", headers).send().await.text();
+            let page = from(peer, "/setup", headers).send().await.text();
             assert!(page.contains("id=\"set-up-token\"") && page.contains("standard output"), "{headers:?}");
         }
         assert_eq!(app.number("SELECT count(*) FROM users").await, 0);
-        assert!(!from(home, "/register", &[host]).send().await.text().contains("set-up-token"));
+        assert!(!from(home, "/setup", &[host]).send().await.text().contains("set-up-token"));
         assert_eq!(from(home, "/v1/auth/register", &[host]).json(ADA).send().await.status, 201);
     }
 

@@ -55,7 +55,7 @@ on_both_engines! {
         let (ada, bob) = (tenant(&app, "ada@example.com").await, tenant(&app, "bob@example.com").await);
         bob.who.join(&app, &ada.who.org, Role::Viewer).await;
         let page = async |cookie: &str, path: String| Call::new(&app, "GET", &path).cookie(cookie).send().await.text();
-        let list = format!("/keys?org={}&env={}", ada.who.org, ada.who.live);
+        let list = ada.who.page("keys");
         for has_keys in [false, true] {
             if has_keys {
                 create(&app, &ada.who.cookie, &ada.who.in_env(&ada.who.live, "")).await;
@@ -65,7 +65,7 @@ on_both_engines! {
             assert!(!seen.contains("data-create-key class=") && !seen.contains("data-revoke="), "{seen}");
             assert_eq!(seen.contains("<table"), has_keys, "{seen}");
         }
-        let events = page(&bob.who.cookie, format!("/events?org={}", ada.who.org)).await;
+        let events = page(&bob.who.cookie, ada.who.page("events")).await;
         assert!(events.contains("How long events are kept") && !events.contains("event_days"), "{events}");
     }
 }

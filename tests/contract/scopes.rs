@@ -85,7 +85,7 @@ on_both_engines! {
             // In a path, `+` separates scopes, and `any` is a keyword.
             let expected = match wrong { "a:x+admin:all" => 403, "any" => 200, _ => 400 };
             assert_eq!(asked.status, expected, "forward-auth {path}: {}", asked.text());
-            let typed = form(&app, &format!("/keys/{id}"), &ada.cookie, &[("access", "restricted"), ("scopes", wrong)]).send().await;
+            let typed = form(&app, &ada.page(&format!("keys/{id}")), &ada.cookie, &[("access", "restricted"), ("scopes", wrong)]).send().await;
             assert_ne!(typed.status, 303, "form {wrong:?}");
             assert!(typed.text().contains(r#"aria-invalid="true""#), "form {wrong:?}");
         }

@@ -15,7 +15,7 @@ use crate::story::{Answer, Call, Someone, create, someone};
 
 async fn search(app: &TestApp, who: &Someone, text: &str) -> Answer {
     let query = form_urlencoded::Serializer::new(String::new()).append_pair("q", text).finish();
-    Call::new(app, "GET", &format!("/keys?{query}")).cookie(&who.cookie).send().await
+    Call::new(app, "GET", &who.page(&format!("keys?{query}"))).cookie(&who.cookie).send().await
 }
 
 /// Returns the ids of the keys on a page, in their order.
@@ -115,7 +115,7 @@ on_both_engines! {
         insert_keys(&app, &ada, 2_500, 20).await;
         let (mut found, mut cursor) = (Vec::new(), String::new());
         loop {
-            let path = format!("/keys?env={}&q=NADEL{cursor}", ada.live);
+            let path = ada.page(&format!("keys?q=NADEL{cursor}"));
             let page = Call::new(&app, "GET", &path).cookie(&ada.cookie).send().await;
             found.extend(listed(&page));
             let text = page.text();
@@ -128,7 +128,7 @@ on_both_engines! {
         assert_eq!(found.len(), 125);
         assert_eq!(listed(&search(&app, &ada, "nadel 0").await).len(), 1);
         assert!(listed(&search(&app, &ada, "straw").await).is_empty());
-        assert!(listed(&Call::new(&app, "GET", "/keys?state=revoked").cookie(&ada.cookie).send().await).is_empty());
+        assert!(listed(&Call::new(&app, "GET", &ada.page("keys?state=revoked")).cookie(&ada.cookie).send().await).is_empty());
         // The API's list of the keys that a person created is read in steps too.
         let whole = Call::new(&app, "GET", "/v1/auth/api-keys?limit=1000").cookie(&ada.cookie).send().await.json();
         assert_eq!(whole["api_keys"].as_array().unwrap().len(), 1_000);
@@ -193,7 +193,7 @@ on_both_engines! {
             hooksentry::call(&app, &ada.access, "GET", "/api/v1/apikeys").send(),
             hooksentry::call(&app, &ada.access, "GET", "/api/v1/events").send(),
         ]);
-        let events = format!("/events?org={}", ada.who.org);
+        let events = ada.who.page("events");
         let events = Call::new(&app, "GET", &events).cookie(&ada.who.cookie).send();
         let (refused, found, events) = futures::join!(refused, search(&app, &ada.who, "straw"), events);
         assert_eq!((found.status.as_u16(), events.status.as_u16()), (429, 429), "pages wait as well");

@@ -160,14 +160,14 @@ on_both_engines! {
         for body in [r#"{"name": "renamed", "scopes": "api-keys:write a:x"}"#, r#"{"enabled": false}"#, r#"{"enabled": true}"#] {
             assert_eq!(call("PATCH", &path).cookie(cookie).json(body).send().await.status, 200);
         }
-        let page = form(&app, it, cookie, &format!("/keys/{other_id}/enabled"), "enabled=false&version=").await;
+        let page = form(&app, it, cookie, &ada.who.page(&format!("keys/{other_id}/enabled")), "enabled=false&version=").await;
         assert_eq!(page.status, 303);
-        let path_of_other = format!("/keys/{other_id}");
+        let path_of_other = ada.who.page(&format!("keys/{other_id}"));
         let version = current_version(&app, cookie, &path_of_other).await.expect("a form");
         let fields = [("version", version.as_str()), ("name", "another")];
         let fields = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         assert_eq!(form(&app, it, cookie, &path_of_other, &fields).await.status, 303);
-        assert_eq!(form(&app, it, cookie, &format!("/keys/{other_id}/revoke"), "").await.status, 303);
+        assert_eq!(form(&app, it, cookie, &ada.who.page(&format!("keys/{other_id}/revoke")), "").await.status, 303);
         let gone = call("DELETE", &format!("/api/v1/apikeys/{tenant_id}")).header("authorization", &bearer).send().await;
         assert_eq!(gone.status, 200);
         let itself = r#"{"name": "itself", "scopes": "api-keys:write a:x"}"#;
@@ -181,8 +181,8 @@ on_both_engines! {
         }
         let gone = call("DELETE", &format!("/v1/auth/api-keys/{child_id}")).cookie(cookie).send().await;
         assert_eq!(gone.status, 200);
-        let retention = format!("org={}&env={}&version=7+1000000&event_days=3&event_limit=100", ada.who.org, ada.who.live);
-        assert_eq!(form(&app, it, cookie, "/events/retention", &retention).await.status, 303);
+        let retention = "version=7+1000000&event_days=3&event_limit=100";
+        assert_eq!(form(&app, it, cookie, &ada.who.page("events/retention"), retention).await.status, 303);
         let tenant_key = app.number("SELECT id FROM keys WHERE name = 't'").await;
         lines.name(&latchkey::model::KeyId(tenant_key).to_string(), "tenant_key");
         insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {

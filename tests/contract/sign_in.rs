@@ -206,6 +206,7 @@ on_both_engines! {
 
     /// `type=email` and `maxlength` are rules of the browser, which differ from the server's.
     async fn the_forms_accept_and_refuse_the_same_input_as_the_api(app) {
+        register(&app, "first@example.com").await;
         for path in ["/sign-in", "/register"] {
             let page = Call::new(&app, "GET", path).send().await.text();
             assert!(page.contains(r#"inputmode="email""#) && page.contains(r#"autocomplete="username""#), "{path}");

@@ -73,7 +73,7 @@ fn with<'a>(changes: &[(&'a str, &'a str)], version: &'a str) -> Vec<(&'a str, &
 
 async fn made(app: &TestApp, who: &Someone) -> (String, String) {
     let id = create(app, &who.cookie, &who.in_env(&who.live, "")).await.field("/id");
-    let page = format!("/keys/{id}?org={}&env={}", who.org, who.live);
+    let page = who.page(&format!("keys/{id}"));
     (id, page)
 }
 
@@ -198,7 +198,7 @@ on_both_engines! {
     async fn an_old_page_does_not_resume_a_key_that_was_paused_again(app) {
         let ada = someone(&app, "ada@example.com").await;
         let (id, page) = made(&app, &ada).await;
-        let switch = page.replace('?', "/enabled?");
+        let switch = format!("{page}/enabled");
         patch(&app, &ada, &id, r#"{"enabled": false}"#).await;
         let old = version(&get(&app, &ada, &page).await, SWITCH).unwrap();
         app.clock.advance(60_000);
@@ -220,13 +220,12 @@ on_both_engines! {
     async fn an_old_retention_form_changes_only_what_was_changed_in_it(app) {
         let ada = someone(&app, "ada@example.com").await;
         let live = ada.live.parse().unwrap();
-        let place = [("org", ada.org.as_str()), ("env", ada.live.as_str())];
         let save = async |days: &str, limit: &str, version: &str| {
-            let fields = [&place[..], &[("event_days", days), ("event_limit", limit), ("version", version)]].concat();
-            post(&app, &ada, "/events/retention", &fields).await
+            let fields = [("event_days", days), ("event_limit", limit), ("version", version)];
+            post(&app, &ada, &ada.page("events/retention"), &fields).await
         };
         let kept = async || app.services.events.retention(live).await.unwrap().unwrap();
-        let events = get(&app, &ada, "/events").await;
+        let events = get(&app, &ada, &ada.page("events")).await;
         let marker = format!("aria-labelledby=\"kept-{}\"", ada.live);
         let old = version(&events, &marker).unwrap();
         let Retention { event_days: 7, event_limit } = kept().await else { panic!("the default is 7 days") };

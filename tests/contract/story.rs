@@ -255,6 +255,16 @@ impl Someone {
         app.db.delete_membership(user, org, entry).await.expect("no membership");
     }
 
+    /// Returns the path of a page of the person's live environment.
+    pub fn page(&self, page: &str) -> String {
+        format!("/o/{}/{}/{page}", self.org, self.live)
+    }
+
+    /// Returns the path of a page of the person's test environment.
+    pub fn test_page(&self, page: &str) -> String {
+        format!("/o/{}/{}/{page}", self.org, self.test)
+    }
+
     /// Returns the body that creates a key in one of the person's environments.
     pub fn in_env(&self, env: &str, more: &str) -> String {
         format!(r#"{{"name": "key", "org_id": "{}", "env_id": "{env}"{more}}}"#, self.org)

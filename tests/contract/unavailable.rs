@@ -23,7 +23,7 @@ on_both_engines! {
     async fn a_form_that_could_not_be_saved_can_be_sent_again(app) {
         let ada = someone(&app, "ada@example.com").await;
         let id = create(&app, &ada.cookie, &ada.in_env(&ada.live, "")).await.field("/id");
-        let page = format!("/keys/{id}");
+        let page = ada.page(&format!("keys/{id}"));
         let version = current_version(&app, &ada.cookie, &page).await.expect("the page has the form");
         let fields = [
             ("name", "Typed & kept"), ("access", "full"), ("scopes", ""), ("expires_at", ""), ("rate_limit", ""),
@@ -42,10 +42,10 @@ on_both_engines! {
 
         // Nothing can be read either.
         app.db.close().await;
-        let place = [("org", ada.org.as_str()), ("env", ada.live.as_str()), ("version", "7 1")];
+        let retention = ada.page("events/retention?source=orders");
         for (path, fields) in [
             (page.as_str(), &fields[..]),
-            ("/events/retention", &[&place[..], &[("event_days", "14"), ("event_limit", "many")]].concat()),
+            (&retention, &[("version", "7 1"), ("event_days", "14"), ("event_limit", "many")]),
         ] {
             let failed = post(&app, &ada.cookie, path, fields).await;
             assert_eq!(failed.status, 503, "{path}");
@@ -62,11 +62,12 @@ on_both_engines! {
     async fn the_retry_link_stays_on_this_server(app) {
         let ada = someone(&app, "ada@example.com").await;
         app.db.close().await;
-        for address in ["/keys?state=active", "http://evil.example/keys?state=active"] {
-            let failed = get(&app, &ada.cookie, address).await;
+        let list = ada.page("keys?state=active");
+        for address in [list.clone(), format!("http://evil.example{list}")] {
+            let failed = get(&app, &ada.cookie, &address).await;
             assert_eq!(failed.status, 503);
             let text = failed.text();
-            assert!(text.contains("href=\"/keys?state=active\"") && !text.contains("evil"), "{text}");
+            assert!(text.contains(&format!("href=\"{list}\"")) && !text.contains("evil"), "{text}");
         }
         let failed = get(&app, &ada.cookie, "http://evil.example//evil.example/keys").await.text();
         assert!(!failed.contains("evil"), "{failed}");
@@ -82,7 +83,7 @@ async fn an_unconfirmed_change_is_shown_as_stored() {
     let Opened { keys, changes, checks, usage, limits } = crate::nodes::node(&app, "a").await;
     let services = Services { keys, changes, checks, usage, limits, ..app.services.clone() };
     app.router = router(services, app.db.clone(), app.clock.clone(), Entropy::System);
-    let page = format!("/keys/{id}");
+    let page = ada.page(&format!("keys/{id}"));
     let places = [format!("{page}/enabled"), format!("{page}/enabled"), format!("{page}/revoke")];
     let version = async || current_version(&app, &ada.cookie, &places[0]).await.unwrap_or_default();
     for (path, enabled, done) in

@@ -48,6 +48,7 @@ pub async fn list(
     let page = EventPage {
         organisation: tenant,
         filter: EventFilter {
+            environment: None,
             source: source(&query)?,
             key: query.read("KeyId", "a UUID")?,
             since: moment(&query, "From")?,

@@ -7,6 +7,7 @@ use super::register::{EMAIL_TAKEN, RegisterForm, register_page};
 use super::sign_in::{SignInForm, sign_in_page};
 use crate::accounts::{EmailAddress, Password, RegisterError, SignIn, SignInError, begin_session};
 use crate::app::kit::{Form, HeldForm, session};
+use crate::app::links::{HOME, SIGN_IN};
 use crate::app::shell::Answer;
 use crate::model::{ApiError, FieldError};
 use crate::web::Services;
@@ -35,7 +36,7 @@ pub async fn sign_in(State(services): State<Services>, parts: Parts, mut form: F
         Ok(SignIn::Done(_)) => {
             return Ok(match held {
                 Some(held) => held.page().into(),
-                None => Answer::SeeOther(next.unwrap_or_else(|| "/keys".to_owned())),
+                None => Answer::SeeOther(next.unwrap_or_else(|| HOME.to_owned())),
             });
         }
         Ok(SignIn::SecondStep(_)) => {
@@ -49,6 +50,18 @@ pub async fn sign_in(State(services): State<Services>, parts: Parts, mut form: F
         Err(error @ (SignInError::Store(_) | SignInError::Session(_))) => return Err(error.into()),
     };
     sign_in_page(&services, SignInForm { email, next, held, error: Some(error), ..SignInForm::default() }).await
+}
+
+/// `POST /setup`: creates the first account. With an account, it redirects to the sign-in page.
+///
+/// # Errors
+/// 503 when the database fails; what is wrong with the form is said on its page.
+pub async fn set_up(services: State<Services>, parts: Parts, form: Form) -> Result<Answer, ApiError> {
+    if services.accounts.has_none().await? {
+        register(services, parts, form).await
+    } else {
+        Ok(Answer::SeeOther(SIGN_IN.to_owned()))
+    }
 }
 
 /// `POST /register`.
@@ -66,7 +79,7 @@ pub async fn register(State(services): State<Services>, parts: Parts, mut form: 
         match services.accounts.register(&email, password, set_up_right(&parts, &services.site, token), from).await {
             Ok(verified) => {
                 begin_session(&session(&parts)?, &verified).await?;
-                return Ok(Answer::SeeOther("/keys".to_owned()));
+                return Ok(Answer::SeeOther(HOME.to_owned()));
             }
             // `register_page` shows a page of its own for closed registration.
             Err(RegisterError::Closed) => ApiError::forbidden("Registration is closed."),
@@ -91,5 +104,5 @@ pub async fn register(State(services): State<Services>, parts: Parts, mut form: 
 pub async fn sign_out(State(services): State<Services>, parts: Parts) -> Result<Answer, ApiError> {
     let credential = parts.extensions.get().unwrap_or(&Credential::None);
     end_sessions(&services, credential, &session(&parts)?).await?;
-    Ok(Answer::SeeOther("/sign-in".to_owned()))
+    Ok(Answer::SeeOther(SIGN_IN.to_owned()))
 }

@@ -7,6 +7,7 @@ use leptos::prelude::*;
 use super::fields::{EmailField, PasswordField};
 use crate::accounts::Password;
 use crate::app::kit::{Auth, ErrorText, Notice, registration_closed};
+use crate::app::links::{HOME, REGISTER, SET_UP, SIGN_IN};
 use crate::app::shell::{Answer, Document};
 use crate::model::ApiError;
 use crate::web::Services;
@@ -43,7 +44,7 @@ impl RegisterForm {
     }
 }
 
-/// `GET /register`.
+/// `GET /register`, `GET /setup`: the page is `/setup` while the server has no account.
 ///
 /// # Errors
 /// 503 when the database fails.
@@ -53,7 +54,15 @@ pub async fn register(
     parts: Parts,
 ) -> Result<Answer, ApiError> {
     if signed_in.is_some() {
-        return Ok(Answer::SeeOther("/keys".to_owned()));
+        return Ok(Answer::SeeOther(HOME.to_owned()));
+    }
+    let other = match (services.accounts.has_none().await?, parts.uri.path() == SET_UP) {
+        (true, false) => Some(SET_UP),
+        (false, true) => Some(SIGN_IN),
+        _ => None,
+    };
+    if let Some(other) = other {
+        return Ok(Answer::SeeOther(other.to_owned()));
     }
     let unknown_host = services.site.unknown_host(&parts.headers).map(str::to_owned);
     register_page(&services, &parts, RegisterForm { unknown_host, ..RegisterForm::default() }).await
@@ -70,28 +79,28 @@ pub async fn register_page(services: &Services, parts: &Parts, form: RegisterFor
     let is_first = services.accounts.has_none().await?;
     let needs_token = services.accounts.lacks_set_up_token(set_up_right(parts, &services.site, None));
     let error = form.error.clone();
-    let document = Document::new("Create an account", move || view! { <RegisterPage form is_first needs_token/> });
+    let title = if is_first { "Set up" } else { "Create an account" };
+    let document = Document::new(title, move || view! { <RegisterPage form is_first needs_token/> });
     Ok(document.with_error(error.as_ref()).into())
 }
 
 #[component]
 fn RegisterPage(form: RegisterForm, is_first: bool, needs_token: bool) -> AnyView {
-    let (title, lead) = if is_first {
-        (
-            "Create the first account",
-            "Welcome. This is the owner account of this server. You get an organisation with a live and a test \
-             environment.",
-        )
+    let (title, action) = if is_first {
+        ("Welcome. Create the owner account of this server.", SET_UP)
     } else {
-        ("Create an account", "You get an organisation with a live and a test environment.")
+        ("Create an account", REGISTER)
     };
-    let beside = || view! { <p class="auth-alt">"Already have an account? " <a href="/sign-in">"Sign in"</a></p> };
+    let lead = "You get an organisation with a live and a test environment.";
+    let beside = move || {
+        (!is_first).then(|| view! { <p class="auth-alt">"Already have an account? " <a href=SIGN_IN>"Sign in"</a></p> })
+    };
     let (email_error, password_error, token_error) =
         (form.error_of("email"), form.error_of("password"), form.error_of("set_up_token"));
     view! {
         <Auth title lead unknown_host=form.unknown_host.clone() beside>
             {form.general().map(|text| view! { <Notice id="form-error" text/> })}
-            <form class="form" method="post" action="/register">
+            <form class="form" method="post" action=action>
                 <EmailField value=form.email invalid=email_error.is_some() described_by=Some("email-error")>
                     <ErrorText id="email-error" text=email_error/>
                 </EmailField>

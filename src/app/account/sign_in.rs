@@ -8,7 +8,7 @@ use leptos::prelude::*;
 use super::fields::{EmailField, PasswordField};
 use crate::app::islands::icons::{ALERT, icon};
 use crate::app::kit::{Auth, HeldForm, Notice};
-use crate::app::links::keys::local_path;
+use crate::app::links::{HOME, REGISTER, SET_UP, SIGN_IN, local_path};
 use crate::app::shell::{Answer, Document};
 use crate::model::ApiError;
 use crate::web::Services;
@@ -39,7 +39,10 @@ pub async fn sign_in(
     parts: Parts,
 ) -> Result<Answer, ApiError> {
     if signed_in.is_some() {
-        return Ok(Answer::SeeOther("/keys".to_owned()));
+        return Ok(Answer::SeeOther(HOME.to_owned()));
+    }
+    if services.accounts.has_none().await? {
+        return Ok(Answer::SeeOther(SET_UP.to_owned()));
     }
     let next = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
         .find(|(name, _)| name == "next")
@@ -55,7 +58,7 @@ pub async fn sign_in(
 /// 503 when the database fails.
 pub async fn sign_in_again(services: &Services, held: Option<HeldForm>) -> Result<Answer, ApiError> {
     if held.is_none() {
-        return Ok(Answer::SeeOther("/sign-in".to_owned()));
+        return Ok(Answer::SeeOther(SIGN_IN.to_owned()));
     }
     let page = sign_in_page(services, SignInForm { held, ..SignInForm::default() }).await?;
     Ok(match page {
@@ -69,29 +72,14 @@ pub async fn sign_in_again(services: &Services, held: Option<HeldForm>) -> Resul
 /// # Errors
 /// 503 when the database fails.
 pub async fn sign_in_page(services: &Services, form: SignInForm) -> Result<Answer, ApiError> {
-    let register = if services.accounts.has_none().await? {
-        Register::First
-    } else if services.accounts.registration_is_open().await? {
-        Register::Open
-    } else {
-        Register::Closed
-    };
+    let may_register = services.accounts.registration_is_open().await?;
     let error = form.error.clone();
-    let document = Document::new("Sign in", move || view! { <SignInPage form register/> });
+    let document = Document::new("Sign in", move || view! { <SignInPage form may_register/> });
     Ok(document.with_error(error.as_ref()).into())
 }
 
-/// Whether the page offers registration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Register {
-    /// The server has no account yet.
-    First,
-    Open,
-    Closed,
-}
-
 #[component]
-fn SignInPage(form: SignInForm, register: Register) -> AnyView {
+fn SignInPage(form: SignInForm, may_register: bool) -> AnyView {
     let invalid = form.error.is_some();
     let described_by = invalid.then_some("form-error");
     let first = if form.held.is_some() {
@@ -99,18 +87,14 @@ fn SignInPage(form: SignInForm, register: Register) -> AnyView {
     } else {
         form.next.is_some().then_some("Sign in to open the page that you asked for.")
     };
-    let beside = move || match register {
-        Register::Closed | Register::First => ().into_any(),
-        Register::Open => {
-            view! { <p class="auth-alt">"New here? " <a href="/register">"Create an account"</a></p> }.into_any()
-        }
+    let beside = move || {
+        may_register.then(|| view! { <p class="auth-alt">"New here? " <a href=REGISTER>"Create an account"</a></p> })
     };
     view! {
         <Auth title="Sign in" lead="To create, watch and revoke API keys." unknown_host=form.unknown_host beside>
             {form.error.map(|error| view! { <Notice id="form-error" text=error.detail/> })}
             {first.map(|text| view! { <p class="notice plain" role="status">{icon(ALERT)} <span>{text}</span></p> })}
-            {(register == Register::First).then(|| view! { <Fresh/> })}
-            <form class="form" method="post" action="/sign-in">
+            <form class="form" method="post" action=SIGN_IN>
                 {form.held.map(|held| held.as_fields())}
                 {form.next.map(|next| view! { <input type="hidden" name="next" value=next/> })}
                 <EmailField value=form.email invalid described_by/>
@@ -118,20 +102,6 @@ fn SignInPage(form: SignInForm, register: Register) -> AnyView {
                 <button class="button primary wide" type="submit">"Sign in"</button>
             </form>
         </Auth>
-    }
-    .into_any()
-}
-
-/// The notice of a new server, which has no account yet: a link to registration.
-#[component]
-fn Fresh() -> AnyView {
-    view! {
-        <p class="notice plain">
-            <span>
-                <strong>"Welcome. "</strong>
-                <a href="/register">"Create the owner account of this server"</a>
-            </span>
-        </p>
     }
     .into_any()
 }

@@ -12,19 +12,16 @@ use super::json_view::{MAX_SHOWN_BYTES, pretty};
 use super::table::{EnvironmentBadge, key_href};
 use crate::app::islands::icons::{ALERT, BACK, DOWNLOAD, icon};
 use crate::app::keys::table::Mask;
-use crate::app::kit::{Exact, Moment, Page, Section, ago, size};
+use crate::app::kit::{Exact, Here, Moment, Page, Section, ago, size};
 use crate::app::links::events::EventsLink;
 use crate::app::shell::{Answer, Document};
-use crate::domain::{Membership, Person};
 use crate::events::StoredEvent;
-use crate::model::{ApiError, EnvironmentId, KeyId, Timestamp};
+use crate::model::{ApiError, KeyId, Timestamp};
 use crate::web::Services;
-use crate::web::auth::SignedIn;
 
 /// The requested event, and the signed-in person.
 pub struct Found {
-    person: Person,
-    membership: Membership,
+    at: Here,
     here: EventsLink,
     event: StoredEvent,
 }
@@ -32,38 +29,30 @@ pub struct Found {
 impl FromRequestParts<Services> for Found {
     type Rejection = ApiError;
 
-    /// Finds the event of the id in the path: in the organisation that the address names, or else in any organisation
-    /// of the person.
+    /// Finds the event of the id in the path, in the environment of the path.
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
-        let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+        let at = Here::from_request_parts(parts, services).await?;
         let not_found = || ApiError::not_found("There is no such event, or it is kept no longer.");
-        let mut here = EventsLink::read(parts.uri.query()).map_err(|_| not_found())?;
-        let Path(id) = Path::<Uuid>::from_request_parts(parts, services).await.map_err(|_| not_found())?;
-        for membership in &person.memberships {
-            if here.organisation.is_some_and(|asked| asked != membership.organisation) {
-                continue;
-            }
-            if let Some(event) = services.events.get(membership.organisation, id).await? {
-                here.organisation = Some(membership.organisation);
-                let membership = membership.clone();
-                return Ok(Self { person, membership, here, event });
-            }
-        }
-        Err(not_found())
+        let here = EventsLink::read(at.place(), parts.uri.query()).map_err(|_| not_found())?;
+        let path = Path::<(String, String, Uuid)>::from_request_parts(parts, services).await;
+        let Path((_, _, id)) = path.map_err(|_| not_found())?;
+        let event = services.events.get(here.place.organisation, id).await?;
+        let event = event.filter(|event| event.head.environment_id == here.place.environment.0);
+        Ok(Self { event: event.ok_or_else(not_found)?, at, here })
     }
 }
 
-/// `GET /events/{id}`.
+/// `GET /o/…/events/{id}`.
 ///
 /// # Errors
 /// 401 without a session, 404 for an event of an organisation that the person is not in, 503 when the database fails.
 pub async fn event(State(services): State<Services>, found: Found) -> Result<Answer, ApiError> {
     let now = services.clock.now();
-    let title = format!("Event from {}", found.event.head.source);
+    let title = found.at.title(&format!("Event from {}", found.event.head.source));
     Ok(Document::new(title, move || view! { <EventView found now/> }).into())
 }
 
-/// `GET /events/{id}/body`: a download, which a browser never displays.
+/// `GET /o/…/events/{id}/body`: a download, which a browser never displays.
 ///
 /// # Errors
 /// As [`event`].
@@ -80,9 +69,10 @@ pub async fn body(Found { event, .. }: Found) -> Result<Answer, ApiError> {
 
 #[component]
 fn EventView(found: Found, now: Timestamp) -> AnyView {
-    let Found { person, membership, here, event: StoredEvent { head, body } } = found;
+    let Found { at, here, event: StoredEvent { head, body } } = found;
+    let frame = at.frame();
+    let environment = at.environment;
     let at = Timestamp(head.received_at);
-    let environment = membership.environment(EnvironmentId(head.environment_id)).cloned();
     let (text, whole) = pretty(&body);
     let cut = (!whole).then(|| {
         let shown = size(i64::try_from(MAX_SHOWN_BYTES).unwrap_or_default());
@@ -99,12 +89,7 @@ fn EventView(found: Found, now: Timestamp) -> AnyView {
     let of_source = EventsLink { source: Some(head.source.clone()), ..here.cleared() };
     let of_key = EventsLink { key: Some(KeyId(head.key_id)), ..here.cleared() };
     view! {
-        <Page
-            person
-            organisation=Some(membership.organisation)
-            environment=Some(EnvironmentId(head.environment_id))
-            section=Section::Events
-        >
+        <Page frame section=Section::Events>
             <a class="back" href=here.href()>{icon(BACK)} "Back to the list"</a>
             <div class="page-head">
                 <div>
@@ -130,11 +115,7 @@ fn EventView(found: Found, now: Timestamp) -> AnyView {
                 </div>
                 <div>
                     <dt>"Environment"</dt>
-                    <dd>
-                        {environment.map(|environment| {
-                            view! { <bdi>{environment.name.clone()}</bdi> " " <EnvironmentBadge environment/> }
-                        })}
-                    </dd>
+                    <dd><bdi>{environment.name.clone()}</bdi> " " <EnvironmentBadge environment/></dd>
                 </div>
                 <div><dt>"Size"</dt><dd>{size(head.size)}</dd></div>
             </dl>

@@ -8,31 +8,30 @@ use leptos::prelude::*;
 use super::retention::{RetentionForm, RetentionSection};
 use super::table::{EventFilters, EventPager, EventsTable, Live, NoEventMatches, NoEvents};
 use crate::app::keys::list_page::origin;
-use crate::app::kit::{Flash, Page, Section, Toasts, no_organisation, take_flash, thousands};
+use crate::app::kit::{Flash, Here, Page, Section, Toasts, take_flash, thousands};
 use crate::app::links::events::EventsLink;
+use crate::app::links::place::Place;
 use crate::app::shell::{Answer, Document};
-use crate::domain::{Caller, Environment, Key, KeyFilter, Membership, Person};
+use crate::domain::{Caller, Key, KeyFilter};
 use crate::events::{EventFilter, EventHead, EventPage, Retention};
 use crate::keys::Request;
-use crate::model::{ApiError, EnvironmentId, Timestamp};
+use crate::model::{ApiError, Timestamp};
 use crate::runtime::lists::{Admission, Tenant};
 use crate::web::Services;
-use crate::web::auth::SignedIn;
 
 /// Largest number of sources or keys in a drop-down list. With more sources, the page has a text field instead.
 const MAX_CHOICES: u32 = 100;
 
 /// The data of the page.
 struct List {
-    person: Person,
-    membership: Membership,
+    at: Here,
     here: EventsLink,
     total: i64,
     events: Vec<EventHead>,
     /// Empty if there are more than [`MAX_CHOICES`].
     sources: Vec<String>,
     keys: Vec<Key>,
-    kept: Vec<(Environment, Retention)>,
+    kept: Option<Retention>,
     retention: RetentionForm,
     /// The address that events are sent to, without the source.
     address: String,
@@ -40,24 +39,12 @@ struct List {
     now: Timestamp,
 }
 
-/// `GET /events`.
+/// `GET /o/…/events`.
 ///
 /// # Errors
-/// 401 without a session, 404 for an organisation that the person is not in, 503 when the database fails.
-pub async fn events(
-    State(services): State<Services>,
-    SignedIn(person): SignedIn,
-    parts: Parts,
-) -> Result<Answer, ApiError> {
-    let here = EventsLink::read(parts.uri.query()).map_err(|_| no_place())?;
-    if person.memberships.is_empty() {
-        return Ok(no_organisation(person).into());
-    }
-    // An address with nothing but an event's id: the page of the event finds its organisation.
-    if let Some(id) = here.event {
-        return Ok(Answer::SeeOther(here.cleared().event_href(id)));
-    }
-    events_page(&services, &parts, person, here, RetentionForm::default()).await
+/// 401 without a session, 404 for an environment that the person may not see, 503 when the database fails.
+pub async fn events(State(services): State<Services>, at: Here, parts: Parts) -> Result<Answer, ApiError> {
+    events_page(&services, &parts, at, RetentionForm::default()).await
 }
 
 /// Renders the page, with the text that was typed into one of its retention forms.
@@ -67,21 +54,16 @@ pub async fn events(
 pub async fn events_page(
     services: &Services,
     parts: &Parts,
-    person: Person,
-    mut here: EventsLink,
+    at: Here,
     retention: RetentionForm,
 ) -> Result<Answer, ApiError> {
-    let membership = match here.organisation {
-        Some(organisation) => person.in_organisation(organisation),
-        None => person.memberships.first(),
-    };
-    let membership = membership.ok_or_else(no_place)?.clone();
-    here.organisation = Some(membership.organisation);
-    here.environment = here.environment.filter(|id| membership.environment(*id).is_some());
-    let key = chosen_key(services, &membership, &here).await?;
+    let here = EventsLink::read(at.place(), parts.uri.query()).map_err(|_| no_place())?;
+    let key = chosen_key(services, &here).await?;
+    let organisation = here.place.organisation;
     let page = EventPage {
-        organisation: membership.organisation,
+        organisation,
         filter: EventFilter {
+            environment: Some(here.place.environment),
             source: here.source.clone(),
             key: key.as_ref().map(|key| key.uuid),
             since: here.from.map(crate::app::links::events::Day::begins),
@@ -91,22 +73,16 @@ pub async fn events_page(
         offset: here.pages_before * EventsLink::PAGE,
         limit: EventsLink::PAGE,
     };
-    let admission = services.lists.admit(Tenant::Organisation(membership.organisation)).await?;
+    let admission = services.lists.admit(Tenant::Organisation(organisation)).await?;
     let place = admission.step().await;
     let (total, events) = services.events.page(&page).await?;
     drop(place);
 
-    let environments: Vec<EnvironmentId> = membership.environments.iter().map(|environment| environment.id).collect();
-    let mut sources = services.events.sources(&environments, MAX_CHOICES as usize + 1).await?;
+    let mut sources = services.events.sources(here.place.environment, MAX_CHOICES as usize + 1).await?;
     if sources.len() > MAX_CHOICES as usize {
         sources.clear();
     }
-    let mut kept = Vec::new();
-    for environment in &membership.environments {
-        if let Some(found) = services.events.retention(environment.id).await? {
-            kept.push((environment.clone(), found));
-        }
-    }
+    let kept = services.events.retention(here.place.environment).await?;
     let status = if !retention.errors.is_empty() {
         StatusCode::BAD_REQUEST
     } else if retention.is_stale() {
@@ -115,12 +91,11 @@ pub async fn events_page(
         StatusCode::OK
     };
     let list = List {
-        keys: keys(services, &admission, &person, &membership, key).await?,
-        address: format!("{}/api/v1/ingest/{}", origin(services, parts), membership.uuid),
+        keys: keys(services, &admission, &at, key).await?,
+        address: format!("{}/api/v1/ingest/{}", origin(services, parts), at.membership.uuid),
         flash: take_flash(parts).await?,
         now: services.clock.now(),
-        person,
-        membership,
+        at,
         here,
         total,
         events,
@@ -128,39 +103,36 @@ pub async fn events_page(
         kept,
         retention,
     };
-    Ok(Document::new("Events", move || view! { <EventsView list/> }).with_islands().with_status(status).into())
+    let title = list.at.title("Events");
+    Ok(Document::new(title, move || view! { <EventsView list/> }).with_islands().with_status(status).into())
 }
 
 fn no_place() -> ApiError {
     ApiError::not_found("There is no such organisation or key.")
 }
 
-/// Returns the key that the address filters by. A key of another organisation counts as missing.
+/// Returns the key that the address filters by. A key of another environment counts as missing.
 ///
 /// # Errors
 /// 404 for a missing key, 503 when the database fails.
-pub async fn chosen_key(
-    services: &Services,
-    membership: &Membership,
-    here: &EventsLink,
-) -> Result<Option<Key>, ApiError> {
+pub async fn chosen_key(services: &Services, here: &EventsLink) -> Result<Option<Key>, ApiError> {
     let Some(id) = here.key else {
         return Ok(None);
     };
     let found = services.keys.get(id).await?;
-    found.filter(|key| key.organisation == membership.organisation).map(Some).ok_or_else(no_place)
+    found.filter(|key| Place::of(key) == here.place).map(Some).ok_or_else(no_place)
 }
 
 /// Returns the keys of the drop-down list: the newest ones, and the chosen one.
 async fn keys(
     services: &Services,
     admission: &Admission<'_>,
-    person: &Person,
-    membership: &Membership,
+    at: &Here,
     chosen: Option<Key>,
 ) -> Result<Vec<Key>, ApiError> {
-    let caller = Caller::Person(person.clone());
-    let owner = caller.listing(Some(membership.organisation), None).map_err(|_| no_place())?;
+    let Place { organisation, environment } = at.place();
+    let caller = Caller::Person(at.person.clone());
+    let owner = caller.listing(Some(organisation), Some(environment)).map_err(|_| no_place())?;
     let request = Request { owner, filter: KeyFilter::default(), limit: MAX_CHOICES, after: None };
     let mut keys = services.keys.list(&request, admission).await?.keys;
     if let Some(chosen) = chosen.filter(|chosen| keys.iter().all(|key| key.id != chosen.id)) {
@@ -171,8 +143,10 @@ async fn keys(
 
 #[component]
 fn EventsView(list: List) -> AnyView {
-    let List { person, membership, here, total, events, sources, keys, kept, retention, address, flash, now } = list;
-    let organisation = membership.organisation;
+    let List { at, here, total, events, sources, keys, kept, retention, address, flash, now } = list;
+    let frame = at.frame();
+    let Here { membership, environment, .. } = at;
+    let name = environment.name.clone();
     let live = here.live_href(now);
     let newest = events.first().map(|event| event.uuid.to_string()).unwrap_or_default();
     // Only a full page has a lower bound. On other pages, an event older than the last row arrived late and is new.
@@ -188,7 +162,7 @@ fn EventsView(list: List) -> AnyView {
         view! {
             <EventFilters here=here.clone() sources keys/>
             <div class="list-bar"><p>{count}</p>{tail}</div>
-            <EventsTable events membership=membership.clone() here=here.clone() now/>
+            <EventsTable events environment=name here=here.clone() now/>
             <EventPager here=here.clone() total/>
             <p class="ingest">"Events are sent to " <code>"POST " {address} "/" <em>"source"</em></code></p>
         }
@@ -203,13 +177,14 @@ fn EventsView(list: List) -> AnyView {
     } else {
         view! {
             <div class="list-bar"><p></p>{tail}</div>
-            <NoEvents organisation=membership.name.clone() address waiting/>
+            <NoEvents environment=name mode=environment.mode address waiting/>
         }
         .into_any()
     };
-    let (return_to, environment) = (here.href(), here.environment);
+    let return_to = here.href();
+    let kept = kept.map(|kept| view! { <RetentionSection membership environment kept form=retention here/> });
     view! {
-        <Page person organisation=Some(organisation) environment section=Section::Events>
+        <Page frame section=Section::Events>
             <div class="page-head">
                 <div>
                     <h1>"Events"</h1>
@@ -219,7 +194,7 @@ fn EventsView(list: List) -> AnyView {
                 </div>
             </div>
             {content}
-            <RetentionSection membership kept form=retention here/>
+            {kept}
         </Page>
         <Toasts flash here=return_to/>
     }

@@ -7,13 +7,11 @@ use crate::app::kit::{ErrorText, Notice, StoredText, thousands};
 use crate::app::links::events::EventsLink;
 use crate::domain::{Action, Environment, Membership};
 use crate::events::Retention;
-use crate::model::{EnvironmentId, FieldError};
+use crate::model::FieldError;
 
 /// The state of the form of one environment, with its mistakes.
 #[derive(Debug, Clone, Default)]
 pub struct RetentionForm {
-    /// The environment.
-    pub environment: Option<EnvironmentId>,
     /// The text of the field "days".
     pub days: String,
     /// The text of the field "events".
@@ -91,55 +89,46 @@ fn conflicts(shown: Option<Retention>, wanted: Retention, stored: Retention) -> 
     fields.into_iter().filter(|(_, field)| is_conflict(*field)).map(|(name, _)| name).collect()
 }
 
-/// The retention of each environment; a form, if the member may manage settings.
+/// The retention of an environment; a form, if the member may manage settings.
 #[component]
 pub fn RetentionSection(
     membership: Membership,
-    kept: Vec<(Environment, Retention)>,
+    environment: Environment,
+    kept: Retention,
     form: RetentionForm,
     here: EventsLink,
 ) -> AnyView {
     let may_set = membership.may(Action::ManageSettings);
     let hint = if may_set { "" } else { " An owner or an admin of the organisation can change this." };
-    let rows = kept
-        .into_iter()
-        .map(|(environment, kept)| {
-            if may_set {
-                let typed = (form.environment == Some(environment.id)).then(|| form.clone());
-                let typed = typed.unwrap_or_else(|| RetentionForm::of(kept));
-                let form =
-                    view! { <RetentionFields membership=membership.clone() environment form=typed here=here.clone()/> };
-                form.into_any()
-            } else {
-                let days = if kept.event_days == 1 {
-                    "1 day".to_owned()
-                } else {
-                    format!("{} days", thousands(kept.event_days))
-                };
-                view! {
-                    <div class="kept">
-                        <h3><bdi>{environment.name.clone()}</bdi> <EnvironmentBadge environment/></h3>
-                        <p>{days} ", at most " {thousands(kept.event_limit)} " events"</p>
-                    </div>
-                }
-                .into_any()
-            }
-        })
-        .collect_view();
+    let row = if may_set {
+        let is_filled = !form.errors.is_empty() || form.is_stale();
+        let form = if is_filled { form } else { RetentionForm::of(kept) };
+        view! { <RetentionFields environment form here/> }.into_any()
+    } else {
+        let days =
+            if kept.event_days == 1 { "1 day".to_owned() } else { format!("{} days", thousands(kept.event_days)) };
+        view! {
+            <div class="kept">
+                <h3><bdi>{environment.name.clone()}</bdi> <EnvironmentBadge environment/></h3>
+                <p>{days} ", at most " {thousands(kept.event_limit)} " events"</p>
+            </div>
+        }
+        .into_any()
+    };
     view! {
         <section class="retention" id="retention" aria-labelledby="retention-title">
             <div>
                 <h2 id="retention-title">"How long events are kept"</h2>
                 <p class="lead">"Events are deleted once either limit is reached, within a minute." {hint}</p>
             </div>
-            {rows}
+            {row}
         </section>
     }
     .into_any()
 }
 
 #[component]
-fn RetentionFields(membership: Membership, environment: Environment, form: RetentionForm, here: EventsLink) -> AnyView {
+fn RetentionFields(environment: Environment, form: RetentionForm, here: EventsLink) -> AnyView {
     let wrong = |field: &str| {
         form.errors.iter().find(|error| error.field == field).map(|error| format!("It {}.", error.message))
     };
@@ -192,13 +181,10 @@ fn RetentionFields(membership: Membership, environment: Environment, form: Reten
         <form
             class="kept"
             method="post"
-            action="/events/retention#retention"
+            action=format!("{}#retention", here.retention_href())
             aria-labelledby=labelled_by
             data-guard=if is_typed { "typed" } else { "" }
         >
-            <input type="hidden" name="org" value=membership.organisation.to_string()/>
-            <input type="hidden" name="env" value=environment.id.to_string()/>
-            <input type="hidden" name="return_to" value=here.href()/>
             <input type="hidden" name="version" value=version autocomplete="off"/>
             {failed}
             <h3 id=heading><bdi>{environment.name.clone()}</bdi> <EnvironmentBadge environment=environment.clone()/></h3>

@@ -20,14 +20,16 @@ use uuid::Uuid;
 
 use super::list_page::chosen_key;
 use super::table::EventRow;
+use crate::app::kit::Here;
 use crate::app::links::events::EventsLink;
-use crate::domain::Membership;
 use crate::events::{Arrival, EventFilter, EventHead, EventPage, WatchError, Watcher};
 use crate::model::{ApiError, Timestamp};
 use crate::runtime::lists::{Admission, Tenant};
-use crate::web::auth::SignedIn;
 use crate::web::{Services, event_stream};
 
+/// The statuses of a request that may not see the environment.
+const UNAUTHORIZED: u16 = 401;
+const NOT_FOUND: u16 = 404;
 /// Idle time after which a comment is sent, so that no proxy closes the stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Longest life of a stream; then the page opens another one.
@@ -49,22 +51,17 @@ const MAX_ROWS: usize = 200;
 /// Seconds in `Retry-After` of a 429 for too many streams. The streams of closed pages have ended by then.
 const RETRY_AFTER_SECONDS: u64 = 5;
 
-/// `GET /events/live?org=…&source=…&key=…&after=…&oldest=…`. `after` is the newest event of the page. `oldest` is the
+/// `GET /o/…/events/live?source=…&key=…&after=…&oldest=…`. `after` is the newest event of the page. `oldest` is the
 /// last event of a full page: older ones belong to later pages and are not sent.
 ///
 /// # Errors
-/// 401 without a session, 404 for an organisation that the person is not in, 429 for too many streams of the person or
+/// 401 without a session, 404 for an environment that the person may not see, 429 for too many streams of the person or
 /// the organisation, 503 for too many streams of the server, or when the database fails.
-pub async fn live(
-    State(services): State<Services>,
-    SignedIn(person): SignedIn,
-    parts: Parts,
-) -> Result<Response, ApiError> {
-    let not_found = || ApiError::not_found("There is no such organisation or key.");
-    let here = EventsLink::read(parts.uri.query()).map_err(|_| not_found())?;
-    let membership = here.organisation.and_then(|asked| person.in_organisation(asked)).ok_or_else(not_found)?.clone();
-    let key = chosen_key(&services, &membership, &here).await?.map(|key| key.uuid);
-    let watching = services.events.inbox().watch(membership.organisation, person.id);
+pub async fn live(State(services): State<Services>, at: Here, parts: Parts) -> Result<Response, ApiError> {
+    let here = EventsLink::read(at.place(), parts.uri.query());
+    let here = here.map_err(|_| ApiError::not_found("There is no such organisation or key."))?;
+    let key = chosen_key(&services, &here).await?.map(|key| key.uuid);
+    let watching = services.events.inbox().watch(here.place.organisation, at.person.id);
     let watcher = watching.map_err(|error| match error {
         WatchError::PersonIsFull => {
             ApiError::too_many("You have 20 pages open that show live events; close one.", RETRY_AFTER_SECONDS)
@@ -82,7 +79,6 @@ pub async fn live(
         oldest: event(&parts, "oldest"),
         services,
         parts,
-        membership,
         here,
         key,
         watcher,
@@ -115,7 +111,6 @@ struct Watch {
     services: Services,
     /// The request, to check its session again.
     parts: Parts,
-    membership: Membership,
     here: EventsLink,
     key: Option<Uuid>,
     watcher: Watcher,
@@ -152,7 +147,7 @@ impl Watch {
             }
             // A query needs a place like any list, because a filter that matches few events reads many.
             let lists = Arc::clone(&self.services.lists);
-            let tenant = Tenant::Organisation(self.membership.organisation);
+            let tenant = Tenant::Organisation(self.here.place.organisation);
             let admission = tokio::select! {
                 () = self.services.stopping.cancelled() => return None,
                 admission = lists.admit(tenant) => admission,
@@ -178,12 +173,13 @@ impl Watch {
             return Ok(false);
         }
         let filter = EventFilter {
+            environment: Some(self.here.place.environment),
             source: self.here.source.clone(),
             key: self.key,
             since: Some(self.since.plus(-OVERLAP_MS)),
             until: None,
         };
-        let organisation = self.membership.organisation;
+        let organisation = self.here.place.organisation;
         let page = EventPage { organisation, filter, descending: true, offset: 0, limit: MAX_COUNTED };
         let place = admission.step().await;
         let queried_at = self.services.clock.now();
@@ -222,22 +218,17 @@ impl Watch {
             // The session is cached in the request; load it again.
             session.load().await?;
         }
-        let person = match SignedIn::from_request_parts(&mut self.parts, &self.services).await {
-            Ok(SignedIn(person)) => person,
-            Err(error) if error.status == axum::http::StatusCode::UNAUTHORIZED.as_u16() => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let Some(membership) = person.in_organisation(self.membership.organisation) else {
-            return Ok(false);
-        };
-        self.membership = membership.clone();
-        Ok(true)
+        match Here::from_request_parts(&mut self.parts, &self.services).await {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.status, UNAUTHORIZED | NOT_FOUND) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Renders a row as the page does, as HTML.
     fn row(&self, event: EventHead, now: Timestamp) -> String {
-        let (membership, here) = (self.membership.clone(), self.here.clone());
-        Owner::new().with(|| view! { <EventRow event membership here now fresh=true/> }.to_html())
+        let here = self.here.clone();
+        Owner::new().with(|| view! { <EventRow event here now fresh=true/> }.to_html())
     }
 }
 

@@ -8,9 +8,9 @@ use crate::app::keys::table::Mask;
 use crate::app::kit::{Beginning, Moment, NothingFound, ago, isolate, size, thousands, to_the_second};
 use crate::app::links::events::EventsLink;
 use crate::app::links::keys::KeysLink;
-use crate::domain::{Environment, Key, Membership};
+use crate::domain::{Environment, Key};
 use crate::events::EventHead;
-use crate::model::{EnvironmentId, KeyId, Mode, Timestamp};
+use crate::model::{KeyId, Mode, Timestamp};
 
 /// An environment's mode as a badge, with its name.
 #[component]
@@ -24,12 +24,7 @@ pub fn EnvironmentBadge(environment: Environment) -> AnyView {
 
 /// Links to the event's key in the list of keys, filtered by its name so that the key is on the first page.
 pub fn key_href(head: &EventHead, here: &EventsLink) -> String {
-    let list = KeysLink {
-        organisation: here.organisation,
-        environment: Some(EnvironmentId(head.environment_id)),
-        name: Some(head.key_name.clone()),
-        ..KeysLink::default()
-    };
+    let list = KeysLink { name: Some(head.key_name.clone()), ..KeysLink::to(here.place) };
     format!("{}#{}", list.href(), KeyId(head.key_id))
 }
 
@@ -41,17 +36,16 @@ fn short(id: Uuid) -> String {
 
 /// The table of a page's events.
 #[component]
-pub fn EventsTable(events: Vec<EventHead>, membership: Membership, here: EventsLink, now: Timestamp) -> AnyView {
-    let row = |event: EventHead| view! { <EventRow event membership=membership.clone() here=here.clone() now/> };
+pub fn EventsTable(events: Vec<EventHead>, environment: String, here: EventsLink, now: Timestamp) -> AnyView {
+    let row = |event: EventHead| view! { <EventRow event here=here.clone() now/> };
     let rows = events.into_iter().map(row).collect_view();
     view! {
-        <table class="keys-table events-table" role="table" aria-label=format!("Events of {}", membership.name)>
+        <table class="keys-table events-table" role="table" aria-label=format!("Events in {environment}")>
             <thead role="rowgroup">
                 <tr role="row">
                     <th role="columnheader" scope="col" class="name">"Source"</th>
                     <th role="columnheader" scope="col">"Received"</th>
                     <th role="columnheader" scope="col">"Key"</th>
-                    <th role="columnheader" scope="col">"Environment"</th>
                     <th role="columnheader" scope="col" class="size">"Size"</th>
                 </tr>
             </thead>
@@ -63,15 +57,8 @@ pub fn EventsTable(events: Vec<EventHead>, membership: Membership, here: EventsL
 
 /// The row of one event; `fresh` marks an event that arrived while the page was open.
 #[component]
-pub fn EventRow(
-    event: EventHead,
-    membership: Membership,
-    here: EventsLink,
-    now: Timestamp,
-    #[prop(optional)] fresh: bool,
-) -> AnyView {
+pub fn EventRow(event: EventHead, here: EventsLink, now: Timestamp, #[prop(optional)] fresh: bool) -> AnyView {
     let at = Timestamp(event.received_at);
-    let environment = membership.environment(EnvironmentId(event.environment_id)).cloned();
     let key = key_href(&event, &here);
     view! {
         <tr role="row" id=event.uuid.to_string() class=fresh.then_some("fresh")>
@@ -86,9 +73,6 @@ pub fn EventRow(
             <td role="cell" class="by-key" data-label="Key">
                 <a href=key><bdi>{event.key_name}</bdi></a>
                 <span class="sub"><Mask prefix=event.key_prefix/></span>
-            </td>
-            <td role="cell" class="environment" data-label="Environment">
-                {environment.map(|environment| view! { <EnvironmentBadge environment/> })}
             </td>
             <td role="cell" class="size" data-label="Size">{size(event.size)}</td>
         </tr>
@@ -146,9 +130,7 @@ pub fn EventFilters(here: EventsLink, sources: Vec<String>, keys: Vec<Key>) -> A
     };
     view! {
         // POST, because a key that is pasted here must not appear in an address.
-        <form class="event-filters" role="search" aria-label="Events" method="post" action="/events/search">
-            <input type="hidden" name="org" value=here.organisation.map(|id| id.to_string())/>
-            {here.environment.map(|id| view! { <input type="hidden" name="env" value=id.to_string()/> })}
+        <form class="event-filters" role="search" aria-label="Events" method="post" action=here.search_href()>
             <div class="field"><label for="source">"Source"</label>{source}</div>
             <div class="field">
                 <label for="key">"Key"</label>
@@ -194,7 +176,7 @@ pub fn EventPager(here: EventsLink, total: i64) -> AnyView {
 
 /// The empty list: explains ingest, with a command that sends the first event to `address`.
 #[component]
-pub fn NoEvents(organisation: String, address: String, waiting: bool) -> AnyView {
+pub fn NoEvents(environment: String, mode: Mode, address: String, waiting: bool) -> AnyView {
     let steps = view! {
         <li><span><strong>"Create a key"</strong> " whose scopes include " <code>"events:write"</code> ", or all."</span></li>
         <li><span><strong>"Send an event."</strong> " The last part of the address names its source: letters, digits, _ and -."</span></li>
@@ -209,13 +191,13 @@ pub fn NoEvents(organisation: String, address: String, waiting: bool) -> AnyView
         view! { "A first event from a source called " <code>"orders"</code> ". It answers with the event’s id." };
     let code = view! {
         {format!("curl {address}/orders \\\n  -H 'X-Api-Key: ")}
-        <span class="secret">"hs_live_…"</span>
+        <span class="secret">{format!("hs_{}_…", mode.as_str())}</span>
         "' \\\n  -d '{\"order\": 1042, \"total\": 99.90}'\n\n"
         <span class="out">"{\n  \"id\": \"0199f3c2-…\",\n  \"status\": \"Accepted\",\n  \"acceptedAt\": \"…\"\n}"</span>
     };
     view! {
         <Beginning
-            title=format!("No events in {} yet", isolate(&organisation))
+            title=format!("No events in {} yet", isolate(&environment))
             lead="Latchkey takes in JSON from your services and webhooks, checks their key, and answers only \
                   once the event is on disk."
             steps=steps.into_any()

@@ -25,6 +25,16 @@ pub const DOWNLOAD: &str = r#"<path d="M8 2.5v7.5M4.8 7 8 10.2 11.2 7M3 13.2h10"
 /// Success.
 pub const OK: &str = r#"<circle cx="8" cy="8" r="6"/><path d="m5.4 8.2 1.8 1.8 3.4-3.8"/>"#;
 
+/// Opens the links between the pages.
+pub const MENU: &str = r#"<path d="M2.5 4.5h11M2.5 8h11M2.5 11.5h11"/>"#;
+/// Keys.
+pub const KEY: &str = r#"<circle cx="5" cy="5.5" r="2.8"/><path d="m7 7.5 6 6M10.5 11l1.6-1.6M12.6 13.1l1.2-1.2"/>"#;
+/// Events that came in.
+pub const INBOX: &str =
+    r#"<path d="M2.5 9.5v3a1 1 0 0 0 1 1h9a1 1 0 0 0 1-1v-3h-3l-1 1.8h-3l-1-1.8zM8 2v5M5.8 5 8 7.2 10.2 5"/>"#;
+/// The documentation.
+pub const BOOK: &str = r#"<path d="M8 4.2C6.8 3.2 5 2.8 2.5 2.8v9.4c2.5 0 4.3.4 5.5 1.4 1.2-1 3-1.4 5.5-1.4V2.8c-2.5 0-4.3.4-5.5 1.4zm0 0v9.4"/>"#;
+
 /// Renders one of the icons above. Screen readers ignore it and read the text beside it.
 pub fn icon(strokes: &'static str) -> impl IntoView {
     view! { <svg class="icon" viewBox="0 0 16 16" aria-hidden="true" inner_html=strokes></svg> }

@@ -21,8 +21,8 @@ const MAX_ROWS: usize = 200;
 const TICK_MS: i32 = 5000;
 
 /// Starts the live updates of `#live`, which the server renders with the list. `data-address` is the address of the
-/// stream, `data-newest` the first event of the list, `data-oldest` the last event of a full list. (Arguments and a
-/// view of the island would cost a third more WASM.)
+/// stream, to which a parameter can be appended, `data-newest` the first event of the list, `data-oldest` the last event
+/// of a full list. (Arguments and a view of the island would cost a third more WASM.)
 #[island]
 pub fn LiveTail() -> impl IntoView {
     Effect::new(|_| {
@@ -101,7 +101,7 @@ impl Tail {
     }
 
     fn connect(&mut self) {
-        let address = format!("{}&after={}&oldest={}", self.address, self.newest, self.oldest);
+        let address = format!("{}after={}&oldest={}", self.address, self.newest, self.oldest);
         let Ok(source) = EventSource::new(&address) else {
             return;
         };

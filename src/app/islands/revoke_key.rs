@@ -14,7 +14,8 @@ use super::toast::dismiss_at_click;
 /// The key of the clicked link.
 #[derive(Clone, Default)]
 struct Subject {
-    id: String,
+    /// The address that revokes the key.
+    action: String,
     name: String,
     prefix: String,
     /// The last use, in words: `Used 3 minutes ago`, `Never used`.
@@ -25,7 +26,7 @@ impl Subject {
     fn of(link: &HtmlElement) -> Self {
         let data = link.dataset();
         let text = |name: &str| data.get(name).unwrap_or_default();
-        Self { id: text("revoke"), name: text("name"), prefix: text("prefix"), used: text("used") }
+        Self { action: text("revoke"), name: text("name"), prefix: text("prefix"), used: text("used") }
     }
 }
 
@@ -56,7 +57,7 @@ pub fn RevokeKey(return_to: String) -> impl IntoView {
         >
             <form
                 method="post"
-                action=text(|subject| format!("/keys/{}/revoke", subject.id))
+                action=text(|subject| subject.action.clone())
                 on:submit=move |_| busy.set(true)
             >
                 <input type="hidden" name="return_to" value=return_to/>

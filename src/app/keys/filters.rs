@@ -1,34 +1,10 @@
-//! The filters of the list of keys (environment, state, name) and its pager.
+//! The filters of the list of keys (state, name) and its pager.
 
 use leptos::prelude::*;
 
 use crate::app::islands::icons::{SEARCH, icon};
 use crate::app::links::keys::KeysLink;
-use crate::domain::{KeyState, Membership};
-use crate::model::Mode;
-
-/// Tabs with the environments of the organisation.
-#[component]
-pub fn Tabs(membership: Membership, here: KeysLink) -> impl IntoView {
-    let tab = move |environment: &crate::domain::Environment| {
-        let is_current = here.environment == Some(environment.id);
-        let class = match environment.mode {
-            Mode::Live => "badge live",
-            Mode::Test => "badge test",
-        };
-        view! {
-            <a
-                href=KeysLink::to(membership.organisation, Some(environment.id)).href()
-                aria-current=is_current.then_some("page")
-            >
-                <bdi>{environment.name.clone()}</bdi>
-                <span class=class>{environment.mode.as_str()}</span>
-            </a>
-        }
-    };
-    let tabs = membership.environments.iter().map(tab).collect_view();
-    view! { <nav class="tabs" aria-label="Environment">{tabs}</nav> }
-}
+use crate::domain::KeyState;
 
 /// The filter by state, and the search.
 #[component]
@@ -57,7 +33,7 @@ pub fn Filters(here: KeysLink) -> AnyView {
         <div class="filters">
             <nav class="segmented" aria-label="Filter by state">{states}</nav>
             // POST, because a key that is pasted here must not appear in an address.
-            <form class="search" role="search" method="post" action="/keys/search">
+            <form class="search" role="search" method="post" action=here.search_href()>
                 {kept.collect_view()}
                 {icon(SEARCH)}
                 <label class="visually-hidden" for="q">"Search keys by name or ID"</label>

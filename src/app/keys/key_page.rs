@@ -14,19 +14,19 @@ use super::usage_chart::{HOURS as HOURS_OF_USE, UsageSection};
 use crate::app::events::table::EnvironmentBadge;
 use crate::app::islands::RevokeKey;
 use crate::app::islands::icons::{ALERT, BACK, icon};
-use crate::app::kit::{Flash, Moment, Notice, Page, Toasts, ago, take_flash};
+use crate::app::kit::{Flash, Here, Moment, Notice, Page, Section, Toasts, ago, take_flash};
 use crate::app::links::keys::KeysLink;
+use crate::app::links::place::Place;
 use crate::app::shell::{Answer, Document};
-use crate::domain::{Caller, Environment, Key, KeyState, Person};
+use crate::domain::{Caller, Environment, Key, KeyState};
 use crate::keys::{EditError, KeyUsage};
 use crate::model::{ApiError, KeyId, Timestamp};
 use crate::web::Services;
-use crate::web::auth::SignedIn;
 
 /// The requested key, and the signed-in person.
 pub struct Found {
-    /// The signed-in person.
-    pub person: Person,
+    /// The environment of the key, and the signed-in person.
+    pub at: Here,
     /// Whether the person may change the key.
     pub may_manage: bool,
     /// The list that the page links back to.
@@ -57,29 +57,25 @@ impl FromRequestParts<Services> for Found {
     type Rejection = ApiError;
 
     /// Finds the key of the id in the path. 401 without a session, 404 for a key that the person may not see or that is
-    /// not in the organisation and environment of the address, 503 when the database fails.
+    /// not in the environment of the path, 503 when the database fails.
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
-        let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+        let at = Here::from_request_parts(parts, services).await?;
+        let here = KeysLink::read(at.place(), parts.uri.query());
         let not_found = || ApiError::not_found("There is no such key.");
-        let mut here = KeysLink::read(parts.uri.query()).map_err(|_| not_found())?;
-        let Path(id) = Path::<String>::from_request_parts(parts, services).await?;
+        let Path((_, _, id)) = Path::<(String, String, String)>::from_request_parts(parts, services).await?;
         let id: KeyId = id.parse().map_err(|_| not_found())?;
         let key = services.keys.get(id).await?.ok_or_else(not_found)?;
-        let caller = Caller::Person(person.clone());
-        let is_here = here.organisation.is_none_or(|asked| asked == key.organisation)
-            && here.environment.is_none_or(|asked| asked == key.environment);
-        if !caller.may_see(&key) || !is_here {
+        let caller = Caller::Person(at.person.clone());
+        if !caller.may_see(&key) || Place::of(&key) != here.place {
             return Err(not_found());
         }
-        here.organisation = Some(key.organisation);
-        here.environment = Some(key.environment);
         let made = services.keys.count_descendants(id).await?;
         let may_manage = caller.may_manage(&key).is_ok();
-        Ok(Self { person, may_manage, here, key, made })
+        Ok(Self { at, may_manage, here, key, made })
     }
 }
 
-/// `GET /keys/{id}`.
+/// `GET /o/…/keys/{id}`.
 ///
 /// # Errors
 /// 503 when the database fails.
@@ -146,7 +142,7 @@ async fn page(
     let usage = services.usage.of(&found.key, HOURS_OF_USE).await?;
     let flash = take_flash(parts).await?;
     let now = services.clock.now();
-    let title = found.key.name.clone();
+    let title = found.at.title(&found.key.name);
     let shown = Shown { found, usage, typed, refused, flash, now };
     Ok(Document::new(title, move || view! { <KeyView shown/> }).with_islands())
 }
@@ -166,11 +162,9 @@ struct Shown {
 fn KeyView(shown: Shown) -> AnyView {
     let Shown { found, usage, typed, refused, flash, now } = shown;
     let is_editable = found.editable().is_ok();
-    let Found { person, here, key, made, .. } = found;
-    let environment = person
-        .in_organisation(key.organisation)
-        .and_then(|membership| membership.environment(key.environment))
-        .cloned();
+    let Found { at, here, key, made, .. } = found;
+    let frame = at.frame();
+    let Here { person, environment, .. } = at;
     let page = here.key_href(key.id);
     let change = if is_editable {
         view! { <KeyFields form=typed.form shown=typed.shown page=page.clone() made/> }.into_any()
@@ -181,7 +175,7 @@ fn KeyView(shown: Shown) -> AnyView {
             .into_any()
     };
     view! {
-        <Page person=person.clone() organisation=Some(key.organisation) environment=Some(key.environment)>
+        <Page frame section=Section::Keys>
             <a class="back" href=here.href()>{icon(BACK)} "Back to the list"</a>
             <Head key=key.clone() made environment here=here.clone() is_editable now/>
             {refused.map(|resume| view! { <StaleSwitch key=key.clone() resume now/> })}
@@ -204,14 +198,7 @@ fn KeyView(shown: Shown) -> AnyView {
 
 /// The name and state of the key, and the actions on it.
 #[component]
-fn Head(
-    key: Key,
-    made: i64,
-    environment: Option<Environment>,
-    here: KeysLink,
-    is_editable: bool,
-    now: Timestamp,
-) -> AnyView {
+fn Head(key: Key, made: i64, environment: Environment, here: KeysLink, is_editable: bool, now: Timestamp) -> AnyView {
     let state = key.state(now);
     let actions = is_editable.then(|| {
         let is_paused = key.disabled_at.is_some();
@@ -249,9 +236,7 @@ fn Head(
                 <p class="lead key-lead">
                     <Mask prefix=key.prefix.clone()/>
                     <State state/>
-                    {environment.map(|environment| {
-                        view! { <span><bdi>{environment.name.clone()}</bdi> " " <EnvironmentBadge environment/></span> }
-                    })}
+                    <span><bdi>{environment.name.clone()}</bdi> " " <EnvironmentBadge environment/></span>
                 </p>
             </div>
             {actions}

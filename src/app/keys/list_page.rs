@@ -8,26 +8,25 @@ use axum::http::header::HOST;
 use axum::http::request::Parts;
 use leptos::prelude::*;
 
-use super::filters::{Filters, Pager, Tabs};
+use super::filters::{Filters, Pager};
 use super::lost_key::LostKey;
 use super::revoke_dialog::RevokeDialog;
 use super::table::KeysTable;
 use crate::app::islands::icons::{ALERT, PLUS, icon};
 use crate::app::islands::{CreateKey, EnvironmentChoice, RevokeKey};
-use crate::app::kit::{Flash, NoKeys, NoMatch, Page, Toasts, Unsearchable, no_organisation, take_flash};
+use crate::app::kit::{Flash, Here, NoKeys, NoMatch, Page, Section, Toasts, Unsearchable, take_flash};
+use crate::app::links::REFERENCE;
 use crate::app::links::keys::KeysLink;
+use crate::app::links::place::Place;
 use crate::app::shell::{Answer, Document};
-use crate::domain::{Action, Caller, Environment, Key, KeyFilter, KeyState, Membership, Person, Search};
+use crate::domain::{Action, Caller, Key, KeyFilter, KeyState, Search};
 use crate::keys::{self, Request};
 use crate::model::{ApiError, KeyId, NameError, Timestamp};
 use crate::web::Services;
-use crate::web::auth::SignedIn;
 
 /// The data of the page.
 struct List {
-    person: Person,
-    membership: Membership,
-    environment: Environment,
+    at: Here,
     here: KeysLink,
     keys: Vec<Key>,
     /// The keys of the page that have created keys.
@@ -50,25 +49,15 @@ const LOST_KEY_WINDOW_MS: i64 = 10 * 60 * 1000;
 /// that rendered the page, the creation time of the key by that of the node that stored it.
 const MAX_CLOCK_SKEW_MS: i64 = 2000;
 
-/// `GET /keys`.
+/// `GET /o/…/keys`.
 ///
 /// # Errors
 /// 401 without a session, 404 for an environment that the person may not see, 503 when the database fails.
-pub async fn keys(
-    State(services): State<Services>,
-    SignedIn(person): SignedIn,
-    parts: Parts,
-) -> Result<Answer, ApiError> {
-    let mut here = KeysLink::read(parts.uri.query()).map_err(|_| no_place())?;
-    if person.memberships.is_empty() {
-        return Ok(no_organisation(person).into());
-    }
-    let (membership, environment) = place(&person, &here).ok_or_else(no_place)?;
-    here.organisation = Some(membership.organisation);
-    here.environment = Some(environment.id);
-
-    let caller = Caller::Person(person.clone());
-    let owner = caller.listing(Some(membership.organisation), Some(environment.id)).map_err(|_| no_place())?;
+pub async fn keys(State(services): State<Services>, at: Here, parts: Parts) -> Result<Answer, ApiError> {
+    let place = at.place();
+    let mut here = KeysLink::read(place, parts.uri.query());
+    let caller = Caller::Person(at.person.clone());
+    let owner = caller.listing(Some(place.organisation), Some(place.environment)).map_err(|_| no_place())?;
     let mut request = Request { owner, filter: KeyFilter::default(), limit: KeysLink::PAGE, after: here.cursor };
     request.filter.state = here.state;
     let search = Search::parse(here.name.as_deref().unwrap_or_default());
@@ -86,44 +75,27 @@ pub async fn keys(
 
     let asked = asked(&services, &caller, &here, now).await?;
     here.revoke = asked.as_ref().map(|(key, _)| key.id);
-    let lost_key = lost(&services, &caller, &person, &request, &here, now).await?;
+    let lost_key = lost(&services, &caller, &request, &here, now).await?;
     let list = List {
         older: page.next.map(|cursor| here.with_cursor(cursor)),
         keys: page.keys,
         makers,
         flash: take_flash(&parts).await?,
         origin: origin(&services, &parts),
-        person,
-        membership,
-        environment,
+        at,
         here,
         asked,
         unsearchable: search.err(),
         lost: lost_key,
         now,
     };
+    let title = list.at.title("API keys");
     let status = if list.unsearchable.is_none() { StatusCode::OK } else { StatusCode::BAD_REQUEST };
-    Ok(Document::new("API keys", move || view! { <KeysPage list/> }).with_islands().with_status(status).into())
+    Ok(Document::new(title, move || view! { <KeysPage list/> }).with_islands().with_status(status).into())
 }
 
 fn no_place() -> ApiError {
     ApiError::not_found("There is no such organisation or environment.")
-}
-
-/// Returns the organisation and environment that the address names, or else the first ones.
-fn place(person: &Person, link: &KeysLink) -> Option<(Membership, Environment)> {
-    let membership = match (link.organisation, link.environment) {
-        (Some(organisation), _) => person.in_organisation(organisation)?,
-        (None, Some(environment)) => {
-            person.memberships.iter().find(|membership| membership.environment(environment).is_some())?
-        }
-        (None, None) => person.memberships.first()?,
-    };
-    let environment = match link.environment {
-        Some(id) => membership.environment(id)?,
-        None => membership.environments.first()?,
-    };
-    Some((membership.clone(), environment.clone()))
 }
 
 /// Returns the key of the revocation dialog, if it is in this environment and the caller may revoke it.
@@ -137,9 +109,7 @@ async fn asked(
         return Ok(None);
     };
     let is_asked = |key: &Key| {
-        caller.may_manage(key).is_ok()
-            && Some(key.environment) == here.environment
-            && key.state(now) != KeyState::Revoked
+        caller.may_manage(key).is_ok() && Place::of(key) == here.place && key.state(now) != KeyState::Revoked
     };
     Ok(match services.keys.get(id).await?.filter(is_asked) {
         Some(key) => Some((key, services.keys.count_descendants(id).await?)),
@@ -152,7 +122,6 @@ async fn asked(
 async fn lost(
     services: &Services,
     caller: &Caller,
-    person: &Person,
     request: &Request,
     here: &KeysLink,
     now: Timestamp,
@@ -168,7 +137,7 @@ async fn lost(
     let found = services.keys.list(&Request { filter, after: None, ..request.clone() }, &admission).await?;
     Ok(found.keys.into_iter().find(|key| {
         key.name == *name
-            && key.created_by == Some(person.id)
+            && key.created_by == caller.user()
             && key.revoked_at.is_none()
             && key.last_used_at.is_none()
             && now.since(key.created_at) <= LOST_KEY_WINDOW_MS
@@ -186,21 +155,9 @@ pub(crate) fn origin(services: &Services, parts: &Parts) -> String {
 
 #[component]
 fn KeysPage(list: List) -> AnyView {
-    let List {
-        person,
-        membership,
-        environment,
-        here,
-        keys,
-        makers,
-        older,
-        asked,
-        unsearchable,
-        lost,
-        flash,
-        origin,
-        now,
-    } = list;
+    let List { at, here, keys, makers, older, asked, unsearchable, lost, flash, origin, now } = list;
+    let frame = at.frame();
+    let Here { person, membership, environment, .. } = at;
     let organisation = membership.organisation;
     let environments = membership
         .environments
@@ -208,9 +165,10 @@ fn KeysPage(list: List) -> AnyView {
         .map(|environment| EnvironmentChoice {
             id: environment.id.to_string(),
             label: format!("{} ({})", environment.name, environment.mode.as_str()),
+            href: KeysLink::to(Place { organisation, environment: environment.id }).href(),
         })
         .collect();
-    let caller = Caller::Person(person.clone());
+    let caller = Caller::Person(person);
     let may_create = membership.may(Action::CreateKeys);
     let marked = lost.as_ref().map(|key| key.id);
     let notice = here.lost.clone().map(|name| view! { <LostKey name lost here=here.clone() now/> });
@@ -240,9 +198,8 @@ fn KeysPage(list: List) -> AnyView {
         .into_any(),
     };
     view! {
-        <Page person organisation=Some(organisation) environment=Some(environment.id) inert=here.revoke.is_some()>
+        <Page frame section=Section::Keys inert=here.revoke.is_some()>
             <Head may_create/>
-            <Tabs membership here=here.clone()/>
             {notice}
             {content}
         </Page>
@@ -267,8 +224,7 @@ fn Head(may_create: bool) -> AnyView {
             <div>
                 <h1>"API keys"</h1>
                 <p class="lead">
-                    "A key lets a service call your API without a password. Give each one its own, so that you can "
-                    "revoke one and break nothing else."
+                    "Give each service a key of its own, so that you can revoke one and break nothing else."
                 </p>
             </div>
             {create}
@@ -308,7 +264,7 @@ fn needs_wasm(what: &'static str, why: &'static str) -> impl IntoView {
             <span>
                 <strong>{what}</strong>
                 {why}
-                <a href="/docs/api#createApiKey"><code>"POST /v1/auth/api-keys"</code></a>
+                <a href=format!("{REFERENCE}#createApiKey")><code>"POST /v1/auth/api-keys"</code></a>
                 ". Everything else on this page works."
             </span>
         </p>

@@ -5,15 +5,16 @@ use axum::http::request::Parts;
 
 use super::form::KeyForm;
 use super::key_page::{Found, Typed, key_page, stale_switch_page};
-use crate::app::kit::{Flash, Form, isolate, revoked_everywhere};
+use crate::app::kit::{Flash, Form, Here, isolate, revoked_everywhere};
+use crate::app::links::keys::KeysLink;
+use crate::app::links::place::Place;
 use crate::app::shell::Answer;
 use crate::domain::{Caller, Key};
 use crate::keys::{Edit, EditError, RevokeError};
 use crate::model::{ApiError, KeyId, Timestamp};
 use crate::web::Services;
-use crate::web::auth::SignedIn;
 
-/// `POST /keys/{id}`: edits a key.
+/// `POST /o/…/keys/{id}`: edits a key.
 ///
 /// # Errors
 /// 401 without a session, 404 for a key that the person may not see, 403 for a key that the person may not change,
@@ -58,7 +59,7 @@ pub async fn edit_key(
     }
 }
 
-/// `POST /keys/{id}/enabled`: pauses or resumes a key.
+/// `POST /o/…/keys/{id}/enabled`: pauses or resumes a key.
 ///
 /// # Errors
 /// As [`edit_key`]; 400 when `enabled` is neither `true` nor `false`.
@@ -141,7 +142,7 @@ async fn change(
     allow: impl FnOnce(&Key, &Key) -> bool + Send + 'static,
     done: Done,
 ) -> Result<Flash, EditError> {
-    let caller = Caller::Person(found.person.clone());
+    let caller = Caller::Person(found.at.person.clone());
     let key = services.keys.edit_if(&caller, found.key.id, edit, descendants, allow).await?;
     Ok(Flash::success(format!("Key “{}” {}", isolate(&key.name), done.what), done.detail))
 }
@@ -182,22 +183,24 @@ async fn not_in_effect(parts: &Parts, found: &Found, error: EditError) -> Result
     Flash::error(text, detail).on_page(parts, found.here.key_href(found.key.id)).await
 }
 
-/// `POST /keys/{id}/revoke`.
+/// `POST /o/…/keys/{id}/revoke`.
 ///
 /// # Errors
 /// 401 without a session, 404 for a key that the person may not see, 503 when the database fails.
 pub async fn revoke(
     State(services): State<Services>,
-    SignedIn(person): SignedIn,
-    Path(id): Path<String>,
+    at: Here,
+    Path((_, _, id)): Path<(String, String, String)>,
     parts: Parts,
     mut form: Form,
 ) -> Result<Answer, ApiError> {
     let not_found = || ApiError::not_found("There is no such key.");
     let id: KeyId = id.parse().map_err(|_| not_found())?;
+    let is_here = |key: &Key| Place::of(key) == at.place();
+    services.keys.get(id).await?.filter(is_here).ok_or_else(not_found)?;
     let descendants = form.take("descendants") != "false";
-    let return_to = form.take_path("return_to").unwrap_or_else(|| "/keys".to_owned());
-    let flash = match services.keys.revoke(&Caller::Person(person), id, descendants).await {
+    let return_to = form.take_path("return_to").unwrap_or_else(|| KeysLink::to(at.place()).href());
+    let flash = match services.keys.revoke(&Caller::Person(at.person), id, descendants).await {
         Ok((key, proof)) => Flash::success(format!("Key “{}” revoked", isolate(&key.name)), revoked_everywhere(&proof)),
         Err(RevokeError::NotAllowed) => {
             Flash::error("The key was not revoked", "Only the member who made it, an admin or an owner can revoke it")

@@ -45,7 +45,7 @@ pub fn RevokeDialog(key: Key, made: i64, here: KeysLink, now: Timestamp) -> AnyV
             aria-describedby="revoke-what"
             open
         >
-            <form method="post" action=format!("/keys/{}/revoke", key.id)>
+            <form method="post" action=here.revoke_href(key.id)>
                 <input type="hidden" name="return_to" value=back.clone()/>
                 <header class="dialog-head"><h2 id="revoke-title">"Revoke this key?"</h2></header>
                 <div class="dialog-body">

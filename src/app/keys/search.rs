@@ -5,6 +5,7 @@ use axum::http::request::Parts;
 
 use crate::app::kit::{Flash, Form};
 use crate::app::links::key_in_address::{contains_key, key_in, page_of};
+use crate::app::links::place::Place;
 use crate::app::shell::Answer;
 use crate::domain::KeyHash;
 use crate::model::ApiError;
@@ -20,18 +21,20 @@ enum Pasted {
 }
 
 /// The fields of the search forms that are copied into the address of the list.
-const SEARCH_FIELDS: [&str; 8] = ["org", "env", "state", "q", "source", "key", "from", "to"];
+const SEARCH_FIELDS: [&str; 6] = ["state", "q", "source", "key", "from", "to"];
 /// Characters of a field that are copied; the rest is cut. Every valid search is shorter.
 const MAX_FIELD_LENGTH: usize = 300;
 
-/// `POST /keys/search`, `POST /events/search`: redirects to the filtered list, or to the page of a key if its whole
-/// string was pasted. No response contains the key string.
+/// `POST /o/…/keys/search`, `POST /o/…/events/search`: redirects to the filtered list, or to the page of a key if its
+/// whole string was pasted. No response contains the key string.
 ///
 /// # Errors
-/// 503 when the database fails.
+/// 404 when the path names no place, 503 when the database fails.
 pub async fn search(State(services): State<Services>, mut parts: Parts, form: Form) -> Result<Answer, ApiError> {
-    let list = parts.uri.path().trim_end_matches("/search");
-    let (list, pasted) = as_search(&form, list);
+    let place =
+        Place::split(parts.uri.path()).ok_or_else(|| ApiError::not_found("There is nothing at this address."))?;
+    let (place, page) = place;
+    let (list, pasted) = as_search(&form, &place.path(page.trim_end_matches("/search")));
     let signed_in = SignedIn::from_request_parts(&mut parts, &services).await;
     let (Some(pasted), Ok(SignedIn(person))) = (pasted, signed_in) else {
         return Ok(Answer::SeeOther(list));

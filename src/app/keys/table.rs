@@ -65,7 +65,7 @@ fn Row(key: Key, has_made_keys: bool, is_marked: bool, caller: Caller, here: Key
     view! {
         <tr role="row" id=key.id.to_string() class=if is_marked { Some("marked") } else { ended.then_some("ended") }>
             <th role="rowheader" scope="row" class="name">
-                <a class="title" href=here.key_href(key.id)><bdi>{key.name}</bdi></a>
+                <a class="title" href=here.key_href(key.id) title=key.name.clone()><bdi>{key.name.clone()}</bdi></a>
                 <code class="sub">{key.id.to_string()}</code>
             </th>
             <td role="cell" class="key"><Mask prefix=key.prefix/></td>
@@ -134,7 +134,7 @@ pub fn RevokeLink(key: Key, has_made_keys: bool, used: Option<String>, here: Key
         <a
             class="button quiet danger small"
             href=here.with_revoke(key.id).href()
-            data-revoke=(!has_made_keys).then(|| key.id.to_string())
+            data-revoke=(!has_made_keys).then(|| here.revoke_href(key.id))
             data-name=key.name
             data-prefix=key.prefix
             data-used=used

@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use tower_sessions::Session;
 
 use super::HeldForm;
-use crate::app::links::keys::local_path;
+use crate::app::links::local_path;
 use crate::model::ApiError;
 
 /// A submitted form.

@@ -6,7 +6,8 @@ use leptos::prelude::*;
 
 use crate::app::kit::Bare;
 use crate::app::links::key_in_address::contains_key;
-use crate::app::links::keys::local_path;
+use crate::app::links::place::Place;
+use crate::app::links::{HOME, local_path};
 use crate::app::shell::Document;
 
 /// The address and the fields of a held form.
@@ -18,13 +19,13 @@ pub struct HeldForm {
 
 /// Describes the action of a form by its address; `None` for a form that is not held.
 fn describe(action: &str) -> Option<&'static str> {
-    let path = action.split('?').next().unwrap_or_default();
-    let key = path.strip_prefix("/keys/ak_").map(|rest| rest.split_once('/').map_or("", |(_, action)| action));
+    let (_, page) = Place::split(action.split('?').next().unwrap_or_default())?;
+    let key = page.strip_prefix("keys/ak_").map(|rest| rest.split_once('/').map_or("", |(_, action)| action));
     match key {
         Some("") => Some("Save the changes of the key"),
         Some("enabled") => Some("Pause or resume the key"),
         Some("revoke") => Some("Revoke the key"),
-        _ => (path == "/events/retention").then_some("Save how long events are kept"),
+        _ => (page == "events/retention").then_some("Save how long events are kept"),
     }
 }
 
@@ -80,7 +81,7 @@ impl HeldForm {
                         <p>"Your session had ended when you sent this form, so nothing was changed. Send it now?"</p>
                         <div class="actions">
                             {self.button()}
-                            <a class="button" href="/keys">"Discard"</a>
+                            <a class="button" href=HOME>"Discard"</a>
                         </div>
                     </div>
                 </Bare>
@@ -96,22 +97,23 @@ mod tests {
     #[test]
     fn only_the_forms_of_the_dashboard_are_held() {
         let held = |action: &str, text: &str| HeldForm::read(action, &format!("name={text}")).is_some();
-        for action in
-            ["/keys/ak_0?org=org_1", "/keys/ak_0/enabled", "/keys/ak_0/revoke?a=b", "/events/retention", "/keys/ak_0"]
-        {
-            assert!(held(action, "a%20b"), "{action}");
-        }
-        for action in [
-            "",
-            "/",
-            "/sign-out",
-            "/keys/search",
-            "/keys/ak_0/other",
-            "//evil.example/keys/ak_0",
-            "https://evil.example",
+        let place = "/o/org_0000000000000001/env_0000000000000002";
+        for page in [
+            "/keys/ak_0?state=active",
+            "/keys/ak_0/enabled",
+            "/keys/ak_0/revoke?a=b",
+            "/events/retention",
+            "/keys/ak_0",
         ] {
-            assert!(!held(action, "a"), "{action}");
+            assert!(held(&format!("{place}{page}"), "a%20b"), "{page}");
+            assert!(!held(page, "a"), "no form is sent to an address of an earlier release: {page}");
         }
-        assert!(!held("/keys/ak_0", "hks_0123456789abcdef0123456789abcdef"));
+        for action in ["", "/", "/sign-out", "//evil.example/keys/ak_0", "https://evil.example"] {
+            assert!(!held(action, "a") && !held(&format!("/{place}{action}"), "a"), "{action}");
+        }
+        for page in ["/keys/search", "/keys/ak_0/other", "/keys"] {
+            assert!(!held(&format!("{place}{page}"), "a"), "{page}");
+        }
+        assert!(!held(&format!("{place}/keys/ak_0"), "hks_0123456789abcdef0123456789abcdef"));
     }
 }

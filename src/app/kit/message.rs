@@ -5,25 +5,25 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{Method, StatusCode};
 use leptos::prelude::*;
 
-use super::{Bare, Exact, Framed, HeldForm, Page};
-use crate::app::links::keys::{KeysLink, local_path};
+use super::{Bare, Exact, Frame, Framed, HeldForm, Page, Section};
+use crate::app::links::{HOME, SIGN_IN, SIGN_OUT, local_path};
 use crate::app::shell::Document;
-use crate::domain::Person;
 use crate::model::{ApiError, Timestamp};
 use crate::web::observe::REQUEST_ID;
 
 /// The 404 page, in the frame of the signed-in person if there is one.
-pub fn not_found(person: Option<Person>, parts: &Parts) -> Document {
-    let asked = asked(parts);
+pub fn not_found(frame: Option<Frame>, parts: &Parts, now: Timestamp) -> Document {
+    let facts = facts(parts, now);
     let view = move || {
         view! {
-            <Framed person asked>
+            <Framed frame>
                 <div class="message-page">
                     <p class="code">"404"</p>
                     <h1>"This page does not exist"</h1>
                     <div class="bitting" aria-hidden="true"></div>
                     <p>"The address may be mistyped, or it belongs to an organisation that you are not a member of."</p>
-                    <div class="actions"><a class="button primary" href="/keys">"Go to API keys"</a></div>
+                    {facts}
+                    <div class="actions"><a class="button primary" href=HOME>"Go to API keys"</a></div>
                 </div>
             </Framed>
         }
@@ -31,14 +31,22 @@ pub fn not_found(person: Option<Person>, parts: &Parts) -> Document {
     Document::new("Not found", view).with_status(StatusCode::NOT_FOUND)
 }
 
-/// Returns the organisation and environment in the address of a page; the default if they are invalid.
-pub(crate) fn asked(parts: &Parts) -> KeysLink {
-    KeysLink::read(parts.uri.query()).unwrap_or_default()
+/// The id of the request, which is in the log, and the time.
+fn facts(parts: &Parts, now: Timestamp) -> AnyView {
+    let id = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).map(str::to_owned);
+    view! {
+        <dl class="facts">
+            {id.map(|id| view! { <dt>"Request"</dt><dd><code>{id}</code></dd> })}
+            <dt>"Time"</dt>
+            <dd><Exact at=now/></dd>
+        </dl>
+    }
+    .into_any()
 }
 
-/// The page of any other error. A 5xx shows the id of the request, which is in the log. A held form can be sent again.
-pub fn failed(error: &ApiError, person: Option<Person>, parts: &Parts, now: Timestamp) -> Document {
-    let asked = asked(parts);
+/// The page of any other error. A held form can be sent again.
+pub fn failed(error: &ApiError, frame: Option<Frame>, parts: &Parts, now: Timestamp) -> Document {
+    let facts = facts(parts, now);
     let status = crate::web::problem::status(error);
     let is_read = parts.method == Method::GET;
     let held = parts.extensions.get::<HeldForm>().cloned();
@@ -62,28 +70,21 @@ pub fn failed(error: &ApiError, person: Option<Person>, parts: &Parts, now: Time
         StatusCode::FORBIDDEN => ("This is not allowed", error.detail.clone()),
         _ => ("This request cannot be used", error.detail.clone()),
     };
-    let request_id = parts.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).filter(|_| status.is_server_error());
-    let id = request_id.map(|id| view! { <dt>"Request"</dt><dd><code>{id.to_owned()}</code></dd> });
     let address = parts.uri.path_and_query().map(PathAndQuery::as_str).and_then(local_path);
     let again = address.filter(|_| is_read).map(str::to_owned);
-    let id = id.map(IntoAny::into_any);
     let view = move || {
         view! {
-            <Framed person asked>
+            <Framed frame>
                 <div class="message-page">
                     <p class="code">{status.as_u16()}</p>
                     <h1>{title}</h1>
                     <div class="bitting" aria-hidden="true"></div>
                     <p>{text}</p>
-                    <dl class="facts">
-                        {id}
-                        <dt>"Time"</dt>
-                        <dd><Exact at=now/></dd>
-                    </dl>
+                    {facts}
                     <div class="actions">
                         {held.map(HeldForm::button)}
                         {again.map(|path| view! { <a class="button primary" href=path>"Try again"</a> })}
-                        <a class="button" href="/keys">"Go to API keys"</a>
+                        <a class="button" href=HOME>"Go to API keys"</a>
                     </div>
                 </div>
             </Framed>
@@ -93,11 +94,11 @@ pub fn failed(error: &ApiError, person: Option<Person>, parts: &Parts, now: Time
 }
 
 /// The page for a signed-in person without an organisation.
-pub fn no_organisation(person: Person) -> Document {
+pub fn no_organisation(frame: Frame) -> Document {
     Document::new("No organisation", move || {
-        let email = person.email.clone();
+        let email = frame.person.email.clone();
         view! {
-            <Page person organisation=None>
+            <Page frame section=Section::Elsewhere>
                 <div class="message-page">
                     <div class="bitting" aria-hidden="true"></div>
                     <h1>"You are in no organisation"</h1>
@@ -106,8 +107,8 @@ pub fn no_organisation(person: Person) -> Document {
                         <strong><bdi>{email}</bdi></strong> ", then load this page again."
                     </p>
                     <div class="actions">
-                        <a class="button primary" href="/keys">"Load again"</a>
-                        <form method="post" action="/sign-out">
+                        <a class="button primary" href=HOME>"Load again"</a>
+                        <form method="post" action=SIGN_OUT>
                             <button class="button" type="submit">"Sign out"</button>
                         </form>
                     </div>
@@ -129,7 +130,7 @@ pub fn registration_closed() -> Document {
                         "The operator of this server adds accounts with " <code>"latchkey user add"</code>
                         ". With an account, sign in."
                     </p>
-                    <div class="actions"><a class="button primary" href="/sign-in">"Sign in"</a></div>
+                    <div class="actions"><a class="button primary" href=SIGN_IN>"Sign in"</a></div>
                 </div>
             </Bare>
         }

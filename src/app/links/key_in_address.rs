@@ -8,7 +8,9 @@ use axum::extract::FromRequestParts;
 use axum::http::Method;
 use axum::http::request::Parts;
 
-use super::keys::{KeysLink, local_path};
+use super::keys::KeysLink;
+use super::place::Place;
+use super::{HOME, local_path};
 use crate::domain::{Caller, KeyHash, Person, PresentedKey};
 use crate::model::ApiError;
 use crate::web::Services;
@@ -47,7 +49,7 @@ pub async fn address_without_key(services: &Services, parts: &mut Parts) -> Resu
     }
     let path = parts.uri.path();
     let (mut key, mut found) = (key_in(path), contains_key(path));
-    let path = if found { "/keys" } else { local_path(path).unwrap_or("/keys") };
+    let path = local_path(path).unwrap_or(HOME);
     let mut kept = Vec::new();
     // Filters the parameters one by one, so that the others keep their encoding.
     for piece in parts.uri.query().unwrap_or_default().split('&') {
@@ -62,7 +64,8 @@ pub async fn address_without_key(services: &Services, parts: &mut Parts) -> Resu
     if !found {
         return Ok(None);
     }
-    let rest = if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) };
+    let is_bare = kept.is_empty() || path == HOME;
+    let rest = if is_bare { path.to_owned() } else { format!("{path}?{}", kept.join("&")) };
     let page = match (key, SignedIn::from_request_parts(parts, services).await) {
         (Some(hash), Ok(SignedIn(person))) => page_of(services, person, &hash).await?,
         // The next page shows the error.
@@ -78,7 +81,7 @@ pub async fn address_without_key(services: &Services, parts: &mut Parts) -> Resu
 pub async fn page_of(services: &Services, person: Person, hash: &KeyHash) -> Result<Option<String>, ApiError> {
     let key = services.keys.find(hash).await?;
     let seen = key.filter(|key| Caller::Person(person).may_see(key));
-    Ok(seen.map(|key| KeysLink::to(key.organisation, Some(key.environment)).key_href(key.id)))
+    Ok(seen.map(|key| KeysLink::to(Place::of(&key)).key_href(key.id)))
 }
 
 #[cfg(test)]

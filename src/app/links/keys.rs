@@ -1,17 +1,16 @@
 //! Addresses of the keys pages.
 
 use super::key_in_address::contains_key;
+use super::place::{Place, with_query};
 use crate::domain::KeyState;
 use crate::keys::Cursor;
-use crate::model::{EnvironmentId, KeyId, KeyName, OrganisationId, Timestamp};
+use crate::model::{KeyId, KeyName, Timestamp};
 
-/// A list of keys, as its address encodes it: `/keys?org=…&env=…&state=…&q=…&cursor=…&revoke=…`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A list of keys, as its address encodes it: `/o/…/keys?state=…&q=…&cursor=…&revoke=…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeysLink {
-    /// The organisation.
-    pub organisation: Option<OrganisationId>,
-    /// The environment.
-    pub environment: Option<EnvironmentId>,
+    /// The environment of the keys.
+    pub place: Place,
     /// Only keys in this state.
     pub state: Option<KeyState>,
     /// Only keys that a search for this text finds.
@@ -26,29 +25,20 @@ pub struct KeysLink {
     pub since: Option<Timestamp>,
 }
 
-/// The error for a malformed id in an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoSuchPlace;
-
 impl KeysLink {
     /// Number of keys on a page.
     pub const PAGE: u32 = 50;
 
-    /// Returns the list of an organisation's or an environment's newest keys.
-    pub fn to(organisation: OrganisationId, environment: Option<EnvironmentId>) -> Self {
-        Self { organisation: Some(organisation), environment, ..Self::default() }
+    /// Returns the list of an environment's newest keys.
+    pub fn to(place: Place) -> Self {
+        Self { place, state: None, name: None, cursor: None, revoke: None, lost: None, since: None }
     }
 
-    /// Reads a query. An invalid filter is ignored; an invalid id is an error.
-    ///
-    /// # Errors
-    /// When the id of the organisation or of the environment is malformed.
-    pub fn read(query: Option<&str>) -> Result<Self, NoSuchPlace> {
-        let mut link = Self::default();
+    /// Reads a query. An invalid filter is ignored.
+    pub fn read(place: Place, query: Option<&str>) -> Self {
+        let mut link = Self::to(place);
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match name.as_ref() {
-                "org" => link.organisation = Some(value.parse().map_err(|_| NoSuchPlace)?),
-                "env" => link.environment = Some(value.parse().map_err(|_| NoSuchPlace)?),
                 "state" => link.state = KeyState::parse(&value),
                 // A pasted key string must not be copied into another address.
                 "q" | "lost" if contains_key(&value) => {}
@@ -60,14 +50,12 @@ impl KeysLink {
                 _ => {}
             }
         }
-        Ok(link)
+        link
     }
 
     /// Returns the parameters that are set.
     pub fn parameters(&self) -> Vec<(&'static str, String)> {
         [
-            ("org", self.organisation.map(|id| id.to_string())),
-            ("env", self.environment.map(|id| id.to_string())),
             ("state", self.state.map(|state| state.as_str().to_owned())),
             ("q", self.name.clone()),
             ("cursor", self.cursor.map(|cursor| cursor.to_string())),
@@ -78,30 +66,33 @@ impl KeysLink {
         .collect()
     }
 
-    fn at(&self, path: &str) -> String {
-        let mut query = form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1);
-        query.extend_pairs(self.parameters());
-        query.finish().trim_end_matches('?').to_owned()
+    fn at(&self, page: &str) -> String {
+        with_query(&self.place.path(page), self.parameters())
     }
 
     /// Returns the address of the list.
     pub fn href(&self) -> String {
-        self.at("/keys")
+        self.at("keys")
+    }
+
+    /// Returns the address of the search form.
+    pub fn search_href(&self) -> String {
+        self.place.path("keys/search")
     }
 
     /// Returns the address of a key; its page links back to this list.
     pub fn key_href(&self, id: KeyId) -> String {
-        self.without_revoke().at(&format!("/keys/{id}"))
+        self.without_revoke().at(&format!("keys/{id}"))
     }
 
     /// Returns the address that pauses and resumes a key.
     pub fn enabled_href(&self, id: KeyId) -> String {
-        self.without_revoke().at(&format!("/keys/{id}/enabled"))
+        self.without_revoke().at(&format!("keys/{id}/enabled"))
     }
 
-    /// Returns the address of the API reference, which links back to this environment.
-    pub fn reference_href(&self) -> String {
-        self.cleared().at("/docs/api")
+    /// Returns the address that revokes a key.
+    pub fn revoke_href(&self, id: KeyId) -> String {
+        self.place.path(&format!("keys/{id}/revoke"))
     }
 
     /// Whether a filter is set, or the list is not at its beginning.
@@ -136,7 +127,7 @@ impl KeysLink {
     /// Returns the list without filters.
     #[must_use]
     pub fn cleared(&self) -> Self {
-        Self { organisation: self.organisation, environment: self.environment, ..Self::default() }
+        Self::to(self.place)
     }
 
     /// Returns the list with the revocation dialog of a key.
@@ -152,68 +143,37 @@ impl KeysLink {
     }
 }
 
-/// Returns `text` if it is a path of this server to which a response may redirect. `None` for an address that a browser
-/// could take for another server's, and for one with a key string or the beginning of one.
-pub fn local_path(text: &str) -> Option<&str> {
-    let rest = text.strip_prefix('/')?;
-    let own = !rest.starts_with('/') && !text.contains('\\') && text.bytes().all(|byte| byte.is_ascii_graphic());
-    (own && !contains_key(text)).then_some(text)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::place::SOMEWHERE;
     use super::*;
 
     #[test]
     fn an_address_is_read_back_equal() {
         let link = KeysLink {
-            organisation: Some(OrganisationId(1)),
-            environment: Some(EnvironmentId(2)),
             state: Some(KeyState::Expired),
             name: Some("a & b=é".to_owned()),
             cursor: "00000000000000010000000000000002".parse().ok(),
             revoke: Some(KeyId(3)),
-            lost: None,
-            since: None,
+            ..KeysLink::to(SOMEWHERE)
         };
         let href = link.href();
-        assert_eq!(KeysLink::read(href.split_once('?').map(|(_, query)| query)), Ok(link));
-        assert_eq!(KeysLink::default().href(), "/keys");
-        assert_eq!(KeysLink::default().key_href(KeyId(3)), "/keys/ak_0000000000000003");
-        let page = KeysLink { revoke: Some(KeyId(3)), ..KeysLink::to(OrganisationId(1), None) }.key_href(KeyId(3));
-        assert_eq!(page, "/keys/ak_0000000000000003?org=org_0000000000000001");
+        assert_eq!(KeysLink::read(SOMEWHERE, href.split_once('?').map(|(_, query)| query)), link);
+        let list = "/o/org_0000000000000001/env_0000000000000002/keys";
+        assert_eq!(KeysLink::to(SOMEWHERE).href(), list);
+        let page = KeysLink { revoke: Some(KeyId(3)), ..KeysLink::to(SOMEWHERE) }.key_href(KeyId(3));
+        assert_eq!(page, format!("{list}/ak_0000000000000003"));
+        let active = KeysLink::to(SOMEWHERE).with_state(Some(KeyState::Active));
+        assert_eq!(active.enabled_href(KeyId(3)), format!("{list}/ak_0000000000000003/enabled?state=active"));
     }
 
     #[test]
-    fn invalid_filters_are_ignored_and_invalid_ids_are_refused() {
-        assert_eq!(KeysLink::read(Some("state=x&q=+&cursor=zz&revoke=1&utm=2")), Ok(KeysLink::default()));
-        assert_eq!(KeysLink::read(Some("org=1")), Err(NoSuchPlace));
-        assert_eq!(KeysLink::read(Some("env=prod")), Err(NoSuchPlace));
-        assert_eq!(KeysLink::read(None), Ok(KeysLink::default()));
+    fn invalid_filters_are_ignored() {
+        let read = |query| KeysLink::read(SOMEWHERE, query);
+        assert_eq!(read(Some("state=x&q=+&cursor=zz&revoke=1&utm=2")), KeysLink::to(SOMEWHERE));
+        assert_eq!(read(None), KeysLink::to(SOMEWHERE));
         for key in ["hks_0123456789abcdef0123456789abcdef", "hks_0123456789abcdef"] {
-            assert_eq!(KeysLink::read(Some(&format!("q={key}&lost={key}"))), Ok(KeysLink::default()));
-        }
-    }
-
-    #[test]
-    fn only_paths_of_this_server_are_followed() {
-        for good in ["/", "/keys", "/keys?org=org_1&q=a%2Fb"] {
-            assert_eq!(local_path(good), Some(good));
-        }
-        for bad in [
-            "",
-            "keys",
-            "//evil.example",
-            "/\\evil.example",
-            "\\\\evil",
-            "https://evil.example",
-            "/a\nb",
-            "/\t/evil",
-            "/ é",
-            "/keys?q=hks_0123456789abcdef0123456789abcdef",
-            "/keys?q=hks_0123456789abcdef",
-        ] {
-            assert_eq!(local_path(bad), None, "{bad:?}");
+            assert_eq!(read(Some(&format!("q={key}&lost={key}"))), KeysLink::to(SOMEWHERE));
         }
     }
 }

@@ -1,15 +1,12 @@
 //! The API reference: renders the OpenAPI document as a page without a script.
 
-use axum::http::request::Parts;
 use leptos::prelude::*;
 use serde_json::Value;
 
 use super::operation::{Operation, prose};
 use super::schema::fields;
-use crate::app::kit::{Framed, asked};
-use crate::app::links::keys::KeysLink;
+use crate::app::kit::{Frame, Framed, Section};
 use crate::app::shell::Document;
-use crate::domain::Person;
 
 /// An operation of the document.
 #[derive(Clone)]
@@ -30,19 +27,18 @@ impl Call {
 }
 
 /// Renders `/docs/api`, in the frame of the signed-in person if there is one.
-pub fn api_docs(document: &'static Value, person: Option<Person>, parts: &Parts) -> Document {
-    let asked = asked(parts);
-    Document::new("API reference", move || page(document, person, asked))
+pub fn api_docs(document: &'static Value, frame: Option<Frame>) -> Document {
+    Document::new("API reference", move || page(document, frame))
 }
 
-fn page(document: &'static Value, person: Option<Person>, asked: KeysLink) -> AnyView {
+fn page(document: &'static Value, frame: Option<Frame>) -> AnyView {
     let tags: Vec<&Value> = document.get("tags").and_then(Value::as_array).into_iter().flatten().collect();
     let calls = calls(document);
     let contents: Vec<_> = tags.iter().map(|tag| contents(tag, &calls)).collect();
     let sections: Vec<_> = tags.iter().map(|tag| section(document, tag, &calls)).collect();
     let lead = document.pointer("/info/description").and_then(Value::as_str).unwrap_or_default();
     view! {
-        <Framed person asked>
+        <Framed frame section=Section::Docs>
             <div class="reference">
                 <header class="page-head">
                     <div>

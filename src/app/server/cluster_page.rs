@@ -3,32 +3,38 @@
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::request::Parts;
 use leptos::prelude::*;
 
-use crate::app::kit::{Moment, Page, Section, ago_or_date, thousands};
+use crate::app::kit::{Frame, Moment, Page, Section, ago_or_date, thousands};
+use crate::app::links::SERVER;
 use crate::app::shell::{Answer, Document};
 use crate::cluster::{LEASE, NodeState, Nodes};
-use crate::domain::{Action, Person};
+use crate::domain::Action;
 use crate::model::{ApiError, Timestamp};
 use crate::web::Services;
 use crate::web::auth::SignedIn;
 
-/// `GET /cluster`.
+/// `GET /server`.
 ///
 /// # Errors
 /// 401 without a session, 403 for all but the operator, 503 when the database fails.
-pub async fn cluster(State(services): State<Services>, SignedIn(person): SignedIn) -> Result<Answer, ApiError> {
+pub async fn server(
+    State(services): State<Services>,
+    SignedIn(person): SignedIn,
+    parts: Parts,
+) -> Result<Answer, ApiError> {
     if !person.may(Action::SeeServer) {
         return Err(ApiError::forbidden("Only the operator of this server can see its nodes."));
     }
     let nodes = services.changes.nodes().await?;
     let now = services.clock.now();
-    Ok(Document::new("Cluster", move || view! { <ClusterPage person nodes now/> }).into())
+    let frame = Frame::of(person, &parts);
+    Ok(Document::new("Server", move || view! { <ServerPage frame nodes now/> }).into())
 }
 
 #[component]
-fn ClusterPage(person: Person, nodes: Nodes, now: Timestamp) -> AnyView {
-    let organisation = person.memberships.first().map(|membership| membership.organisation);
+fn ServerPage(frame: Frame, nodes: Nodes, now: Timestamp) -> AnyView {
     let last_change = nodes.last_change;
     let changes = match last_change {
         0 => "No key has been changed or revoked yet.".to_owned(),
@@ -37,7 +43,7 @@ fn ClusterPage(person: Person, nodes: Nodes, now: Timestamp) -> AnyView {
     };
     let rows = nodes.nodes.into_iter().map(|node| view! { <Row node last_change now/> }).collect_view();
     view! {
-        <Page person organisation section=Section::Cluster>
+        <Page frame section=Section::Server>
             <div class="page-head">
                 <div>
                     <h1>"Cluster"</h1>
@@ -47,7 +53,7 @@ fn ClusterPage(person: Person, nodes: Nodes, now: Timestamp) -> AnyView {
                         "at most " {LEASE.as_secs()} " seconds."
                     </p>
                 </div>
-                <a class="button" href="/cluster">"Refresh"</a>
+                <a class="button" href=SERVER>"Refresh"</a>
             </div>
             <table class="keys-table nodes" role="table" aria-label="Servers">
                 <thead role="rowgroup">

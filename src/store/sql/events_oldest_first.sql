@@ -7,5 +7,6 @@ WHERE v.organisation_id = $1
   AND (CAST($2 AS TEXT) IS NULL OR s.name = $2)
   AND ($3 IS NULL OR k.uuid = $3)
   AND v.uuid >= $4 AND v.uuid < $5
+  AND (CAST($8 AS BIGINT) IS NULL OR s.environment_id = $8)
 ORDER BY v.uuid ASC
 LIMIT $6 OFFSET $7

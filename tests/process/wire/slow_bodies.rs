@@ -189,7 +189,7 @@ async fn a_session_that_ends_during_the_body_changes_nothing() {
     let form = "Content-Type: application/x-www-form-urlencoded";
     let json_type = "Content-Type: application/json";
     let key_path = format!("/v1/keys/{}", key.id);
-    let page = format!("/keys/{}", key.id);
+    let page = format!("/o/{}/{}/keys/{}", scene.account.organisation, scene.account.environment, key.id);
     let cases: [(&str, &str, &str, &str, &str, u16); 6] = [
         ("POST", "/v1/auth/api-keys", &cookie, json_type, r#"{"name":"late"}"#, 401),
         ("PATCH", &key_path, &cookie, json_type, r#"{"scopes":"*"}"#, 401),

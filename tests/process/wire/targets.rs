@@ -8,12 +8,15 @@ const METHODS: [&str; 11] =
 
 /// Targets in origin form (pages, forms, each contract, files, unknown paths), and in absolute, authority and asterisk
 /// form.
-const TARGETS: [&str; 40] = [
+const TARGETS: [&str; 43] = [
     "/",
     "/keys",
     "/keys/ak_0123456789abcdef",
     "/keys/%ff",
-    "/keys/ak_0123456789abcdef/revoke",
+    "/o/org_0123456789abcdef/env_0123456789abcdef/keys",
+    "/o/org_0123456789abcdef/env_0123456789abcdef/keys/ak_0123456789abcdef/revoke",
+    "/o/%ff/x",
+    "/setup",
     "/sign-in",
     "/register",
     "/sign-out",

@@ -26,6 +26,8 @@ pub struct EnvironmentChoice {
     pub id: String,
     /// Its name and kind: `Production (live)`.
     pub label: String,
+    /// The address of its keys page.
+    pub href: String,
 }
 
 /// The state of the form.
@@ -165,6 +167,7 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
     });
 
     let organisation = StoredValue::new(org_id);
+    let keys = StoredValue::new(environments.clone());
     let submit = move |event: SubmitEvent| {
         event.prevent_default();
         if form.busy.get_untracked() {
@@ -181,7 +184,9 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
         #[expect(clippy::cast_possible_truncation, reason = "milliseconds, which are whole")]
         let asked = now + (browser::now() - loaded_at.get_value()) as i64;
         let since = form.lost_since.get_untracked().unwrap_or(asked);
-        let lost = lost_href(&request, since);
+        let list = keys.with_value(|keys| list_of(keys, request.env_id.as_deref().unwrap_or_default()));
+        let lost =
+            format!("{list}?lost={}&since={since}", browser::encode(request.name.as_deref().unwrap_or_default()));
         spawn_local(async move {
             let made = create(request).await;
             form.busy.set(false);
@@ -200,8 +205,7 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
     };
     // The list shows the new key at the top, highlighted by the fragment of the address.
     let done = move |made: Secret| {
-        let organisation = organisation.get_value();
-        browser::replace_page(&format!("/keys?org={organisation}&env={}#{}", made.environment, made.id));
+        browser::replace_page(&format!("{}#{}", keys.with_value(|keys| list_of(keys, &made.environment)), made.id));
     };
     view! {
         <dialog
@@ -259,11 +263,9 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
     }
 }
 
-/// Returns the address of the list that looks for a key of this name, created after `since`.
-fn lost_href(request: &CreateApiKey, since: i64) -> String {
-    let part = |part: &Option<String>| part.as_deref().map_or_else(String::new, browser::encode);
-    let (org, env, name) = (part(&request.org_id), part(&request.env_id), part(&request.name));
-    format!("/keys?org={org}&env={env}&lost={name}&since={since}")
+/// Returns the address of the keys of an environment.
+fn list_of(environments: &[EnvironmentChoice], id: &str) -> String {
+    environments.iter().find(|choice| choice.id == id).map(|choice| choice.href.clone()).unwrap_or_default()
 }
 
 async fn create(request: CreateApiKey) -> Result<Secret, ApiError> {

@@ -1,0 +1,113 @@
+//! The place in the path of a page and the signed-in person, for handlers and for the frame.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use crate::app::links::organisation::OrganisationLink;
+use crate::app::links::place::Place;
+use crate::app::links::visited::Visited;
+use crate::domain::{Environment, Membership, Person};
+use crate::model::ApiError;
+use crate::web::Services;
+use crate::web::auth::SignedIn;
+
+/// The environment in the path of a page, and the signed-in member of its organisation.
+#[derive(Debug, Clone)]
+pub struct Here {
+    /// The person.
+    pub person: Person,
+    /// Their membership in the organisation.
+    pub membership: Membership,
+    /// The environment.
+    pub environment: Environment,
+    visited: Visited,
+}
+
+/// Marks a request as a visit of a place, which the cookie [`Visited`] records.
+#[derive(Debug, Clone, Copy)]
+pub struct Visit(pub Place);
+
+impl Here {
+    /// Returns the place.
+    pub fn place(&self) -> Place {
+        Place { organisation: self.membership.organisation, environment: self.environment.id }
+    }
+
+    /// Returns the title of a page: the page, the environment, the organisation.
+    pub fn title(&self, page: &str) -> String {
+        format!("{page} · {} · {}", self.environment.name, self.membership.name)
+    }
+
+    /// Returns the frame of a page.
+    pub fn frame(&self) -> Frame {
+        Frame {
+            person: self.person.clone(),
+            place: Some((self.membership.clone(), self.environment.clone())),
+            visited: self.visited.clone(),
+        }
+    }
+}
+
+impl FromRequestParts<Services> for Here {
+    type Rejection = ApiError;
+
+    /// 401 without a session, 404 for a place that the person may not see, 503 when the database fails.
+    async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
+        let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
+        let not_found = || ApiError::not_found("There is no such organisation or environment.");
+        let (place, _) = Place::split(parts.uri.path()).ok_or_else(not_found)?;
+        let (membership, environment) = find(&person, place).ok_or_else(not_found)?;
+        parts.extensions.insert(Visit(place));
+        Ok(Self { person, membership, environment, visited: visited(parts) })
+    }
+}
+
+/// The data of a frame: the person, and the place that its links keep.
+#[derive(Debug, Clone)]
+pub struct Frame {
+    /// The person.
+    pub person: Person,
+    /// `None` for a person without an organisation.
+    pub place: Option<(Membership, Environment)>,
+    /// The places that the browser visited last.
+    pub visited: Visited,
+}
+
+impl Frame {
+    /// Returns the frame of any page. The place is that of the path, or the place that was visited last, or the first.
+    pub fn of(person: Person, parts: &Parts) -> Self {
+        let in_path = Place::split(parts.uri.path()).map(|(place, _)| place);
+        let organisation = OrganisationLink::of_path(parts.uri.path());
+        let mut frame = Self { place: None, visited: visited(parts), person };
+        let is_named = |place: &Place| organisation.is_some_and(|named| named.0 == place.organisation);
+        let named: Vec<Place> = frame.places().filter(is_named).collect();
+        let found = in_path.into_iter().chain(named).chain(frame.places()).find_map(|place| find(&frame.person, place));
+        frame.place = found;
+        frame
+    }
+
+    /// Returns the place.
+    pub fn place(&self) -> Option<Place> {
+        let (membership, environment) = self.place.as_ref()?;
+        Some(Place { organisation: membership.organisation, environment: environment.id })
+    }
+
+    /// Returns the places of the person: the visited ones, newest first, then all others.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        let visited = self.visited.places().filter(|place| find(&self.person, *place).is_some());
+        let all = self.person.memberships.iter().flat_map(|membership| {
+            let organisation = membership.organisation;
+            membership.environments.iter().map(move |environment| Place { organisation, environment: environment.id })
+        });
+        visited.chain(all)
+    }
+}
+
+fn visited(parts: &Parts) -> Visited {
+    parts.extensions.get().cloned().unwrap_or_default()
+}
+
+fn find(person: &Person, place: Place) -> Option<(Membership, Environment)> {
+    let membership = person.in_organisation(place.organisation)?;
+    Some((membership.clone(), membership.environment(place.environment)?.clone()))
+}

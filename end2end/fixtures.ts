@@ -109,6 +109,20 @@ export async function register(page: Page, email = "ada@example.com") {
   await expect(page.getByRole("heading", { name: "API keys" })).toBeVisible();
 }
 
+/** Returns the path of a page in the environment of the current page. */
+export function sibling(page: Page, rest: string): string {
+  const place = /^\/o\/org_[0-9a-f]{16}\/env_[0-9a-f]{16}\//.exec(new URL(page.url()).pathname);
+  if (!place) throw new Error(`${page.url()} is not the address of a page of an environment`);
+  return place[0] + rest;
+}
+
+/** Switches to another environment with the menu in the bar. */
+export async function enter(page: Page, environment: string) {
+  await page.locator("details.environment > summary").click();
+  await page.getByRole("navigation", { name: "Environments" }).getByRole("link", { name: environment }).click();
+  await expect(page.locator("details.environment > summary")).toContainText(environment);
+}
+
 /** Creates a key in the dialog, up to the reveal; returns its string. */
 export async function createKey(page: Page, name: string): Promise<string> {
   await page.getByRole("button", { name: /Create (your first )?key/ }).first().click();

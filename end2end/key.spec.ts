@@ -24,7 +24,7 @@ test("a key is found, renamed, paused, resumed and limited, and its usage is sho
   await dismissReveal(page);
   await page.getByRole("link", { name: "Active", exact: true }).click();
   await page.getByRole("link", { name: "Billing worker", exact: true }).click();
-  await expect(page).toHaveURL(/\/keys\/ak_[0-9a-f]{16}\?org=org_.*&env=env_.*&state=active$/);
+  await expect(page).toHaveURL(/\/o\/org_[0-9a-f]{16}\/env_[0-9a-f]{16}\/keys\/ak_[0-9a-f]{16}\?state=active$/);
   const facts = page.getByRole("region", { name: "Details" });
   await expect(facts).toContainText("by you");
   await expect(facts).toContainText("Never used");
@@ -89,7 +89,7 @@ test("a key is found, renamed, paused, resumed and limited, and its usage is sho
   await expect(toast(page, "saved")).toBeVisible();
   await expect(facts).toContainText("1 January 2099, 12:30:00 UTC");
   await page.getByRole("link", { name: "Back to the list" }).click();
-  await expect(page).toHaveURL(/\/keys\?org=org_.*&env=env_.*&state=active$/);
+  await expect(page).toHaveURL(/\/o\/org_[0-9a-f]{16}\/env_[0-9a-f]{16}\/keys\?state=active$/);
   await expect(page.getByRole("row", { name: /Invoices/ })).toBeVisible();
 });
 

@@ -2,7 +2,7 @@
 // Screenshots are written to target/end2end/screenshots.
 
 import type { Page } from "@playwright/test";
-import { createKey, dismissReveal, expect, expectAccessible, register, test } from "./fixtures";
+import { createKey, dismissReveal, expect, expectAccessible, PASSWORD, register, test } from "./fixtures";
 
 const looks = [
   { name: "light-1440", colorScheme: "light", viewport: { width: 1440, height: 900 } },
@@ -27,6 +27,10 @@ for (const { name, ...look } of looks) {
     test(`pages and dialogs, ${name}`, async ({ page }) => {
       // Two dozen screenshots, each with a full accessibility check.
       test.setTimeout(240_000);
+      await page.goto("/");
+      await check(page, "set-up");
+      await register(page);
+      await page.context().clearCookies();
       await page.goto("/sign-in");
       await check(page, "sign-in");
       await page.getByLabel("Email").fill("ada@example.com");
@@ -36,7 +40,11 @@ for (const { name, ...look } of looks) {
       await check(page, "sign-in-error");
       await page.goto("/register");
       await check(page, "register");
-      await register(page);
+      await page.goto("/sign-in");
+      await page.getByLabel("Email").fill("ada@example.com");
+      await page.getByLabel("Password").fill(PASSWORD);
+      await page.getByRole("button", { name: "Sign in" }).click();
+      await expect(page.getByRole("heading", { name: "API keys" })).toBeVisible();
       await check(page, "keys-empty");
 
       await page.getByRole("button", { name: /Create (your first )?key/ }).first().click();
@@ -100,8 +108,8 @@ for (const { name, ...look } of looks) {
       await expect(page.getByRole("alert")).toBeVisible();
       await page.evaluate(() => scrollTo(0, 0));
       await check(page, "key-errors");
-      await page.goto("/cluster");
-      await check(page, "cluster");
+      await page.goto("/server");
+      await check(page, "server");
       expect((await page.goto("/no/such/page"))!.status()).toBe(404);
       await check(page, "not-found");
     });

@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn invalid_filters_are_ignored() {
-        let read = |query| KeysLink::read(SOMEWHERE, query);
+        let read = |query: Option<&str>| KeysLink::read(SOMEWHERE, query);
         assert_eq!(read(Some("state=x&q=+&cursor=zz&revoke=1&utm=2")), KeysLink::to(SOMEWHERE));
         assert_eq!(read(None), KeysLink::to(SOMEWHERE));
         for key in ["hks_0123456789abcdef0123456789abcdef", "hks_0123456789abcdef"] {

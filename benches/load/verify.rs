@@ -9,11 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::routing::{any, post};
-use bytes::Bytes;
-use tokio::net::TcpListener;
-
+use crate::peer::Peer;
 use crate::served::{Account, Connection, Server, request};
 use crate::{Report, figure, median, million};
 
@@ -36,32 +32,6 @@ const MAX_TAIL_RATIO: f64 = 1.5;
 const MIN_BETTER_AUTH_RATIO: f64 = 50.0;
 const MIN_DRF_API_KEY_RATIO: f64 = 30.0;
 
-/// An outcome of typical length.
-const OUTCOME: &str = r#"{"valid":true,"code":"VALID","key_id":"ak_ae4f85b1c0f7f651","name":"service 123456","org_id":"org_f62827cd32463674","env_id":"env_ee5deba297b13899","environment":"live","scopes":null,"expires_at":null,"metadata":null,"ratelimit":null,"request_id":"f5ef4774cd752a57"}"#;
-
-/// Serves the ceilings: reads the same requests completely, and sends responses of the same size.
-pub async fn serve_nothing() {
-    let verify = async |_: Bytes| {
-        (
-            [("content-type", "application/json"), ("cache-control", "no-store"), ("x-request-id", "f5ef4774cd752a57")],
-            OUTCOME,
-        )
-    };
-    let forward_auth = async || {
-        [
-            ("x-auth-key-id", "ak_ae4f85b1c0f7f651"),
-            ("x-auth-org", "org_f62827cd32463674"),
-            ("x-auth-env", "env_ee5deba297b13899"),
-            ("x-auth-scopes", "*"),
-        ]
-    };
-    let router =
-        Router::new().route("/v1/keys/verify", post(verify)).route("/v1/forward-auth/{*demand}", any(forward_auth));
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    println!("http://{}", listener.local_addr().expect("an address"));
-    axum::serve(listener, router).await.expect("it serves");
-}
-
 /// A request with a placeholder for a key.
 #[derive(Clone)]
 pub struct Template {
@@ -71,7 +41,12 @@ pub struct Template {
 
 impl Template {
     pub fn new(bytes: Vec<u8>) -> Self {
-        let place = bytes.windows(PLACEHOLDER.len()).position(|window| window == PLACEHOLDER.as_bytes());
+        Self::with_placeholder(bytes, PLACEHOLDER)
+    }
+
+    /// A request with another placeholder, which has the length of a key.
+    pub fn with_placeholder(bytes: Vec<u8>, placeholder: &str) -> Self {
+        let place = bytes.windows(placeholder.len()).position(|window| window == placeholder.as_bytes());
         Self { bytes, place }
     }
 
@@ -136,41 +111,6 @@ pub async fn load(
     times.sort_unstable();
     let tail = times[times.len() * 99 / 100].as_secs_f64() * 1000.0;
     (figure(times.len()) / TURN.as_secs_f64(), tail)
-}
-
-/// A peer of `benches/peers`, started by `tools/peers`.
-struct Peer(&'static str);
-
-impl Peer {
-    fn start(name: &'static str) -> Option<(Self, SocketAddr, Template, Arc<Vec<String>>)> {
-        let out = Command::new("tools/peers").args([name, "start"]).output().expect("the script runs");
-        if !out.status.success() {
-            eprintln!("{}", String::from_utf8_lossy(&out.stderr));
-            return None;
-        }
-        let peer = Self(name);
-        let said = String::from_utf8_lossy(&out.stdout).into_owned();
-        let line = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
-        let url = line("url ").trim_start_matches("http://");
-        let (address, path) = url.split_once('/').expect("a path");
-        let keys: Vec<String> =
-            std::fs::read_to_string(line("keys ")).expect("keys").lines().map(str::to_owned).collect();
-        // All keys have the same length.
-        let placeholder = "?".repeat(keys[0].len());
-        let body = line("body ").replace("KEY", &placeholder);
-        let header = line("header ").replace("KEY", &placeholder);
-        let header = if header.starts_with("Content-Type") { Vec::new() } else { vec![header.as_str()] };
-        let bytes = request("POST", &format!("/{path}"), &header, &body);
-        let place = bytes.windows(placeholder.len()).position(|window| window == placeholder.as_bytes());
-        let template = Template { bytes, place };
-        Some((peer, address.parse().expect("an address"), template, Arc::new(keys)))
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = Command::new("tools/peers").args([self.0, "stop"]).output();
-    }
 }
 
 /// A task that creates and revokes a hundred keys a second, until it is stopped.
@@ -324,7 +264,7 @@ pub async fn run(report: &mut Report) {
     });
     let peers: Vec<_> = ["better-auth", "drf-api-key"].into_iter().filter_map(Peer::start).collect();
     for (peer, address, template, keys) in &peers {
-        candidates.push(candidate(peer.0, *address, template, keys, "\"valid\":true"));
+        candidates.push(candidate(peer.name(), *address, template, keys, "\"valid\":true"));
     }
 
     for round in 0..=ROUNDS {

@@ -137,12 +137,11 @@ impl Db {
                 None => Refreshed::Refused,
                 Some(row) if used == 0 && row.used_at.is_some() => {
                     let query = sqlx::query(sql!("token_family_end")).bind(row.family_id).bind(at.0);
-                    match query.execute(&mut *tx).await?.rows_affected() {
-                        0 => Refreshed::Refused,
-                        _ => {
-                            write_audit!(self, tx, &[ended(UserId(row.user_id), &row.email)]);
-                            Refreshed::Reused(UserId(row.user_id))
-                        }
+                    if query.execute(&mut *tx).await?.rows_affected() == 0 {
+                        Refreshed::Refused
+                    } else {
+                        write_audit!(self, tx, &[ended(UserId(row.user_id), &row.email)]);
+                        Refreshed::Reused(UserId(row.user_id))
                     }
                 }
                 Some(row) if used == 0 || row.ended_at.is_some() || row.expires_at <= at.0 => Refreshed::Refused,

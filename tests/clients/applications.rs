@@ -144,9 +144,9 @@ async fn accepts_only_valid_keys(program: &str, file: &str) {
 
     scene.latchkey.kill();
     assert_eq!(application.ask_with(&limited).await.json(503)["code"], "unavailable");
-    let log = application.log();
-    assert_eq!(log.matches("could not be checked").count(), 2, "{log}");
-    assert!(!log.contains("hs_live_"), "{log}");
+    let logged = application.log();
+    assert_eq!(logged.matches("could not be checked").count(), 2, "{logged}");
+    assert!(!logged.contains("hs_live_"), "{logged}");
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ async fn begin_disabling(app: &TestApp) -> Box<dyn FnOnce() -> futures::future::
             for statement in STATEMENTS {
                 connection.execute(statement).await.expect("a statement");
             }
-            Box::new(move || Box::pin(async move { drop(connection.execute("COMMIT").await.expect("a commit")) }))
+            Box::new(move || Box::pin(async move { connection.execute("COMMIT").await.map(drop).expect("a commit") }))
         }
         Engine::Postgres => {
             let mut connection = PgConnection::connect(&app.url).await.expect("the server answers");
@@ -46,7 +46,7 @@ async fn begin_disabling(app: &TestApp) -> Box<dyn FnOnce() -> futures::future::
             for statement in STATEMENTS {
                 connection.execute(statement).await.expect("a statement");
             }
-            Box::new(move || Box::pin(async move { drop(connection.execute("COMMIT").await.expect("a commit")) }))
+            Box::new(move || Box::pin(async move { connection.execute("COMMIT").await.map(drop).expect("a commit") }))
         }
     }
 }

@@ -85,7 +85,7 @@ async fn post(app: &TestApp, who: &Someone, path: &str, fields: &[(&str, &str)])
 /// Returns the part of a page that begins with a text.
 #[track_caller]
 fn from<'a>(page: &'a str, text: &str) -> &'a str {
-    page.find(text).map(|start| &page[start..]).unwrap_or_else(|| panic!("no {text} in {page}"))
+    page.find(text).map_or_else(|| panic!("no {text} in {page}"), |start| &page[start..])
 }
 
 on_both_engines! {
@@ -128,9 +128,9 @@ on_both_engines! {
 
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("lost", KEY).append_pair("since", &NOW.0.to_string()).finish();
         for (who, text) in [(&ada, "You created no key"), (&bob, "The key “")] {
-            let lost = page(&app, who, &format!("{list}?{query}")).await;
-            shows(from(&lost, text), &[KEY]);
-            let (notice, _) = from(&lost, text).split_once("</strong>").expect("its end");
+            let answer = page(&app, who, &format!("{list}?{query}")).await;
+            shows(from(&answer, text), &[KEY]);
+            let (notice, _) = from(&answer, text).split_once("</strong>").expect("its end");
             assert!(notice.contains(KEY), "{notice}");
         }
 

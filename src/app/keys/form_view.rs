@@ -46,23 +46,7 @@ pub fn KeyFields(form: KeyForm, shown: KeyForm, page: String, made: i64) -> AnyV
         now("ip_allowlist"),
         &form.ip_allowlist,
     );
-    let metadata = match &form.metadata {
-        Some(text) => lines(
-            &form,
-            "metadata",
-            "Metadata",
-            view! { "One " <code>"name=value"</code> " per line. Returned with every verification." }.into_any(),
-            now("metadata"),
-            text,
-        ),
-        None => view! {
-            <div class="field">
-                <p><strong>"Metadata"</strong></p>
-                <p class="hint">"The values have line breaks or spaces that a form would lose. Use the API."</p>
-            </div>
-        }
-        .into_any(),
-    };
+    let metadata = metadata(&form, now("metadata"));
     view! {
         <form
             class="form key-form"
@@ -120,6 +104,21 @@ pub fn KeyFields(form: KeyForm, shown: KeyForm, page: String, made: i64) -> AnyV
         </form>
     }
     .into_any()
+}
+
+/// The field of the metadata, or a line of text for metadata that the form cannot express.
+fn metadata(form: &KeyForm, now: impl IntoView + 'static) -> AnyView {
+    let Some(text) = &form.metadata else {
+        return view! {
+            <div class="field">
+                <p><strong>"Metadata"</strong></p>
+                <p class="hint">"The values have line breaks or spaces that a form would lose. Use the API."</p>
+            </div>
+        }
+        .into_any();
+    };
+    let hint = view! { "One " <code>"name=value"</code> " per line. Returned with every verification." }.into_any();
+    lines(form, "metadata", "Metadata", hint, now, text)
 }
 
 /// A text area with label, hint and error.

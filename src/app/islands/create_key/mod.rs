@@ -148,6 +148,14 @@ impl Form {
     }
 }
 
+/// Returns the present server time in milliseconds, as the creation time of a key has it: slightly early and never late,
+/// because the page was rendered at `now` and loaded, by the browser's clock, at `loaded_at`.
+fn server_time(now: i64, loaded_at: f64) -> i64 {
+    #[expect(clippy::cast_possible_truncation, reason = "milliseconds, which are whole")]
+    let elapsed = (browser::now() - loaded_at) as i64;
+    now + elapsed
+}
+
 /// The dialog that creates a key. A click on an element with `data-create-key` opens it.
 ///
 /// `now` is the server's time when it rendered the page, in milliseconds.
@@ -179,14 +187,10 @@ pub fn CreateKey(org_id: String, environments: Vec<EnvironmentChoice>, current: 
         };
         form.say(String::new(), None);
         form.busy.set(true);
-        // In server time, as the creation time of a key. Slightly early and never late, because the page was rendered
-        // before it was loaded.
-        #[expect(clippy::cast_possible_truncation, reason = "milliseconds, which are whole")]
-        let asked = now + (browser::now() - loaded_at.get_value()) as i64;
-        let since = form.lost_since.get_untracked().unwrap_or(asked);
-        let list = keys.with_value(|keys| list_of(keys, request.env_id.as_deref().unwrap_or_default()));
-        let lost =
-            format!("{list}?lost={}&since={since}", browser::encode(request.name.as_deref().unwrap_or_default()));
+        let since = form.lost_since.get_untracked().unwrap_or_else(|| server_time(now, loaded_at.get_value()));
+        let keys_page = keys.with_value(|keys| list_of(keys, request.env_id.as_deref().unwrap_or_default()));
+        let name = browser::encode(request.name.as_deref().unwrap_or_default());
+        let lost = format!("{keys_page}?lost={name}&since={since}");
         spawn_local(async move {
             let made = create(request).await;
             form.busy.set(false);

@@ -12,10 +12,10 @@ help:
 	@printf '  make dev       a debug server that is rebuilt when a file changes\n'
 	@printf '  make lint      formatting, Clippy on both halves, documentation, shell scripts, links\n'
 	@printf '  make end2end   the browser tests alone\n'
-	@printf '  make bench     downloads, the keys page, checks, ingest, a million keys, three nodes, beside their ceilings\n'
-	@printf '  make soak      three nodes under load for 10 minutes, while whatever can break is broken\n'
-	@printf '  make setup     what the others install on their way, without building\n'
-	@printf '  make clean     removes all that was built; the database stays\n\n'
+	@printf '  make bench     load tests: keys page, checks, ingest, a million keys, three nodes\n'
+	@printf '  make soak      three nodes under load for 10 minutes, with faults of every kind\n'
+	@printf '  make setup     installs the requirements of the other recipes\n'
+	@printf '  make clean     removes everything that was built, and keeps the database\n\n'
 	@printf 'More for the program itself:   make run ARGS="--listen 127.0.0.1:8080"\n'
 
 run: build

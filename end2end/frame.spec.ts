@@ -194,8 +194,6 @@ test("menus close at Escape, at a click elsewhere, and when they lose the focus"
 test("a hundred organisations are searched, and the last ones come first", async ({ page, server }) => {
   await register(page);
   addOrganisations(server);
-  // The server caches the person of a session for a moment.
-  await page.waitForTimeout(1_000);
   await page.reload();
   const menu = page.getByRole("navigation", { name: "Organisations" });
   const search = menu.getByLabel("Search organisations");

@@ -1,4 +1,4 @@
-//! The operator's side of accounts: list them, disable and enable them, and make operators.
+//! Account administration: an operator lists accounts, disables and enables them, and makes operators.
 
 use super::{Accounts, EmailAddress};
 use crate::domain::{AuditAction, AuditActor, AuditChain, AuditFields, AuditTarget};
@@ -9,7 +9,7 @@ use crate::store::{AccountRow, StoreError};
 /// A change of an account that only an operator of the server makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccountChange {
-    /// Makes the person an operator of the server, or ends that.
+    /// Makes the person an operator of the server (`true`), or a normal person again (`false`).
     Operator(bool),
     /// Ends all sessions and tokens, and refuses sign-ins from now on. The keys that the person made stay.
     Disable,
@@ -22,7 +22,7 @@ pub enum AccountChange {
 pub enum Changed {
     /// The account was changed.
     Done,
-    /// The account was so before.
+    /// The account already had the requested state.
     Unchanged,
     /// There is no account of this address.
     NoSuchAccount,

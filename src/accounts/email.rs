@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::model::nfc;
 
-/// A normalized address, by which accounts are told apart: trimmed, in NFC and lower case, with the domain in IDNA's
+/// A normalized address, which identifies an account: trimmed, in NFC and lower case, with the domain in IDNA's
 /// Unicode form (`bücher.example` and `xn--bcher-kva.example` are one domain).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EmailAddress(String);

@@ -4,7 +4,7 @@
 //! the status of a success. A route moves the id of `DELETE /v1/auth/api-keys/:id` into the query, because the path of
 //! a server function takes no parameters.
 
-#![expect(missing_docs, reason = "of the types that the macro makes of the arguments")]
+#![expect(missing_docs, reason = "the macro generates types without documentation from the arguments")]
 
 use leptos::prelude::*;
 use server_fn::codec::Json;

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::runtime::entropy::Entropy;
 
 /// The timeout of a call. Within a data centre Redis answers in less than a millisecond; the rest allows for a pause of
-/// the machine or the network. After the timeout, the request goes on without Redis.
+/// the machine or the network. After the timeout, the request continues without Redis.
 const CALL_TIMEOUT: Duration = Duration::from_millis(50);
 /// The timeout of a connection attempt: name resolution, TCP and handshake. No request waits for it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -30,7 +30,7 @@ const HEARTBEAT_EVERY: Duration = Duration::from_secs(1);
 /// Commands in the send buffer of the connection; further calls wait, within their timeout.
 const SEND_BUFFER_CAPACITY: usize = 1024;
 
-/// Redis does not answer, and the caller goes on without it.
+/// Redis does not answer; the caller continues without it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("Redis does not answer")]
 pub struct RedisUnavailable;
@@ -91,7 +91,7 @@ impl Redis {
         let new_identity = Entropy::System.id() | 1;
         let shared = Arc::new(Shared { client, connection, identity: AtomicI64::new(0), new_identity });
         if let Err(error) = shared.probe().await {
-            tracing::warn!(redis = %shared, %error, "Redis does not answer: going on without it");
+            tracing::warn!(redis = %shared, %error, "Redis does not answer; limits are not shared between nodes until it does");
         }
         tokio::spawn(keep(Arc::downgrade(&shared), watched));
         Ok(Self(shared))
@@ -147,7 +147,7 @@ impl Shared {
         self.identity.store(identity, Ordering::Relaxed);
         if is_new {
             self.connection.send_replace(Some(connection));
-            tracing::info!(redis = %self, "Redis answers");
+            tracing::info!(redis = %self, "Redis answers; limits are shared between nodes");
         }
         Ok(())
     }
@@ -164,7 +164,7 @@ impl Shared {
     /// Marks Redis as unavailable, and logs the change once.
     fn lost(&self, error: &RedisError) {
         if self.connection.send_if_modified(|connection| connection.take().is_some()) {
-            tracing::warn!(redis = %self, %error, "Redis does not answer any more: going on without it");
+            tracing::warn!(redis = %self, %error, "Redis does not answer any more; limits are not shared between nodes until it does");
         }
     }
 }

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use crate::model::{KeyName, NameError, nfc};
 
-/// Folds the case of a text (Unicode, full folding) and composes it (NFC), so that texts that differ in nothing else
-/// become equal.
+/// Folds the case of a text (Unicode, full folding) and composes it (NFC), so that texts that differ only in case or
+/// composition become equal.
 pub fn fold(text: &str) -> String {
     nfc(&UniCase::unicode(nfc(text)).to_folded_case())
 }

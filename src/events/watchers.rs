@@ -165,7 +165,11 @@ mod tests {
         let watch = |organisation, person| watchers.watch(OrganisationId(organisation), UserId(person));
         let mut pages: Vec<Watcher> = (0..MAX_PAGES_OF_PERSON).map(|_| watch(1, 1).expect("a page")).collect();
         assert_eq!(watch(1, 1).unwrap_err(), WatchError::PersonIsFull);
-        assert_eq!(watch(2, 1).unwrap_err(), WatchError::PersonIsFull, "in any organisation");
+        assert_eq!(
+            watch(2, 1).unwrap_err(),
+            WatchError::PersonIsFull,
+            "the limit of a person holds across organisations"
+        );
         pages.extend((0..MAX_PAGES_OF_PERSON).map(|_| watch(1, 2).expect("another person's")));
         pages.extend((pages.len()..MAX_PAGES_OF_ORGANISATION).map(|_| watch(1, 3).expect("the last ones")));
         assert_eq!(watch(1, 4).unwrap_err(), WatchError::OrganisationIsFull);

@@ -134,7 +134,7 @@ mod tests {
                 drop(place);
                 tokio::task::yield_now().await;
             }
-            assert!(searches.iter().any(|search| !search.is_finished()), "the greedy tenant was still at it");
+            assert!(searches.iter().any(|search| !search.is_finished()), "the greedy tenant still has searches");
             for search in searches {
                 search.await.unwrap();
             }

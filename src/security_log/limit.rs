@@ -225,7 +225,7 @@ mod tests {
         assert!(lines.len() <= 20 * 16 + 101 + 5, "{}", lines.len());
         assert!(bytes < 150_000, "{bytes}");
         let answered = lines.iter().filter(|line| line["message"] == "answered").count();
-        assert_eq!(counted(&lines) + answered as u64, 100_000, "each is a line or counted");
+        assert_eq!(counted(&lines) + answered as u64, 100_000, "each request has a line or is counted");
         let failed: Vec<_> = lines.iter().filter(|line| line["event"] == "sign_in").collect();
         assert_eq!(failed.len(), 5);
         for line in failed {

@@ -48,11 +48,11 @@ impl Readiness {
         let outcome = match tokio::time::timeout(WRITE_TIMEOUT, self.db.check_writable()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
-                tracing::error!(%error, "not ready: the database takes no writes");
+                tracing::error!(%error, "not ready: the database accepts no writes");
                 Err(error.public_reason())
             }
             Err(_) => {
-                tracing::error!("not ready: the database did not take a write within {} s", WRITE_TIMEOUT.as_secs());
+                tracing::error!("not ready: the database did not accept a write within {} s", WRITE_TIMEOUT.as_secs());
                 Err("The database does not answer. Try again in a moment.")
             }
         };

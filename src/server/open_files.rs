@@ -13,7 +13,7 @@ pub(super) fn connections(wanted: u32) -> u32 {
     let limit = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => found.maximum,
         Err(error) => {
-            tracing::warn!(%error, "cannot raise the limit of open files");
+            tracing::warn!(%error, "cannot raise the limit of open files; fewer connections may fit");
             found.current
         }
     };

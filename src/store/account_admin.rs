@@ -59,8 +59,8 @@ impl Db {
         }))
     }
 
-    /// Makes a person an operator of the server, or ends that. Returns false, and writes no audit entry, when nothing
-    /// changed.
+    /// Makes a person an operator of the server, or a normal person again. Returns false, and writes no audit entry,
+    /// when nothing changed.
     pub(crate) async fn set_operator(&self, id: UserId, on: bool, entry: AuditEntry) -> Result<bool, StoreError> {
         let changed = writing!(self, tx => {
             let updated =
@@ -77,8 +77,8 @@ impl Db {
     /// Disables an account and ends all of its sessions and tokens. Returns false, and writes no audit entry, when it was
     /// disabled already.
     ///
-    /// A sign-in in flight either stored its session before, which is deleted here, or finds the account disabled: both
-    /// take the row of the user.
+    /// A concurrent sign-in and this change lock the same row of `users`. So the sign-in either stored its session
+    /// before, and the session is deleted here, or it finds the account disabled.
     pub(crate) async fn disable_account(
         &self,
         id: UserId,

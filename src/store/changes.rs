@@ -286,11 +286,19 @@ mod tests {
         let end = |number| Position { number, token: number * 10, ..END };
         assert_eq!(read(END, &[]), Continuity::Whole);
         assert_eq!(read(end(8), &[change(8, 80, 70)]), Continuity::Whole);
-        assert_eq!(read(end(9), &[change(8, 70, 60), change(9, 90, 70)]), Continuity::Whole, "inside a transaction");
+        assert_eq!(
+            read(end(9), &[change(8, 70, 60), change(9, 90, 70)]),
+            Continuity::Whole,
+            "the read began inside a transaction"
+        );
         assert_eq!(read(end(9), &[change(9, 90, 80)]), Continuity::Gap);
-        assert_eq!(read(end(6), &[]), Continuity::Broken, "it ends before what was read");
+        assert_eq!(read(end(6), &[]), Continuity::Broken, "the log ends before the position");
         assert_eq!(read(Position { token: 71, ..END }, &[]), Continuity::Broken, "another change has the number");
-        assert_eq!(read(end(8), &[change(8, 80, 71)]), Continuity::Broken, "and more came after it");
+        assert_eq!(
+            read(end(8), &[change(8, 80, 71)]),
+            Continuity::Broken,
+            "another change has the number, and further ones follow"
+        );
         assert_eq!(read(Position { history: 2, ..END }, &[]), Continuity::Broken);
         assert_eq!(read(Position { epoch: 2, ..end(8) }, &[change(8, 80, 70)]), Continuity::Broken);
     }

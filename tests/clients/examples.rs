@@ -130,7 +130,7 @@ async fn python_requests_makes_a_key() {
 }
 
 #[tokio::test]
-#[ignore = "needs Go; tools/test asks for it where `go` is installed"]
+#[ignore = "needs Go; tools/test runs it if `go` is installed"]
 async fn go_net_http_makes_a_key() {
     let mut scene = Scene::new().await;
     let printed = scene.run("go", &["run", "hookstream-go/main.go"]);
@@ -159,7 +159,7 @@ async fn curl_makes_lists_uses_and_revokes_a_hooksentry_key() {
 }
 
 #[tokio::test]
-#[ignore = "needs the .NET SDK; tools/test asks for it where `dotnet` is installed"]
+#[ignore = "needs the .NET SDK; tools/test runs it if `dotnet` is installed"]
 async fn csharp_httpclient_makes_lists_and_revokes() {
     let mut scene = Scene::new().await;
     let printed = scene.run("dotnet", &["run", "--project", "hooksentry-csharp"]);

@@ -65,7 +65,7 @@ async fn cached_keys_are_dropped_when_postgres_was_restarted() {
     let deadline = Instant::now() + RECOVERY_TIMEOUT;
     for node in 0..3 {
         while known.code(node).await.as_deref() != Some("DISABLED") {
-            assert!(Instant::now() < deadline, "node {node} still trusts what it cached");
+            assert!(Instant::now() < deadline, "node {node} still trusts its cache");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

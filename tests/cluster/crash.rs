@@ -78,7 +78,7 @@ impl Load {
         if sent.is_idempotent && before.is_none() {
             known.repeatable.push(sent.label);
         }
-        assert!(before.is_none_or(|before| before == id), "one label, two events: {event}");
+        assert!(before.is_none_or(|before| before == id), "two events have one label: {event}");
     }
 
     /// Sends events and creates keys until the server is killed.
@@ -166,7 +166,7 @@ impl Load {
             let label = text(&event["body"], "label");
             assert!(lost.iter().any(|sent| sent.label == label), "a second event of {label}");
             let mut known = self.known.lock().expect("no panic");
-            assert!(known.events.insert(label, id.clone()).is_none(), "one request, two events");
+            assert!(known.events.insert(label, id.clone()).is_none(), "two events of one request");
         }
 
         let found = self.all(connection, "/api/v1/apikeys?CpOrd=createdAt").await;

@@ -221,7 +221,7 @@ async fn checks_of_all_kinds_of_keys_succeed_while_every_flush_fails() {
     };
     let expected = |number: usize| (valid[number], number.is_multiple_of(3).then(|| 1_000_000 - valid[number]));
     for number in 0..6 {
-        assert_eq!(shown(&mut client, number).await, expected(number), "from memory: {number}");
+        assert_eq!(shown(&mut client, number).await, expected(number), "key {number}, counts in memory");
     }
     limit_files(&server, "unlimited");
     // Everything is saved by the final flush at the latest.
@@ -230,7 +230,7 @@ async fn checks_of_all_kinds_of_keys_succeed_while_every_flush_fails() {
     let server = Server::start(folder.path(), &[], &[]);
     client.connection = server.connect().await.expect("the server listens");
     for number in 0..KEYS {
-        assert_eq!(shown(&mut client, number).await, expected(number), "from the disk: {number}");
+        assert_eq!(shown(&mut client, number).await, expected(number), "key {number}, counts on disk");
     }
 }
 

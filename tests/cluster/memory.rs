@@ -27,7 +27,7 @@ async fn wait_until_cached(client: &Client, (_, key): &(String, String)) {
     }
 }
 
-/// Without this, applications of a node that is cut off would go on accepting keys that were revoked on other nodes.
+/// Otherwise, an application of a node that is cut off would accept keys that were revoked on other nodes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_application_stops_trusting_its_cache_when_its_node_has_no_lease() {
     let mut cluster = Cluster::start(Setup { proxied: true, ..Setup::default() }).await;

@@ -146,7 +146,7 @@ impl Sum {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "minutes: make soak"]
+#[ignore = "takes minutes; run `make soak`"]
 async fn soak() {
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse().expect("a number"));
     let minutes = number("LATCHKEY_SOAK_MINUTES").unwrap_or(10);

@@ -1,5 +1,4 @@
-//! Accounts in the hands of an operator: disabled, enabled, and made operators of the server (MANAGEMENT, "Organisations
-//! and people").
+//! Operators of the server disable and enable accounts, and make other accounts operators (`latchkey user …`).
 
 use latchkey::accounts::{AccountChange, Changed, EmailAddress, Operator};
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};

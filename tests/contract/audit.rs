@@ -155,7 +155,7 @@ on_both_engines! {
         }
         let renewed = hooksentry::refresh(&app, &ada.refresh).await;
         assert_eq!(renewed.status, 200);
-        log.is_silent("a refresh: the sign-in goes on").await;
+        log.is_silent("a refresh of the tokens").await;
         let [access, refresh] = ["/accessToken", "/refreshToken"].map(|field| renewed.field(field));
         assert_eq!(hooksentry::log_out(&app, &access, &refresh).await.status, 204);
         log.has("a sign-out of tokens", &["tokens.ended"]).await;
@@ -185,7 +185,7 @@ on_both_engines! {
         log.has("latchkey user reset-password", &["account.password_reset"]).await;
         let nobody = EmailAddress::parse("nobody@example.com").expect("an address");
         assert!(!accounts.reset_password(&nobody, password()).await.expect("an answer"));
-        log.is_silent("latchkey user reset-password of nobody").await;
+        log.is_silent("latchkey user reset-password of an unknown account").await;
 
         let organisation: OrganisationId = ada.who.org.parse().expect("an id");
         let entry = || crate::story::member_entry(&app, AuditAction::MemberAdded, user, organisation);
@@ -204,7 +204,7 @@ on_both_engines! {
         accounts.delete_ended_tokens().await.expect("an answer");
         accounts.delete_old_networks().await.expect("an answer");
         app.services.events.delete_old_events().await.expect("an answer");
-        log.is_silent("what has expired is deleted").await;
+        log.is_silent("expired sessions and tokens are deleted").await;
 
         log.is("audit_of_accounts");
         let sessions = [&ada.who.cookie, &session, &other].map(|cookie| cookie.rsplit('=').next().expect("a value"));
@@ -347,10 +347,10 @@ fn writing_functions() -> BTreeMap<String, bool> {
 #[test]
 fn every_writing_function_takes_an_entry_or_is_an_exception() {
     let functions = writing_functions();
-    assert!(functions.len() > 30, "we look in the right place");
+    assert!(functions.len() > 30, "too few functions were found");
     let without: Vec<&str> =
         functions.iter().filter(|(_, has_entry)| !**has_entry).map(|(name, _)| name.as_str()).collect();
     let mut excepted = [&EXCEPTIONS[..], &COUNTS, &JOBS].concat();
     excepted.sort_unstable();
-    assert_eq!(without, excepted, "a change without an audit entry, or an exception that is none");
+    assert_eq!(without, excepted, "a change without an audit entry, or an exception without its function");
 }

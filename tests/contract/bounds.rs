@@ -64,7 +64,7 @@ on_both_engines! {
         let body = json!({ "refreshToken": ended.field("/refreshToken") }).to_string();
         assert_eq!(Call::new(&app, "POST", "/api/v1/auth/logout").header("authorization", &bearer).json(&body).send().await.status, 204);
         log_in(&app, "/api/v1/auth/login", 99).await;
-        assert_eq!(app.number("SELECT count(*) FROM token_families").await, 100, "the one that had ended went first");
+        assert_eq!(app.number("SELECT count(*) FROM token_families").await, 100, "an ended family is deleted first");
         let refresh = async |answer: &Answer| {
             let body = json!({ "refreshToken": answer.field("/refreshToken") }).to_string();
             Call::new(&app, "POST", "/api/v1/auth/refresh").json(&body).send().await

@@ -42,10 +42,10 @@ on_both_engines! {
         let post = |body: &str| Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie).json(body);
         story.say("the short form");
         let simple = post(r#"{"name": "Production Backend"}"#).tell(&mut story).await;
-        story.say("the long form, without scopes and with those of its example");
+        story.say("the long form, without scopes and with full access");
         let placed = post(&ada.in_env(&ada.live, "")).tell(&mut story).await;
         post(&ada.in_env(&ada.live, r#", "scopes": "*""#)).tell(&mut story).await;
-        story.say("a test environment");
+        story.say("in a test environment");
         post(&ada.in_env(&ada.test, "")).tell(&mut story).await;
         story.is("both_forms_answer_with_the_documented_fields");
         for answer in [simple, placed] {
@@ -111,7 +111,7 @@ on_both_engines! {
             "rate_limit": {"limit": 100, "window_seconds": 60}, "quota": {"limit": 9223372036854775807},
             "metadata": {"team": "payments", "note": "ünï\n\u0000"}}"#).tell(&mut story).await;
         post(r#"{"name": "one", "quota": {"limit": 1}}"#).tell(&mut story).await;
-        story.say("null, and metadata with nothing in it, are as good as absent");
+        story.say("null and empty metadata count as absent");
         let none = post(r#"{"name": "none", "expires_at": null, "ip_allowlist": null, "rate_limit": null, "quota": null,
             "metadata": {}, "org_id": null, "env_id": null}"#).tell(&mut story).await;
         assert_eq!(fields(&none), ["id", "name", "key", "key_prefix", "scopes", "created_at"]);
@@ -124,7 +124,7 @@ on_both_engines! {
         let mut story = Story::new();
         let ada = someone(&app, "ada@example.com").await;
         let post = |body: &str| Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie).json(body);
-        story.say("everything at once");
+        story.say("several invalid fields in one request");
         post(r#"{"name": " ", "org_id": "x", "scopes": "events", "expires_at": "tomorrow", "ip_allowlist": ["10.0.0.0/33"],
             "rate_limit": {"limit": 0, "window_seconds": 1}, "quota": {"limit": 0}}"#).tell(&mut story).await;
         for body in [
@@ -194,7 +194,7 @@ on_both_engines! {
         let mut story = Story::new();
         let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
         let place = |org: &str, env: &str| format!(r#"{{"name": "key", "org_id": "{org}", "env_id": "{env}"}}"#);
-        story.say("of somebody else");
+        story.say("an environment of another organisation");
         Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie).json(&place(&bob.org, &bob.live)).tell(&mut story).await;
         story.is("a_foreign_environment_is_not_found");
         let expected = post(&app, &ada, &place(&bob.org, &bob.live)).await;
@@ -247,10 +247,10 @@ on_both_engines! {
         let first = create(&app, &ada.cookie, r#"{"name": "first"}"#).await;
         create(&app, &ada.cookie, &ada.in_env(&ada.test, "")).await;
         Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie).json(r#"{"name": "third"}"#).tell(&mut story).await;
-        story.say("another organisation has its own bound");
+        story.say("the limit holds for each organisation separately");
         let bob = someone(&app, "bob@example.com").await;
         create(&app, &bob.cookie, r#"{"name": "bob's"}"#).await;
-        story.say("revoking makes room, once");
+        story.say("revoking a key twice makes room for one key");
         for _ in 0..2 {
             let path = format!("/v1/auth/api-keys/{}", first.field("/id"));
             Call::new(&app, "DELETE", &path).cookie(&ada.cookie).send().await;
@@ -314,5 +314,5 @@ async fn story_of_two_organisations(app: &TestApp, ada: &Someone, bob: &Someone)
     assert!(of(&ada.org, ada).await.contains(&"key".to_owned()));
     let whose = if of(&bob.org, bob).await.is_empty() { &ada.org } else { &bob.org };
     let me = Call::new(app, "GET", "/v1/auth/me").cookie(&bob.cookie).send().await;
-    assert_eq!(&me.field("/organisations/0/id"), whose, "the first that `me` shows");
+    assert_eq!(&me.field("/organisations/0/id"), whose, "the key is in the first organisation of `me`");
 }

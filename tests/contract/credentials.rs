@@ -103,7 +103,7 @@ on_both_engines! {
                 browser.is_problem(401, "unauthenticated");
                 let planted = format!("{other}; {cookie}");
                 let both = Call::new(&app, "GET", "/v1/auth/me").cookie(&planted).header(header, value).send().await;
-                assert_eq!(both.status, 200, "our own beside a planted one");
+                assert_eq!(both.status, 200, "the server's own cookie beside a planted one");
             }
         }
         let bearer = format!("Bearer {token}");

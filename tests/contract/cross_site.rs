@@ -41,7 +41,7 @@ on_both_engines! {
         let create = || Call::new(&app, "POST", "/v1/auth/api-keys").cookie(&ada.cookie).json(r#"{"name": "key"}"#);
         create().header("host", "127.0.0.1:3000").header("sec-fetch-site", "cross-site").tell(&mut story).await;
         create().header("host", "127.0.0.1:3000").header("origin", "https://evil.example").tell(&mut story).await;
-        story.say("a name that somebody else lets point here");
+        story.say("a host name that an attacker points at this server");
         create().header("host", "evil.example").header("origin", "http://evil.example").tell(&mut story).await;
         story.is("other_sites_are_refused");
         assert_eq!(app.number("SELECT count(*) FROM keys").await, 0);
@@ -72,7 +72,7 @@ on_both_engines! {
             }
             assert!(refused(&send(&app, unsafe_call, "evil.example", &[("sec-fetch-site", "same-origin")]).await));
             assert!(!refused(&send(&app, unsafe_call, "localhost:3000", &[("origin", "http://localhost:3000")]).await));
-            assert!(!refused(&send(&app, unsafe_call, "keys.internal", &[]).await), "a program may use any name");
+            assert!(!refused(&send(&app, unsafe_call, "keys.internal", &[]).await), "a program may use any host name");
         }
     }
 
@@ -120,7 +120,7 @@ on_both_engines! {
                 }
                 let answer = call.send().await;
                 assert_eq!(answer.status, 200, "{path}");
-                assert_eq!(answer.header("access-control-allow-origin"), "", "and no other site can read it");
+                assert_eq!(answer.header("access-control-allow-origin"), "", "no other site can read the answer");
                 assert_eq!(answer.header("cross-origin-resource-policy"), "same-origin");
             }
         }

@@ -51,7 +51,7 @@ on_both_engines! {
         let cookie = with_visited(&ada, &visit);
         leads_to(&answer(&app, &cookie, "/").await, &ada.test_page("keys"));
         leads_to(&answer(&app, &cookie, &format!("/o/{}", ada.org)).await, &ada.test_page("keys"));
-        assert_eq!(answer(&app, &cookie, &ada.test_page("keys")).await.header("set-cookie"), "", "it is known already");
+        assert_eq!(answer(&app, &cookie, &ada.test_page("keys")).await.header("set-cookie"), "", "the cookie already has this place");
         // Pages of no environment stay in it.
         for path in ["/docs/api", "/server", "/no/such/page"] {
             let page = get(&app, &cookie, path).await;
@@ -166,7 +166,7 @@ on_both_engines! {
         assert_eq!(menu.matches("aria-current=\"true\"").count(), 1, "{menu}");
         for (page, current) in [(&live, "keys"), (&test, "events")] {
             let side = between(page, "class=\"sidebar\"", "</nav>");
-            assert_eq!(side.matches("<a ").count(), 2, "a link is there with its page, and not before: {side}");
+            assert_eq!(side.matches("<a ").count(), 2, "only links to existing pages are shown: {side}");
             assert_eq!(side.matches("aria-current=\"page\"").count(), 1, "{side}");
             let (before, _) = side.split_once("aria-current=\"page\"").unwrap();
             assert!(before.rsplit("href=\"").next().unwrap().contains(current), "{side}");

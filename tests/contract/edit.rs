@@ -18,9 +18,9 @@ on_both_engines! {
             "ip_allowlist": ["203.0.113.9", "::ffff:10.0.0.0/104"], "rate_limit": {"limit": 5, "window_seconds": 1},
             "quota": {"limit": 7}, "metadata": {"a": "b"}}"#).tell(&mut story).await;
         app.clock.advance(5_000);
-        story.say("what is left out stays, and switched off twice is switched off since the first time");
+        story.say("omitted fields stay; pausing twice keeps the first time");
         change(r#"{"enabled": false}"#).tell(&mut story).await;
-        story.say("null takes away");
+        story.say("null clears a field");
         change(r#"{"scopes": null, "enabled": true, "expires_at": null, "ip_allowlist": null, "rate_limit": null,
             "quota": null, "metadata": null}"#).tell(&mut story).await;
         let ended = Call::new(&app, "POST", &format!("{path}/revoke")).cookie(&ada.cookie).tell(&mut story).await;

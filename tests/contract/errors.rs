@@ -48,7 +48,7 @@ fn is_sound(answer: &Answer, method: &str, what: &str) {
         413 => "payload_too_large",
         415 => "unsupported_media_type",
         429 => "too_many_requests",
-        other => panic!("{what}: {other} is in no list"),
+        other => panic!("{what}: {other} is not a documented status"),
     };
     let json = answer.json();
     assert_eq!(json["code"], code, "{what}");
@@ -56,7 +56,7 @@ fn is_sound(answer: &Answer, method: &str, what: &str) {
     assert_eq!(json["title"].as_str(), answer.status.canonical_reason(), "{what}");
     assert!(json["detail"].as_str().is_some_and(|text| text.len() > 5), "{what}: {json}");
     for leak in ["struct ", "panicked", "sqlx", "src/", "SELECT", "Error("] {
-        assert!(!answer.text().contains(leak), "{what} speaks of our insides: {json}");
+        assert!(!answer.text().contains(leak), "{what} reveals internals: {json}");
     }
 }
 
@@ -85,8 +85,8 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
         ("zeros", vec![0; 1_000]),
         ("deep arrays", "[".repeat(60_000).into_bytes()),
         ("deep objects", r#"{"a":"#.repeat(12_000).into_bytes()),
-        ("deep and known", format!(r#"{{"name": {}"#, "[".repeat(60_000)).into_bytes()),
-        ("deep and unknown", format!(r#"{{"x": {}{}}}"#, "[".repeat(30_000), "]".repeat(30_000)).into_bytes()),
+        ("deep, in a known field", format!(r#"{{"name": {}"#, "[".repeat(60_000)).into_bytes()),
+        ("deep, in an unknown field", format!(r#"{{"x": {}{}}}"#, "[".repeat(30_000), "]".repeat(30_000)).into_bytes()),
         ("a hundred thousand deep", "[".repeat(100_000).into_bytes()),
         ("too much", vec![b' '; 64 * 1024 + 1]),
         ("a long name", format!(r#"{{"name": "{}"}}"#, "x".repeat(60_000)).into_bytes()),
@@ -149,14 +149,14 @@ on_both_engines! {
         let ada = someone(&app, "ada@example.com").await;
         for path in ["/v1/auth/api-keys", "/v1/auth/login"] {
             let post = || Call::new(&app, "POST", path).cookie(&ada.cookie);
-            story.say("no content type, another one, a form's");
+            story.say("content types: none, text, and those of forms");
             post().body("{}").tell(&mut story).await;
             for kind in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"] {
                 post().header("content-type", kind).body("name=key").tell(&mut story).await;
             }
-            story.say("64 KiB and a byte");
+            story.say("a body of 64 KiB and one byte");
             post().header("content-type", "application/json").body(vec![b' '; 64 * 1024 + 1]).tell(&mut story).await;
-            story.say("no JSON, half of it, and too much of it");
+            story.say("bodies that are not one JSON object");
             for body in ["name=key", "{", "{} {}", "", "[1]", "null"] {
                 post().json(body).tell(&mut story).await;
             }
@@ -277,7 +277,7 @@ on_both_engines! {
             let id = answer.header("x-request-id");
             assert!(crate::app::log().lines().any(|line| line.contains("ERROR") && line.contains(id)), "{id}");
         }
-        assert_eq!(Call::new(&app, "GET", "/healthz").send().await.status, 200, "the process lives");
+        assert_eq!(Call::new(&app, "GET", "/healthz").send().await.status, 200, "the process runs");
         story.is("an_unavailable_database_is_a_503_without_details");
     }
 }

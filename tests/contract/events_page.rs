@@ -103,7 +103,7 @@ on_both_engines! {
         let empty = get(&app, &ada, &ada.page("events")).await.text();
         assert!(empty.contains("No events in"), "{empty}");
         let sender = sender(&app, &ada).await;
-        assert!(empty.contains(&sender.ingest), "a line to copy has the tenant's own address");
+        assert!(empty.contains(&sender.ingest), "the sample command has the tenant's own address");
 
         for n in 0..60 {
             sender.send(&app, if n % 3 == 0 { "stripe" } else { "orders" }, "{}").await;
@@ -211,7 +211,7 @@ on_both_engines! {
             assert!(wrong.text().contains("aria-invalid=\"true\"") && !wrong.text().contains("<b>"), "{}", wrong.text());
         }
         let wrong = post(&app, &ada.cookie, &path, &retention("14", "many")).await.text();
-        assert!(wrong.contains("value=\"14\"") && wrong.contains("value=\"many\""), "what was typed is not lost");
+        assert!(wrong.contains("value=\"14\"") && wrong.contains("value=\"many\""), "the typed text is kept");
         // The list above the form is kept too.
         let filtered = format!("{path}?source=orders&from=2026-03-01");
         for (days, status) in [("0", 400), ("14", 409)] {
@@ -251,15 +251,15 @@ on_both_engines! {
         let missed = sender.send(&app, "orders", "{}").await;
 
         let mut live = Live::open(&app, &ada, &format!("source=orders&after={seen}")).await;
-        assert!(live.reads(&format!("id: {missed}\n")).await, "what came before the stream began is not lost");
+        assert!(live.reads(&format!("id: {missed}\n")).await, "events from before the stream are sent");
         app.clock.advance(60_000);
         let other = sender.send(&app, "stripe", "{}").await;
         let id = sender.send(&app, "orders", "{}").await;
         assert!(live.reads(&format!("id: {id}\n")).await);
         assert!(live.reads("\n\n").await && live.text.contains("event: row"));
         assert!(live.text.contains("Billing &lt;worker&gt;") && live.text.contains("class=\"fresh\""), "{}", live.text);
-        assert!(!live.text.contains(&other), "another source was not asked for");
-        assert_eq!(live.text.matches(&format!("id: {missed}\n")).count(), 1, "nothing is told twice");
+        assert!(!live.text.contains(&other), "events of other sources are not sent");
+        assert_eq!(live.text.matches(&format!("id: {missed}\n")).count(), 1, "each event is sent once");
     }
 
     /// Firefox opens an `EventSource` when the first bytes of the body arrive. The heartbeat is the comment `:`,

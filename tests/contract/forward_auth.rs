@@ -21,14 +21,14 @@ on_both_engines! {
         ask(&app, &ada, "live/any").key(&foreign).tell(&mut story).await;
         ask(&app, &ada, "test/any").key(&string).tell(&mut story).await;
         ask(&app, &ada, "live/events:read+b:c").key(&string).tell(&mut story).await;
-        story.say("as Envoy sends it, with the original method and path, and as some proxies write it");
+        story.say("as Envoy sends it, with the original method and path");
         let path = format!("/v1/forward-auth/{}/live/events%3Awrite/../any/any/caf%E9/orders?compat=caddy&scopes=any", ada.org);
         for method in ["POST", "DELETE", "OPTIONS"] {
             assert_eq!(Call::new(&app, method, &path).key(&string).json("{}").send().await.status, 200, "{method}");
         }
-        story.say("what the client adds changes nothing");
+        story.say("a client's query and headers change no requirement");
         ask(&app, &ada, "live/events:read?scopes=any&mode=any").key(&string).header("x-auth-scopes", "*").send().await.is_problem(403, "forbidden");
-        story.say("revoked");
+        story.say("after the revocation");
         Call::new(&app, "DELETE", &format!("/v1/auth/api-keys/{}", key.field("/id"))).cookie(&ada.cookie).send().await;
         ask(&app, &ada, "live/any").key(&string).tell(&mut story).await;
         story.is("a_gateway_gets_the_outcome_as_status_code");

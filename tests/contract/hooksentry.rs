@@ -89,7 +89,7 @@ impl Answer {
         assert_eq!(self.header("content-type"), "application/json");
         assert_eq!(self.header("cache-control"), "no-store");
         let json = self.json();
-        let text = json.as_str().unwrap_or_else(|| panic!("no JSON string: {json}"));
+        let text = json.as_str().unwrap_or_else(|| panic!("not a JSON string: {json}"));
         assert!(text.len() > 5, "{text}");
         text.to_owned()
     }

@@ -43,7 +43,7 @@ fn is_sound(answer: &Answer, method: &str, what: &str) {
         return;
     }
     for leak in ["struct ", "panicked", "sqlx", "src/", "SELECT", "Error("] {
-        assert!(!answer.text().contains(leak), "{what} speaks of our insides: {}", answer.text());
+        assert!(!answer.text().contains(leak), "{what} reveals internals: {}", answer.text());
     }
     let code = match status {
         400 => {
@@ -58,7 +58,7 @@ fn is_sound(answer: &Answer, method: &str, what: &str) {
         413 => "payload_too_large",
         415 => "unsupported_media_type",
         429 => "too_many_requests",
-        other => panic!("{what}: {other} is in no list"),
+        other => panic!("{what}: {other} is not a documented status"),
     };
     answer.is_problem(status, code);
     assert_eq!(answer.headers.contains_key("www-authenticate"), status == 401, "{what}");
@@ -92,10 +92,10 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
         ("zeros", vec![0; 1_000]),
         ("deep", "[".repeat(60_000).into_bytes()),
         (
-            "deep and known",
+            "deep, in a known field",
             format!(r#"{{"name": {}, "email": {}"#, "[".repeat(20_000), "[".repeat(20_000)).into_bytes(),
         ),
-        ("deep and unknown", format!(r#"{{"x": {}{}}}"#, "[".repeat(30_000), "]".repeat(30_000)).into_bytes()),
+        ("deep, in an unknown field", format!(r#"{{"x": {}{}}}"#, "[".repeat(30_000), "]".repeat(30_000)).into_bytes()),
         ("deep objects", r#"{"name":"#.repeat(8_000).into_bytes()),
         ("a long name", format!(r#"{{"name": "{}"}}"#, "x".repeat(60_000)).into_bytes()),
         (
@@ -171,7 +171,7 @@ on_both_engines! {
         }
         assert_eq!(app.number("SELECT count(*) FROM keys").await, 1);
         assert_eq!(app.number("SELECT count(*) FROM keys WHERE revoked_at IS NOT NULL").await, 0);
-        assert_eq!(get(&app, &ada.access, "/api/v1/apikeys").await.total(), 1, "the sign-in goes on");
+        assert_eq!(get(&app, &ada.access, "/api/v1/apikeys").await.total(), 1, "the sign-in stays valid");
         assert_eq!(app.number("SELECT count(*) FROM users").await, 1);
     }
 

@@ -17,7 +17,11 @@ async fn send(app: &TestApp, tenant: &Tenant, source: &str, key: &str) -> String
 
 async fn total(app: &TestApp, tenant: &Tenant, query: &str) -> i64 {
     let answer = get(app, &fresh(app, tenant).await, &format!("/api/v1/events?Qt=100{query}")).await;
-    assert_eq!(answer.total(), i64::try_from(answer.items("id").len()).unwrap(), "the total is what there is");
+    assert_eq!(
+        answer.total(),
+        i64::try_from(answer.items("id").len()).unwrap(),
+        "the total equals the number of items"
+    );
     answer.total()
 }
 
@@ -54,7 +58,7 @@ on_both_engines! {
         let strangers = send(&app, &bob, "fifth", &bobs).await;
         let list = async |query: &str| get(&app, &ada.access, &format!("/api/v1/events{query}")).await;
         let newest: Vec<String> = sent.iter().rev().cloned().collect();
-        story.say("two a page");
+        story.say("two events per page");
         call(&app, &ada.access, "GET", "/api/v1/events?Qt=2&Pg=2").tell(&mut story).await;
         assert_eq!(list("").await.items("id"), newest[..10]);
         assert_eq!(list("?Pg=3&QT=10&tpord=DESC&CpOrd=acceptedat").await.items("id"), newest[20..]);
@@ -74,21 +78,21 @@ on_both_engines! {
         let both = list(&format!("{}&Source=fifth&From=2026-03-01T12:00:02Z&TpOrd=Asc", by_key(&two))).await;
         assert_eq!((both.total(), both.items("id")), (2, vec![sent[5].clone(), sent[15].clone()]));
         assert_eq!(list(&format!("?KeyId={UNKNOWN}")).await.total(), 0);
-        story.say("past the end");
+        story.say("a page past the end");
         call(&app, &ada.access, "GET", "/api/v1/events?Pg=4").tell(&mut story).await;
         call(&app, &ada.access, "GET", "/api/v1/events?Pg=2147483647&Qt=100&Source=fifth").tell(&mut story).await;
-        story.say("what is no parameter");
+        story.say("invalid and unknown parameters");
         for query in ["?Qt=0", "?Qt=101", "?Pg=0", "?Pg=2147483648", "?CpOrd=source", "?TpOrd=x", "?KeyId=ak_1", "?KeyId=", "?From=yesterday", "?To=2026-03-01", "?From=", "?IsActive=true", "?Source=a&source=b", "?Source=", "?Source=a.b", "?Source=%00", "?Source=%C3%A9"] {
             call(&app, &ada.access, "GET", &format!("/api/v1/events{query}")).tell(&mut story).await.is_sentence();
         }
-        story.say("another tenant's, one that there is not, and no id");
+        story.say("ids: of another tenant, unknown, and malformed");
         for id in [&strangers, UNKNOWN, "x", &one.field("/id")] {
             call(&app, &ada.access, "GET", &format!("/api/v1/events/{id}")).tell(&mut story).await;
         }
         for id in ["%ff", "%00", &"9".repeat(3000)] {
             get(&app, &ada.access, &format!("/api/v1/events/{id}")).await.is_problem(404, "not_found");
         }
-        story.say("with nothing, with a session, and with a key");
+        story.say("without a credential, with a session, and with a key");
         for path in ["/api/v1/events", &format!("/api/v1/events/{}", sent[0])] {
             Call::new(&app, "GET", path).tell(&mut story).await;
             Call::new(&app, "GET", path).cookie(&ada.who.cookie).send().await.is_problem(401, "unauthenticated");
@@ -119,7 +123,7 @@ on_both_engines! {
         send(&app, &ada, "b", &key).await;
         send(&app, &ada, "b", &key).await;
         app.clock.advance(7 * DAY - 1);
-        assert_eq!(app.services.events.tidy().await.unwrap(), 0, "exactly a week is not more than one");
+        assert_eq!(app.services.events.tidy().await.unwrap(), 0, "an event of exactly a week ago is kept");
         app.clock.advance(1);
         assert_eq!(app.services.events.tidy().await.unwrap(), 1);
         assert_eq!((total(&app, &ada, "").await, total(&app, &ada, "&Source=a").await, total(&app, &ada, "&Source=b").await), (2, 0, 2));
@@ -153,7 +157,7 @@ on_both_engines! {
         assert_eq!(app.services.events.tidy().await.unwrap(), 0);
         assert_eq!((total(&app, &ada, "").await, total(&app, &ada, "&Source=b").await, total(&app, &ada, "&Source=c").await), (17, 2, 2));
         let kept = get(&app, &fresh(&app, &ada).await, "/api/v1/events?Qt=100&TpOrd=Asc").await.items("id");
-        assert!(sent[7..].iter().all(|id| kept.contains(id)) && !sent[..7].iter().any(|id| kept.contains(id)), "the newest stay");
+        assert!(sent[7..].iter().all(|id| kept.contains(id)) && !sent[..7].iter().any(|id| kept.contains(id)), "the newest events are kept");
         // The limit that is reached first applies. A limit of 0 keeps no event.
         keep(&ada.who.live, 1, 4).await;
         assert_eq!(app.services.events.tidy().await.unwrap(), 1);

@@ -71,7 +71,7 @@ on_both_engines! {
             assert!(answer.text().contains("Content-Encoding"), "{}", answer.text());
         }
         let marked = Call::new(&app, "POST", "/v1/keys/verify").key(&caller).header("content-type", "application/json");
-        assert_eq!(marked.body("\u{feff}{}").send().await.status, 403, "a key of events does not check keys");
+        assert_eq!(marked.body("\u{feff}{}").send().await.status, 403, "a key for events cannot check keys");
         let verifier = crate::story::create(&app, &ada.who.cookie, r#"{"name": "verifier"}"#).await.field("/key");
         let marked = Call::new(&app, "POST", "/v1/keys/verify").key(&verifier).header("content-type", "application/json");
         let body = format!("\u{feff}{{\"key\":\"{caller}\"}}");
@@ -85,12 +85,12 @@ on_both_engines! {
         app.clock.advance(42);
         let body = r#"{"type": "invoice.paid",  "amount": 12.50, "é": "\u00e9", "a": 1, "a": 2}"#;
         let taken = ingest(&app, &ada.id, "stripe-EU_1", &key).json(body).tell(&mut story).await;
-        story.say("it is on disk");
+        story.say("the event is on disk");
         assert_eq!(app.number("SELECT count(*) FROM events").await, 1);
         call(&app, &ada.access, "GET", "/api/v1/events").tell(&mut story).await;
         let one = call(&app, &ada.access, "GET", &format!("/api/v1/events/{}", taken.field("/id"))).tell(&mut story).await;
-        assert!(one.text().contains(body), "as it came");
-        story.say("with an idempotency key, twice, the second time with another body");
+        assert!(one.text().contains(body), "the body is unchanged");
+        story.say("an idempotency key is used twice, with different bodies");
         app.clock.advance(1000);
         let again = |body: &str| ingest(&app, &ada.id, "stripe-EU_1", &key).header("x-idempotency-key", "evt_1").json(body);
         again("[]").tell(&mut story).await;
@@ -146,18 +146,18 @@ on_both_engines! {
         let (ada, bob) = (tenant(&app, "ada@example.com").await, tenant(&app, "bob@example.com").await);
         let make = async |more: &str| crate::story::create(&app, &ada.who.cookie, &ada.who.in_env(&ada.who.live, more)).await.field("/key");
         let good = create(&app, &ada.access, "good").await.field("/key");
-        story.say("another's tenant, none, and no id");
+        story.say("tenants: of another user, unknown, and malformed");
         for tenant in [&bob.id, UNKNOWN, "x"] {
             ingest(&app, tenant, "s", &good).json("1").tell(&mut story).await;
         }
         for tenant in ["%ff", "%00", "%20"] {
             ingest(&app, tenant, "s", &good).json("1").send().await.is_problem(403, "forbidden");
         }
-        story.say("a key for something else");
+        story.say("a key without the scope");
         let verify = make(r#", "scopes": "keys:verify events:read""#).await;
         ingest(&app, &ada.id, "s", &verify).json("1").tell(&mut story).await;
         ingest(&app, &bob.id, "s", &verify).json("1").tell(&mut story).await;
-        story.say("a key for another address");
+        story.say("a key that is limited to another address");
         let bound = make(r#", "scopes": "events:write", "ip_allowlist": ["198.51.100.0/24"]"#).await;
         ingest(&app, &ada.id, "s", &bound).json("1").tell(&mut story).await;
         ingest(&app, &ada.id, "s", &bound).header("x-forwarded-for", "198.51.100.7").json("1").tell(&mut story).await;
@@ -197,7 +197,7 @@ on_both_engines! {
         }
         let broken = futures::stream::iter([Ok(bytes::Bytes::from("1")), Err(std::io::Error::other("gone"))]);
         ingest(&app, &ada.id, "s", &key).body(Body::from_stream(broken)).send().await.is_sentence();
-        story.say("one byte more than 1 MiB");
+        story.say("a body of 1 MiB and one byte");
         ingest(&app, &ada.id, "s", &key).body(vec![b' '; 1024 * 1024 + 1]).tell(&mut story).await;
         story.is("invalid_sources_idempotency_keys_and_bodies_are_refused");
         let chunks = futures::stream::iter((0..1025).map(|_| Ok::<_, std::io::Error>(bytes::Bytes::from(vec![b'1'; 1024]))));
@@ -226,7 +226,7 @@ on_both_engines! {
         }
         let spaced = ingest(&app, &ada.id, "s", &key).body(" \n{ } \t").send().await;
         let stored = app.bytes("SELECT body FROM events ORDER BY received_at, length(body)").await;
-        assert!(stored.contains(&b" \n{ } \t".to_vec()), "stored to the byte");
+        assert!(stored.contains(&b" \n{ } \t".to_vec()), "the bytes are stored unchanged");
         assert_eq!(get(&app, &ada.access, &format!("/api/v1/events/{}", spaced.field("/id"))).await.json()["body"], serde_json::json!({}));
     }
 
@@ -246,7 +246,7 @@ on_both_engines! {
         app.clock.advance(DAY - 1);
         app.services.events.tidy().await.unwrap();
         for key in [&hks, &other] {
-            assert_eq!(send(&ada.id, "s", key, "k").await, (200, id.clone(), first.clone()), "to the byte, by whatever key of the environment");
+            assert_eq!(send(&ada.id, "s", key, "k").await, (200, id.clone(), first.clone()), "the same bytes, with each key of the environment");
         }
         // In another source, environment, tenant, or in another case, the idempotency key is a new one.
         let mut ids = HashSet::from([id.clone()]);
@@ -309,13 +309,13 @@ on_both_engines! {
         app.execute("ALTER TABLE events RENAME TO lost").await;
         send().tell(&mut story).await;
         app.execute("ALTER TABLE lost RENAME TO events").await;
-        story.say("the database is back");
+        story.say("the database accepts events again");
         send().tell(&mut story).await;
         send().tell(&mut story).await;
         let listed = Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&ada.who.cookie).send().await;
-        assert_eq!(listed.json()["api_keys"][0]["request_count"], 3, "what failed is not counted");
+        assert_eq!(listed.json()["api_keys"][0]["request_count"], 3, "failed requests are not counted");
         app.db.close().await;
-        story.say("it is gone altogether");
+        story.say("the database is closed");
         send().tell(&mut story).await;
         story.is("an_event_that_cannot_be_written_is_a_503");
     }

@@ -1,4 +1,4 @@
-//! Many events at once: a batch is stored as each event by itself would be.
+//! Many events at once: a batch has the same result as its events one by one.
 
 use std::collections::{HashMap, HashSet};
 
@@ -33,7 +33,7 @@ async fn deleting_old_idempotency_keys_does_not_wait_for_a_row_that_is_being_cla
     tokio::time::timeout(std::time::Duration::from_secs(10), tidy).await.expect("no wait").expect("no error");
     claim.commit().await.expect("it is still there");
     assert_eq!(app.number("SELECT count(*) FROM idempotency_keys WHERE text = 'b'").await, 1);
-    assert_eq!(app.number("SELECT count(*) FROM idempotency_keys").await, 1, "the others are gone");
+    assert_eq!(app.number("SELECT count(*) FROM idempotency_keys").await, 1, "the other keys are deleted");
 }
 
 on_both_engines! {
@@ -45,7 +45,7 @@ on_both_engines! {
             let answers = join_all((0..20).map(|n| ingest(&app, &ada.id, "s", &key).header("x-idempotency-key", &text).json(&n.to_string()).send())).await;
             assert_eq!(answers.iter().filter(|answer| answer.status == 202).count(), 1);
             assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 19);
-            assert_eq!(answers.iter().map(Answer::text).collect::<HashSet<_>>().len(), 1, "one answer for all");
+            assert_eq!(answers.iter().map(Answer::text).collect::<HashSet<_>>().len(), 1, "all requests get the same answer");
         }
         assert_eq!(app.number("SELECT count(*) FROM events").await, 5);
         assert_eq!(get(&app, &ada.access, "/api/v1/events").await.total(), 5);

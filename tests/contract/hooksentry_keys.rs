@@ -93,7 +93,7 @@ on_both_engines! {
         assert!(key.len() == 36 && key.starts_with("hks_") && key[4..].bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{key}");
         let list = "/api/v1/apikeys?Qt=10&Pg=1&CpOrd=id&TpOrd=Desc";
         call(&app, &ada.access, "GET", list).tell(&mut story).await;
-        story.say("what it is for");
+        story.say("the scopes of the key");
         Call::new(&app, "GET", "/v1/whoami").key(&key).tell(&mut story).await;
         story.say("ten minutes later");
         app.clock.advance(600_123);
@@ -118,7 +118,7 @@ on_both_engines! {
         }
         let answer = post(&format!(r#"{{"name": "{long}"}}"#)).send().await;
         assert_eq!(answer.is_sentence(), "`name` must have at most 100 characters");
-        story.say("another form of body, and too much of it");
+        story.say("a body of another content type, and one that is too long");
         call(&app, &ada.access, "POST", "/api/v1/apikeys").header("content-type", "text/plain").body(r#"{"name": "a"}"#).tell(&mut story).await;
         call(&app, &ada.access, "POST", "/api/v1/apikeys").header("content-type", "application/json").body(vec![b' '; 64 * 1024 + 1]).tell(&mut story).await;
         story.is("an_invalid_name_is_refused_with_a_sentence");
@@ -140,7 +140,7 @@ on_both_engines! {
             bearer("eyJhbGciOiJIUzI1NiJ9.e30.x").send().await.is_problem(401, "unauthenticated");
             bearer("hks_00000000000000000000000000000000").send().await.is_problem(401, "unauthenticated");
             Call::new(&app, method, path).cookie(&ada.who.cookie).json(r#"{"name": "a"}"#).send().await.is_problem(401, "unauthenticated");
-            story.say("a key is refused in words");
+            story.say("a key is refused with an explanation");
             bearer(&key.field("/key")).tell(&mut story).await.is_problem(403, "forbidden");
         }
         story.is("keys_are_refused_without_a_token");
@@ -167,15 +167,15 @@ on_both_engines! {
         same("?CpOrd=REVOKEDAT&TpOrd=aSC&IsActive=False", "?CpOrd=revokedAt&TpOrd=Asc&IsActive=false").await;
         same("?CpOrd=NAME&TpOrd=Asc", "?TpOrd=Asc&CpOrd=name").await;
         same("?CpOrd=isActive&TpOrd=Asc", "?CpOrd=iSaCTIVE&TpOrd=Asc").await;
-        assert_eq!((list("").await.total(), list("").await.items("id").len()), (12, 10), "absent means both, ten of them");
+        assert_eq!((list("").await.total(), list("").await.items("id").len()), (12, 10), "by default: both states, ten items");
         assert_eq!((list("?IsActive=true").await.total(), list("?IsActive=false").await.total()), (8, 4));
         assert_eq!((list("?Qt=100").await.items("id").len(), list("?Qt=1").await.items("id").len()), (12, 1));
         assert_eq!(list("?Pg=2").await.items("id").len(), 2);
-        story.say("past the end");
+        story.say("a page past the end");
         for query in ["?Pg=3", "?Pg=2147483647&Qt=100", "?Pg=2&IsActive=true", "?Pg=4&Qt=2&IsActive=false"] {
             call(&app, &ada.access, "GET", &format!("/api/v1/apikeys{query}")).tell(&mut story).await;
         }
-        story.say("what is no parameter");
+        story.say("invalid and unknown parameters");
         for query in [
             "?Qt=0", "?Qt=101", "?Qt=-1", "?Qt=1.5", "?Qt=ten", "?Qt=", "?Qt=99999999999999999999", "?Pg=0", "?Pg=-1", "?Pg=2147483648", "?Pg=x",
             "?Pg=1&pg=2", "?CpOrd=key", "?CpOrd=", "?CpOrd=name;drop", "?TpOrd=up", "?IsActive=1", "?IsActive=", "?IsActive=yes", "?Search=a", "?Q%74=0", "?%ff=1",
@@ -193,7 +193,7 @@ on_both_engines! {
         let keys = sixty(&app, &ada.access).await;
         if app.engine == Engine::Postgres {
             let collation = app.bytes("SELECT collation_name::text::bytea FROM information_schema.columns WHERE table_schema = current_schema() AND table_name = 'keys' AND column_name = 'name'").await;
-            assert_eq!(collation, [b"C"], "by bytes whatever the database's own order is");
+            assert_eq!(collation, [b"C"], "text is compared by bytes");
         }
         for column in ["id", "name", "isActive", "createdAt", "revokedAt"] {
             for descending in [false, true] {
@@ -234,23 +234,23 @@ on_both_engines! {
         let (adas, bobs, members) = (create(&app, &ada.access, "ada's").await, create(&app, &bob.access, "bob's").await, create(&app, &member, "the member's").await);
         let (adas, bobs, members) = (adas.field("/id"), bobs.field("/id"), members.field("/id"));
         let delete = |access: &str, id: &str| call(&app, access, "DELETE", &format!("/api/v1/apikeys/{id}"));
-        story.say("unknown, and no UUID");
+        story.say("ids: unknown, and malformed");
         delete(&ada.access, UNKNOWN).tell(&mut story).await;
         for id in ["x", "ak_0123456789abcdef", "%ff", "%00", &"9".repeat(2000), "1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d5"] {
             delete(&ada.access, id).send().await.is_problem(404, "not_found");
         }
-        story.say("another tenant's, also for a member of both");
+        story.say("a key of another tenant, also for a member of both");
         delete(&ada.access, &bobs).tell(&mut story).await;
         delete(&member, &bobs).tell(&mut story).await;
         delete(&bob.access, &adas).tell(&mut story).await;
-        story.say("another member's");
+        story.say("a key of another member");
         delete(&member, &adas).tell(&mut story).await;
         assert_eq!(app.number("SELECT count(*) FROM keys WHERE revoked_at IS NOT NULL").await, 0);
-        story.say("one's own, and an owner any");
+        story.say("members revoke their own keys, owners every key");
         delete(&member, &members).tell(&mut story).await;
         delete(&ada.access, &adas.to_uppercase()).tell(&mut story).await;
         delete(&bob.access, &bobs).tell(&mut story).await;
-        story.say("ended ones are gone for everybody alike");
+        story.say("a revoked key is a 404 for every caller");
         delete(&ada.access, &bobs).tell(&mut story).await;
         for (access, id) in [(&member, &adas), (&ada.access, &adas), (&bob.access, &adas), (&ada.access, &members)] {
             delete(access, id).send().await.is_problem(404, "not_found");
@@ -286,7 +286,7 @@ on_both_engines! {
         for key in [&hs, &hks, &test] {
             assert_eq!(Call::new(&app, "GET", "/v1/whoami").key(&key.field("/key")).send().await.status, 200);
         }
-        story.say("each ends the other's");
+        story.say("each contract revokes the other's keys");
         app.clock.advance(1500);
         let ids = get(&app, &ada.access, "/api/v1/apikeys?CpOrd=createdAt&TpOrd=Asc").await.items("id");
         let listed = Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&ada.who.cookie).send().await;
@@ -326,7 +326,7 @@ on_both_engines! {
         assert_eq!((who.field("/environment").as_str(), who.field("/scopes").as_str()), ("test", "events:write"));
         let mut seen = by_key("GET", "/api/v1/apikeys").send().await.items("name");
         seen.sort();
-        assert_eq!(seen, ["child", "key"], "nothing of Production");
+        assert_eq!(seen, ["child", "key"], "no key of Production is listed");
         assert_eq!(by_key("GET", "/api/v1/apikeys?Qt=1&Pg=2&IsActive=true&CpOrd=name&TpOrd=Asc").send().await.items("name"), ["key"]);
         assert_eq!(by_key("GET", "/api/v1/apikeys?IsActive=false").send().await.total(), 0);
         let delete = |id: String| by_key("DELETE", &format!("/api/v1/apikeys/{id}"));

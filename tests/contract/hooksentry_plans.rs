@@ -136,7 +136,7 @@ on_both_engines! {
             }
         }
         let counts = plan(&app, include_str!("../../src/store/sql/organisation_counts.sql"), &["1"]).await;
-        assert!(!counts.contains("keys"), "no listing counts: {counts}");
+        assert!(!counts.contains("keys"), "the total is read, not counted: {counts}");
     }
 
     async fn no_statement_of_tokens_and_events_reads_a_whole_table(app) {

@@ -25,10 +25,10 @@ on_both_engines! {
         assert_ne!(first.field("/refreshToken"), second.field("/refreshToken"));
         let access = second.field("/accessToken");
         assert!(opens(&app, &access).await);
-        assert!(opens(&app, &first.field("/accessToken")).await, "the old access token lives its own time");
+        assert!(opens(&app, &first.field("/accessToken")).await, "the old access token stays valid until its expiry");
         let leave = format!(r#"{{"refreshToken": "{}"}}"#, second.field("/refreshToken"));
         call(&app, &access, "POST", "/api/v1/auth/logout").json(&leave).tell(&mut story).await;
-        story.say("it is over for all of them");
+        story.say("all tokens of the sign-in have ended");
         call(&app, &access, "GET", "/api/v1/apikeys").tell(&mut story).await;
         Call::new(&app, "POST", "/api/v1/auth/refresh").json(&leave).tell(&mut story).await;
         call(&app, &access, "POST", "/api/v1/auth/logout").json(&leave).tell(&mut story).await;
@@ -43,15 +43,15 @@ on_both_engines! {
         let login = |body: &str| Call::new(&app, "POST", "/api/v1/auth/login").json(body);
         let with = |more: &str| format!(r#"{{"email": "ada@example.com", "password": "{PASSWORD}"{more}}}"#);
         let tenant = |id: &str| with(&format!(r#", "tenantId": "{id}""#));
-        story.say("another's tenant, one that there is not, and no id at all");
+        story.say("tenants: of another user, unknown, and malformed");
         login(&tenant(&bob.id)).tell(&mut story).await;
         login(&tenant("1a2b3c4d-5e6f-4a7b-8c9d-0e1f2a3b4c5d")).tell(&mut story).await;
         login(&tenant("first")).tell(&mut story).await;
-        story.say("a wrong password, and a wrong address, with another's tenant as well");
+        story.say("a wrong password, an unknown address, and a wrong password with another tenant");
         login(r#"{"email": "ada@example.com", "password": "incorrect horse"}"#).tell(&mut story).await;
         login(r#"{"email": "nobody@example.com", "password": "incorrect horse"}"#).tell(&mut story).await;
         login(&tenant(&bob.id).replace("correct", "incorrect")).tell(&mut story).await;
-        story.say("what is no sign-in");
+        story.say("malformed bodies");
         for body in ["{}", r#"{"email": "ada@example.com"}"#, r#"{"email": 7, "password": "x"}"#, "[]", "{", r#"{"email": "a", "password": "b", "tenantid": "c"}"#] {
             login(body).tell(&mut story).await;
         }
@@ -60,14 +60,14 @@ on_both_engines! {
             Call::new(&app, "POST", "/api/v1/auth/refresh").json(body).tell(&mut story).await;
             call(&app, &ada.access, "POST", "/api/v1/auth/logout").json(body).send().await.is_sentence();
         }
-        story.say("tokens that are none");
+        story.say("malformed refresh tokens");
         for token in ["", "lkr_", &"lkr_0".repeat(20), &ada.access] {
             let answer = refresh(&app, token).await;
             answer.is_problem(401, "unauthenticated");
             assert_eq!(answer.header("www-authenticate"), "Bearer");
         }
         story.is("invalid_sign_ins_are_refused");
-        assert!(opens(&app, &ada.access).await, "none of this ended a token");
+        assert!(opens(&app, &ada.access).await, "no refused request ended a token");
         assert_eq!(refresh(&app, &ada.refresh).await.status, 200);
         assert_eq!(log_in(&app, &ada.email, Some(&ada.id)).await.status, 200);
         let null = with(r#", "tenantId": null"#);
@@ -84,7 +84,7 @@ on_both_engines! {
             guess(wrong).send().await.is_problem(401, "unauthenticated");
         }
         guess(wrong).tell(&mut story).await;
-        story.say("the right password as well; both contracts count together");
+        story.say("the right password is throttled too; both contracts share the limit");
         let right = wrong.replace("incorrect horse", PASSWORD);
         guess(&right).tell(&mut story).await;
         Call::new(&app, "POST", "/v1/auth/login").json(&right).tell(&mut story).await;
@@ -106,7 +106,7 @@ on_both_engines! {
             assert!(!opens(&app, access).await);
         }
         refresh(&app, &third.field("/refreshToken")).await.is_problem(401, "unauthenticated");
-        assert!(opens(&app, &other.field("/accessToken")).await, "another sign-in goes on");
+        assert!(opens(&app, &other.field("/accessToken")).await, "another sign-in stays valid");
         assert_eq!(refresh(&app, &other.field("/refreshToken")).await.status, 200);
     }
 
@@ -117,7 +117,7 @@ on_both_engines! {
             let won: Vec<_> = answers.iter().filter(|answer| answer.status == 200).collect();
             assert_eq!(won.len(), 1);
             answers.iter().filter(|answer| answer.status != 200).for_each(|answer| answer.is_problem(401, "unauthenticated"));
-            assert!(!opens(&app, &won[0].field("/accessToken")).await, "the others were second uses");
+            assert!(!opens(&app, &won[0].field("/accessToken")).await, "further uses of the refresh token ended the family");
             assert!(!opens(&app, &ada.access).await);
         }
     }
@@ -136,11 +136,11 @@ on_both_engines! {
             assert!(!opens(&app, &access).await, "{what}");
             refresh(&app, &refresh_token).await.is_problem(401, "unauthenticated");
         }
-        assert!(opens(&app, &bob.access).await, "nobody ends another's tokens");
+        assert!(opens(&app, &bob.access).await, "tokens of another user stay valid");
         assert_eq!(refresh(&app, &bob.refresh).await.status, 200);
         assert!(opens(&app, &ada.access).await);
         let used = refresh(&app, &ada.refresh).await;
-        assert_eq!(log_out(&app, &used.field("/accessToken"), &ada.refresh).await.status, 204, "a used one");
+        assert_eq!(log_out(&app, &used.field("/accessToken"), &ada.refresh).await.status, 204, "with a refresh token that was used");
         assert!(!opens(&app, &ada.access).await);
         let ((one, _), (two, two_refresh)) = (fresh().await, fresh().await);
         assert_eq!(log_out(&app, &one, &two_refresh).await.status, 204);
@@ -166,7 +166,7 @@ on_both_engines! {
         assert!(opens(&app, &renewed.field("/accessToken")).await);
         app.clock.advance(7 * DAY - 2);
         app.services.accounts.tidy().await.unwrap();
-        assert_eq!(refresh(&app, &renewed.field("/refreshToken")).await.status, 200, "a week from its own beginning");
+        assert_eq!(refresh(&app, &renewed.field("/refreshToken")).await.status, 200, "a refresh token is valid for a week after its creation");
         app.clock.advance(7 * DAY);
         app.services.accounts.tidy().await.unwrap();
         assert_eq!(app.number("SELECT count(*) FROM tokens").await, 0);
@@ -201,7 +201,7 @@ on_both_engines! {
         assert_eq!(stored, expected);
         for hash in stored {
             for form in [hex::encode(&hash), format!("lka_{}", hex::encode(&hash))] {
-                assert!(!opens(&app, &form).await, "a stored hash opens nothing");
+                assert!(!opens(&app, &form).await, "a stored hash does not authenticate");
                 refresh(&app, &form.replace("lka_", "lkr_")).await.is_problem(401, "unauthenticated");
             }
         }
@@ -244,19 +244,19 @@ on_both_engines! {
         app.clock.advance(1000);
         let as_guest = create(&app, &guest, "as a guest").await.field("/id");
         app.clock.advance(1000);
-        story.say("each token sees one tenant");
+        story.say("each token sees only its tenant");
         for access in [&own, &guest] {
             call(&app, access, "GET", "/v1/auth/me").tell(&mut story).await;
             call(&app, access, "GET", "/v1/auth/api-keys").tell(&mut story).await;
             call(&app, access, "GET", "/api/v1/apikeys").tell(&mut story).await;
         }
-        story.say("keys are made in that tenant, whatever comes first otherwise");
+        story.say("keys are created in the token's tenant, not in the user's first organisation");
         let made = call(&app, &guest, "POST", "/v1/auth/api-keys").json(r#"{"name": "hookstream's"}"#).tell(&mut story).await;
         let who = Call::new(&app, "GET", "/v1/whoami").key(&made.field("/key")).send().await;
         assert_eq!((who.field("/tenant_id"), who.field("/environment").as_str()), (ada.id.clone(), "live"));
         let other = format!(r#"{{"name": "x", "org_id": "{}", "env_id": "{}"}}"#, bob.who.org, bob.who.live);
         call(&app, &guest, "POST", "/v1/auth/api-keys").json(&other).tell(&mut story).await;
-        story.say("the other tenant is not there");
+        story.say("the other tenant is hidden");
         call(&app, &guest, "GET", &format!("/v1/auth/api-keys?org_id={}", bob.who.org)).tell(&mut story).await;
         call(&app, &guest, "GET", &format!("/v1/auth/api-keys?env_id={}", bob.who.live)).tell(&mut story).await;
         let ids = Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&bob.who.cookie).send().await;

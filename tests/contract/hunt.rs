@@ -1,4 +1,4 @@
-//! The plaintext hunt: searches answers, log and database for key strings, passwords and session tokens. A key's string
+//! Searches for plaintext secrets: searches answers, log and database for key strings, passwords and session tokens. A key's string
 //! is only in the answer that created it (docs/CONTRACTS.md, "Key strings").
 
 use crate::app::{Engine, TestApp, on_both_engines};
@@ -125,12 +125,12 @@ on_both_engines! {
         };
 
         let log = crate::app::log();
-        assert!(log.contains("TRACE") && log.contains(&id), "the log is there, and it is talkative");
+        assert!(log.contains("TRACE") && log.contains(&id), "the log has no TRACE lines of the requests");
         for secret in secrets.iter().chain([&session]) {
             secret.is_not_in_text("the log", &log);
         }
         let stored = everything(&app).await;
-        assert!(stored.iter().any(|(_, bytes)| contains(bytes, &key[..12])), "the prefix is stored: we look in the right place");
+        assert!(stored.iter().any(|(_, bytes)| contains(bytes, &key[..12])), "the search does not find the stored prefix");
         assert!(stored.iter().any(|(_, bytes)| contains(bytes, "hunted@example.com")));
         for (place, bytes) in &stored {
             secrets.iter().chain([&session]).for_each(|secret| secret.is_not_in(place, bytes));

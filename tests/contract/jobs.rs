@@ -134,7 +134,7 @@ on_both_engines! {
         let mut expected: Vec<_> = (0..60).map(|number| (number.to_string(), 1)).collect();
         expected.sort();
         assert_eq!(jobs, expected);
-        assert_eq!(app.number("SELECT count(*) FROM jobs WHERE payload <> 'null'").await, 0, "a payload goes when its job is done");
+        assert_eq!(app.number("SELECT count(*) FROM jobs WHERE payload <> 'null'").await, 0, "a finished job has no payload");
     }
 
     async fn a_runner_runs_no_more_jobs_than_its_capacity(app) {
@@ -167,7 +167,7 @@ on_both_engines! {
         app.clock.advance(LEASE_MS - 1);
         let second_tasks = start(&nodes[1], &[KIND], 2, second.handler(Err("the second worker")));
         add(&nodes[1], 1).await;
-        assert_eq!(second_begun.recv().await.expect("a job").payload, "1", "the lease of the other one holds");
+        assert_eq!(second_begun.recv().await.expect("a job").payload, "1", "the other worker still has its lease");
         app.clock.advance(1);
         nodes[1].wake();
         let taken_over = second_begun.recv().await.expect("a job");
@@ -248,7 +248,7 @@ on_both_engines! {
             assert_ne!(job.payload, "0", "at once");
             async move {
                 match job.payload.as_str() {
-                    "1" => panic!("in the middle: {}", job.id),
+                    "1" => panic!("a failing job interrupts the others: {}", job.id),
                     "2" => Err(Failure::from("an error")),
                     _ => Ok(()),
                 }
@@ -299,7 +299,7 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM jobs WHERE interval_ms IS NOT NULL").await, 9);
     }
 
-    /// Clean-up must go on. Its jobs are never dead, and wait no longer than their interval.
+    /// Clean-up jobs must continue: they are never dead, and wait no longer than their interval.
     async fn a_failing_periodic_job_runs_again_within_its_interval(app) {
         let node = node(&app, 1);
         node.plan(&[KIND]).await.expect("the database answers");

@@ -162,7 +162,7 @@ on_both_engines! {
         let list = get(&app, &ada.cookie, &ada.page("keys")).await.text();
         let form = format!("method=\"post\" action=\"{}\"", ada.page("keys/search"));
         let is_posted = list.contains(&form) && !list.contains("method=\"get\"");
-        assert!(is_posted, "no search stands in an address: {list}");
+        assert!(is_posted, "a search text is in an address: {list}");
     }
 
     async fn a_key_in_the_url_of_a_page_is_removed(app) {

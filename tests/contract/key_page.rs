@@ -1,4 +1,4 @@
-//! The dashboard's page of one key: what it shows, and the forms by which the key is changed.
+//! The dashboard's page of one key: its content, and the forms that change the key.
 
 use latchkey::model::Role;
 
@@ -105,7 +105,7 @@ on_both_engines! {
         app.clock.advance(48 * HOUR);
         let later = get(&app, &ada, &key.page).await.text();
         shows(&later, &["No requests in the last 48 hours", "2 days ago"]);
-        assert!(!page.contains(&key.key) && !later.contains(&key.key[12..]), "the string is nowhere");
+        assert!(!page.contains(&key.key) && !later.contains(&key.key[12..]), "the key string is on the page");
     }
 
     async fn a_saved_change_is_in_effect(app) {
@@ -141,7 +141,7 @@ on_both_engines! {
         ]);
         assert!(!page.contains("<worker>"), "{page}");
         let again = get(&app, &ada, &place).await.text();
-        assert!(!again.contains("role=\"status\""), "it is said once");
+        assert!(!again.contains("role=\"status\""), "the message is shown once");
 
         // A field that is not sent keeps its value.
         assert_eq!(post(&app, &ada, &place, &[("name", "short")]).await.status, 303);
@@ -286,7 +286,7 @@ on_both_engines! {
             let over = form(&app, path, "session=nothing", &fields).send().await;
             assert_eq!((over.status.as_u16(), over.header("location")), (401, ""));
             shows(&over.text(), &["Your session is over, and nothing was changed.", "value=\"enabled=false\""]);
-            assert_eq!(form(&app, path, "a=b", &fields).key(&key.key).send().await.status, 403, "no key manages keys here");
+            assert_eq!(form(&app, path, "a=b", &fields).key(&key.key).send().await.status, 403, "a key cannot use the form");
             for (name, value) in [("sec-fetch-site", "cross-site"), ("origin", "https://evil.example")] {
                 let foreign = form(&app, path, &ada.cookie, &fields).header("host", "127.0.0.1:3000").header(name, value);
                 assert_eq!(foreign.send().await.status, 403, "{name}");

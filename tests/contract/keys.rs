@@ -15,12 +15,12 @@ on_both_engines! {
             .await;
         let (id, key) = (created.field("/id"), created.field("/key"));
         Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&cookie).tell(&mut story).await;
-        story.say("an hour later it is used twice");
+        story.say("an hour later, the key is used twice");
         app.clock.advance(3_600_000);
         Call::new(&app, "GET", "/v1/whoami").key(&key).tell(&mut story).await;
         Call::new(&app, "GET", "/v1/whoami").header("authorization", &format!("Bearer {key}")).tell(&mut story).await;
         Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&cookie).tell(&mut story).await;
-        story.say("it is revoked, twice");
+        story.say("the key is revoked twice");
         for _ in 0..2 {
             Call::new(&app, "DELETE", &format!("/v1/auth/api-keys/{id}")).cookie(&cookie).tell(&mut story).await;
         }

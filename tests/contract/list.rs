@@ -31,7 +31,7 @@ on_both_engines! {
         let path = format!("/v1/auth/api-keys/{}", list(&app, &ada, "").await.field("/api_keys/1/id"));
         Call::new(&app, "DELETE", &path).cookie(&ada.cookie).send().await;
         Call::new(&app, "GET", "/v1/auth/api-keys").cookie(&ada.cookie).tell(&mut story).await;
-        story.say("the same as HEAD");
+        story.say("the list by HEAD");
         Call::new(&app, "HEAD", "/v1/auth/api-keys").cookie(&ada.cookie).tell(&mut story).await;
         story.is("the_list_is_newest_first_and_includes_revoked_keys");
     }
@@ -119,15 +119,15 @@ on_both_engines! {
         assert_eq!(names(&bob, String::new()).await, ["bob's own", "bob's live"]);
         let org = format!("?org_id={}", ada.org);
         for who in [&ada, &bob] {
-            assert_eq!(names(who, org.clone()).await, ["bob's live", "ada's test", "ada's live"], "members see all");
+            assert_eq!(names(who, org.clone()).await, ["bob's live", "ada's test", "ada's live"], "members see all keys");
             assert_eq!(names(who, format!("{org}&env_id={}", ada.live)).await, ["bob's live", "ada's live"]);
             assert_eq!(names(who, format!("{org}&env_id={}", ada.test)).await, ["ada's test"]);
         }
-        assert_eq!(names(&bob, format!("?env_id={}", ada.live)).await, ["bob's live"], "env_id narrows what one made");
+        assert_eq!(names(&bob, format!("?env_id={}", ada.live)).await, ["bob's live"], "env_id alone lists only the caller's own keys");
         assert_eq!(names(&ada, format!("?env_id={}", ada.test)).await, ["ada's test"]);
 
         bob.leave(&app, &ada.org).await;
-        assert_eq!(names(&bob, String::new()).await, ["bob's own"], "who leaves loses sight");
+        assert_eq!(names(&bob, String::new()).await, ["bob's own"], "a former member sees no key");
         list(&app, &bob, &org).await.is_problem(404, "not_found");
         assert_eq!(names(&ada, org).await, ["bob's live", "ada's test", "ada's live"], "the keys stay");
     }

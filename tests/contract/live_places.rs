@@ -38,7 +38,7 @@ on_both_engines! {
             }
         }
         let allowed = |pages: &[Response<Body>]| pages.iter().filter(|page| page.status() == 200).count();
-        assert_eq!(allowed(&pages), 50 + 1, "the organisation has 50, whoever of its members came");
+        assert_eq!(allowed(&pages), 50 + 1, "the organisation has 50 streams, for all members together");
         pages.push(open(&app, &eve, &eve).await);
         assert_eq!(allowed(&pages), 52);
         pages.clear();

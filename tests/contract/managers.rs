@@ -37,7 +37,7 @@ on_both_engines! {
         for (method, path) in &calls {
             Call::new(&app, method, path).key(&full.field("/key")).json(r#"{"name": "child"}"#).tell(&mut story).await;
         }
-        story.say("an unknown one");
+        story.say("an unknown key");
         Call::new(&app, "GET", "/v1/auth/api-keys").key(UNKNOWN).tell(&mut story).await;
         story.is("by_default_keys_cannot_manage_keys");
         for (method, path) in &calls {
@@ -65,7 +65,7 @@ on_both_engines! {
         assert!(works(&app, &child.field("/key")).await);
         call("DELETE", &format!("/v1/auth/api-keys/{}", child.field("/id"))).tell(&mut story).await;
         assert!(!works(&app, &child.field("/key")).await);
-        story.say("managing is no use of a key");
+        story.say("management calls do not count as uses of the key");
         call("GET", "/v1/auth/api-keys").tell(&mut story).await;
         story.is("with_the_setting_a_key_with_the_explicit_scope_manages_keys");
     }
@@ -117,7 +117,7 @@ on_both_engines! {
         let bounds = r#", "expires_at": "2026-04-01T00:00:00Z", "ip_allowlist": ["192.0.2.0/24", "2001:db8::/32"]"#;
         let parent = manager(&app, &ada, "api-keys:write events:write", bounds).await.field("/key");
         let child = |more: &str| format!(r#"{{"name": "child", "scopes": "events:write"{more}}}"#);
-        story.say("inherited, then narrower, then wider in everything");
+        story.say("limits: inherited, then narrower, then wider in every field");
         for more in [
             "",
             r#", "expires_at": "2026-03-31T00:00:00Z", "ip_allowlist": ["192.0.2.8/29"],

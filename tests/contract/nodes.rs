@@ -32,7 +32,7 @@ async fn join(app: &TestApp, name: &str, alone: bool) -> Result<Node, JoinError>
 
 /// Joins a node and opens its keys.
 pub async fn node(app: &TestApp, name: &str) -> Opened {
-    let node = Arc::new(join(app, name, false).await.expect("nobody is in the way"));
+    let node = Arc::new(join(app, name, false).await.expect("no other server holds the database"));
     let (clock, entropy) = (app.clock.clone(), Entropy::System);
     keys::open(app.db.clone(), clock, entropy, Policy::default(), Some(node)).await.expect("the database answers")
 }
@@ -99,9 +99,9 @@ async fn a_change_is_answered_once_every_node_has_dropped_the_key() {
     }
     // A revocation does not wait for a node that has left.
     nodes[0].changes.leave().await.expect("the database answers");
-    let (_, proof) = nodes[1].keys.revoke(&owner, id, true).await.expect("again: the same");
+    let (_, proof) = nodes[1].keys.revoke(&owner, id, true).await.expect("a repeated revocation succeeds");
     assert_eq!(proof, Proof { nodes: 2, acknowledged: 2, waited_out: Vec::new() });
-    assert_eq!(code(&nodes[0], &string).await, Code::Revoked, "it reads the database");
+    assert_eq!(code(&nodes[0], &string).await, Code::Revoked, "a node without a lease reads the database");
 }
 
 #[tokio::test]
@@ -146,13 +146,13 @@ async fn a_revocation_waits_for_a_silent_node_until_its_lease_ends() {
     let owner = owner(&app, &ada).await;
     let Opened { keys, changes, .. } = node(&app, "a").await;
     // This node holds a lease, but neither renews it nor follows the change log.
-    let silent = join(&app, "silent", false).await.expect("nobody is in the way");
+    let silent = join(&app, "silent", false).await.expect("no other server holds the database");
     let mut revoking = tokio::spawn({
         let (keys, owner) = (Arc::clone(&keys), owner.clone());
         async move { keys.revoke(&owner, id, true).await }
     });
     let early = tokio::time::timeout(Duration::from_millis(700), &mut revoking).await;
-    assert!(early.is_err(), "no answer while the silent one may still accept the key");
+    assert!(early.is_err(), "the silent node may still accept the key");
     app.clock.advance(i64::try_from(LEASE.as_millis()).expect("it is short") + 1);
     let (_, proof) = revoking.await.expect("it ends").expect("it is revoked");
     assert_eq!(proof, Proof { nodes: 2, acknowledged: 1, waited_out: vec!["silent".to_owned()] });
@@ -163,7 +163,7 @@ async fn a_revocation_waits_for_a_silent_node_until_its_lease_ends() {
     states.sort_unstable();
     assert_eq!(states, [("a", false), ("silent", true)]);
     // Revocations no longer wait for the silent node. When it wakes, its renewal succeeds as usual.
-    let (_, proof) = keys.revoke(&owner, id, true).await.expect("again: the same");
+    let (_, proof) = keys.revoke(&owner, id, true).await.expect("a repeated revocation succeeds");
     assert_eq!(proof, Proof { nodes: 1, acknowledged: 1, waited_out: Vec::new() });
     assert!(silent.renew(Position::default()).await.expect("the database answers").is_some());
 }
@@ -177,7 +177,7 @@ async fn a_second_revocation_also_waits_for_a_silent_node() {
     let owner = owner(&app, &ada).await;
     let keys = node(&app, "a").await.keys;
     let made = keys.get(id).await.expect("the database answers").expect("a key");
-    let _silent = join(&app, "silent", false).await.expect("nobody is in the way");
+    let _silent = join(&app, "silent", false).await.expect("no other server holds the database");
     let end = || {
         let (keys, owner) = (Arc::clone(&keys), owner.clone());
         tokio::spawn(async move { keys.revoke_once(&owner, made.organisation, made.uuid, true).await })
@@ -188,7 +188,7 @@ async fn a_second_revocation_also_waits_for_a_silent_node() {
     }
     let mut second = end();
     let early = tokio::time::timeout(Duration::from_millis(700), &mut second).await;
-    assert!(early.is_err(), "no answer while the silent one may still accept the key: {early:?}");
+    assert!(early.is_err(), "the silent node may still accept the key: {early:?}");
     app.clock.advance(i64::try_from(LEASE.as_millis()).expect("it is short") + 1);
     first.await.expect("it ends").expect("it is revoked");
     let second = second.await.expect("it ends");
@@ -198,7 +198,7 @@ async fn a_second_revocation_also_waits_for_a_silent_node() {
 #[tokio::test]
 async fn a_single_server_excludes_a_second_one() {
     let app = app().await;
-    let first = Arc::new(join(&app, "first", true).await.expect("nobody is in the way"));
+    let first = Arc::new(join(&app, "first", true).await.expect("no other server holds the database"));
     let renewing = tokio::spawn({
         let first = Arc::clone(&first);
         async move {
@@ -209,17 +209,17 @@ async fn a_single_server_excludes_a_second_one() {
         }
     });
     for alone in [true, false] {
-        let refused = join(&app, "second", alone).await.expect_err("the first one lives");
+        let refused = join(&app, "second", alone).await.expect_err("the first server still runs");
         assert!(refused.to_string().contains("the node first"), "{refused}");
     }
     // After the first server dies, the second one waits for the end of its lease and takes its place.
     renewing.abort();
     let mut taking = Box::pin(join(&app, "second", true));
     let early = tokio::time::timeout(Duration::from_millis(900), &mut taking).await;
-    assert!(early.is_err(), "the first one may still go by its memory");
+    assert!(early.is_err(), "the first server may still trust its cache");
     app.clock.advance(i64::try_from(LEASE.as_millis()).expect("it is short") + 1);
-    let second = taking.await.expect("nobody is in the way");
-    // When the first server comes back, its renewal gets no lease: the second one has its place.
+    let second = taking.await.expect("no other server holds the database");
+    // When the first server continues, its renewal gets no lease, because the second server has replaced it.
     assert_eq!(first.renew(Position::default()).await.expect("the database answers"), None);
     second.leave().await.expect("the database answers");
     assert!(first.renew(Position::default()).await.expect("the database answers").is_some());
@@ -281,7 +281,7 @@ async fn a_node_with_another_redis_does_not_join() {
         let redis = Redis::open(&format!("{redis}/{database}")).await.expect("a URL");
         Node::join(&app.db, app.clock.clone(), &Entropy::System, name.to_owned(), Some(redis)).await
     };
-    let first = Arc::new(join("first", 0).await.expect("nobody is in the way"));
+    let first = Arc::new(join("first", 0).await.expect("no other server holds the database"));
     let renewing = tokio::spawn({
         let first = Arc::clone(&first);
         async move {
@@ -291,14 +291,14 @@ async fn a_node_with_another_redis_does_not_join() {
             }
         }
     });
-    let refused = join("second", 1).await.expect_err("it would count the limits once more");
+    let refused = join("second", 1).await.expect_err("keys could use their limits twice");
     assert!(matches!(&refused, JoinError::OtherRedis(name) if name == "first"), "{refused}");
     assert!(refused.to_string().contains("--redis-url"), "{refused}");
     join("third", 0).await.expect("it has the same").leave().await.expect("the database answers");
     // No node is left that uses the first Redis.
     renewing.abort();
     first.leave().await.expect("the database answers");
-    join("fourth", 1).await.expect("nobody is in the way");
+    join("fourth", 1).await.expect("no other server holds the database");
 }
 
 #[tokio::test]
@@ -310,7 +310,7 @@ async fn ten_nodes_may_start_at_once_on_an_empty_database() {
         db.migrate().await.expect("one of them makes the schema, and the others wait for it");
         let redis = Redis::open("redis://127.0.0.1:1").await.expect("a URL");
         let node = Node::join(&db, clock.clone(), &Entropy::System, format!("node {number}"), Some(redis)).await;
-        Arc::new(node.expect("nobody is in the way"))
+        Arc::new(node.expect("no other server holds the database"))
     };
     let nodes = join_all((0..10).map(start)).await;
     assert_eq!(nodes[0].members().await.expect("the database answers").len(), 10);

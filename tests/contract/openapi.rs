@@ -138,7 +138,7 @@ async fn operation_ids_are_unique_and_every_reference_resolves() {
 }
 
 #[tokio::test]
-async fn the_seeds_examples_are_in_the_document() {
+async fn the_examples_of_the_contracts_are_in_the_document() {
     let text = document(&app().await).await.to_string();
     for example in [
         r#""key":"hs_live_a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f8a9b0c1d2e3f4a5b6c7d8e9f0a1b2""#,

@@ -90,7 +90,7 @@ on_both_engines! {
         assert_eq!((answers[3].status.as_u16(), answers[3].header("set-cookie")), (401, ""));
         assert_eq!(app.number("SELECT count(*) FROM sessions").await, 0);
         assert_eq!(app.number("SELECT count(*) FROM token_families WHERE ended_at IS NULL").await, 0);
-        assert_eq!(app.number("SELECT count(*) FROM known_networks").await, 0, "their networks are strangers' again");
+        assert_eq!(app.number("SELECT count(*) FROM known_networks").await, 0, "no network is known any more");
         assert_eq!(app.number("SELECT count(*) FROM tokens").await, 2, "a refresh that was refused leaves no token");
         let wrong = post(&app, peer, "/v1/auth/login", JSON, &json).await;
         assert_eq!((wrong.status, wrong.json()), (answers[0].status, answers[0].json()));

@@ -57,7 +57,7 @@ async fn crowd<'a>(
     crowd.push(other.map(|answer| (true, answer)).boxed());
     // Until each request is in the queue, or refused.
     while let Ok(Some((is_other, answer))) = tokio::time::timeout(Duration::from_millis(300), crowd.next()).await {
-        assert!(!is_other, "nothing can be written: {}", answer.text());
+        assert!(!is_other, "the database is locked: {}", answer.text());
         assert_eq!(answer.status, 429);
     }
     hold.end().await;
@@ -88,7 +88,7 @@ on_both_engines! {
         let (refused, answer, before) =
             crowd(&app, (0..1_300).map(|n| new(n, &ada.cookie)), new(0, &bob.cookie), 201).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
-        assert!(before <= 2 * 256, "it was in the next batch: {before}");
+        assert!(before <= 2 * 256, "not in the next batch: {before} answers came before");
         refused.is_problem(429, "too_many_requests");
         assert_eq!(refused.header("retry-after"), "1");
     }
@@ -109,7 +109,7 @@ on_both_engines! {
         refused.is_problem(429, "too_many_requests");
         assert_eq!(refused.header("retry-after"), "1");
         assert_eq!(answer.status, 202, "{}", answer.text());
-        assert!(before <= 2 * 512, "it was in the next batch: {before}");
+        assert!(before <= 2 * 512, "not in the next batch: {before} answers came before");
     }
 }
 

@@ -22,7 +22,7 @@ on_both_engines! {
         let mut story = Story::new();
         Call::new(&app, "POST", "/v1/auth/register").json(ADA).tell(&mut story).await;
         Call::new(&app, "POST", "/v1/auth/register").json(BOB).tell(&mut story).await;
-        story.say("the account that exists already is no exception");
+        story.say("also refused for the existing account");
         Call::new(&app, "POST", "/v1/auth/register").json(ADA).tell(&mut story).await;
         story.is("the_first_account_registers_itself_and_no_other");
     }
@@ -61,7 +61,7 @@ on_both_engines! {
         Call::new(&app, "POST", "/v1/auth/register").json(&wrong).tell(&mut story).await;
         assert_eq!(app.number("SELECT count(*) FROM users").await, 0);
         Call::new(&app, "POST", "/v1/auth/register").json(&with(&token, "ada@example.com")).tell(&mut story).await;
-        story.say("it opens the door once");
+        story.say("the set-up token works once");
         Call::new(&app, "POST", "/v1/auth/register").json(&with(&token, "bob@example.com")).tell(&mut story).await;
         story.is("the_first_account_of_a_reachable_server_needs_the_set_up_token");
     }
@@ -99,7 +99,7 @@ on_both_engines! {
         let mut story = Story::new();
         Call::new(&app, "POST", "/v1/auth/register").json(ADA).tell(&mut story).await;
         Call::new(&app, "POST", "/v1/auth/register").json(BOB).tell(&mut story).await;
-        story.say("the same address in another case is the same account");
+        story.say("an address in another case is the same account");
         let again = r#"{"email": " ADA@Example.com ", "password": "another password"}"#;
         Call::new(&app, "POST", "/v1/auth/register").json(again).tell(&mut story).await;
         story.is("an_open_server_registers_each_email_once");

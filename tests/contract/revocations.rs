@@ -139,7 +139,7 @@ on_both_engines! {
             edit(&app, &bob, &foreign, &format!(r#"{{"name": "{name}"}}"#)).await;
         }
         let (_, still, _) = stream.next().await.expect("a heartbeat");
-        assert_eq!(still, start, "nothing shows that others have changed something");
+        assert_eq!(still, start, "changes of other organisations do not show");
         edit(&app, &ada, &made, r#"{"name": "own"}"#).await;
         let (_, own, _) = stream.change().await.expect("a change");
         assert_eq!(count(&own), "1");

@@ -31,12 +31,12 @@ on_both_engines! {
         let told = |who: &Someone, key: &Answer| {
             Call::new(&app, "DELETE", &format!("/v1/auth/api-keys/{}", key.field("/id"))).cookie(&who.cookie)
         };
-        story.say("somebody of another organisation");
+        story.say("a member of another organisation");
         told(&eve, &adas).tell(&mut story).await;
-        story.say("a member who did not make it");
+        story.say("a member that did not create the key");
         told(&bob, &adas).tell(&mut story).await;
         assert!(works(&app, &adas.field("/key")).await);
-        story.say("the member who made it");
+        story.say("the member that created the key");
         told(&bob, &bobs).tell(&mut story).await;
         assert!(!works(&app, &bobs.field("/key")).await);
         story.say("an admin, then the owner");
@@ -79,7 +79,7 @@ on_both_engines! {
         assert!(answers.iter().all(|answer| answer.status == 200 && answer.text() == r#"{"success":true}"#));
         app.clock.advance(5_000);
         assert_eq!(delete(&app, &ada, &id).await.text(), r#"{"success":true}"#);
-        assert_eq!(app.number("SELECT revoked_at FROM keys").await, crate::app::NOW.0, "the first moment stays");
+        assert_eq!(app.number("SELECT revoked_at FROM keys").await, crate::app::NOW.0, "the time of the first revocation is kept");
         assert_eq!(app.number("SELECT revoked_count FROM organisations").await, 1);
     }
 
@@ -91,7 +91,7 @@ on_both_engines! {
             let uses = join_all((0..5).map(|_| works(&app, &string)));
             let revoked = async {
                 assert_eq!(delete(&app, &ada, &id).await.status, 200);
-                assert!(!works(&app, &string).await, "the next moment");
+                assert!(!works(&app, &string).await, "accepted after the revocation was answered");
             };
             futures::join!(uses, revoked);
             assert!(!works(&app, &string).await);
@@ -105,17 +105,17 @@ on_both_engines! {
         let second = create(&app, &ada.cookie, r#"{"name": "second"}"#).await.field("/key");
         let current = || Call::new(&app, "DELETE", "/v1/auth/api-keys/current");
         current().key(&first).tell(&mut story).await;
-        story.say("again: it is no key any more");
+        story.say("again, after its revocation");
         current().key(&first).tell(&mut story).await;
-        story.say("as Bearer");
+        story.say("as a Bearer token");
         current().header("authorization", &format!("Bearer {second}")).tell(&mut story).await;
-        story.say("a session is no key");
+        story.say("with a session, and without a credential");
         current().cookie(&ada.cookie).tell(&mut story).await;
         current().tell(&mut story).await;
         story.is("a_key_revokes_itself");
         assert!(!works(&app, &first).await && !works(&app, &second).await);
         assert_eq!(app.number("SELECT revoked_count FROM organisations").await, 2);
-        assert_eq!(app.number("SELECT CAST(sum(request_count) AS BIGINT) FROM keys").await, 0, "that is no use of a key");
+        assert_eq!(app.number("SELECT CAST(sum(request_count) AS BIGINT) FROM keys").await, 0, "a revocation does not count as a use");
     }
 
     async fn a_paused_or_network_bound_key_may_revoke_itself(app) {

@@ -20,14 +20,14 @@ on_both_engines! {
         bob.who.join(&app, &ada.who.org, Role::Viewer).await;
         let ask = |method: &str, path: &str| Call::new(&app, method, path).cookie(&bob.who.cookie);
 
-        story.say("sees every key");
+        story.say("a viewer sees every key");
         ask("GET", &format!("/v1/auth/api-keys?org_id={}", ada.who.org)).tell(&mut story).await;
         for key in [&adas, &bobs] {
             assert_eq!(ask("GET", &format!("/v1/keys/{}", key.field("/id"))).send().await.status, 200);
         }
-        story.say("creates none");
+        story.say("a viewer creates no key");
         ask("POST", "/v1/auth/api-keys").json(&ada.who.in_env(&ada.who.live, "")).tell(&mut story).await;
-        story.say("changes and revokes none, the one that he made included");
+        story.say("a viewer changes and revokes no key, not even an own one");
         for key in [&adas, &bobs] {
             let id = key.field("/id");
             let path = format!("/v1/keys/{id}");
@@ -37,7 +37,7 @@ on_both_engines! {
         }
         ask("PATCH", &format!("/v1/keys/{}", bobs.field("/id"))).json(r#"{"enabled": false}"#).tell(&mut story).await;
 
-        story.say("the same with a token of the tenant");
+        story.say("with an access token of the tenant");
         let token = log_in(&app, &bob.email, Some(&ada.id)).await.field("/accessToken");
         assert_eq!(call(&app, &token, "GET", "/api/v1/apikeys").send().await.total(), 2);
         assert_eq!(call(&app, &token, "GET", "/api/v1/events").send().await.total(), 0);

@@ -196,7 +196,7 @@ on_both_engines! {
         let events = ada.who.page("events");
         let events = Call::new(&app, "GET", &events).cookie(&ada.who.cookie).send();
         let (refused, found, events) = futures::join!(refused, search(&app, &ada.who, "straw"), events);
-        assert_eq!((found.status.as_u16(), events.status.as_u16()), (429, 429), "pages wait as well");
+        assert_eq!((found.status.as_u16(), events.status.as_u16()), (429, 429), "searches and event pages need a place too");
         for answer in refused {
             answer.is_problem(429, "too_many_requests");
             assert_eq!(answer.header("retry-after"), "1");

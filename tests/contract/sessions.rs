@@ -38,10 +38,10 @@ on_both_engines! {
         assert!(!is_signed_in(&app, &cookie).await);
         app.clock.advance(-DAY);
         app.services.accounts.tidy().await.unwrap();
-        assert!(is_signed_in(&app, &cookie).await, "what is not over is not tidied away");
+        assert!(is_signed_in(&app, &cookie).await, "a valid session is not deleted");
         app.clock.advance(DAY);
         app.services.accounts.tidy().await.unwrap();
-        assert_eq!(app.number("SELECT count(*) FROM sessions").await, 1, "used a moment ago");
+        assert_eq!(app.number("SELECT count(*) FROM sessions").await, 1, "a session that was just used is not deleted");
         app.clock.advance(6 * DAY);
         app.services.accounts.tidy().await.unwrap();
         assert_eq!(app.number("SELECT count(*) FROM sessions").await, 0);
@@ -73,7 +73,7 @@ on_both_engines! {
         let cookie = register(&app, "ada@example.com").await;
         app.clock.advance(7 * DAY);
         Call::new(&app, "GET", "/v1/auth/me").cookie(&cookie).tell(&mut story).await;
-        story.say("a program that sent no cookie has none to forget");
+        story.say("without a cookie in the request, no cookie is removed");
         let token = cookie.trim_start_matches("session=");
         let bearer = format!("Bearer {token}");
         Call::new(&app, "GET", "/v1/auth/me").header("authorization", &bearer).tell(&mut story).await;

@@ -78,9 +78,9 @@ on_both_engines! {
             let answer = Call::new(&app, "POST", "/v1/auth/login").json(guess).from(attacker).send().await;
             answer.is_problem(401, "unauthenticated");
         }
-        story.say("the eleventh guess, from another port");
+        story.say("the eleventh attempt, from another port");
         Call::new(&app, "POST", "/v1/auth/login").json(guess).from("198.51.100.9:40001").tell(&mut story).await;
-        story.say("in another case it is the same account, and a right guess is not heard either");
+        story.say("the address in another case, and the right password, are throttled too");
         let right = r#"{"email": "ADA@example.com", "password": "correct horse battery"}"#;
         Call::new(&app, "POST", "/v1/auth/login").json(right).from(attacker).tell(&mut story).await;
         story.is("password_guesses_are_throttled_and_the_owner_is_not_locked_out");

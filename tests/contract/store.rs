@@ -34,7 +34,7 @@ fn statements(engine: Engine) -> Vec<(String, String)> {
             (name, text)
         })
         .collect();
-    assert!(statements.len() > 20, "we look in the right place");
+    assert!(statements.len() > 20, "too few statements were found");
     statements
 }
 

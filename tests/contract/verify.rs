@@ -51,7 +51,7 @@ on_both_engines! {
         verify(&app, &caller, &json!({ "key": plain })).tell(&mut story).await;
         let ask = json!({ "key": rich, "scopes": "events:write b:c", "environment": "live", "ip": "::ffff:203.0.113.9" });
         verify(&app, &caller, &ask).tell(&mut story).await;
-        story.say("by Bearer, and with a cost that only looks");
+        story.say("with a Bearer token, and with cost 0");
         let ask = json!({ "key": rich, "ip": "2001:db8::1", "cost": 0 });
         Call::new(&app, "POST", "/v1/keys/verify").header("authorization", &format!("Bearer {caller}")).json(&ask.to_string()).tell(&mut story).await;
         story.is("a_valid_key_is_answered_with_its_details");
@@ -78,14 +78,14 @@ on_both_engines! {
         patch(&app, &ada, &id, r#"{"expires_at": null}"#).await;
         verify(&app, &caller, &ask).tell(&mut story).await;
         ask["environment"] = json!("live");
-        story.say("no address, and then a wrong one");
+        story.say("without an address, then with a wrong one");
         verify(&app, &caller, &ask).tell(&mut story).await;
         ask["ip"] = json!("203.0.114.1");
         assert_eq!(code(&app, &caller, &ask).await, "FORBIDDEN");
         ask["ip"] = json!("203.0.113.1");
         verify(&app, &caller, &ask).tell(&mut story).await;
         ask["scopes"] = json!("a:b");
-        story.say("two of three, none of which the refusals have used up");
+        story.say("the refusals charged nothing: two of three requests");
         assert_eq!(code(&app, &caller, &ask).await, "VALID");
         assert_eq!(code(&app, &caller, &ask).await, "VALID");
         verify(&app, &caller, &ask).tell(&mut story).await;
@@ -122,7 +122,7 @@ on_both_engines! {
         Call::new(&app, "DELETE", &format!("/v1/auth/api-keys/{id}")).cookie(&bob.cookie).send().await;
         assert_eq!(told(&foreign.field("/key")).await, nothing);
         let shown = Call::new(&app, "GET", &format!("/v1/keys/{id}")).cookie(&bob.cookie).send().await;
-        assert_eq!((shown.json()["usage"].clone(), shown.json()["request_count"].clone()), (json!([]), json!(0)), "nor is it counted");
+        assert_eq!((shown.json()["usage"].clone(), shown.json()["request_count"].clone()), (json!([]), json!(0)), "a refused check is not counted");
     }
 
     async fn only_a_key_with_the_right_to_check_keys_is_answered(app) {
@@ -141,7 +141,7 @@ on_both_engines! {
         let elsewhere = key(&app, &ada, r#", "ip_allowlist": ["10.0.0.0/8"]"#).await.field("/key");
         verify(&app, &elsewhere, &ask).tell(&mut story).await;
         assert_eq!(verify(&app, &elsewhere, &ask).from("10.1.2.3:1").send().await.status, 200);
-        story.say("a key of the test environment checks those of both");
+        story.say("a key of the test environment checks keys of both environments");
         let test = create(&app, &ada.cookie, &ada.in_env(&ada.test, "")).await.field("/key");
         assert_eq!(code(&app, &test, &ask).await, "VALID");
         story.is("only_a_key_with_the_right_to_check_keys_is_answered");
@@ -226,7 +226,7 @@ on_both_engines! {
         let addresses: Vec<String> = shown.json()["recent_addresses"].as_array().unwrap().iter().map(|from| from["address"].as_str().unwrap().to_owned()).collect();
         let expected: Vec<String> = (15..25).rev().map(|n| format!("198.51.100.{n}")).collect();
         assert_eq!(addresses, expected);
-        assert_eq!(app.number("SELECT count(*) FROM key_addresses").await, 11, "ten of the key, one of its caller");
+        assert_eq!(app.number("SELECT count(*) FROM key_addresses").await, 11, "ten addresses of the key, one of the service");
     }
 
     /// Many pending counts go through a log. Counts are exact at every step, and complete after a restart in between.

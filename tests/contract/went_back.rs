@@ -62,7 +62,7 @@ on_both_engines! {
             until("the key is what the database says", async || whoami(&key).await == 401).await;
             assert_eq!(stream.change().await.expect("an event").0, "reset");
             let mut again = Stream::open(&app, &other.field("/key"), Some(&lost)).await;
-            assert_eq!(again.next().await.expect("an event").0, "reset", "by what nobody knows any more");
+            assert_eq!(again.next().await.expect("an event").0, "reset", "with the id of a lost change");
             // From here on, changes work as usual.
             edit(&app, &ada.cookie, &id, r#"{"enabled": true}"#).await;
             assert_eq!(whoami(&key).await, 200);
@@ -85,7 +85,7 @@ on_both_engines! {
         app.restore_and("").await;
         let path = format!("/v1/keys/{id}/revoke");
         assert_eq!(Call::new(&app, "POST", &path).cookie(&ada.cookie).send().await.status, 200);
-        assert!(stream.changed().now_or_never().is_some(), "it has something to tell");
+        assert!(stream.changed().now_or_never().is_some(), "the stream has a change");
     }
 
     async fn sessions_and_sources_of_a_lost_history_are_forgotten(app) {
@@ -181,7 +181,7 @@ async fn a_revocation_after_a_restore_waits_for_nodes_that_the_database_may_have
         async move { keys.revoke(&owner, id, false).await }
     });
     let early = tokio::time::timeout(std::time::Duration::from_millis(700), &mut revoking).await;
-    assert!(early.is_err(), "no answer while a node that was forgotten may still accept the key: {early:?}");
+    assert!(early.is_err(), "a node that the database lost may still accept the key: {early:?}");
     app.clock.advance(i64::try_from(LEASE.as_millis()).expect("it is short") + 1);
     revoking.await.expect("it ends").expect("it is revoked");
 }
@@ -217,7 +217,7 @@ async fn a_lost_key_is_unknown_even_if_the_database_fails_when_the_restore_is_de
     let copied = app.number("SELECT renewals FROM backup_nodes").await;
     let renewals = async || app.number("SELECT renewals FROM nodes").await;
     until("it has renewed its lease since the copy", async || renewals().await > copied + 2).await;
-    // Renewals go on, but the end of the change log cannot be read.
+    // Renewals succeed, but the end of the change log cannot be read.
     app.restore_and("ALTER TABLE changes_last RENAME COLUMN epoch TO hidden").await;
     until("it has renewed its lease since the restore", async || renewals().await > copied + 1).await;
     app.execute("ALTER TABLE changes_last RENAME COLUMN hidden TO epoch").await;
@@ -269,7 +269,7 @@ async fn a_revocation_waits_for_nodes_that_the_database_may_not_know_either() {
         async move { keys.revoke(&owner, id, false).await }
     });
     let early = tokio::time::timeout(std::time::Duration::from_millis(700), &mut revoking).await;
-    assert!(early.is_err(), "no answer while a node that was forgotten may still accept the key: {early:?}");
+    assert!(early.is_err(), "a node that the database lost may still accept the key: {early:?}");
     app.clock.advance(i64::try_from(LEASE.as_millis()).expect("it is short") + 1);
     revoking.await.expect("it ends").expect("it is revoked");
 }

@@ -39,7 +39,7 @@ on_both_engines! {
         let test = create(&app, &ada.cookie, &ada.in_env(&ada.test, more)).await.field("/key");
         Call::new(&app, "GET", "/v1/whoami").key(&live).tell(&mut story).await;
         Call::new(&app, "GET", "/v1/whoami").header("authorization", &format!("Bearer {test}")).tell(&mut story).await;
-        story.say("with blanks around it, as HEAD, and beside a session");
+        story.say("with spaces around the key, by HEAD, and beside a session");
         Call::new(&app, "HEAD", "/v1/whoami").key(&format!(" {live} ")).cookie(&ada.cookie).tell(&mut story).await;
         story.is("whoami_returns_the_details_of_a_key");
     }
@@ -111,7 +111,7 @@ on_both_engines! {
         let key = create(&app, &ada.cookie, body).await.field("/key");
         let call = || Call::new(&app, "GET", "/v1/whoami").key(&key);
         call().from("198.51.100.1:1000").tell(&mut story).await;
-        story.say("a header that anybody can send");
+        story.say("with an untrusted `X-Forwarded-For`");
         call().header("x-forwarded-for", "192.0.2.10").tell(&mut story).await;
         story.is("the_ip_allowlist_is_compared_with_the_peer_address");
         for peer in ["192.0.2.10:1000", "[2001:db8::1]:1000", "[::ffff:192.0.2.10]:1000"] {
@@ -126,7 +126,7 @@ on_both_engines! {
         let log = crate::app::log();
         let line = log.lines().find(|line| line.contains("--trusted-proxies") && line.contains(&id));
         assert!(line.is_some_and(|line| line.contains("WARN")), "the log says which setting is missing");
-        assert_eq!(counted(&app, &ada).await.0, 3, "a refusal is no use");
+        assert_eq!(counted(&app, &ada).await.0, 3, "a refusal does not count as a use");
     }
 
     async fn behind_a_trusted_proxy_the_right_most_foreign_hop_counts(app, behind_a_proxy()) {
@@ -146,14 +146,14 @@ on_both_engines! {
         assert_eq!(from("10.0.0.1:443", &[b"198.51.100.1", b"203.0.113.5:4000, 10.9.9.9"]).await, 200);
         assert_eq!(from("[::ffff:10.0.0.1]:443", &[b"203.0.113.5"]).await, 200);
         assert_eq!(from("10.0.0.1:443", &[]).await, 200, "the proxy itself");
-        assert_eq!(from("10.0.0.1:443", &[b"203.0.113.5, 198.51.100.1"]).await, 403, "the left-most is anybody's word");
+        assert_eq!(from("10.0.0.1:443", &[b"203.0.113.5, 198.51.100.1"]).await, 403, "the client itself can write the left-most hop");
         assert_eq!(from("10.0.0.1:443", &[b"203.0.113.5", b"198.51.100.1"]).await, 403);
         assert_eq!(from("10.0.0.1:443", &[b"203.0.113.5, unknown"]).await, 403);
         assert_eq!(from("10.0.0.1:443", &[b""]).await, 403);
-        assert_eq!(from("10.0.0.1:443", &[b"203.0.113.5, \xff"]).await, 403, "what is no text is no address");
-        assert_eq!(from("10.0.0.1:443", &[b"\xff, 198.51.100.1"]).await, 403, "and hides no address beside it");
+        assert_eq!(from("10.0.0.1:443", &[b"203.0.113.5, \xff"]).await, 403, "a hop that is not UTF-8 is not an address");
+        assert_eq!(from("10.0.0.1:443", &[b"\xff, 198.51.100.1"]).await, 403, "an invalid hop does not hide another one");
         assert_eq!(from("10.0.0.1:443", &[b"\xff, 203.0.113.5"]).await, 200);
-        assert_eq!(from("203.0.113.5:443", &[b"203.0.113.5"]).await, 403, "not a proxy of ours");
+        assert_eq!(from("203.0.113.5:443", &[b"203.0.113.5"]).await, 403, "the peer is not a trusted proxy");
     }
 
     async fn two_hundred_concurrent_uses_are_all_counted(app) {

@@ -209,7 +209,7 @@ mod tests {
         cache(&memory, start);
         assert!(is_cached(&memory, start.after(TRUST_DURATION / 100 * 99)));
         assert!(!is_cached(&memory, start.after(TRUST_DURATION)));
-        assert!(memory.begin(hash(), start.after(TRUST_DURATION)).is_none(), "and nothing new is cached");
+        assert!(memory.begin(hash(), start.after(TRUST_DURATION)).is_none(), "no new outcome is cached without trust");
         memory.trust_from(start.after(TRUST_DURATION));
         assert!(is_cached(&memory, start.after(TRUST_DURATION)), "the heartbeat was late, and restores trust");
     }
@@ -224,7 +224,7 @@ mod tests {
         memory.distrust();
         assert!(!is_cached(&memory, now));
         memory.trust_from(now);
-        assert!(is_cached(&memory, now), "changes of the meantime arrived before this heartbeat");
+        assert!(is_cached(&memory, now), "all missed changes arrived before this heartbeat");
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         memory.finish(ticket, &valid(), true);
         assert!(!is_cached(&memory, now));
         cache(&memory, now);
-        assert!(is_cached(&memory, now), "a later one is");
+        assert!(is_cached(&memory, now), "an outcome that was requested after the change is cached");
     }
 
     #[test]

@@ -190,7 +190,7 @@ pub(crate) mod tests {
             "environment":null,"scopes":null,"expires_at":null,"metadata":null,"ratelimit":null,"request_id":"0"}"#;
         let outcome = read(nobody.as_bytes()).expect("an outcome");
         assert_eq!(outcome.code, Code::NotFound);
-        assert!(!outcome.holds("a:b"), "no key has no scopes");
+        assert!(!outcome.holds("a:b"), "an unknown key holds no scope");
         let later = read(br#"{"valid":false,"code":"ON_FIRE","missing_scopes":["a:b"],"retry_after":7}"#);
         let later = later.expect("an outcome");
         assert_eq!((later.code, later.retry_after), (Code::Other, Some(7)));
@@ -218,7 +218,7 @@ pub(crate) mod tests {
         let (outcome, before) = (valid(), UNIX_EPOCH + Duration::from_secs(99));
         let check = Check { scopes: "reports:read", environment: Some(Environment::Live), ..Check::new("k") };
         assert!(outcome.answers(&check, before));
-        assert!(!outcome.answers(&check, before + Duration::from_secs(1)), "its time is over");
+        assert!(!outcome.answers(&check, before + Duration::from_secs(1)), "the key has expired");
         assert!(!outcome.answers(&Check { scopes: "keys:verify", ..check }, before));
         assert!(!outcome.answers(&Check { environment: Some(Environment::Test), ..check }, before));
         for cost in [0, 2] {

@@ -114,7 +114,7 @@ mod tests {
         let (usage, key) = (Usage::default(), Arc::from("ak_1"));
         assert!(usage.count(&key, at(7)) && usage.count(&key, at(5)));
         let batches = usage.take();
-        assert!(usage.count(&key, at(6)), "one during the report");
+        assert!(usage.count(&key, at(6)), "a use during the report is counted");
         drop(batches);
         assert_eq!(all(&usage), [(key, Use { count: 3, last: at(7) })]);
         usage.take().into_iter().for_each(Batch::sent);

@@ -60,8 +60,8 @@ impl Authenticator {
         Self { throttle: Throttle::new(self.clock.clone(), Some(shared)), ..self }
     }
 
-    /// Compares an address and a password with the stored account, and returns the next step. Takes as long for an
-    /// account that does not exist.
+    /// Compares an address and a password with the stored account, and returns the next step. Takes the same time
+    /// for an account that does not exist.
     ///
     /// # Errors
     /// When there is no such account, the password is wrong, there were too many attempts, or the database fails.
@@ -112,7 +112,7 @@ impl Authenticator {
         }
         let is_disabled = user.as_ref().is_some_and(|user| user.disabled_at.is_some());
         let verified = self.verify(user, Attempt { email: &email, typed, network, lane }).await?;
-        // Only the owner of the password learns of it.
+        // After the password, so that only its owner learns that the account is disabled.
         if is_disabled {
             return Err(SignInError::Disabled);
         }

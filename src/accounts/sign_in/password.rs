@@ -218,7 +218,7 @@ mod tests {
         let before = hash(&argon2, nfd.as_bytes(), b"some salt").unwrap();
         assert_eq!(compare(&argon2, nfc, &before, &entropy), Comparison::Wrong);
         let Comparison::RightAsTyped(after) = compare(&argon2, nfd, &before, &entropy) else {
-            panic!("a hash of what was typed verifies");
+            panic!("the typed password matches its hash");
         };
         assert_eq!(compare(&argon2, nfc, &after, &entropy), Comparison::Right);
     }

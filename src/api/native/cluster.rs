@@ -78,8 +78,8 @@ impl From<Nodes> for Cluster {
 
 /// Cluster nodes
 ///
-/// Only for the operator of the server, the owner of its first account. A revocation is answered once every `live` node
-/// has dropped the key.
+/// Only for operators of the server, such as the owner of its first account. A revocation is answered once every `live`
+/// node has dropped the key.
 #[utoipa::path(
     get,
     path = "/v1/cluster",
@@ -103,7 +103,7 @@ pub(super) async fn show(
     SignedIn(person): SignedIn,
 ) -> Result<Json<Cluster>, ApiError> {
     if !person.may(Action::SeeServer) {
-        return Err(ApiError::forbidden("Only the operator of the server, whose account was its first, may see this."));
+        return Err(ApiError::forbidden("Only operators of the server may see this."));
     }
     Ok(Json(services.changes.nodes().await?.into()))
 }

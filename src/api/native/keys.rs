@@ -223,7 +223,7 @@ struct EditKey {
     metadata: Option<Option<BTreeMap<String, String>>>,
 }
 
-/// Tells an explicit `null` from an absent field.
+/// Distinguishes an explicit `null` from an absent field.
 #[expect(clippy::option_option, reason = "absent, null and a value are three cases")]
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)

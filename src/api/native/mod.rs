@@ -21,7 +21,7 @@ use crate::web::Services;
 use crate::web::client_address::Peer;
 use crate::web::fast_path::ResponseFuture;
 
-/// Answers the checks that services and gateways make for each of their own requests. Without the router, which would
+/// Answers the checks that services and gateways make for each of their own requests, without the router, which would
 /// cost as much as the check itself.
 ///
 /// # Errors

@@ -58,7 +58,7 @@ fn hours(usage: &KeyUsage, now: Timestamp) -> Vec<Hour> {
     (last - HOURS + 1..=last).map(hour).collect()
 }
 
-/// Returns the end of an axis for values up to `most`; its half is a whole number.
+/// Returns the highest label of an axis for values up to `most`: an even number, so that its half is a label too.
 fn end_of_axis(most: i64) -> i64 {
     let mut unit: i64 = 1;
     loop {

@@ -18,14 +18,14 @@ use crate::web::auth::SignedIn;
 /// `GET /server`.
 ///
 /// # Errors
-/// 401 without a session, 403 for all but the operator, 503 when the database fails.
+/// 401 without a session, 403 for a person that is not an operator, 503 when the database fails.
 pub async fn server(
     State(services): State<Services>,
     SignedIn(person): SignedIn,
     parts: Parts,
 ) -> Result<Answer, ApiError> {
     if !person.may(Action::SeeServer) {
-        return Err(ApiError::forbidden("Only the operator of this server can see its nodes."));
+        return Err(ApiError::forbidden("Only operators of this server can see its nodes."));
     }
     let nodes = services.changes.nodes().await?;
     let now = services.clock.now();

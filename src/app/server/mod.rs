@@ -1,3 +1,3 @@
-//! Pages about the server itself, for its operator.
+//! Pages about the server itself, for its operators.
 
 pub(crate) mod cluster_page;

@@ -1,4 +1,5 @@
-//! Audit entries: one for each change of the rights of a person or a key, or of a setting (MANAGEMENT, "Audit").
+//! Audit entries: one for each change of the rights of a person or a key, or of a setting
+//! (docs/ARCHITECTURE.md, "The audit log").
 //!
 //! `before` and `after` are built from a key as its readers see it, or from fields that are listed one by one, so a key
 //! string, a token, a password or a hash cannot get into an entry.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use paths::{files, files_in, mentions, paths, tokens, tree};
 
-/// The folders, lowest floor first. A folder uses folders of lower floors only, and none of its own floor.
+/// The folders by layer, the lowest first. A folder uses folders of lower layers only, and no other folder of its layer.
 const FLOORS: [&[&str]; 15] = [
     &["model"],
     &["runtime"],
@@ -26,8 +26,8 @@ const FLOORS: [&[&str]; 15] = [
     &["cli"],
 ];
 
-/// Names that a folder must not mention, beside higher floors: a crate, or a module of this crate with `crate::` before
-/// it.
+/// Names that a folder must not mention, besides folders of higher layers: a crate, or a module of this crate with
+/// `crate::` before it.
 const NEVER: [(&str, &[&str]); 15] = [
     ("model", &["axum", "leptos", "leptos_axum", "sqlx", "redis", "tokio"]),
     ("runtime", &["axum", "leptos", "leptos_axum", "sqlx", "redis", "http", "hyper"]),
@@ -96,7 +96,7 @@ fn paths_are_found_in_every_position() {
     let found = mentions("keys/deep/file.rs", source, &names);
     let expected = ["crate::model", "crate::store", "sqlx", "tokio"].map(str::to_owned);
     assert!(expected.iter().all(|name| found.contains(name)), "{found:?}");
-    assert_eq!(mentions("keys/file.rs", source, &names).len(), 5, "two up from here is the root");
+    assert_eq!(mentions("keys/file.rs", source, &names).len(), 5, "`super::super` is the root here");
     let visible = "pub(super) fn f() {}\npub(in crate::keys) fn g() {}\nuse super::X;";
     let found = paths("keys/check/file.rs", visible);
     assert_eq!(found.iter().filter(|path| path.len() > 1).collect::<Vec<_>>(), [&["crate", "keys", "check", "X"]]);
@@ -187,7 +187,7 @@ fn graph(files: &[(String, String)]) -> Vec<BTreeSet<usize>> {
 fn no_file_is_longer_than_400_lines() {
     let all = ["src", "tests", "benches", "clients", "tools"].into_iter().flat_map(files_in);
     let long: Vec<_> = all.filter(|(_, source)| source.lines().count() > 400).map(|(file, _)| file).collect();
-    assert_eq!(long, Vec::<String>::new(), "cut these where two subjects meet");
+    assert_eq!(long, Vec::<String>::new(), "split these files by subject");
 }
 
 #[test]

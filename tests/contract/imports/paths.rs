@@ -145,7 +145,7 @@ pub fn files_in(folder: &str) -> Vec<(String, String)> {
         })
         .collect();
     files.sort();
-    assert!(!files.is_empty(), "{folder} has Rust files");
+    assert!(!files.is_empty(), "no Rust file was found in {folder}");
     files
 }
 

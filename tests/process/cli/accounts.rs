@@ -108,7 +108,7 @@ fn accounts_are_listed_disabled_and_made_operators_beside_a_running_server() {
     let disabled = admin(&url, &["disable", "bob@example.com"]);
     assert_eq!(disabled.status.code(), Some(0), "{}", text(&disabled.stderr));
     assert_eq!(assert_logged(&disabled, "account.disabled"), bob);
-    assert_eq!(get("/v1/auth/me"), 401, "its sessions are over");
+    assert_eq!(get("/v1/auth/me"), 401, "its sessions have ended");
     assert_eq!(server.log_in("bob@example.com", PASSWORD).status, 401);
     assert!(
         text(&admin(&url, &["list"]).stdout).lines().any(|line| line.contains("bob@") && line.contains("disabled"))

@@ -2,7 +2,7 @@
 
 #![allow(
     clippy::large_types_passed_by_value,
-    reason = "a component takes its arguments by value; WASM has smaller ones"
+    reason = "a component takes its arguments by value; on WASM they are smaller"
 )]
 
 use leptos::prelude::*;

@@ -91,7 +91,11 @@ impl Redis {
         let new_identity = Entropy::System.id() | 1;
         let shared = Arc::new(Shared { client, connection, identity: AtomicI64::new(0), new_identity });
         if let Err(error) = shared.probe().await {
-            tracing::warn!(redis = %shared, %error, "Redis does not answer; limits are not shared between nodes until it does");
+            tracing::warn!(
+                redis = %shared,
+                %error,
+                "Redis does not answer; limits are not shared between nodes until it does"
+            );
         }
         tokio::spawn(keep(Arc::downgrade(&shared), watched));
         Ok(Self(shared))
@@ -164,7 +168,11 @@ impl Shared {
     /// Marks Redis as unavailable, and logs the change once.
     fn lost(&self, error: &RedisError) {
         if self.connection.send_if_modified(|connection| connection.take().is_some()) {
-            tracing::warn!(redis = %self, %error, "Redis does not answer any more; limits are not shared between nodes until it does");
+            tracing::warn!(
+                redis = %self,
+                %error,
+                "Redis does not answer any more; limits are not shared between nodes until it does"
+            );
         }
     }
 }

@@ -107,7 +107,12 @@ where
                 Ok(false) => return,
                 // No other worker can take the job over while the database does not answer.
                 Err(error) => {
-                    tracing::warn!(kind = held.kind.name(), job = held.row.id, %error, "cannot extend the lease of a job; will retry");
+                    tracing::warn!(
+                        kind = held.kind.name(),
+                        job = held.row.id,
+                        %error,
+                        "cannot extend the lease of a job; will retry"
+                    );
                 }
             }
         }

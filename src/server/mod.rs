@@ -246,6 +246,6 @@ async fn keep_flushing(services: Services, stop: CancellationToken) {
 
 async fn flush_usage(services: &Services) {
     if let Err(error) = services.usage.flush().await {
-        tracing::error!(%error, "could not flush usage counts; will retry");
+        tracing::error!(%error, "cannot flush usage counts; will retry");
     }
 }

@@ -84,8 +84,8 @@ impl DatabaseFile {
         if self.links() > 1 {
             tracing::warn!(
                 file = %self.path.display(), names = self.links(),
-                "the database file has several names (hard links); SQLite keeps its log by name, so a start under \
-                 another one loses what the log of this one holds"
+                "the database file has several names (hard links); a start under another name would lose the changes \
+                 that are still in the WAL of this name"
             );
         }
         Ok(())
@@ -134,7 +134,7 @@ impl DatabaseFile {
                 tracing::error!(
                     %file,
                     "the database file was moved, deleted or replaced; changes are refused until it is back, and \
-                     a restart would lose what only the open file holds"
+                     a restart would lose the changes that only the open file has"
                 );
             } else {
                 tracing::info!(%file, "the database file is back; changes are accepted again");

@@ -60,7 +60,7 @@ impl From<PathRejection> for ApiError {
 // Logs the cause, under the request's id, and asks the client to retry.
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the database failed");
+        tracing::error!(%error, "the database failed; the request gets 503");
         Self::unavailable("The database does not answer. Try again in a moment.")
     }
 }
@@ -70,11 +70,11 @@ impl From<Unavailable> for ApiError {
     fn from(error: Unavailable) -> Self {
         Self::unavailable(match error {
             Unavailable::KeyLookup | Unavailable::Quota => {
-                tracing::error!(%error, "the database failed");
+                tracing::error!(%error, "the database failed; the request gets 503");
                 "The key could not be looked up. Try again in a moment."
             }
             Unavailable::Session => {
-                tracing::error!(%error, "the database failed");
+                tracing::error!(%error, "the database failed; the request gets 503");
                 "The database does not answer. Try again in a moment."
             }
             Unavailable::KeyStorage => "The key could not be stored. Nothing of it is kept: try again in a moment.",

@@ -214,7 +214,7 @@ async fn checks_of_all_kinds_of_keys_succeed_while_every_flush_fails() {
     assert!(valid.iter().all(|count| *count > 0), "each key was used");
 
     let log = || std::fs::read_to_string(folder.path().join("log")).expect("a log");
-    assert!(log().contains("could not flush usage counts"), "the log has no failed flush");
+    assert!(log().contains("cannot flush usage counts"), "the log has no failed flush");
     let shown = async |client: &mut Client, number: usize| {
         let shown = client.call("GET", &format!("/v1/keys/{}", ids[number]), "").await.json(200);
         (shown["request_count"].as_u64().expect("a count"), shown["quota_remaining"].as_u64())

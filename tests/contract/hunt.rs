@@ -1,5 +1,5 @@
-//! Searches for plaintext secrets: searches answers, log and database for key strings, passwords and session tokens. A key's string
-//! is only in the answer that created it (docs/CONTRACTS.md, "Key strings").
+//! Searches answers, log and database for plaintext key strings, passwords and session tokens. A key's string is only
+//! in the answer that created it (docs/CONTRACTS.md, "Key strings").
 
 use crate::app::{Engine, TestApp, on_both_engines};
 use crate::story::{Answer, Call, create, someone};

@@ -158,7 +158,7 @@ impl Watch {
                 Ok(true) => {}
                 Ok(false) => return None,
                 Err(error) => {
-                    tracing::warn!(%error, "live events: query failed; the stream is closed, the page reconnects");
+                    tracing::warn!(%error, "cannot read new events; a live page is closed and reconnects");
                     return None;
                 }
             }

@@ -60,15 +60,20 @@ impl Server {
         let (clock, entropy) = (Clock::System, Entropy::System);
         let passwords = Passwords::new(entropy.clone());
         let accounts = Accounts::new(db.clone(), clock.clone(), entropy.clone(), passwords, Registration::Open, None);
+        let accounts = Arc::new(accounts);
         let policy = Policy::default();
         let opened = keys::open(db.clone(), clock.clone(), entropy.clone(), policy, None).await.expect("it opens");
+        let jobs = Jobs::new(db.clone(), clock.clone(), entropy.clone());
+        let (keys, people) = (Arc::clone(&opened.keys), Arc::clone(&accounts));
+        let teams = Teams::new(db.clone(), clock.clone(), entropy.clone(), keys, people, jobs);
         let services = Services {
             keys: opened.keys,
             changes: opened.changes,
             checks: opened.checks,
             usage: opened.usage,
             limits: opened.limits,
-            accounts: Arc::new(accounts),
+            accounts,
+            teams: Arc::new(teams),
             events: Arc::new(Events::new(db.clone(), clock.clone(), entropy.clone(), EventLimits::default())),
             lists: Arc::new(Lists::unbounded()),
             site: Arc::new(Site::default()),

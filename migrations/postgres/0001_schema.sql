@@ -11,7 +11,9 @@ CREATE TABLE users (
   -- 1 for an operator of the server, as the first account is.
   operator      BIGINT NOT NULL DEFAULT 0 CHECK (operator IN (0, 1)),
   -- The moment when an operator disabled the account: no session, token or password of it is accepted.
-  disabled_at   BIGINT
+  disabled_at   BIGINT,
+  -- The last use of a session or a sign-in, to the minute. It survives the session.
+  seen_at       BIGINT
 );
 
 -- At most one row, which the first account inserts (--registration first), so that of two concurrent registrations only
@@ -40,7 +42,9 @@ CREATE TABLE organisations (
   revoked_count BIGINT NOT NULL DEFAULT 0,
   -- Changes of an organisation have numbers of their own, which reveal nothing about other organisations.
   change_number BIGINT NOT NULL DEFAULT 0,
-  change_token  BIGINT NOT NULL DEFAULT 0
+  change_token  BIGINT NOT NULL DEFAULT 0,
+  -- Set when it has no member, invitation and unrevoked key any more; a job then erases the rest.
+  deleted_at    BIGINT
 );
 
 CREATE TABLE environments (
@@ -51,7 +55,9 @@ CREATE TABLE environments (
   created_at      BIGINT NOT NULL,
   -- The retention of events; the first limit that is reached counts.
   event_days      BIGINT NOT NULL DEFAULT 7,
-  event_limit     BIGINT NOT NULL DEFAULT 1000000
+  event_limit     BIGINT NOT NULL DEFAULT 1000000,
+  -- An archived environment has no unrevoked key and gets none.
+  archived_at     BIGINT
 );
 CREATE INDEX environments_of_organisation ON environments (organisation_id);
 
@@ -62,7 +68,23 @@ CREATE TABLE memberships (
   created_at      BIGINT NOT NULL,
   PRIMARY KEY (user_id, organisation_id)
 );
-CREATE INDEX members_of_organisation ON memberships (organisation_id);
+CREATE INDEX members_of_organisation ON memberships (organisation_id, created_at, user_id);
+
+-- Open invitations. One that is accepted, replaced or withdrawn has no row.
+CREATE TABLE invitations (
+  id              BIGINT PRIMARY KEY,
+  organisation_id BIGINT NOT NULL REFERENCES organisations (id),
+  email           TEXT NOT NULL,
+  role            TEXT NOT NULL CHECK (role IN ('owner', 'admin', 'member', 'viewer')),
+  -- SHA-256 of the token.
+  token_hash      BYTEA NOT NULL UNIQUE CHECK (octet_length(token_hash) = 32),
+  created_by      BIGINT NOT NULL REFERENCES users (id),
+  created_at      BIGINT NOT NULL,
+  expires_at      BIGINT NOT NULL,
+  UNIQUE (organisation_id, email)
+);
+CREATE INDEX invitations_of_maker ON invitations (created_by);
+CREATE INDEX invitations_by_expiry ON invitations (expires_at);
 
 -- The id of a session is a secret: only its SHA-256 is stored.
 CREATE TABLE sessions (
@@ -83,6 +105,7 @@ CREATE TABLE token_families (
   ended_at        BIGINT
 );
 CREATE INDEX token_families_of_user ON token_families (user_id);
+CREATE INDEX token_families_of_organisation ON token_families (organisation_id);
 
 -- Only the SHA-256 of a token is stored.
 CREATE TABLE tokens (
@@ -137,6 +160,8 @@ CREATE TABLE keys (
   fillfactor = 80
 );
 CREATE INDEX keys_of_creator ON keys (created_by, uuid);
+-- Counts the keys of each member.
+CREATE INDEX active_keys_of_creator ON keys (created_by, organisation_id) WHERE revoked_at IS NULL;
 CREATE INDEX keys_of_environment ON keys (environment_id, uuid);
 CREATE INDEX keys_of_parent ON keys (parent_id) WHERE parent_id IS NOT NULL;
 -- HookSentry lists keys in several orders, with or without a filter by state, at any page. Each order has an index,

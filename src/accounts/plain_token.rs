@@ -12,13 +12,13 @@ pub struct PlainToken(Zeroizing<String>);
 
 impl PlainToken {
     /// Draws 256 random bits.
-    pub(super) fn new(prefix: &str, entropy: &Entropy) -> Self {
+    pub(crate) fn new(prefix: &str, entropy: &Entropy) -> Self {
         let random = Zeroizing::new(entropy.bytes::<32>());
         Self(Zeroizing::new(format!("{prefix}{}", *Zeroizing::new(hex::encode(random.as_slice())))))
     }
 
     /// Returns the hash that is stored.
-    pub(super) fn hash(&self) -> [u8; 32] {
+    pub(crate) fn hash(&self) -> [u8; 32] {
         hash(&self.0)
     }
 
@@ -35,6 +35,6 @@ impl fmt::Debug for PlainToken {
 }
 
 /// Returns the hash of a presented token.
-pub(super) fn hash(token: &str) -> [u8; 32] {
+pub(crate) fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }

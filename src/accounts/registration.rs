@@ -6,8 +6,10 @@ use subtle::ConstantTimeEq;
 
 use super::queue::{Busy, Lane};
 use super::{Accounts, EmailAddress, Password};
-use crate::domain::{AuditAction, AuditActor, AuditChain, AuditEntry, AuditFields, AuditTarget, Verified};
-use crate::model::{EnvironmentId, Mode, OrganisationId, UserId};
+use crate::domain::{
+    AuditAction, AuditActor, AuditChain, AuditContext, AuditEntry, AuditFields, AuditTarget, NewOrganisation, Verified,
+};
+use crate::model::UserId;
 use crate::runtime::Network;
 use crate::runtime::entropy::Entropy;
 use crate::security_log::{Actor, SecurityEvent, Target, authenticated};
@@ -191,6 +193,29 @@ impl Accounts {
         Ok(true)
     }
 
+    /// Counts an attempt to use a secret of an account that does not exist yet, as one to sign in.
+    ///
+    /// # Errors
+    /// The seconds after which the next one is allowed, when this one is not.
+    pub(crate) async fn attempt(&self, from: Option<IpAddr>) -> Result<(), u64> {
+        self.authenticator.throttle.attempt(from, None).await
+    }
+
+    /// Gives back such an attempt, which succeeded.
+    pub(crate) async fn refund(&self, from: Option<IpAddr>) {
+        self.authenticator.throttle.refund(from, None, false).await;
+    }
+
+    /// Hashes the password of a new account, in the queue of the sign-ins of strangers.
+    pub(crate) async fn hash(&self, password: Password, from: Option<IpAddr>) -> Result<String, Busy> {
+        self.authenticator.passwords.hash(password, Network::of(from), Lane::Unknown).await
+    }
+
+    /// Makes the network of a new account known.
+    pub(crate) async fn remember_network(&self, verified: &Verified, from: Option<IpAddr>) -> Result<(), StoreError> {
+        self.authenticator.remember_network(verified, from).await
+    }
+
     /// Stores an account; also returns whether it is the first. Without an `actor`, the new person is the actor.
     async fn insert(
         &self,
@@ -199,19 +224,13 @@ impl Accounts {
         only_first: bool,
         actor: Option<AuditActor>,
     ) -> Result<(Verified, bool), RegisterError> {
-        let environment = || EnvironmentId(self.entropy.id());
-        let new = NewUser {
-            id: UserId(self.entropy.id()),
-            email: email.as_str(),
-            password_hash: &password_hash,
-            organisation: OrganisationId(self.entropy.id()),
-            organisation_uuid: self.entropy.uuid(),
-            organisation_name: &format!("{}'s organisation", email.local_part()),
-            environments: &[(environment(), "Production", Mode::Live), (environment(), "Development", Mode::Test)],
-            at: self.clock.now(),
-        };
-        let actor = actor.unwrap_or_else(|| AuditActor::person(new.id, new.email));
-        match self.db.insert_user(&new, only_first, |is_first| self.audit_of(&new, actor, is_first)).await? {
+        let at = self.clock.now();
+        let new = NewUser { id: UserId(self.entropy.id()), email: email.as_str(), password_hash: &password_hash, at };
+        let name = format!("{}'s organisation", email.local_part());
+        let organisation = NewOrganisation::new(name, at, &self.entropy);
+        let context = self.audit(actor.unwrap_or_else(|| AuditActor::person(new.id, new.email)));
+        let entries = |is_first| [account_entry(&context, &new, is_first), organisation.entry(&context, new.id)];
+        match self.db.insert_user(&new, &organisation, only_first, entries).await? {
             Registered::Done { is_first } => {
                 Ok((Verified { user: new.id, email: new.email.to_owned(), password_hash }, is_first))
             }
@@ -219,27 +238,11 @@ impl Accounts {
             Registered::EmailTaken => Err(RegisterError::EmailTaken),
         }
     }
+}
 
-    /// Returns the audit entries of a new account and of its organisation.
-    fn audit_of(&self, new: &NewUser<'_>, actor: AuditActor, is_first: bool) -> [AuditEntry; 2] {
-        let context = self.audit(actor);
-        let account = AuditTarget::account(new.id, new.email);
-        let organisation = AuditTarget::organisation(new.organisation, new.organisation_name);
-        let chain = AuditChain::Organisation(new.organisation);
-        let environments: Vec<_> = new
-            .environments
-            .iter()
-            .map(|(id, name, mode)| serde_json::json!({ "id": id.to_string(), "name": name, "mode": mode.as_str() }))
-            .collect();
-        let made = AuditFields::default()
-            .with("name", new.organisation_name)
-            .with("owner", new.id.to_string())
-            .with("environments", environments);
-        [
-            context
-                .entry(AuditChain::Server, AuditAction::AccountCreated, account)
-                .after(AuditFields::default().with("email", new.email).with("operator", is_first)),
-            context.entry(chain, AuditAction::OrganisationCreated, organisation).after(made),
-        ]
-    }
+/// The audit entry of a new account.
+pub(crate) fn account_entry(context: &AuditContext, new: &NewUser<'_>, is_operator: bool) -> AuditEntry {
+    let target = AuditTarget::account(new.id, new.email);
+    let made = AuditFields::default().with("email", new.email).with("operator", is_operator);
+    context.entry(AuditChain::Server, AuditAction::AccountCreated, target).after(made)
 }

@@ -62,6 +62,13 @@ pub fn operator_may(action: Action) -> bool {
     matches!(action.holders(), Holders::Operators)
 }
 
+impl Action {
+    /// The right to invite somebody to a role, to give a member that role, and to take it away or remove such a member.
+    pub fn on_members(role: Role) -> Self {
+        if may(role, Self::ManageOwnership) { Self::ManageOwnership } else { Self::ManageMembers }
+    }
+}
+
 /// The reason why an action is denied. Each contract has its own words for both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
@@ -103,5 +110,13 @@ mod tests {
         // The last action has the largest number, so a new one needs a row above.
         assert!(table.iter().enumerate().all(|(row, (action, ..))| *action as usize == row));
         assert_eq!(table.len(), Action::SeeServer as usize + 1);
+    }
+
+    #[test]
+    fn only_owners_make_and_unmake_owners() {
+        assert_eq!(Action::on_members(Role::Owner), Action::ManageOwnership);
+        for role in [Role::Admin, Role::Member, Role::Viewer] {
+            assert_eq!(Action::on_members(role), Action::ManageMembers);
+        }
     }
 }

@@ -43,8 +43,8 @@ impl Caller {
                     (membership, membership.environment(environment).ok_or(Denied::Hidden)?)
                 } else {
                     let membership = person.memberships.first().ok_or(Denied::Hidden)?;
-                    // Live environments come first, and every organisation is created with one.
-                    (membership, membership.environments.first().ok_or(Denied::Hidden)?)
+                    // Live environments come first, and at least one environment is not archived.
+                    (membership, membership.open_environments().next().ok_or(Denied::Hidden)?)
                 };
                 if !membership.may(Action::CreateKeys) {
                     return Err(Denied::NotAllowed);
@@ -146,12 +146,14 @@ mod tests {
 
     /// Returns Ada, an operator of the server with a role in the organisation of [`key`].
     fn ada(role: Role) -> Caller {
-        let environment = Environment { id: EnvironmentId(1), name: "Production".to_owned(), mode: Mode::Live };
+        let (id, name) = (EnvironmentId(1), "Production".to_owned());
+        let environment = Environment { id, name, mode: Mode::Live, archived_at: None };
         let membership = Membership {
             organisation: OrganisationId(1),
             uuid: Uuid::nil(),
             name: "Ada's organisation".to_owned(),
             role,
+            joined_at: crate::model::Timestamp(0),
             environments: vec![environment],
         };
         let email = "ada@example.com".to_owned();

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::Place;
 use super::access::{Action, may, operator_may};
-use crate::model::{EnvironmentId, Mode, OrganisationId, Role, UserId};
+use crate::model::{EnvironmentId, Mode, OrganisationId, Role, Timestamp, UserId};
 
 /// A signed-in person.
 #[derive(Debug, Clone)]
@@ -33,7 +33,9 @@ pub struct Membership {
     pub name: String,
     /// The role of the person in it.
     pub role: Role,
-    /// The environments of the organisation, live ones first.
+    /// The moment when the person became a member.
+    pub joined_at: Timestamp,
+    /// The environments of the organisation: open ones before archived ones, and live ones before test ones.
     pub environments: Vec<Environment>,
 }
 
@@ -46,6 +48,8 @@ pub struct Environment {
     pub name: String,
     /// The mode.
     pub mode: Mode,
+    /// Since when it is archived: it has no active key and gets none.
+    pub archived_at: Option<Timestamp>,
 }
 
 impl Person {
@@ -79,6 +83,11 @@ impl Membership {
     /// Returns the environment with an id, if it belongs to this organisation.
     pub fn environment(&self, id: EnvironmentId) -> Option<&Environment> {
         self.environments.iter().find(|environment| environment.id == id)
+    }
+
+    /// The environments that can get keys.
+    pub fn open_environments(&self) -> impl Iterator<Item = &Environment> {
+        self.environments.iter().filter(|environment| environment.archived_at.is_none())
     }
 
     pub(super) fn place(&self, environment: &Environment) -> Place {

@@ -26,11 +26,15 @@ pub enum Kind {
     DeleteOldIdempotencyKeys,
     /// Deletes jobs that ended long ago.
     DeleteEndedJobs,
+    /// Deletes invitations that are over.
+    DeleteEndedInvitations,
+    /// Erases the events and keys of an organisation that was deleted.
+    EraseOrganisation,
 }
 
 impl Kind {
     /// The periodic jobs that clean up the database.
-    pub const CLEAN_UP: [Self; 9] = [
+    pub const CLEAN_UP: [Self; 10] = [
         Self::DeleteEndedSessions,
         Self::DeleteEndedTokens,
         Self::DeleteOldNetworks,
@@ -40,7 +44,11 @@ impl Kind {
         Self::DeleteOldEvents,
         Self::DeleteOldIdempotencyKeys,
         Self::DeleteEndedJobs,
+        Self::DeleteEndedInvitations,
     ];
+
+    /// The jobs that requests add, and that may take long.
+    pub const ERASURES: [Self; 1] = [Self::EraseOrganisation];
 
     /// Returns the name in the table `jobs`.
     pub fn name(self) -> &'static str {
@@ -54,6 +62,8 @@ impl Kind {
             Self::DeleteOldEvents => "delete_old_events",
             Self::DeleteOldIdempotencyKeys => "delete_old_idempotency_keys",
             Self::DeleteEndedJobs => "delete_ended_jobs",
+            Self::DeleteEndedInvitations => "delete_ended_invitations",
+            Self::EraseOrganisation => "erase_organisation",
         }
     }
 
@@ -65,10 +75,13 @@ impl Kind {
             | Self::DeleteOldChanges
             | Self::DeleteOldEvents
             | Self::DeleteOldIdempotencyKeys => Some(MINUTE),
-            // These rows are kept for weeks, so an hour more does not matter.
-            Self::DeleteOldNetworks | Self::DeleteOldOutcomes | Self::PurgeRevokedKeys | Self::DeleteEndedJobs => {
-                Some(HOUR)
-            }
+            // These rows are kept for days or weeks, so an hour more does not matter.
+            Self::DeleteOldNetworks
+            | Self::DeleteOldOutcomes
+            | Self::PurgeRevokedKeys
+            | Self::DeleteEndedJobs
+            | Self::DeleteEndedInvitations => Some(HOUR),
+            Self::EraseOrganisation => None,
         }
     }
 }
@@ -118,8 +131,10 @@ mod tests {
 
     #[test]
     fn every_kind_has_a_name_of_its_own() {
-        let names: BTreeSet<&str> = Kind::CLEAN_UP.iter().map(|kind| kind.name()).collect();
-        assert_eq!(names.len(), Kind::CLEAN_UP.len());
+        let kinds = || Kind::CLEAN_UP.into_iter().chain(Kind::ERASURES);
+        let names: BTreeSet<&str> = kinds().map(Kind::name).collect();
+        assert_eq!(names.len(), kinds().count());
         assert!(Kind::CLEAN_UP.iter().all(|kind| kind.interval_ms().is_some()));
+        assert!(Kind::ERASURES.iter().all(|kind| kind.interval_ms().is_none()));
     }
 }

@@ -9,13 +9,15 @@ use tokio::sync::oneshot;
 
 use super::descendants::is_within;
 use super::{Checks, Keys};
-use crate::domain::{AuditAction, AuditContext, AuditFields, Caller, Key, Limits, Place, PlainKey, Spent, Unavailable};
+use crate::domain::{
+    Action, AuditAction, AuditContext, AuditFields, Caller, Key, Limits, Place, PlainKey, Spent, Unavailable, may,
+};
 use crate::model::{AuditEntryId, FieldError, KeyId, KeyName, MANAGE_KEYS, Scopes};
 use crate::runtime::Tenant;
 use crate::runtime::batch::{self, Batches, Full, Queue};
 use crate::runtime::entropy::Entropy;
 use crate::security_log::{SecurityEvent, Target, request_origin};
-use crate::store::{Batch, Db, Inserted, MaxKeys, NewKey, StoreError};
+use crate::store::{Batch, Db, Inserted, KeyPlace, KeyRules, MaxKeys, NewKey, StoreError};
 
 /// The form of the key string, which depends on the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +77,15 @@ pub enum IssueError {
     /// The new key would have rights that its maker does not have.
     #[error("more than the key that asks has itself")]
     Broader(Vec<FieldError>),
+    /// The organisation was deleted meanwhile, or the maker is no member any more.
+    #[error("no such environment")]
+    NoPlace,
+    /// The maker may not create keys there any more.
+    #[error("the maker may not create keys any more")]
+    NotAllowed,
+    /// The environment is archived.
+    #[error("the environment is archived")]
+    Archived,
     /// The organisation's share of the queue is full.
     #[error("too many new keys of the organisation are waiting")]
     TooManyWaiting,
@@ -150,6 +161,9 @@ impl Keys {
             Inserted::TooManyRevoked => Err(IssueError::TooManyRevoked(self.policy.most_revoked)),
             Inserted::ParentEnded => Err(IssueError::MakerEnded),
             Inserted::ParentNarrowed => Err(IssueError::MakerNarrowed),
+            Inserted::NoPlace => Err(IssueError::NoPlace),
+            Inserted::NotAllowed => Err(IssueError::NotAllowed),
+            Inserted::Archived => Err(IssueError::Archived),
         }
     }
 }
@@ -170,6 +184,20 @@ fn bind(maker: &Key, NewKey { key, entry }: &mut NewKey) -> bool {
         entry.after = Some(AuditFields::of_key(key));
         true
     })
+}
+
+/// Judges the place of a new key, as it is when the key is stored. A key that a key makes needs the right of the person
+/// as well, who has made the first one.
+fn judge(key: &Key, place: Option<&KeyPlace>) -> Inserted {
+    let Some(place) = place else { return Inserted::NoPlace };
+    match place.role {
+        _ if place.is_archived => Inserted::Archived,
+        Some(role) if may(role, Action::CreateKeys) => Inserted::Done,
+        // An imported key has no person.
+        None if key.created_by.is_none() => Inserted::Done,
+        None if key.parent.is_none() => Inserted::NoPlace,
+        _ => Inserted::NotAllowed,
+    }
 }
 
 /// Compares the rights of a new key with the rights of its maker (docs/CONTRACTS.md, "Keys must not make keys"). Scopes
@@ -277,7 +305,7 @@ async fn write(db: Db, checks: Arc<Checks>, entropy: Entropy, most: MaxKeys, mut
 async fn insert(db: &Db, keys: &mut [NewKey], most: MaxKeys) -> Vec<Result<Inserted, Arc<StoreError>>> {
     let mut batch = Batch::new(keys.len());
     while let Some(rows) = batch.next_rows() {
-        let stored = db.insert_keys(&mut keys[rows.clone()], most, bind).await;
+        let stored = db.insert_keys(&mut keys[rows.clone()], &KeyRules { max: most, bind, judge }).await;
         batch.settle(rows, stored);
     }
     batch.outcomes()

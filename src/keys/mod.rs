@@ -13,6 +13,7 @@ mod issue;
 mod limits;
 mod list;
 mod revoke;
+mod revoke_all;
 mod usage;
 
 pub use cache::Cache;
@@ -29,6 +30,7 @@ pub use limits::shared::WithoutRedis;
 pub use limits::spending::{LimitState, Limited, QuotaState, RateState};
 pub use list::{Cursor, CursorError, Page, Request};
 pub use revoke::{RevokeError, RevokeOnceError};
+pub use revoke_all::ProofError;
 pub use usage::flush::FLUSH_EVERY;
 pub use usage::{KeyUsage, Usage};
 

@@ -25,6 +25,10 @@ pub struct ApiError {
     /// The invalid fields, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// The number of keys that stand in the way, where keys do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "ssr", schema(nullable = false))]
+    pub keys: Option<u64>,
     /// Seconds to wait; sent as the header `Retry-After`.
     #[serde(skip)]
     pub retry_after: Option<u64>,
@@ -56,6 +60,7 @@ impl ApiError {
             detail: detail.into(),
             code: code.to_owned(),
             errors: Vec::new(),
+            keys: None,
             retry_after: None,
         }
     }
@@ -149,6 +154,18 @@ impl ApiError {
     /// 409 `conflict`.
     pub fn conflict(detail: impl Into<String>) -> Self {
         Self::new(http::StatusCode::CONFLICT, "conflict", detail)
+    }
+
+    /// The same with a code of its own.
+    #[must_use]
+    pub fn with_code(self, code: &str) -> Self {
+        Self { code: code.to_owned(), ..self }
+    }
+
+    /// The same with the number of keys that stand in the way.
+    #[must_use]
+    pub fn with_keys(self, keys: u64) -> Self {
+        Self { keys: Some(keys), ..self }
     }
 
     /// 429 `too_many_requests`, for too many attempts.

@@ -98,6 +98,10 @@ id!(
     /// A person with an account.
     UserId, "usr_"
 );
+id!(
+    /// An invitation to an organisation.
+    InvitationId, "inv_"
+);
 
 id!(
     /// A node: one of several servers of a database. Each start draws a new id.

@@ -14,7 +14,7 @@ mod time;
 pub mod wire;
 
 pub use error::{ApiError, FieldError};
-pub use id::{AuditEntryId, EnvironmentId, IdError, IdText, KeyId, NodeId, OrganisationId, UserId};
+pub use id::{AuditEntryId, EnvironmentId, IdError, IdText, InvitationId, KeyId, NodeId, OrganisationId, UserId};
 pub use limits::{Quota, RateLimit};
 pub use name::{KeyName, NameError};
 pub use nfc::nfc;

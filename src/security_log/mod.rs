@@ -13,7 +13,7 @@ pub use origin::{Origin, authenticated, request_origin};
 use std::fmt;
 
 use crate::domain::Caller;
-use crate::model::{EnvironmentId, KeyId, OrganisationId, UserId};
+use crate::model::{EnvironmentId, InvitationId, KeyId, OrganisationId, UserId};
 use limit::{Kind, Repeated};
 
 /// The `tracing` target of all lines, which `--log` can filter by.
@@ -58,6 +58,30 @@ pub enum SecurityEvent {
     KeyRevoked,
     /// The retention of an environment's events was changed.
     RetentionChanged,
+    /// An organisation was created.
+    OrganisationCreated,
+    /// An organisation got another name.
+    OrganisationRenamed,
+    /// An organisation was deleted.
+    OrganisationDeleted,
+    /// An environment was created.
+    EnvironmentCreated,
+    /// An environment got another name.
+    EnvironmentUpdated,
+    /// An environment was archived.
+    EnvironmentArchived,
+    /// An archived environment was opened again.
+    EnvironmentUnarchived,
+    /// A person was invited.
+    InvitationCreated,
+    /// An invitation was accepted, or a token was presented that is none.
+    InvitationAccepted,
+    /// An invitation was withdrawn.
+    InvitationDeleted,
+    /// A member got another role.
+    MemberRoleChanged,
+    /// A member was removed, or left.
+    MemberRemoved,
 }
 
 impl SecurityEvent {
@@ -81,6 +105,18 @@ impl SecurityEvent {
             Self::KeyResumed => "key.resumed",
             Self::KeyRevoked => "key.revoked",
             Self::RetentionChanged => "retention.changed",
+            Self::OrganisationCreated => "organisation.created",
+            Self::OrganisationRenamed => "organisation.renamed",
+            Self::OrganisationDeleted => "organisation.deleted",
+            Self::EnvironmentCreated => "environment.created",
+            Self::EnvironmentUpdated => "environment.updated",
+            Self::EnvironmentArchived => "environment.archived",
+            Self::EnvironmentUnarchived => "environment.unarchived",
+            Self::InvitationCreated => "invitation.created",
+            Self::InvitationAccepted => "invitation.accepted",
+            Self::InvitationDeleted => "invitation.deleted",
+            Self::MemberRoleChanged => "member.role_changed",
+            Self::MemberRemoved => "member.removed",
         }
     }
 
@@ -141,8 +177,12 @@ pub enum Target {
     Account(UserId),
     /// An API key.
     Key(KeyId),
+    /// An organisation.
+    Organisation(OrganisationId),
     /// An environment.
     Environment(EnvironmentId),
+    /// An invitation.
+    Invitation(InvitationId),
 }
 
 impl From<Option<UserId>> for Target {
@@ -157,7 +197,9 @@ impl fmt::Display for Target {
             Self::Unknown => f.write_str("unknown"),
             Self::Account(id) => id.fmt(f),
             Self::Key(id) => id.fmt(f),
+            Self::Organisation(id) => id.fmt(f),
             Self::Environment(id) => id.fmt(f),
+            Self::Invitation(id) => id.fmt(f),
         }
     }
 }

@@ -40,6 +40,7 @@ use crate::runtime::entropy::Entropy;
 use crate::runtime::tasks::Tasks;
 use crate::security_log::limit::LogLimit;
 use crate::store::Db;
+use crate::teams::Teams;
 use crate::web::body::BodyMemory;
 use crate::web::{Services, Site};
 use config::Serve;
@@ -100,16 +101,28 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     keys.usage.recall().await?;
     let site = Site {
         public_url: config.public_url.as_ref().map(ToString::to_string),
+        address: Some(address),
         trusted_proxies: config.trusted_proxies.clone(),
     };
     let events = Events::new(db.clone(), clock.clone(), entropy.clone(), config.event_limits());
+    let accounts = Arc::new(accounts);
+    let jobs = Jobs::new(db.clone(), clock.clone(), entropy.clone());
+    let teams = Teams::new(
+        db.clone(),
+        clock.clone(),
+        entropy.clone(),
+        Arc::clone(&keys.keys),
+        Arc::clone(&accounts),
+        jobs.clone(),
+    );
     let services = Services {
         keys: keys.keys,
         changes: keys.changes,
         checks: keys.checks,
         usage: keys.usage,
         limits: keys.limits,
-        accounts: Arc::new(accounts),
+        accounts,
+        teams: Arc::new(teams),
         events: Arc::new(events),
         lists: Arc::new(db.list_places()),
         site: Arc::new(site),
@@ -120,11 +133,10 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
         stopping: CancellationToken::new(),
     };
 
-    let jobs = Jobs::new(db.clone(), clock.clone(), entropy.clone());
     let router = router(services.clone(), db.clone(), clock, entropy);
     let mut periodic = Tasks::default();
     periodic.spawn(|stop| keep_flushing(services.clone(), stop));
-    upkeep::start(&mut periodic, &services, jobs);
+    upkeep::start(&mut periodic, &services, &jobs);
     // Stopped after the last write: these tasks maintain the database file.
     let mut file_tasks = Tasks::default();
     file_tasks.spawn_until_stopped({

@@ -5,6 +5,7 @@
 //! quota leases (`keep_flushing`), the renewal of a node's lease and the reading of the change log (`keys`, `cluster`),
 //! checkpoints and the disk watch of a SQLite file (`store`), and [`keep_tidying`].
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
@@ -20,9 +21,11 @@ const CONCURRENT_CLEAN_UPS: usize = 2;
 const TIDY_INTERVAL: Duration = Duration::from_mins(1);
 const PLAN_RETRY_DELAY: Duration = Duration::from_secs(10);
 
-/// Starts the job runner and the tidying task.
-pub(super) fn start(tasks: &mut Tasks, services: &Services, jobs: Jobs) {
-    tasks.spawn(|stop| clean_up(services.clone(), jobs, stop));
+/// Starts the job runners and the tidying task. Erasures have a runner of their own, one at a time: they may take long, and
+/// must not delay the clean-up.
+pub(super) fn start(tasks: &mut Tasks, services: &Services, jobs: &Jobs) {
+    tasks.spawn(|stop| clean_up(services.clone(), jobs.clone(), stop));
+    tasks.spawn(|stop| runner(services, jobs, &Kind::ERASURES, 1).run(stop));
     tasks.spawn_until_stopped(keep_tidying(services.clone()));
 }
 
@@ -35,11 +38,20 @@ async fn clean_up(services: Services, jobs: Jobs, stop: CancellationToken) {
             return;
         }
     }
-    let handler = {
-        let jobs = jobs.clone();
-        move |job| run(services.clone(), jobs.clone(), job)
-    };
-    Runner::new(jobs, &Kind::CLEAN_UP, CONCURRENT_CLEAN_UPS, handler).run(stop).await;
+    runner(&services, &jobs, &Kind::CLEAN_UP, CONCURRENT_CLEAN_UPS).run(stop).await;
+}
+
+/// Returns a runner of some kinds of jobs.
+fn runner(
+    services: &Services,
+    jobs: &Jobs,
+    kinds: &[Kind],
+    capacity: usize,
+) -> Runner<impl Fn(Job) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>> + Send + Sync + 'static> {
+    let (services, owned) = (services.clone(), jobs.clone());
+    let handler =
+        move |job| -> Pin<Box<dyn Future<Output = _> + Send>> { Box::pin(run(services.clone(), owned.clone(), job)) };
+    Runner::new(jobs.clone(), kinds, capacity, handler)
 }
 
 /// Runs a clean-up job.
@@ -54,6 +66,8 @@ async fn run(services: Services, jobs: Jobs, job: Job) -> Result<(), Failure> {
         Kind::DeleteOldEvents => drop(services.events.delete_old_events().await?),
         Kind::DeleteOldIdempotencyKeys => services.events.delete_old_idempotency_keys().await?,
         Kind::DeleteEndedJobs => drop(jobs.delete_ended().await?),
+        Kind::DeleteEndedInvitations => services.teams.delete_ended_invitations().await?,
+        Kind::EraseOrganisation => services.teams.erase(&job.payload).await?,
     }
     Ok(())
 }

@@ -4,7 +4,8 @@ use uuid::Uuid;
 
 use super::audit::write_audit;
 use super::db::{Db, StoreError, reading, sql, writing};
-use crate::domain::{AuditEntry, Environment, Membership, Person, Verified};
+use super::teams::insert_organisation;
+use crate::domain::{AuditEntry, Environment, Membership, NewOrganisation, Person, Verified};
 use crate::model::{EnvironmentId, Mode, OrganisationId, Role, Timestamp, UserId};
 
 /// A stored account, with its password hash.
@@ -33,7 +34,7 @@ impl StoredUser {
     }
 }
 
-/// A registration: the person, their first organisation and its environments.
+/// A new account.
 pub struct NewUser<'a> {
     /// The person.
     pub id: UserId,
@@ -41,14 +42,6 @@ pub struct NewUser<'a> {
     pub email: &'a str,
     /// Argon2id in PHC form.
     pub password_hash: &'a str,
-    /// The organisation that the person owns.
-    pub organisation: OrganisationId,
-    /// The id of the organisation in HookSentry's contract.
-    pub organisation_uuid: Uuid,
-    /// The name of the organisation.
-    pub organisation_name: &'a str,
-    /// The environments of the organisation.
-    pub environments: &'a [(EnvironmentId, &'a str, Mode)],
     /// The moment of the registration.
     pub at: Timestamp,
 }
@@ -61,12 +54,14 @@ pub struct PersonRow {
     /// 1 for an operator of the server, else 0.
     pub(crate) operator: i64,
     pub(crate) role: Option<String>,
+    pub(crate) joined_at: Option<i64>,
     pub(crate) organisation_id: Option<i64>,
     pub(crate) uuid: Option<Uuid>,
     pub(crate) organisation_name: Option<String>,
     pub(crate) environment_id: Option<i64>,
     pub(crate) environment_name: Option<String>,
     pub(crate) mode: Option<String>,
+    pub(crate) archived_at: Option<i64>,
 }
 
 impl PersonRow {
@@ -96,15 +91,34 @@ fn membership(row: &PersonRow) -> Option<(Membership, Environment)> {
         uuid: row.uuid?,
         name: row.organisation_name.clone()?,
         role: Role::parse(row.role.as_deref()?)?,
+        joined_at: Timestamp(row.joined_at?),
         environments: Vec::new(),
     };
     let environment = Environment {
         id: EnvironmentId(row.environment_id?),
         name: row.environment_name.clone()?,
         mode: Mode::parse(row.mode.as_deref()?)?,
+        archived_at: row.archived_at.map(Timestamp),
     };
     Some((membership, environment))
 }
+
+/// Inserts an account within a transaction.
+macro_rules! insert_user {
+    ($tx:ident, $new:expr, $is_operator:expr) => {{
+        let new: &$crate::store::NewUser<'_> = $new;
+        sqlx::query(sql!("user_insert"))
+            .bind(new.id.0)
+            .bind(new.email)
+            .bind(new.password_hash)
+            .bind(new.at.0)
+            .bind(i64::from($is_operator))
+            .execute(&mut *$tx)
+            .await?;
+    }};
+}
+
+pub(super) use insert_user;
 
 /// The outcome of a registration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,10 +135,11 @@ impl Db {
     pub(crate) async fn insert_user(
         &self,
         new: &NewUser<'_>,
+        organisation: &NewOrganisation,
         only_first: bool,
         entries: impl FnOnce(bool) -> [AuditEntry; 2],
     ) -> Result<Registered, StoreError> {
-        match self.try_insert_user(new, only_first, entries).await {
+        match self.try_insert_user(new, organisation, only_first, entries).await {
             Err(error) if error.is_conflict() => Ok(Registered::EmailTaken),
             outcome => outcome,
         }
@@ -133,6 +148,7 @@ impl Db {
     async fn try_insert_user(
         &self,
         new: &NewUser<'_>,
+        organisation: &NewOrganisation,
         only_first: bool,
         entries: impl FnOnce(bool) -> [AuditEntry; 2],
     ) -> Result<Registered, StoreError> {
@@ -141,38 +157,8 @@ impl Db {
             if only_first && !is_first {
                 return Ok(Registered::NotFirst);
             }
-            sqlx::query(sql!("user_insert"))
-                .bind(new.id.0)
-                .bind(new.email)
-                .bind(new.password_hash)
-                .bind(new.at.0)
-                .bind(i64::from(is_first))
-                .execute(&mut *tx)
-                .await?;
-            sqlx::query(sql!("organisation_insert"))
-                .bind(new.organisation.0)
-                .bind(new.organisation_uuid)
-                .bind(new.organisation_name)
-                .bind(new.at.0)
-                .execute(&mut *tx)
-                .await?;
-            for (id, name, mode) in new.environments {
-                sqlx::query(sql!("environment_insert"))
-                    .bind(id.0)
-                    .bind(new.organisation.0)
-                    .bind(*name)
-                    .bind(mode.as_str())
-                    .bind(new.at.0)
-                    .execute(&mut *tx)
-                    .await?;
-            }
-            sqlx::query(sql!("membership_insert"))
-                .bind(new.id.0)
-                .bind(new.organisation.0)
-                .bind(Role::Owner.as_str())
-                .bind(new.at.0)
-                .execute(&mut *tx)
-                .await?;
+            insert_user!(tx, new, is_first);
+            insert_organisation!(tx, organisation, new.id);
             write_audit!(self, tx, &entries(is_first));
             is_first
         });

@@ -12,7 +12,8 @@
 //! - the last use of a session, the messages that it holds for the next page, and the known networks of an account;
 //! - the next tokens of a continued sign-in, and a new hash of an unchanged password;
 //! - events, their sources and idempotency keys, which are data, and their deletion after the retention;
-//! - the deletion of expired sessions, tokens and networks, which gave no access any more;
+//! - the deletion of expired sessions, tokens, networks and invitations, which gave no access any more;
+//! - the erasure of the rest of a deleted organisation, whose deletion has an entry;
 //! - the probe that checks whether the database accepts writes.
 
 use crate::domain::{AuditEntry, AuditFields};

@@ -49,8 +49,7 @@ pub(crate) enum Settled {
     },
 }
 
-/// Stores a job within a transaction, so that it exists exactly when the other changes of the transaction do. The first
-/// store function in another file that adds a job must export this macro.
+/// Stores a job within a transaction, so that it exists exactly when the other changes of the transaction do.
 macro_rules! add_job {
     ($tx:ident, $job:expr) => {{
         let job: &$crate::store::NewJob = $job;
@@ -64,6 +63,8 @@ macro_rules! add_job {
             .await?;
     }};
 }
+
+pub(super) use add_job;
 
 impl Db {
     /// Stores a job in a transaction of its own.

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::audit::write_audit;
 use super::db::{Db, StoreError, reading, sql, writing};
+use super::key_places::{Attempt, KeyPlace, KeyPlaceRow, KeyRules, judge_places, places_of, read_places};
 use crate::domain::{AuditEntry, Key, KeyHash, Limits, Spent, fold};
 use crate::model::{EnvironmentId, KeyId, Mode, OrganisationId, Quota, RateLimit, Scopes, Timestamp, UserId};
 
@@ -182,6 +183,12 @@ pub enum Inserted {
     ParentEnded,
     /// The key that creates this one was narrowed meanwhile, and may not create it any more.
     ParentNarrowed,
+    /// The organisation is deleted, or its maker is no member any more.
+    NoPlace,
+    /// The role of its maker does not allow it any more.
+    NotAllowed,
+    /// The environment is archived.
+    Archived,
 }
 
 /// A new key, and the audit entry of its creation.
@@ -201,16 +208,41 @@ pub struct MaxKeys {
 }
 
 impl Db {
-    /// Stores keys in one transaction; returns the outcome of each. An organisation gets no more than `max`. `bind`
-    /// checks a key against its current parent, which cannot change before the key is stored; it returns false if the
-    /// parent may not create the key.
-    pub(crate) async fn insert_keys(
+    /// Stores keys in one transaction; returns the outcome of each.
+    pub(crate) async fn insert_keys<B, J>(
         &self,
         keys: &mut [NewKey],
-        max: MaxKeys,
-        bind: impl Fn(&Key, &mut NewKey) -> bool,
-    ) -> Result<Vec<Inserted>, StoreError> {
-        let mut outcomes = vec![Inserted::Done; keys.len()];
+        rules: &KeyRules<B, J>,
+    ) -> Result<Vec<Inserted>, StoreError>
+    where
+        B: Fn(&Key, &mut NewKey) -> bool,
+        J: Fn(&Key, Option<&KeyPlace>) -> Inserted,
+    {
+        let mut refused = vec![Inserted::Done; keys.len()];
+        // A place is judged when the rows of the organisations are held, and the keys are counted. A key that is refused
+        // then must not count: the transaction is rolled back and run again without it, which is rare.
+        loop {
+            match self.try_insert_keys(keys, rules, &refused).await? {
+                Attempt::Stored(outcomes) => return Ok(outcomes),
+                Attempt::Refused(further) => refused = further,
+            }
+        }
+    }
+
+    /// Stores the keys that are not refused, or nothing if places of further ones are.
+    async fn try_insert_keys<B, J>(
+        &self,
+        keys: &mut [NewKey],
+        rules: &KeyRules<B, J>,
+        refused: &[Inserted],
+    ) -> Result<Attempt, StoreError>
+    where
+        B: Fn(&Key, &mut NewKey) -> bool,
+        J: Fn(&Key, Option<&KeyPlace>) -> Inserted,
+    {
+        let KeyRules { max, bind, judge } = rules;
+        let mut outcomes = refused.to_vec();
+        let places = places_of(keys);
         // Every transaction locks in this order, keys before organisations, so that two transactions cannot deadlock.
         let mut parents: Vec<KeyId> = keys.iter().filter_map(|new| new.key.parent).collect();
         parents.sort_unstable();
@@ -226,7 +258,7 @@ impl Db {
                 let held = sqlx::query(sql!("key_hold_active")).bind(parent.0).execute(&mut *tx).await?;
                 let row: Option<KeyRow> = sqlx::query_as(sql!("key_by_id")).bind(parent.0).fetch_optional(&mut *tx).await?;
                 let row = row.map(KeyRow::into_key).transpose()?.filter(|_| held.rows_affected() == 1);
-                for (new, outcome) in keys.iter_mut().zip(&mut outcomes).filter(|(new, _)| new.key.parent == Some(parent)) {
+                for (new, outcome) in keys.iter_mut().zip(&mut outcomes).filter(|(new, outcome)| new.key.parent == Some(parent) && **outcome == Inserted::Done) {
                     match &row {
                         None => *outcome = Inserted::ParentEnded,
                         Some(parent) if !bind(parent, new) => *outcome = Inserted::ParentNarrowed,
@@ -253,10 +285,14 @@ impl Db {
                     if counted.rows_affected() == 1 {
                         break;
                     }
-                    let (_, revoked): (i64, i64) = sqlx::query_as(sql!("organisation_counts"))
+                    let counts: Option<(i64, i64)> = sqlx::query_as(sql!("organisation_counts"))
                         .bind(organisation.0)
-                        .fetch_one(&mut *tx)
+                        .fetch_optional(&mut *tx)
                         .await?;
+                    let Some((_, revoked)) = counts else {
+                        wanted.drain(..).for_each(|outcome| *outcome = Inserted::NoPlace);
+                        break;
+                    };
                     if revoked >= max.revoked {
                         wanted.drain(..).for_each(|outcome| *outcome = Inserted::TooManyRevoked);
                         break;
@@ -266,6 +302,13 @@ impl Db {
                     }
                 }
             }
+            // After the rows of the organisations are held, and in a statement of its own: it sees each member that left
+            // and each environment that was archived before, and the next one waits for this transaction.
+            let rows: Vec<KeyPlaceRow> = sqlx::query_as(sql!(self, "key_places")).bind(&places).fetch_all(&mut *tx).await?;
+            let judged = judge_places(keys, &outcomes, refused, &read_places(rows), judge);
+            if judged != refused {
+                return Ok(Attempt::Refused(judged));
+            }
             let made = keys.iter().zip(&outcomes).filter(|(_, outcome)| **outcome == Inserted::Done);
             let (made, entries): (Vec<&Key>, Vec<&AuditEntry>) = made.map(|(new, _)| (&new.key, &new.entry)).unzip();
             if !made.is_empty() {
@@ -273,7 +316,7 @@ impl Db {
                 write_audit!(self, tx, entries);
             }
         });
-        Ok(outcomes)
+        Ok(Attempt::Stored(outcomes))
     }
 
     /// Returns the existing keys with these hashes, in one statement.

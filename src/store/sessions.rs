@@ -62,7 +62,9 @@ impl Db {
         max_sessions: i64,
         entry: AuditEntry,
     ) -> Result<bool, StoreError> {
-        let inserted = writing!(self, tx => {
+        writing!(self, tx => {
+            // Every transaction locks the account before its sessions, so that two transactions cannot deadlock.
+            sqlx::query(sql!("user_seen")).bind(verified.user.0).bind(at.0).execute(&mut *tx).await?;
             let inserted = sqlx::query(sql!(self, "session_insert"))
                 .bind(id_hash)
                 .bind(verified.user.0)
@@ -72,19 +74,19 @@ impl Db {
                 .execute(&mut *tx)
                 .await?
                 .rows_affected();
-            if inserted > 0 {
-                let deleted = sqlx::query(sql!("sessions_delete_oldest"))
-                    .bind(verified.user.0)
-                    .bind(id_hash)
-                    .bind(max_sessions.saturating_sub(1))
-                    .execute(&mut *tx)
-                    .await?
-                    .rows_affected();
-                write_audit!(self, tx, &[entry.counting("oldest_deleted", deleted)]);
+            if inserted == 0 {
+                return Ok(false);
             }
-            inserted
+            let deleted = sqlx::query(sql!("sessions_delete_oldest"))
+                .bind(verified.user.0)
+                .bind(id_hash)
+                .bind(max_sessions.saturating_sub(1))
+                .execute(&mut *tx)
+                .await?
+                .rows_affected();
+            write_audit!(self, tx, &[entry.counting("oldest_deleted", deleted)]);
         });
-        Ok(inserted > 0)
+        Ok(true)
     }
 
     pub(crate) async fn save_session(&self, id_hash: &[u8], data: &str) -> Result<(), StoreError> {
@@ -111,8 +113,10 @@ impl Db {
         }))
     }
 
+    /// Stores that a session, and so its account, was used.
     pub(crate) async fn touch_session(&self, id_hash: &[u8], at: Timestamp) -> Result<(), StoreError> {
         writing!(self, tx => {
+            sqlx::query(sql!("session_user_seen")).bind(id_hash).bind(at.0).execute(&mut *tx).await?;
             sqlx::query(sql!("session_seen")).bind(id_hash).bind(at.0).execute(&mut *tx).await?;
         });
         Ok(())

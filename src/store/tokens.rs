@@ -81,6 +81,7 @@ impl Db {
         entry: AuditEntry,
     ) -> Result<bool, StoreError> {
         writing!(self, tx => {
+            sqlx::query(sql!("user_seen")).bind(verified.user.0).bind(entry.at.0).execute(&mut *tx).await?;
             let inserted = sqlx::query(sql!(self, "token_family_insert"))
                 .bind(id)
                 .bind(verified.user.0)
@@ -124,6 +125,8 @@ impl Db {
         ended: impl FnOnce(UserId, &str) -> AuditEntry,
     ) -> Result<Refreshed, StoreError> {
         let outcome = writing!(self, tx => {
+            // Every transaction locks the account before its tokens, so that two transactions cannot deadlock.
+            sqlx::query(sql!("token_user_seen")).bind(hash.as_slice()).bind(at.0).execute(&mut *tx).await?;
             // The update locks the row first, so that of two concurrent uses one sees the other.
             let used = sqlx::query(sql!("token_use"))
                 .bind(hash.as_slice())

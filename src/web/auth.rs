@@ -18,6 +18,10 @@ use crate::security_log::authenticated;
 #[derive(Debug, Clone)]
 pub struct SignedIn(pub Person);
 
+/// A person who is signed in by a session, and not by an access token, which is bound to one organisation.
+#[derive(Debug, Clone)]
+pub struct InSession(pub Person);
+
 /// A caller that may manage keys: a signed-in person or, if the operator allows it, a key.
 #[derive(Debug, Clone)]
 pub struct Manager(pub Caller);
@@ -62,6 +66,21 @@ impl FromRequestParts<Services> for SignedIn {
                 person(parts, services).await?.map(Self).ok_or_else(not_signed_in)
             }
         }
+    }
+}
+
+impl FromRequestParts<Services> for InSession {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
+        let SignedIn(person) = <SignedIn as FromRequestParts<Services>>::from_request_parts(parts, services).await?;
+        if person.bound_to.is_some() {
+            return Err(ApiError::forbidden(
+                "This needs a session: an access token is good for the keys and events of one organisation only.",
+            )
+            .with_code("session_required"));
+        }
+        Ok(Self(person))
     }
 }
 

@@ -10,6 +10,7 @@ pub mod fast_path;
 pub mod fields;
 pub mod json;
 pub mod local;
+pub mod me;
 pub mod observe;
 pub mod openapi;
 pub mod problem;
@@ -18,6 +19,7 @@ pub use crate::runtime::time;
 pub use event_stream::event_stream;
 pub use fast_path::ResponseFuture;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::security_log::limit::LogLimit;
@@ -32,6 +34,7 @@ use crate::keys::{ChangeLog, Checks, Keys, Limits, Usage};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::runtime::lists::Lists;
+use crate::teams::Teams;
 
 /// The services that every handler gets.
 #[derive(Clone, Debug)]
@@ -48,6 +51,8 @@ pub struct Services {
     pub limits: Arc<Limits>,
     /// The accounts.
     pub accounts: Arc<Accounts>,
+    /// The organisations and their people.
+    pub teams: Arc<Teams>,
     /// The events.
     pub events: Arc<Events>,
     /// Admits searches and lists, within their concurrency limits.
@@ -72,6 +77,8 @@ pub struct Site {
     /// The URL that people open, without a slash at the end: `https://keys.example.com`. `None` if the operator has not
     /// set it; then the server accepts any address that leads to it.
     pub public_url: Option<String>,
+    /// The address that the server listens on, once it does: the base of links if no `public_url` is set.
+    pub address: Option<SocketAddr>,
     /// The networks of the trusted proxies: their `X-Forwarded-For` is used.
     pub trusted_proxies: Vec<ipnet::IpNet>,
 }
@@ -80,6 +87,15 @@ impl Site {
     /// Whether the public URL is HTTPS, so that cookies are `Secure` and have `__Host-` names.
     pub fn is_secure(&self) -> bool {
         self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"))
+    }
+
+    /// Returns the URL of a path of this server for links that leave it. Never depends on the `Host` of a request.
+    pub fn link(&self, path: &str) -> String {
+        match (&self.public_url, self.address) {
+            (Some(url), _) => format!("{url}{path}"),
+            (None, Some(address)) => format!("http://{address}{path}"),
+            (None, None) => format!("http://localhost{path}"),
+        }
     }
 
     /// Returns the value of `Strict-Transport-Security` if the public URL is HTTPS: browsers then use HTTPS for a year.

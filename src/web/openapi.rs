@@ -123,7 +123,7 @@ fn add_credentials(components: &mut Components) {
 
 /// Documents that an unknown field is a 400 in every request body (`json::from_body`).
 fn close_request_bodies(components: &mut Components) {
-    const REQUEST_BODIES: [&str; 11] = [
+    const REQUEST_BODIES: [&str; 19] = [
         "CreateApiKey",
         "RateLimit",
         "Quota",
@@ -135,6 +135,14 @@ fn close_request_bodies(components: &mut Components) {
         "Verify",
         "Report",
         "Use",
+        "CreateOrganisation",
+        "EditOrganisation",
+        "DeleteOrganisation",
+        "CreateEnvironment",
+        "EditEnvironment",
+        "ChangeRole",
+        "Invite",
+        "AcceptInvitation",
     ];
     for name in REQUEST_BODIES {
         if let Some(RefOr::T(Schema::Object(object))) = components.schemas.get_mut(name) {

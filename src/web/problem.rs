@@ -13,6 +13,7 @@ use crate::keys::{EditError, IssueError, RevokeError};
 use crate::model::ApiError;
 use crate::runtime::lists::Busy;
 use crate::store::StoreError;
+use crate::teams::{AcceptError, TeamError};
 
 /// The content type of problem details.
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
@@ -102,6 +103,13 @@ impl From<IssueError> for ApiError {
                 "The API key was narrowed meanwhile: it may not make this key any more. Nothing was stored.",
             ),
             IssueError::MakerIsLimited => Self::key_has_limits(),
+            // The words of the hookstream contract.
+            IssueError::NoPlace => Self::not_found("Environment not found"),
+            IssueError::NotAllowed => Self::forbidden(
+                "The person in whose name the key would be created may not create keys in this organisation any more.",
+            ),
+            IssueError::Archived => Self::conflict("The environment is archived. Create the key in another one.")
+                .with_code("environment_archived"),
             IssueError::Broader(fields) => Self::invalid_fields(fields),
             IssueError::TooManyWaiting => {
                 Self::too_many("Too many new keys of this organisation are waiting to be stored.", 1)
@@ -159,6 +167,76 @@ impl From<SignInError> for ApiError {
             SignInError::Busy(_) => busy(),
             SignInError::Store(error) => error.into(),
             SignInError::Session(error) => error.into(),
+        }
+    }
+}
+
+impl From<TeamError> for ApiError {
+    fn from(error: TeamError) -> Self {
+        match error {
+            TeamError::NotFound => Self::not_found("There is no such organisation."),
+            TeamError::NoEnvironment => Self::not_found("There is no such environment."),
+            TeamError::NoMember => Self::not_found("There is no such member."),
+            TeamError::NoInvitation => Self::not_found("There is no such invitation."),
+            TeamError::NotAllowed => Self::forbidden("Your role in the organisation does not allow this."),
+            TeamError::TooManyOrganisations(most) => {
+                Self::conflict(format!("You own {most} organisations, as many as you may."))
+                    .with_code("too_many_organisations")
+            }
+            TeamError::TooManyEnvironments(most) => Self::conflict(format!(
+                "The organisation has {most} environments, as many as it may; archived ones count. Rename one, or \
+                 open an archived one again."
+            ))
+            .with_code("too_many_environments"),
+            TeamError::TooManyInvitations(most) => Self::conflict(format!(
+                "The organisation has {most} open invitations, as many as it may. Withdraw some."
+            ))
+            .with_code("too_many_invitations"),
+            TeamError::OtherName => Self::invalid_field("confirm", "must be the name of the organisation"),
+            TeamError::EnvironmentHasKeys(keys) => Self::conflict(format!(
+                "The environment has keys that are not revoked ({keys}). Revoke them first, or pass `revoke_keys=true`."
+            ))
+            .with_code("environment_has_keys")
+            .with_keys(keys),
+            TeamError::LastEnvironment => {
+                Self::conflict("An organisation needs an environment that is not archived, and this is the last one.")
+                    .with_code("last_environment")
+            }
+            TeamError::LastOwner => Self::conflict(
+                "An organisation needs an owner, and this is the last one. Make another member an owner first.",
+            )
+            .with_code("last_owner"),
+            TeamError::LeaverHasKeys(keys) => Self::invalid_field(
+                "keys",
+                format!("must be `keep` or `revoke`: the member made keys that are not revoked ({keys})"),
+            )
+            .with_keys(keys),
+            TeamError::AlreadyMember => {
+                Self::conflict("The address is that of a member already.").with_code("already_member")
+            }
+            TeamError::KeysAreCreated => {
+                Self::unavailable("Keys are created as fast as they are revoked. Try again in a moment.")
+            }
+            TeamError::Unavailable(error) => error.into(),
+            TeamError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AcceptError> for ApiError {
+    fn from(error: AcceptError) -> Self {
+        match error {
+            AcceptError::NotFound => Self::not_found("The invitation is unknown, used, replaced or over."),
+            AcceptError::OtherAddress => {
+                Self::forbidden("The invitation is for another address than that of your account.")
+                    .with_code("other_address")
+            }
+            AcceptError::HasAccount => {
+                Self::unauthenticated("The invited address has an account: sign in, and accept it then.")
+            }
+            AcceptError::Throttled(seconds) => Self::too_many_requests(seconds),
+            AcceptError::Busy(_) => busy(),
+            AcceptError::Store(error) => error.into(),
         }
     }
 }

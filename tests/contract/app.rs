@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::Request;
 use latchkey::accounts::{Accounts, Passwords, Registration, SetUpToken};
 use latchkey::events::{EventLimits, Events};
+use latchkey::jobs::Jobs;
 use latchkey::keys::{self, Policy};
 use latchkey::model::Timestamp;
 use latchkey::runtime::clock::Clock;
@@ -17,6 +18,7 @@ use latchkey::runtime::entropy::Entropy;
 use latchkey::security_log::limit::LogLimit;
 use latchkey::server::router;
 use latchkey::store::{Db, StoreError};
+use latchkey::teams::Teams;
 use latchkey::web::client_address::Peer;
 use latchkey::web::{Services, Site};
 use sqlx::{Connection, Executor};
@@ -90,6 +92,10 @@ impl TestApp {
         let keys = keys::open(db.clone(), clock.clone(), entropy.clone(), settings.policy, None)
             .await
             .expect("the database answers");
+        let accounts = Arc::new(accounts);
+        let jobs = Jobs::new(db.clone(), clock.clone(), entropy.clone());
+        let (issuing, people) = (Arc::clone(&keys.keys), Arc::clone(&accounts));
+        let teams = Teams::new(db.clone(), clock.clone(), entropy.clone(), issuing, people, jobs);
         let events = Events::new(db.clone(), clock.clone(), entropy.clone(), EventLimits::default());
         let services = Services {
             keys: keys.keys,
@@ -97,7 +103,8 @@ impl TestApp {
             checks: keys.checks,
             usage: keys.usage,
             limits: keys.limits,
-            accounts: Arc::new(accounts),
+            accounts,
+            teams: Arc::new(teams),
             events: Arc::new(events),
             lists: Arc::new(db.list_places()),
             site: Arc::new(settings.site),

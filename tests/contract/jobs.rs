@@ -296,7 +296,7 @@ on_both_engines! {
                 assert_eq!(turns.get(&(kind.name(), "null".to_owned())), Some(&expected), "{kind:?} in step {step}");
             }
         }
-        assert_eq!(app.number("SELECT count(*) FROM jobs WHERE interval_ms IS NOT NULL").await, 9);
+        assert_eq!(app.number("SELECT count(*) FROM jobs WHERE interval_ms IS NOT NULL").await, 10);
     }
 
     /// Clean-up jobs must continue: they are never dead, and wait no longer than their interval.

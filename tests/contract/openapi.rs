@@ -34,7 +34,8 @@ fn methods(item: &Value) -> BTreeSet<&str> {
 
 /// Fills in the parameters of a path.
 fn fill(path: &str) -> String {
-    path.replace("{id}", "none").replace("{tenant_id}", "none").replace("{source}", "none")
+    let parts = path.split('/').map(|part| if part.starts_with('{') { "none" } else { part });
+    parts.collect::<Vec<_>>().join("/")
 }
 
 /// Returns every `.route("…"` of the contracts and of the router. Other routes are made of described operations.

@@ -37,5 +37,5 @@ async fn clean_up_jobs_run_and_a_stop_leaves_none_claimed() {
     let cleaned = tokio::time::timeout(Duration::from_mins(1), cleaned).await;
     assert!(cleaned.is_ok(), "{}", log(folder.path()));
     server.stop();
-    assert_eq!(number(folder.path(), "SELECT count(*) FROM jobs WHERE attempts = 0 AND claim IS NULL").await, 9);
+    assert_eq!(number(folder.path(), "SELECT count(*) FROM jobs WHERE attempts = 0 AND claim IS NULL").await, 10);
 }

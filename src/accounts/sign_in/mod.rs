@@ -120,7 +120,7 @@ impl Authenticator {
         let step = SignIn::after_password(verified, factors, &self.entropy);
         // Only a complete sign-in is refunded its attempt and makes its network known.
         if let SignIn::Done(verified) = &step {
-            self.throttle.refund(from, &email, lane == Lane::Unknown).await;
+            self.throttle.refund(from, Some(&email), lane == Lane::Unknown).await;
             if unknown_for.is_none_or(|age| age >= KNOWN_PRECISION) {
                 self.remember_network(verified, from).await?;
             }

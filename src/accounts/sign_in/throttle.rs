@@ -118,10 +118,10 @@ impl Throttle {
         self.take(&Bucket::of_account(account)).await
     }
 
-    /// Refunds an attempt with the right password; `from_elsewhere` when it was also counted for the account alone.
-    pub async fn refund(&self, address: Option<IpAddr>, account: &EmailAddress, from_elsewhere: bool) {
-        let mut buckets = Bucket::of_networks(Network::of(address), Some(account));
-        buckets.extend(from_elsewhere.then(|| Bucket::of_account(account)));
+    /// Refunds a successful attempt; `from_elsewhere` when it was also counted for the account alone.
+    pub async fn refund(&self, address: Option<IpAddr>, account: Option<&EmailAddress>, from_elsewhere: bool) {
+        let mut buckets = Bucket::of_networks(Network::of(address), account);
+        buckets.extend(account.filter(|_| from_elsewhere).map(Bucket::of_account));
         for bucket in buckets {
             if let Some(shared) = &self.shared {
                 // Without Redis there is nothing to refund.
@@ -231,7 +231,7 @@ mod tests {
         for _ in 0..1000 {
             assert_eq!(throttle.attempt(home, Some(&owner)).await, Ok(()));
             assert_eq!(throttle.attempt_from_elsewhere(&owner).await, Ok(()));
-            throttle.refund(home, &owner, true).await;
+            throttle.refund(home, Some(&owner), true).await;
         }
         for _ in 0..Kind::AccountAndNetwork.rate().limit {
             assert_eq!(throttle.attempt(home, Some(&owner)).await, Ok(()));

@@ -8,10 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use tower_sessions::Session;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
-use crate::accounts::{EmailAddress, Password, RegisterError, SecondFactor, SecondStep, SignIn, begin_session};
-use crate::domain::{Person, Verified};
+use crate::accounts::{EmailAddress, Password, RegisterError, SecondFactor, SecondStep, SignIn};
 use crate::model::{ApiError, FieldError};
 use crate::web::Services;
 use crate::web::auth::SignedIn;
@@ -19,6 +17,7 @@ use crate::web::client_address::ClientAddress;
 use crate::web::credential::{Credential, end_sessions};
 use crate::web::json::Json;
 use crate::web::local::set_up_right;
+use crate::web::me::{Me, signed_in};
 use crate::web::openapi::Problem;
 use crate::web::problem::busy;
 
@@ -41,70 +40,6 @@ pub struct Credentials {
     email: Option<String>,
     #[schema(required, value_type = String, examples("correct horse battery"))]
     password: Option<String>,
-}
-
-/// The signed-in user and their organisations.
-#[derive(Serialize, ToSchema)]
-struct Me {
-    user: User,
-    organisations: Vec<Organisation>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct User {
-    #[schema(pattern = "^usr_[0-9a-f]{16}$")]
-    id: String,
-    email: String,
-}
-
-#[derive(Serialize, ToSchema)]
-struct Organisation {
-    #[schema(pattern = "^org_[0-9a-f]{16}$")]
-    id: String,
-    /// HookSentry's id of the same organisation.
-    tenant_id: Uuid,
-    name: String,
-    /// `owner`, `admin`, `member` or `viewer`.
-    #[schema(pattern = "^(owner|admin|member|viewer)$")]
-    role: &'static str,
-    environments: Vec<Environment>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct Environment {
-    #[schema(pattern = "^env_[0-9a-f]{16}$")]
-    id: String,
-    name: String,
-    /// `live` or `test`.
-    #[schema(pattern = "^(live|test)$")]
-    mode: &'static str,
-}
-
-impl From<Person> for Me {
-    fn from(person: Person) -> Self {
-        Self {
-            user: User { id: person.id.to_string(), email: person.email },
-            organisations: person
-                .memberships
-                .into_iter()
-                .map(|membership| Organisation {
-                    id: membership.organisation.to_string(),
-                    tenant_id: membership.uuid,
-                    name: membership.name,
-                    role: membership.role.as_str(),
-                    environments: membership
-                        .environments
-                        .into_iter()
-                        .map(|environment| Environment {
-                            id: environment.id.to_string(),
-                            name: environment.name,
-                            mode: environment.mode.as_str(),
-                        })
-                        .collect(),
-                })
-                .collect(),
-        }
-    }
 }
 
 /// The response to the correct password of an account with a second factor.
@@ -225,17 +160,6 @@ fn required<T>(
         .and_then(parse)
         .map_err(|message| errors.push(FieldError::new(field, message)))
         .ok()
-}
-
-async fn signed_in(
-    services: &Services,
-    session: &Session,
-    verified: &Verified,
-    status: StatusCode,
-) -> Result<impl IntoResponse + use<>, ApiError> {
-    begin_session(session, verified).await?;
-    let person = services.accounts.person(verified.user()).await?.ok_or_else(ApiError::internal)?;
-    Ok((status, axum::Json(Me::from(person))))
 }
 
 /// Sign out

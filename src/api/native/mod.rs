@@ -1,9 +1,15 @@
 //! The native contract: for services and gateways that check keys, and for operators.
 
+mod accept;
 mod cluster;
+mod environments;
 mod forward_auth;
+mod invitations;
 mod keys;
 mod limits;
+mod members;
+mod organisations;
+mod paging;
 mod report;
 mod revocations;
 mod verify;
@@ -55,6 +61,15 @@ pub fn routes() -> OpenApiRouter<Services> {
         .routes(routes!(keys::show, keys::edit))
         .routes(routes!(keys::revoke))
         .routes(routes!(cluster::show))
+        .routes(routes!(organisations::create, organisations::list))
+        .routes(routes!(organisations::edit, organisations::delete))
+        .routes(routes!(environments::create))
+        .routes(routes!(environments::edit))
+        .routes(routes!(members::list))
+        .routes(routes!(members::change_role, members::remove))
+        .routes(routes!(invitations::invite, invitations::list))
+        .routes(routes!(invitations::withdraw))
+        .routes(routes!(accept::accept))
 }
 
 #[cfg(test)]
@@ -67,11 +82,13 @@ mod tests {
     use super::*;
     use crate::accounts::{Accounts, Passwords, Registration};
     use crate::events::{EventLimits, Events};
+    use crate::jobs::Jobs;
     use crate::keys::{self, Policy};
     use crate::runtime::clock::Clock;
     use crate::runtime::entropy::Entropy;
     use crate::security_log::limit::LogLimit;
     use crate::store::Db;
+    use crate::teams::Teams;
     use crate::web::Site;
 
     /// The future is allocated for each request; its rarely used parts are boxed.
@@ -83,20 +100,19 @@ mod tests {
         let (clock, entropy) = (Clock::System, Entropy::System);
         let passwords = Passwords::cheap(entropy.clone());
         let opened = keys::open(db.clone(), clock.clone(), entropy.clone(), Policy::default(), None).await.unwrap();
+        let accounts =
+            Arc::new(Accounts::new(db.clone(), clock.clone(), entropy.clone(), passwords, Registration::Open, None));
+        let jobs = Jobs::new(db.clone(), clock.clone(), entropy.clone());
+        let (keys, people) = (Arc::clone(&opened.keys), Arc::clone(&accounts));
+        let teams = Teams::new(db.clone(), clock.clone(), entropy.clone(), keys, people, jobs);
         let services = Services {
             keys: opened.keys,
             changes: opened.changes,
             checks: opened.checks,
             usage: opened.usage,
             limits: opened.limits,
-            accounts: Arc::new(Accounts::new(
-                db.clone(),
-                clock.clone(),
-                entropy.clone(),
-                passwords,
-                Registration::Open,
-                None,
-            )),
+            accounts,
+            teams: Arc::new(teams),
             lists: Arc::new(db.list_places()),
             events: Arc::new(Events::new(db, clock.clone(), entropy.clone(), EventLimits::default())),
             site: Arc::new(Site::default()),

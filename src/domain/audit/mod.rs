@@ -92,8 +92,28 @@ actions! {
     AccountEnabled = "account.enabled",
     /// An organisation was created, with its environments and its owner.
     OrganisationCreated = "organisation.created",
+    /// An organisation got another name.
+    OrganisationRenamed = "organisation.renamed",
+    /// An organisation was deleted.
+    OrganisationDeleted = "organisation.deleted",
+    /// An environment was created.
+    EnvironmentCreated = "environment.created",
+    /// An environment got another name.
+    EnvironmentUpdated = "environment.updated",
+    /// An environment was archived, and perhaps renamed.
+    EnvironmentArchived = "environment.archived",
+    /// An archived environment was opened again, and perhaps renamed.
+    EnvironmentUnarchived = "environment.unarchived",
+    /// A person was invited to an organisation.
+    InvitationCreated = "invitation.created",
+    /// An invitation was accepted.
+    InvitationAccepted = "invitation.accepted",
+    /// An invitation was withdrawn, or its maker lost the right to it.
+    InvitationDeleted = "invitation.deleted",
     /// A person became a member of an organisation.
     MemberAdded = "member.added",
+    /// A member got another role.
+    MemberRoleChanged = "member.role_changed",
     /// A membership was ended.
     MemberRemoved = "member.removed",
     /// A person signed in and got a session.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::domain::{Caller, Key, Person};
-use crate::model::{EnvironmentId, KeyId, OrganisationId, UserId};
+use crate::model::{EnvironmentId, InvitationId, KeyId, OrganisationId, UserId};
 
 /// Characters of a user agent that are stored; the rest is cut off.
 const MAX_USER_AGENT: usize = 256;
@@ -90,6 +90,8 @@ pub enum TargetType {
     Organisation,
     /// An environment.
     Environment,
+    /// An invitation.
+    Invitation,
     /// A key.
     Key,
     /// The whole server.
@@ -103,6 +105,7 @@ impl TargetType {
             Self::Account => "account",
             Self::Organisation => "organisation",
             Self::Environment => "environment",
+            Self::Invitation => "invitation",
             Self::Key => "key",
             Self::Server => "server",
         }
@@ -138,6 +141,11 @@ impl AuditTarget {
     /// An environment.
     pub fn environment(id: EnvironmentId, name: &str) -> Self {
         Self::new(TargetType::Environment, id, name)
+    }
+
+    /// An invitation, labelled with the address that it is for.
+    pub fn invitation(id: InvitationId, email: &str) -> Self {
+        Self::new(TargetType::Invitation, id, email)
     }
 
     /// A key, labelled with its name and the first characters of its string.

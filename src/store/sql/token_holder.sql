@@ -1,12 +1,12 @@
 -- A row for each environment, or one row for a person without an organisation.
-SELECT f.organisation_id AS tenant_id, u.id AS user_id, u.email, m.role, o.id AS organisation_id, o.uuid,
+SELECT f.organisation_id AS tenant_id, u.id AS user_id, u.email, m.role, m.created_at AS joined_at, o.id AS organisation_id, o.uuid,
        o.name AS organisation_name, e.id AS environment_id, e.name AS environment_name, e.mode,
-       u.operator
+       u.operator, e.archived_at
 FROM tokens t
 JOIN token_families f ON f.id = t.family_id
 JOIN users u ON u.id = f.user_id
 LEFT JOIN memberships m ON m.user_id = u.id
-LEFT JOIN organisations o ON o.id = m.organisation_id
+LEFT JOIN organisations o ON o.id = m.organisation_id AND o.deleted_at IS NULL
 LEFT JOIN environments e ON e.organisation_id = o.id
 WHERE t.hash = $1 AND t.kind = 'access' AND t.expires_at > $2 AND f.ended_at IS NULL
-ORDER BY m.created_at, o.id, e.mode, e.created_at, e.id
+ORDER BY m.created_at, o.id, e.archived_at IS NOT NULL, e.mode, e.created_at, e.id

@@ -58,7 +58,7 @@ async fn a_correct_password_refunds_the_attempt_on_all_nodes() {
         let [one, other] = [&nodes[attempt % 2], &nodes[(attempt + 1) % 2]];
         assert_eq!(one.attempt(address, Some(&owner)).await, Ok(()));
         assert_eq!(one.attempt_from_elsewhere(&owner).await, Ok(()));
-        other.refund(address, &owner, true).await;
+        other.refund(address, Some(&owner), true).await;
     }
     for attempt in 0..10 {
         assert_eq!(nodes[attempt % 2].attempt(address, Some(&owner)).await, Ok(()));

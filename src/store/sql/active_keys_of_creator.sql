@@ -1,0 +1,5 @@
+-- $1: the key after which the page begins.
+SELECT id, uuid, hash FROM keys
+WHERE uuid > $1 AND created_by = $3 AND organisation_id = $4 AND revoked_at IS NULL
+ORDER BY uuid
+LIMIT $2

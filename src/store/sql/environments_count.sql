@@ -1,0 +1,1 @@
+SELECT count(*) FROM environments WHERE organisation_id = $1

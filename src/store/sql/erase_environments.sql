@@ -1,0 +1,1 @@
+DELETE FROM environments WHERE organisation_id = $1

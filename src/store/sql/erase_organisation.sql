@@ -1,0 +1,1 @@
+DELETE FROM organisations WHERE id = $1 AND deleted_at IS NOT NULL

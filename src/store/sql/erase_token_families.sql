@@ -1,0 +1,1 @@
+DELETE FROM token_families WHERE organisation_id = $1

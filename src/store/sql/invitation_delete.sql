@@ -1,0 +1,1 @@
+DELETE FROM invitations WHERE id = $1

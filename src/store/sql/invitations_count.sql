@@ -1,0 +1,1 @@
+SELECT count(*) FROM invitations WHERE organisation_id = $1

@@ -1,0 +1,1 @@
+DELETE FROM invitations WHERE organisation_id = $1

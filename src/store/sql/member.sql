@@ -1,0 +1,6 @@
+SELECT m.user_id, u.email, m.role, m.created_at, u.seen_at,
+       (SELECT count(*) FROM keys k
+        WHERE k.created_by = m.user_id AND k.organisation_id = m.organisation_id AND k.revoked_at IS NULL) AS active_keys
+FROM memberships m
+JOIN users u ON u.id = m.user_id
+WHERE m.organisation_id = $1 AND m.user_id = $2

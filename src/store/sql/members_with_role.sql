@@ -1,0 +1,1 @@
+SELECT count(*) FROM memberships WHERE organisation_id = $1 AND role = $2

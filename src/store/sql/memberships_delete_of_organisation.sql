@@ -1,0 +1,1 @@
+DELETE FROM memberships WHERE organisation_id = $1

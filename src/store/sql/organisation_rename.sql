@@ -1,0 +1,1 @@
+UPDATE organisations SET name = $2 WHERE id = $1

@@ -1,0 +1,2 @@
+-- Whoever writes is alone: nothing to lock.
+SELECT id FROM users WHERE id = $1

@@ -1,0 +1,194 @@
+//! Members of organisations: their roles, and their end.
+
+use super::audit::write_audit;
+use super::db::{Db, StoreError, reading, sql, writing};
+use super::teams::{Held, hold_organisation};
+use super::teams_invitations::end_invitations;
+use crate::domain::AuditEntry;
+use crate::model::{InvitationId, OrganisationId, Role, Timestamp, UserId};
+
+/// A member of an organisation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The person.
+    pub user: UserId,
+    /// Their address.
+    pub email: String,
+    /// Their role.
+    pub role: Role,
+    /// When they became a member.
+    pub joined_at: Timestamp,
+    /// When they last used a session or a token, in whatever organisation, to the minute.
+    pub last_seen_at: Option<Timestamp>,
+    /// Keys of the organisation that they made and that are not revoked.
+    pub active_keys: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct MemberRow {
+    user_id: i64,
+    email: String,
+    role: String,
+    created_at: i64,
+    seen_at: Option<i64>,
+    active_keys: i64,
+}
+
+impl MemberRow {
+    /// `None` for a role that the schema forbids.
+    fn into_member(self) -> Option<Member> {
+        Some(Member {
+            user: UserId(self.user_id),
+            email: self.email,
+            role: Role::parse(&self.role)?,
+            joined_at: Timestamp(self.created_at),
+            last_seen_at: self.seen_at.map(Timestamp),
+            active_keys: self.active_keys,
+        })
+    }
+}
+
+/// A member, with the organisation held.
+#[derive(Debug)]
+pub(crate) struct HeldMember {
+    pub(crate) organisation: Held,
+    /// `None` for no member.
+    pub(crate) member: Option<Member>,
+    pub(crate) owners: i64,
+}
+
+/// Holds an organisation, and reads one of its members.
+macro_rules! hold_member {
+    ($db:expr, $tx:ident, $organisation:expr, $person:expr, $user:expr) => {{
+        let held = hold_organisation!($db, $tx, $organisation, $person);
+        let row: Option<MemberRow> =
+            sqlx::query_as(sql!("member")).bind($organisation.0).bind($user.0).fetch_optional(&mut *$tx).await?;
+        let owners = sqlx::query_scalar(sql!("members_with_role"))
+            .bind($organisation.0)
+            .bind(Role::Owner.as_str())
+            .fetch_one(&mut *$tx)
+            .await?;
+        HeldMember { organisation: held, member: row.and_then(MemberRow::into_member), owners }
+    }};
+}
+
+impl Db {
+    /// Reads members of an organisation after a moment and a person, in the order in which they joined.
+    pub(crate) async fn members(
+        &self,
+        organisation: OrganisationId,
+        after: (i64, i64),
+        limit: i64,
+    ) -> Result<Vec<Member>, StoreError> {
+        let rows: Vec<MemberRow> = reading!(self, connection => {
+            sqlx::query_as(sql!("members"))
+                .bind(organisation.0)
+                .bind(after.0)
+                .bind(after.1)
+                .bind(limit)
+                .fetch_all(connection)
+                .await?
+        });
+        Ok(rows.into_iter().filter_map(MemberRow::into_member).collect())
+    }
+
+    /// Gives a member another role, if `judge` allows it, and ends the invitations that they made to the roles that
+    /// `judge` returns. `entry` makes the audit entry of the change, `ended` that of each invitation.
+    pub(crate) async fn change_role<E>(
+        &self,
+        organisation: OrganisationId,
+        person: UserId,
+        user: UserId,
+        role: Role,
+        judge: impl FnOnce(&HeldMember) -> Result<Vec<Role>, E>,
+        entry: impl FnOnce(&Member) -> AuditEntry,
+        ended: impl Fn(InvitationId, &str) -> AuditEntry,
+    ) -> Result<Result<Option<Member>, E>, StoreError> {
+        let changed = writing!(self, tx => {
+            let held = hold_member!(self, tx, organisation, person, user);
+            let lost = match judge(&held) {
+                Ok(lost) => lost,
+                Err(refused) => return Ok(Err(refused)),
+            };
+            let Some(member) = held.member.filter(|member| member.role != role) else {
+                return Ok(Ok(None));
+            };
+            sqlx::query(sql!("membership_set_role"))
+                .bind(user.0)
+                .bind(organisation.0)
+                .bind(role.as_str())
+                .execute(&mut *tx)
+                .await?;
+            let mut entries = vec![entry(&member)];
+            end_invitations!(tx, user, Some(organisation), lost, |_, id, email: &str| entries.push(ended(id, email)));
+            write_audit!(self, tx, &entries);
+            Member { role, ..member }
+        });
+        Ok(Ok(Some(changed)))
+    }
+
+    /// Reads a member as a change of them would, without one.
+    pub(crate) async fn member_to_change(
+        &self,
+        organisation: OrganisationId,
+        person: UserId,
+        user: UserId,
+    ) -> Result<HeldMember, StoreError> {
+        Ok(reading!(self, connection => {
+            let name = String::new();
+            let role: Option<String> = sqlx::query_scalar(sql!("membership_role"))
+                .bind(person.0)
+                .bind(organisation.0)
+                .fetch_optional(&mut *connection)
+                .await?;
+            let row: Option<MemberRow> = sqlx::query_as(sql!("member"))
+                .bind(organisation.0)
+                .bind(user.0)
+                .fetch_optional(&mut *connection)
+                .await?;
+            let owners = sqlx::query_scalar(sql!("members_with_role"))
+                .bind(organisation.0)
+                .bind(Role::Owner.as_str())
+                .fetch_one(&mut *connection)
+                .await?;
+            let organisation = Held { name, role: role.and_then(|role| Role::parse(&role)) };
+            HeldMember { organisation, member: row.and_then(MemberRow::into_member), owners }
+        }))
+    }
+
+    /// Ends a membership, if `judge` allows it, with the invitations that the person made and the tokens that they have
+    /// for the organisation. The keys that they made stay. `entry` makes the audit entry of the change, `ended` that of
+    /// each invitation.
+    pub(crate) async fn remove_member<E>(
+        &self,
+        organisation: OrganisationId,
+        person: UserId,
+        user: UserId,
+        judge: impl FnOnce(&HeldMember) -> Result<(), E>,
+        entry: impl FnOnce(&Member) -> AuditEntry,
+        ended: impl Fn(InvitationId, &str) -> AuditEntry,
+    ) -> Result<Result<(), E>, StoreError> {
+        writing!(self, tx => {
+            let held = hold_member!(self, tx, organisation, person, user);
+            if let Err(refused) = judge(&held) {
+                return Ok(Err(refused));
+            }
+            let Some(member) = held.member else {
+                return Ok(Ok(()));
+            };
+            let entry = entry(&member);
+            sqlx::query(sql!("membership_delete")).bind(user.0).bind(organisation.0).execute(&mut *tx).await?;
+            let families = sqlx::query(sql!("token_families_end_of_member"))
+                .bind(user.0)
+                .bind(organisation.0)
+                .bind(entry.at.0)
+                .execute(&mut *tx)
+                .await?
+                .rows_affected();
+            let mut entries = vec![entry.counting("token_families_ended", families)];
+            end_invitations!(tx, user, Some(organisation), Role::ALL, |_, id, email: &str| entries.push(ended(id, email)));
+            write_audit!(self, tx, &entries);
+        });
+        Ok(Ok(()))
+    }
+}

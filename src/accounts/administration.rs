@@ -11,7 +11,8 @@ use crate::store::{AccountRow, StoreError};
 pub enum AccountChange {
     /// Makes the person an operator of the server (`true`), or a normal person again (`false`).
     Operator(bool),
-    /// Ends all sessions and tokens, and refuses sign-ins from now on. The keys that the person made stay.
+    /// Ends all sessions, tokens and invitations of the person, and refuses sign-ins from now on. The keys that the person
+    /// made stay.
     Disable,
     /// Accepts the account's password again.
     Enable,
@@ -78,13 +79,19 @@ impl Accounts {
             AccountChange::Enable => (AuditAction::AccountEnabled, SecurityEvent::AccountEnabled),
         };
         let target = AuditTarget::account(id, &user.email);
-        let entry = self.audit(by.actor).entry(AuditChain::Server, action, target);
+        let context = self.audit(by.actor);
+        let entry = context.entry(AuditChain::Server, action, target);
+        let ended = |organisation, invitation, address: &str| {
+            let target = AuditTarget::invitation(invitation, address);
+            let entry = context.entry(AuditChain::Organisation(organisation), AuditAction::InvitationDeleted, target);
+            entry.after(AuditFields::default().with("because_of", id.to_string()))
+        };
         let changed = match change {
             AccountChange::Operator(on) => {
                 let operator = |on: bool| AuditFields::default().with("operator", on);
                 self.db.set_operator(id, on, entry.before(operator(!on)).after(operator(on))).await?
             }
-            AccountChange::Disable => self.db.disable_account(id, self.clock.now(), entry).await?,
+            AccountChange::Disable => self.db.disable_account(id, self.clock.now(), entry, ended).await?,
             AccountChange::Enable => self.db.enable_account(id, entry).await?,
         };
         event.entry(by.logged, Target::Account(id)).unchanged_if(!changed).write();

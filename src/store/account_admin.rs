@@ -2,8 +2,9 @@
 
 use super::audit::write_audit;
 use super::db::{Db, StoreError, reading, sql, writing};
+use super::teams_invitations::end_invitations;
 use crate::domain::AuditEntry;
-use crate::model::{Timestamp, UserId};
+use crate::model::{InvitationId, OrganisationId, Role, Timestamp, UserId};
 
 /// An account in the operator's list.
 #[derive(Debug, sqlx::FromRow)]
@@ -74,7 +75,8 @@ impl Db {
         Ok(changed)
     }
 
-    /// Disables an account and ends all of its sessions and tokens. Returns false, and writes no audit entry, when it was
+    /// Disables an account and ends all of its sessions and tokens, and the invitations that the person made; `ended` makes
+    /// the audit entry of each invitation. Returns false, and writes no audit entry, when it was
     /// disabled already.
     ///
     /// A concurrent sign-in and this change lock the same row of `users`. So the sign-in either stored its session
@@ -84,6 +86,7 @@ impl Db {
         id: UserId,
         at: Timestamp,
         entry: AuditEntry,
+        ended: impl Fn(OrganisationId, InvitationId, &str) -> AuditEntry,
     ) -> Result<bool, StoreError> {
         let changed = writing!(self, tx => {
             let updated = sqlx::query(sql!("user_disable")).bind(id.0).bind(at.0).execute(&mut *tx).await?;
@@ -96,7 +99,11 @@ impl Db {
             let entry = entry
                 .counting("sessions_ended", sessions.rows_affected())
                 .counting("token_families_ended", families.rows_affected());
-            write_audit!(self, tx, &[entry]);
+            let mut entries = vec![entry];
+            end_invitations!(tx, id, None, Role::ALL, |of, invitation, email: &str| {
+                entries.push(ended(of, invitation, email));
+            });
+            write_audit!(self, tx, &entries);
             true
         });
         Ok(changed)

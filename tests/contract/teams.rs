@@ -272,7 +272,7 @@ on_both_engines! {
         assert_eq!(Call::new(&app, "POST", "/api/v1/auth/login").json(&body).send().await.status, 404);
         assert_eq!(call(&app, &ada, "GET", "/v1/auth/api-keys").send().await.json(), json!({ "api_keys": [] }));
         call(&app, &ada, "POST", "/v1/auth/api-keys").json(r#"{"name": "key"}"#).send().await.is_problem(404, "not_found");
-        for page in ["/keys", "/events", "/cluster", "/docs/api", "/nothing", "/"] {
+        for page in ["/keys", "/events", "/cluster", "/server", "/o", "/docs/api", "/nothing", "/"] {
             let status = call(&app, &ada, "GET", page).header("accept", "text/html").send().await.status;
             assert!(!status.is_server_error(), "{page}: {status}");
         }

@@ -103,9 +103,17 @@ on_both_engines! {
         let list = call(&app, &ada.who, "GET", &format!("/v1/auth/api-keys?org_id={}&env_id={}", ada.who.org, ada.who.live)).send().await.json();
         assert_eq!(list["api_keys"].as_array().map(Vec::len), Some(2));
         assert_eq!(call(&app, &ada.who, "GET", &format!("/v1/keys/{id}")).send().await.field("/state"), "revoked");
-        for page in [format!("/keys?org={}&env={}", ada.who.org, ada.who.live), format!("/events?org={}", ada.who.org), format!("/keys/{id}")] {
-            assert_eq!(call(&app, &ada.who, "GET", &page).send().await.status, 200, "{page}");
+        for page in ["keys".to_owned(), "events".to_owned(), format!("keys/{id}")] {
+            let shown = call(&app, &ada.who, "GET", &ada.who.page(&page)).send().await;
+            assert_eq!(shown.status, 200, "{page}: {}", shown.text());
+            assert!(!shown.text().contains("data-create-key class="), "{page} offers a key");
         }
+        let open = call(&app, &ada.who, "GET", &ada.who.test_page("keys")).send().await.text();
+        assert!(open.contains("data-create-key class="));
+        // The menu of environments has it, the list of places for a new key has not.
+        let island = open.split("<leptos-island").find(|island| island.contains("CreateKey")).expect("the island");
+        let places = island.split('>').next().expect("its properties");
+        assert!(open.contains(&ada.who.live) && places.contains(&ada.who.test) && !places.contains(&ada.who.live), "{places}");
         // HookSentry's contract names no environment.
         let bearer = format!("Bearer {}", ada.access);
         let hooks = Call::new(&app, "POST", "/api/v1/apikeys").header("authorization", &bearer).json(r#"{"name": "hooks"}"#).send().await;

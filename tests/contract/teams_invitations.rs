@@ -189,6 +189,30 @@ on_both_engines! {
         assert_eq!(app.number("SELECT count(*) FROM audit_entries WHERE action = 'invitation.deleted'").await, 3);
     }
 
+    async fn an_invitation_ends_when_its_maker_is_disabled(app) {
+        let team = Team::new(&app).await;
+        let by_admin = token(&invite(&app, &team.admin, team.org(), "a@example.com", "viewer").await);
+        let elsewhere = token(&invite(&app, &team.admin, &team.admin.org, "b@example.com", "owner").await);
+        let by_owner = token(&invite(&app, &team.owner, team.org(), "c@example.com", "viewer").await);
+        let admin = latchkey::accounts::EmailAddress::parse("admin@example.com").expect("an address");
+        let change = async |change| {
+            let by = latchkey::accounts::Operator::command("latchkey user");
+            app.services.accounts.change(&admin, change, by).await.expect("an answer")
+        };
+        change(latchkey::accounts::AccountChange::Disable).await;
+        assert_eq!(app.number("SELECT count(*) FROM audit_entries WHERE action = 'invitation.deleted'").await, 2);
+        change(latchkey::accounts::AccountChange::Enable).await;
+        for token in [&by_admin, &elsewhere] {
+            accept(&app, token, Some(PASSWORD)).await.is_problem(404, "not_found");
+        }
+        assert_eq!(accept(&app, &by_owner, Some(PASSWORD)).await.status, 200);
+        // One that was made beside the change.
+        let late = token(&invite(&app, &team.owner, team.org(), "d@example.com", "viewer").await);
+        app.execute("UPDATE users SET disabled_at = 1 WHERE email = 'owner@example.com'").await;
+        accept(&app, &late, Some(PASSWORD)).await.is_problem(404, "not_found");
+        assert_eq!(count(&app).await, 1);
+    }
+
     async fn open_invitations_are_bounded_and_listed_by_pages(app) {
         let owner = someone(&app, "owner@example.com").await;
         for number in 0..100 {

@@ -160,8 +160,7 @@ fn KeysPage(list: List) -> AnyView {
     let Here { person, membership, environment, .. } = at;
     let organisation = membership.organisation;
     let environments = membership
-        .environments
-        .iter()
+        .open_environments()
         .map(|environment| EnvironmentChoice {
             id: environment.id.to_string(),
             label: format!("{} ({})", environment.name, environment.mode.as_str()),
@@ -169,7 +168,7 @@ fn KeysPage(list: List) -> AnyView {
         })
         .collect();
     let caller = Caller::Person(person);
-    let may_create = membership.may(Action::CreateKeys);
+    let may_create = membership.may(Action::CreateKeys) && environment.archived_at.is_none();
     let marked = lost.as_ref().map(|key| key.id);
     let notice = here.lost.clone().map(|name| view! { <LostKey name lost here=here.clone() now/> });
     let content = if let Some(error) = unsearchable {

@@ -138,6 +138,17 @@ async fn make_everything(client: &mut Client, account: &Account) -> Before {
     client.send(&keys["hooksentry"].1, "shop", Some("invoice-1"), &json!([1, 2])).await.json(202);
     client.send(&keys["hooksentry"].1, "shop", None, &json!("\\x00")).await.json(202);
 
+    let organisation = format!("/v1/organisations/{}", account.organisation);
+    let new = json!({ "name": "old", "mode": "test" });
+    let archived = client.manage("POST", &format!("{organisation}/environments"), &new).await.json(201);
+    let path = format!("{organisation}/environments/{}", string(&archived["id"]));
+    client.manage("PATCH", &path, &json!({ "archived": true })).await.json(200);
+    let invited = json!({ "email": "you@example.com", "role": "member" });
+    client.manage("POST", &format!("{organisation}/invitations"), &invited).await.json(201);
+    let deleted = client.manage("POST", "/v1/organisations", &json!({ "name": "gone" })).await.json(201);
+    let path = format!("/v1/organisations/{}", string(&deleted["id"]));
+    client.manage("DELETE", &path, &json!({ "confirm": "gone" })).await.json(200);
+
     let log_in = json!({ "email": "me@example.com", "password": "correct horse battery" });
     let ended = client.call("POST", "/api/v1/auth/login", &[], &log_in).await.json(200);
     let bearer = format!("Authorization: Bearer {}", string(&ended["accessToken"]));

@@ -211,6 +211,8 @@ async fn a_migrated_server_has_all_data_and_keeps_working() {
     let dead = "INSERT INTO jobs (id, kind, payload, created_at, due_at, claim, attempts, last_error, outcome, ended_at) \
                 VALUES (1, 'delete_ended_jobs', '{}', 2, 3, 4, 10, 'no room', 'dead', 5)";
     assert_eq!(sqlx::query(dead).execute(&mut file).await.expect("a row").rows_affected(), 1);
+    let disabled = "INSERT INTO users (id, email, password_hash, created_at, disabled_at) VALUES (1, 'they@example.com', '', 2, 3)";
+    assert_eq!(sqlx::query(disabled).execute(&mut file).await.expect("a row").rows_affected(), 1);
     let source = dump_sqlite(&mut file).await;
     assert_nothing_is_missing(&source);
 

@@ -28,7 +28,7 @@ fn title(page: &str) -> &str {
 /// Returns the cookies of the session and of the visited places, as a browser sends them back.
 fn with_visited(who: &Someone, answer: &Answer) -> String {
     let set = answer.header("set-cookie");
-    assert!(set.starts_with("visited=") && set.contains("; HttpOnly; SameSite=Lax; Path=/"), "{set}");
+    assert!(set.starts_with("latchkey-visited=") && set.contains("; HttpOnly; SameSite=Lax; Path=/"), "{set}");
     format!("{}; {}", who.cookie, set.split(';').next().expect("a first part"))
 }
 
@@ -61,7 +61,7 @@ on_both_engines! {
         }
         // Places of others, and text that names no place, are ignored.
         for visited in [format!("{}/{}", eve.org, eve.live), format!("{}/{}", ada.org, eve.live), "x./.<b>".to_owned()] {
-            let cookie = format!("{}; visited={visited}", ada.cookie);
+            let cookie = format!("{}; latchkey-visited={visited}", ada.cookie);
             leads_to(&answer(&app, &cookie, "/").await, &ada.page("keys"));
             let page = get(&app, &cookie, "/docs/api").await;
             assert!(!page.contains(&eve.org) && !page.contains(&eve.live), "{page}");

@@ -12,7 +12,7 @@ use crate::domain::{Caller, Key, KeyState};
 use crate::model::{KeyId, Scopes, Timestamp};
 
 /// Number of scopes that a row names; the others are only counted.
-const SHOWN_SCOPES: usize = 2;
+const SHOWN_SCOPES: usize = 1;
 
 /// The keys of a page, with the actions that `caller` may take. `makers` are the keys that have created keys.
 #[component]
@@ -31,17 +31,17 @@ pub fn KeysTable(
         view! { <Row caller=caller.clone() here=here.clone() now key has_made_keys is_marked/> }
     };
     view! {
-        <table class="keys-table" role="table" aria-label=format!("API keys in {environment}")>
+        <table class="keys-table key-list" role="table" aria-label=format!("API keys in {environment}")>
             <thead role="rowgroup">
                 <tr role="row">
                     <th role="columnheader" scope="col" class="name">"Name"</th>
-                    <th role="columnheader" scope="col">"Key"</th>
-                    <th role="columnheader" scope="col">"Scopes"</th>
+                    <th role="columnheader" scope="col" class="key">"Key"</th>
+                    <th role="columnheader" scope="col" class="scopes">"Scopes"</th>
                     <th role="columnheader" scope="col" class="requests">"Requests"</th>
-                    <th role="columnheader" scope="col">"Last used"</th>
-                    <th role="columnheader" scope="col">"Created"</th>
-                    <th role="columnheader" scope="col">"State"</th>
-                    <th role="columnheader" scope="col"><span class="visually-hidden">"Actions"</span></th>
+                    <th role="columnheader" scope="col" class="used">"Last used"</th>
+                    <th role="columnheader" scope="col" class="created">"Created"</th>
+                    <th role="columnheader" scope="col" class="state-cell">"State"</th>
+                    <th role="columnheader" scope="col" class="act"><span class="visually-hidden">"Actions"</span></th>
                 </tr>
             </thead>
             <tbody role="rowgroup">{keys.into_iter().map(row).collect_view()}</tbody>
@@ -116,10 +116,9 @@ fn ScopeChips(scopes: Scopes) -> impl IntoView {
         return view! { <span class="chip full">"Full access"</span> }.into_any();
     }
     let names = scopes.names();
-    // "+1 more" would take as much room as the scope that it hides.
-    let shown = if names.len() == SHOWN_SCOPES + 1 { names.len() } else { SHOWN_SCOPES.min(names.len()) };
-    let (shown, hidden) = names.split_at(shown);
-    let chips = shown.iter().map(|name| view! { <span class="chip">{name.clone()}</span> }).collect_view();
+    let (shown, hidden) = names.split_at(SHOWN_SCOPES.min(names.len()));
+    let chips =
+        shown.iter().map(|name| view! { <span class="chip" title=name.clone()>{name.clone()}</span> }).collect_view();
     let more = (!hidden.is_empty())
         .then(|| view! { <span class="chip more" title=hidden.join(" ")>{format!("+{} more", hidden.len())}</span> });
     view! { {chips} {more} }.into_any()

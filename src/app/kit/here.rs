@@ -57,6 +57,7 @@ impl FromRequestParts<Services> for Here {
         let not_found = || ApiError::not_found("There is no such organisation or environment.");
         let (place, _) = Place::split(parts.uri.path()).ok_or_else(not_found)?;
         let (membership, environment) = find(&person, place).ok_or_else(not_found)?;
+        let (membership, environment) = (membership.clone(), environment.clone());
         parts.extensions.insert(Visit(place));
         Ok(Self { person, membership, environment, visited: visited(parts) })
     }
@@ -81,7 +82,10 @@ impl Frame {
         let mut frame = Self { place: None, visited: visited(parts), person };
         let is_named = |place: &Place| organisation.is_some_and(|named| named.0 == place.organisation);
         let named: Vec<Place> = frame.places().filter(is_named).collect();
-        let found = in_path.into_iter().chain(named).chain(frame.places()).find_map(|place| find(&frame.person, place));
+        let mut candidates = in_path.into_iter().chain(named).chain(frame.places());
+        let found = candidates.find_map(|place| find(&frame.person, place));
+        let found = found.map(|(membership, environment)| (membership.clone(), environment.clone()));
+        drop(candidates);
         frame.place = found;
         frame
     }
@@ -107,7 +111,7 @@ fn visited(parts: &Parts) -> Visited {
     parts.extensions.get().cloned().unwrap_or_default()
 }
 
-fn find(person: &Person, place: Place) -> Option<(Membership, Environment)> {
+fn find(person: &Person, place: Place) -> Option<(&Membership, &Environment)> {
     let membership = person.in_organisation(place.organisation)?;
-    Some((membership.clone(), membership.environment(place.environment)?.clone()))
+    Some((membership, membership.environment(place.environment)?))
 }

@@ -52,7 +52,7 @@ impl Visited {
 }
 
 fn name(site: &Site) -> &'static str {
-    if site.is_secure() { "__Host-visited" } else { "visited" }
+    if site.is_secure() { "__Host-latchkey-visited" } else { "latchkey-visited" }
 }
 
 #[cfg(test)]
@@ -98,21 +98,27 @@ mod tests {
     #[test]
     fn the_cookie_is_for_this_server_only() {
         let header = Visited::default().after(place(1, 2), &Site::default()).unwrap();
-        let expected =
-            "visited=org_0000000000000001/env_0000000000000002; HttpOnly; SameSite=Lax; Path=/; Max-Age=31536000";
+        let expected = "latchkey-visited=org_0000000000000001/env_0000000000000002; HttpOnly; SameSite=Lax; Path=/; Max-Age=31536000";
         assert_eq!(header, expected);
         let site = Site { public_url: Some("https://keys.example.com".to_owned()), ..Site::default() };
         let header = Visited::default().after(place(1, 2), &site).unwrap();
         let text = header.to_str().unwrap();
-        assert!(text.starts_with("__Host-visited=") && text.contains("; Secure;"), "{text}");
+        assert!(text.starts_with("__Host-latchkey-visited=") && text.contains("; Secure;"), "{text}");
     }
 
     #[test]
     fn malformed_parts_are_skipped() {
-        for cookie in ["", "visited=", "visited=x", "visited=org_0000000000000001", "other=1; visited=..", "visited"] {
+        for cookie in [
+            "",
+            "latchkey-visited=",
+            "latchkey-visited=x",
+            "latchkey-visited=org_0000000000000001",
+            "a=1; latchkey-visited=..",
+            "latchkey-visited",
+        ] {
             assert_eq!(read(cookie), Visited::default(), "{cookie}");
         }
-        let mixed = read("a=b; visited=x.org_0000000000000001/env_0000000000000002.<b>");
+        let mixed = read("a=b; latchkey-visited=x.org_0000000000000001/env_0000000000000002.<b>");
         assert_eq!(mixed.0, [place(1, 2)]);
     }
 }

@@ -7,6 +7,7 @@ use axum::routing::{MethodFilter, get};
 use super::api_docs;
 use super::page_handler::{form, page, page_on};
 use crate::app::kit::Frame;
+use crate::app::links::accounts::ACCOUNTS;
 use crate::app::links::{REFERENCE, REGISTER, SERVER, SET_UP, SIGN_IN, SIGN_OUT, moved};
 use crate::app::shell::Answer;
 use crate::app::{account, events, keys, reference, server};
@@ -24,6 +25,7 @@ pub fn routes() -> Router<Services> {
         .merge(of_environment())
         .merge(of_earlier_releases())
         .route(SERVER, page(server::cluster_page::server))
+        .route(ACCOUNTS, page(server::accounts_page::accounts).merge(form(server::post::change_account)))
         .route(SIGN_IN, page(account::sign_in::sign_in).merge(form(account::post::sign_in)))
         .route(SET_UP, page(account::register::register).merge(form(account::post::set_up)))
         .route(REGISTER, page(account::register::register).merge(form(account::post::register)))

@@ -137,4 +137,52 @@ on_both_engines! {
         assert_eq!(list("", "b_b", 9).await, ["b_b@example.org"], "`_` is an ordinary character");
         assert_eq!(list("", "%", 9).await, Vec::<String>::new(), "`%` is an ordinary character");
     }
+
+    async fn operators_see_the_page_of_accounts_and_disable_and_enable_there(app) {
+        let ada = register(&app, ADA).await;
+        let bob = register(&app, "bob@example.com").await;
+        let get = async |cookie: &str, query: &str| {
+            Call::new(&app, "GET", &format!("/server/accounts{query}")).cookie(cookie).send().await
+        };
+        let post = async |cookie: &str, email: &str, change: &str| {
+            let form = format!("email={email}&change={change}&return_to=%2Fserver%2Faccounts%3Fq%3Dbob");
+            let call = Call::new(&app, "POST", "/server/accounts").cookie(cookie);
+            call.header("content-type", "application/x-www-form-urlencoded").body(form).send().await
+        };
+        let page = get(&ada, "").await;
+        assert_eq!(page.status, 200);
+        for text in ["ada@example.com", "bob@example.com", " (you)"] {
+            assert!(page.text().contains(text), "{text}");
+        }
+        assert!(!get(&ada, "?q=BOB").await.text().contains("<bdi>ada@example.com</bdi> (you)"));
+        assert!(get(&ada, "?q=nobody").await.text().contains("No account matches"));
+
+        // A member of an organisation without the right sees and changes nothing.
+        assert_eq!(get(&bob, "").await.status, 403);
+        for (email, change) in [("ada%40example.com", "disable"), ("bob%40example.com", "enable")] {
+            assert_eq!(post(&bob, email, change).await.status, 403);
+        }
+        assert_eq!(me(&app, &ada).await, 200);
+        assert_eq!(get("", "").await.status, 303, "to sign in");
+
+        // Of all accounts, the own one cannot be disabled.
+        assert_eq!(post(&ada, "ada%40example.com", "disable").await.status, 403);
+        assert_eq!(post(&ada, "eve%40example.com", "disable").await.status, 404);
+        assert_eq!(post(&ada, "bob%40example.com", "delete").await.status, 400);
+        assert_eq!(app.number("SELECT count(*) FROM users WHERE disabled_at IS NOT NULL").await, 0);
+
+        let id = page.text();
+        let id = id.split("disable=usr_").nth(1).and_then(|rest| rest.get(..16)).expect("the link of Bob's row");
+        let dialog = get(&ada, &format!("?disable=usr_{id}")).await.text();
+        assert!(dialog.contains("Disable this account?") && dialog.contains("bob@example.com"));
+        let done = post(&ada, "bob%40example.com", "disable").await;
+        assert_eq!((done.status.as_u16(), done.header("location")), (303, "/server/accounts?q=bob"));
+        assert_eq!(me(&app, &bob).await, 401);
+        assert!(get(&ada, "").await.text().contains("Disabled"));
+        post(&ada, "bob%40example.com", "enable").await;
+        let again = Call::new(&app, "POST", "/v1/auth/login").json(&SIGN_IN.replace("ada@", "bob@")).send().await;
+        assert_eq!(again.status, 200);
+        let by_ada = "SELECT count(*) FROM audit_entries WHERE action LIKE 'account.%abled' AND actor_label = 'ada@example.com'";
+        assert_eq!(app.number(by_ada).await, 2);
+    }
 }

@@ -3,6 +3,7 @@
 //! `/o/{organisation}/{environment}/…` is a page of an environment ([`place`]), `/o/{organisation}/settings/…` a page of an
 //! organisation ([`organisation`]). Filters, search, sort order and page of a list are in the query.
 
+pub(crate) mod accounts;
 pub(crate) mod events;
 pub(crate) mod key_in_address;
 pub(crate) mod keys;

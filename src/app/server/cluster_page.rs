@@ -6,11 +6,11 @@ use axum::extract::State;
 use axum::http::request::Parts;
 use leptos::prelude::*;
 
+use super::{ServerTabs, operators_only};
 use crate::app::kit::{Frame, Moment, Page, Section, ago_or_date, thousands};
 use crate::app::links::SERVER;
 use crate::app::shell::{Answer, Document};
 use crate::cluster::{LEASE, NodeState, Nodes};
-use crate::domain::Action;
 use crate::model::{ApiError, Timestamp};
 use crate::web::Services;
 use crate::web::auth::SignedIn;
@@ -24,9 +24,7 @@ pub async fn server(
     SignedIn(person): SignedIn,
     parts: Parts,
 ) -> Result<Answer, ApiError> {
-    if !person.may(Action::SeeServer) {
-        return Err(ApiError::forbidden("Only operators of this server can see its nodes."));
-    }
+    operators_only(&person)?;
     let nodes = services.changes.nodes().await?;
     let now = services.clock.now();
     let frame = Frame::of(person, &parts);
@@ -55,6 +53,7 @@ fn ServerPage(frame: Frame, nodes: Nodes, now: Timestamp) -> AnyView {
                 </div>
                 <a class="button" href=SERVER>"Refresh"</a>
             </div>
+            <div class="filters"><ServerTabs current=SERVER/></div>
             <table class="keys-table nodes" role="table" aria-label="Servers">
                 <thead role="rowgroup">
                     <tr role="row">

@@ -2,9 +2,39 @@
 
 use super::{Accounts, EmailAddress};
 use crate::domain::{AuditAction, AuditActor, AuditChain, AuditFields, AuditTarget};
-use crate::model::UserId;
+use crate::model::{Timestamp, UserId};
 use crate::security_log::{Actor, SecurityEvent, Target};
 use crate::store::{AccountRow, StoreError};
+
+/// An account in the operator's list.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The ID of the person.
+    pub id: UserId,
+    /// The lower-case address.
+    pub email: String,
+    /// The moment of the registration.
+    pub created_at: Timestamp,
+    /// Whether the person operates the server.
+    pub is_operator: bool,
+    /// The moment when the account was disabled, if it is.
+    pub disabled_at: Option<Timestamp>,
+    /// The number of organisations that the person is a member of.
+    pub organisations: i64,
+}
+
+impl From<AccountRow> for Account {
+    fn from(row: AccountRow) -> Self {
+        Self {
+            id: UserId(row.id),
+            email: row.email,
+            created_at: Timestamp(row.created_at),
+            is_operator: row.operator != 0,
+            disabled_at: row.disabled_at.map(Timestamp),
+            organisations: row.organisations,
+        }
+    }
+}
 
 /// A change of an account that only an operator of the server makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +84,9 @@ impl Accounts {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn list(&self, after: &str, text: &str, limit: i64) -> Result<Vec<AccountRow>, StoreError> {
-        self.db.accounts_page(after, &text.to_lowercase(), limit).await
+    pub async fn list(&self, after: &str, text: &str, limit: i64) -> Result<Vec<Account>, StoreError> {
+        let rows = self.db.accounts_page(after, &text.to_lowercase(), limit).await?;
+        Ok(rows.into_iter().map(Account::from).collect())
     }
 
     /// Changes the account of an address. The change is effective on every node when this returns, because nodes read

@@ -10,7 +10,7 @@ mod sessions;
 mod sign_in;
 mod tokens;
 
-pub use administration::{AccountChange, Changed, Operator};
+pub use administration::{Account, AccountChange, Changed, Operator};
 pub use email::{EmailAddress, EmailError};
 pub use error::{SessionError, SignInError};
 pub use plain_token::PlainToken;

@@ -9,36 +9,15 @@ use crate::model::{InvitationId, OrganisationId, Role, Timestamp, UserId};
 /// An account in the operator's list.
 #[derive(Debug, sqlx::FromRow)]
 pub struct AccountRow {
-    id: i64,
+    pub(crate) id: i64,
     /// Lower-case address.
-    pub email: String,
-    created_at: i64,
-    operator: i64,
-    disabled_at: Option<i64>,
+    pub(crate) email: String,
+    pub(crate) created_at: i64,
+    /// 1 for an operator of the server, else 0.
+    pub(crate) operator: i64,
+    pub(crate) disabled_at: Option<i64>,
     /// The number of organisations that the person is a member of.
-    pub organisations: i64,
-}
-
-impl AccountRow {
-    /// Returns the ID of the person.
-    pub fn id(&self) -> UserId {
-        UserId(self.id)
-    }
-
-    /// Returns the moment of the registration.
-    pub fn created_at(&self) -> Timestamp {
-        Timestamp(self.created_at)
-    }
-
-    /// Returns whether the person operates the server.
-    pub fn is_operator(&self) -> bool {
-        self.operator != 0
-    }
-
-    /// Returns the moment when the account was disabled, if it is.
-    pub fn disabled_at(&self) -> Option<Timestamp> {
-        self.disabled_at.map(Timestamp)
-    }
+    pub(crate) organisations: i64,
 }
 
 impl Db {

@@ -6,12 +6,12 @@ use leptos::prelude::*;
 
 use super::accounts_table::{AccountsTable, DisableDialog};
 use super::{ServerTabs, operators_only};
+use crate::accounts::Account;
 use crate::app::islands::icons::{SEARCH, icon};
 use crate::app::kit::{Flash, Frame, Page, Section, Toasts, take_flash};
 use crate::app::links::accounts::{ACCOUNTS, AccountsLink};
 use crate::app::shell::{Answer, Document};
 use crate::model::{ApiError, Timestamp, UserId};
-use crate::store::AccountRow;
 use crate::web::Services;
 use crate::web::auth::SignedIn;
 
@@ -20,7 +20,7 @@ struct Accounts {
     frame: Frame,
     me: UserId,
     here: AccountsLink,
-    accounts: Vec<AccountRow>,
+    accounts: Vec<Account>,
     next: Option<AccountsLink>,
     flash: Option<Flash>,
     now: Timestamp,
@@ -59,7 +59,7 @@ pub async fn accounts(
 #[component]
 fn AccountsPage(page: Accounts) -> AnyView {
     let Accounts { frame, me, here, accounts, next, flash, now } = page;
-    let asked = accounts.iter().find(|account| Some(account.id()) == here.disable && account.id() != me);
+    let asked = accounts.iter().find(|account| Some(account.id) == here.disable && account.id != me);
     let dialog = asked.map(|account| view! { <DisableDialog email=account.email.clone() here=here.clone()/> });
     let is_asking = dialog.is_some();
     let is_first = here.after.is_none();

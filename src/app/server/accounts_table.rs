@@ -2,15 +2,15 @@
 
 use leptos::prelude::*;
 
+use crate::accounts::Account;
 use crate::app::kit::{Moment, ago_or_date, thousands};
 use crate::app::links::accounts::{ACCOUNTS, AccountsLink};
 use crate::model::{Timestamp, UserId};
-use crate::store::AccountRow;
 
 /// A page of accounts. `me` is the operator, who cannot disable the own account.
 #[component]
-pub fn AccountsTable(accounts: Vec<AccountRow>, me: UserId, here: AccountsLink, now: Timestamp) -> AnyView {
-    let row = move |account: AccountRow| view! { <Row account me here=here.clone() now/> };
+pub fn AccountsTable(accounts: Vec<Account>, me: UserId, here: AccountsLink, now: Timestamp) -> AnyView {
+    let row = move |account: Account| view! { <Row account me here=here.clone() now/> };
     view! {
         <table class="keys-table accounts" role="table" aria-label="Accounts">
             <thead role="rowgroup">
@@ -30,14 +30,14 @@ pub fn AccountsTable(accounts: Vec<AccountRow>, me: UserId, here: AccountsLink, 
 }
 
 #[component]
-fn Row(account: AccountRow, me: UserId, here: AccountsLink, now: Timestamp) -> AnyView {
-    let id = account.id();
+fn Row(account: Account, me: UserId, here: AccountsLink, now: Timestamp) -> AnyView {
+    let id = account.id;
     let (state_class, state) =
-        if account.disabled_at().is_some() { ("state revoked", "Disabled") } else { ("state active", "Enabled") };
+        if account.disabled_at.is_some() { ("state revoked", "Disabled") } else { ("state active", "Enabled") };
     let email = account.email.clone();
     let action = if id == me {
         ().into_any()
-    } else if account.disabled_at().is_some() {
+    } else if account.disabled_at.is_some() {
         view! {
             <form method="post" action=ACCOUNTS>
                 <input type="hidden" name="email" value=email.clone()/>
@@ -57,15 +57,15 @@ fn Row(account: AccountRow, me: UserId, here: AccountsLink, now: Timestamp) -> A
         }
         .into_any()
     };
-    let created = account.created_at();
+    let created = account.created_at;
     view! {
-        <tr role="row" class=account.disabled_at().map(|_| "ended")>
+        <tr role="row" class=account.disabled_at.map(|_| "ended")>
             <th role="rowheader" scope="row" class="name">
                 <span class="title"><bdi>{account.email.clone()}</bdi> {(id == me).then_some(" (you)")}</span>
                 <code class="sub">{id.to_string()}</code>
             </th>
             <td role="cell" class="requests" data-label="Organisations">{thousands(account.organisations)}</td>
-            <td role="cell" class="scopes" data-label="Operator">{if account.is_operator() { "Yes" } else { "No" }}</td>
+            <td role="cell" class="scopes" data-label="Operator">{if account.is_operator { "Yes" } else { "No" }}</td>
             <td role="cell" class="created" data-label="Registered">
                 <Moment at=created words=ago_or_date(now, created)/>
             </td>

@@ -6,14 +6,14 @@ use std::io::{IsTerminal, Read};
 use serde_json::json;
 
 use crate::accounts::{
-    AccountChange, Accounts, Changed, EmailAddress, Operator, Password, Passwords, RegisterError, Registration,
+    Account, AccountChange, Accounts, Changed, EmailAddress, Operator, Password, Passwords, RegisterError, Registration,
 };
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::runtime::time::seconds;
 use crate::server::config::{Administration, User};
 use crate::server::{Failure, setting_error, telemetry};
-use crate::store::{AccountRow, Db};
+use crate::store::Db;
 
 /// Accounts that `latchkey user list` reads at a time.
 const PAGE: i64 = 1000;
@@ -90,7 +90,7 @@ async fn reset_password(accounts: &Accounts, email: &EmailAddress) -> Result<Str
 
 /// All accounts, as a table or as JSON, an object a line.
 async fn list(accounts: &Accounts, as_json: bool) -> Result<String, Failure> {
-    let mut all: Vec<AccountRow> = Vec::new();
+    let mut all: Vec<Account> = Vec::new();
     loop {
         let after = all.last().map_or("", |last| last.email.as_str());
         let page = accounts.list(after, "", PAGE).await?;
@@ -104,28 +104,28 @@ async fn list(accounts: &Accounts, as_json: bool) -> Result<String, Failure> {
     Ok(text.trim_end().to_owned())
 }
 
-fn json_lines(accounts: &[AccountRow]) -> String {
-    let line = |account: &AccountRow| {
+fn json_lines(accounts: &[Account]) -> String {
+    let line = |account: &Account| {
         let object = json!({
-            "id": account.id().to_string(),
+            "id": account.id.to_string(),
             "email": account.email,
-            "operator": account.is_operator(),
-            "disabled_at": account.disabled_at().map(seconds),
+            "operator": account.is_operator,
+            "disabled_at": account.disabled_at.map(seconds),
             "organisations": account.organisations,
-            "created_at": seconds(account.created_at()),
+            "created_at": seconds(account.created_at),
         });
         format!("{object}\n")
     };
     accounts.iter().map(line).collect()
 }
 
-fn table(accounts: &[AccountRow]) -> String {
+fn table(accounts: &[Account]) -> String {
     let width = accounts.iter().map(|account| account.email.chars().count()).max().unwrap_or(0).max(5);
     let mut text = format!("{:width$}  {:20}  operator  state     organisations  created\n", "email", "id");
     for account in accounts {
-        let operator = if account.is_operator() { "yes" } else { "no" };
-        let state = if account.disabled_at().is_some() { "disabled" } else { "enabled" };
-        let (id, created) = (account.id().to_string(), seconds(account.created_at()));
+        let operator = if account.is_operator { "yes" } else { "no" };
+        let state = if account.disabled_at.is_some() { "disabled" } else { "enabled" };
+        let (id, created) = (account.id.to_string(), seconds(account.created_at));
         // Writing to a `String` does not fail.
         let _ = writeln!(
             text,

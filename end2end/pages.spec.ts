@@ -110,6 +110,8 @@ for (const { name, ...look } of looks) {
       await check(page, "key-errors");
       await page.goto("/server");
       await check(page, "server");
+      await page.goto("/server/accounts");
+      await check(page, "accounts");
       expect((await page.goto("/no/such/page"))!.status()).toBe(404);
       await check(page, "not-found");
     });

@@ -344,3 +344,23 @@ test.describe("in another zone", () => {
     await expect(time).toHaveAttribute("datetime", "2099-07-02T03:59:59Z");
   });
 });
+
+test("the theme is chosen in the account menu and kept, also on the page after a sign-out", async ({ page }) => {
+  await page.emulateMedia({ colorScheme: "light" });
+  await register(page);
+  const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const light = await background();
+  await page.getByText("Account: ").click();
+  const choices = page.getByRole("group", { name: "Theme" });
+  await expect(choices.getByRole("button", { name: "System" })).toHaveAttribute("aria-pressed", "true");
+  await choices.getByRole("button", { name: "Dark" }).click();
+  await expect(choices.getByRole("button", { name: "Dark" })).toHaveAttribute("aria-pressed", "true");
+  const dark = await background();
+  expect(dark).not.toBe(light);
+  await expectAccessible(page);
+  await page.reload();
+  expect(await background()).toBe(dark);
+  await page.context().clearCookies();
+  await page.goto("/sign-in");
+  expect(await background()).toBe(dark);
+});

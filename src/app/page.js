@@ -36,6 +36,40 @@
   // Leptos does not handle the rejection of the promises that load WebAssembly.
   addEventListener("unhandledrejection", fail);
 
+  // The theme: `light` or `dark`, or that of the system. Set here, before the page is painted. A browser that keeps
+  // nothing has the theme of the system on each page.
+  const root = document.documentElement;
+  const showTheme = () => {
+    const current = root.dataset.theme ?? "system";
+    for (const button of document.querySelectorAll("[data-theme-choice]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.themeChoice === current));
+    }
+  };
+  const setTheme = (theme) => {
+    if (theme === "light" || theme === "dark") root.dataset.theme = theme;
+    else delete root.dataset.theme;
+    showTheme();
+  };
+  try {
+    setTheme(localStorage.getItem("theme"));
+  } catch {
+    // The browser refuses storage.
+  }
+  addEventListener("DOMContentLoaded", showTheme);
+  addEventListener("storage", (event) => {
+    if (event.key === "theme") setTheme(event.newValue);
+  });
+  addEventListener("click", (event) => {
+    const theme = closest(event, "[data-theme-choice]")?.dataset.themeChoice;
+    if (!theme) return;
+    setTheme(theme);
+    try {
+      localStorage.setItem("theme", theme);
+    } catch {
+      // The choice holds for this page only.
+    }
+  });
+
   // Menus close at Escape, at a click elsewhere, and when they lose the focus.
   const openMenus = () => document.querySelectorAll("details.menu[open]");
   const leave = (event) => {

@@ -182,6 +182,20 @@ fn EnvironmentMenu(section: Section, membership: Membership, environment: Enviro
     .into_any()
 }
 
+/// The choice of the theme, which this browser keeps (`page.js`).
+#[component]
+fn ThemeSwitch() -> impl IntoView {
+    let choice = |(theme, words): (&'static str, &'static str)| {
+        view! { <button type="button" data-theme-choice=theme aria-pressed="false">{words}</button> }
+    };
+    view! {
+        <div class="theme needs-js" role="group" aria-label="Theme">
+            {[("system", "System"), ("light", "Light"), ("dark", "Dark")].map(choice).collect_view()}
+        </div>
+        <hr class="needs-js"/>
+    }
+}
+
 #[component]
 fn AccountMenu(person: Person, section: Section) -> AnyView {
     let sees_server = person.may(Action::SeeServer);
@@ -200,6 +214,7 @@ fn AccountMenu(person: Person, section: Section) -> AnyView {
                 <p class="menu-title">"Signed in as" <strong><bdi>{email}</bdi></strong></p>
                 <hr/>
                 {sees_server.then(|| view! { <a class="menu-item" href=SERVER aria-current=server>"Server"</a> })}
+                <ThemeSwitch/>
                 <form method="post" action=SIGN_OUT>
                     <button class="menu-item" type="submit">"Sign out"</button>
                 </form>

@@ -23,7 +23,7 @@ pub struct Here {
     visited: Visited,
 }
 
-/// Marks a request as a visit of a place, which the cookie [`Visited`] records.
+/// Marks a request as a visit of a place, which the cookie `Visited` records.
 #[derive(Debug, Clone, Copy)]
 pub struct Visit(pub Place);
 

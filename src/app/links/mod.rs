@@ -1,7 +1,7 @@
 //! Reads and writes the addresses of pages.
 //!
-//! `/o/{organisation}/{environment}/…` is a page of an environment ([`place`]), `/o/{organisation}/settings/…` a page of an
-//! organisation ([`organisation`]). Filters, search, sort order and page of a list are in the query.
+//! `/o/{organisation}/{environment}/…` is a page of an environment (`place`), `/o/{organisation}/settings/…` a page of an
+//! organisation (`organisation`). Filters, search, sort order and page of a list are in the query.
 
 pub(crate) mod accounts;
 pub(crate) mod events;

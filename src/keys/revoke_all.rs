@@ -81,7 +81,9 @@ impl Keys {
             }
             Err(error) => {
                 // The outcome of the commit is unknown, so invalidate anyway.
-                group.iter().for_each(|key| self.checks.invalidate(key.hash));
+                for key in group {
+                    self.checks.invalidate(key.hash);
+                }
                 Err(error)
             }
         }

@@ -76,23 +76,7 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     let accounts =
         Accounts::new(db.clone(), clock.clone(), entropy.clone(), passwords, config.registration, set_up_token.clone())
             .with_max_sessions(config.max_sessions_per_account);
-    let node = match &db {
-        Db::Sqlite(..) if config.redis_url.is_some() => {
-            return Err(setting_error(
-                "redis-url",
-                "Redis is for several nodes on one PostgreSQL; a SQLite file has one server",
-            ));
-        }
-        Db::Sqlite(..) => None,
-        Db::Postgres(_) => {
-            let name = config.node_name.clone().unwrap_or_else(|| node_name(address.port()));
-            let redis = match &config.redis_url {
-                Some(url) => Some(Redis::open(url).await.map_err(|error| setting_error("redis-url", error))?),
-                None => None,
-            };
-            Some(Arc::new(Node::join(&db, clock.clone(), &entropy, name, redis).await?))
-        }
-    };
+    let node = join(config, &db, address, &clock, &entropy).await?;
     let keys = keys::open(db.clone(), clock.clone(), entropy.clone(), config.policy(), node).await?;
     let accounts = match keys.limits.shared() {
         Some(limits) => accounts.with_shared_limits(limits.clone()),
@@ -170,6 +154,31 @@ pub async fn serve(config: &Serve) -> Result<(), Failure> {
     flushed.map_err(|error| format!("cannot flush the last usage counts and spent limits: {error}"))?;
     given_back.map_err(|error| format!("cannot return unused quota leases: {error}"))?;
     Ok(stopped?)
+}
+
+/// Joins the other servers of a PostgreSQL database; a SQLite file has one server.
+async fn join(
+    config: &Serve,
+    db: &Db,
+    address: std::net::SocketAddr,
+    clock: &Clock,
+    entropy: &Entropy,
+) -> Result<Option<Arc<Node>>, Failure> {
+    match db {
+        Db::Sqlite(..) if config.redis_url.is_some() => {
+            let reason = "Redis is for several nodes on one PostgreSQL; a SQLite file has one server";
+            Err(setting_error("redis-url", reason))
+        }
+        Db::Sqlite(..) => Ok(None),
+        Db::Postgres(_) => {
+            let name = config.node_name.clone().unwrap_or_else(|| node_name(address.port()));
+            let redis = match &config.redis_url {
+                Some(url) => Some(Redis::open(url).await.map_err(|error| setting_error("redis-url", error))?),
+                None => None,
+            };
+            Ok(Some(Arc::new(Node::join(db, clock.clone(), entropy, name, redis).await?)))
+        }
+    }
 }
 
 async fn announce(

@@ -41,16 +41,18 @@ async fn clean_up(services: Services, jobs: Jobs, stop: CancellationToken) {
     runner(&services, &jobs, &Kind::CLEAN_UP, CONCURRENT_CLEAN_UPS).run(stop).await;
 }
 
+/// A running job.
+type Running = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+
 /// Returns a runner of some kinds of jobs.
 fn runner(
     services: &Services,
     jobs: &Jobs,
     kinds: &[Kind],
     capacity: usize,
-) -> Runner<impl Fn(Job) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>> + Send + Sync + 'static> {
+) -> Runner<impl Fn(Job) -> Running + Send + Sync + 'static> {
     let (services, owned) = (services.clone(), jobs.clone());
-    let handler =
-        move |job| -> Pin<Box<dyn Future<Output = _> + Send>> { Box::pin(run(services.clone(), owned.clone(), job)) };
+    let handler = move |job| -> Running { Box::pin(run(services.clone(), owned.clone(), job)) };
     Runner::new(jobs.clone(), kinds, capacity, handler)
 }
 

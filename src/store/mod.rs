@@ -64,7 +64,7 @@ pub(crate) use teams::Held;
 pub(crate) use teams_environments::HeldEnvironment;
 pub(crate) use teams_invitations::{Accepted, Accepting, BeforeInvitation};
 pub use teams_invitations::{Invitation, Invited};
-pub(crate) use teams_members::HeldMember;
 pub use teams_members::Member;
+pub(crate) use teams_members::{HeldMember, MemberOf};
 pub use tokens::{NewToken, Refreshed, TokenKind};
 pub use usage::{HourlyUse, LoggedUses, UsageRows, UsedFrom};

@@ -84,12 +84,12 @@ impl Db {
     ) -> Result<bool, StoreError> {
         writing!(self, tx => {
             sqlx::query(sql!(self, "user_hold")).bind(owner.0).fetch_optional(&mut *tx).await?;
-            let owned: i64 = sqlx::query_scalar(sql!("organisations_owned"))
+            let count: i64 = sqlx::query_scalar(sql!("organisations_owned"))
                 .bind(owner.0)
                 .bind(Role::Owner.as_str())
                 .fetch_one(&mut *tx)
                 .await?;
-            if owned >= most {
+            if count >= most {
                 return Ok(false);
             }
             insert_organisation!(tx, new, owner);

@@ -48,6 +48,14 @@ impl MemberRow {
     }
 }
 
+/// A member of an organisation, and the person who asks for a change.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MemberOf {
+    pub(crate) organisation: OrganisationId,
+    pub(crate) asker: UserId,
+    pub(crate) user: UserId,
+}
+
 /// A member, with the organisation held.
 #[derive(Debug)]
 pub(crate) struct HeldMember {
@@ -59,12 +67,13 @@ pub(crate) struct HeldMember {
 
 /// Holds an organisation, and reads one of its members.
 macro_rules! hold_member {
-    ($db:expr, $tx:ident, $organisation:expr, $person:expr, $user:expr) => {{
-        let held = hold_organisation!($db, $tx, $organisation, $person);
+    ($db:expr, $tx:ident, $of:expr) => {{
+        let of: MemberOf = $of;
+        let held = hold_organisation!($db, $tx, of.organisation, of.asker);
         let row: Option<MemberRow> =
-            sqlx::query_as(sql!("member")).bind($organisation.0).bind($user.0).fetch_optional(&mut *$tx).await?;
+            sqlx::query_as(sql!("member")).bind(of.organisation.0).bind(of.user.0).fetch_optional(&mut *$tx).await?;
         let owners = sqlx::query_scalar(sql!("members_with_role"))
-            .bind($organisation.0)
+            .bind(of.organisation.0)
             .bind(Role::Owner.as_str())
             .fetch_one(&mut *$tx)
             .await?;
@@ -96,16 +105,14 @@ impl Db {
     /// `judge` returns. `entry` makes the audit entry of the change, `ended` that of each invitation.
     pub(crate) async fn change_role<E>(
         &self,
-        organisation: OrganisationId,
-        person: UserId,
-        user: UserId,
+        of: MemberOf,
         role: Role,
         judge: impl FnOnce(&HeldMember) -> Result<Vec<Role>, E>,
         entry: impl FnOnce(&Member) -> AuditEntry,
         ended: impl Fn(InvitationId, &str) -> AuditEntry,
     ) -> Result<Result<Option<Member>, E>, StoreError> {
         let changed = writing!(self, tx => {
-            let held = hold_member!(self, tx, organisation, person, user);
+            let held = hold_member!(self, tx, of);
             let lost = match judge(&held) {
                 Ok(lost) => lost,
                 Err(refused) => return Ok(Err(refused)),
@@ -114,13 +121,13 @@ impl Db {
                 return Ok(Ok(None));
             };
             sqlx::query(sql!("membership_set_role"))
-                .bind(user.0)
-                .bind(organisation.0)
+                .bind(of.user.0)
+                .bind(of.organisation.0)
                 .bind(role.as_str())
                 .execute(&mut *tx)
                 .await?;
             let mut entries = vec![entry(&member)];
-            end_invitations!(tx, user, Some(organisation), lost, |_, id, email: &str| entries.push(ended(id, email)));
+            end_invitations!(tx, of.user, Some(of.organisation), lost, |_, id, email: &str| entries.push(ended(id, email)));
             write_audit!(self, tx, &entries);
             Member { role, ..member }
         });
@@ -128,26 +135,21 @@ impl Db {
     }
 
     /// Reads a member as a change of them would, without one.
-    pub(crate) async fn member_to_change(
-        &self,
-        organisation: OrganisationId,
-        person: UserId,
-        user: UserId,
-    ) -> Result<HeldMember, StoreError> {
+    pub(crate) async fn member_to_change(&self, of: MemberOf) -> Result<HeldMember, StoreError> {
         Ok(reading!(self, connection => {
             let name = String::new();
             let role: Option<String> = sqlx::query_scalar(sql!("membership_role"))
-                .bind(person.0)
-                .bind(organisation.0)
+                .bind(of.asker.0)
+                .bind(of.organisation.0)
                 .fetch_optional(&mut *connection)
                 .await?;
             let row: Option<MemberRow> = sqlx::query_as(sql!("member"))
-                .bind(organisation.0)
-                .bind(user.0)
+                .bind(of.organisation.0)
+                .bind(of.user.0)
                 .fetch_optional(&mut *connection)
                 .await?;
             let owners = sqlx::query_scalar(sql!("members_with_role"))
-                .bind(organisation.0)
+                .bind(of.organisation.0)
                 .bind(Role::Owner.as_str())
                 .fetch_one(&mut *connection)
                 .await?;
@@ -161,15 +163,13 @@ impl Db {
     /// each invitation.
     pub(crate) async fn remove_member<E>(
         &self,
-        organisation: OrganisationId,
-        person: UserId,
-        user: UserId,
+        of: MemberOf,
         judge: impl FnOnce(&HeldMember) -> Result<(), E>,
         entry: impl FnOnce(&Member) -> AuditEntry,
         ended: impl Fn(InvitationId, &str) -> AuditEntry,
     ) -> Result<Result<(), E>, StoreError> {
         writing!(self, tx => {
-            let held = hold_member!(self, tx, organisation, person, user);
+            let held = hold_member!(self, tx, of);
             if let Err(refused) = judge(&held) {
                 return Ok(Err(refused));
             }
@@ -177,16 +177,16 @@ impl Db {
                 return Ok(Ok(()));
             };
             let entry = entry(&member);
-            sqlx::query(sql!("membership_delete")).bind(user.0).bind(organisation.0).execute(&mut *tx).await?;
+            sqlx::query(sql!("membership_delete")).bind(of.user.0).bind(of.organisation.0).execute(&mut *tx).await?;
             let families = sqlx::query(sql!("token_families_end_of_member"))
-                .bind(user.0)
-                .bind(organisation.0)
+                .bind(of.user.0)
+                .bind(of.organisation.0)
                 .bind(entry.at.0)
                 .execute(&mut *tx)
                 .await?
                 .rows_affected();
             let mut entries = vec![entry.counting("token_families_ended", families)];
-            end_invitations!(tx, user, Some(organisation), Role::ALL, |_, id, email: &str| entries.push(ended(id, email)));
+            end_invitations!(tx, of.user, Some(of.organisation), Role::ALL, |_, id, email: &str| entries.push(ended(id, email)));
             write_audit!(self, tx, &entries);
         });
         Ok(Ok(()))

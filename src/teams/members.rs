@@ -4,7 +4,7 @@ use super::{Ended, PageStart, TeamError, TeamPage, Teams, allowed, chain, judge}
 use crate::domain::{Action, AuditAction, AuditEntry, AuditFields, AuditTarget, Person, may};
 use crate::model::{InvitationId, OrganisationId, Role, UserId};
 use crate::security_log::{Actor, SecurityEvent, Target};
-use crate::store::{HeldMember, KeySet, Member};
+use crate::store::{HeldMember, KeySet, Member, MemberOf};
 
 /// The fate of the keys that a member made who leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,8 @@ impl Teams {
                 .after(AuditFields::default().with("role", role.as_str()))
         };
         let ended = |id, email: &str| self.invitation_ended(person, organisation, user, id, email);
-        let changed = self.db.change_role(organisation, person.id, user, role, judged, entry, ended).await??;
+        let of = MemberOf { organisation, asker: person.id, user };
+        let changed = self.db.change_role(of, role, judged, entry, ended).await??;
         match changed {
             Some(member) => {
                 let event = SecurityEvent::MemberRoleChanged.entry(Actor::Person(person.id), Target::Account(user));
@@ -88,7 +89,8 @@ impl Teams {
         allowed(person, organisation, action)?;
         let revoked = if keys == Some(LeaversKeys::Revoke) {
             // Before any key is revoked for nothing.
-            judge_removal(&self.db.member_to_change(organisation, person.id, user).await?, is_self, None)?;
+            let of = MemberOf { organisation, asker: person.id, user };
+            judge_removal(&self.db.member_to_change(of).await?, is_self)?;
             let set = KeySet::Creator(organisation, user);
             // A key that was created meanwhile is revoked in the next round.
             let again = || async move {
@@ -114,7 +116,13 @@ impl Teams {
         user: UserId,
         keys: Option<LeaversKeys>,
     ) -> Result<(), TeamError> {
-        let judged = |held: &HeldMember| judge_removal(held, person.id == user, Some(keys));
+        let judged = |held: &HeldMember| {
+            let member = judge_removal(held, person.id == user)?;
+            match keys {
+                None if member.active_keys > 0 => Err(TeamError::LeaverHasKeys(member.active_keys.unsigned_abs())),
+                _ => Ok(()),
+            }
+        };
         let entry = |member: &Member| {
             let target = AuditTarget::account(user, &member.email);
             let before = AuditFields::default().with("role", member.role.as_str());
@@ -122,7 +130,8 @@ impl Teams {
             entry.before(before).counting("keys_kept", member.active_keys.unsigned_abs())
         };
         let ended = |id, email: &str| self.invitation_ended(person, organisation, user, id, email);
-        self.db.remove_member(organisation, person.id, user, judged, entry, ended).await?
+        let of = MemberOf { organisation, asker: person.id, user };
+        self.db.remove_member(of, judged, entry, ended).await?
     }
 
     /// The audit entry of an invitation whose maker lost the right to it.
@@ -154,8 +163,8 @@ fn judge_role(held: &HeldMember, role: Role) -> Result<(), TeamError> {
     keeps_an_owner(held, member, Some(role))
 }
 
-/// Judges the end of a membership. `keys` is `None` before the keys are revoked.
-fn judge_removal(held: &HeldMember, is_self: bool, keys: Option<Option<LeaversKeys>>) -> Result<(), TeamError> {
+/// Judges the end of a membership, whatever becomes of the keys.
+fn judge_removal(held: &HeldMember, is_self: bool) -> Result<&Member, TeamError> {
     let asker = held.organisation.role;
     judge(asker, if is_self { Action::SeeOrganisation } else { Action::ManageMembers })?;
     let member = held.member.as_ref().ok_or(TeamError::NoMember)?;
@@ -163,10 +172,7 @@ fn judge_removal(held: &HeldMember, is_self: bool, keys: Option<Option<LeaversKe
         judge(asker, Action::on_members(member.role))?;
     }
     keeps_an_owner(held, member, None)?;
-    match keys {
-        Some(None) if member.active_keys > 0 => Err(TeamError::LeaverHasKeys(member.active_keys.unsigned_abs())),
-        _ => Ok(()),
-    }
+    Ok(member)
 }
 
 /// The last member who may manage ownership stays one.

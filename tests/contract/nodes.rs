@@ -10,11 +10,13 @@ use latchkey::accounts::{EmailAddress, Password};
 use latchkey::cluster::redis::Redis;
 use latchkey::cluster::{JoinError, LEASE, Node, Proof};
 use latchkey::domain::{Action, Ask, Caller, Code, Person};
+use latchkey::jobs::Jobs;
 use latchkey::keys::{self, Edit, Opened, Policy, Purpose, RevokeOnceError};
 use latchkey::model::{KeyId, KeyName, Role};
 use latchkey::runtime::clock::Clock;
 use latchkey::runtime::entropy::Entropy;
 use latchkey::store::{Db, Position};
+use latchkey::teams::{LeaversKeys, Teams};
 
 use crate::app::{Engine, Settings, TestApp, postgres_schema};
 use crate::descendants::family;
@@ -102,6 +104,42 @@ async fn a_change_is_answered_once_every_node_has_dropped_the_key() {
     let (_, proof) = nodes[1].keys.revoke(&owner, id, true).await.expect("a repeated revocation succeeds");
     assert_eq!(proof, Proof { nodes: 2, acknowledged: 2, waited_out: Vec::new() });
     assert_eq!(code(&nodes[0], &string).await, Code::Revoked, "a node without a lease reads the database");
+}
+
+/// People are read from the database by each request; the keys that they made are cached by each node.
+#[tokio::test]
+async fn a_removal_and_a_deletion_are_answered_once_every_node_refuses_the_keys() {
+    let app = app().await;
+    let (ada, bob) = (someone(&app, "ada@example.com").await, someone(&app, "bob@example.com").await);
+    bob.join(&app, &ada.org, Role::Member).await;
+    let bobs = create(&app, &bob.cookie, &ada.in_env(&ada.live, "")).await.field("/key");
+    let (_, adas) = key(&app, &ada).await;
+    let nodes = [node(&app, "a").await, node(&app, "b").await, node(&app, "c").await];
+    for node in &nodes {
+        for key in [&bobs, &adas] {
+            until_cached(node, key).await;
+            assert_eq!(code(node, key).await, Code::Valid);
+        }
+    }
+    let (clock, entropy) = (app.clock.clone(), Entropy::System);
+    let jobs = Jobs::new(app.db.clone(), clock.clone(), entropy.clone());
+    let (keys, accounts) = (Arc::clone(&nodes[0].keys), Arc::clone(&app.services.accounts));
+    let teams = Teams::new(app.db.clone(), clock, entropy, keys, accounts, jobs);
+    let Caller::Person(owner) = owner(&app, &ada).await else { unreachable!("a person") };
+    let org = ada.org.parse().expect("an id");
+    let user = bob.user.parse().expect("an id");
+    let ended = teams.remove_member(&owner, org, user, Some(LeaversKeys::Revoke)).await.expect("he is removed");
+    let everywhere = Proof { nodes: 3, acknowledged: 3, waited_out: Vec::new() };
+    assert_eq!((ended.keys, ended.proof), (1, everywhere.clone()));
+    for node in &nodes {
+        assert_eq!(code(node, &bobs).await, Code::Revoked);
+        assert_eq!(code(node, &adas).await, Code::Valid);
+    }
+    let ended = teams.delete(&owner, org, "ada's organisation").await.expect("it is deleted");
+    assert_eq!((ended.keys, ended.proof), (1, everywhere));
+    for node in &nodes {
+        assert_eq!(code(node, &adas).await, Code::Revoked);
+    }
 }
 
 #[tokio::test]

@@ -77,13 +77,13 @@ on_both_engines! {
 
     async fn an_organisation_has_a_bounded_number_of_environments(app) {
         let ada = someone(&app, "ada@example.com").await;
-        let make = || call(&app, &ada, "POST", &path(&ada.org, "/environments")).json(r#"{"name": "x", "mode": "test"}"#).send();
+        let create = || call(&app, &ada, "POST", &path(&ada.org, "/environments")).json(r#"{"name": "x", "mode": "test"}"#).send();
         for _ in 0..48 {
-            let made = make().await;
+            let made = create().await;
             assert_eq!(made.status, 201, "{}", made.text());
             patch(&app, &ada, &made.field("/id"), r#"{"archived": true}"#).await;
         }
-        make().await.is_problem(409, "too_many_environments");
+        create().await.is_problem(409, "too_many_environments");
         assert_eq!(app.number("SELECT count(*) FROM environments").await, 50);
     }
 

@@ -62,8 +62,8 @@ pub(super) async fn create(
     let (Some(name), Some(mode)) = (name, fields.take("mode", mode)) else {
         return Err(fields.error());
     };
-    let made = services.teams.create_environment(&person, id, &name, mode).await?;
-    Ok((StatusCode::CREATED, Answer(made.into())))
+    let created = services.teams.create_environment(&person, id, &name, mode).await?;
+    Ok((StatusCode::CREATED, Answer(created.into())))
 }
 
 /// The fields of an environment to change. Absent fields stay.

@@ -134,7 +134,7 @@
   const PART = /(?:hs_(?:live|test)|hks)_[0-9a-f]{16}/;
   const KEY = /hs_(?:live|test)_[0-9a-f]{64}|hks_[0-9a-f]{32}/;
   addEventListener("submit", async (event) => {
-    const form = closest(event, "form.search, form.event-filters");
+    const form = closest(event, "form.search:not([data-filter]), form.event-filters");
     const field = form?.elements.q ?? form?.elements.source;
     const text = field?.value.toLowerCase() ?? "";
     const key = KEY.exec(text)?.[0];
@@ -166,4 +166,49 @@
     }
   };
   addEventListener("DOMContentLoaded", localise);
+
+  // A button with `data-copy` copies the <code> of its `data-copyable` element. If the browser refuses, the text stays
+  // selected, to be copied by hand. Same words and times as the dialog that shows a new key.
+  const COPIED_DURATION = 2_000;
+  const FAILED_DURATION = 10_000;
+  const copy = async (code) => {
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      return true;
+    } catch {
+      // Plain http has no `navigator.clipboard`.
+      getSelection().selectAllChildren(code);
+      return document.execCommand("copy");
+    }
+  };
+  let endCopy = () => {};
+  addEventListener("click", async (event) => {
+    const button = closest(event, "[data-copy]");
+    if (!button) return;
+    endCopy();
+    const copied = await copy(button.closest("[data-copyable]").querySelector("code"));
+    endCopy();
+    const status = document.querySelector("[data-copy-status]");
+    const words = status.querySelector("[data-failed]");
+    words.textContent = copied ? button.dataset.copy : words.dataset.failed;
+    status.classList.toggle("visually-hidden", copied);
+    if (copied) button.dataset.state = "copied";
+    const timer = setTimeout(() => endCopy(), copied ? COPIED_DURATION : FAILED_DURATION);
+    endCopy = () => {
+      clearTimeout(timer);
+      delete button.dataset.state;
+      words.textContent = "";
+      status.classList.add("visually-hidden");
+    };
+  });
+
+  // `/` moves the focus to the search field that names this shortcut.
+  addEventListener("keydown", (event) => {
+    const field = document.querySelector("[aria-keyshortcuts='/']");
+    const isTyped = closest(event, "input, textarea, select, [contenteditable], dialog");
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || !field || isTyped) return;
+    event.preventDefault();
+    field.focus();
+    field.select();
+  });
 })();

@@ -34,6 +34,7 @@ pub struct Document {
     status: StatusCode,
     title: String,
     has_islands: bool,
+    script: Option<&'static str>,
     retry_after: Option<u64>,
     body: Box<dyn FnOnce() -> AnyView + Send>,
 }
@@ -45,6 +46,7 @@ impl Document {
             status: StatusCode::OK,
             title: title.into(),
             has_islands: false,
+            script: None,
             retry_after: None,
             body: Box::new(move || body().into_any()),
         }
@@ -69,6 +71,12 @@ impl Document {
     #[must_use]
     pub fn with_islands(self) -> Self {
         Self { has_islands: true, ..self }
+    }
+
+    /// Adds a script of the page's own, after that of every page.
+    #[must_use]
+    pub fn with_script(self, script: &'static str) -> Self {
+        Self { script: Some(script), ..self }
     }
 
     /// Renders the complete response to a request.
@@ -98,8 +106,8 @@ impl Document {
 /// The inline script of every page, independent of WASM.
 const SCRIPT: &str = include_str!("page.js");
 
-/// Sets the content security policy: a page loads from this server only. The inline scripts (`page.js`, and the start
-/// of the islands) have the nonce.
+/// Sets the content security policy: a page loads from this server only. The inline scripts (`page.js`, that of the
+/// page, and the start of the islands) have the nonce.
 fn restrict(response: &ResponseOptions) {
     let nonce = use_nonce().map(|nonce| format!(" 'nonce-{nonce}'")).unwrap_or_default();
     let policy = format!(
@@ -127,6 +135,7 @@ fn shell(document: Document, options: LeptosOptions) -> impl IntoView {
                 <link rel="icon" href="/favicon.svg" type="image/svg+xml"/>
                 <link rel="stylesheet" href=style/>
                 <script nonce=use_nonce() inner_html=SCRIPT></script>
+                {document.script.map(|script| view! { <script nonce=use_nonce() inner_html=script></script> })}
                 {document.has_islands.then(|| view! { <HydrationScripts options islands=true/> })}
             </head>
             <body>{(document.body)()}</body>

@@ -29,7 +29,7 @@ pub fn json() -> &'static Value {
     get,
     path = "/openapi.json",
     operation_id = "openapi",
-    tag = "Service",
+    tag = "Server",
     responses((status = 200, description = "The document.", body = Object)),
 )]
 pub async fn document() -> impl IntoResponse {

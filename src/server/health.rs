@@ -74,7 +74,7 @@ pub struct Health {
     get,
     path = "/healthz",
     operation_id = "healthz",
-    tag = "Service",
+    tag = "Server",
     responses(
         (status = 200, description = "The process is running.", body = Health, example = json!({ "status": "ok" })),
     ),
@@ -90,7 +90,7 @@ pub async fn alive() -> Json<Health> {
     get,
     path = "/readyz",
     operation_id = "readyz",
-    tag = "Service",
+    tag = "Server",
     responses(
         (status = 200, description = "The server is ready.", body = Health, example = json!({ "status": "ready" })),
         Problem<503>,

@@ -1,6 +1,7 @@
 //! The routes of the dashboard's pages and forms.
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::request::Parts;
 use axum::routing::{MethodFilter, get};
 
@@ -66,7 +67,12 @@ fn of_earlier_releases() -> Router<Services> {
 }
 
 /// `GET /docs/api`: works without the database, and then has no frame.
-async fn docs(signed_in: Result<Option<SignedIn>, ApiError>, parts: Parts) -> Result<Answer, ApiError> {
+async fn docs(
+    State(services): State<Services>,
+    signed_in: Result<Option<SignedIn>, ApiError>,
+    parts: Parts,
+) -> Result<Answer, ApiError> {
     let frame = signed_in.unwrap_or_default().map(|SignedIn(person)| Frame::of(person, &parts));
-    Ok(reference::page::api_docs(api_docs::json(), frame).into())
+    let origin = keys::list_page::origin(&services, &parts);
+    Ok(reference::page::api_docs(api_docs::json(), frame, parts.uri.query(), origin).into())
 }

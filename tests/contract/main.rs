@@ -44,6 +44,7 @@ mod nodes;
 mod openapi;
 mod password_reset;
 mod queues;
+mod reference;
 mod register;
 mod revocations;
 mod revoke;

@@ -20,7 +20,7 @@ use crate::web::{Services, time};
 
 const KNOWN_PARAMETERS: [&str; 8] = ["Qt", "Pg", "CpOrd", "TpOrd", "Source", "KeyId", "From", "To"];
 
-/// Get events
+/// List events
 ///
 /// Returns a page of the tenant's events, without their bodies. The names of the parameters and their words are
 /// case-insensitive.
@@ -84,7 +84,7 @@ fn moment(query: &Query, name: &str) -> Result<Option<Timestamp>, Error> {
         .transpose()
 }
 
-/// Get one event
+/// Get event
 ///
 /// Returns the event with its body, exactly as it was received.
 #[utoipa::path(
@@ -92,7 +92,7 @@ fn moment(query: &Query, name: &str) -> Result<Option<Timestamp>, Error> {
     path = "/api/v1/events/{id}",
     operation_id = "getEvent",
     tag = "Events",
-    params(("id" = Uuid, Path, description = "The event's id.")),
+    params(("id" = Uuid, Path, description = "The event's id.", example = "0190a1b2-c3d4-7e5f-8a6b-7c8d9e0f1a2b")),
     responses(
         (status = 200, description = "The event.", body = Event),
         Problem<401>, Problem<403>, Problem<404>,

@@ -33,7 +33,7 @@ use crate::web::{Services, credential};
 pub const BODY_LIMIT: usize = 1024 * 1024;
 const SCOPE: &str = "events:write";
 
-/// Send an event
+/// Send event
 ///
 /// Accepts any JSON of at most 1 MiB, plain or with `Content-Encoding: gzip`; the limit applies to the decoded JSON as
 /// well. A 202 means that the event is on disk. All invalid keys get the same 401. A key of another tenant, without the
@@ -44,7 +44,7 @@ const SCOPE: &str = "events:write";
     operation_id = "ingest",
     tag = "Events",
     params(
-        ("tenant_id" = Uuid, Path, description = "The tenant that the key belongs to."),
+        ("tenant_id" = Uuid, Path, description = "The tenant that the key belongs to.", example = "9b2f7c1e-4a3d-4e5f-8a6b-7c8d9e0f1a2b"),
         ("source" = String, Path, description = "The source that sends the event. Created at its first use.", pattern = "^[A-Za-z0-9_-]{1,64}$", example = "billing"),
         ("X-Idempotency-Key" = Option<String>, Header, nullable = false, min_length = 1, max_length = 255, pattern = "^[ -~]+$",
             description = "A repeated key, within 24 hours for one environment and source, gets 200 with the response of the first event."),

@@ -26,7 +26,7 @@ use crate::web::time::milliseconds;
 /// The only scope of a HookSentry key (docs/CONTRACTS.md, "Key strings").
 const SCOPE: &str = "events:write";
 
-/// Create API key
+/// Create tenant key
 ///
 /// Creates a key for the ingest endpoint of the token's tenant. The response shows the plaintext key for the only time:
 /// save it.
@@ -85,7 +85,7 @@ pub async fn create(
     Ok((StatusCode::CREATED, [(LOCATION, location)], Answer(created)))
 }
 
-/// Get API keys
+/// List tenant keys
 ///
 /// Returns a page of the tenant's keys. The names of the parameters and their words are case-insensitive. A page past
 /// the end has no items.
@@ -144,7 +144,7 @@ pub async fn list(
     Ok(Answer(Page { total, items: keys.into_iter().map(KeyItem::from).collect() }))
 }
 
-/// Revoke API key
+/// Revoke tenant key
 ///
 /// Revokes the key and its descendants (the keys that it made, and their descendants), immediately and permanently. 404
 /// for a key that is unknown or already revoked. 403 for a key of another tenant, or of another member unless the

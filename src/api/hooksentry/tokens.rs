@@ -15,7 +15,7 @@ use crate::web::client_address::ClientAddress;
 use crate::web::json::Json;
 use crate::web::openapi::Problem;
 
-/// Sign in
+/// Get tokens
 ///
 /// Returns tokens for one tenant: `tenantId`, or else the user's first tenant. 404 for a tenant that the user does not
 /// belong to.
@@ -23,7 +23,7 @@ use crate::web::openapi::Problem;
     post,
     path = "/api/v1/auth/login",
     operation_id = "tokenLogIn",
-    tag = "Tokens",
+    tag = "Access tokens",
     request_body = LogIn,
     responses(
         (status = 200, description = "A pair of tokens.", body = Tokens),
@@ -66,7 +66,7 @@ fn refresh_token(body: RefreshToken) -> Result<String, Error> {
     body.refresh_token.ok_or_else(|| Error::Invalid("`refreshToken` is required".to_owned()))
 }
 
-/// Refresh
+/// Refresh tokens
 ///
 /// Exchanges a refresh token for a new pair. A refresh token is valid once: its second use gets 401 and ends all tokens
 /// of that sign-in.
@@ -74,7 +74,7 @@ fn refresh_token(body: RefreshToken) -> Result<String, Error> {
     post,
     path = "/api/v1/auth/refresh",
     operation_id = "tokenRefresh",
-    tag = "Tokens",
+    tag = "Access tokens",
     request_body = RefreshToken,
     responses(
         (status = 200, description = "A new pair of tokens.", body = Tokens),
@@ -91,14 +91,14 @@ pub async fn refresh(
     Ok(Answer(pair.ok_or_else(over)?.into()))
 }
 
-/// Sign out
+/// Revoke tokens
 ///
 /// Ends the tokens of the sign-in. 204 even if the refresh token is invalid.
 #[utoipa::path(
     post,
     path = "/api/v1/auth/logout",
     operation_id = "tokenLogOut",
-    tag = "Tokens",
+    tag = "Access tokens",
     request_body = RefreshToken,
     responses(
         (status = 204, description = "The tokens have ended."),

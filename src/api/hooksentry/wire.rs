@@ -26,7 +26,7 @@ pub struct LogIn {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RefreshToken {
-    #[schema(required, value_type = String)]
+    #[schema(required, value_type = String, examples("REFRESH_TOKEN"))]
     pub refresh_token: Option<String>,
 }
 

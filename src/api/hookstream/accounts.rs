@@ -193,7 +193,7 @@ pub async fn log_out(
     }
 }
 
-/// Signed-in user
+/// Current user
 ///
 /// Returns the signed-in user, their organisations, and the environments of these.
 #[utoipa::path(

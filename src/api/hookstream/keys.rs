@@ -175,7 +175,7 @@ pub async fn revoke(services: &Services, parts: &mut Parts, request: RevokeApiKe
     Ok(Revoked { success: true })
 }
 
-/// Revoke the presented key
+/// Revoke current key
 ///
 /// # Errors
 /// 401.

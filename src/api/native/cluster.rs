@@ -84,7 +84,7 @@ impl From<Nodes> for Cluster {
     get,
     path = "/v1/cluster",
     operation_id = "showCluster",
-    tag = "Service",
+    tag = "Server",
     responses(
         (status = 200, description = "The nodes.", body = Cluster, example = json!({
             "nodes": [{

@@ -81,7 +81,7 @@ struct Query {
     revoke_keys: Option<bool>,
 }
 
-/// Change environment
+/// Update environment
 ///
 /// Owners and admins. An environment with keys that are not revoked is archived with `revoke_keys=true` only, which
 /// revokes them first, on every node (otherwise 409 `environment_has_keys`, with their number in `keys`). One environment

@@ -173,7 +173,7 @@ fn identify(record: &Record, headers: &mut HeaderMap) {
     set(SCOPES, record.scopes().unwrap_or("*"));
 }
 
-/// Check a request for a gateway
+/// Forward authentication
 ///
 /// For nginx `auth_request`, Caddy `forward_auth`, Traefik `ForwardAuth` and Envoy `ext_authz`. Checks the key of the
 /// original request against the requirements in the path, and counts the request. Accepts any method; the body and the
@@ -183,7 +183,7 @@ fn identify(record: &Record, headers: &mut HeaderMap) {
     get,
     path = "/v1/forward-auth/{org_id}/{mode}/{scopes}",
     operation_id = "forwardAuth",
-    tag = "Checking keys",
+    tag = "Key verification",
     params(
         ("org_id" = String, Path, description = "The organisation that the key must belong to.", pattern = "^org_[0-9a-f]{16}$", example = "org_5b6c7d8e9f0a1b2c"),
         ("mode" = String, Path, description = "The mode that the key's environment must have: `live`, `test` or `any`.", pattern = "^(live|test|any)$", example = "live"),

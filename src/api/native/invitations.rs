@@ -74,7 +74,7 @@ pub(super) struct Invite {
     role: Option<String>,
 }
 
-/// Invite
+/// Create invitation
 ///
 /// Owners invite to every role, admins to those below owner. The invitation is good once and for 7 days, for the owner of
 /// this address; `url` is in this answer only, and nothing is mailed. A second invitation of an address replaces the
@@ -166,7 +166,7 @@ pub(super) async fn list(
     }))
 }
 
-/// Withdraw invitation
+/// Revoke invitation
 ///
 /// Owners, and admins for roles below owner.
 #[utoipa::path(

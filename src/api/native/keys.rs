@@ -164,14 +164,14 @@ async fn details(services: &Services, key: Key) -> Result<Answer<KeyDetails>, Ap
     Ok(Answer(KeyDetails::new(key, usage, services.clock.now())))
 }
 
-/// Show a key
+/// Get key
 ///
 /// Returns everything about a key except the key string, which is not stored. Only for members of its organisation.
 #[utoipa::path(
     get,
     path = "/v1/keys/{id}",
     operation_id = "showKey",
-    tag = "Managing a key",
+    tag = "Key management",
     params(("id" = String, Path, description = "The key's id.", pattern = "^ak_[0-9a-f]{16}$", example = "ak_8f3a1b2c4d5e6f7a")),
     responses((status = 200, description = "The key.", body = KeyDetails), Problem<401>, Problem<403>, Problem<404>),
     security(("session" = []), ("better_auth_session" = []), ("session_token" = []), ("access_token" = [])),
@@ -276,7 +276,7 @@ fn only_descendants(query: Option<&str>) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(known).finish()
 }
 
-/// Edit a key
+/// Update key
 ///
 /// Changes the settings of a key. The key string stays the same. Members edit the keys that they made, admins and
 /// owners all keys of the organisation. From the response on, every check uses the new settings.
@@ -289,7 +289,7 @@ fn only_descendants(query: Option<&str>) -> String {
     patch,
     path = "/v1/keys/{id}",
     operation_id = "editKey",
-    tag = "Managing a key",
+    tag = "Key management",
     params(
         ("id" = String, Path, description = "The key's id.", pattern = "^ak_[0-9a-f]{16}$", example = "ak_8f3a1b2c4d5e6f7a"),
         ("descendants" = Option<bool>, Query, description = DESCENDANTS, nullable = false),
@@ -331,7 +331,7 @@ pub(super) struct RevokedEverywhere {
     milliseconds: i64,
 }
 
-/// Revoke a key, with proof
+/// Revoke key, with proof
 ///
 /// Revokes the key and its descendants (the keys that it made, and their descendants), immediately and permanently. The
 /// response tells which nodes have dropped the key. Works for a key that is already revoked as well.
@@ -339,7 +339,7 @@ pub(super) struct RevokedEverywhere {
     post,
     path = "/v1/keys/{id}/revoke",
     operation_id = "revokeKeyWithProof",
-    tag = "Managing a key",
+    tag = "Key management",
     params(
         ("id" = String, Path, description = "The key's id.", pattern = "^ak_[0-9a-f]{16}$", example = "ak_8f3a1b2c4d5e6f7a"),
         ("descendants" = Option<bool>, Query, description = DESCENDANTS, nullable = false),

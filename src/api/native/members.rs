@@ -117,7 +117,7 @@ pub(super) fn role(role: Option<&str>) -> Result<Role, &'static str> {
     Role::parse(role.ok_or("is required")?).ok_or("must be `owner`, `admin`, `member` or `viewer`")
 }
 
-/// Change role
+/// Update member
 ///
 /// Owners change every role, admins those below owner. The last owner cannot step down (409 `last_owner`). Open
 /// invitations that the member could not make with the new role end.

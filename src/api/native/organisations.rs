@@ -166,7 +166,7 @@ pub(super) struct EditOrganisation {
     name: Option<String>,
 }
 
-/// Change organisation
+/// Update organisation
 ///
 /// Owners and admins.
 #[utoipa::path(

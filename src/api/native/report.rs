@@ -53,7 +53,7 @@ pub(super) struct Reported {
     counted: usize,
 }
 
-/// Report the use of keys
+/// Report usage
 ///
 /// For services that cache the outcome of checks: reports how often the service accepted each key from its cache. Keys
 /// of other organisations are ignored.
@@ -61,7 +61,7 @@ pub(super) struct Reported {
     post,
     path = "/v1/keys/usage",
     operation_id = "reportKeyUsage",
-    tag = "Checking keys",
+    tag = "Key verification",
     request_body(content = Report, example = json!({ "uses": [
         { "key_id": "ak_8f3a1b2c4d5e6f7a", "count": 17, "last_used_at": "2026-03-01T12:00:00Z" },
     ] })),

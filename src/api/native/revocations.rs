@@ -48,7 +48,7 @@ struct Listener {
     get,
     path = "/v1/revocations",
     operation_id = "followRevocations",
-    tag = "Checking keys",
+    tag = "Key verification",
     params(("Last-Event-ID" = Option<String>, Header, nullable = false, description = "The id of the last event that the client received.")),
     responses(
         (status = 200, description = "The stream.", content_type = "text/event-stream", body = String, example = json!("id: 5b6c7d8e9f0a1b2c-0f1e2d3c4b5a6978-17\nevent: changed\ndata: {\"key_id\":\"ak_8f3a1b2c4d5e6f7a\",\"hash\":\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\",\"revoked\":true}\n\n")),

@@ -152,7 +152,7 @@ struct RateLimitState {
     reset: u64,
 }
 
-/// Check a key
+/// Verify key
 ///
 /// For services that receive keys from their clients. The service authenticates with its own key, which must hold
 /// `keys:verify` (a full-access key does). Keys of other organisations are `NOT_FOUND`. Every outcome is a 200. A
@@ -162,7 +162,7 @@ struct RateLimitState {
     post,
     path = PATH,
     operation_id = "verifyKey",
-    tag = "Checking keys",
+    tag = "Key verification",
     request_body(content = Verify, example = json!({
         "key": "hs_live_a1b2c3d4e5f6a7b8c9d0e1f2a3b4c5d6e7f8a9b0c1d2e3f4a5b6c7d8e9f0a1b2",
         "scopes": "events:write",

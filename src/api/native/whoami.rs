@@ -41,7 +41,7 @@ struct WhoAmI {
     get,
     path = "/v1/whoami",
     operation_id = "whoAmI",
-    tag = "Using a key",
+    tag = "Current key",
     responses(
         (status = 200, description = "The key.", body = WhoAmI, example = json!({
             "key_id": "ak_8f3a1b2c4d5e6f7a",

@@ -17,5 +17,6 @@ mod toast;
 
 pub use create_key::{CreateKey, EnvironmentChoice};
 pub use live_tail::LiveTail;
+pub use reveal::COPY_FAILED;
 pub use revoke_key::RevokeKey;
 pub use toast::ToastKind;

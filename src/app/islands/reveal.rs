@@ -163,7 +163,7 @@ fn TryIt(secret: RwSignal<Option<Secret>>, status: RwSignal<&'static str>) -> im
 }
 
 /// The message when the browser refuses to copy.
-const COPY_FAILED: &str = "Copying is not allowed here: select the text and copy it by hand";
+pub const COPY_FAILED: &str = "Copying is not allowed here: select the text and copy it by hand";
 
 /// Returns the command that tries the key, up to the key.
 fn command_start() -> String {

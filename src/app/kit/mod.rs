@@ -1,6 +1,7 @@
 //! Parts that all pages share: frame, messages, forms, toasts, and the formatting of times and numbers.
 
 mod bar;
+mod copy;
 mod empty;
 mod form;
 mod frame;
@@ -11,6 +12,7 @@ mod navigation;
 mod toast;
 mod words;
 
+pub use copy::{CopyButton, CopyStatus};
 pub use empty::{Beginning, NoKeys, NoMatch, NothingFound, Unsearchable};
 pub use form::{Form, session};
 pub use frame::{Auth, Bare, ErrorText, Framed, Notice, Page, StoredText};

@@ -1,18 +1,12 @@
 //! The view of one operation of the API.
 
 use leptos::prelude::*;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::call::{Call, list, text};
+use super::curl;
 use super::schema::{examples, fields, kind, resolve};
-use crate::app::kit::with_code;
-
-fn text<'a>(value: &'a Value, name: &str) -> &'a str {
-    value.get(name).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
-    value.get(name).and_then(Value::as_array).into_iter().flatten()
-}
+use crate::app::kit::{CopyButton, with_code};
 
 /// Renders paragraphs with `code` in backquotes.
 pub fn prose(text: &str) -> AnyView {
@@ -20,14 +14,13 @@ pub fn prose(text: &str) -> AnyView {
     text.split("\n\n").filter(|text| !text.is_empty()).map(paragraph).collect_view().into_any()
 }
 
-/// One operation: request and responses.
+/// One operation: request and responses. `reference.js` searches the elements with `data-searched`, see
+/// [`Search::finds`](super::search::Search::finds).
 #[component]
-pub fn Operation(document: &'static Value, path: String, method: String, operation: &'static Value) -> AnyView {
-    let credentials: Vec<&str> = list(operation, "security")
-        .filter_map(Value::as_object)
-        .flat_map(|one| one.keys())
-        .map(String::as_str)
-        .collect();
+pub fn Operation<'a>(document: &'static Value, call: Call, origin: &'a str, is_hidden: bool) -> AnyView {
+    let Call { path, method, operation } = call;
+    let credentials: Vec<&str> =
+        list(operation, "security").filter_map(Value::as_object).flat_map(Map::keys).map(String::as_str).collect();
     let open = credentials.is_empty()
         || list(operation, "security").any(|one| one.as_object().is_some_and(serde_json::Map::is_empty));
     let credentials: Vec<_> = credentials
@@ -36,10 +29,13 @@ pub fn Operation(document: &'static Value, path: String, method: String, operati
         .collect();
     let body = operation.get("requestBody").and_then(|body| body.pointer("/content/application~1json"));
     view! {
-        <article class="operation" id=text(operation, "operationId")>
-            <h3>{text(operation, "summary")}</h3>
-            <p class="call"><b>{method.to_uppercase()}</b> <code>{path}</code></p>
-            {prose(text(operation, "description"))}
+        <article class="operation" id=call.id() hidden=is_hidden>
+            <h3 data-searched>{call.summary()}</h3>
+            <div class="call" data-copyable>
+                <p data-searched><b>{method.to_uppercase()}</b> " " <code>{path}</code></p>
+                <CopyButton what="Path"/>
+            </div>
+            <div class="about" data-searched>{prose(text(operation, "description"))}</div>
             <div class="credentials">
                 <h4>"Credential"</h4>
                 <ul>{open.then(|| view! { <li><span class="chip">"none"</span></li> })} {credentials}</ul>
@@ -48,11 +44,24 @@ pub fn Operation(document: &'static Value, path: String, method: String, operati
             {body.map(|body| view! {
                 <h4>"Body"</h4>
                 {body_fields(document, body)}
-                {shown(body)}
+                {shown(document, body)}
             })}
-            <h4>"Answers"</h4>
-            <dl class="answers">{answers(document, operation)}</dl>
+            <h4>"Request"</h4>
+            {sample("Command", "curl".to_owned(), curl::command(document, call, origin))}
+            <h4>"Responses"</h4>
+            <dl class="responses">{responses(document, operation)}</dl>
         </article>
+    }
+    .into_any()
+}
+
+/// A text to copy; `what` names it for the copy button.
+fn sample(what: &'static str, caption: String, text: String) -> AnyView {
+    view! {
+        <figure data-copyable>
+            <figcaption><span>{caption}</span> <CopyButton what/></figcaption>
+            <pre tabindex="0"><code>{text}</code></pre>
+        </figure>
     }
     .into_any()
 }
@@ -111,22 +120,16 @@ fn body_fields(document: &Value, content: &Value) -> AnyView {
     view! { <dl class="fields">{rows}</dl> }.into_any()
 }
 
-fn shown(content: &Value) -> AnyView {
+fn shown(document: &Value, content: &Value) -> AnyView {
     let example = |(summary, value): (String, Value)| {
-        let caption = if summary.is_empty() { "Example".to_owned() } else { summary };
-        view! {
-            <figure>
-                <figcaption>{caption}</figcaption>
-                <pre tabindex="0"><code>{format!("{value:#}")}</code></pre>
-            </figure>
-        }
+        sample("Example", if summary.is_empty() { "Example".to_owned() } else { summary }, format!("{value:#}"))
     };
-    examples(content).into_iter().map(example).collect_view().into_any()
+    examples(document, content).into_iter().map(example).collect_view().into_any()
 }
 
-fn answers(document: &Value, operation: &Value) -> AnyView {
+fn responses(document: &Value, operation: &Value) -> AnyView {
     let responses = operation.get("responses").and_then(Value::as_object);
-    let answer = |(status, response): (&String, &Value)| {
+    let one = |(status, response): (&String, &Value)| {
         let response = resolve(document, response);
         let headers: Vec<_> = response
             .get("headers")
@@ -148,12 +151,12 @@ fn answers(document: &Value, operation: &Value) -> AnyView {
                             <summary>"Fields"</summary>
                             {body_fields(document, body)}
                         </details>
-                        {shown(body)}
+                        {shown(document, body)}
                     })}
                 </dd>
             </div>
         }
         .into_any()
     };
-    responses.into_iter().flatten().map(answer).collect_view().into_any()
+    responses.into_iter().flatten().map(one).collect_view().into_any()
 }

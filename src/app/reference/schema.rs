@@ -116,15 +116,30 @@ fn bounds(schema: &Value, least: &str, most: &str, what: &str) -> Option<String>
     }
 }
 
-/// Returns the examples of a body, each with its summary.
-pub fn examples(content: &Value) -> Vec<(String, Value)> {
+/// Returns the examples of a body, each with its summary. Without any, builds one of the examples of its fields.
+pub fn examples(document: &Value, content: &Value) -> Vec<(String, Value)> {
     let several = content.get("examples").and_then(Value::as_object);
     let named = several.into_iter().flat_map(Map::values).map(|example| {
         let summary = example.get("summary").and_then(Value::as_str).unwrap_or_default();
         (summary.to_owned(), example.get("value").cloned().unwrap_or_default())
     });
     let one = content.get("example").map(|value| (String::new(), value.clone()));
-    named.chain(one).collect()
+    let mut found: Vec<_> = named.chain(one).collect();
+    if found.is_empty() {
+        found.extend(
+            content.get("schema").and_then(|schema| of_fields(document, schema)).map(|one| (String::new(), one)),
+        );
+    }
+    found
+}
+
+/// Builds an object of the fields that have an example.
+fn of_fields(document: &Value, schema: &Value) -> Option<Value> {
+    let properties = core(document, schema).get("properties")?.as_object()?;
+    let example = |property: &Value| property.pointer("/examples/0").or_else(|| property.get("example")).cloned();
+    let found: Map<_, _> =
+        properties.iter().filter_map(|(name, property)| Some((name.clone(), example(property)?))).collect();
+    (!found.is_empty()).then_some(Value::Object(found))
 }
 
 #[cfg(test)]
@@ -158,5 +173,18 @@ mod tests {
                 "keys[].limit.most integer, 1 to 9 true",
             ]
         );
+    }
+
+    #[test]
+    fn a_body_without_an_example_gets_one_from_its_fields() {
+        let document = json!({ "components": { "schemas": { "LogIn": { "properties": {
+            "email": { "type": "string", "examples": ["ada@example.com"] },
+            "tenant": { "type": "string" },
+        } } } } });
+        let mut content = json!({ "schema": { "$ref": "#/components/schemas/LogIn" } });
+        assert_eq!(examples(&document, &content), [(String::new(), json!({ "email": "ada@example.com" }))]);
+        content["example"] = json!({ "email": "eve@example.com" });
+        assert_eq!(examples(&document, &content), [(String::new(), json!({ "email": "eve@example.com" }))]);
+        assert_eq!(examples(&document, &json!({ "schema": { "type": "string" } })), []);
     }
 }

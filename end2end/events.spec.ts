@@ -1,7 +1,7 @@
 // Events: ingest, list, page, live updates, and retention.
 
 import type { APIRequestContext, Locator, Page } from "@playwright/test";
-import { enter, expect, expectAccessible, register, Server, sibling, test } from "./fixtures";
+import { expect, expectAccessible, register, Server, sibling, test } from "./fixtures";
 
 /** Creates a key in the page's organisation; returns a function that sends events with it. */
 async function sender(page: Page, request: APIRequestContext, name = "Billing worker") {
@@ -197,7 +197,8 @@ test("the page shows a disconnect, and a server with open streams stops at once"
 test("retention is set for each environment", async ({ page }) => {
   await register(page);
   await page.goto("/events");
-  const form = page.getByRole("form", { name: /Production/ });
+  await page.getByRole("link", { name: "Change" }).click();
+  const form = page.getByRole("form", { name: "Event retention" });
   await expect(form.getByLabel("Keep for, in days")).toHaveValue("7");
   await form.getByLabel("Keep for, in days").fill("a week");
   await form.getByLabel("At most, in events").fill("5000");
@@ -209,8 +210,9 @@ test("retention is set for each environment", async ({ page }) => {
   await form.getByRole("button", { name: "Save" }).click();
   await expect(page.getByRole("status").filter({ hasText: "Production keeps events for 14 days" })).toBeVisible();
   await expect(form.getByLabel("Keep for, in days")).toHaveValue("14");
-  await enter(page, "Development");
-  await expect(page.getByRole("form", { name: /Development/ }).getByLabel("Keep for, in days")).toHaveValue("7");
+  await page.getByRole("link", { name: "Environments" }).first().click();
+  await page.getByRole("table").getByRole("link", { name: "Development" }).click();
+  await expect(form.getByLabel("Keep for, in days")).toHaveValue("7");
 });
 
 test("events of another organisation are a 404", async ({ page, request, browser, server }) => {
@@ -301,8 +303,9 @@ for (const { name, ...look } of looks) {
       expect(await end(page.getByRole("button", { name: "Pause" }))).toBeCloseTo(await end(page.locator(".list-bar")), 0);
       await check("events");
       await page.getByRole("button", { name: "Pause" }).click();
-      await page.getByRole("form", { name: /Production/ }).getByLabel("Keep for, in days").fill("9999");
-      await page.getByRole("form", { name: /Production/ }).getByRole("button", { name: "Save" }).click();
+      await page.getByRole("link", { name: "Change" }).click();
+      await page.getByRole("form", { name: "Event retention" }).getByLabel("Keep for, in days").fill("9999");
+      await page.getByRole("form", { name: "Event retention" }).getByRole("button", { name: "Save" }).click();
       await expect(page.getByText(/It must be/)).toBeVisible();
       await check("events-retention-error");
       await page.goto("/events?source=stripe&to=2020-01-01");

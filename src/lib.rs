@@ -58,6 +58,8 @@ pub mod app {
     pub mod server_fns;
     #[cfg(feature = "ssr")]
     pub mod shell;
+    #[cfg(feature = "ssr")]
+    pub mod teams;
 }
 
 /// Hydrates the islands of a page. The page's own script calls this function.

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, RETRY_AFTER};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use axum::response::Response;
 use futures::StreamExt;
 use leptos::config::LeptosOptions;
@@ -36,6 +36,7 @@ pub struct Document {
     has_islands: bool,
     script: Option<&'static str>,
     retry_after: Option<u64>,
+    headers: HeaderMap,
     body: Box<dyn FnOnce() -> AnyView + Send>,
 }
 
@@ -48,6 +49,7 @@ impl Document {
             has_islands: false,
             script: None,
             retry_after: None,
+            headers: HeaderMap::new(),
             body: Box::new(move || body().into_any()),
         }
     }
@@ -67,6 +69,13 @@ impl Document {
         }
     }
 
+    /// Adds a header.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.append(name, value);
+        self
+    }
+
     /// Marks a page with islands. Other pages do not load WASM.
     #[must_use]
     pub fn with_islands(self) -> Self {
@@ -80,8 +89,8 @@ impl Document {
     }
 
     /// Renders the complete response to a request.
-    pub async fn render(self, options: LeptosOptions, parts: Parts) -> Response {
-        let (status, retry_after) = (self.status, self.retry_after);
+    pub async fn render(mut self, options: LeptosOptions, parts: Parts) -> Response {
+        let (status, retry_after, headers) = (self.status, self.retry_after, std::mem::take(&mut self.headers));
         let mut response = leptos_axum::handle_response_inner(
             || {},
             move || shell(self, options),
@@ -99,6 +108,7 @@ impl Document {
         if let Some(seconds) = retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
+        response.headers_mut().extend(headers);
         response
     }
 }

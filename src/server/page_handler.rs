@@ -11,6 +11,7 @@ use axum::routing::{MethodFilter, MethodRouter, on, post};
 use super::assets;
 use crate::app;
 use crate::app::kit::{Form, Frame, Visit};
+use crate::app::links::invited::OpenedInvitation;
 use crate::app::links::key_in_address::address_without_key;
 use crate::app::links::visited::Visited;
 use crate::app::links::{HOME, SIGN_IN};
@@ -147,11 +148,13 @@ fn visit(services: &Services, parts: &Parts) -> Option<HeaderValue> {
     visited.after(*place, &services.site)
 }
 
-/// Reads the cookie of visited places. This layer runs before [`find`](crate::web::credential::find), which removes the
+/// Reads the cookies of the dashboard. This layer runs before [`find`](crate::web::credential::find), which removes the
 /// cookies of a request.
-pub async fn read_visited(State(services): State<Services>, mut request: Request, next: Next) -> Response {
+pub async fn read_cookies(State(services): State<Services>, mut request: Request, next: Next) -> Response {
     let visited = Visited::read(request.headers(), &services.site);
+    let invitation = OpenedInvitation::read(request.headers(), &services.site);
     request.extensions_mut().insert(visited);
+    request.extensions_mut().insert(invitation);
     next.run(request).await
 }
 

@@ -53,7 +53,7 @@ pub fn router(services: Services, db: Db, clock: Clock, entropy: Entropy) -> Rou
         .method_not_allowed_fallback(async || ApiError::method_not_allowed())
         .layer(sessions)
         .layer(from_fn_with_state(services.clone(), credential::find))
-        .layer(from_fn_with_state(services.clone(), page_handler::read_visited));
+        .layer(from_fn_with_state(services.clone(), page_handler::read_cookies));
 
     let without_sessions = Router::from(service().layer(Extension(Readiness::new(db))))
         .route("/pkg/{version}/{file}", get(assets::versioned))

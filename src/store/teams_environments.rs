@@ -1,7 +1,7 @@
 //! Environments of organisations.
 
 use super::audit::write_audit;
-use super::db::{Db, StoreError, sql, writing};
+use super::db::{Db, StoreError, reading, sql, writing};
 use super::teams::{Held, hold_organisation};
 use crate::domain::{AuditEntry, Environment};
 use crate::model::{EnvironmentId, Mode, OrganisationId, Timestamp, UserId};
@@ -89,5 +89,17 @@ impl Db {
             changed
         });
         Ok(Ok(changed))
+    }
+
+    /// Counts the keys of each environment of an organisation that are not revoked. Environments without such a key are
+    /// left out.
+    pub(crate) async fn active_keys_by_environment(
+        &self,
+        organisation: OrganisationId,
+    ) -> Result<Vec<(EnvironmentId, i64)>, StoreError> {
+        let rows: Vec<(i64, i64)> = reading!(self, connection => {
+            sqlx::query_as(sql!("active_keys_by_environment")).bind(organisation.0).fetch_all(connection).await?
+        });
+        Ok(rows.into_iter().map(|(id, keys)| (EnvironmentId(id), keys)).collect())
     }
 }

@@ -101,6 +101,27 @@ impl Db {
         Ok(rows.into_iter().filter_map(MemberRow::into_member).collect())
     }
 
+    /// Reads a member, and the number of owners of the organisation.
+    pub(crate) async fn member(
+        &self,
+        organisation: OrganisationId,
+        user: UserId,
+    ) -> Result<(Option<Member>, i64), StoreError> {
+        Ok(reading!(self, connection => {
+            let row: Option<MemberRow> = sqlx::query_as(sql!("member"))
+                .bind(organisation.0)
+                .bind(user.0)
+                .fetch_optional(&mut *connection)
+                .await?;
+            let owners = sqlx::query_scalar(sql!("members_with_role"))
+                .bind(organisation.0)
+                .bind(Role::Owner.as_str())
+                .fetch_one(connection)
+                .await?;
+            (row.and_then(MemberRow::into_member), owners)
+        }))
+    }
+
     /// Gives a member another role, if `judge` allows it, and ends the invitations that they made to the roles that
     /// `judge` returns. `entry` makes the audit entry of the change, `ended` that of each invitation.
     pub(crate) async fn change_role<E>(

@@ -28,6 +28,16 @@ impl Teams {
         })
     }
 
+    /// Finds the invitation of a token, to show it. Only a token without an invitation counts as an attempt to sign in.
+    ///
+    /// # Errors
+    /// Those of [`find_invitation`](Self::find_invitation).
+    pub async fn show_invitation(&self, token: &str, from: Option<IpAddr>) -> Result<Invited, AcceptError> {
+        let invited = self.find_invitation(token, from).await?;
+        self.accounts.refund(from).await;
+        Ok(invited)
+    }
+
     /// Makes a person who is signed in a member. A member keeps their role.
     ///
     /// # Errors

@@ -19,6 +19,19 @@ pub struct EnvironmentChange {
 }
 
 impl Teams {
+    /// Counts the keys of each environment that are not revoked. Environments without such a key are left out.
+    ///
+    /// # Errors
+    /// When the person is no member, or the database fails.
+    pub async fn active_keys(
+        &self,
+        person: &Person,
+        organisation: OrganisationId,
+    ) -> Result<Vec<(EnvironmentId, i64)>, TeamError> {
+        allowed(person, organisation, Action::SeeOrganisation)?;
+        Ok(self.db.active_keys_by_environment(organisation).await?)
+    }
+
     /// Creates an environment.
     ///
     /// # Errors

@@ -32,6 +32,21 @@ impl Teams {
         Ok(TeamPage::of(rows, limit, |member| PageStart::after(member.joined_at, member.user.0)))
     }
 
+    /// Returns a member, and the number of owners of the organisation.
+    ///
+    /// # Errors
+    /// When the person is no member, there is no such member, or the database fails.
+    pub async fn member(
+        &self,
+        person: &Person,
+        organisation: OrganisationId,
+        user: UserId,
+    ) -> Result<(Member, i64), TeamError> {
+        allowed(person, organisation, Action::SeeOrganisation)?;
+        let (member, owners) = self.db.member(organisation, user).await?;
+        Ok((member.ok_or(TeamError::NoMember)?, owners))
+    }
+
     /// Gives a member another role. Invitations that they could not make with it end.
     ///
     /// # Errors

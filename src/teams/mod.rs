@@ -11,6 +11,7 @@ mod invitations;
 mod members;
 mod organisations;
 
+pub use crate::store::{Invitation, Invited, Member};
 pub use environments::EnvironmentChange;
 pub use error::{AcceptError, TeamError};
 pub use invitations::NewInvitation;

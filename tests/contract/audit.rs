@@ -127,7 +127,7 @@ async fn log_in(app: &TestApp, password: &str) -> Answer {
 
 async fn retention(app: &TestApp, ada: &Tenant, version: &str, days: &str) -> Answer {
     let body = format!("version={version}&event_days={days}&event_limit=100");
-    let call = Call::new(app, "POST", &ada.who.page("events/retention")).cookie(&ada.who.cookie);
+    let call = Call::new(app, "POST", &ada.who.retention()).cookie(&ada.who.cookie);
     call.header("content-type", "application/x-www-form-urlencoded").body(body).send().await
 }
 

@@ -196,14 +196,17 @@ on_both_engines! {
         bob.join(&app, &ada.org, Role::Member).await;
         let kept = async || app.services.events.retention(ada.live.parse().unwrap()).await.unwrap().unwrap();
 
-        let path = ada.page("events/retention");
+        let path = ada.retention();
+        let settings = ada.settings(&format!("/environments/{}", ada.live));
         let version = format!("{}+{}", kept().await.event_days, kept().await.event_limit);
         let saved = post(&app, &ada.cookie, &path, &retention_from(&version, "30", "5000")).await;
-        assert_eq!((saved.status.as_u16(), saved.header("location")), (303, ada.page("events").as_str()));
+        assert_eq!((saved.status.as_u16(), saved.header("location")), (303, settings.as_str()));
         assert_eq!((kept().await.event_days, kept().await.event_limit), (30, 5000));
-        let page = get(&app, &ada, &ada.page("events")).await.text();
+        let page = get(&app, &ada, &settings).await.text();
         assert!(page.contains("<bdi>Production</bdi> keeps events for 30 days"), "{page}");
         assert!(page.contains("value=\"5000\""), "{page}");
+        let events = get(&app, &ada, &ada.page("events")).await.text();
+        assert!(events.contains(" keeps events for 30 days") && events.contains(&format!("href=\"{settings}#retention\"")));
 
         for (days, limit) in [("0", "1"), ("3651", "1"), ("1", "0"), ("1", "100000001"), ("", ""), ("%3Cb%3E", "1e9")] {
             let wrong = post(&app, &ada.cookie, &path, &retention(days, limit)).await;
@@ -211,24 +214,16 @@ on_both_engines! {
             assert!(wrong.text().contains("aria-invalid=\"true\"") && !wrong.text().contains("<b>"), "{}", wrong.text());
         }
         let wrong = post(&app, &ada.cookie, &path, &retention("14", "many")).await.text();
-        assert!(wrong.contains("value=\"14\"") && wrong.contains("value=\"many\""), "the typed text is kept");
-        // The list above the form is kept too.
-        let filtered = format!("{path}?source=orders&from=2026-03-01");
-        for (days, status) in [("0", 400), ("14", 409)] {
-            let wrong = post(&app, &ada.cookie, &filtered, &retention_from("1+1", days, "7")).await;
-            assert_eq!(wrong.status, status);
-            let action = format!("action=\"{}#retention\"", filtered.replace('&', "&amp;"));
-            assert!(wrong.text().contains(&action), "{}", wrong.text());
-        }
-        let saved = post(&app, &ada.cookie, &filtered, &retention("30", "5000")).await;
-        assert_eq!(saved.header("location"), filtered.replace("/retention", ""));
+        assert!(wrong.contains("value=\"14\"") && wrong.contains("value=\"many\""), "no typed text is lost");
 
         let form = retention("1", "1");
         assert_eq!(post(&app, &bob.cookie, &path, &form).await.status, 403);
-        let seen = get(&app, &bob, &ada.page("events")).await.text();
-        assert!(seen.contains("30 days") && !seen.contains("event_days"), "{seen}");
+        for page in [ada.page("events"), settings] {
+            let seen = get(&app, &bob, &page).await.text();
+            assert!(seen.contains("30 days") && !seen.contains("event_days") && !seen.contains("#retention"), "{seen}");
+        }
         assert_eq!(post(&app, &eve.cookie, &path, &form).await.status, 404);
-        let mixed = format!("/o/{}/{}/events/retention", eve.org, ada.live);
+        let mixed = eve.settings(&format!("/environments/{}/retention", ada.live));
         assert_eq!(post(&app, &eve.cookie, &mixed, &form).await.status, 404);
         let over = post(&app, "session=nothing", &path, &form).await;
         assert_eq!(over.status, 401);
@@ -241,6 +236,32 @@ on_both_engines! {
         // Another environment has its own.
         let other = app.services.events.retention(ada.test.parse().unwrap()).await.unwrap().unwrap();
         assert_eq!(other.event_days, 7);
+    }
+
+    async fn a_retention_that_deletes_events_is_confirmed_first(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let sender = sender(&app, &ada).await;
+        for _ in 0..3 {
+            sender.send(&app, "orders", "{}").await;
+        }
+        app.clock.advance(3 * 24 * 3600 * 1000);
+        sender.send(&app, "orders", "{}").await;
+        let kept = async || app.services.events.retention(ada.live.parse().unwrap()).await.unwrap().unwrap();
+        for (days, limit, events) in [("2", "1000000", "3 events"), ("7", "2", "2 events"), ("1", "1", "3 events")] {
+            let asked = post(&app, &ada.cookie, &ada.retention(), &retention_from("7+1000000", days, limit)).await;
+            assert_eq!(asked.status, 409, "{days} {limit}");
+            let text = asked.text();
+            assert!(text.contains(&format!("Delete {events} of “<bdi>Production</bdi>”?")), "{text}");
+            assert_eq!(kept().await.event_days, 7);
+        }
+        // A larger retention, and one that deletes nothing, need no confirmation.
+        for (version, days, limit) in [("7+1000000", "6", "1000000"), ("6+1000000", "9", "2000000")] {
+            let saved = post(&app, &ada.cookie, &ada.retention(), &retention_from(version, days, limit)).await;
+            assert_eq!(saved.status, 303);
+        }
+        let confirmed = format!("{}&confirmed=true", retention_from("9+2000000", "2", "1000000"));
+        assert_eq!(post(&app, &ada.cookie, &ada.retention(), &confirmed).await.status, 303);
+        assert_eq!(kept().await.event_days, 2);
     }
 
     async fn new_events_are_streamed_once(app) {

@@ -164,7 +164,7 @@ on_both_engines! {
         shows(&page(&app, &ada, &list).await, &[KEY, LIVE, TEST, ORGANISATION, ADA]);
         shows(&page(&app, &ada, &ada.page(&format!("events/{event}"))).await, &[KEY, LIVE, ORGANISATION, ADA]);
         let fields = [("version", "7 1000000"), ("event_days", "30"), ("event_limit", "5000")];
-        let toast = post(&app, &ada, &ada.page("events/retention"), &fields).await;
+        let toast = post(&app, &ada, &ada.retention(), &fields).await;
         shows(&toast, &[LIVE]);
         assert!(toast.contains("</bdi> keeps events for 30 days"), "{toast}");
         bob.leave(&app, &ada.org).await;
@@ -180,7 +180,7 @@ on_both_engines! {
         }
         bob.leave(&app, &ada.org).await;
         bob.leave(&app, &bob.org).await;
-        let nowhere = page(&app, &bob, "/").await;
+        let nowhere = page(&app, &bob, "/organisations/new").await;
         shows(&nowhere, &[BOB]);
         shows(from(&nowhere, "You are in no organisation"), &[BOB]);
     }

@@ -165,7 +165,7 @@ async fn a_request_whose_session_ends_meanwhile_succeeds_and_stores_no_session()
     let ada = crate::story::someone(&app, "ada@example.com").await;
     app.execute("CREATE TRIGGER ends AFTER UPDATE ON environments BEGIN DELETE FROM sessions; END").await;
     let body = "version=7+1000000&event_days=3&event_limit=100";
-    let answer = Call::new(&app, "POST", &ada.page("events/retention"))
+    let answer = Call::new(&app, "POST", &ada.retention())
         .header("content-type", FORM)
         .cookie(&ada.cookie)
         .body(body)

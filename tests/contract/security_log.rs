@@ -182,7 +182,7 @@ on_both_engines! {
         let gone = call("DELETE", &format!("/v1/auth/api-keys/{child_id}")).cookie(cookie).send().await;
         assert_eq!(gone.status, 200);
         let retention = "version=7+1000000&event_days=3&event_limit=100";
-        assert_eq!(form(&app, it, cookie, &ada.who.page("events/retention"), retention).await.status, 303);
+        assert_eq!(form(&app, it, cookie, &ada.who.retention(), retention).await.status, 303);
         let tenant_key = app.number("SELECT id FROM keys WHERE name = 't'").await;
         lines.name(&latchkey::model::KeyId(tenant_key).to_string(), "tenant_key");
         insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {

@@ -222,12 +222,12 @@ on_both_engines! {
         let live = ada.live.parse().unwrap();
         let save = async |days: &str, limit: &str, version: &str| {
             let fields = [("event_days", days), ("event_limit", limit), ("version", version)];
-            post(&app, &ada, &ada.page("events/retention"), &fields).await
+            post(&app, &ada, &ada.retention(), &fields).await
         };
         let kept = async || app.services.events.retention(live).await.unwrap().unwrap();
-        let events = get(&app, &ada, &ada.page("events")).await;
-        let marker = format!("aria-labelledby=\"kept-{}\"", ada.live);
-        let old = version(&events, &marker).unwrap();
+        let settings = get(&app, &ada, &ada.settings(&format!("/environments/{}", ada.live))).await;
+        let marker = "id=\"retention\"";
+        let old = version(&settings, marker).unwrap();
         let Retention { event_days: 7, event_limit } = kept().await else { panic!("the default is 7 days") };
 
         assert_eq!(save("30", &event_limit.to_string(), &old).await.status, 303);
@@ -242,7 +242,7 @@ on_both_engines! {
         assert!(html.contains("value=\"5000\""), "an untouched field is up to date: {html}");
         assert_eq!(kept().await.event_days, 30);
         assert_eq!(save("15", "5000", "").await.status, 409, "without a version");
-        let seen = version(&html, &marker).unwrap();
+        let seen = version(&html, marker).unwrap();
         assert_eq!(save("14", "5000", &seen).await.status, 303);
         assert_eq!(kept().await, Retention { event_days: 14, event_limit: 5000 });
 

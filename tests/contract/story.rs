@@ -265,6 +265,16 @@ impl Someone {
         format!("/o/{}/{}/{page}", self.org, self.test)
     }
 
+    /// Returns the path of a settings page of the person's organisation.
+    pub fn settings(&self, page: &str) -> String {
+        format!("/o/{}/settings{page}", self.org)
+    }
+
+    /// Returns the path of the form that sets how long events of the person's live environment are kept.
+    pub fn retention(&self) -> String {
+        self.settings(&format!("/environments/{}/retention", self.live))
+    }
+
     /// Returns the body that creates a key in one of the person's environments.
     pub fn in_env(&self, env: &str, more: &str) -> String {
         format!(r#"{{"name": "key", "org_id": "{}", "env_id": "{env}"{more}}}"#, self.org)

@@ -9,7 +9,7 @@ use crate::teams::{Team, call, path};
 use crate::teams_invitations::invite;
 
 /// The rows that these calls change: a refused call changes none of them.
-async fn state(app: &TestApp) -> Vec<i64> {
+pub async fn state(app: &TestApp) -> Vec<i64> {
     let mut counts = Vec::new();
     for statement in [
         "SELECT count(*) FROM audit_entries",

@@ -42,7 +42,7 @@ on_both_engines! {
 
         // Nothing can be read either.
         app.db.close().await;
-        let retention = ada.page("events/retention?source=orders");
+        let retention = ada.retention();
         for (path, fields) in [
             (page.as_str(), &fields[..]),
             (&retention, &[("version", "7 1"), ("event_days", "14"), ("event_limit", "many")]),

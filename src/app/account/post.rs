@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::request::Parts;
 
 use super::register::{EMAIL_TAKEN, RegisterForm, register_page};
-use super::sign_in::{SignInForm, sign_in_page};
+use super::sign_in::{SignInForm, next_path, sign_in_page};
 use crate::accounts::{EmailAddress, Password, RegisterError, SignIn, SignInError, begin_session};
 use crate::app::kit::{Form, HeldForm, session};
 use crate::app::links::{HOME, SIGN_IN};
@@ -97,12 +97,12 @@ pub async fn register(State(services): State<Services>, parts: Parts, mut form: 
     register_page(&services, &parts, RegisterForm { email: typed, error: Some(error), ..RegisterForm::default() }).await
 }
 
-/// `POST /sign-out`.
+/// `POST /sign-out`: redirects to the path in the parameter `next`, or to the sign-in page.
 ///
 /// # Errors
 /// 503 when the database fails.
 pub async fn sign_out(State(services): State<Services>, parts: Parts) -> Result<Answer, ApiError> {
     let credential = parts.extensions.get().unwrap_or(&Credential::None);
     end_sessions(&services, credential, &session(&parts)?).await?;
-    Ok(Answer::SeeOther(SIGN_IN.to_owned()))
+    Ok(Answer::SeeOther(next_path(&parts).unwrap_or_else(|| SIGN_IN.to_owned())))
 }

@@ -44,11 +44,16 @@ pub async fn sign_in(
     if services.accounts.has_none().await? {
         return Ok(Answer::SeeOther(SET_UP.to_owned()));
     }
-    let next = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
-        .find(|(name, _)| name == "next")
-        .and_then(|(_, value)| local_path(&value).map(str::to_owned));
+    let next = next_path(&parts);
     let unknown_host = services.site.unknown_host(&parts.headers).map(str::to_owned);
     sign_in_page(&services, SignInForm { next, unknown_host, ..SignInForm::default() }).await
+}
+
+/// Returns the path of this server in the parameter `next`.
+pub fn next_path(parts: &Parts) -> Option<String> {
+    form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+        .find(|(name, _)| name == "next")
+        .and_then(|(_, value)| local_path(&value).map(str::to_owned))
 }
 
 /// Answers a form that was sent after the session had ended: the sign-in page with the held form. Without a form,

@@ -1,18 +1,17 @@
 //! The page of an organisation's events.
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::request::Parts;
 use leptos::prelude::*;
 
-use super::retention::{RetentionForm, RetentionSection};
 use super::table::{EventFilters, EventPager, EventsTable, Live, NoEventMatches, NoEvents};
 use crate::app::keys::list_page::origin;
-use crate::app::kit::{Flash, Here, Page, Section, Toasts, take_flash, thousands};
+use crate::app::kit::{Flash, Here, Page, Section, Sentence, Toasts, counted, isolate, take_flash, thousands};
 use crate::app::links::events::EventsLink;
+use crate::app::links::organisation::OrganisationLink;
 use crate::app::links::place::Place;
 use crate::app::shell::{Answer, Document};
-use crate::domain::{Caller, Key, KeyFilter};
+use crate::domain::{Action, Caller, Environment, Key, KeyFilter, Membership};
 use crate::events::{EventFilter, EventHead, EventPage, Retention};
 use crate::keys::Request;
 use crate::model::{ApiError, Timestamp};
@@ -32,7 +31,6 @@ struct List {
     sources: Vec<String>,
     keys: Vec<Key>,
     kept: Option<Retention>,
-    retention: RetentionForm,
     /// The address that events are sent to, without the source.
     address: String,
     flash: Option<Flash>,
@@ -44,21 +42,8 @@ struct List {
 /// # Errors
 /// 401 without a session, 404 for an environment that the person may not see, 503 when the database fails.
 pub async fn events(State(services): State<Services>, at: Here, parts: Parts) -> Result<Answer, ApiError> {
-    events_page(&services, &parts, at, RetentionForm::default()).await
-}
-
-/// Renders the page, with the text that was typed into one of its retention forms.
-///
-/// # Errors
-/// 404 for an organisation that the person is not in, 503 when the database fails.
-pub async fn events_page(
-    services: &Services,
-    parts: &Parts,
-    at: Here,
-    retention: RetentionForm,
-) -> Result<Answer, ApiError> {
     let here = EventsLink::read(at.place(), parts.uri.query()).map_err(|_| no_place())?;
-    let key = chosen_key(services, &here).await?;
+    let key = chosen_key(&services, &here).await?;
     let organisation = here.place.organisation;
     let page = EventPage {
         organisation,
@@ -83,17 +68,10 @@ pub async fn events_page(
         sources.clear();
     }
     let kept = services.events.retention(here.place.environment).await?;
-    let status = if !retention.errors.is_empty() {
-        StatusCode::BAD_REQUEST
-    } else if retention.is_stale() {
-        StatusCode::CONFLICT
-    } else {
-        StatusCode::OK
-    };
     let list = List {
-        keys: keys(services, &admission, &at, key).await?,
-        address: format!("{}/api/v1/ingest/{}", origin(services, parts), at.membership.uuid),
-        flash: take_flash(parts).await?,
+        keys: keys(&services, &admission, &at, key).await?,
+        address: format!("{}/api/v1/ingest/{}", origin(&services, &parts), at.membership.uuid),
+        flash: take_flash(&parts).await?,
         now: services.clock.now(),
         at,
         here,
@@ -101,10 +79,9 @@ pub async fn events_page(
         events,
         sources,
         kept,
-        retention,
     };
     let title = list.at.title("Events");
-    Ok(Document::new(title, move || view! { <EventsView list/> }).with_islands().with_status(status).into())
+    Ok(Document::new(title, move || view! { <EventsView list/> }).with_islands().into())
 }
 
 fn no_place() -> ApiError {
@@ -143,7 +120,7 @@ async fn keys(
 
 #[component]
 fn EventsView(list: List) -> AnyView {
-    let List { at, here, total, events, sources, keys, kept, retention, address, flash, now } = list;
+    let List { at, here, total, events, sources, keys, kept, address, flash, now } = list;
     let frame = at.frame();
     let Here { membership, environment, .. } = at;
     let name = environment.name.clone();
@@ -182,7 +159,7 @@ fn EventsView(list: List) -> AnyView {
         .into_any()
     };
     let return_to = here.href();
-    let kept = kept.map(|kept| view! { <RetentionSection membership environment kept form=retention here/> });
+    let kept = kept.map(|kept| view! { <Kept membership environment kept/> });
     view! {
         <Page frame section=Section::Events>
             <div class="page-head">
@@ -197,6 +174,24 @@ fn EventsView(list: List) -> AnyView {
             {kept}
         </Page>
         <Toasts flash here=return_to/>
+    }
+    .into_any()
+}
+
+/// The retention of the environment's events, with a link to its settings.
+#[component]
+fn Kept(membership: Membership, environment: Environment, kept: Retention) -> AnyView {
+    let link = membership.may(Action::ManageSettings).then(|| {
+        let href = format!("{}#retention", OrganisationLink(membership.organisation).environment(environment.id));
+        view! { " " <a href=href>"Change"</a> }
+    });
+    let (days, limit) = (counted(kept.event_days, "day", "days"), thousands(kept.event_limit));
+    let text = format!("{} keeps events for {days}, at most {limit} of them.", isolate(&environment.name));
+    view! {
+        <p class="table-note" id="retention">
+            <Sentence text=text/>
+            {link}
+        </p>
     }
     .into_any()
 }

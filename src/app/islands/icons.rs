@@ -32,6 +32,15 @@ pub const KEY: &str = r#"<circle cx="5" cy="5.5" r="2.8"/><path d="m7 7.5 6 6M10
 /// Events that came in.
 pub const INBOX: &str =
     r#"<path d="M2.5 9.5v3a1 1 0 0 0 1 1h9a1 1 0 0 0 1-1v-3h-3l-1 1.8h-3l-1-1.8zM8 2v5M5.8 5 8 7.2 10.2 5"/>"#;
+/// General settings.
+pub const SLIDERS: &str = r#"<path d="M2.5 5h5M11.5 5h2M2.5 11h2M8.5 11h5"/><circle cx="9.5" cy="5" r="1.8"/><circle cx="6.5" cy="11" r="1.8"/>"#;
+/// Members.
+pub const PEOPLE: &str = r#"<circle cx="6" cy="5.5" r="2.5"/><path d="M1.8 13.2c.3-2.5 1.9-3.9 4.2-3.9s3.9 1.4 4.2 3.9M10.8 3.2a2.5 2.5 0 0 1 0 4.6M12 9.6c1.3.5 2.1 1.7 2.3 3.6"/>"#;
+/// Invitations.
+pub const ENVELOPE: &str =
+    r#"<rect x="2" y="3.5" width="12" height="9" rx="1.2"/><path d="m2.5 4.5 5.5 4.3 5.5-4.3"/>"#;
+/// Environments.
+pub const LAYERS: &str = r#"<path d="M8 2.2 14 5.4 8 8.6 2 5.4zM2.4 8.4 8 11.4l5.6-3M2.4 11 8 14l5.6-3"/>"#;
 /// The documentation.
 pub const BOOK: &str = r#"<path d="M8 4.2C6.8 3.2 5 2.8 2.5 2.8v9.4c2.5 0 4.3.4 5.5 1.4 1.2-1 3-1.4 5.5-1.4V2.8c-2.5 0-4.3.4-5.5 1.4zm0 0v9.4"/>"#;
 

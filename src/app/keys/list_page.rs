@@ -168,7 +168,8 @@ fn KeysPage(list: List) -> AnyView {
         })
         .collect();
     let caller = Caller::Person(person);
-    let may_create = membership.may(Action::CreateKeys) && environment.archived_at.is_none();
+    let is_archived = environment.archived_at.is_some();
+    let may_create = membership.may(Action::CreateKeys) && !is_archived;
     let marked = lost.as_ref().map(|key| key.id);
     let notice = here.lost.clone().map(|name| view! { <LostKey name lost here=here.clone() now/> });
     let content = if let Some(error) = unsearchable {
@@ -199,11 +200,24 @@ fn KeysPage(list: List) -> AnyView {
     view! {
         <Page frame section=Section::Keys inert=here.revoke.is_some()>
             <Head may_create/>
+            {is_archived.then(|| view! { <Archived/> })}
             {notice}
             {content}
         </Page>
         {dialogs}
         <Toasts flash here=return_to/>
+    }
+    .into_any()
+}
+
+/// The notice that the environment is archived.
+#[component]
+fn Archived() -> AnyView {
+    view! {
+        <p class="notice plain standing">
+            {icon(ALERT)}
+            <span><strong>"This environment is archived."</strong> " It gets no new keys. Its revoked keys and its events stay visible."</span>
+        </p>
     }
     .into_any()
 }

@@ -4,10 +4,10 @@ use leptos::prelude::*;
 
 use super::Frame;
 use super::navigation::{Drawer, Section};
-use crate::app::islands::icons::{CHECK, DOWN, SEARCH, icon};
+use crate::app::islands::icons::{CHECK, DOWN, PLUS, SEARCH, icon};
 use crate::app::links::organisation::OrganisationLink;
 use crate::app::links::place::Place;
-use crate::app::links::{HOME, REFERENCE, SERVER, SIGN_OUT};
+use crate::app::links::{HOME, NEW_ORGANISATION, REFERENCE, SERVER, SIGN_OUT};
 use crate::domain::{Action, Environment, Membership, Person};
 use crate::model::Mode;
 
@@ -41,7 +41,7 @@ pub fn Brand() -> AnyView {
 #[component]
 pub fn Bar(frame: Frame, section: Section) -> AnyView {
     let mode = frame.place.as_ref().map(|(_, environment)| environment.mode.as_str());
-    let place = frame.place();
+    let drawer = frame.place().zip(frame.place.clone().map(|(membership, _)| membership));
     let docs = (section == Section::Docs).then_some("page");
     let menus = frame.place.clone().map(|(membership, environment)| {
         view! {
@@ -53,7 +53,7 @@ pub fn Bar(frame: Frame, section: Section) -> AnyView {
     view! {
         <header class="topbar" data-mode=mode>
             <div class="topbar-inner">
-                {place.map(|place| view! { <Drawer place section/> })}
+                {drawer.map(|(place, membership)| view! { <Drawer place membership section/> })}
                 <Brand/>
                 {menus}
                 <div class="topbar-end">
@@ -84,7 +84,8 @@ fn OrganisationMenu(frame: Frame, section: Section, membership: Membership) -> A
     let entry = |membership: Membership| {
         let organisation = membership.organisation;
         let remembered = frame.places().find(|place| place.organisation == organisation);
-        let href = remembered.map_or_else(|| OrganisationLink(organisation).href(), |place| section.href(place));
+        let href = remembered
+            .map_or_else(|| OrganisationLink(organisation).href(), |place| section.for_every_role().href(place));
         let is_current = organisation == current;
         view! {
             <li>
@@ -108,6 +109,8 @@ fn OrganisationMenu(frame: Frame, section: Section, membership: Membership) -> A
                 <p class="menu-title">"Organisations"</p>
                 {search}
                 <ul>{entries}</ul>
+                <hr/>
+                <a class="menu-item" href=NEW_ORGANISATION>{icon(PLUS)} "New organisation"</a>
             </nav>
         </details>
     }
@@ -154,7 +157,11 @@ fn EnvironmentMenu(section: Section, membership: Membership, environment: Enviro
         let place = Place { organisation, environment: other.id };
         view! {
             <li>
-                <a class="menu-item" href=section.href(place) aria-current=is_current.then_some("true")>
+                <a
+                    class="menu-item"
+                    href=section.of_environment().href(place)
+                    aria-current=is_current.then_some("true")
+                >
                     <ModeMark mode=other.mode/>
                     <bdi>{other.name.clone()}</bdi>
                     <span class="end">{other.mode.as_str()}</span>
@@ -163,7 +170,9 @@ fn EnvironmentMenu(section: Section, membership: Membership, environment: Enviro
             </li>
         }
     };
-    let entries = membership.environments.iter().map(entry).collect_view();
+    // An archived environment is in the menu only while it is open.
+    let is_shown = |other: &&Environment| other.archived_at.is_none() || other.id == environment.id;
+    let entries = membership.environments.iter().filter(is_shown).map(entry).collect_view();
     view! {
         <details class="menu environment" name="topbar-menu">
             <summary>

@@ -25,13 +25,14 @@ fn Footer() -> AnyView {
 /// The frame of a page for a signed-in person. `inert` while a dialog is open.
 #[component]
 pub fn Page(frame: Frame, section: Section, #[prop(optional)] inert: bool, children: Children) -> AnyView {
-    let place = frame.place();
+    let membership = frame.place.clone().map(|(membership, _)| membership);
+    let place = frame.place().zip(membership);
     view! {
         <div class="page" inert=inert>
             <a class="skip-link" href="#main">"Skip to content"</a>
             <Bar frame section/>
             <div class="beside">
-                {place.map(|place| view! { <Sidebar place section/> })}
+                {place.map(|(place, membership)| view! { <Sidebar place membership section/> })}
                 <div class="content">
                     <main class="main" id="main" tabindex="-1">{children()}</main>
                     <Footer/>

@@ -6,8 +6,9 @@ use leptos::prelude::*;
 
 use crate::app::kit::Bare;
 use crate::app::links::key_in_address::contains_key;
+use crate::app::links::organisation::OrganisationLink;
 use crate::app::links::place::Place;
-use crate::app::links::{HOME, local_path};
+use crate::app::links::{HOME, NEW_ORGANISATION, local_path};
 use crate::app::shell::Document;
 
 /// The address and the fields of a held form.
@@ -19,13 +20,38 @@ pub struct HeldForm {
 
 /// Describes the action of a form by its address; `None` for a form that is not held.
 fn describe(action: &str) -> Option<&'static str> {
-    let (_, page) = Place::split(action.split('?').next().unwrap_or_default())?;
+    let path = action.split('?').next().unwrap_or_default();
+    if path == NEW_ORGANISATION {
+        return Some("Create the organisation");
+    }
+    if let Some((_, page)) = OrganisationLink::split(path) {
+        return describe_setting(page);
+    }
+    let (_, page) = Place::split(path)?;
     let key = page.strip_prefix("keys/ak_").map(|rest| rest.split_once('/').map_or("", |(_, action)| action));
     match key {
         Some("") => Some("Save the changes of the key"),
         Some("enabled") => Some("Pause or resume the key"),
         Some("revoke") => Some("Revoke the key"),
-        _ => (page == "events/retention").then_some("Save how long events are kept"),
+        _ => None,
+    }
+}
+
+/// Describes a form of an organisation's settings.
+fn describe_setting(page: &str) -> Option<&'static str> {
+    let parts: Vec<&str> = page.split('/').collect();
+    match parts[..] {
+        [""] => Some("Rename the organisation"),
+        ["delete"] => Some("Delete the organisation"),
+        ["members", _, "role"] => Some("Change the role"),
+        ["members", _, "remove"] => Some("Remove the member"),
+        ["invitations"] => Some("Create the invitation"),
+        ["invitations", _, "delete"] => Some("Delete the invitation"),
+        ["environments"] => Some("Create the environment"),
+        ["environments", _] => Some("Rename the environment"),
+        ["environments", _, "archive"] => Some("Archive or open the environment"),
+        ["environments", _, "retention"] => Some("Save how long events are kept"),
+        _ => None,
     }
 }
 
@@ -98,20 +124,36 @@ mod tests {
     fn only_the_forms_of_the_dashboard_are_held() {
         let held = |action: &str, text: &str| HeldForm::read(action, &format!("name={text}")).is_some();
         let place = "/o/org_0000000000000001/env_0000000000000002";
-        for page in [
-            "/keys/ak_0?state=active",
-            "/keys/ak_0/enabled",
-            "/keys/ak_0/revoke?a=b",
-            "/events/retention",
-            "/keys/ak_0",
-        ] {
+        for page in ["/keys/ak_0?state=active", "/keys/ak_0/enabled", "/keys/ak_0/revoke?a=b", "/keys/ak_0"] {
             assert!(held(&format!("{place}{page}"), "a%20b"), "{page}");
             assert!(!held(page, "a"), "no form is sent to an address of an earlier release: {page}");
+        }
+        let settings = "/o/org_0000000000000001/settings";
+        for page in [
+            "",
+            "/delete",
+            "/members/usr_1/role",
+            "/members/usr_1/remove?after=x",
+            "/invitations",
+            "/invitations/inv_1/delete",
+            "/environments",
+            "/environments/env_1",
+            "/environments/env_1/archive",
+            "/environments/env_1/retention",
+        ] {
+            assert!(held(&format!("{settings}{page}"), "a"), "{page}");
+        }
+        for page in ["/members", "/members/usr_1", "/other", "/environments/env_1/keys"] {
+            assert!(!held(&format!("{settings}{page}"), "a"), "{page}");
+        }
+        assert!(held(NEW_ORGANISATION, "a"));
+        for action in ["/invite", "/invite/lki_1"] {
+            assert!(!held(action, "a"), "a password is not held: {action}");
         }
         for action in ["", "/", "/sign-out", "//evil.example/keys/ak_0", "https://evil.example"] {
             assert!(!held(action, "a") && !held(&format!("/{place}{action}"), "a"), "{action}");
         }
-        for page in ["/keys/search", "/keys/ak_0/other", "/keys"] {
+        for page in ["/keys/search", "/keys/ak_0/other", "/keys", "/events/retention"] {
             assert!(!held(&format!("{place}{page}"), "a"), "{page}");
         }
         assert!(!held(&format!("{place}/keys/ak_0"), "hks_0123456789abcdef0123456789abcdef"));

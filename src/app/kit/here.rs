@@ -6,10 +6,10 @@ use axum::http::request::Parts;
 use crate::app::links::organisation::OrganisationLink;
 use crate::app::links::place::Place;
 use crate::app::links::visited::Visited;
-use crate::domain::{Environment, Membership, Person};
-use crate::model::ApiError;
+use crate::domain::{Action, Environment, Membership, Person};
+use crate::model::{ApiError, OrganisationId};
 use crate::web::Services;
-use crate::web::auth::SignedIn;
+use crate::web::auth::{InSession, SignedIn};
 
 /// The environment in the path of a page, and the signed-in member of its organisation.
 #[derive(Debug, Clone)]
@@ -63,6 +63,61 @@ impl FromRequestParts<Services> for Here {
     }
 }
 
+/// The organisation in the path of a settings page, and the signed-in member. Settings need a session: an access token is
+/// refused.
+#[derive(Debug, Clone)]
+pub struct InOrganisation {
+    /// The person.
+    pub person: Person,
+    /// Their membership in the organisation.
+    pub membership: Membership,
+    frame: Frame,
+}
+
+impl InOrganisation {
+    /// Returns the id of the organisation.
+    pub fn id(&self) -> OrganisationId {
+        self.membership.organisation
+    }
+
+    /// Returns the addresses of the organisation.
+    pub fn link(&self) -> OrganisationLink {
+        OrganisationLink(self.id())
+    }
+
+    /// Returns the title of a page: the page, the organisation.
+    pub fn title(&self, page: &str) -> String {
+        format!("{page} · {}", self.membership.name)
+    }
+
+    /// Returns the frame of a page.
+    pub fn frame(&self) -> Frame {
+        self.frame.clone()
+    }
+
+    /// Refuses (403) a person whose role does not allow an action.
+    ///
+    /// # Errors
+    /// 403, with this detail.
+    pub fn require(&self, action: Action, detail: &'static str) -> Result<(), ApiError> {
+        if self.membership.may(action) { Ok(()) } else { Err(ApiError::forbidden(detail)) }
+    }
+}
+
+impl FromRequestParts<Services> for InOrganisation {
+    type Rejection = ApiError;
+
+    /// 401 without a session, 404 for an organisation that the person is no member of, 503 when the database fails.
+    async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
+        let InSession(person) = InSession::from_request_parts(parts, services).await?;
+        let not_found = || ApiError::not_found("There is no such organisation.");
+        let OrganisationLink(id) = OrganisationLink::of_path(parts.uri.path()).ok_or_else(not_found)?;
+        let membership = person.in_organisation(id).cloned().ok_or_else(not_found)?;
+        let frame = Frame::of(person.clone(), parts);
+        Ok(Self { person, membership, frame })
+    }
+}
+
 /// The data of a frame: the person, and the place that its links keep.
 #[derive(Debug, Clone)]
 pub struct Frame {
@@ -101,7 +156,8 @@ impl Frame {
         let visited = self.visited.places().filter(|place| find(&self.person, *place).is_some());
         let all = self.person.memberships.iter().flat_map(|membership| {
             let organisation = membership.organisation;
-            membership.environments.iter().map(move |environment| Place { organisation, environment: environment.id })
+            let place = move |environment: &Environment| Place { organisation, environment: environment.id };
+            membership.open_environments().map(place)
         });
         visited.chain(all)
     }

@@ -1,12 +1,12 @@
-//! Message pages: not found, errors, no organisation, registration closed.
+//! Message pages: not found, errors, registration closed.
 
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
 use axum::http::{Method, StatusCode};
 use leptos::prelude::*;
 
-use super::{Bare, Exact, Frame, Framed, HeldForm, Page, Section};
-use crate::app::links::{HOME, SIGN_IN, SIGN_OUT, local_path};
+use super::{Bare, Exact, Frame, Framed, HeldForm};
+use crate::app::links::{HOME, SIGN_IN, local_path};
 use crate::app::shell::Document;
 use crate::model::{ApiError, Timestamp};
 use crate::web::observe::REQUEST_ID;
@@ -91,31 +91,6 @@ pub fn failed(error: &ApiError, frame: Option<Frame>, parts: &Parts, now: Timest
         }
     };
     Document::new(title, view).with_error(Some(error))
-}
-
-/// The page for a signed-in person without an organisation.
-pub fn no_organisation(frame: Frame) -> Document {
-    Document::new("No organisation", move || {
-        let email = frame.person.email.clone();
-        view! {
-            <Page frame section=Section::Elsewhere>
-                <div class="message-page">
-                    <div class="bitting" aria-hidden="true"></div>
-                    <h1>"You are in no organisation"</h1>
-                    <p>
-                        "Keys belong to an organisation, and your account is not a member of one. Ask an owner to add "
-                        <strong><bdi>{email}</bdi></strong> ", then load this page again."
-                    </p>
-                    <div class="actions">
-                        <a class="button primary" href=HOME>"Load again"</a>
-                        <form method="post" action=SIGN_OUT>
-                            <button class="button" type="submit">"Sign out"</button>
-                        </form>
-                    </div>
-                </div>
-            </Page>
-        }
-    })
 }
 
 /// The page for a server with closed registration.

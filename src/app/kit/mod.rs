@@ -17,11 +17,11 @@ pub use empty::{Beginning, NoKeys, NoMatch, NothingFound, Unsearchable};
 pub use form::{Form, session};
 pub use frame::{Auth, Bare, ErrorText, Framed, Notice, Page, StoredText};
 pub use held_form::HeldForm;
-pub use here::{Frame, Here, Visit};
-pub use message::{failed, no_organisation, not_found, registration_closed};
+pub use here::{Frame, Here, InOrganisation, Visit};
+pub use message::{failed, not_found, registration_closed};
 pub use navigation::Section;
 pub use toast::{Flash, Toasts, take_flash};
 pub use words::{
-    Exact, Moment, Sentence, ago, ago_or_date, date, exact, isolate, on_wire, revoked_everywhere, size, thousands,
-    to_the_hour, to_the_second, with_code,
+    Exact, Moment, Sentence, ago, ago_or_date, counted, date, exact, isolate, on_wire, revoked_everywhere, size,
+    thousands, to_the_hour, to_the_second, with_code,
 };

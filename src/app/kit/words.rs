@@ -96,6 +96,11 @@ pub fn revoked_everywhere(proof: &Proof) -> String {
     }
 }
 
+/// `1 key`, `1,234 keys`.
+pub fn counted(number: i64, one: &str, many: &str) -> String {
+    format!("{} {}", thousands(number), if number == 1 { one } else { many })
+}
+
 /// `48,210,775`.
 pub fn thousands(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
@@ -201,10 +206,16 @@ mod tests {
     }
 
     #[test]
+    fn one_is_singular() {
+        assert_eq!(counted(1, "key", "keys"), "1 key");
+    }
+
+    #[test]
     fn numbers_are_grouped() {
         for (number, words) in [(0, "0"), (999, "999"), (1000, "1,000"), (48_210_775, "48,210,775"), (-1234, "-1,234")]
         {
             assert_eq!(thousands(number), words);
+            assert_eq!(counted(number, "key", "keys"), format!("{words} keys"));
         }
     }
 }

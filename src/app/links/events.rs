@@ -114,11 +114,6 @@ impl EventsLink {
         self.place.path("events/search")
     }
 
-    /// Returns the address that sets the retention of the environment; it redirects back to this list.
-    pub fn retention_href(&self) -> String {
-        self.at("events/retention")
-    }
-
     /// Returns the address of an event; its page links back to this list.
     pub fn event_href(&self, id: Uuid) -> String {
         self.at(&format!("events/{id}"))

@@ -5,6 +5,7 @@
 
 pub(crate) mod accounts;
 pub(crate) mod events;
+pub(crate) mod invited;
 pub(crate) mod key_in_address;
 pub(crate) mod keys;
 pub(crate) mod moved;
@@ -22,6 +23,10 @@ pub const REGISTER: &str = "/register";
 pub const SET_UP: &str = "/setup";
 /// The form that signs out.
 pub const SIGN_OUT: &str = "/sign-out";
+/// The page that creates an organisation.
+pub const NEW_ORGANISATION: &str = "/organisations/new";
+/// The page of the invitation that this browser has opened. The link of an invitation is `/invite/{token}`.
+pub const INVITE: &str = "/invite";
 /// The API reference.
 pub const REFERENCE: &str = "/docs/api";
 /// The page of the server, for operators.

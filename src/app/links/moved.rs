@@ -5,10 +5,10 @@ use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use uuid::Uuid;
 
-use super::SERVER;
 use super::keys::KeysLink;
 use super::place::Place;
-use crate::app::kit::{Frame, no_organisation};
+use super::{NEW_ORGANISATION, SERVER};
+use crate::app::kit::Frame;
 use crate::app::shell::Answer;
 use crate::domain::{Caller, Person};
 use crate::model::{ApiError, EnvironmentId, KeyId, OrganisationId};
@@ -19,16 +19,14 @@ fn no_place() -> ApiError {
     ApiError::not_found("There is no such organisation or environment.")
 }
 
-/// `GET /`: redirects to the keys of the environment that was visited last, or else of the first.
+/// `GET /`: redirects to the keys of the environment that was visited last, or else of the first; without an organisation,
+/// to the page that creates one.
 ///
 /// # Errors
 /// 401 without a session, 503 when the database fails.
 pub async fn home(SignedIn(person): SignedIn, parts: Parts) -> Result<Answer, ApiError> {
-    let frame = Frame::of(person, &parts);
-    Ok(match frame.place() {
-        Some(place) => Answer::SeeOther(KeysLink::to(place).href()),
-        None => no_organisation(frame).into(),
-    })
+    let place = Frame::of(person, &parts).place();
+    Ok(Answer::SeeOther(place.map_or_else(|| NEW_ORGANISATION.to_owned(), |place| KeysLink::to(place).href())))
 }
 
 /// `GET /o/{organisation}`, `GET /o/{organisation}/{environment}`: redirects to the keys.
@@ -130,7 +128,7 @@ pub async fn list(State(services): State<Services>, old: Old, parts: Parts) -> R
     }
     let frame = Frame::of(old.person.clone(), &parts);
     if old.person.memberships.is_empty() {
-        return Ok(no_organisation(frame).into());
+        return Ok(Answer::SeeOther(NEW_ORGANISATION.to_owned()));
     }
     let place = frame.places().find(|place| old.is_at(*place)).ok_or_else(no_place)?;
     Ok(old.redirect(place, &old.page))

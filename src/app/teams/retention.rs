@@ -2,10 +2,10 @@
 
 use leptos::prelude::*;
 
-use super::table::EnvironmentBadge;
+use super::parts::Question;
+use super::words;
 use crate::app::kit::{ErrorText, Notice, StoredText, thousands};
-use crate::app::links::events::EventsLink;
-use crate::domain::{Action, Environment, Membership};
+use crate::domain::Environment;
 use crate::events::Retention;
 use crate::model::FieldError;
 
@@ -89,46 +89,38 @@ fn conflicts(shown: Option<Retention>, wanted: Retention, stored: Retention) -> 
     fields.into_iter().filter(|(_, field)| is_conflict(*field)).map(|(name, _)| name).collect()
 }
 
-/// The retention of an environment; a form, if the member may manage settings.
+/// The retention of an environment; a form, if the viewer may change it.
 #[component]
 pub fn RetentionSection(
-    membership: Membership,
+    action: String,
     environment: Environment,
+    may_change: bool,
     kept: Retention,
     form: RetentionForm,
-    here: EventsLink,
 ) -> AnyView {
-    let may_set = membership.may(Action::ManageSettings);
-    let hint = if may_set { "" } else { " An owner or an admin of the organisation can change this." };
-    let row = if may_set {
-        let is_filled = !form.errors.is_empty() || form.is_stale();
+    let body = if may_change {
+        let is_filled = !form.errors.is_empty() || form.is_stale() || !form.days.is_empty();
         let form = if is_filled { form } else { RetentionForm::of(kept) };
-        view! { <RetentionFields environment form here/> }.into_any()
+        view! { <RetentionFields action environment form/> }.into_any()
     } else {
-        let days =
-            if kept.event_days == 1 { "1 day".to_owned() } else { format!("{} days", thousands(kept.event_days)) };
         view! {
-            <div class="kept">
-                <h3><bdi>{environment.name.clone()}</bdi> <EnvironmentBadge environment/></h3>
-                <p>{days} ", at most " {thousands(kept.event_limit)} " events"</p>
-            </div>
+            <p class="value">{words::kept(kept.event_days, kept.event_limit)}</p>
+            <p class="hint">{words::NO_RETENTION}</p>
         }
         .into_any()
     };
     view! {
-        <section class="retention" id="retention" aria-labelledby="retention-title">
-            <div>
-                <h2 id="retention-title">"How long events are kept"</h2>
-                <p class="lead">"Events are deleted once either limit is reached, within a minute." {hint}</p>
-            </div>
-            {row}
+        <section class="card" id="retention" aria-labelledby="retention-title">
+            <h2 id="retention-title">{words::RETENTION}</h2>
+            <p class="lead">{words::RETENTION_LEAD}</p>
+            {body}
         </section>
     }
     .into_any()
 }
 
 #[component]
-fn RetentionFields(environment: Environment, form: RetentionForm, here: EventsLink) -> AnyView {
+fn RetentionFields(action: String, environment: Environment, form: RetentionForm) -> AnyView {
     let wrong = |field: &str| {
         form.errors.iter().find(|error| error.field == field).map(|error| format!("It {}.", error.message))
     };
@@ -138,11 +130,7 @@ fn RetentionFields(environment: Environment, form: RetentionForm, here: EventsLi
         let value = form.shown.filter(|_| form.conflicts.contains(&field));
         value.map(|kept| thousands(if field == "event_days" { kept.event_days } else { kept.event_limit }))
     };
-    let failed = form.is_stale().then(|| {
-        let text = "Nothing was saved: it was changed elsewhere after this page was opened. Compare, then save again \
-                    to replace it with yours.";
-        view! { <Notice id="retention-failed" text=text.to_owned()/> }
-    });
+    let failed = form.is_stale().then(|| view! { <Notice id="retention-failed" text=words::STALE.to_owned()/> });
     let is_typed = form.is_stale() || !form.errors.is_empty();
     let version = form.version();
     let field = |name: &'static str, words: &'static str, unit: &'static str, value: String, error: Option<String>| {
@@ -173,27 +161,48 @@ fn RetentionFields(environment: Environment, form: RetentionForm, here: EventsLi
             </div>
         }
     };
-    let heading = format!("kept-{}", environment.id);
-    let labelled_by = heading.clone();
-    let days = field("event_days", "Keep for, in days", "days", form.days.clone(), wrong("event_days"));
-    let limit = field("event_limit", "At most, in events", "events", form.limit.clone(), wrong("event_limit"));
+    let days = field("event_days", words::KEEP_DAYS, words::DAYS, form.days.clone(), wrong("event_days"));
+    let limit = field("event_limit", words::KEEP_EVENTS, words::EVENTS, form.limit.clone(), wrong("event_limit"));
     view! {
         <form
-            class="kept"
+            class="form"
             method="post"
-            action=format!("{}#retention", here.retention_href())
-            aria-labelledby=labelled_by
+            action=format!("{action}#retention")
+            aria-labelledby="retention-title"
             data-guard=if is_typed { "typed" } else { "" }
         >
             <input type="hidden" name="version" value=version autocomplete="off"/>
             {failed}
-            <h3 id=heading><bdi>{environment.name.clone()}</bdi> <EnvironmentBadge environment=environment.clone()/></h3>
-            {days}
-            {limit}
-            <button class="button" type="submit">
-                "Save" <span class="visually-hidden">" for " <bdi>{environment.name.clone()}</bdi></span>
-            </button>
+            <div class="row">{days} {limit}</div>
+            <div class="buttons"><button class="button" type="submit">{words::SAVE}</button></div>
         </form>
+    }
+    .into_any()
+}
+
+/// The dialog that asks before a new retention deletes events.
+#[component]
+pub fn DeleteEvents(
+    action: String,
+    back: String,
+    name: String,
+    wanted: Retention,
+    #[prop(optional_no_strip)] shown: Option<Retention>,
+    events: i64,
+) -> AnyView {
+    let version = RetentionForm { shown, ..RetentionForm::default() }.version();
+    let title = words::delete_events_question(events, &name);
+    view! {
+        <Question action back title button=words::DELETE_EVENTS.to_owned()>
+            <input type="hidden" name="version" value=version autocomplete="off"/>
+            <input type="hidden" name="event_days" value=wanted.event_days.to_string() autocomplete="off"/>
+            <input type="hidden" name="event_limit" value=wanted.event_limit.to_string() autocomplete="off"/>
+            <input type="hidden" name="confirmed" value="true" autocomplete="off"/>
+            <p>
+                <strong>{words::delete_events_why(wanted.event_days, wanted.event_limit)}</strong>
+                " " {words::DELETE_EVENTS_WHAT}
+            </p>
+        </Question>
     }
     .into_any()
 }

@@ -80,7 +80,9 @@ export function isExpected(line: string): boolean {
   const late = /preload.* not used within a few seconds/.test(line);
   // Firefox logs every stream of server-sent events that is open when the page is left.
   const left = /events\/live\S+ was interrupted while the page was loading/.test(line);
-  return refused || late || left;
+  // Firefox logs a module whose download ends because the page is left. A page whose module does not load fails its test.
+  const unloaded = /error loading dynamically imported module/.test(line);
+  return refused || late || left || unloaded;
 }
 
 export const test = serverTest.extend<{ quiet: void }>({

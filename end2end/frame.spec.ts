@@ -350,7 +350,7 @@ test("the theme is chosen in the account menu and kept, also on the page after a
   await register(page);
   const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   const light = await background();
-  await page.getByText("Account: ").click();
+  await page.locator("details.account > summary").click();
   const choices = page.getByRole("group", { name: "Theme" });
   await expect(choices.getByRole("button", { name: "System" })).toHaveAttribute("aria-pressed", "true");
   await choices.getByRole("button", { name: "Dark" }).click();

@@ -9,7 +9,7 @@ test("an operator disables an account, which ends its session, and enables it ag
   await register(bob, "bob@example.com");
   expect((await bob.goto("/server/accounts"))!.status()).toBe(403);
 
-  await page.getByText("Account: ").click();
+  await page.locator("details.account > summary").click();
   await page.getByRole("link", { name: "Server" }).click();
   await page.getByRole("link", { name: "Accounts" }).click();
   await expect(page).toHaveTitle(/^Accounts · Server/);

@@ -173,6 +173,18 @@ on_both_engines! {
         }
     }
 
+    async fn an_archived_environment_is_marked_and_not_opened_unasked(app) {
+        let ada = someone(&app, "ada@example.com").await;
+        let cookie = with_visited(&ada, &answer(&app, &ada.cookie, &ada.test_page("keys")).await);
+        assert!(!get(&app, &cookie, &ada.test_page("keys")).await.contains("environment is archived"));
+        app.execute(&format!("UPDATE environments SET archived_at = {} WHERE mode = 'test'", NOW.0)).await;
+        leads_to(&answer(&app, &cookie, "/").await, &ada.page("keys"));
+        let page = get(&app, &cookie, &ada.test_page("keys")).await;
+        let menu = between(&page, "aria-label=\"Environments\"", "</nav>");
+        assert!(menu.contains(">archived<") && menu.contains(">live<"), "{menu}");
+        assert!(page.contains("This environment is archived") && !page.contains("data-create-key class="), "{page}");
+    }
+
     async fn the_menu_of_organisations_has_the_last_ones_first(app) {
         let ada = someone(&app, "ada@example.com").await;
         let few = get(&app, &ada.cookie, &ada.page("keys")).await;

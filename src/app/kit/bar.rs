@@ -154,6 +154,7 @@ fn EnvironmentMenu(section: Section, membership: Membership, environment: Enviro
     let organisation = membership.organisation;
     let entry = |other: &Environment| {
         let is_current = other.id == environment.id;
+        let kind = if other.archived_at.is_some() { "archived" } else { other.mode.as_str() };
         let place = Place { organisation, environment: other.id };
         view! {
             <li>
@@ -164,7 +165,7 @@ fn EnvironmentMenu(section: Section, membership: Membership, environment: Enviro
                 >
                     <ModeMark mode=other.mode/>
                     <bdi>{other.name.clone()}</bdi>
-                    <span class="end">{other.mode.as_str()}</span>
+                    <span class="end">{kind}</span>
                     {is_current.then(|| icon(CHECK))}
                 </a>
             </li>

@@ -151,9 +151,10 @@ impl Frame {
         Some(Place { organisation: membership.organisation, environment: environment.id })
     }
 
-    /// Returns the places of the person: the visited ones, newest first, then all others.
+    /// Returns the places of the person: the visited ones that are not archived, newest first, then all.
     pub fn places(&self) -> impl Iterator<Item = Place> {
-        let visited = self.visited.places().filter(|place| find(&self.person, *place).is_some());
+        let is_open = |place: &Place| find(&self.person, *place).is_some_and(|(_, found)| found.archived_at.is_none());
+        let visited = self.visited.places().filter(is_open);
         let all = self.person.memberships.iter().flat_map(|membership| {
             let organisation = membership.organisation;
             let place = move |environment: &Environment| Place { organisation, environment: environment.id };

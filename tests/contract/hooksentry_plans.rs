@@ -189,7 +189,7 @@ on_both_engines! {
                 Engine::Sqlite => "x'00000000000000000000000000000000'",
                 Engine::Postgres => "'00000000-0000-0000-0000-000000000000'::uuid",
             };
-            let plan = plan(&app, text, &["1", "NULL", "NULL", bottom, top, "10", "0"]).await;
+            let plan = plan(&app, text, &["1", "NULL", "NULL", bottom, top, "10", "0", "NULL"]).await;
             assert!(plan.contains("events_of_organisation"), "{name}:\n{plan}");
             assert!(!scans(&plan, &["events", "events v", "keys", "keys k"]) && !sorts(&plan), "{name}:\n{plan}");
         }

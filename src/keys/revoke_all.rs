@@ -18,7 +18,7 @@ const GROUP: i64 = 256;
 /// The reason why there is no proof.
 #[derive(Debug, thiserror::Error)]
 pub enum ProofError {
-    /// It is not known whether every node has applied the changes.
+    /// A node may not have applied the changes yet.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// The database failed.

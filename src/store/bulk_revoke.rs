@@ -17,7 +17,7 @@ pub enum KeySet {
     Organisation(OrganisationId),
     /// All of an environment of this organisation.
     Environment(OrganisationId, EnvironmentId),
-    /// Those of an organisation that a person made, or that keys of theirs did.
+    /// The keys of an organisation that a person made, directly or by keys of theirs.
     Creator(OrganisationId, UserId),
 }
 

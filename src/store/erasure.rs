@@ -7,7 +7,7 @@ use crate::model::OrganisationId;
 const ERASED_AT_ONCE: i64 = 500;
 
 impl Db {
-    /// Erases what is left of an organisation that is deleted, in steps; a second call goes on where the first one stopped.
+    /// Erases the rest of a deleted organisation in steps. A second call continues where the first one stopped.
     ///
     /// # Errors
     /// When the database fails.

@@ -27,9 +27,9 @@ pub(crate) struct KeyRules<B, J> {
 
 /// The outcome of a transaction that stores keys.
 pub(super) enum Attempt {
-    /// It is committed.
+    /// The transaction is committed.
     Stored(Vec<Inserted>),
-    /// It is rolled back: these keys are refused.
+    /// The transaction is rolled back, because these keys are refused.
     Refused(Vec<Inserted>),
 }
 
@@ -65,7 +65,7 @@ pub(super) fn read_places(rows: Vec<KeyPlaceRow>) -> KeyPlaces {
     living.map(place).collect()
 }
 
-/// The keys that are refused, by their places: those that were refused before, and further ones.
+/// Returns the keys that are refused because of their places, earlier refusals included.
 pub(super) fn judge_places(
     keys: &[NewKey],
     outcomes: &[Inserted],

@@ -7,12 +7,12 @@ use super::jobs::add_job;
 use crate::domain::{AuditEntry, NewOrganisation};
 use crate::model::{OrganisationId, Role, Timestamp, UserId};
 
-/// An organisation whose row a transaction holds, as a person who asks for a change sees it.
+/// An organisation with a locked row, and the role of the asker (the person of the request) in it.
 #[derive(Debug)]
 pub(crate) struct Held {
     /// Its name; empty when it is deleted.
     pub(crate) name: String,
-    /// The present role of the person; `None` for no member, and when the organisation is deleted.
+    /// The present role of the asker; `None` for no member, and when the organisation is deleted.
     pub(crate) role: Option<Role>,
 }
 
@@ -22,7 +22,7 @@ macro_rules! hold_organisation {
     ($db:expr, $tx:ident, $organisation:expr, $person:expr) => {{
         let name: Option<String> =
             sqlx::query_scalar(sql!($db, "organisation_hold")).bind($organisation.0).fetch_optional(&mut *$tx).await?;
-        // A statement of its own: it sees what was committed while the first one waited.
+        // In a second statement, which sees the commits that the first one waited for.
         let role: Option<String> = match &name {
             Some(_) => {
                 sqlx::query_scalar(sql!("membership_role"))

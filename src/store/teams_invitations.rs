@@ -71,11 +71,11 @@ struct InvitedRow {
     user_id: Option<i64>,
 }
 
-/// The person who accepts an invitation.
+/// The acceptor of an invitation.
 pub(crate) enum Accepting<'a> {
     /// A person with an account.
     Member(UserId),
-    /// A person whose account is made with it.
+    /// A new person: the account is made with the acceptance.
     New(NewUser<'a>),
 }
 
@@ -122,19 +122,19 @@ macro_rules! end_invitations {
 
 pub(super) use end_invitations;
 
-/// What a transaction finds that makes an invitation.
+/// The state of the organisation before a new invitation.
 #[derive(Debug)]
 pub(crate) struct BeforeInvitation {
     pub(crate) organisation: Held,
     /// Whether the address is a member's.
     pub(crate) is_member: bool,
-    /// Open invitations of the organisation, without one that is replaced.
+    /// Open invitations of the organisation, without the replaced one.
     pub(crate) open: i64,
 }
 
 impl Db {
-    /// Stores an invitation, if `judge` allows it. Deletes those of the organisation that are over, and replaces that of
-    /// the same address, whose id `entry` gets.
+    /// Stores an invitation, if `judge` allows it. Deletes expired invitations of the organisation, and replaces an
+    /// invitation of the same address; `entry` gets the id of the replaced one.
     pub(crate) async fn insert_invitation<E>(
         &self,
         organisation: OrganisationId,

@@ -18,7 +18,7 @@ pub struct Member {
     pub role: Role,
     /// When they became a member.
     pub joined_at: Timestamp,
-    /// When they last used a session or a token, in whatever organisation, to the minute.
+    /// The last use of a session or a token, in any organisation, to the minute.
     pub last_seen_at: Option<Timestamp>,
     /// Keys of the organisation that they made and that are not revoked.
     pub active_keys: i64,
@@ -48,7 +48,7 @@ impl MemberRow {
     }
 }
 
-/// A member of an organisation, and the person who asks for a change.
+/// A member of an organisation, and the asker: the person of the request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MemberOf {
     pub(crate) organisation: OrganisationId,

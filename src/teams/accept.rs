@@ -38,7 +38,7 @@ impl Teams {
         Ok(invited)
     }
 
-    /// Makes a person who is signed in a member. A member keeps their role.
+    /// Makes a signed-in person a member. A member keeps their role.
     ///
     /// # Errors
     /// When the invitation is for another address, or is used meanwhile, or when the database fails.
@@ -117,7 +117,7 @@ impl Teams {
     }
 }
 
-/// The audit entries of a person who accepts.
+/// Returns the audit entries of an acceptance.
 fn joined(context: &AuditContext, invited: &Invited, user: UserId, has_joined: bool) -> Vec<AuditEntry> {
     let chain = chain(invited.organisation);
     let invitation = AuditTarget::invitation(invited.id, &invited.email);

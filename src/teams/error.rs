@@ -35,16 +35,16 @@ pub enum TeamError {
     /// The name that confirms a deletion is another.
     #[error("the name is not that of the organisation")]
     OtherName,
-    /// So many keys of the environment are not revoked.
+    /// The environment has this number of keys that are not revoked.
     #[error("the environment has {0} keys that are not revoked")]
     EnvironmentHasKeys(u64),
-    /// It is the only environment that is not archived.
+    /// The environment is the only open one.
     #[error("an organisation needs an environment")]
     LastEnvironment,
-    /// They are the only owner.
+    /// The member is the only owner.
     #[error("an organisation needs an owner")]
     LastOwner,
-    /// The member made so many keys that are not revoked, and it is not said what becomes of them.
+    /// The member made this number of keys that are not revoked, and the request does not decide about them.
     #[error("the member made {0} keys that are not revoked")]
     LeaverHasKeys(u64),
     /// The address is a member's.
@@ -76,13 +76,13 @@ pub enum AcceptError {
     /// The token is unknown, used, replaced or over.
     #[error("no such invitation")]
     NotFound,
-    /// The invitation is for another address than that of the person who is signed in.
+    /// The invitation is for another address than that of the signed-in person.
     #[error("the invitation is for another address")]
     OtherAddress,
     /// The address has an account: its owner signs in first.
     #[error("the address has an account")]
     HasAccount,
-    /// Too many attempts; try again after so many seconds.
+    /// Too many attempts; the caller may try again after this many seconds.
     #[error("too many attempts")]
     Throttled(u64),
     /// Too many sign-ins and registrations at once.

@@ -6,7 +6,7 @@ use crate::model::{InvitationId, OrganisationId, Role, UserId};
 use crate::security_log::{Actor, SecurityEvent, Target};
 use crate::store::{HeldMember, KeySet, Member, MemberOf};
 
-/// The fate of the keys that a member made who leaves.
+/// The fate of the keys of a leaver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaversKeys {
     /// The keys stay, with the leaver as their maker.
@@ -149,7 +149,7 @@ impl Teams {
         self.db.remove_member(of, judged, entry, ended).await?
     }
 
-    /// The audit entry of an invitation whose maker lost the right to it.
+    /// Returns the audit entry of an invitation that ends with the right of its maker.
     fn invitation_ended(
         &self,
         person: &Person,
@@ -178,7 +178,7 @@ fn judge_role(held: &HeldMember, role: Role) -> Result<(), TeamError> {
     keeps_an_owner(held, member, Some(role))
 }
 
-/// Judges the end of a membership, whatever becomes of the keys.
+/// Judges the end of a membership, without the keys of the member.
 fn judge_removal(held: &HeldMember, is_self: bool) -> Result<&Member, TeamError> {
     let asker = held.organisation.role;
     judge(asker, if is_self { Action::SeeOrganisation } else { Action::ManageMembers })?;
@@ -190,7 +190,7 @@ fn judge_removal(held: &HeldMember, is_self: bool) -> Result<&Member, TeamError>
     Ok(member)
 }
 
-/// The last member who may manage ownership stays one.
+/// Refuses a change that leaves no owner.
 fn keeps_an_owner(held: &HeldMember, member: &Member, becomes: Option<Role>) -> Result<(), TeamError> {
     let is_owner = |role| may(role, Action::ManageOwnership);
     if is_owner(member.role) && !becomes.is_some_and(is_owner) && held.owners <= 1 {

@@ -1,8 +1,8 @@
 //! Organisations and their people: creation and deletion, environments, members and invitations (MANAGEMENT,
 //! "Organisations and people").
 //!
-//! Each change holds the row of the organisation and judges the rights of its caller again, as they are then: of two changes
-//! at once, the second one sees the first. New keys are stored under the same lock (`store/keys.rs`).
+//! Each change holds the row of the organisation and judges the rights of its caller again, as they are then. The second of two
+//! concurrent changes sees the first. New keys are stored under the same lock (`store/keys.rs`).
 
 mod accept;
 mod environments;

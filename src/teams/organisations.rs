@@ -45,7 +45,7 @@ impl Teams {
         TeamPage::of(rows, limit, position)
     }
 
-    /// Returns the membership of a person who may change the settings of an organisation.
+    /// Returns the membership by which a person may change the settings of an organisation.
     ///
     /// # Errors
     /// When they may not.
@@ -85,8 +85,8 @@ impl Teams {
         Ok(Membership { name: name.as_str().to_owned(), ..membership.clone() })
     }
 
-    /// Deletes an organisation, whose name `confirm` has to be: revokes all of its keys, then ends its memberships,
-    /// invitations and tokens. Nobody sees it any more; a job erases its events and keys.
+    /// Deletes an organisation; `confirm` has to be its name. Revokes all of its keys, then ends its memberships,
+    /// invitations and tokens. A job erases its events and keys.
     ///
     /// # Errors
     /// When the person may not or the name is another one, or when the database fails. Keys may be revoked then; a second
@@ -133,7 +133,7 @@ impl Teams {
         Ok(Ended { keys, proof: self.keys.proof().await? })
     }
 
-    /// Erases what is left of a deleted organisation, which the payload of a job names.
+    /// Erases the rest of a deleted organisation, which the payload of a job names.
     ///
     /// # Errors
     /// When the database fails; a second call goes on. When the payload names no organisation.

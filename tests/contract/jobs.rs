@@ -256,7 +256,7 @@ on_both_engines! {
         });
         until(&app, DONE, 1).await;
         until(&app, FAILED, 3).await;
-        let panics = app.number("SELECT count(*) FROM jobs WHERE last_error LIKE 'panic: %at once%' OR last_error LIKE 'panic: in the middle: %'").await;
+        let panics = app.number("SELECT count(*) FROM jobs WHERE last_error LIKE 'panic: %at once%' OR last_error LIKE 'panic: a failing job interrupts the others: %'").await;
         assert_eq!(panics, 2);
         add(&node, 5).await;
         until(&app, DONE, 2).await;

@@ -39,3 +39,26 @@ async fn clean_up_jobs_run_and_a_stop_leaves_none_claimed() {
     server.stop();
     assert_eq!(number(folder.path(), "SELECT count(*) FROM jobs WHERE attempts = 0 AND claim IS NULL").await, 10);
 }
+
+#[tokio::test]
+async fn a_server_erases_a_deleted_organisation() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = || serve(folder.path(), latchkey(folder.path()).args(["--listen", "127.0.0.1:0"]));
+    start().stop();
+    let deleted = "INSERT INTO organisations (id, uuid, name, created_at, deleted_at) VALUES (7, zeroblob(16), 'x', 1, 2) RETURNING 1";
+    let job = "INSERT INTO jobs (id, kind, payload, created_at, due_at)
+               VALUES (7, 'erase_organisation', '{\"organisation\":\"org_0000000000000007\"}', 1, 1) RETURNING 1";
+    for statement in [deleted, job] {
+        assert_eq!(number(folder.path(), statement).await, 1);
+    }
+    let server = start();
+    let erased = async {
+        while number(folder.path(), "SELECT count(*) FROM jobs WHERE id = 7 AND outcome = 'done'").await == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let erased = tokio::time::timeout(Duration::from_mins(1), erased).await;
+    assert!(erased.is_ok(), "{}", log(folder.path()));
+    server.stop();
+    assert_eq!(number(folder.path(), "SELECT count(*) FROM organisations").await, 0);
+}

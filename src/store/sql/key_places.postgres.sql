@@ -1,4 +1,4 @@
--- $1: JSON, an array a place: environment, and the person who is to have made the key, or null.
+-- $1: JSON, an array for each place: environment, and the maker of the key (a person) or null.
 SELECT e.id, CAST(p.value ->> 1 AS BIGINT) AS user_id, m.role, e.archived_at, o.deleted_at
 FROM jsonb_array_elements(CAST($1 AS jsonb)) AS p (value)
 JOIN environments e ON e.id = CAST(p.value ->> 0 AS BIGINT)

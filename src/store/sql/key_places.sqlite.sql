@@ -1,4 +1,4 @@
--- $1: JSON, an array a place: environment, and the person who is to have made the key, or null.
+-- $1: JSON, an array for each place: environment, and the maker of the key (a person) or null.
 SELECT e.id, p.value ->> 1 AS user_id, m.role, e.archived_at, o.deleted_at
 FROM json_each($1) AS p
 JOIN environments e ON e.id = p.value ->> 0

@@ -1,4 +1,4 @@
-//! Organisations and their people: creation and deletion, environments, members and invitations (MANAGEMENT,
+//! Organisations and their people: creation and deletion, environments, members and invitations (docs/API.md,
 //! "Organisations and people").
 //!
 //! Each change holds the row of the organisation and judges the rights of its caller again, as they are then. The second of two

@@ -66,6 +66,7 @@ on_both_engines! {
             assert_eq!(seen.contains("<table"), has_keys, "{seen}");
         }
         let events = page(&bob.who.cookie, ada.who.page("events")).await;
-        assert!(events.contains("How long events are kept") && !events.contains("event_days"), "{events}");
+        assert!(events.contains("keeps events for") && !events.contains("event_days"), "{events}");
+        assert!(!events.contains("#retention\""), "no link to a form that a viewer may not use: {events}");
     }
 }

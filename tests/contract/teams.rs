@@ -1,4 +1,4 @@
-//! Organisations (MANAGEMENT, "Organisations and people"): created, renamed, deleted.
+//! Organisations (docs/API.md, "Organisations and people"): created, renamed, deleted.
 
 use latchkey::model::Role;
 use latchkey::store::Db;

@@ -1,4 +1,4 @@
-//! Every role and every call: what is allowed, and that nothing changes where it is not (MANAGEMENT, the table of roles).
+//! Every role and every call: what is allowed, and that nothing changes where it is not (docs/API.md, "Organisations and people").
 
 use serde_json::json;
 

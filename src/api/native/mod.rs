@@ -91,9 +91,10 @@ mod tests {
     use crate::teams::Teams;
     use crate::web::Site;
 
-    /// The future is allocated for each request; its rarely used parts are boxed.
+    /// The future is allocated for each request, from mimalloc's class of 1,281 to 1,536 bytes; its rarely used parts are
+    /// boxed.
     #[tokio::test]
-    async fn fast_path_futures_are_at_most_1344_bytes() {
+    async fn fast_path_futures_are_small() {
         let folder = tempfile::tempdir().unwrap();
         let db = Db::open(&format!("sqlite:{}", folder.path().join("latchkey.db").display())).await.unwrap();
         db.migrate().await.unwrap();
@@ -126,7 +127,7 @@ mod tests {
             |method, path: &str| Request::builder().method(method).uri(path).body(Body::empty()).expect("a request");
         for (method, path) in [(Method::POST, "/v1/keys/verify"), (Method::GET, "/v1/forward-auth/org_1/any/any")] {
             let answer = fast_path(&services, Peer(([127, 0, 0, 1], 1).into()), request(method, path)).expect(path);
-            assert!(size_of_val(&*answer) <= 1344, "{path}: {} bytes", size_of_val(&*answer));
+            assert!(size_of_val(&*answer) <= 1536, "{path}: {} bytes", size_of_val(&*answer));
         }
     }
 }

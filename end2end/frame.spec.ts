@@ -199,22 +199,22 @@ test("a hundred organisations are searched, and the last ones come first", async
   const search = menu.getByLabel("Search organisations");
   await organisation(page).click();
   await expect(search).toBeFocused();
-  await expect(menu.getByRole("link")).toHaveCount(100);
+  await expect(menu.getByRole("listitem")).toHaveCount(100);
   await search.fill("nothing like that");
-  await expect(menu.getByRole("link")).toHaveCount(0);
+  await expect(menu.getByRole("listitem")).toHaveCount(0);
   await expect(menu.getByRole("status")).toHaveText("No organisation matches.");
   await search.fill("ORGANISATION 42 ");
-  await expect(menu.getByRole("link")).toHaveCount(1);
-  await expect(menu.getByRole("link")).toContainText("viewer");
+  await expect(menu.getByRole("listitem")).toHaveCount(1);
+  await expect(menu.getByRole("listitem")).toContainText("viewer");
   await page.keyboard.press("Enter");
   await expect(organisation(page)).toContainText("Organisation 42");
   await expect(page).toHaveURL(/\/o\/org_000000000000002a\/env_000000000000002a\/keys$/);
   await expect(page).toHaveTitle(/^API keys · Live · Organisation 42 .* · Latchkey$/);
   await organisation(page).click();
-  await expect(menu.getByRole("link").nth(0)).toContainText("Organisation 42");
+  await expect(menu.getByRole("listitem").nth(0)).toContainText("Organisation 42");
   await expect(menu.getByRole("link").nth(0)).toHaveAttribute("aria-current", "true");
-  await expect(menu.getByRole("link").nth(1)).toContainText("ada's organisation");
-  await expect(menu.getByRole("link").nth(2)).toContainText("Organisation 1 ");
+  await expect(menu.getByRole("listitem").nth(1)).toContainText("ada's organisation");
+  await expect(menu.getByRole("listitem").nth(2)).toContainText("Organisation 1 ");
 });
 
 test("the browser returns to the environment that was visited last", async ({ page }) => {
@@ -348,7 +348,7 @@ test.describe("in another zone", () => {
 test("the theme is chosen in the account menu and kept, also on the page after a sign-out", async ({ page }) => {
   await page.emulateMedia({ colorScheme: "light" });
   await register(page);
-  const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const background = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
   const light = await background();
   await page.locator("details.account > summary").click();
   const choices = page.getByRole("group", { name: "Theme" });

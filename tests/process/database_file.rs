@@ -93,7 +93,7 @@ async fn a_moved_or_replaced_database_file_rejects_writes() {
     server.stop();
     let log = log(folder.path());
     assert!(log.contains("the database file was moved"), "{log}");
-    assert!(log.contains("not ready: the database takes no writes"), "{log}");
+    assert!(log.contains("not ready: the database accepts no writes"), "{log}");
     assert!(log.contains("the database file is back"), "{log}");
 }
 

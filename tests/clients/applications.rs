@@ -137,7 +137,7 @@ async fn accepts_only_valid_keys(program: &str, file: &str) {
     assert_eq!(application.ask_with(&key).await.status, 401);
 
     // Here Latchkey refuses the key of the application, not that of its caller.
-    assert_eq!(application.log().matches("could not be checked").count(), 0);
+    assert_eq!(application.log().matches("cannot check a key with Latchkey").count(), 0);
     let mistaken = scene.application(program, file, &other);
     assert_eq!(mistaken.ask_with(&key).await.json(503)["code"], "unavailable");
     assert!(application.log().contains("keys:verify"), "{}", application.log());
@@ -145,7 +145,7 @@ async fn accepts_only_valid_keys(program: &str, file: &str) {
     scene.latchkey.kill();
     assert_eq!(application.ask_with(&limited).await.json(503)["code"], "unavailable");
     let logged = application.log();
-    assert_eq!(logged.matches("could not be checked").count(), 2, "{logged}");
+    assert_eq!(logged.matches("cannot check a key with Latchkey").count(), 2, "{logged}");
     assert!(!logged.contains("hs_live_"), "{logged}");
 }
 

@@ -7,6 +7,7 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Collected, Limited};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use super::body;
 use crate::model::wire::Object;
@@ -28,6 +29,14 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         let body = read(request.into_body(), BODY_LIMIT).await?;
         from_body(content_type.as_deref(), &body).map(Self)
     }
+}
+
+/// Reads an optional field that may be absent and not `null`. Use with `#[serde(default)]`.
+///
+/// # Errors
+/// When the value is `null`, or not a `T`.
+pub fn not_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 fn content_type(request: &Request) -> Option<String> {

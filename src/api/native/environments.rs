@@ -13,7 +13,7 @@ use crate::teams::{EnvironmentChange, TeamError};
 use crate::web::Services;
 use crate::web::auth::InSession;
 use crate::web::fields::Fields;
-use crate::web::json::{self, Json};
+use crate::web::json::{self, Json, not_null};
 use crate::web::me::Environment;
 use crate::web::openapi::Problem;
 
@@ -69,9 +69,11 @@ pub(super) async fn create(
 /// The fields of an environment to change. Absent fields stay.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct EditEnvironment {
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false, value_type = Option<TeamName>)]
     name: Option<String>,
     /// An archived environment gets no key; `false` opens it again.
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false)]
     archived: Option<bool>,
 }

@@ -15,7 +15,7 @@ use crate::teams::{Ended, TeamError};
 use crate::web::Services;
 use crate::web::auth::InSession;
 use crate::web::fields::Fields;
-use crate::web::json::Json;
+use crate::web::json::{Json, not_null};
 use crate::web::me::Organisation;
 use crate::web::openapi::Problem;
 
@@ -162,6 +162,7 @@ pub(super) async fn list(
 /// The fields of an organisation to change. Absent fields stay.
 #[derive(Debug, Deserialize, ToSchema)]
 pub(super) struct EditOrganisation {
+    #[serde(default, deserialize_with = "not_null")]
     #[schema(nullable = false, value_type = Option<TeamName>, examples("Example Ltd"))]
     name: Option<String>,
 }

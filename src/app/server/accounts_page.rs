@@ -16,7 +16,7 @@ use crate::web::Services;
 use crate::web::auth::SignedIn;
 
 /// The contents of the page.
-struct Accounts {
+struct List {
     frame: Frame,
     me: UserId,
     here: AccountsLink,
@@ -44,7 +44,7 @@ pub async fn accounts(
     let has_more = accounts.len() > AccountsLink::PAGE;
     accounts.truncate(AccountsLink::PAGE);
     let next = accounts.last().filter(|_| has_more).map(|last| here.after(&last.email));
-    let page = Accounts {
+    let page = List {
         me: person.id,
         frame: Frame::of(person, &parts),
         here,
@@ -57,8 +57,8 @@ pub async fn accounts(
 }
 
 #[component]
-fn AccountsPage(page: Accounts) -> AnyView {
-    let Accounts { frame, me, here, accounts, next, flash, now } = page;
+fn AccountsPage(page: List) -> AnyView {
+    let List { frame, me, here, accounts, next, flash, now } = page;
     let asked = accounts.iter().find(|account| Some(account.id) == here.disable && account.id != me);
     let dialog = asked.map(|account| view! { <DisableDialog email=account.email.clone() here=here.clone()/> });
     let is_asking = dialog.is_some();

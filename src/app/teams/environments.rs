@@ -72,8 +72,8 @@ pub async fn create(
         return page(&services, &parts, at, typed, StatusCode::BAD_REQUEST).await;
     };
     match services.teams.create_environment(&at.person, at.id(), new, mode).await {
-        Ok(made) => {
-            let flash = Flash::success(words::environment_created(&made.name), words::ENVIRONMENT_CREATED_DETAIL);
+        Ok(created) => {
+            let flash = Flash::success(words::environment_created(&created.name), words::ENVIRONMENT_CREATED_DETAIL);
             flash.on_page(&parts, at.link().environments()).await
         }
         Err(error) => {

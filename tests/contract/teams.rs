@@ -117,6 +117,8 @@ on_both_engines! {
             call(&app, &ada, "POST", "/v1/organisations").json(body).tell(&mut story).await;
         }
         call(&app, &ada, "PATCH", &path(&org, "")).json(r#"{"name": " "}"#).tell(&mut story).await;
+        let null = call(&app, &ada, "PATCH", &path(&org, "")).json(r#"{"name": null}"#).send().await;
+        assert_eq!((null.status.as_u16(), null.wrong_fields()), (400, vec!["name".to_owned()]));
         let long = json!({ "name": "x".repeat(101) }).to_string();
         assert_eq!(call(&app, &ada, "POST", "/v1/organisations").json(&long).send().await.wrong_fields(), ["name"]);
         story.say("the same in me, and keys can be made there");

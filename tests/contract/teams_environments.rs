@@ -24,6 +24,10 @@ on_both_engines! {
         let one = format!("{environments}/{env}");
         call(&app, &ada, "PATCH", &one).json(r#"{"name": "Stage"}"#).tell(&mut story).await;
         call(&app, &ada, "PATCH", &one).json("{}").tell(&mut story).await;
+        for field in ["name", "archived"] {
+            let null = call(&app, &ada, "PATCH", &one).json(&format!("{{\"{field}\": null}}")).send().await;
+            assert_eq!((null.status.as_u16(), null.wrong_fields()), (400, vec![field.to_owned()]));
+        }
         let key = create(&app, &ada.cookie, &ada.in_env(&env, "")).await.field("/key");
         story.say("with a key");
         call(&app, &ada, "PATCH", &one).json(r#"{"archived": true}"#).tell(&mut story).await;

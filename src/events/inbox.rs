@@ -15,14 +15,15 @@ use super::{EventLimits, IdempotencyKey, SourceName};
 use crate::keys::Pass;
 use crate::model::{OrganisationId, UserId};
 use crate::runtime::Tenant;
-use crate::runtime::batch::{self, Batches, Full, Limits, Queue};
+use crate::runtime::batch::{self, Batches, Full, Queue, QueueLimits};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::store::{Batch, Db, NewEvent, Taken};
 
 /// The capacity of the queue, in events: beyond 4096, or 1024 of one organisation, further events get 503 or 429. A
 /// transaction takes up to 512 events and 8 MiB of bodies.
-const LIMITS: Limits = Limits { capacity: 4096, tenant_capacity: 1024, batch: 512, batch_weight: 8 * 1024 * 1024 };
+const LIMITS: QueueLimits =
+    QueueLimits { capacity: 4096, tenant_capacity: 1024, batch: 512, batch_weight: 8 * 1024 * 1024 };
 
 /// An event to store, sent with a valid key.
 #[derive(Debug)]

@@ -240,8 +240,8 @@ fn within(maker: &Key, scopes: Option<Scopes>, asked: Limits) -> Result<(Scopes,
 
 /// The capacity of the queue, in keys: beyond 4096, or 1024 of one organisation, further requests get 503 or 429. A
 /// transaction takes up to 256 keys.
-const LIMITS: batch::Limits =
-    batch::Limits { capacity: 4096, tenant_capacity: 1024, batch: 256, batch_weight: usize::MAX };
+const LIMITS: batch::QueueLimits =
+    batch::QueueLimits { capacity: 4096, tenant_capacity: 1024, batch: 256, batch_weight: usize::MAX };
 
 struct PendingKey {
     new: NewKey,

@@ -14,7 +14,7 @@ use super::Tenant;
 
 /// The limits of a queue.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct QueueLimits {
     /// Pending requests: further ones get [`Full::Server`].
     pub capacity: usize,
     /// Pending requests of one tenant: its further ones get [`Full::Tenant`].
@@ -37,7 +37,7 @@ pub enum Full {
 }
 
 /// Creates a queue.
-pub fn queue<T>(limits: Limits) -> (Queue<T>, Batches<T>) {
+pub fn queue<T>(limits: QueueLimits) -> (Queue<T>, Batches<T>) {
     let state = State { limits, tenants: HashMap::new(), turns: VecDeque::new(), pending: 0, is_closed: false };
     let shared = Arc::new(Shared { state: Mutex::new(state), arrived: Notify::new() });
     (Queue(Arc::clone(&shared)), Batches(shared))
@@ -55,7 +55,7 @@ struct Shared<T> {
 }
 
 struct State<T> {
-    limits: Limits,
+    limits: QueueLimits,
     /// The pending requests of each tenant, oldest first, with their weights.
     tenants: HashMap<Tenant, VecDeque<(usize, T)>>,
     /// The tenants with pending requests, in the order of their next turns.
@@ -111,7 +111,7 @@ impl<T> State<T> {
 }
 
 impl<T> Queue<T> {
-    /// Queues a request of a tenant. `weight` is its share of [`Limits::batch_weight`].
+    /// Queues a request of a tenant. `weight` is its share of [`QueueLimits::batch_weight`].
     ///
     /// # Errors
     /// [`Full`] when the queue or the share of the tenant is full.
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
     use crate::model::OrganisationId;
 
-    const LIMITS: Limits = Limits { capacity: 100, tenant_capacity: 40, batch: 10, batch_weight: 1_000 };
+    const LIMITS: QueueLimits = QueueLimits { capacity: 100, tenant_capacity: 40, batch: 10, batch_weight: 1_000 };
 
     fn tenant(id: i64) -> Tenant {
         Tenant::Organisation(OrganisationId(id))
@@ -257,7 +257,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn batches_are_taken_when_a_slot_is_free() {
-        let (queue, batches) = queue(Limits { batch: 1, ..LIMITS });
+        let (queue, batches) = queue(QueueLimits { batch: 1, ..LIMITS });
         let queue = Arc::new(queue);
         let (max_running, now) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(0)));
         for number in 0..9 {

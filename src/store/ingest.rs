@@ -44,8 +44,8 @@ pub struct Taken {
 }
 
 impl NewEvent {
-    fn place(&self) -> Place<'_> {
-        Place(self.environment.0, &self.source)
+    fn place(&self) -> SourceRef<'_> {
+        SourceRef(self.environment.0, &self.source)
     }
 
     /// Returns the length of the body in bytes.
@@ -77,16 +77,16 @@ const TRANSACTION_ON_SQLITE: &str = concat!("BEGIN IMMEDIATE;", insert_on_sqlite
 
 /// The environment and the name of a source; an array in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-struct Place<'a>(i64, &'a str);
+struct SourceRef<'a>(i64, &'a str);
 
-impl Equivalent<(i64, String)> for Place<'_> {
+impl Equivalent<(i64, String)> for SourceRef<'_> {
     fn equivalent(&self, known: &(i64, String)) -> bool {
-        *self == Place(known.0, &known.1)
+        *self == SourceRef(known.0, &known.1)
     }
 }
 
 /// Encodes events for `events_insert`: the heads as JSON, and the bodies one after the other. The text of the statement
-/// does not depend on the number of events, so it stays prepared. A source is an id on SQLite, and a [`Place`] on
+/// does not depend on the number of events, so it stays prepared. A source is an id on SQLite, and a [`SourceRef`] on
 /// PostgreSQL.
 fn encode_events<'a, Source: Serialize>(
     events: impl Iterator<Item = (&'a NewEvent, Source)>,
@@ -120,14 +120,14 @@ fn counts<'a>(events: impl Iterator<Item = (&'a NewEvent, i64)>) -> sqlx::Result
 /// Returns the sources of the events, each with an id in case it is new, its place, a moment, and the number and bytes
 /// of its events, as JSON. The sources are sorted, because each is locked: two transactions must not deadlock.
 fn sources<'a>(events: impl Iterator<Item = (&'a NewEvent, i64)>) -> sqlx::Result<String> {
-    let mut sources: BTreeMap<Place, (i64, i64, i64, i64)> = BTreeMap::new();
+    let mut sources: BTreeMap<SourceRef, (i64, i64, i64, i64)> = BTreeMap::new();
     for (event, new_id) in events {
         let source = sources.entry(event.place()).or_insert((new_id, event.received_at.0, 0, 0));
         (source.2, source.3) = (source.2 + 1, source.3 + event.size());
     }
     let each = sources
         .into_iter()
-        .map(|(Place(environment, name), (id, at, events, bytes))| (id, environment, name, at, events, bytes));
+        .map(|(SourceRef(environment, name), (id, at, events, bytes))| (id, environment, name, at, events, bytes));
     json(&each.collect::<Vec<_>>())
 }
 
@@ -189,8 +189,8 @@ impl Db {
             let places = sources(events.iter().zip(new_ids.iter().copied()))?;
             let found: Vec<(i64, String, i64)> =
                 sqlx::query_as(sql!(self, "sources_find")).bind(places).fetch_all(&mut *tx).await?;
-            let ids: HashMap<Place, i64> =
-                found.iter().map(|(environment, name, id)| (Place(*environment, name), *id)).collect();
+            let ids: HashMap<SourceRef, i64> =
+                found.iter().map(|(environment, name, id)| (SourceRef(*environment, name), *id)).collect();
             let ids: Option<Vec<i64>> = events.iter().map(|event| ids.get(&event.place()).copied()).collect();
             let ids = ids.ok_or(sqlx::Error::RowNotFound)?;
             let claims = claims(events, &ids);

@@ -10,13 +10,13 @@ use super::store::{ABSOLUTE_TIME_OUT, IDLE_TIME_OUT, SEEN_PRECISION, hash, sessi
 use crate::domain::{AuditAction, Person, Unavailable};
 use crate::model::Timestamp;
 use crate::runtime::Tenant;
-use crate::runtime::batch::{self, Limits, Queue};
+use crate::runtime::batch::{self, Queue, QueueLimits};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::store::{Db, PersonRow, StoreError};
 
 /// Pending look-ups, in all and of one tenant (further ones get 503), and look-ups in one statement.
-const LIMITS: Limits = Limits { capacity: 4096, tenant_capacity: 1024, batch: 128, batch_weight: usize::MAX };
+const LIMITS: QueueLimits = QueueLimits { capacity: 4096, tenant_capacity: 1024, batch: 128, batch_weight: usize::MAX };
 /// Concurrent statements.
 const MAX_STATEMENTS: usize = 2;
 /// The time limit of a statement: after it, the look-ups get 503.

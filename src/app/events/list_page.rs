@@ -9,7 +9,7 @@ use crate::app::keys::list_page::origin;
 use crate::app::kit::{Flash, Here, Page, Section, Sentence, Toasts, counted, isolate, take_flash, thousands};
 use crate::app::links::events::EventsLink;
 use crate::app::links::organisation::OrganisationLink;
-use crate::app::links::place::Place;
+use crate::app::links::place::EnvironmentPath;
 use crate::app::shell::{Answer, Document};
 use crate::domain::{Action, Caller, Environment, Key, KeyFilter, Membership};
 use crate::events::{EventFilter, EventHead, EventPage, Retention};
@@ -97,7 +97,7 @@ pub async fn chosen_key(services: &Services, here: &EventsLink) -> Result<Option
         return Ok(None);
     };
     let found = services.keys.get(id).await?;
-    found.filter(|key| Place::of(key) == here.place).map(Some).ok_or_else(no_place)
+    found.filter(|key| EnvironmentPath::of(key) == here.place).map(Some).ok_or_else(no_place)
 }
 
 /// Returns the keys of the drop-down list: the newest ones, and the chosen one.
@@ -107,7 +107,7 @@ async fn keys(
     at: &Here,
     chosen: Option<Key>,
 ) -> Result<Vec<Key>, ApiError> {
-    let Place { organisation, environment } = at.place();
+    let EnvironmentPath { organisation, environment } = at.place();
     let caller = Caller::Person(at.person.clone());
     let owner = caller.listing(Some(organisation), Some(environment)).map_err(|_| no_place())?;
     let request = Request { owner, filter: KeyFilter::default(), limit: MAX_CHOICES, after: None };

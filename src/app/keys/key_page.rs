@@ -16,7 +16,7 @@ use crate::app::islands::RevokeKey;
 use crate::app::islands::icons::{ALERT, BACK, icon};
 use crate::app::kit::{Flash, Here, Moment, Notice, Page, Section, Toasts, ago, take_flash};
 use crate::app::links::keys::KeysLink;
-use crate::app::links::place::Place;
+use crate::app::links::place::EnvironmentPath;
 use crate::app::shell::{Answer, Document};
 use crate::domain::{Caller, Environment, Key, KeyState};
 use crate::keys::{EditError, KeyUsage};
@@ -66,7 +66,7 @@ impl FromRequestParts<Services> for Found {
         let id: KeyId = id.parse().map_err(|_| not_found())?;
         let key = services.keys.get(id).await?.ok_or_else(not_found)?;
         let caller = Caller::Person(at.person.clone());
-        if !caller.may_see(&key) || Place::of(&key) != here.place {
+        if !caller.may_see(&key) || EnvironmentPath::of(&key) != here.place {
             return Err(not_found());
         }
         let made = services.keys.count_descendants(id).await?;

@@ -17,7 +17,7 @@ use crate::app::islands::{CreateKey, EnvironmentChoice, RevokeKey};
 use crate::app::kit::{Flash, Here, NoKeys, NoMatch, Page, Section, Toasts, Unsearchable, take_flash};
 use crate::app::links::REFERENCE;
 use crate::app::links::keys::KeysLink;
-use crate::app::links::place::Place;
+use crate::app::links::place::EnvironmentPath;
 use crate::app::shell::{Answer, Document};
 use crate::domain::{Action, Caller, Key, KeyFilter, KeyState, Search};
 use crate::keys::{self, Request};
@@ -109,7 +109,7 @@ async fn asked(
         return Ok(None);
     };
     let is_asked = |key: &Key| {
-        caller.may_manage(key).is_ok() && Place::of(key) == here.place && key.state(now) != KeyState::Revoked
+        caller.may_manage(key).is_ok() && EnvironmentPath::of(key) == here.place && key.state(now) != KeyState::Revoked
     };
     Ok(match services.keys.get(id).await?.filter(is_asked) {
         Some(key) => Some((key, services.keys.count_descendants(id).await?)),
@@ -164,7 +164,7 @@ fn KeysPage(list: List) -> AnyView {
         .map(|environment| EnvironmentChoice {
             id: environment.id.to_string(),
             label: format!("{} ({})", environment.name, environment.mode.as_str()),
-            href: KeysLink::to(Place { organisation, environment: environment.id }).href(),
+            href: KeysLink::to(EnvironmentPath { organisation, environment: environment.id }).href(),
         })
         .collect();
     let caller = Caller::Person(person);

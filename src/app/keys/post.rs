@@ -7,7 +7,7 @@ use super::form::KeyForm;
 use super::key_page::{Found, Typed, key_page, stale_switch_page};
 use crate::app::kit::{Flash, Form, Here, isolate, revoked_everywhere};
 use crate::app::links::keys::KeysLink;
-use crate::app::links::place::Place;
+use crate::app::links::place::EnvironmentPath;
 use crate::app::shell::Answer;
 use crate::domain::{Caller, Key};
 use crate::keys::{Edit, EditError, RevokeError};
@@ -196,7 +196,7 @@ pub async fn revoke(
 ) -> Result<Answer, ApiError> {
     let not_found = || ApiError::not_found("There is no such key.");
     let id: KeyId = id.parse().map_err(|_| not_found())?;
-    let is_here = |key: &Key| Place::of(key) == at.place();
+    let is_here = |key: &Key| EnvironmentPath::of(key) == at.place();
     services.keys.get(id).await?.filter(is_here).ok_or_else(not_found)?;
     let descendants = form.take("descendants") != "false";
     let return_to = form.take_path("return_to").unwrap_or_else(|| KeysLink::to(at.place()).href());

@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 
 use crate::app::kit::{Flash, Form};
 use crate::app::links::key_in_address::{contains_key, key_in, page_of};
-use crate::app::links::place::Place;
+use crate::app::links::place::EnvironmentPath;
 use crate::app::shell::Answer;
 use crate::domain::KeyHash;
 use crate::model::ApiError;
@@ -31,8 +31,8 @@ const MAX_FIELD_LENGTH: usize = 300;
 /// # Errors
 /// 404 when the path names no place, 503 when the database fails.
 pub async fn search(State(services): State<Services>, mut parts: Parts, form: Form) -> Result<Answer, ApiError> {
-    let place =
-        Place::split(parts.uri.path()).ok_or_else(|| ApiError::not_found("There is nothing at this address."))?;
+    let place = EnvironmentPath::split(parts.uri.path())
+        .ok_or_else(|| ApiError::not_found("There is nothing at this address."))?;
     let (place, page) = place;
     let (list, pasted) = as_search(&form, &place.path(page.trim_end_matches("/search")));
     let signed_in = SignedIn::from_request_parts(&mut parts, &services).await;

@@ -6,7 +6,7 @@ use super::Frame;
 use super::navigation::{Drawer, Section};
 use crate::app::islands::icons::{CHECK, DOWN, PLUS, SEARCH, icon};
 use crate::app::links::organisation::OrganisationLink;
-use crate::app::links::place::Place;
+use crate::app::links::place::EnvironmentPath;
 use crate::app::links::{HOME, NEW_ORGANISATION, REFERENCE, SERVER, SIGN_OUT};
 use crate::domain::{Action, Environment, Membership, Person};
 use crate::model::Mode;
@@ -155,7 +155,7 @@ fn EnvironmentMenu(section: Section, membership: Membership, environment: Enviro
     let entry = |other: &Environment| {
         let is_current = other.id == environment.id;
         let kind = if other.archived_at.is_some() { "archived" } else { other.mode.as_str() };
-        let place = Place { organisation, environment: other.id };
+        let place = EnvironmentPath { organisation, environment: other.id };
         view! {
             <li>
                 <a

@@ -7,7 +7,7 @@ use leptos::prelude::*;
 use crate::app::kit::Bare;
 use crate::app::links::key_in_address::contains_key;
 use crate::app::links::organisation::OrganisationLink;
-use crate::app::links::place::Place;
+use crate::app::links::place::EnvironmentPath;
 use crate::app::links::{HOME, NEW_ORGANISATION, local_path};
 use crate::app::shell::Document;
 
@@ -27,7 +27,7 @@ fn describe(action: &str) -> Option<&'static str> {
     if let Some((_, page)) = OrganisationLink::split(path) {
         return describe_setting(page);
     }
-    let (_, page) = Place::split(path)?;
+    let (_, page) = EnvironmentPath::split(path)?;
     let key = page.strip_prefix("keys/ak_").map(|rest| rest.split_once('/').map_or("", |(_, action)| action));
     match key {
         Some("") => Some("Save the changes of the key"),

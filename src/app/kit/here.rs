@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use crate::app::links::organisation::OrganisationLink;
-use crate::app::links::place::Place;
+use crate::app::links::place::EnvironmentPath;
 use crate::app::links::visited::Visited;
 use crate::domain::{Action, Environment, Membership, Person};
 use crate::model::{ApiError, OrganisationId};
@@ -25,12 +25,12 @@ pub struct Here {
 
 /// Marks a request as a visit of a place, which the cookie `Visited` records.
 #[derive(Debug, Clone, Copy)]
-pub struct Visit(pub Place);
+pub struct Visit(pub EnvironmentPath);
 
 impl Here {
     /// Returns the place.
-    pub fn place(&self) -> Place {
-        Place { organisation: self.membership.organisation, environment: self.environment.id }
+    pub fn place(&self) -> EnvironmentPath {
+        EnvironmentPath { organisation: self.membership.organisation, environment: self.environment.id }
     }
 
     /// Returns the title of a page: the page, the environment, the organisation.
@@ -55,7 +55,7 @@ impl FromRequestParts<Services> for Here {
     async fn from_request_parts(parts: &mut Parts, services: &Services) -> Result<Self, ApiError> {
         let SignedIn(person) = SignedIn::from_request_parts(parts, services).await?;
         let not_found = || ApiError::not_found("There is no such organisation or environment.");
-        let (place, _) = Place::split(parts.uri.path()).ok_or_else(not_found)?;
+        let (place, _) = EnvironmentPath::split(parts.uri.path()).ok_or_else(not_found)?;
         let (membership, environment) = find(&person, place).ok_or_else(not_found)?;
         let (membership, environment) = (membership.clone(), environment.clone());
         parts.extensions.insert(Visit(place));
@@ -132,11 +132,11 @@ pub struct Frame {
 impl Frame {
     /// Returns the frame of any page. The place is that of the path, or the place that was visited last, or the first.
     pub fn of(person: Person, parts: &Parts) -> Self {
-        let in_path = Place::split(parts.uri.path()).map(|(place, _)| place);
+        let in_path = EnvironmentPath::split(parts.uri.path()).map(|(place, _)| place);
         let organisation = OrganisationLink::of_path(parts.uri.path());
         let mut frame = Self { place: None, visited: visited(parts), person };
-        let is_named = |place: &Place| organisation.is_some_and(|named| named.0 == place.organisation);
-        let named: Vec<Place> = frame.places().filter(is_named).collect();
+        let is_named = |place: &EnvironmentPath| organisation.is_some_and(|named| named.0 == place.organisation);
+        let named: Vec<EnvironmentPath> = frame.places().filter(is_named).collect();
         let mut candidates = in_path.into_iter().chain(named).chain(frame.places());
         let found = candidates.find_map(|place| find(&frame.person, place));
         let found = found.map(|(membership, environment)| (membership.clone(), environment.clone()));
@@ -146,18 +146,19 @@ impl Frame {
     }
 
     /// Returns the place.
-    pub fn place(&self) -> Option<Place> {
+    pub fn place(&self) -> Option<EnvironmentPath> {
         let (membership, environment) = self.place.as_ref()?;
-        Some(Place { organisation: membership.organisation, environment: environment.id })
+        Some(EnvironmentPath { organisation: membership.organisation, environment: environment.id })
     }
 
     /// Returns the places of the person: the visited ones that are not archived, newest first, then all.
-    pub fn places(&self) -> impl Iterator<Item = Place> {
-        let is_open = |place: &Place| find(&self.person, *place).is_some_and(|(_, found)| found.archived_at.is_none());
+    pub fn places(&self) -> impl Iterator<Item = EnvironmentPath> {
+        let is_open =
+            |place: &EnvironmentPath| find(&self.person, *place).is_some_and(|(_, found)| found.archived_at.is_none());
         let visited = self.visited.places().filter(is_open);
         let all = self.person.memberships.iter().flat_map(|membership| {
             let organisation = membership.organisation;
-            let place = move |environment: &Environment| Place { organisation, environment: environment.id };
+            let place = move |environment: &Environment| EnvironmentPath { organisation, environment: environment.id };
             membership.open_environments().map(place)
         });
         visited.chain(all)
@@ -168,7 +169,7 @@ fn visited(parts: &Parts) -> Visited {
     parts.extensions.get().cloned().unwrap_or_default()
 }
 
-fn find(person: &Person, place: Place) -> Option<(&Membership, &Environment)> {
+fn find(person: &Person, place: EnvironmentPath) -> Option<(&Membership, &Environment)> {
     let membership = person.in_organisation(place.organisation)?;
     Some((membership, membership.environment(place.environment)?))
 }

@@ -7,7 +7,7 @@ use crate::app::links::REFERENCE;
 use crate::app::links::events::EventsLink;
 use crate::app::links::keys::KeysLink;
 use crate::app::links::organisation::OrganisationLink;
-use crate::app::links::place::Place;
+use crate::app::links::place::EnvironmentPath;
 use crate::domain::{Action, Membership};
 
 /// A section of the dashboard.
@@ -35,7 +35,7 @@ pub enum Section {
 
 impl Section {
     /// Returns the first page of the section in a place. Sections outside of organisations lead to the keys.
-    pub fn href(self, place: Place) -> String {
+    pub fn href(self, place: EnvironmentPath) -> String {
         let organisation = OrganisationLink(place.organisation);
         match self {
             Self::Events => EventsLink::to(place).href(),
@@ -71,7 +71,7 @@ const OF_ORGANISATION: [(Section, &str, &str, Action); 4] = [
     (Section::Environments, "Environments", LAYERS, Action::SeeOrganisation),
 ];
 
-fn links(place: Place, membership: &Membership, current: Section) -> AnyView {
+fn links(place: EnvironmentPath, membership: &Membership, current: Section) -> AnyView {
     let link = |section: Section, words: &'static str, strokes: &'static str| {
         view! {
             <li>
@@ -95,14 +95,14 @@ fn links(place: Place, membership: &Membership, current: Section) -> AnyView {
 
 /// The links at the side. On a screen of medium width, they are icons with a tooltip.
 #[component]
-pub fn Sidebar(place: Place, membership: Membership, section: Section) -> AnyView {
+pub fn Sidebar(place: EnvironmentPath, membership: Membership, section: Section) -> AnyView {
     view! { <nav class="sidebar" aria-label="Dashboard">{links(place, &membership, section)}</nav> }.into_any()
 }
 
 /// The links of a narrow screen, behind a button in the bar. The backdrop is a part of the button, so that a click on it
 /// closes the drawer without JavaScript.
 #[component]
-pub fn Drawer(place: Place, membership: Membership, section: Section) -> AnyView {
+pub fn Drawer(place: EnvironmentPath, membership: Membership, section: Section) -> AnyView {
     view! {
         <details class="menu drawer" name="topbar-menu">
             <summary aria-label="Pages">{icon(MENU)}</summary>

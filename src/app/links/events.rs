@@ -6,7 +6,7 @@ use time::macros::format_description;
 use uuid::Uuid;
 
 use super::key_in_address::contains_key;
-use super::place::{Place, with_query};
+use super::place::{EnvironmentPath, with_query};
 use crate::events::SourceName;
 use crate::model::{KeyId, Timestamp};
 
@@ -18,7 +18,7 @@ const LAST_PAGE: i64 = 1_000_000;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventsLink {
     /// The environment of the events.
-    pub place: Place,
+    pub place: EnvironmentPath,
     /// Only events of this source.
     pub source: Option<String>,
     /// Only events that were sent with this key.
@@ -66,7 +66,7 @@ impl EventsLink {
     pub const PAGE: i64 = 50;
 
     /// Returns the list of an environment's newest events.
-    pub fn to(place: Place) -> Self {
+    pub fn to(place: EnvironmentPath) -> Self {
         Self { place, source: None, key: None, from: None, to: None, pages_before: 0 }
     }
 
@@ -74,7 +74,7 @@ impl EventsLink {
     ///
     /// # Errors
     /// When the id of the key is malformed.
-    pub fn read(place: Place, query: Option<&str>) -> Result<Self, NoSuchKey> {
+    pub fn read(place: EnvironmentPath, query: Option<&str>) -> Result<Self, NoSuchKey> {
         let mut link = Self::to(place);
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match name.as_ref() {

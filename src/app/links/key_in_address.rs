@@ -9,7 +9,7 @@ use axum::http::Method;
 use axum::http::request::Parts;
 
 use super::keys::KeysLink;
-use super::place::Place;
+use super::place::EnvironmentPath;
 use super::{HOME, local_path};
 use crate::domain::{Caller, KeyHash, Person, PresentedKey};
 use crate::model::ApiError;
@@ -81,7 +81,7 @@ pub async fn address_without_key(services: &Services, parts: &mut Parts) -> Resu
 pub async fn page_of(services: &Services, person: Person, hash: &KeyHash) -> Result<Option<String>, ApiError> {
     let key = services.keys.find(hash).await?;
     let seen = key.filter(|key| Caller::Person(person).may_see(key));
-    Ok(seen.map(|key| KeysLink::to(Place::of(&key)).key_href(key.id)))
+    Ok(seen.map(|key| KeysLink::to(EnvironmentPath::of(&key)).key_href(key.id)))
 }
 
 #[cfg(test)]

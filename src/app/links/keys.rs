@@ -1,7 +1,7 @@
 //! Addresses of the keys pages.
 
 use super::key_in_address::contains_key;
-use super::place::{Place, with_query};
+use super::place::{EnvironmentPath, with_query};
 use crate::domain::KeyState;
 use crate::keys::Cursor;
 use crate::model::{KeyId, KeyName, Timestamp};
@@ -10,7 +10,7 @@ use crate::model::{KeyId, KeyName, Timestamp};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeysLink {
     /// The environment of the keys.
-    pub place: Place,
+    pub place: EnvironmentPath,
     /// Only keys in this state.
     pub state: Option<KeyState>,
     /// Only keys that a search for this text finds.
@@ -30,12 +30,12 @@ impl KeysLink {
     pub const PAGE: u32 = 50;
 
     /// Returns the list of an environment's newest keys.
-    pub fn to(place: Place) -> Self {
+    pub fn to(place: EnvironmentPath) -> Self {
         Self { place, state: None, name: None, cursor: None, revoke: None, lost: None, since: None }
     }
 
     /// Reads a query. An invalid filter is ignored.
-    pub fn read(place: Place, query: Option<&str>) -> Self {
+    pub fn read(place: EnvironmentPath, query: Option<&str>) -> Self {
         let mut link = Self::to(place);
         for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
             match name.as_ref() {

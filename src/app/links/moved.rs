@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use uuid::Uuid;
 
 use super::keys::KeysLink;
-use super::place::Place;
+use super::place::EnvironmentPath;
 use super::{NEW_ORGANISATION, SERVER};
 use crate::app::kit::Frame;
 use crate::app::shell::Answer;
@@ -94,12 +94,12 @@ impl FromRequestParts<Services> for Old {
 }
 
 impl Old {
-    fn is_at(&self, place: Place) -> bool {
+    fn is_at(&self, place: EnvironmentPath) -> bool {
         self.organisation.is_none_or(|asked| asked == place.organisation)
             && self.environment.is_none_or(|asked| asked == place.environment)
     }
 
-    fn redirect(&self, place: Place, page: &str) -> Answer {
+    fn redirect(&self, place: EnvironmentPath, page: &str) -> Answer {
         Answer::SeeOther(format!("{}{}", place.path(page), self.query))
     }
 
@@ -111,7 +111,7 @@ impl Old {
                 && let Some(event) = services.events.get(organisation, id).await?
             {
                 let environment = EnvironmentId(event.head.environment_id);
-                return Ok(self.redirect(Place { organisation, environment }, page));
+                return Ok(self.redirect(EnvironmentPath { organisation, environment }, page));
             }
         }
         Err(ApiError::not_found("There is no such event, or it is kept no longer."))
@@ -142,7 +142,7 @@ pub async fn key(State(services): State<Services>, old: Old, Path(id): Path<Stri
     let not_found = || ApiError::not_found("There is no such key.");
     let id: KeyId = id.parse().map_err(|_| not_found())?;
     let key = services.keys.get(id).await?.ok_or_else(not_found)?;
-    let place = Place::of(&key);
+    let place = EnvironmentPath::of(&key);
     if !Caller::Person(old.person.clone()).may_see(&key) || !old.is_at(place) {
         return Err(not_found());
     }

@@ -8,14 +8,14 @@ use crate::model::{EnvironmentId, IdError, OrganisationId};
 
 /// The ids of an organisation and an environment. The type does not prove that they exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct EnvironmentPath {
     /// The organisation.
     pub organisation: OrganisationId,
     /// The environment.
     pub environment: EnvironmentId,
 }
 
-impl Place {
+impl EnvironmentPath {
     /// Reads the beginning of a path, and returns the rest without its slash.
     pub fn split(path: &str) -> Option<(Self, &str)> {
         let mut parts = path.strip_prefix("/o/")?.splitn(3, '/');
@@ -35,13 +35,13 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for EnvironmentPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.organisation, self.environment)
     }
 }
 
-impl FromStr for Place {
+impl FromStr for EnvironmentPath {
     type Err = IdError;
 
     /// Reads `org_…/env_…`.
@@ -59,7 +59,8 @@ pub(super) fn with_query(path: &str, parameters: impl IntoIterator<Item = (&'sta
 }
 
 #[cfg(test)]
-pub(super) const SOMEWHERE: Place = Place { organisation: OrganisationId(1), environment: EnvironmentId(2) };
+pub(super) const SOMEWHERE: EnvironmentPath =
+    EnvironmentPath { organisation: OrganisationId(1), environment: EnvironmentId(2) };
 
 #[cfg(test)]
 mod tests {
@@ -69,8 +70,8 @@ mod tests {
     fn the_place_of_a_path_is_read_back_equal() {
         let path = SOMEWHERE.path("keys/ak_1");
         assert_eq!(path, "/o/org_0000000000000001/env_0000000000000002/keys/ak_1");
-        assert_eq!(Place::split(&path), Some((SOMEWHERE, "keys/ak_1")));
-        assert_eq!(Place::split(path.trim_end_matches("/keys/ak_1")), Some((SOMEWHERE, "")));
+        assert_eq!(EnvironmentPath::split(&path), Some((SOMEWHERE, "keys/ak_1")));
+        assert_eq!(EnvironmentPath::split(path.trim_end_matches("/keys/ak_1")), Some((SOMEWHERE, "")));
         assert_eq!(SOMEWHERE.to_string().parse(), Ok(SOMEWHERE));
         for other in [
             "",
@@ -81,11 +82,11 @@ mod tests {
             "/o/org_1/env_0000000000000002/keys",
             "//o/org_0000000000000001/env_0000000000000002/keys",
         ] {
-            assert_eq!(Place::split(other), None, "{other}");
+            assert_eq!(EnvironmentPath::split(other), None, "{other}");
         }
         for other in ["", "org_0000000000000001", "org_0000000000000001/", "env_0000000000000002/org_0000000000000001"]
         {
-            assert!(other.parse::<Place>().is_err(), "{other}");
+            assert!(other.parse::<EnvironmentPath>().is_err(), "{other}");
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use axum::http::{HeaderMap, HeaderValue};
 
-use super::place::Place;
+use super::place::EnvironmentPath;
 use crate::model::OrganisationId;
 use crate::web::{Site, credential};
 
@@ -16,7 +16,7 @@ const SEPARATOR: char = '.';
 
 /// The last visited place of each organisation, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Visited(Vec<Place>);
+pub struct Visited(Vec<EnvironmentPath>);
 
 impl Visited {
     /// Reads the cookie of a request. Malformed parts are skipped.
@@ -27,17 +27,17 @@ impl Visited {
     }
 
     /// Returns the places, newest first.
-    pub fn places(&self) -> impl Iterator<Item = Place> {
+    pub fn places(&self) -> impl Iterator<Item = EnvironmentPath> {
         self.0.iter().copied()
     }
 
     /// Returns the last visited place of an organisation.
-    pub fn in_organisation(&self, organisation: OrganisationId) -> Option<Place> {
+    pub fn in_organisation(&self, organisation: OrganisationId) -> Option<EnvironmentPath> {
         self.places().find(|place| place.organisation == organisation)
     }
 
     /// Returns the `Set-Cookie` header after a visit of this place; `None` if the cookie begins with it already.
-    pub fn after(&self, place: Place, site: &Site) -> Option<HeaderValue> {
+    pub fn after(&self, place: EnvironmentPath, site: &Site) -> Option<HeaderValue> {
         if self.0.first() == Some(&place) {
             return None;
         }
@@ -62,8 +62,8 @@ mod tests {
     use super::*;
     use crate::model::EnvironmentId;
 
-    fn place(organisation: i64, environment: i64) -> Place {
-        Place { organisation: OrganisationId(organisation), environment: EnvironmentId(environment) }
+    fn place(organisation: i64, environment: i64) -> EnvironmentPath {
+        EnvironmentPath { organisation: OrganisationId(organisation), environment: EnvironmentId(environment) }
     }
 
     fn read(cookie: &str) -> Visited {

@@ -13,7 +13,7 @@ use crate::app::events::table::EnvironmentBadge;
 use crate::app::islands::icons::{ALERT, BACK, icon};
 use crate::app::kit::{Flash, Form, InOrganisation, Page, Section, Toasts, take_flash};
 use crate::app::links::keys::KeysLink;
-use crate::app::links::place::Place;
+use crate::app::links::place::EnvironmentPath;
 use crate::app::shell::{Answer, Document};
 use crate::domain::{Action, Environment};
 use crate::events::Retention;
@@ -222,7 +222,7 @@ fn EnvironmentView(shown: Shown) -> AnyView {
             </section>
         }
     });
-    let place = Place { organisation: at.id(), environment: environment.id };
+    let place = EnvironmentPath { organisation: at.id(), environment: environment.id };
     let retention = kept.map(|kept| {
         let action = link.environment_form(environment.id, "retention");
         view! { <RetentionSection action environment=environment.clone() may_change kept form=typed.retention/> }

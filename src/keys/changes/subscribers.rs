@@ -107,7 +107,7 @@ impl Subscribers {
     }
 
     /// Reserves a place for a stream of an organisation.
-    pub(super) fn take_place(self: &Arc<Self>, organisation: OrganisationId) -> Result<Place, SubscribeError> {
+    pub(super) fn take_place(self: &Arc<Self>, organisation: OrganisationId) -> Result<StreamSlot, SubscribeError> {
         let mut streams = self.lock();
         if streams.organisations.get(&organisation).is_some_and(|of| of.count >= MAX_STREAMS_OF_ORGANISATION) {
             return Err(SubscribeError::OrganisationIsFull);
@@ -117,18 +117,18 @@ impl Subscribers {
         }
         streams.count += 1;
         streams.organisations.entry(organisation).or_default().count += 1;
-        Ok(Place { subscribers: Arc::clone(self), organisation })
+        Ok(StreamSlot { subscribers: Arc::clone(self), organisation })
     }
 }
 
 /// A stream's place among the streams of its organisation, released when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct StreamSlot {
     subscribers: Arc<Subscribers>,
     pub(super) organisation: OrganisationId,
 }
 
-impl Place {
+impl StreamSlot {
     /// Opens a queue, which gets the changes that are broadcast from now on. Returns also the number of earlier resets.
     pub(super) fn open_queue(&self) -> (mpsc::Receiver<Change>, u64) {
         let (sender, queue) = mpsc::channel(QUEUE_CAPACITY);
@@ -138,7 +138,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
         let mut streams = self.subscribers.lock();
         streams.count -= 1;
@@ -191,7 +191,7 @@ mod tests {
     fn the_streams_of_an_organisation_and_of_the_server_are_limited() {
         let subscribers = Arc::new(Subscribers::default());
         let take = |organisation| subscribers.take_place(OrganisationId(organisation));
-        let mut places: Vec<Place> = (0..MAX_STREAMS_OF_ORGANISATION).map(|_| take(1).expect("a place")).collect();
+        let mut places: Vec<StreamSlot> = (0..MAX_STREAMS_OF_ORGANISATION).map(|_| take(1).expect("a place")).collect();
         assert!(matches!(take(1), Err(SubscribeError::OrganisationIsFull)));
         places.pop();
         places.push(take(1).expect("the released place"));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::change_id::ChangeId;
-use super::subscribers::{Place, SubscribeError, Subscribers};
+use super::subscribers::{StreamSlot, SubscribeError, Subscribers};
 use crate::model::OrganisationId;
 use crate::store::{Change, Db, OrganisationEnd, StoreError};
 
@@ -41,7 +41,7 @@ pub enum Notification {
 pub struct Subscription {
     // The first field, so that the queue is closed before the place is released.
     queue: mpsc::Receiver<Change>,
-    place: Place,
+    place: StreamSlot,
     db: Db,
     /// The number of resets of all streams when the queue was opened.
     resets: u64,

@@ -16,12 +16,12 @@ use crate::domain::{Key, KeyHash, Unavailable};
 use crate::keys::cache::ClockQueue;
 use crate::model::KeyId;
 use crate::runtime::Tenant;
-use crate::runtime::batch::{self, Batches, Limits, Queue};
+use crate::runtime::batch::{self, Batches, Queue, QueueLimits};
 use crate::store::{Batch, StoreError};
 
 /// The capacity of the queue, in look-ups: beyond 8192, or 2048 of one tenant, further requests get 503. A statement
 /// reads up to 128 keys.
-const LIMITS: Limits = Limits { capacity: 8192, tenant_capacity: 2048, batch: 128, batch_weight: usize::MAX };
+const LIMITS: QueueLimits = QueueLimits { capacity: 8192, tenant_capacity: 2048, batch: 128, batch_weight: usize::MAX };
 /// The timeout of a statement; its requests get 503.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Concurrent statements.

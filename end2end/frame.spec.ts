@@ -41,7 +41,7 @@ for (const colorScheme of ["light", "dark"] as const) {
     test.use({ colorScheme });
 
     test(`pages and menus have room for long names, ${colorScheme}`, async ({ page, server }) => {
-      test.setTimeout(180_000);
+      test.setTimeout(300_000);
       // 60 characters.
       await register(page, `${"a".repeat(48)}@example.com`);
       await page.request.post("/v1/auth/api-keys", { data: { name: "x".repeat(100), scopes: `${"s".repeat(49)}:${"t".repeat(49)}` } });

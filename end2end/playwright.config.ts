@@ -15,8 +15,8 @@ export default defineConfig({
   // No retries: a test that fails once has found a problem.
   retries: 0,
   forbidOnly: !!process.env.CI,
-  timeout: 30_000,
-  expect: { timeout: 10_000 },
+  timeout: 120_000,
+  expect: { timeout: 20_000 },
   use: {
     ...devices["Desktop Chrome"],
     screenshot: "only-on-failure",

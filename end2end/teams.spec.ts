@@ -52,7 +52,7 @@ const works = async (page: Page, secret: string) =>
   (await page.request.get("/v1/whoami", { headers: { "x-api-key": secret } })).status() === 200;
 
 test("from the set-up to a team of four roles", async ({ page, browser, server }) => {
-  test.setTimeout(90_000);
+  test.setTimeout(300_000);
   await page.goto("/");
   await expect(page).toHaveURL(/\/setup$/);
   await register(page, "owner@example.com");
@@ -153,7 +153,7 @@ test("an invited person with an account signs in first", async ({ page, browser,
 });
 
 test("a leaver's keys are kept or revoked", async ({ page, browser, server }) => {
-  test.setTimeout(60_000);
+  test.setTimeout(300_000);
   await register(page, "owner@example.com");
   const kim = await join(browser, server, await invite(page, "kim@example.com", "member"));
   const lee = await join(browser, server, await invite(page, "lee@example.com", "member"));
@@ -233,7 +233,7 @@ for (const colorScheme of ["light", "dark"] as const) {
     test.use({ colorScheme });
 
     test(`the settings have room at every width, ${colorScheme}`, async ({ page, browser, server }) => {
-      test.setTimeout(120_000);
+      test.setTimeout(300_000);
       await register(page, `${"a".repeat(48)}@example.com`);
       await join(browser, server, await invite(page, `${"w".repeat(40)}@example.com`, "admin"));
       await invite(page, "open@example.com", "viewer");

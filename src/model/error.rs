@@ -156,13 +156,13 @@ impl ApiError {
         Self::new(http::StatusCode::CONFLICT, "conflict", detail)
     }
 
-    /// The same with a code of its own.
+    /// Replaces the code.
     #[must_use]
     pub fn with_code(self, code: &str) -> Self {
         Self { code: code.to_owned(), ..self }
     }
 
-    /// The same with the number of keys that stand in the way.
+    /// Adds the number of keys that prevent the change.
     #[must_use]
     pub fn with_keys(self, keys: u64) -> Self {
         Self { keys: Some(keys), ..self }

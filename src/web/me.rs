@@ -1,4 +1,4 @@
-//! The answer that signing in, whoever asks who they are, and the calls about organisations share.
+//! The response that sign-in, `GET /v1/auth/me` and the calls about organisations share.
 
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -13,7 +13,7 @@ use crate::accounts::begin_session;
 use crate::domain::{self, Membership, Person, Verified};
 use crate::model::ApiError;
 
-/// Who is signed in, and where they belong.
+/// The signed-in person and their organisations.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Me {
     user: User,

@@ -1,4 +1,4 @@
-//! What the forms of the settings pages do: names, roles, leavers, environments, and the end of an organisation.
+//! The forms of the settings pages: names, roles, leavers, environments, and the deletion of an organisation.
 
 use latchkey::model::Role;
 

@@ -119,7 +119,7 @@ on_both_engines! {
         assert_eq!(forged.status, 409);
         assert_eq!(role_of(&app, &kim, team.org()).await, None);
 
-        // Somebody else is signed in.
+        // Another person is signed in.
         let opened = open(&app, &team.viewer.cookie, &link).await;
         let text = get(&app, &opened, "/invite").await.text();
         assert!(text.contains("for another address") && text.contains("action=\"/sign-out?next=/invite\""), "{text}");

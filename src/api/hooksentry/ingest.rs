@@ -152,7 +152,7 @@ where
 /// Authenticates a key of this tenant that may write events.
 ///
 /// # Errors
-/// The same 401 for every invalid key.
+/// Returns one and the same 401 for every invalid key.
 async fn authenticate(
     parts: &Parts,
     services: &Services,

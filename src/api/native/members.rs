@@ -56,7 +56,7 @@ impl From<store::Member> for Member {
 pub(super) struct MemberList {
     /// In the order in which they joined.
     members: Vec<Member>,
-    /// There only when there are more.
+    /// Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     next_cursor: Option<String>,
@@ -64,7 +64,7 @@ pub(super) struct MemberList {
 
 /// List members
 ///
-/// Every member may.
+/// For every member.
 #[utoipa::path(
     get,
     path = "/v1/organisations/{org_id}/members",
@@ -72,8 +72,8 @@ pub(super) struct MemberList {
     tag = "Members",
     params(
         ("org_id" = String, Path, description = "The organisation.", pattern = "^org_[0-9a-f]{16}$", example = "org_5b6c7d8e9f0a1b2c"),
-        ("limit" = Option<u32>, Query, description = "Rows at the most.", minimum = 1, maximum = 100, nullable = false),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the answer before.", pattern = "^[0-9a-f]{32}$", nullable = false),
+        ("limit" = Option<u32>, Query, description = "Maximum number of rows.", minimum = 1, maximum = 100, nullable = false),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the previous page.", pattern = "^[0-9a-f]{32}$", nullable = false),
     ),
     responses(
         (status = 200, description = "A page.", body = MemberList, example = json!({ "members": [{

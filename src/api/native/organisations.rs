@@ -122,7 +122,7 @@ pub(super) async fn create(
 pub(super) struct OrganisationList {
     /// In the order in which the person joined them.
     organisations: Vec<Organisation>,
-    /// There only when there are more.
+    /// Absent on the last page.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     next_cursor: Option<String>,
@@ -137,8 +137,8 @@ pub(super) struct OrganisationList {
     operation_id = "listOrganisations",
     tag = "Organisations",
     params(
-        ("limit" = Option<u32>, Query, description = "Rows at the most.", minimum = 1, maximum = 100, nullable = false),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the answer before.", pattern = "^[0-9a-f]{32}$", nullable = false),
+        ("limit" = Option<u32>, Query, description = "Maximum number of rows.", minimum = 1, maximum = 100, nullable = false),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the previous page.", pattern = "^[0-9a-f]{32}$", nullable = false),
     ),
     responses(
         (status = 200, description = "A page.", body = OrganisationList),
